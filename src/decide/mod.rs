@@ -1,0 +1,5 @@
+//! What to do next: synchronous, total, deterministic functions over [`crate::model`] values.
+//!
+//! No clock, disk, network, environment or randomness lives here: `now` and seeds are passed in.
+
+pub mod structure;

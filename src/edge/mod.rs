@@ -1,0 +1,3 @@
+//! What touches the world: the only room with sockets, files, locks and the wall clock.
+
+pub mod api;

@@ -1,0 +1,1 @@
+//! Where decisions meet effects: loops without rules of their own.

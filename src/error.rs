@@ -1,0 +1,155 @@
+//! The public error, its hint, and one place that walks the chain for people.
+//!
+//! Each `Display` says its own part only (a lower-case fragment, no full stop); [`explain`] walks the chain.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::model::job::JobId;
+
+/// Why a command could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder could not be read, written or moved.
+    #[error("could not {verb} `{}`", path.display())]
+    Disk {
+        /// What was tried, as it fits after "could not": `create`, `read`, `rename`.
+        verb: &'static str,
+        /// What it was tried on.
+        path: PathBuf,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The Trainer API gave no usable answer.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// Another rcsync works on the same folder.
+    #[error("`{}` is held by another rcsync ({owner})", path.display())]
+    FolderInUse {
+        /// The folder.
+        path: PathBuf,
+        /// Who holds it and since when, as far as the lock file says.
+        owner: String,
+    },
+    /// The folder belongs to another job, or its private state cannot be used by this version.
+    #[error("`{}` cannot be used for this job: {why}", path.display())]
+    FolderUnfit {
+        /// The folder.
+        path: PathBuf,
+        /// What does not fit.
+        why: String,
+    },
+    /// The command line cannot be carried out.
+    #[error("{0}")]
+    Usage(String),
+    /// A file that the command line names is not there.
+    #[error("there is no file `{}`", .0.display())]
+    NoInput(PathBuf),
+    /// An input file is there, but is not valid.
+    #[error("{0}")]
+    BadInput(String),
+    /// The configuration file is not valid.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// Why the Trainer API gave no usable answer. Never contains a token or a URL's query.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApiError {
+    /// No token was found anywhere it is looked for.
+    #[error("no RunComfy token found")]
+    NoToken,
+    /// A token was found that cannot be sent (empty, or with a line break or other control character in it).
+    #[error("the RunComfy token from {origin} is not usable: {why}")]
+    BadToken {
+        /// Where it was found: an environment variable or a file.
+        origin: String,
+        /// What is wrong with it (never the token itself).
+        why: String,
+    },
+    /// 401 or 403.
+    #[error("the API refused the token (HTTP {status}){}", detail(message))]
+    Unauthorized {
+        /// 401 or 403.
+        status: u16,
+        /// What the API said, sanitised and bounded; may be empty.
+        message: String,
+    },
+    /// 404 for this job.
+    #[error("the API knows no job `{job}`{}", detail(message))]
+    UnknownJob {
+        /// The job that was asked for.
+        job: JobId,
+        /// What the API said, sanitised and bounded; may be empty.
+        message: String,
+    },
+    /// Another 4xx, or an error body under HTTP 200.
+    #[error("the API refused the request (HTTP {status}){}", detail(message))]
+    Refused {
+        /// The HTTP status; for an error body under HTTP 200 the status its code stands for.
+        status: u16,
+        /// What the API said, sanitised and bounded; may be empty.
+        message: String,
+    },
+    /// 408 or 429, after retries.
+    #[error("the API asks to try later (HTTP {status})")]
+    Busy {
+        /// 408 or 429.
+        status: u16,
+        /// Seconds that the API asked to wait, clamped to 15 minutes.
+        retry_after: Option<u64>,
+    },
+    /// The API could not be reached, after retries.
+    #[error("the API at `{origin}` cannot be reached: {cause}")]
+    Unreachable {
+        /// Scheme, host and port.
+        origin: String,
+        /// What went wrong, without any URL.
+        cause: String,
+    },
+    /// 5xx, after retries.
+    #[error("the API answered HTTP {status}{}", detail(message))]
+    Server {
+        /// The HTTP status.
+        status: u16,
+        /// What the API said, sanitised and bounded; may be empty.
+        message: String,
+    },
+    /// The answer is not what the documentation describes.
+    #[error("the API's answer could not be understood: {why}")]
+    Unintelligible {
+        /// What is odd about it, with a sanitised, bounded excerpt.
+        why: String,
+    },
+    /// The answer speaks of another job than the one that was asked for.
+    #[error("the API answered for job `{answered}` when asked for `{asked}`")]
+    WrongJob {
+        /// The job that was asked for.
+        asked: JobId,
+        /// The id in the answer, sanitised and bounded.
+        answered: String,
+    },
+}
+
+impl ApiError {
+    /// Whether the same request may succeed when it is sent again later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Busy { .. } | Self::Unreachable { .. } | Self::Server { .. } | Self::Unintelligible { .. } => true,
+            Self::NoToken
+            | Self::BadToken { .. }
+            | Self::Unauthorized { .. }
+            | Self::UnknownJob { .. }
+            | Self::Refused { .. }
+            | Self::WrongJob { .. } => false,
+        }
+    }
+}
+
+fn detail(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
+}

@@ -1,0 +1,1 @@
+//! What the job offers now, with local names.

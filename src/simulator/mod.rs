@@ -1,0 +1,1 @@
+//! A trainer to practise on: the simulated Trainer API and artifact host.
