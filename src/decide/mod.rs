@@ -2,4 +2,5 @@
 //!
 //! No clock, disk, network, environment or randomness lives here: `now` and seeds are passed in.
 
+pub mod select;
 pub mod structure;

@@ -1,0 +1,160 @@
+//! What happens, told as typed events: bars, JSON lines, hooks, the ComfyUI mirror and tests read one stream.
+
+use std::time::Duration;
+
+use crate::error::ExitStatus;
+use crate::model::artifact::ArtifactKind;
+use crate::model::digest::Sha256Digest;
+use crate::model::evidence::Evidence;
+use crate::model::job::{JobStatus, Progress};
+use crate::model::rel_path::RelPath;
+
+/// Something that happened while mirroring one job.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The job was looked at and something about it changed.
+    Job {
+        /// The job's name, where the API gave one.
+        name: Option<String>,
+        /// What the job is doing.
+        status: JobStatus,
+        /// How far it is.
+        progress: Progress,
+        /// The job's own error, as one line.
+        error: Option<String>,
+    },
+    /// What this look decided. Told when there is something to fetch, and once per run.
+    Plan {
+        /// Files to fetch.
+        fetch: u64,
+        /// Bytes to fetch, while every size is known.
+        bytes: Option<u64>,
+        /// Files that are here and proven.
+        present: u64,
+    },
+    /// One line of a dry run: what would be done to a file, and why.
+    Planned {
+        /// The file.
+        path: RelPath,
+        /// Which kind it is.
+        kind: ArtifactKind,
+        /// The action and its reason, for people: `fetch (new)`.
+        action: String,
+    },
+    /// The first byte of a file is on its way.
+    Started {
+        /// The file.
+        path: RelPath,
+        /// Which kind it is.
+        kind: ArtifactKind,
+        /// The training step, where known.
+        step: Option<u64>,
+        /// Its size in bytes, where the server told.
+        size: Option<u64>,
+        /// Bytes that an earlier run left and that need not be fetched again.
+        resumed_from: u64,
+    },
+    /// More of a file has arrived. For progress bars; not part of the JSON stream.
+    Received {
+        /// The file.
+        path: RelPath,
+        /// Bytes of it that are here.
+        have: u64,
+        /// Its size in bytes, where known.
+        size: Option<u64>,
+    },
+    /// A file stands whole and proven under its final name.
+    Published {
+        /// The file.
+        path: RelPath,
+        /// Which kind it is.
+        kind: ArtifactKind,
+        /// The training step, where known.
+        step: Option<u64>,
+        /// Its size in bytes.
+        size: u64,
+        /// Its SHA-256.
+        sha256: Sha256Digest,
+        /// How it was proven.
+        evidence: Evidence,
+        /// From its first byte to its final name.
+        elapsed: Duration,
+    },
+    /// A file is listed, but the trainer is still writing it.
+    Settling {
+        /// The file.
+        path: RelPath,
+        /// Bytes that its own header declares, where it does.
+        declared: Option<u64>,
+        /// Bytes that the host has.
+        have: u64,
+    },
+    /// A transfer failed and is tried again.
+    Retrying {
+        /// The file; `None` for the API itself.
+        path: Option<RelPath>,
+        /// What went wrong, for people.
+        cause: String,
+        /// How long it waits.
+        wait: Duration,
+    },
+    /// A file was listed before and is gone from the host before it was fetched.
+    Vanished {
+        /// The file.
+        path: RelPath,
+    },
+    /// A file could not be had in this run.
+    Failed {
+        /// The file.
+        path: RelPath,
+        /// What went wrong, for people.
+        cause: String,
+    },
+    /// A LoRA was placed in a ComfyUI folder.
+    Mirrored {
+        /// The file in DIR.
+        path: RelPath,
+        /// Where it was placed.
+        to: std::path::PathBuf,
+        /// `reflink`, `hardlink` or `copy`.
+        how: &'static str,
+    },
+    /// Something people should know, which is neither progress nor a failure.
+    Notice {
+        /// One sentence.
+        message: String,
+    },
+    /// Nothing to do until the next look.
+    Waiting {
+        /// How long.
+        wait: Duration,
+    },
+    /// The run is over. Always last.
+    Done {
+        /// The code this process ends with.
+        exit: ExitStatus,
+        /// Files published in this run.
+        published: u64,
+        /// Bytes of body received in this run.
+        bytes: u64,
+        /// Files that are here and proven.
+        present: u64,
+        /// Files that are listed and not here.
+        failed: u64,
+        /// From the first look to the end.
+        elapsed: Duration,
+    },
+}
+
+/// A listener. `report` is called from many threads, in order for each file, and must not block for long.
+pub trait Reporter: Send + Sync {
+    /// Hears one event.
+    fn report(&self, event: &Event);
+}
+
+impl<F: Fn(&Event) + Send + Sync> Reporter for F {
+    fn report(&self, event: &Event) {
+        self(event);
+    }
+}
