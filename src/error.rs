@@ -139,7 +139,10 @@ impl ApiError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Busy { .. } | Self::Unreachable { .. } | Self::Server { .. } | Self::Unintelligible { .. } => true,
+            Self::Busy { .. }
+            | Self::Unreachable { .. }
+            | Self::Server { .. }
+            | Self::Unintelligible { .. } => true,
             Self::NoToken
             | Self::BadToken { .. }
             | Self::Unauthorized { .. }
@@ -219,7 +222,9 @@ impl Error {
             Self::Disk { verb, source, .. } => {
                 let unwritable = matches!(
                     source.kind(),
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists
+                    io::ErrorKind::PermissionDenied
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::AlreadyExists
                 ) || *verb == "create";
                 let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
                 if unwritable && !full { ExitStatus::CannotCreate } else { ExitStatus::Disk }

@@ -2,5 +2,11 @@
 //!
 //! No clock, disk, network, environment or randomness lives here: `now` and seeds are passed in.
 
+pub mod doubt;
+pub mod pieces;
+pub mod plan;
+pub mod resume;
 pub mod select;
 pub mod structure;
+pub mod verdict;
+pub mod verify;

@@ -34,7 +34,11 @@ impl Mirror {
     ///
     /// # Errors
     /// What kept the run from doing its work at all; faults of single files are events and decide the status.
-    pub async fn run(self, reporter: Arc<dyn Reporter>, cancel: CancellationToken) -> Result<ExitStatus, Error> {
+    pub async fn run(
+        self,
+        reporter: Arc<dyn Reporter>,
+        cancel: CancellationToken,
+    ) -> Result<ExitStatus, Error> {
         let _ = (reporter, cancel, self.job, self.dir, self.options, self.api);
         Ok(ExitStatus::Complete)
     }

@@ -3,10 +3,16 @@
 //! Nothing in this room touches disk, network, clock or environment.
 
 pub mod artifact;
+pub mod claim;
 pub mod digest;
 pub mod evidence;
+pub mod fault;
+pub mod head;
 pub mod job;
 pub mod listing;
+pub mod local;
+pub mod manifest;
 pub mod rel_path;
+pub mod revision;
 pub mod source_url;
 pub mod units;
