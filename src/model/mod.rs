@@ -8,5 +8,6 @@ pub mod evidence;
 pub mod job;
 pub mod listing;
 pub mod rel_path;
+pub mod safetensors;
 pub mod source_url;
 pub mod units;
