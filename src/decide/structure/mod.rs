@@ -87,7 +87,7 @@ pub struct Checker {
 #[derive(Debug)]
 enum Walk {
     Safetensors(safetensors::Walk),
-    Png(png::Walk),
+    Png(Box<png::Walk>),
     Jpeg(jpeg::Walk),
     Riff(riff::Walk),
     Gif(gif::Walk),
@@ -102,7 +102,7 @@ impl Checker {
     pub fn new(format: Format) -> Self {
         let walk = match format {
             Format::Safetensors => Walk::Safetensors(safetensors::Walk::default()),
-            Format::Png => Walk::Png(png::Walk::default()),
+            Format::Png => Walk::Png(Box::default()),
             Format::Jpeg => Walk::Jpeg(jpeg::Walk::default()),
             Format::WebP => Walk::Riff(riff::Walk::new(riff::Form::WebP)),
             Format::Wav => Walk::Riff(riff::Walk::new(riff::Form::Wav)),

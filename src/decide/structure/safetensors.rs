@@ -154,7 +154,7 @@ mod tests {
         for (at, (dtype, shape)) in tensors.iter().enumerate() {
             let dtype = DTYPES[*dtype];
             let mut shape = shape.clone();
-            if (shape.iter().product::<usize>() * bits(dtype)) % 8 != 0 {
+            if !(shape.iter().product::<usize>() * bits(dtype)).is_multiple_of(8) {
                 shape.push(4);
             }
             let end = reached + shape.iter().product::<usize>() * bits(dtype) / 8;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_saphyr::{DuplicateKeyPolicy, budget, options};
+use serde_saphyr::{DuplicateKeyPolicy, NonFiniteFloatPolicy, budget, options};
 
 use super::verdict::{Defect, Fault, Verdict};
 
@@ -62,6 +62,9 @@ fn parse(bytes: &[u8]) -> Result<Keys, String> {
     let options = options! {
         budget: budget! { max_events: 500_000, max_depth: 64, max_documents: 1, max_aliases: 10_000, max_anchors: 10_000 },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        // What a value means is the trainer's business.
+        ignore_binary_tag_for_string: true,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         // The text may hold secrets, and the message goes to the log.
         with_snippet: false,
     };
@@ -115,7 +118,7 @@ mod tests {
     }
 
     const CONFIG: &str = "job: extension\nconfig:\n  name: \"my_lora_v1\"\n  process:\n  - &id001\n    type: 'sd_trainer'\n    \
-        prompts: [\"a: b # {c}\", 'it''s']\n    lr: 1e-4\n  - *id001\nmeta:\n  version: '1.0'\n  größe: 中\n";
+        prompts: [\"a: b # {c}\", 'it''s']\n    lr: 1e-4\n    cap: .inf\n    raw: !!binary AP8=\n    pair: !!python/tuple [1, 2]\n  - *id001\nmeta:\n  version: '1.0'\n  größe: 中\n";
 
     #[test]
     fn a_configuration_is_a_mapping() {
