@@ -247,6 +247,9 @@ mod tests {
         ] {
             assert!(matches!(webp(length, chunks), Verdict::Broken(_)), "{chunks:?}");
         }
+        let mut file = riff(b"RIFF", b"WEBP", 14, &[(b"VP8 ", b"ab")]);
+        file[16] = 4;
+        assert!(matches!(check(Format::WebP, &file), Verdict::Broken(_)), "the chunk is longer than the file");
         assert!(matches!(check(Format::WebP, whole("sine.wav")), Verdict::Broken(_)));
     }
 }
