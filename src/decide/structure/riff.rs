@@ -249,7 +249,10 @@ mod tests {
         }
         let mut file = riff(b"RIFF", b"WEBP", 14, &[(b"VP8 ", b"ab")]);
         file[16] = 4;
-        assert!(matches!(check(Format::WebP, &file), Verdict::Broken(_)), "the chunk is longer than the file");
+        assert!(
+            matches!(check(Format::WebP, &file), Verdict::Broken(_)),
+            "the chunk is longer than the file"
+        );
         assert!(matches!(check(Format::WebP, whole("sine.wav")), Verdict::Broken(_)));
     }
 }
