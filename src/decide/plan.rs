@@ -18,6 +18,8 @@ use super::select::Selection;
 /// What an older `job.json` says of a file whose manifest is lost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recollection {
+    /// Its path under DIR.
+    pub path: RelPath,
     /// Its length in bytes.
     pub size: u64,
     /// Its SHA-256.

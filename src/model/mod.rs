@@ -4,6 +4,7 @@
 
 pub mod artifact;
 pub mod claim;
+mod collision_key;
 pub mod digest;
 pub mod evidence;
 pub mod fault;
@@ -11,8 +12,12 @@ pub mod head;
 pub mod job;
 pub mod listing;
 pub mod local;
+mod local_name;
 pub mod manifest;
+mod part_name;
 pub mod rel_path;
 pub mod revision;
+pub mod safetensors;
+pub mod sanitize;
 pub mod source_url;
 pub mod units;
