@@ -4,7 +4,7 @@
 
 pub mod artifact;
 pub mod claim;
-mod collision_key;
+pub mod collision_key;
 pub mod digest;
 pub mod evidence;
 pub mod fault;
