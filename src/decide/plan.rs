@@ -45,8 +45,6 @@ pub struct Situation<'a> {
     pub local: &'a Local,
     /// What the user wants.
     pub selection: &'a Selection,
-    /// The job's name, for telling the final checkpoint.
-    pub job_name: Option<&'a str>,
     /// The run of the job, from [`run_stamp`].
     pub run: &'a str,
     /// The step the run has reached; everything, once it is over.
@@ -151,7 +149,7 @@ fn decide(situation: &Situation<'_>, artifact: &Artifact) -> Action {
 /// The name a file gets where something of somebody else's has its own.
 #[must_use]
 pub fn beside(artifact: &Artifact) -> RelPath {
-    artifact.path.with_suffix(&artifact.key.fingerprint())
+    artifact.path.with_suffix(&artifact.key.fingerprint()[..8])
 }
 
 fn known(situation: &Situation<'_>, artifact: &Artifact, entry: &Entry) -> Step {

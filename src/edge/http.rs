@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{self, HeaderMap, HeaderValue};
+use reqwest::header::{self, HeaderMap};
 use reqwest::redirect;
 use url::{Host, Url};
 
@@ -325,10 +325,12 @@ fn classify(host: &str, received: u64, stall: Duration, error: &reqwest::Error) 
         if let Some(Refusal(why)) = link.downcast_ref::<Refusal>() {
             return Fault::Forbidden { host, why };
         }
-        if link.downcast_ref::<rustls_error::Error>().is_some() {
+        if link.downcast_ref::<rustls::Error>().is_some() {
             return Fault::Untrusted { host, cause: cause(error) };
         }
-        source = link.source();
+        // An I/O error hides what it wraps from `source`, and its own source is that of what it wraps.
+        let wrapped = link.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        source = wrapped.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| link.source());
     }
     if error.is_connect() {
         Fault::Connect { host, cause: cause(error) }
@@ -345,7 +347,7 @@ fn cause(error: &reqwest::Error) -> String {
     while let Some(next) = innermost.source() {
         innermost = next;
     }
-    if std::ptr::addr_eq(innermost, error) {
+    if error.source().is_none() {
         return "the request failed".to_owned();
     }
     for_terminal(&innermost.to_string(), 200)

@@ -4,6 +4,7 @@
 //! zeros inside). So the record has a checksum for each block, and whoever takes a part over reads every block again
 //! before it counts. That makes the record safe even where the data it speaks of was never flushed.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -152,6 +153,16 @@ impl PartFolder {
             };
         }
         Ok(best)
+    }
+
+    /// Returns the fingerprints of files of which parts are left.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn fingerprints(&self) -> Result<HashSet<String>, Error> {
+        let names = self.leftovers("")?;
+        let stems = names.iter().filter_map(|path| path.file_name()?.to_str()?.split('.').next());
+        Ok(stems.map(str::to_owned).collect())
     }
 
     /// Removes parts of files that nobody wants any more.

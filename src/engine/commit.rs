@@ -45,6 +45,8 @@ pub(super) enum ToCommit {
     Know(ArtifactKey, Box<Entry>),
     /// A body contradicted its proof.
     Doubt(ArtifactKey, Doubt),
+    /// Nothing more comes.
+    End,
 }
 
 /// A proven file.
@@ -66,8 +68,6 @@ pub(super) enum Committed {
     Known,
     /// It could not get its name.
     Failed(RelPath, Error),
-    /// Only the manifest changed.
-    Noted,
 }
 
 /// Gives proven files their final names.
@@ -79,7 +79,7 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    /// Commits whatever comes until every sender is gone; tells what became of each file, in order.
+    /// Commits whatever comes until the end is told; tells what became of each file, in order.
     pub(super) async fn run(
         self,
         mut items: mpsc::Receiver<ToCommit>,
@@ -87,15 +87,17 @@ impl Committer {
     ) {
         let done = Arc::new(done);
         let mut batch = Vec::with_capacity(BATCH);
-        while items.recv_many(&mut batch, BATCH).await > 0 {
+        let mut ended = false;
+        while !ended && items.recv_many(&mut batch, BATCH).await > 0 {
             let (this, taken, done) = (self.clone(), std::mem::take(&mut batch), done.clone());
-            let ended = tokio::task::spawn_blocking(move || {
+            ended = taken.iter().any(|item| matches!(item, ToCommit::End));
+            let committing = tokio::task::spawn_blocking(move || {
                 for (key, committed) in this.commit(taken) {
                     done(&key, committed);
                 }
             });
             // A panic here is a defect of ours; files of that batch stay parts, and the next run publishes them.
-            let _ = ended.await;
+            let _ = committing.await;
         }
     }
 
@@ -111,10 +113,8 @@ impl Committer {
                     results.push((key.clone(), Committed::Known));
                     notes.push(Record::Know { key, entry: *entry });
                 }
-                ToCommit::Doubt(key, doubt) => {
-                    results.push((key.clone(), Committed::Noted));
-                    notes.push(Record::Doubt { key, doubt });
-                }
+                ToCommit::Doubt(key, doubt) => notes.push(Record::Doubt { key, doubt }),
+                ToCommit::End => {}
             }
         }
         // What could not be noted is found out again by the next run; the disk's trouble shows with the next file.

@@ -20,6 +20,7 @@ use crate::model::artifact::{ArtifactKey, half_of_pair};
 use crate::model::fault::Fault;
 use crate::model::head::Head;
 use crate::model::manifest::Doubt;
+use crate::model::rel_path::RelPath;
 use crate::model::revision::Revision;
 use crate::model::source_url::SourceUrl;
 
@@ -425,6 +426,14 @@ impl Workshop {
             self.tell(&Event::Failed { path: transfer.order.artifact.path.clone(), cause });
         }
         self.miss(transfer, ending, COOL_DOWN);
+    }
+
+    /// A proven file could not get its name; its part stays, and the next run publishes it.
+    pub(super) fn could_not_publish(&self, key: &ArtifactKey, path: RelPath, error: &Error) {
+        let cause = explain_briefly(error);
+        self.tell(&Event::Failed { path, cause: cause.clone() });
+        self.endings().missing.insert(key.clone(), Missing::Failed { cause, disk: true });
+        self.board.close(key, Some(COOL_DOWN));
     }
 
     fn miss(&self, transfer: &Arc<Transfer>, why: Missing, cool_down: (Duration, Duration)) {
