@@ -70,6 +70,11 @@ impl TakenNames {
         self.insert(path.collision_key());
     }
 
+    /// Takes a name directly in DIR for a folder.
+    pub fn reserve_folder(&mut self, name: &str) {
+        self.folders.insert(CollisionKey::of(name).0);
+    }
+
     fn insert(&mut self, key: CollisionKey) {
         for folder in key.folders() {
             if !self.folders.contains(folder) {
