@@ -281,6 +281,19 @@ fn known_names_stay_and_taken_ones_are_avoided() {
 }
 
 #[test]
+fn a_second_accident_is_survived_and_a_third_reported() {
+    let path = |text: String| RelPath::parse(&text).unwrap();
+    let suffixed = |digits| path(format!("samples/x~{}.png", short_hash(b"/j/samples/x.png", digits)));
+    let listed = listed_in("s /j/samples/x.png?sig=1");
+    let mut taken = vec![path("samples/X.png".into()), suffixed(8)];
+    let listing = Listing::build(Some("j"), &listed, &|_| None, &taken);
+    assert_eq!(listing.artifacts[0].path, suffixed(16));
+    taken.push(suffixed(16));
+    let listing = Listing::build(Some("j"), &listed, &|_| None, &taken);
+    assert_eq!(listing.rejected, ["https://h/j/samples/x.png?…: no free name is left for it"]);
+}
+
+#[test]
 fn fifty_thousand_files_are_named_at_once() {
     // Every other one is the case twin of the one before it, so half of them need a suffix.
     let name = |number: u32| {

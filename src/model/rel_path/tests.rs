@@ -122,6 +122,17 @@ fn suffixes_stay_distinct_where_there_is_no_room() {
     assert!(RelPath::parse(full.with_suffix("../\0").as_str()).is_ok());
 }
 
+/// An old version must lie beside the new one, so a remote path leaves room for suffixes as a whole too.
+#[test]
+fn suffixes_leave_the_folder_alone() {
+    let part = "a".repeat(170);
+    for length in 1..=170 {
+        let path = RelPath::from_remote(&[&part, &part, &part, &part, &part, &part[..length]]).unwrap();
+        let suffixed = path.with_suffix("0123abcd01234567").with_suffix("0123abcd");
+        assert_eq!(suffixed.parent(), path.parent(), "{length}");
+    }
+}
+
 /// Remote parts: arbitrary bytes, and those near the edges of the rules.
 fn part() -> impl Strategy<Value = Vec<u8>> {
     let odd = prop::sample::select(vec![
