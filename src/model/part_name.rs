@@ -21,7 +21,7 @@ pub(super) const MAX_BYTES: usize = 200;
 /// old version's of eight, each with its `~`.
 pub(super) const ROOM_FOR_SUFFIXES: usize = 17 + 9;
 
-/// The longest extension, with its dot: `.safetensors` has 12 bytes. A longer tail is part of the stem.
+/// The longest extension, with its dot: `.safetensors` has 12 bytes. A longer tail belongs to the stem.
 const MAX_EXTENSION_BYTES: usize = 16;
 
 /// What Windows forbids in names; the slash and the backslash separate parts there.
@@ -59,19 +59,26 @@ pub(super) fn from_segment(segment: &str, is_top: bool) -> String {
     let decoded: Cow<'_, [u8]> = percent_decode_str(segment).into();
     match std::str::from_utf8(&decoded) {
         Ok(name) if is_kept(name, is_top) => name.to_owned(),
-        _ => marked(&decoded, is_top),
+        _ => marked(&decoded),
     }
 }
 
 /// Returns `name` if it is fit for a disk, else its altered and marked form.
 pub(super) fn fitted(name: String, is_top: bool) -> String {
-    if fault(&name, is_top).is_none() { name } else { marked(name.as_bytes(), is_top) }
+    if fault(&name, is_top).is_none() { name } else { marked(name.as_bytes()) }
 }
 
-/// Splits `name` before its last dot; the extension is empty where there is no stem, or it would be too long.
+/// Splits `name` before its last dot. The extension is empty where there is no stem, or where what follows the
+/// dot is too long or has more in it than ASCII letters and digits (so `.rcsync-part` is none).
 pub(super) fn split_extension(name: &str) -> (&str, &str) {
-    match name.rfind('.') {
-        Some(at) if at > 0 && name.len() - at <= MAX_EXTENSION_BYTES => name.split_at(at),
+    match name.rsplit_once('.') {
+        Some((stem, tail))
+            if !stem.is_empty()
+                && (1..MAX_EXTENSION_BYTES).contains(&tail.len())
+                && tail.bytes().all(|byte| byte.is_ascii_alphanumeric()) =>
+        {
+            name.split_at(stem.len())
+        }
         _ => (name, ""),
     }
 }
@@ -88,25 +95,17 @@ fn is_kept(name: &str, is_top: bool) -> bool {
 }
 
 /// Whether a name has the shape of those that [`marked`] makes: the mark at its end or before its extension.
-///
-/// Both places count whatever the extension, because cutting a name can leave a dot where none counted before.
 fn looks_marked(name: &str) -> bool {
-    let ends_in_mark = |text: &str| {
-        text.rsplit_once('~')
-            .is_some_and(|(_, tail)| tail.len() == 8 && tail.bytes().all(|byte| byte.is_ascii_hexdigit()))
-    };
-    ends_in_mark(name) || ends_in_mark(split_extension(name).0)
+    split_extension(name)
+        .0
+        .rsplit_once('~')
+        .is_some_and(|(_, mark)| mark.len() == 8 && mark.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Returns `<stem>~<8 hex of the original's hash><extension>` with everything unfit replaced by `_`.
-fn marked(original: &[u8], is_top: bool) -> String {
+fn marked(original: &[u8]) -> String {
     let replaced = replaced(original);
-    let (stem, extension) = if is_own(&replaced, is_top) && has_part_ending(&replaced) {
-        // With the ending after the mark it would still be a part's name.
-        (replaced.as_str(), "")
-    } else {
-        split_extension(&replaced)
-    };
+    let (stem, extension) = split_extension(&replaced);
     let mark = short_hash(original, 8);
     let room = MAX_BYTES - ROOM_FOR_SUFFIXES - 1 - mark.len() - extension.len();
     let stem = &stem[..stem.floor_char_boundary(room)];
@@ -162,11 +161,8 @@ fn is_device(name: &str) -> bool {
 }
 
 fn is_own(name: &str, is_top: bool) -> bool {
-    has_part_ending(name) || (is_top && OWN_NAMES.contains(&CollisionKey::of(name).as_str()))
-}
-
-fn has_part_ending(name: &str) -> bool {
-    CollisionKey::of(name).as_str().ends_with(PART_ENDING)
+    let key = CollisionKey::of(name);
+    key.as_str().ends_with(PART_ENDING) || (is_top && OWN_NAMES.contains(&key.as_str()))
 }
 
 #[cfg(test)]
@@ -175,7 +171,9 @@ mod tests {
 
     #[test]
     fn device_names() {
-        for device in ["CON", "con.png", "Nul.tar.gz", "COM1", "com¹.txt", "LPT0", "CONIN$", "aux .x", "conout$.a"] {
+        for device in
+            ["CON", "con.png", "Nul.tar.gz", "COM1", "com¹.txt", "LPT0", "CONIN$", "aux .x", "conout$.a"]
+        {
             assert!(is_device(device), "{device}");
         }
         for name in ["CONS", "COM", "COM10", "COMA", "xCON", "CON~", "LPT¼", "config.yaml"] {
@@ -190,7 +188,10 @@ mod tests {
             ("a.tar.gz", ("a.tar", ".gz")),
             ("a", ("a", "")),
             (".a", (".a", "")),
-            ("a.this-is-no-extension", ("a.this-is-no-extension", "")),
+            ("a.", ("a.", "")),
+            ("a.thisisnoextension", ("a.thisisnoextension", "")),
+            ("a.rcsync-part", ("a.rcsync-part", "")),
+            ("a.é", ("a.é", "")),
         ] {
             assert_eq!(split_extension(name), parts);
         }
@@ -211,7 +212,7 @@ mod tests {
     fn a_cut_name_is_a_marked_one() {
         for length in 150..320 {
             let name = format!("{}.abc{}", "x".repeat(length), "y".repeat(length));
-            assert!(looks_marked(&marked(name.as_bytes(), false)), "{length}");
+            assert!(looks_marked(&marked(name.as_bytes())), "{length}");
         }
     }
 }
