@@ -151,7 +151,11 @@ impl Committer {
                 for ready in placed {
                     let key = ready.file.order.artifact.key.clone();
                     let source = std::io::Error::other(why.clone());
-                    let error = Error::Disk { verb: "publish", path: self.dir.join(ready.entry.path.as_str()), source };
+                    let error = Error::Disk {
+                        verb: "publish",
+                        path: self.dir.join(ready.entry.path.as_str()),
+                        source,
+                    };
                     results.push((key, Committed::Failed(ready.entry.path, error)));
                 }
             }
@@ -228,10 +232,17 @@ impl Committer {
         }
     }
 
-    fn rename_all(&self, store: &mut Store, placed: &[Ready]) -> Result<Vec<Result<Option<i128>, Error>>, Error> {
+    fn rename_all(
+        &self,
+        store: &mut Store,
+        placed: &[Ready],
+    ) -> Result<Vec<Result<Option<i64>, Error>>, Error> {
         // `sha256sum -c` must pass at every instant: what is about to change leaves the list first.
-        let leaving: BTreeSet<&str> =
-            placed.iter().filter(|ready| ready.set_aside.is_some()).map(|ready| ready.entry.path.as_str()).collect();
+        let leaving: BTreeSet<&str> = placed
+            .iter()
+            .filter(|ready| ready.set_aside.is_some())
+            .map(|ready| ready.entry.path.as_str())
+            .collect();
         if !leaving.is_empty() {
             ledger::write_sums(&self.dir, store.manifest(), |path| !leaving.contains(path))?;
         }
@@ -258,8 +269,7 @@ impl Committer {
             match outcome {
                 Ok(modified) => {
                     let entry = Entry { modified: *modified, ..ready.entry.clone() };
-                    records.push(Record::Know { key: key.clone(), entry });
-                    records.push(Record::Commit { key });
+                    records.push(Record::Know { key, entry });
                     let _ = ready.file.part.remove_record();
                 }
                 Err(_) => records.push(Record::Abandon { key }),
@@ -270,10 +280,11 @@ impl Committer {
         Ok(outcomes)
     }
 
-    fn rename(&self, ready: &Ready) -> Result<Option<i128>, Error> {
+    fn rename(&self, ready: &Ready) -> Result<Option<i64>, Error> {
         let path = self.dir.join(ready.entry.path.as_str());
         disk::create_folders(&self.dir, disk::parent(&path))?;
-        disk::make_readable(ready.file.part.file()).map_err(fault("make readable", ready.file.part.path()))?;
+        disk::make_readable(ready.file.part.file())
+            .map_err(fault("make readable", ready.file.part.path()))?;
         match &ready.set_aside {
             None => return self.take_name(ready.file.part.path(), &path),
             Some(Aside::Replaced) => {}
@@ -284,7 +295,7 @@ impl Committer {
         stamp(&path)
     }
 
-    fn take_name(&self, part: &Path, path: &Path) -> Result<Option<i128>, Error> {
+    fn take_name(&self, part: &Path, path: &Path) -> Result<Option<i64>, Error> {
         disk::rename_to_free_name(part, path).map_err(fault("publish", path))?;
         stamp(path)
     }
@@ -306,7 +317,7 @@ fn edited_name(path: &Path, sha256: Sha256Digest) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn stamp(path: &Path) -> Result<Option<i128>, Error> {
+fn stamp(path: &Path) -> Result<Option<i64>, Error> {
     fs::symlink_metadata(path).map(|metadata| disk::modified(&metadata)).map_err(fault("read", path))
 }
 
@@ -340,7 +351,7 @@ enum Aside {
 }
 
 impl Ready {
-    fn into_result(self, outcome: Result<Option<i128>, Error>) -> Committed {
+    fn into_result(self, outcome: Result<Option<i64>, Error>) -> Committed {
         let Artifact { key, step, .. } = self.file.order.artifact;
         match outcome {
             Ok(_) => Committed::Published(Event::Published {
@@ -359,7 +370,8 @@ impl Ready {
 
 /// Flushes every part, several at once. A part whose flush failed is dropped: flushing again would prove nothing.
 fn flush_all(finished: Vec<Finished>) -> Vec<(Finished, Result<(), Unplaced>)> {
-    let mut flushed: Vec<(Finished, Result<(), Unplaced>)> = finished.into_iter().map(|file| (file, Ok(()))).collect();
+    let mut flushed: Vec<(Finished, Result<(), Unplaced>)> =
+        finished.into_iter().map(|file| (file, Ok(()))).collect();
     let share = flushed.len().div_ceil(FLUSHERS).max(1);
     std::thread::scope(|scope| {
         for some in flushed.chunks_mut(share) {
