@@ -5,8 +5,11 @@ use std::sync::Arc;
 async fn main() {
     let a: Vec<String> = std::env::args().collect();
     let api = rcsync::edge::api::ApiClient {
-        base: std::env::var("RUNCOMFY_TRAINER_API_BASE").unwrap(),
-        token: "t".into(),
+        base: {
+            let b = std::env::var("RUNCOMFY_TRAINER_API_BASE").unwrap();
+            if b.contains("8099") || b.contains("/prod/v1") { b } else { b + "/prod/v1" }
+        },
+        token: "test".into(),
     };
     let mut options = SyncOptions { once: a.iter().any(|x| x == "--once"), ..SyncOptions::default() };
     if let Ok(n) = std::env::var("CONNS") {

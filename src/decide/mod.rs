@@ -11,5 +11,6 @@ pub mod retry;
 pub mod run_state;
 pub mod select;
 pub mod structure;
+pub mod tuning;
 pub mod verdict;
 pub mod verify;

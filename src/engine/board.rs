@@ -29,8 +29,23 @@ const SPLIT: u64 = 2 * BLOCK;
 /// How files are cut into requests.
 pub(super) const CUT: Cut = Cut { piece: PIECE, split: SPLIT, block: BLOCK };
 
-/// One connection in this many is kept for small files while large ones wait too, and the rest for large ones.
-const SMALL_SHARE: usize = 4;
+/// How many connections may work on each kind of file while both kinds wait; what one kind leaves, the other takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shares {
+    /// For configs and samples: many small answers, each of which costs a round trip.
+    pub(super) small: usize,
+    /// For checkpoints.
+    pub(super) large: usize,
+}
+
+/// How busy the connections are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Load {
+    /// Connections at work on small files.
+    pub(super) small: usize,
+    /// Connections at work on large files.
+    pub(super) large: usize,
+}
 
 /// A piece of work for one connection.
 #[derive(Debug)]
@@ -52,22 +67,20 @@ impl Work {
 /// The work that is left.
 #[derive(Debug)]
 pub(super) struct Board {
-    connections: usize,
     inner: Mutex<Inner>,
     wake: Notify,
     quiet: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    shares: Shares,
     large: VecDeque<Arc<Transfer>>,
     small: VecDeque<Arc<Transfer>>,
     /// Begun files, in the order in which they were begun: what is left of them comes before anything new.
     begun: Vec<Arc<Transfer>>,
     delayed: BinaryHeap<Reverse<Delayed>>,
-    /// Connections at work on small files, and on large ones.
-    busy_small: usize,
-    busy_large: usize,
+    load: Load,
     /// Every file from its order to its end, so that no look orders it twice.
     under_way: HashSet<ArtifactKey>,
     cooling: HashMap<ArtifactKey, Cooling>,
@@ -87,8 +100,31 @@ struct Cooling {
 }
 
 impl Board {
-    pub(super) fn new(connections: usize) -> Self {
-        Self { connections, inner: Mutex::default(), wake: Notify::new(), quiet: Notify::new() }
+    pub(super) fn new(shares: Shares) -> Self {
+        let inner = Inner {
+            shares,
+            large: VecDeque::new(),
+            small: VecDeque::new(),
+            begun: Vec::new(),
+            delayed: BinaryHeap::new(),
+            load: Load { small: 0, large: 0 },
+            under_way: HashSet::new(),
+            cooling: HashMap::new(),
+        };
+        Self { inner: Mutex::new(inner), wake: Notify::new(), quiet: Notify::new() }
+    }
+
+    /// Changes how many connections may work.
+    pub(super) fn share_out(&self, shares: Shares) {
+        let changed = std::mem::replace(&mut self.inner().shares, shares) != shares;
+        if changed {
+            self.wake.notify_waiters();
+        }
+    }
+
+    /// Returns how busy the connections are.
+    pub(super) fn load(&self) -> Load {
+        self.inner().load
     }
 
     /// Orders files, in order of urgency. Files under way or cooling down are left alone. Returns how many were taken.
@@ -116,7 +152,7 @@ impl Board {
             tokio::pin!(woken);
             // Registered before the look, so that nothing that is put up in between is missed.
             woken.as_mut().enable();
-            let due = match self.inner().take(self.connections) {
+            let due = match self.inner().take() {
                 Ok(work) => return work,
                 Err(due) => due,
             };
@@ -132,7 +168,7 @@ impl Board {
     /// A connection is done with its piece.
     pub(super) fn idle(&self, transfer: &Transfer) {
         let mut inner = self.inner();
-        let busy = if transfer.is_large() { &mut inner.busy_large } else { &mut inner.busy_small };
+        let busy = if transfer.is_large() { &mut inner.load.large } else { &mut inner.load.small };
         *busy = busy.saturating_sub(1);
         drop(inner);
         self.wake.notify_waiters();
@@ -224,21 +260,23 @@ impl Inner {
     }
 
     /// Takes the next piece, or says when a delayed file is due.
-    fn take(&mut self, connections: usize) -> Result<Work, Option<Instant>> {
+    fn take(&mut self) -> Result<Work, Option<Instant>> {
         let now = Instant::now();
         while self.delayed.peek().is_some_and(|Reverse(delayed)| delayed.until <= now) {
             if let Some(Reverse(delayed)) = self.delayed.pop() {
                 self.queue(&delayed.transfer).push_front(delayed.transfer);
             }
         }
-        let kept_for_small = (connections / SMALL_SHARE).max(1);
-        let small_first = self.busy_small < kept_for_small && (connections > 1 || self.busy_large == 0);
+        if self.load.small + self.load.large >= self.shares.small + self.shares.large {
+            return Err(self.delayed.peek().map(|Reverse(delayed)| delayed.until));
+        }
+        let small_first = self.load.small < self.shares.small;
         let work =
             self.take_of(!small_first).or_else(|| self.take_of(small_first)).or_else(|| self.split_largest());
         match work {
             Some(work) => {
                 let busy =
-                    if work.transfer().is_large() { &mut self.busy_large } else { &mut self.busy_small };
+                    if work.transfer().is_large() { &mut self.load.large } else { &mut self.load.small };
                 *busy += 1;
                 Ok(work)
             }

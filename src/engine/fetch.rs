@@ -18,9 +18,12 @@ use super::event::Event;
 use super::transfer::{State, Transfer};
 use super::workshop::Workshop;
 
-/// Bytes gathered before they are written: large enough that a write costs little, small enough that all connections
-/// together stay far below the memory budget.
+/// Bytes gathered before they are written: large enough that a write costs little …
 const GROUP: usize = 1 << 20;
+
+/// … and small enough that all connections together, with one group arriving and one being written each, stay far
+/// below the memory budget of 64 MiB.
+const ALL_GROUPS: usize = 12 << 20;
 
 /// How one piece ended well.
 #[derive(Debug, Clone, PartialEq)]
@@ -180,6 +183,8 @@ impl Fetch<'_> {
         let mut group = Vec::new();
         let mut gathered = 0;
         let mut left = take.unwrap_or(u64::MAX);
+        let load = self.shop.board.load();
+        let enough = GROUP.min(ALL_GROUPS / (load.small + load.large).max(1));
         let fault = loop {
             if left == 0 {
                 break None;
@@ -210,7 +215,7 @@ impl Fetch<'_> {
             left -= chunk.len() as u64;
             gathered += chunk.len();
             group.push(chunk);
-            if gathered >= GROUP {
+            if gathered >= enough {
                 gathered = 0;
                 writer.put(std::mem::take(&mut group)).await?;
                 if writer.end.is_some() || self.attempt.is_abandoned() {

@@ -17,6 +17,7 @@ mod relist;
 mod run;
 pub mod stop;
 mod transfer;
+mod tune;
 mod workshop;
 
 use std::path::PathBuf;
@@ -33,9 +34,6 @@ use look::{Patience, look};
 use options::SyncOptions;
 use run::{Run, rehearse};
 use stop::Stop;
-
-/// Connections where the user does not say: enough to fill most links, few enough for any host.
-const DEFAULT_CONNECTIONS: usize = 8;
 
 /// One job, mirrored into one folder.
 #[derive(Debug)]

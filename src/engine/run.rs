@@ -1,7 +1,7 @@
 //! The loop: look, decide, act, record, and look again, until the job is over or the run is stopped.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
@@ -28,7 +28,7 @@ use super::relist::Relister;
 use super::stop::Stop;
 use super::transfer::{Order, Transfer};
 use super::workshop::{Missing, Workshop};
-use super::{DEFAULT_CONNECTIONS, Mirror};
+use super::{Mirror, tune};
 
 /// Finished files that may wait for their names; beyond that, transfers wait for the disk.
 const COMMIT_QUEUE: usize = 512;
@@ -75,11 +75,11 @@ impl Run {
         let client = ArtifactClient::new(private, options.stall_timeout)
             .map_err(|fault| Error::Config(fault.to_string()))?;
         let (commit, items) = mpsc::channel(COMMIT_QUEUE);
-        let count = options.connections.map_or(DEFAULT_CONNECTIONS, |count| usize::from(count.get()));
+        let (shares, most) = tune::begin(options.connections.map(|cap| usize::from(cap.get())));
         let shop = Arc::new(Workshop {
             client,
             parts: folder.parts.clone(),
-            board: Board::new(count),
+            board: Board::new(shares),
             relister: Relister::new(mirror.api.clone(), mirror.job.clone()),
             commit,
             limiter: options.limit_rate.map(Limiter::new),
@@ -87,14 +87,17 @@ impl Run {
             leftovers: folder.parts.fingerprints()?,
             cancel: stop.token().clone(),
             received: AtomicU64::new(0),
+            small_files: AtomicU64::new(0),
+            pushed_back: AtomicBool::new(false),
             endings: Mutex::default(),
             options: options.clone(),
         });
         let published = Arc::new(AtomicU64::new(0));
         let mut connections = JoinSet::new();
-        for _ in 0..count {
+        for _ in 0..most {
             connections.spawn(shop.clone().serve());
         }
+        connections.spawn(tune::tune(shop.clone(), shares, most));
         let mut committer = JoinSet::new();
         let commits =
             Committer { dir: mirror.dir.clone(), store: folder.store.clone(), on_change: options.on_change };

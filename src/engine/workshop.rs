@@ -1,7 +1,7 @@
 //! Where transfers are served: connections take work from the board, and what became of each file is told onwards.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -65,7 +65,12 @@ pub(super) struct Workshop {
     /// Files of which an earlier run left parts, by fingerprint.
     pub(super) leftovers: HashSet<String>,
     pub(super) cancel: CancellationToken,
+    /// Bytes of bodies that arrived.
     pub(super) received: AtomicU64,
+    /// Small files that arrived whole.
+    pub(super) small_files: AtomicU64,
+    /// A host asked for less since somebody last looked.
+    pub(super) pushed_back: AtomicBool,
     pub(super) endings: Mutex<Endings>,
 }
 
@@ -213,6 +218,7 @@ impl Workshop {
 
     /// A complete file: weigh it, and publish it, wait for it or condemn it.
     async fn finish(&self, transfer: &Arc<Transfer>, attempt: &Arc<Attempt>) {
+        self.small_files.fetch_add(u64::from(!transfer.is_large()), Ordering::Relaxed);
         let (parts, whole) = (self.parts.clone(), attempt.clone());
         let finished = tokio::task::spawn_blocking(move || whole.finish(&parts)).await;
         let (received, part) = match finished {
@@ -377,6 +383,9 @@ impl Workshop {
             }
             state.tries
         };
+        if let Fault::Status { status: 429 | 503, .. } = fault {
+            self.pushed_back.store(true, Ordering::Relaxed);
+        }
         let exhausted = tries >= self.options.retries.max(1);
         let at_least = match verdict(&fault) {
             Verdict::GiveUp => return self.fail(transfer, fault.to_string(), false),

@@ -5,8 +5,21 @@ use std::path::{Path, PathBuf};
 
 /// What may not appear in the rooms `model` and `decide`, tests apart.
 const IMPURE: &[&str] = &[
-    "reqwest", "tokio", "hyper", "notify", "tempfile", "std::fs", "std::net", "std::env", "std::process",
-    "SystemTime::now", "Instant::now", "std::io::stdout", "std::io::stderr", "fastrand::u", "fastrand::Rng::new",
+    "reqwest",
+    "tokio",
+    "hyper",
+    "notify",
+    "tempfile",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "SystemTime::now",
+    "Instant::now",
+    "std::io::stdout",
+    "std::io::stderr",
+    "fastrand::u",
+    "fastrand::Rng::new",
 ];
 
 fn sources(room: &str) -> Vec<(PathBuf, String)> {
@@ -17,11 +30,17 @@ fn sources(room: &str) -> Vec<(PathBuf, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !path.ends_with("tests.rs")
+            {
                 let text = fs::read_to_string(&path).unwrap();
                 // Unit tests stand last in their files and may use what they like.
                 let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-                let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+                let code = code
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with("//"))
+                    .collect::<Vec<_>>()
+                    .join("\n");
                 found.push((path, code));
             }
         }
@@ -46,7 +65,10 @@ fn model_and_decide_touch_nothing() {
 
 #[test]
 fn imports_point_down() {
-    assert_absent("model", &["crate::decide", "crate::edge", "crate::engine", "crate::cli", "crate::simulator"]);
+    assert_absent(
+        "model",
+        &["crate::decide", "crate::edge", "crate::engine", "crate::cli", "crate::simulator"],
+    );
     assert_absent("decide", &["crate::edge", "crate::engine", "crate::cli", "crate::simulator"]);
     assert_absent("edge", &["crate::decide", "crate::engine", "crate::cli", "crate::simulator"]);
     assert_absent("engine", &["crate::cli", "crate::simulator"]);

@@ -1,0 +1,148 @@
+//! How many connections: more while more brings more, fewer when a host pushes back.
+//!
+//! A host that throttles each connection is worth many; a full link, a full disk or a busy processor is not. Nobody
+//! can tell which from outside, so the count is doubled, and doubled again only if that brought something.
+
+use std::time::Duration;
+
+/// A doubling that brings less than this was not worth it: noise between two measurements is about as large.
+const WORTH: f64 = 1.15;
+
+/// How long a count that did not pay is not tried again; links change, but not from second to second.
+const HOLD: Duration = Duration::from_secs(5);
+
+/// A measurement needs this long: shorter ones see bursts, longer ones leave a throttled host idle.
+const WINDOW: Duration = Duration::from_millis(150);
+
+/// One kind of work's count of connections. Times are durations since any fixed moment.
+#[derive(Debug, Clone)]
+pub struct Tuner {
+    level: usize,
+    most: usize,
+    /// What the level below brought, while a higher one is on trial.
+    on_trial: Option<(usize, f64)>,
+    hold_until: Duration,
+    window: Option<(Duration, f64)>,
+}
+
+/// What was seen since the last look.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// What has been done since the beginning, in bytes or files.
+    pub done: f64,
+    /// Every connection that may work had work to do.
+    pub saturated: bool,
+    /// A host answered 429 or 503 since the last look.
+    pub pushed_back: bool,
+}
+
+impl Tuner {
+    /// Begins with `first` connections; there are never more than `most`.
+    #[must_use]
+    pub fn new(first: usize, most: usize) -> Self {
+        let most = most.max(1);
+        Self { level: first.clamp(1, most), most, on_trial: None, hold_until: Duration::ZERO, window: None }
+    }
+
+    /// Returns the present count.
+    #[must_use]
+    pub const fn level(&self) -> usize {
+        self.level
+    }
+
+    /// Takes a look in; returns the count from now on.
+    pub fn observe(&mut self, now: Duration, sample: &Sample) -> usize {
+        if sample.pushed_back {
+            self.level = (self.level / 2).max(1);
+            self.settle(now);
+            return self.level;
+        }
+        if !sample.saturated {
+            // What idle connections bring says nothing about what busy ones would.
+            self.window = None;
+            return self.level;
+        }
+        let Some((since, done)) = self.window else {
+            self.window = Some((now, sample.done));
+            return self.level;
+        };
+        let elapsed = now.saturating_sub(since);
+        if elapsed < WINDOW {
+            return self.level;
+        }
+        let rate = (sample.done - done) / elapsed.as_secs_f64();
+        self.window = Some((now, sample.done));
+        match self.on_trial {
+            Some((before, brought)) if rate < brought * WORTH => {
+                self.level = before;
+                self.settle(now);
+            }
+            _ if now >= self.hold_until && self.level < self.most => {
+                self.on_trial = Some((self.level, rate));
+                self.level = (self.level * 2).min(self.most);
+                // The first moments of new connections are slow and would count against them.
+                self.window = None;
+            }
+            _ => self.on_trial = None,
+        }
+        self.level
+    }
+
+    fn settle(&mut self, now: Duration) {
+        self.on_trial = None;
+        self.window = None;
+        self.hold_until = now + HOLD;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a tuner against a host that gives `rate(level)` a second; returns the levels seen.
+    fn run(mut tuner: Tuner, rate: impl Fn(usize) -> f64, steps: u32) -> Vec<usize> {
+        let (mut now, mut done) = (Duration::ZERO, 0.0);
+        let mut levels = Vec::new();
+        for _ in 0..steps {
+            now += Duration::from_millis(50);
+            done += rate(tuner.level()) / 20.0;
+            levels.push(tuner.observe(now, &Sample { done, saturated: true, pushed_back: false }));
+        }
+        levels
+    }
+
+    fn connections(level: usize) -> f64 {
+        f64::from(u32::try_from(level).unwrap())
+    }
+
+    #[test]
+    fn a_throttled_host_gets_all_it_can_take() {
+        let levels = run(Tuner::new(8, 64), |level| 20e6 * connections(level), 20);
+        assert_eq!(levels.last(), Some(&64), "{levels:?}");
+    }
+
+    #[test]
+    fn a_full_link_keeps_what_it_had() {
+        let levels = run(Tuner::new(8, 64), |_| 1e9, 200);
+        assert_eq!(levels.last(), Some(&8));
+        assert!(levels.iter().all(|level| *level <= 16));
+        assert!(levels.iter().filter(|level| **level > 8).count() < 40, "trials are rare: {levels:?}");
+    }
+
+    #[test]
+    fn a_host_that_pushes_back_gets_fewer() {
+        let mut tuner = Tuner::new(8, 64);
+        let pushed = Sample { done: 0.0, saturated: true, pushed_back: true };
+        assert_eq!(tuner.observe(Duration::from_secs(1), &pushed), 4);
+        for second in 2..10 {
+            tuner.observe(Duration::from_secs(second), &pushed);
+        }
+        assert_eq!(tuner.level(), 1);
+    }
+
+    #[test]
+    fn the_user_s_cap_is_a_cap() {
+        let levels = run(Tuner::new(8, 3), |level| 20e6 * connections(level), 50);
+        assert!(levels.iter().all(|level| *level == 3));
+    }
+}

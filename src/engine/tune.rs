@@ -1,0 +1,71 @@
+//! Keeps the count of connections at what the hosts and the link reward.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::decide::tuning::{Sample, Tuner};
+
+use super::board::Shares;
+use super::workshop::Workshop;
+
+/// How often to look: several looks make one measurement.
+const EVERY: Duration = Duration::from_millis(50);
+
+/// Connections where the user does not say: enough to fill most links, few enough for any host.
+const FIRST: usize = 8;
+
+/// The most connections that any host has rewarded in measurements; browsers and CDNs bear as many.
+pub(super) const MOST_LARGE: usize = 64;
+const MOST_SMALL: usize = 32;
+
+/// One connection in this many begins with small files.
+const SMALL_SHARE: usize = 4;
+
+/// Returns the shares to begin with, and the most connections there will ever be.
+pub(super) fn begin(cap: Option<usize>) -> (Shares, usize) {
+    let first = cap.map_or(FIRST, |cap| cap.clamp(1, FIRST));
+    let small = first / SMALL_SHARE;
+    (Shares { small, large: first - small }, cap.unwrap_or(MOST_LARGE + MOST_SMALL))
+}
+
+/// Tunes until the run is cancelled.
+pub(super) async fn tune(shop: Arc<Workshop>, shares: Shares, most: usize) {
+    let began = Instant::now();
+    // With a cap from the user, both kinds share it; small files never get more than half.
+    let most_small = MOST_SMALL.min(most / 2).max(usize::from(shares.small > 0));
+    let mut small = Tuner::new(shares.small.max(1), most_small);
+    let mut large = Tuner::new(shares.large, MOST_LARGE.min(most - shares.small));
+    loop {
+        tokio::select! {
+            biased;
+            () = shop.cancel.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        let now = began.elapsed();
+        let load = shop.board.load();
+        let full = load.small + load.large >= small.level() + large.level();
+        let pushed_back = shop.pushed_back.swap(false, Ordering::Relaxed);
+        let files = Sample {
+            done: as_f64(shop.small_files.load(Ordering::Relaxed)),
+            saturated: load.small > 0 && (full || load.small >= small.level()),
+            pushed_back,
+        };
+        let bytes = Sample {
+            done: as_f64(shop.received.load(Ordering::Relaxed)),
+            saturated: load.large > 0 && (full || load.large >= large.level()),
+            pushed_back,
+        };
+        let small_level = if shares.small == 0 { 0 } else { small.observe(now, &files) };
+        let large_level = large.observe(now, &bytes).min(most - small_level);
+        shop.board.share_out(Shares { small: small_level, large: large_level });
+    }
+}
+
+/// Counts are far below 2^52.
+#[expect(clippy::cast_precision_loss, reason = "a rate does not need the last bit")]
+const fn as_f64(count: u64) -> f64 {
+    count as f64
+}
