@@ -139,7 +139,10 @@ impl ApiError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Busy { .. } | Self::Unreachable { .. } | Self::Server { .. } | Self::Unintelligible { .. } => true,
+            Self::Busy { .. }
+            | Self::Unreachable { .. }
+            | Self::Server { .. }
+            | Self::Unintelligible { .. } => true,
             Self::NoToken
             | Self::BadToken { .. }
             | Self::Unauthorized { .. }
@@ -152,6 +155,19 @@ impl ApiError {
 
 fn detail(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
+}
+
+/// Returns an error and its causes in one line.
+#[must_use]
+pub fn explain_briefly(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// How a process ends (`sysexits`, like the vendor's own CLI). New codes may come.
@@ -219,7 +235,9 @@ impl Error {
             Self::Disk { verb, source, .. } => {
                 let unwritable = matches!(
                     source.kind(),
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists
+                    io::ErrorKind::PermissionDenied
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::AlreadyExists
                 ) || *verb == "create";
                 let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
                 if unwritable && !full { ExitStatus::CannotCreate } else { ExitStatus::Disk }

@@ -2,5 +2,14 @@
 //!
 //! No clock, disk, network, environment or randomness lives here: `now` and seeds are passed in.
 
+pub mod cadence;
+pub mod doubt;
+pub mod pieces;
+pub mod plan;
+pub mod resume;
+pub mod retry;
+pub mod run_state;
 pub mod select;
 pub mod structure;
+pub mod verdict;
+pub mod verify;

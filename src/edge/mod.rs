@@ -1,3 +1,11 @@
 //! What touches the world: the only room with sockets, files, locks and the wall clock.
 
 pub mod api;
+mod claims;
+pub(crate) mod disk;
+pub mod http;
+pub mod lock;
+pub mod part;
+mod retry_after;
+pub(crate) mod sealed;
+pub mod store;

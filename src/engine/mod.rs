@@ -1,19 +1,41 @@
 //! Where decisions meet effects: loops without rules of their own; typed events come out.
 
+mod attempt;
+mod board;
+mod commit;
 pub mod event;
+mod fetch;
+mod folder;
+pub(crate) mod hashing;
+mod inspect;
+mod ledger;
+mod limiter;
+mod look;
 pub mod options;
+mod recover;
+mod relist;
+mod run;
+pub mod stop;
+mod transfer;
+mod workshop;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
 use crate::edge::api::ApiClient;
 use crate::error::{Error, ExitStatus};
 use crate::model::job::JobId;
 
-use event::Reporter;
+use event::{Event, Reporter};
+use look::{Patience, look};
 use options::SyncOptions;
+use run::{Run, rehearse};
+use stop::Stop;
+
+/// Connections where the user does not say: enough to fill most links, few enough for any host.
+const DEFAULT_CONNECTIONS: usize = 8;
 
 /// One job, mirrored into one folder.
 #[derive(Debug)]
@@ -29,13 +51,27 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Mirrors until the job is over (or, with `once`, one pass), or until `cancel` fires; every event goes to `reporter`,
-    /// [`event::Event::Done`] last.
+    /// Mirrors until the job is over (or, with `once`, one pass), or until `stop` is used; every event goes to
+    /// `reporter`, [`Event::Done`] last.
     ///
     /// # Errors
     /// What kept the run from doing its work at all; faults of single files are events and decide the status.
-    pub async fn run(self, reporter: Arc<dyn Reporter>, cancel: CancellationToken) -> Result<ExitStatus, Error> {
-        let _ = (reporter, cancel, self.job, self.dir, self.options, self.api);
-        Ok(ExitStatus::Complete)
+    pub async fn run(self, reporter: Arc<dyn Reporter>, stop: Stop) -> Result<ExitStatus, Error> {
+        let began = Instant::now();
+        let Some(first) = look(&self.api, &self.job, Patience::Short, reporter.as_ref(), stop.token()).await? else {
+            return Ok(interrupted(reporter.as_ref(), &stop, began));
+        };
+        if self.options.dry_run {
+            return rehearse(&self, reporter.as_ref(), &first).await;
+        }
+        Run::open(self, reporter, stop, began)?.follow(first).await
     }
+}
+
+/// Nothing was begun, so nothing is lost.
+fn interrupted(reporter: &dyn Reporter, stop: &Stop, began: Instant) -> ExitStatus {
+    let exit = stop.status();
+    let elapsed = began.elapsed();
+    reporter.report(&Event::Done { exit, published: 0, bytes: 0, present: 0, failed: 0, elapsed });
+    exit
 }

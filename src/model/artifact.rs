@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::local_name::{decoded, local_path};
 use super::rel_path::RelPath;
 use super::source_url::SourceUrl;
 
@@ -45,6 +46,15 @@ pub struct ArtifactKey {
     pub kind: ArtifactKind,
     /// The URL's path; with the host before it where one listing has two hosts for one path.
     pub path: Box<str>,
+}
+
+impl ArtifactKey {
+    /// Returns 16 hex digits that stand for the key in names of private files.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        use sha2::Digest as _;
+        super::digest::hex(&sha2::Sha256::digest(self.to_string())[..8])
+    }
 }
 
 impl fmt::Display for ArtifactKey {
@@ -92,19 +102,65 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Whether this is the job's last save, `<name>.safetensors`: a checkpoint whose name has no step.
+    /// Returns the trainer's own name for this file, whatever it is called here. For comparing, not for a disk.
+    #[must_use]
+    pub fn trainer_name(&self) -> String {
+        decoded(self.key.path.rsplit('/').next().unwrap_or(&self.key.path))
+    }
+
+    /// Whether this file proves that the training loop ended: a safetensors file with the job's name, no step,
+    /// and no more than one of the trainer's own endings (`_LoRA`, `_high_noise`, …).
     ///
-    /// `optimizer.pt` and other files that are no safetensors never count.
+    /// A job whose name is unknown must have its folder in the URL. Embeddings are named after their trigger
+    /// and folders of a full model fill up slowly, so neither proves anything.
     #[must_use]
     pub fn is_final_checkpoint(&self, job_name: Option<&str>) -> bool {
         if self.key.kind != ArtifactKind::Checkpoint || self.step.is_some() {
             return false;
         }
-        let Some(stem) = self.path.file_name().strip_suffix(".safetensors") else { return false };
-        let stem = half_of_pair(stem).map_or(stem, |(whole, _)| whole);
-        job_name.is_none_or(|name| stem == name || stem == format!("{name}_LoRA"))
+        let name = self.trainer_name();
+        let Some(stem) = name.strip_suffix(".safetensors") else { return false };
+        let is_final_of = |job: &str| !job.is_empty() && is_job_name_with_ending(stem, job);
+        let folder = || self.key.path.rsplit('/').nth(1).map(decoded);
+        match job_name {
+            Some(job) => is_final_of(job) && !self.is_in_saved_folder(job),
+            None => folder().is_some_and(|folder| is_final_of(&folder)),
+        }
+    }
+
+    /// Splits the local name of one half of a Wan 2.2 pair into what both halves share and which half it is.
+    ///
+    /// A job may itself be called `…_high_noise`; its own final save is no half of anything.
+    #[must_use]
+    pub fn pair_half(&self, job_name: Option<&str>) -> Option<(String, PairHalf)> {
+        let name = self.trainer_name();
+        let stem = name.strip_suffix(".safetensors")?;
+        if self.key.kind != ArtifactKind::Checkpoint || job_name == Some(stem) {
+            return None;
+        }
+        half_of_pair(stem).map(|(whole, half)| (whole.to_owned(), half))
+    }
+
+    /// Whether the file stands in a folder inside the job's own, as the parts of a full model do.
+    fn is_in_saved_folder(&self, job_name: &str) -> bool {
+        let path = local_path(self.key.kind, &self.key.path, Some(job_name));
+        path.is_some_and(|path| path.parent().is_some())
     }
 }
+
+/// Whether `stem` is what the trainer calls a save of the job that has no step.
+fn is_job_name_with_ending(stem: &str, job_name: &str) -> bool {
+    // A job's name may end like a half of a pair, so the whole stem counts first.
+    let whole = half_of_pair(stem).map(|(whole, _)| whole);
+    [Some(stem), whole]
+        .into_iter()
+        .flatten()
+        .any(|stem| stem.strip_prefix(job_name).is_some_and(|ending| FINAL_ENDINGS.contains(&ending)))
+}
+
+/// What the trainer puts behind the job's name, besides nothing: a LoRA trained along with something else, and
+/// the kinds of adapters.
+const FINAL_ENDINGS: [&str; 6] = ["", "_LoRA", "_t2i", "_clip", "_ip", "_adapter"];
 
 /// One half of a Wan 2.2 pair, which carries the hash of both halves together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,5 +175,77 @@ pub enum PairHalf {
 #[must_use]
 pub fn half_of_pair(stem: &str) -> Option<(&str, PairHalf)> {
     let high = stem.strip_suffix("_high_noise").map(|whole| (whole, PairHalf::HighNoise));
-    high.or_else(|| stem.strip_suffix("_low_noise").map(|whole| (whole, PairHalf::LowNoise)))
+    let half = high.or_else(|| stem.strip_suffix("_low_noise").map(|whole| (whole, PairHalf::LowNoise)));
+    half.filter(|(whole, _)| !whole.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::job::ListedArtifact;
+    use crate::model::listing::Listing;
+
+    fn artifact(kind: ArtifactKind, url: &str, job_name: Option<&str>) -> Artifact {
+        let listed = ListedArtifact { kind, url: SourceUrl::parse(url).unwrap(), sample: None };
+        Listing::build(job_name, &[listed], &|_| None, &[]).artifacts.remove(0)
+    }
+
+    #[test]
+    fn finals() {
+        let is_final = |job: &str, path: &str| {
+            let job = Some(job).filter(|job| !job.is_empty());
+            artifact(ArtifactKind::Checkpoint, &format!("https://h{path}?sig=1"), job)
+                .is_final_checkpoint(job)
+        };
+        for (job, path) in [
+            ("x", "/output/x/x.safetensors"),
+            ("x", "/trainers/r4nd0m/x.safetensors"),
+            ("x", "/output/x/x_high_noise.safetensors"),
+            ("x", "/output/x/x_low_noise.safetensors"),
+            ("x", "/output/x/x_LoRA.safetensors"),
+            ("x", "/output/x/x_ip.safetensors"),
+            ("my_lora_20260101", "/o/my_lora_20260101.safetensors"),
+            ("x_high_noise", "/output/x_high_noise/x_high_noise.safetensors"),
+            ("a b: c", "/output/a%20b%3A%20c/a%20b%3A%20c.safetensors"),
+            ("", "/output/x/x.safetensors"),
+            ("", "/output/x/x_high_noise.safetensors"),
+        ] {
+            assert!(is_final(job, path), "{job} {path}");
+        }
+        for (job, path) in [
+            ("x", "/output/x/x_000000250.safetensors"),
+            ("x", "/output/x/x_000000250_high_noise.safetensors"),
+            ("x", "/output/x/trigger.safetensors"),
+            ("x", "/output/x/xy.safetensors"),
+            ("x", "/output/x/x_other.safetensors"),
+            ("x", "/output/x/optimizer.pt"),
+            ("x", "/output/x/x.pt"),
+            ("x", "/output/x/x/transformer/x.safetensors"),
+            ("high", "/output/high/_high_noise.safetensors"),
+            ("", "/output/dog.safetensors"),
+            ("", "/dog.safetensors"),
+            ("", "//.safetensors"),
+        ] {
+            assert!(!is_final(job, path), "{job} {path}");
+        }
+        let sample = artifact(ArtifactKind::Sample, "https://h/output/x/x.safetensors", Some("x"));
+        assert!(!sample.is_final_checkpoint(Some("x")));
+    }
+
+    #[test]
+    fn halves() {
+        let half = |job: Option<&str>, name: &str| {
+            artifact(ArtifactKind::Checkpoint, &format!("https://h/output/x/{name}"), job).pair_half(job)
+        };
+        assert_eq!(
+            half(Some("x"), "x_000000250_low_noise.safetensors"),
+            Some(("x_000000250".into(), PairHalf::LowNoise))
+        );
+        assert_eq!(half(None, "x_high_noise.safetensors"), Some(("x".into(), PairHalf::HighNoise)));
+        assert_eq!(half(Some("x"), "x_high_noise.safetensors"), Some(("x".into(), PairHalf::HighNoise)));
+        assert_eq!(half(Some("x_high_noise"), "x_high_noise.safetensors"), None);
+        assert_eq!(half(Some("x"), "x_high_noise.pt"), None);
+        assert_eq!(half(Some("x"), "x.safetensors"), None);
+        assert_eq!(half_of_pair("_high_noise"), None);
+    }
 }

@@ -3,10 +3,21 @@
 //! Nothing in this room touches disk, network, clock or environment.
 
 pub mod artifact;
+pub mod claim;
+pub mod collision_key;
 pub mod digest;
 pub mod evidence;
+pub mod fault;
+pub mod head;
 pub mod job;
 pub mod listing;
+pub mod local;
+mod local_name;
+pub mod manifest;
+mod part_name;
 pub mod rel_path;
+pub mod revision;
+pub mod safetensors;
+pub mod sanitize;
 pub mod source_url;
 pub mod units;

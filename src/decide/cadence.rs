@@ -1,0 +1,169 @@
+//! When to look at the job again: paced by the training itself, so that a new checkpoint is seen soon after it exists
+//! without asking all the time.
+
+use std::time::Duration;
+
+use super::run_state::RunState;
+
+/// Looks are never closer than this: the API's owner counts them too.
+const SHORTEST: Duration = Duration::from_secs(5);
+
+/// Looks are never further apart than this, whatever the pace: a save can be asked for at any moment.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// After the end come the last save and the last samples: this many more looks that bring nothing new.
+const LOOKS_AFTER_END: u32 = 2;
+
+/// The first of those looks; each later one waits twice as long.
+const AFTER_END: Duration = Duration::from_secs(2);
+
+/// A save is listed a moment after its step: writing it takes time.
+const AFTER_SAVE: Duration = Duration::from_secs(2);
+
+/// What has been learned of a run's pace. Times are durations since any fixed moment.
+#[derive(Debug, Clone, Default)]
+pub struct Cadence {
+    longest: Option<Duration>,
+    last: Option<(Duration, u64)>,
+    seconds_a_step: Option<f64>,
+    quiet_looks: u32,
+}
+
+/// What one look saw.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// What the run is.
+    pub state: RunState,
+    /// Steps done.
+    pub step: Option<u64>,
+    /// Steps between two saves, as far as known.
+    pub save_every: Option<u64>,
+    /// Whether it brought anything new: a file, a state, a fault that a later look may mend.
+    pub news: bool,
+}
+
+/// What to do after a look.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Next {
+    /// Look again after this long.
+    After(Duration),
+    /// The run is over and nothing new came for a while.
+    Enough,
+}
+
+impl Cadence {
+    /// Begins to learn; `longest` is the user's `--interval`.
+    #[must_use]
+    pub fn new(longest: Option<Duration>) -> Self {
+        Self { longest, ..Self::default() }
+    }
+
+    /// Returns what a step takes, as far as two looks at different steps have shown.
+    #[must_use]
+    pub const fn seconds_a_step(&self) -> Option<f64> {
+        self.seconds_a_step
+    }
+
+    /// Takes in a look and says when to look again.
+    pub fn next(&mut self, now: Duration, look: &Look) -> Next {
+        self.learn(now, look.step);
+        let longest = self.longest.unwrap_or(LONGEST);
+        if look.state.is_over() {
+            self.quiet_looks = if look.news { 0 } else { self.quiet_looks + 1 };
+            if self.quiet_looks >= LOOKS_AFTER_END {
+                return Next::Enough;
+            }
+            return Next::After((AFTER_END * (1 << self.quiet_looks.min(4))).min(longest));
+        }
+        self.quiet_looks = 0;
+        let wait = match look.state {
+            RunState::Queued => LONGEST / 4,
+            _ => self.until_next_save(look).unwrap_or(LONGEST / 4),
+        };
+        Next::After(wait.clamp(SHORTEST, LONGEST).min(longest))
+    }
+
+    fn learn(&mut self, now: Duration, step: Option<u64>) {
+        let Some(step) = step else { return };
+        match self.last {
+            // A resumed run may go back; its pace is learned anew.
+            Some((_, before)) if step < before => self.last = Some((now, step)),
+            Some((then, before)) if step > before => {
+                let taken = now.saturating_sub(then).as_secs_f64() / steps_f64(step - before);
+                // Half old, half new: follows a change of machine within a few looks, without trembling.
+                self.seconds_a_step = Some(self.seconds_a_step.map_or(taken, |known| f64::midpoint(known, taken)));
+                self.last = Some((now, step));
+            }
+            Some(_) => {}
+            None => self.last = Some((now, step)),
+        }
+    }
+
+    fn until_next_save(&self, look: &Look) -> Option<Duration> {
+        let (every, step) = (look.save_every.filter(|every| *every > 0)?, look.step?);
+        let left = steps_f64(every - step % every) * self.seconds_a_step?;
+        Duration::try_from_secs_f64(left).ok().map(|wait| wait + AFTER_SAVE)
+    }
+}
+
+/// Steps are far below 2^52, and a rounded one would only change a wait by nothing.
+fn steps_f64(steps: u64) -> f64 {
+    u32::try_from(steps).map_or(f64::from(u32::MAX), f64::from)
+}
+
+/// Guesses how many steps lie between two saves: the smallest distance between the steps seen.
+#[must_use]
+pub fn save_interval(steps: &[u64]) -> Option<u64> {
+    let mut steps = steps.to_vec();
+    steps.sort_unstable();
+    steps.dedup();
+    let gaps = steps.windows(2).map(|pair| pair[1] - pair[0]).min();
+    gaps.or_else(|| steps.first().copied().filter(|step| *step > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(step: u64) -> Look {
+        Look { state: RunState::Running, step: Some(step), save_every: Some(250), news: true }
+    }
+
+    fn seconds(next: Next) -> f64 {
+        match next {
+            Next::After(wait) => wait.as_secs_f64(),
+            Next::Enough => panic!("not over"),
+        }
+    }
+
+    #[test]
+    fn paced_by_the_training() {
+        let mut cadence = Cadence::new(None);
+        cadence.next(Duration::from_secs(0), &look(0));
+        // 1 s a step, 230 steps to go: the longest wait.
+        assert_eq!(seconds(cadence.next(Duration::from_secs(20), &look(20))), 60.0);
+        // 30 steps to go.
+        assert_eq!(seconds(cadence.next(Duration::from_secs(220), &look(220))), 32.0);
+        // The save is due now.
+        assert_eq!(seconds(cadence.next(Duration::from_secs(249), &look(249))), 5.0);
+        let mut short = Cadence::new(Some(Duration::from_secs(1)));
+        assert_eq!(seconds(short.next(Duration::ZERO, &look(0))), 1.0);
+    }
+
+    #[test]
+    fn a_few_more_looks_after_the_end() {
+        let mut cadence = Cadence::new(None);
+        let over = |news| Look { state: RunState::Finished, step: Some(9), save_every: None, news };
+        assert_eq!(cadence.next(Duration::ZERO, &over(true)), Next::After(Duration::from_secs(2)));
+        assert_eq!(cadence.next(Duration::ZERO, &over(false)), Next::After(Duration::from_secs(4)));
+        assert_eq!(cadence.next(Duration::ZERO, &over(false)), Next::Enough);
+        assert!(matches!(cadence.next(Duration::ZERO, &look(9)), Next::After(_)), "revived");
+    }
+
+    #[test]
+    fn the_interval_between_saves() {
+        assert_eq!(save_interval(&[]), None);
+        assert_eq!(save_interval(&[250]), Some(250));
+        assert_eq!(save_interval(&[1000, 500, 750, 750]), Some(250));
+    }
+}

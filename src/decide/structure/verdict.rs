@@ -1,0 +1,116 @@
+//! What a check ends with.
+
+use std::fmt;
+
+use super::opening::Opening;
+use crate::model::evidence::Evidence;
+
+/// The longest text of a defect, in characters. Parts of it may come from the file.
+const MAX_DEFECT: usize = 300;
+
+/// What the structure says about a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The format accounts for every byte.
+    Whole,
+    /// It begins and ends as it should, but something of it cannot be accounted for: a JPEG whose segments make no
+    /// sense or that has data behind its end, a fragmented video without an index, a text without a last line break.
+    Plausible,
+    /// A prefix of something valid, whose own header says how long it will be: still being written, or cut.
+    Short {
+        /// The length that the file itself declares.
+        declared: u64,
+        /// The length it has.
+        have: u64,
+    },
+    /// It is not whole.
+    Broken(Defect),
+    /// A format that nobody here can check.
+    Unchecked,
+}
+
+impl Verdict {
+    /// Returns what the verdict proves where the length agrees too; `None` where the file must not be published.
+    #[must_use]
+    pub const fn evidence(&self) -> Option<Evidence> {
+        match self {
+            Self::Whole => Some(Evidence::Structure),
+            Self::Plausible | Self::Unchecked => Some(Evidence::Length),
+            Self::Short { .. } | Self::Broken(_) => None,
+        }
+    }
+
+    /// Whether this is what a file looks like that is still being written.
+    #[must_use]
+    pub const fn is_unfinished(&self) -> bool {
+        match self {
+            Self::Short { .. } => true,
+            Self::Broken(defect) => defect.is_truncation(),
+            Self::Whole | Self::Plausible | Self::Unchecked => false,
+        }
+    }
+}
+
+/// What is wrong with a file, in words for people that go on after "the file is not whole:". Bounded, and without
+/// control characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defect {
+    text: String,
+    truncation: bool,
+}
+
+impl Defect {
+    /// Something that more bytes would not mend.
+    pub(super) fn new(text: &str) -> Self {
+        Self { text: text.chars().filter(|c| !c.is_control()).take(MAX_DEFECT).collect(), truncation: false }
+    }
+
+    /// Something that is to be expected of a file that is still being written.
+    pub(super) fn truncation(text: &str) -> Self {
+        Self { truncation: true, ..Self::new(text) }
+    }
+
+    /// Whether the file may only be unfinished.
+    #[must_use]
+    pub const fn is_truncation(&self) -> bool {
+        self.truncation
+    }
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+/// What a walk stumbled over. The text of a wrong beginning is made at the very end: only then all the bytes that
+/// are worth quoting have been seen, however they were cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The file does not begin with this.
+    NotA(&'static str),
+    /// Anything else.
+    Bad(Defect),
+}
+
+impl Fault {
+    pub(super) fn bad(text: &str) -> Self {
+        Self::Bad(Defect::new(text))
+    }
+
+    /// The file ends where this should go on.
+    pub(super) fn cut(within: &str) -> Self {
+        Self::Bad(Defect::truncation(&format!("it ends in the middle of {within}")))
+    }
+
+    /// `unwritten` says that the file ends in many zeros: it may have its full length already and its bytes later.
+    pub(super) fn into_defect(self, opening: &Opening, unwritten: bool) -> Defect {
+        match self {
+            Self::Bad(defect) => Defect { truncation: defect.truncation || unwritten, ..defect },
+            Self::NotA(_) if opening.is_zeros() => {
+                Defect::truncation("it begins with zeros, as if not written yet")
+            }
+            Self::NotA(expected) => Defect::new(&format!("it begins with `{opening}`, not with {expected}")),
+        }
+    }
+}

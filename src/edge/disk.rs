@@ -1,0 +1,240 @@
+//! The few ways in which this program changes files, each with what survives a crash.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use crate::model::local::LocalFile;
+use crate::error::Error;
+
+/// Turns an I/O error into one that names the act and the path.
+pub(crate) fn fault(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_path_buf();
+    move |source| Error::Disk { verb, path, source }
+}
+
+/// Whether `replace` waits until the new bytes are on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// After a power cut either the old or the new bytes are there, whole.
+    Durable,
+    /// After a power cut the file may be gone or empty: fit only for what checks itself when read.
+    Hopeful,
+}
+
+/// Replaces `path` by `bytes`, atomically, staged in `staging` (on the same file system).
+pub(crate) fn replace(path: &Path, staging: &Path, bytes: &[u8], durability: Durability) -> Result<(), Error> {
+    let mut staged = tempfile::Builder::new()
+        .prefix("replace-")
+        .suffix(".tmp")
+        .tempfile_in(staging)
+        .map_err(fault("write", staging))?;
+    staged.write_all(bytes).map_err(fault("write", path))?;
+    make_readable(staged.as_file()).map_err(fault("write", path))?;
+    if durability == Durability::Durable {
+        flush(staged.as_file()).map_err(fault("flush", path))?;
+    }
+    staged.persist(path).map_err(|failed| fault("write", path)(failed.error))?;
+    if durability == Durability::Durable {
+        flush_folder(parent(path))?;
+    }
+    Ok(())
+}
+
+/// Replaces `path` only when it does not hold these bytes already, so that an idle run changes no file.
+pub(crate) fn replace_if_changed(path: &Path, staging: &Path, bytes: &[u8]) -> Result<(), Error> {
+    match fs::read(path) {
+        Ok(old) if old == bytes => Ok(()),
+        _ => replace(path, staging, bytes, Durability::Durable),
+    }
+}
+
+/// Flushes a file's bytes and length. A system that cannot flush this kind of file is forgiven; an error is not, and
+/// must never be answered by flushing again: the kernel may have dropped the bytes and forgotten the error.
+pub(crate) fn flush(file: &File) -> io::Result<()> {
+    match file.sync_data() {
+        Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput) => Ok(()),
+        result => result,
+    }
+}
+
+/// Makes renames and new names in a folder durable.
+pub(crate) fn flush_folder(folder: &Path) -> Result<(), Error> {
+    // Windows cannot open a folder as a file; its renames are journalled by the file system.
+    if cfg!(windows) {
+        return Ok(());
+    }
+    File::open(folder).and_then(|folder| flush(&folder)).map_err(fault("flush", folder))
+}
+
+/// Creates a folder below `root` part by part, refusing to walk through a link. `root` itself must exist.
+pub(crate) fn create_folders(root: &Path, folder: &Path) -> Result<(), Error> {
+    let mut path = root.to_path_buf();
+    let below = folder.strip_prefix(root).unwrap_or(folder);
+    for part in below.components() {
+        path.push(part);
+        match fs::create_dir(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !fs::symlink_metadata(&path).map_err(fault("read", &path))?.is_dir() {
+                    return Err(fault("create", &path)(io::Error::from(io::ErrorKind::NotADirectory)));
+                }
+            }
+            Err(error) => return Err(fault("create", &path)(error)),
+        }
+    }
+    Ok(())
+}
+
+/// Looks at what stands at a path below `root`, without following links, in the path or at its end.
+pub(crate) fn look(root: &Path, relative: &str) -> Option<LocalFile> {
+    let path = root.join(relative);
+    let metadata = match fs::symlink_metadata(&path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Some(LocalFile::Other),
+        Err(_) => return None,
+    };
+    if !metadata.is_file() || runs_through_link(root, relative) {
+        return Some(LocalFile::Other);
+    }
+    Some(LocalFile::File { size: metadata.len(), modified: modified(&metadata) })
+}
+
+fn runs_through_link(root: &Path, relative: &str) -> bool {
+    let mut path = root.to_path_buf();
+    let Some((folders, _)) = relative.rsplit_once('/') else { return false };
+    folders.split('/').any(|part| {
+        path.push(part);
+        fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_dir())
+    })
+}
+
+/// Returns a file's modification time in nanoseconds since 1970.
+pub(crate) fn modified(metadata: &fs::Metadata) -> Option<i128> {
+    let time = metadata.modified().ok()?;
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i128::try_from(after.as_nanos()).ok(),
+        Err(before) => i128::try_from(before.duration().as_nanos()).ok().map(|nanos| -nanos),
+    }
+}
+
+/// Opens a regular file for reading without following a link at its end, and without hanging on a pipe.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
+    }
+    let file = options.open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::from(io::ErrorKind::InvalidInput)) }
+}
+
+/// Gives a private file the permissions that a newly created one would have, so that others (ComfyUI under another
+/// user) can read it as far as the user's umask allows.
+pub(crate) fn make_readable(file: &File) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.set_permissions(fs::Permissions::from_mode(0o666 & !umask()))?;
+    }
+    #[cfg(not(unix))]
+    let _ = file;
+    Ok(())
+}
+
+/// Reads the process's umask. There is no way to ask without setting it, so it is set once, back at once, and kept.
+#[cfg(unix)]
+fn umask() -> u32 {
+    static UMASK: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let old = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        rustix::process::umask(old);
+        old.as_raw_mode()
+    })
+}
+
+/// Returns the folder a path is in.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Returns the bytes free for this user on the file system that holds `path`.
+pub(crate) fn free_space(path: &Path) -> Result<Space, Error> {
+    let free = fs4::available_space(path).map_err(fault("ask the free space of", path))?;
+    let total = fs4::total_space(path).map_err(fault("ask the size of", path))?;
+    Ok(Space { free, total })
+}
+
+/// How full a file system is, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Space {
+    /// Free for this user.
+    pub(crate) free: u64,
+    /// All in all.
+    pub(crate) total: u64,
+}
+
+/// Writes all bytes at an offset of a file, wherever its cursor is.
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::write_all_at(file, bytes, offset);
+    #[cfg(windows)]
+    {
+        let (mut bytes, mut offset) = (bytes, offset);
+        while !bytes.is_empty() {
+            let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
+            if written == 0 {
+                return Err(io::Error::from(io::ErrorKind::WriteZero));
+            }
+            bytes = &bytes[written..];
+            offset += written as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Reads up to `buffer.len()` bytes at an offset of a file.
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_at(file, buffer, offset);
+    #[cfg(windows)]
+    return std::os::windows::fs::FileExt::seek_read(file, buffer, offset);
+}
+
+/// Renames a file to a name under which nothing stands; something that came there meanwhile is an error, not a loss.
+pub(crate) fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // File systems that cannot promise it: look first, then rename.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {}
+            result => return result.map_err(io::Error::from),
+        }
+    }
+    if fs::symlink_metadata(to).is_ok() {
+        return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+    }
+    fs::rename(from, to)
+}
+
+/// Removes a file; that it is gone already is fine.
+pub(crate) fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Returns `name` below `folder` with a suffix that no other process uses.
+pub(crate) fn private_name(folder: &Path, stem: &str, extension: &str) -> PathBuf {
+    let writer = format!("{:x}-{:08x}", std::process::id(), fastrand::u32(..));
+    folder.join(format!("{stem}.{writer}.{extension}"))
+}

@@ -1,0 +1,279 @@
+//! The manifest on disk: a sealed snapshot and an append-only journal of sealed lines beside it.
+//!
+//! Appending is O(1) for a batch; a torn last line is dropped; a damaged snapshot is put aside, never believed, and
+//! never overwritten. Records carry a running number, so replaying a journal that was not cut yet changes nothing.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::model::job::JobId;
+use crate::model::manifest::{Manifest, Record};
+
+use super::disk::{self, Durability, fault};
+use super::sealed;
+
+/// The layout of snapshot and journal. A newer one is refused, so that an old rcsync never damages it.
+const FORMAT: u32 = 1;
+
+/// A journal longer than this (and than the manifest) is folded into the snapshot.
+const COMPACT_FROM: u64 = 512;
+
+/// The private folder below DIR.
+pub const PRIVATE: &str = ".rcsync";
+
+/// A snapshot larger than this is not ours: 50,000 entries take about 30 MB.
+const SNAPSHOT_BOUND: u64 = 1 << 30;
+
+/// A journal line longer than this is not ours.
+const LINE_BOUND: u64 = 1 << 20;
+
+#[derive(Serialize, Deserialize)]
+struct Snapshot<M> {
+    format: u32,
+    sequence: u64,
+    manifest: M,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line<R> {
+    sequence: u64,
+    record: R,
+}
+
+/// The manifest of one folder, open for writing. Whoever has it holds the folder's lock.
+#[derive(Debug)]
+pub struct Store {
+    folder: PathBuf,
+    manifest: Manifest,
+    sequence: u64,
+    journal: Option<File>,
+    lines: u64,
+}
+
+/// What loading found besides the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Damage {
+    /// The snapshot could not be read and was put aside.
+    pub snapshot: bool,
+    /// Journal lines that could not be read and were dropped.
+    pub lines: u64,
+}
+
+impl Store {
+    /// Loads what is known of a folder, or begins anew.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the folder belongs to another job, another API or a newer rcsync.
+    pub fn load(dir: &Path, job: &JobId, origin: &str) -> Result<(Self, Damage), Error> {
+        let folder = dir.join(PRIVATE);
+        let mut damage = Damage::default();
+        let (manifest, sequence) = match read_snapshot(&folder)? {
+            Loaded::Nothing => (Manifest::new(job.clone(), origin.to_owned()), 0),
+            Loaded::Damaged => {
+                damage.snapshot = true;
+                let aside = disk::private_name(&folder, "manifest", "damaged");
+                let path = folder.join("manifest.json");
+                fs::rename(&path, &aside).map_err(fault("put aside", &path))?;
+                (Manifest::new(job.clone(), origin.to_owned()), 0)
+            }
+            Loaded::Snapshot(snapshot) => (snapshot.manifest, snapshot.sequence),
+        };
+        let unfit = |why: String| Error::FolderUnfit { path: dir.to_path_buf(), why };
+        if manifest.job != *job {
+            return Err(unfit(format!("it mirrors job `{}`", manifest.job)));
+        }
+        if manifest.origin != origin {
+            return Err(unfit(format!("it mirrors this job from `{}`", manifest.origin)));
+        }
+        let mut store = Self { folder, manifest, sequence, journal: None, lines: 0 };
+        damage.lines = store.replay()?;
+        Ok((store, damage))
+    }
+
+    /// Reads what is known of a folder without changing anything: for `ls` and `verify`, beside a running rcsync too.
+    ///
+    /// # Errors
+    /// When the disk refuses, there is no manifest, or it cannot be read by this version.
+    pub fn peek(dir: &Path) -> Result<Manifest, Error> {
+        let folder = dir.join(PRIVATE);
+        let path = folder.join("manifest.json");
+        match read_snapshot(&folder)? {
+            Loaded::Snapshot(snapshot) => {
+                let (manifest, sequence) = (snapshot.manifest, snapshot.sequence);
+                let mut store = Self { folder, manifest, sequence, journal: None, lines: 0 };
+                store.replay()?;
+                Ok(store.manifest)
+            }
+            Loaded::Nothing => Err(Error::NoInput(path)),
+            Loaded::Damaged => Err(Error::BadInput(format!("`{}` is damaged", path.display()))),
+        }
+    }
+
+    /// Returns what is known.
+    #[must_use]
+    pub const fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Takes records in and makes them durable, all with one flush.
+    ///
+    /// # Errors
+    /// When the disk refuses; the records then count as not written.
+    pub fn append(&mut self, records: Vec<Record>) -> Result<(), Error> {
+        self.write(records, Durability::Durable)
+    }
+
+    /// Takes records in; a crash may forget them. Fit for what the next run finds out by itself.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn note(&mut self, records: Vec<Record>) -> Result<(), Error> {
+        self.write(records, Durability::Hopeful)
+    }
+
+    fn write(&mut self, records: Vec<Record>, durability: Durability) -> Result<(), Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let path = self.folder.join("journal.jsonl");
+        let mut text = String::new();
+        let mut sequence = self.sequence;
+        for record in &records {
+            sequence += 1;
+            let line = sealed::seal(&Line { sequence, record }).map_err(|error| fault("write", &path)(error.into()))?;
+            text.push_str(&line);
+            text.push('\n');
+        }
+        let journal = self.open_journal(&path)?;
+        journal.write_all(text.as_bytes()).map_err(fault("write", &path))?;
+        if durability == Durability::Durable {
+            disk::flush(journal).map_err(fault("flush", &path))?;
+        }
+        self.sequence = sequence;
+        self.lines += records.len() as u64;
+        for record in records {
+            self.manifest.apply(record);
+        }
+        Ok(())
+    }
+
+    /// Folds the journal into the snapshot where that is worth it. The first snapshot of a folder is always written.
+    ///
+    /// # Errors
+    /// When the disk refuses; nothing is lost then.
+    pub fn compact(&mut self) -> Result<(), Error> {
+        let entries = self.manifest.entries.len() as u64;
+        let path = self.folder.join("manifest.json");
+        if self.lines == 0 || (path.exists() && self.lines < COMPACT_FROM.max(entries)) {
+            return Ok(());
+        }
+        self.snapshot()?;
+        let journal = self.folder.join("journal.jsonl");
+        self.journal = None;
+        disk::remove(&journal)?;
+        self.lines = 0;
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Result<(), Error> {
+        let path = self.folder.join("manifest.json");
+        let snapshot = Snapshot { format: FORMAT, sequence: self.sequence, manifest: &self.manifest };
+        let mut text = sealed::seal(&snapshot).map_err(|error| fault("write", &path)(error.into()))?;
+        text.push('\n');
+        disk::replace(&path, &self.folder, text.as_bytes(), Durability::Durable)
+    }
+
+    fn open_journal(&mut self, path: &Path) -> Result<&mut File, Error> {
+        let journal = match self.journal.take() {
+            Some(open) => open,
+            None => {
+                // A journal needs a snapshot to name its job, so that `.rcsync` never speaks of an unknown one.
+                if !self.folder.join("manifest.json").exists() {
+                    self.snapshot()?;
+                }
+                let fresh = !path.exists();
+                let mut journal =
+                    OpenOptions::new().create(true).append(true).open(path).map_err(fault("create", path))?;
+                if fresh {
+                    disk::flush_folder(&self.folder)?;
+                } else {
+                    // A torn last line would swallow the next record; a line break ends it.
+                    journal.write_all(b"\n").map_err(fault("write", path))?;
+                }
+                journal
+            }
+        };
+        Ok(self.journal.insert(journal))
+    }
+
+    /// Replays the journal; returns how many lines could not be read.
+    fn replay(&mut self) -> Result<u64, Error> {
+        let path = self.folder.join("journal.jsonl");
+        let journal = match File::open(&path) {
+            Ok(journal) => journal,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(fault("read", &path)(error)),
+        };
+        let mut reader = BufReader::new(journal);
+        let mut dropped = 0;
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = reader.by_ref().take(LINE_BOUND).read_until(b'\n', &mut line).map_err(fault("read", &path))?;
+            if read == 0 {
+                return Ok(dropped);
+            }
+            let text = std::str::from_utf8(&line).unwrap_or_default().trim();
+            if text.is_empty() && line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            self.lines += 1;
+            match sealed::unseal::<Line<Record>>(text) {
+                // Known from the snapshot already: the journal was not cut after it was folded in.
+                Some(line) if line.sequence <= self.sequence => {}
+                Some(line) => {
+                    self.sequence = line.sequence;
+                    self.manifest.apply(line.record);
+                }
+                None => dropped += 1,
+            }
+        }
+    }
+}
+
+enum Loaded {
+    Nothing,
+    Damaged,
+    Snapshot(Box<Snapshot<Manifest>>),
+}
+
+fn read_snapshot(folder: &Path) -> Result<Loaded, Error> {
+    #[derive(Deserialize)]
+    struct FormatOnly {
+        format: u32,
+    }
+    let path = folder.join("manifest.json");
+    let mut text = String::new();
+    let file = match disk::open_regular(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Loaded::Nothing),
+        Err(error) => return Err(fault("read", &path)(error)),
+    };
+    match file.take(SNAPSHOT_BOUND).read_to_string(&mut text) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => return Ok(Loaded::Damaged),
+        Err(error) => return Err(fault("read", &path)(error)),
+    }
+    let text = text.trim_start_matches('\u{feff}').trim_end();
+    if let Some(FormatOnly { format }) = sealed::unseal(text)
+        && format > FORMAT
+    {
+        let why = format!("its private state has format {format}, and this rcsync knows {FORMAT}");
+        return Err(Error::FolderUnfit { path: disk::parent(folder).to_path_buf(), why });
+    }
+    Ok(sealed::unseal(text).map_or(Loaded::Damaged, |snapshot| Loaded::Snapshot(Box::new(snapshot))))
+}

@@ -1,0 +1,296 @@
+//! One attempt at one revision of one file: its pieces, its part on disk, its inspection.
+//!
+//! When the revision changes, the whole attempt is dropped and another begins; connections that still serve the old
+//! one find it abandoned and stop. So bytes of two revisions never meet.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::decide::pieces::{Cut, Lease, PieceMap};
+use crate::decide::structure::Format;
+use crate::decide::verify::{Inspection, Received};
+use crate::edge::part::{Part, PartFolder, PartIdentity, TakenOver};
+use crate::error::Error;
+use crate::model::artifact::ArtifactKey;
+use crate::model::claim::{Claim, merge};
+use crate::model::revision::Revision;
+
+/// Bytes read back at once where the hash follows behind: large enough for one system call a MiB, small in memory.
+const READ_BACK: usize = 1 << 20;
+
+/// One attempt at one revision of one file.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    key: ArtifactKey,
+    format: Format,
+    began: Instant,
+    resumed_from: u64,
+    abandoned: AtomicBool,
+    pieces: Mutex<PieceMap>,
+    known: Mutex<Known>,
+    part: Mutex<Option<Arc<Part>>>,
+    inspection: Mutex<Option<Inspection>>,
+}
+
+/// What answers have told of the revision.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    /// Validators and length, from the first answer or the part's record.
+    pub(super) revision: Option<Revision>,
+    /// The length that the server declared, in bytes.
+    pub(super) declared: Option<u64>,
+    /// What the server claimed about the whole file.
+    pub(super) claims: Vec<Claim>,
+    /// A valid 206 has proven that the host serves ranges of it.
+    pub(super) ranges_proven: bool,
+}
+
+/// What booking bytes led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Booked {
+    /// Bytes that this piece still wants.
+    pub(super) wanted: u64,
+    /// These were the last bytes of the file: whoever hears this finishes it.
+    pub(super) complete: bool,
+    /// Bytes of the file that are here.
+    pub(super) have: u64,
+    /// The file's own header declares more bytes than the host has: the trainer is still writing it.
+    pub(super) unfinished: Option<u64>,
+}
+
+impl Attempt {
+    /// Begins with nothing.
+    pub(super) fn new(key: ArtifactKey, file_name: &str) -> Self {
+        Self::with(key, file_name, PieceMap::unknown(), Known::default(), None, 0)
+    }
+
+    /// Goes on with what an earlier run left.
+    pub(super) fn resumed(key: ArtifactKey, file_name: &str, taken: TakenOver) -> Self {
+        let TakenOver { part, identity, here } = taken;
+        let pieces = PieceMap::resumed(identity.length, here);
+        let have = pieces.have();
+        let known = Known {
+            declared: Some(identity.length),
+            revision: Some(identity.revision),
+            claims: identity.claims,
+            ranges_proven: true,
+        };
+        Self::with(key, file_name, pieces, known, Some(Arc::new(part)), have)
+    }
+
+    fn with(
+        key: ArtifactKey,
+        file_name: &str,
+        pieces: PieceMap,
+        known: Known,
+        part: Option<Arc<Part>>,
+        resumed_from: u64,
+    ) -> Self {
+        Self {
+            key,
+            format: Format::of(file_name),
+            began: Instant::now(),
+            resumed_from,
+            abandoned: AtomicBool::new(false),
+            pieces: Mutex::new(pieces),
+            known: Mutex::new(known),
+            part: Mutex::new(part),
+            inspection: Mutex::new(None),
+        }
+    }
+
+    pub(super) const fn began(&self) -> Instant {
+        self.began
+    }
+
+    pub(super) const fn resumed_from(&self) -> u64 {
+        self.resumed_from
+    }
+
+    pub(super) fn known(&self) -> Known {
+        lock(&self.known).clone()
+    }
+
+    pub(super) fn have(&self) -> u64 {
+        lock(&self.pieces).have()
+    }
+
+    pub(super) fn length(&self) -> Option<u64> {
+        lock(&self.pieces).length()
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// Leases the next piece, or, where `split` says so, half of the largest one on its way. A host that has not
+    /// proven ranges, or whose answers cannot be compared, serves one connection at a time.
+    pub(super) fn lease(&self, cut: &Cut, split: bool) -> Option<(Lease, Range<u64>)> {
+        let known = self.known();
+        let several = known.ranges_proven && known.revision.is_some_and(|revision| revision.is_comparable());
+        let mut pieces = lock(&self.pieces);
+        if pieces.is_complete() || (!several && pieces.is_busy()) {
+            return None;
+        }
+        if split { pieces.split(cut) } else { pieces.next(cut) }
+    }
+
+    /// Returns what a split could take from the largest piece on its way.
+    pub(super) fn largest_lease(&self) -> u64 {
+        lock(&self.pieces).largest_lease()
+    }
+
+    pub(super) fn release(&self, lease: Lease) {
+        lock(&self.pieces).release(lease);
+    }
+
+    /// The host sends the whole file whatever is asked for: this connection takes all of it.
+    pub(super) fn stretch(&self, lease: Lease) {
+        lock(&self.pieces).stretch(lease);
+    }
+
+    /// Takes in what the head of an accepted answer said. Returns whether it was the first.
+    pub(super) fn learn(&self, revision: &Revision, total: Option<u64>, claims: &[Claim], ranges_proven: bool) -> bool {
+        let (first, identity) = {
+            let mut known = lock(&self.known);
+            let first = known.revision.is_none();
+            if first {
+                known.revision = Some(Revision { length: total, ..revision.clone() });
+            }
+            known.declared = known.declared.or(total);
+            known.ranges_proven |= ranges_proven;
+            merge(&mut known.claims, claims);
+            (first, self.identity(&known))
+        };
+        if let Some(total) = total {
+            let mut pieces = lock(&self.pieces);
+            if pieces.length().is_none() {
+                pieces.set_length(total);
+            }
+        }
+        if let (Some(part), Some(identity)) = (&*lock(&self.part), identity) {
+            part.identify(identity);
+        }
+        first
+    }
+
+    /// The body ended where nobody had said how long it is.
+    pub(super) fn end_at(&self, length: u64) {
+        lock(&self.pieces).set_length(length);
+    }
+
+    fn identity(&self, known: &Known) -> Option<PartIdentity> {
+        let revision = known.revision.clone().filter(Revision::is_comparable)?;
+        Some(PartIdentity { key: self.key.clone(), revision, length: known.declared?, claims: known.claims.clone() })
+    }
+
+    /// Writes bytes at their place and lets the hashes follow. Blocks; runs beside the connection that received them.
+    pub(super) fn absorb(&self, parts: &PartFolder, lease: Lease, offset: u64, chunks: &[Bytes]) -> Result<Booked, Error> {
+        let part = self.part(parts)?;
+        let wanted = usize::try_from(lock(&self.pieces).wanted(lease)).unwrap_or(usize::MAX);
+        let chunks = trimmed(chunks, wanted);
+        let mut at = offset;
+        for chunk in &chunks {
+            part.write(at, chunk)?;
+            at += chunk.len() as u64;
+        }
+        let booked = {
+            let mut pieces = lock(&self.pieces);
+            let before = pieces.is_complete();
+            let wanted = pieces.advance(lease, at - offset);
+            let complete = !before && pieces.is_complete();
+            Booked { wanted, complete, have: pieces.have(), unfinished: None }
+        };
+        let Ok(mut inspection) = self.inspection.try_lock() else { return Ok(booked) };
+        let inspection = inspection.get_or_insert_with(|| Inspection::new(self.format, &self.known().claims));
+        if inspection.position() == offset {
+            for chunk in &chunks {
+                inspection.feed(chunk);
+            }
+        }
+        self.catch_up(inspection, &part)?;
+        let unfinished = inspection.declared_length().zip(self.length()).filter(|(own, host)| own > host);
+        Ok(Booked { unfinished: unfinished.map(|(own, _)| own), ..booked })
+    }
+
+    /// Feeds the inspection whatever is here without a gap behind what it has seen.
+    fn catch_up(&self, inspection: &mut Inspection, part: &Part) -> Result<(), Error> {
+        let mut buffer = Vec::new();
+        while !self.is_abandoned() {
+            let position = inspection.position();
+            let here = lock(&self.pieces).ranges().find(|range| range.start <= position && position < range.end);
+            let Some(range) = here else { break };
+            buffer.resize(READ_BACK, 0);
+            let want = usize::try_from(range.end - position).unwrap_or(usize::MAX).min(READ_BACK);
+            let read = part.read(position, &mut buffer[..want])?;
+            if read == 0 {
+                let source = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+                return Err(Error::Disk { verb: "read", path: part.path().to_path_buf(), source });
+            }
+            inspection.feed(&buffer[..read]);
+        }
+        Ok(())
+    }
+
+    /// Ends the inspection of a complete file. Blocks while the hashes catch up.
+    pub(super) fn finish(&self, parts: &PartFolder) -> Result<Option<(Received, Arc<Part>)>, Error> {
+        let part = self.part(parts)?;
+        let mut inspection = lock(&self.inspection);
+        let mut taken = inspection.take().unwrap_or_else(|| Inspection::new(self.format, &self.known().claims));
+        self.catch_up(&mut taken, &part)?;
+        Ok((!self.is_abandoned()).then(|| (taken.finish(), part)))
+    }
+
+    fn part(&self, parts: &PartFolder) -> Result<Arc<Part>, Error> {
+        let mut part = lock(&self.part);
+        if let Some(part) = &*part {
+            return Ok(part.clone());
+        }
+        let created = Arc::new(parts.create(&self.key)?);
+        if let Some(identity) = self.identity(&self.known()) {
+            created.identify(identity);
+        }
+        *part = Some(created.clone());
+        Ok(created)
+    }
+
+    /// Writes down what is here, for the next run.
+    pub(super) fn keep(&self) -> Result<(), Error> {
+        match &*lock(&self.part) {
+            Some(part) if !self.is_abandoned() => part.record_now(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends without dropping what is here: the next try takes it over. Other connections on it stop.
+    pub(super) fn retire(&self) -> Result<(), Error> {
+        let kept = self.keep();
+        self.abandoned.store(true, Ordering::Release);
+        kept
+    }
+
+    /// Drops what is here; connections that still serve this attempt stop.
+    pub(super) fn abandon(&self) -> Result<(), Error> {
+        self.abandoned.store(true, Ordering::Release);
+        lock(&self.part).take().map_or(Ok(()), |part| part.discard())
+    }
+}
+
+/// Cuts off what somebody else took over meanwhile: each block of a part comes from one connection.
+fn trimmed(chunks: &[Bytes], mut wanted: usize) -> Vec<Bytes> {
+    let mut kept = Vec::with_capacity(chunks.len());
+    for chunk in chunks {
+        kept.push(chunk.slice(..chunk.len().min(wanted)));
+        wanted = wanted.saturating_sub(chunk.len());
+    }
+    kept
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere must not take every other transfer with it; what is half changed is proven or dropped later.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,306 @@
+//! The work that is left, and which piece of it an idle connection takes next.
+//!
+//! Checkpoints oldest first, since the trainer deletes them in that order; samples and configs get a share of the
+//! connections of their own, so that neither kind starves the other. Taking work costs the same however much waits.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::decide::pieces::{Cut, Lease};
+use crate::edge::part::BLOCK;
+use crate::model::artifact::ArtifactKey;
+
+use super::attempt::Attempt;
+use super::transfer::Transfer;
+
+/// The most one request asks for. Large enough that a round trip between two requests costs little, small enough that
+/// several connections on one file stay close together and the hash close behind them.
+const PIECE: u64 = 16 * BLOCK;
+
+/// Halves smaller than this are not worth a round trip.
+const SPLIT: u64 = 2 * BLOCK;
+
+/// How files are cut into requests.
+pub(super) const CUT: Cut = Cut { piece: PIECE, split: SPLIT, block: BLOCK };
+
+/// One connection in this many is kept for small files while large ones wait too, and the rest for large ones.
+const SMALL_SHARE: usize = 4;
+
+/// A piece of work for one connection.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// The file has no attempt yet: look for what an earlier run left of it.
+    Begin(Arc<Transfer>),
+    /// Fetch this range.
+    Piece { transfer: Arc<Transfer>, attempt: Arc<Attempt>, lease: Lease, range: Range<u64> },
+}
+
+impl Work {
+    pub(super) const fn transfer(&self) -> &Arc<Transfer> {
+        match self {
+            Self::Begin(transfer) | Self::Piece { transfer, .. } => transfer,
+        }
+    }
+}
+
+/// The work that is left.
+#[derive(Debug)]
+pub(super) struct Board {
+    connections: usize,
+    inner: Mutex<Inner>,
+    wake: Notify,
+    quiet: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    large: VecDeque<Arc<Transfer>>,
+    small: VecDeque<Arc<Transfer>>,
+    /// Begun files, in the order in which they were begun: what is left of them comes before anything new.
+    begun: Vec<Arc<Transfer>>,
+    delayed: BinaryHeap<Reverse<Delayed>>,
+    /// Connections at work on small files, and on large ones.
+    busy_small: usize,
+    busy_large: usize,
+    /// Every file from its order to its end, so that no look orders it twice.
+    under_way: HashSet<ArtifactKey>,
+    cooling: HashMap<ArtifactKey, Cooling>,
+}
+
+#[derive(Debug)]
+struct Delayed {
+    until: Instant,
+    number: u64,
+    transfer: Arc<Transfer>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Cooling {
+    until: Instant,
+    wait: Duration,
+}
+
+impl Board {
+    pub(super) fn new(connections: usize) -> Self {
+        Self { connections, inner: Mutex::default(), wake: Notify::new(), quiet: Notify::new() }
+    }
+
+    /// Orders files, in order of urgency. Files under way or cooling down are left alone. Returns how many were taken.
+    pub(super) fn order(&self, transfers: Vec<Transfer>) -> u64 {
+        let mut taken = 0;
+        let mut inner = self.inner();
+        let now = Instant::now();
+        for transfer in transfers {
+            let key = transfer.order.artifact.key.clone();
+            let cooling = inner.cooling.get(&key).is_some_and(|cooling| cooling.until > now);
+            if !cooling && inner.under_way.insert(key) {
+                inner.queue(&transfer).push_back(Arc::new(transfer));
+                taken += 1;
+            }
+        }
+        drop(inner);
+        self.wake.notify_waiters();
+        taken
+    }
+
+    /// Waits for work. Every `Work` must be given back with [`Self::idle`].
+    pub(super) async fn next(&self) -> Work {
+        loop {
+            let woken = self.wake.notified();
+            tokio::pin!(woken);
+            // Registered before the look, so that nothing that is put up in between is missed.
+            woken.as_mut().enable();
+            let due = match self.inner().take(self.connections) {
+                Ok(work) => return work,
+                Err(due) => due,
+            };
+            match due {
+                Some(due) => {
+                    let _ = tokio::time::timeout_at(due, woken).await;
+                }
+                None => woken.await,
+            }
+        }
+    }
+
+    /// A connection is done with its piece.
+    pub(super) fn idle(&self, transfer: &Transfer) {
+        let mut inner = self.inner();
+        let busy = if transfer.is_large() { &mut inner.busy_large } else { &mut inner.busy_small };
+        *busy = busy.saturating_sub(1);
+        drop(inner);
+        self.wake.notify_waiters();
+    }
+
+    /// More of a file can be fetched now than a moment ago.
+    pub(super) fn stir(&self) {
+        self.wake.notify_waiters();
+    }
+
+    /// Lets a file wait.
+    pub(super) fn delay(&self, transfer: &Arc<Transfer>, until: Instant) {
+        let mut inner = self.inner();
+        inner.begun.retain(|begun| !Arc::ptr_eq(begun, transfer));
+        let already = inner.delayed.iter().any(|Reverse(delayed)| Arc::ptr_eq(&delayed.transfer, transfer));
+        if !already {
+            let number = inner.delayed.len() as u64;
+            inner.delayed.push(Reverse(Delayed { until, number, transfer: transfer.clone() }));
+        }
+        drop(inner);
+        self.wake.notify_waiters();
+    }
+
+    /// Takes a file that came to its end out of the work; it may be ordered again later.
+    pub(super) fn end(&self, transfer: &Arc<Transfer>) {
+        let mut inner = self.inner();
+        inner.begun.retain(|begun| !Arc::ptr_eq(begun, transfer));
+    }
+
+    /// Tells that a file's story is over; only now may it be ordered again, after `cool_down` if one is given. A
+    /// second cool-down in a row is twice as long, up to `longest`.
+    pub(super) fn close(&self, key: &ArtifactKey, cool_down: Option<(Duration, Duration)>) {
+        let mut inner = self.inner();
+        inner.under_way.remove(key);
+        match cool_down {
+            None => {
+                inner.cooling.remove(key);
+            }
+            Some((first, longest)) => {
+                let wait = inner.cooling.get(key).map_or(first, |cooling| (cooling.wait * 2).min(longest));
+                inner.cooling.insert(key.clone(), Cooling { until: Instant::now() + wait, wait });
+            }
+        }
+        let quiet = inner.under_way.is_empty();
+        drop(inner);
+        if quiet {
+            self.quiet.notify_waiters();
+        }
+    }
+
+    /// Returns when the first file that cools down may be ordered again.
+    pub(super) fn cooled_at(&self) -> Option<Instant> {
+        self.inner().cooling.values().map(|cooling| cooling.until).min()
+    }
+
+    /// Waits until no file is under way.
+    pub(super) async fn quiet(&self) {
+        loop {
+            let quiet = self.quiet.notified();
+            tokio::pin!(quiet);
+            quiet.as_mut().enable();
+            if self.inner().under_way.is_empty() {
+                return;
+            }
+            quiet.await;
+        }
+    }
+
+    /// Whether no file is under way.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.inner().under_way.is_empty()
+    }
+
+    /// Returns the begun files.
+    pub(super) fn begun(&self) -> Vec<Arc<Transfer>> {
+        let inner = self.inner();
+        let delayed = inner.delayed.iter().map(|Reverse(delayed)| delayed.transfer.clone());
+        inner.begun.iter().cloned().chain(delayed).collect()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn queue(&mut self, transfer: &Transfer) -> &mut VecDeque<Arc<Transfer>> {
+        if transfer.is_large() { &mut self.large } else { &mut self.small }
+    }
+
+    /// Takes the next piece, or says when a delayed file is due.
+    fn take(&mut self, connections: usize) -> Result<Work, Option<Instant>> {
+        let now = Instant::now();
+        while self.delayed.peek().is_some_and(|Reverse(delayed)| delayed.until <= now) {
+            if let Some(Reverse(delayed)) = self.delayed.pop() {
+                self.queue(&delayed.transfer).push_front(delayed.transfer);
+            }
+        }
+        let kept_for_small = (connections / SMALL_SHARE).max(1);
+        let small_first = self.busy_small < kept_for_small && (connections > 1 || self.busy_large == 0);
+        let work = self
+            .take_of(!small_first)
+            .or_else(|| self.take_of(small_first))
+            .or_else(|| self.split_largest());
+        match work {
+            Some(work) => {
+                let busy = if work.transfer().is_large() { &mut self.busy_large } else { &mut self.busy_small };
+                *busy += 1;
+                Ok(work)
+            }
+            None => Err(self.delayed.peek().map(|Reverse(delayed)| delayed.until)),
+        }
+    }
+
+    fn take_of(&mut self, large: bool) -> Option<Work> {
+        let begun = self.begun.iter().filter(|transfer| transfer.is_large() == large);
+        for transfer in begun {
+            if let Some(work) = piece(transfer, false) {
+                return Some(work);
+            }
+        }
+        loop {
+            let queue = if large { &mut self.large } else { &mut self.small };
+            let transfer = queue.pop_front()?;
+            self.begun.push(transfer.clone());
+            if transfer.state().attempt.is_none() {
+                return Some(Work::Begin(transfer));
+            }
+            if let Some(work) = piece(&transfer, false) {
+                return Some(work);
+            }
+        }
+    }
+
+    fn split_largest(&self) -> Option<Work> {
+        let size = |transfer: &Transfer| transfer.state().attempt.as_ref().map_or(0, |attempt| attempt.largest_lease());
+        let largest = self.begun.iter().max_by_key(|transfer| size(transfer))?;
+        piece(largest, true)
+    }
+}
+
+fn piece(transfer: &Arc<Transfer>, split: bool) -> Option<Work> {
+    let state = transfer.state();
+    let attempt = state.attempt.clone()?;
+    if state.whole_only && split {
+        return None;
+    }
+    drop(state);
+    let (lease, range) = attempt.lease(&CUT, split)?;
+    Some(Work::Piece { transfer: transfer.clone(), attempt, lease, range })
+}
+
+impl PartialEq for Delayed {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Delayed {}
+
+impl PartialOrd for Delayed {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Delayed {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.until, self.number).cmp(&(other.until, other.number))
+    }
+}

@@ -1,0 +1,289 @@
+//! One connection's work: ask for a piece, take what the rules allow, hand what arrived to the disk.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use crate::decide::pieces::Lease;
+use crate::decide::resume::{Answer, Asked, resume};
+use crate::edge::http::{Body, RangeRequest};
+use crate::error::Error;
+use crate::model::fault::Fault;
+use crate::model::revision::{Agreement, Revision};
+
+use super::attempt::{Attempt, Booked};
+use super::event::Event;
+use super::transfer::{State, Transfer};
+use super::workshop::Workshop;
+
+/// Bytes gathered before they are written: large enough that a write costs little, small enough that all connections
+/// together stay far below the memory budget.
+const GROUP: usize = 1 << 20;
+
+/// How one piece ended well.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum PieceEnd {
+    /// Its bytes are here, or somebody else has its rest.
+    Done,
+    /// It was the last piece: the file is complete and its finder finishes it.
+    Complete,
+    /// The host says that nothing changed since the revision that is here.
+    Unchanged(Revision),
+    /// Known bytes are of this revision no more: begin again.
+    Changed,
+    /// The host sends everything whatever is asked: begin again, in one stream.
+    RangesIgnored,
+    /// `If-Range` made the host send everything although nothing changed: ask again without.
+    IfRangeIgnored,
+    /// The trainer is still writing it.
+    Unfinished {
+        /// The length that its own header declares, where it does.
+        declared: Option<u64>,
+        /// Its length on the host.
+        have: u64,
+    },
+    /// The run was interrupted, or the attempt abandoned by another connection.
+    Stopped,
+}
+
+/// How one piece ended badly.
+#[derive(Debug)]
+pub(super) enum PieceFault {
+    /// The network's fault.
+    Network(Fault),
+    /// The disk's fault.
+    Disk(Error),
+}
+
+/// A piece, and whether any byte of it arrived.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) end: Result<PieceEnd, PieceFault>,
+    pub(super) progressed: bool,
+}
+
+impl From<Fault> for PieceFault {
+    fn from(fault: Fault) -> Self {
+        Self::Network(fault)
+    }
+}
+
+impl From<Error> for PieceFault {
+    fn from(error: Error) -> Self {
+        Self::Disk(error)
+    }
+}
+
+/// One piece being fetched.
+pub(super) struct Fetch<'a> {
+    pub(super) shop: &'a Arc<Workshop>,
+    pub(super) transfer: &'a Transfer,
+    pub(super) attempt: &'a Arc<Attempt>,
+    pub(super) lease: Lease,
+    pub(super) range: Range<u64>,
+}
+
+impl Fetch<'_> {
+    pub(super) async fn run(&self) -> Fetched {
+        let mut progressed = false;
+        let end = self.ask(&mut progressed).await;
+        Fetched { end, progressed }
+    }
+
+    async fn ask(&self, progressed: &mut bool) -> Result<PieceEnd, PieceFault> {
+        let known = self.attempt.known();
+        let (url, whole_only, tolerate, without_if_range, doubt) = {
+            let state = self.transfer.state();
+            let doubt = state.doubt.as_ref().map(|doubt| doubt.revision.clone());
+            (state.url.clone(), state.whole_only, state.tolerates_suspects(), state.without_if_range, doubt)
+        };
+        let start = self.range.start;
+        // Only a file's first request asks whether it changed: since it was published, or since it was doubted.
+        let here = if known.revision.is_none() { self.transfer.order.recheck.clone().or(doubt) } else { None };
+        let ask = RangeRequest {
+            start,
+            end: (!whole_only).then_some(self.range.end),
+            if_range: known.revision.as_ref().filter(|_| start > 0 && !without_if_range).and_then(Revision::if_range),
+            if_changed: here.as_ref().and_then(Revision::if_changed),
+        };
+        let asked = Asked {
+            start,
+            end: ask.end,
+            known: known.revision.clone(),
+            if_range: ask.if_range.is_some(),
+            if_changed: ask.if_changed.is_some(),
+            tolerate_suspect: tolerate,
+        };
+        let Some((head, body)) = self.shop.get(&url, &ask).await? else { return Ok(PieceEnd::Stopped) };
+        let answer = resume(&asked, &head);
+        if let (Some(here), Answer::Take { total, .. }) = (&here, &answer)
+            && here.compare(&State::validators(&head, *total)) == Agreement::Same
+        {
+            return Ok(PieceEnd::Unchanged(here.clone()));
+        }
+        match answer {
+            Answer::Take { skip, take, total, ranges_proven } => {
+                if let (Some(total), None) = (total, &known.revision) {
+                    self.shop.ensure_room(total)?;
+                }
+                self.attempt.learn(&head.revision, total, &head.claims, ranges_proven);
+                if whole_only || !ranges_proven {
+                    self.attempt.stretch(self.lease);
+                }
+                self.tell_started(total);
+                self.shop.board.stir();
+                self.take(body, skip, take, progressed).await
+            }
+            Answer::Changed => Ok(PieceEnd::Changed),
+            Answer::Unchanged => Ok(PieceEnd::Unchanged(here.unwrap_or_default())),
+            Answer::RangesIgnored if asked.if_range => Ok(PieceEnd::IfRangeIgnored),
+            Answer::RangesIgnored => Ok(PieceEnd::RangesIgnored),
+            Answer::Complete { .. } => Ok(PieceEnd::Changed),
+            Answer::Empty => Ok(PieceEnd::Unfinished { declared: None, have: 0 }),
+            Answer::Refused => Err(body.into_refusal().await.into()),
+            Answer::Reject(fault) => Err(Fault::Range(fault).into()),
+        }
+    }
+
+    fn tell_started(&self, size: Option<u64>) {
+        let mut state = self.transfer.state();
+        if !state.told_started {
+            state.told_started = true;
+            drop(state);
+            let artifact = &self.transfer.order.artifact;
+            self.shop.tell(&Event::Started {
+                path: artifact.path.clone(),
+                kind: artifact.key.kind,
+                step: artifact.step,
+                size,
+                resumed_from: self.attempt.resumed_from(),
+            });
+        }
+    }
+
+    /// Takes a body's bytes: the next group is received while the last one is written and hashed.
+    async fn take(
+        &self,
+        mut body: Body,
+        mut skip: u64,
+        take: Option<u64>,
+        progressed: &mut bool,
+    ) -> Result<PieceEnd, PieceFault> {
+        let mut writer = Writer { fetch: self, offset: self.range.start, running: None, end: None };
+        let mut group = Vec::new();
+        let mut gathered = 0;
+        let mut left = take.unwrap_or(u64::MAX);
+        let fault = loop {
+            if left == 0 {
+                break None;
+            }
+            let chunk = tokio::select! {
+                biased;
+                () = self.shop.cancel.cancelled() => break None,
+                chunk = body.chunk() => chunk,
+            };
+            let mut chunk = match chunk {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break self.ended_early(take, left),
+                Err(fault) => break Some(fault),
+            };
+            self.shop.pace(chunk.len()).await;
+            if skip > 0 {
+                let dropped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
+                skip -= dropped as u64;
+                chunk = chunk.slice(dropped..);
+            }
+            if chunk.len() as u64 > left {
+                chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            }
+            if chunk.is_empty() {
+                continue;
+            }
+            *progressed = true;
+            left -= chunk.len() as u64;
+            gathered += chunk.len();
+            group.push(chunk);
+            if gathered >= GROUP {
+                gathered = 0;
+                writer.put(std::mem::take(&mut group)).await?;
+                if writer.end.is_some() || self.attempt.is_abandoned() {
+                    break None;
+                }
+            }
+        };
+        writer.put(group).await?;
+        writer.settle().await?;
+        if let Some(end) = writer.end {
+            return Ok(end);
+        }
+        match fault {
+            Some(fault) => Err(fault.into()),
+            None if take.is_none() && !self.shop.cancel.is_cancelled() => {
+                // Nobody said how long it is; the connection's end is where it ends, and the proof must carry it all.
+                self.attempt.end_at(writer.offset);
+                Ok(PieceEnd::Complete)
+            }
+            None if self.shop.cancel.is_cancelled() || self.attempt.is_abandoned() => Ok(PieceEnd::Stopped),
+            None => Ok(PieceEnd::Done),
+        }
+    }
+
+    fn ended_early(&self, take: Option<u64>, left: u64) -> Option<Fault> {
+        let take = take?;
+        let received = take - left;
+        Some(Fault::Interrupted { received, cause: format!("the body ended {left} bytes early") })
+    }
+}
+
+/// Writes groups beside the connection that receives them, one at a time and in order.
+struct Writer<'a> {
+    fetch: &'a Fetch<'a>,
+    offset: u64,
+    running: Option<JoinHandle<Result<Booked, Error>>>,
+    end: Option<PieceEnd>,
+}
+
+impl Writer<'_> {
+    async fn put(&mut self, group: Vec<Bytes>) -> Result<(), PieceFault> {
+        self.settle().await?;
+        if group.is_empty() || self.end.is_some() {
+            return Ok(());
+        }
+        let offset = self.offset;
+        let count: u64 = group.iter().map(|chunk| chunk.len() as u64).sum();
+        self.offset += count;
+        self.fetch.shop.count_received(count);
+        let (attempt, lease) = (self.fetch.attempt.clone(), self.fetch.lease);
+        let parts = self.fetch.shop.parts.clone();
+        self.running =
+            Some(tokio::task::spawn_blocking(move || attempt.absorb(&parts, lease, offset, &group)));
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<(), PieceFault> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        let booked = running.await.map_err(|lost| lost_writer(self.fetch.transfer, lost))??;
+        let fetch = self.fetch;
+        fetch.shop.tell(&Event::Received {
+            path: fetch.transfer.order.artifact.path.clone(),
+            have: booked.have,
+            size: fetch.attempt.length(),
+        });
+        if let Some(declared) = booked.unfinished {
+            self.end = Some(PieceEnd::Unfinished { declared: Some(declared), have: fetch.attempt.length().unwrap_or(booked.have) });
+        } else if booked.complete {
+            self.end = Some(PieceEnd::Complete);
+        } else if booked.wanted == 0 {
+            self.end = Some(PieceEnd::Done);
+        }
+        Ok(())
+    }
+}
+
+/// A writer that panicked has written nobody knows what; the disk's record tells what can be trusted.
+fn lost_writer(transfer: &Transfer, lost: tokio::task::JoinError) -> Error {
+    let path = transfer.order.artifact.path.as_str().into();
+    Error::Disk { verb: "write", path, source: std::io::Error::other(lost) }
+}

@@ -1,0 +1,167 @@
+//! DIR, open for one run: its lock, its manifest, its parts, and what stands in it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::decide::plan::Recollection;
+use crate::edge::disk::{self, fault};
+use crate::edge::lock::FolderLock;
+use crate::edge::part::PartFolder;
+use crate::edge::store::{PRIVATE, Store};
+use crate::error::Error;
+use crate::model::artifact::{Artifact, ArtifactKey};
+use crate::model::job::JobId;
+use crate::model::listing::Listing;
+use crate::model::local::Local;
+use crate::model::manifest::Manifest;
+use crate::model::rel_path::RelPath;
+
+use super::event::{Event, Reporter};
+use super::ledger::{self, JobArtifact, JobFile};
+use super::look::Looked;
+use super::recover::recover;
+
+/// What an older `job.json` remembers, by file.
+pub(super) type Recollections = HashMap<ArtifactKey, Recollection>;
+
+/// DIR, open for one run. Dropping it gives the lock back.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) dir: PathBuf,
+    pub(super) store: Arc<Mutex<Store>>,
+    pub(super) parts: PartFolder,
+    pub(super) recollections: Recollections,
+    before: Vec<JobArtifact>,
+    _lock: FolderLock,
+}
+
+impl Folder {
+    /// Creates what is missing, takes the lock, loads the manifest and settles what a crash left.
+    pub(super) fn open(dir: &Path, job: &JobId, origin: &str, reporter: &dyn Reporter) -> Result<Self, Error> {
+        fs::create_dir_all(dir).map_err(fault("create", dir))?;
+        let private = dir.join(PRIVATE);
+        create_private(&private)?;
+        let lock = FolderLock::take(dir)?;
+        let parts = private.join("parts");
+        create_private(&parts)?;
+        remove_staged(&private)?;
+        remove_staged(&parts)?;
+        let (mut store, damage) = Store::load(dir, job, origin)?;
+        if damage.snapshot {
+            let message = "the manifest was damaged and was put aside; files that are here are checked and kept";
+            reporter.report(&Event::Notice { message: message.to_owned() });
+        }
+        let parts = PartFolder::new(parts);
+        recover(dir, &mut store, &parts)?;
+        let before = ledger::read_job(dir, job);
+        let recollections = before.as_ref().map(ledger::recollections).unwrap_or_default();
+        let before = before.map(|before| before.artifacts).unwrap_or_default();
+        let store = Arc::new(Mutex::new(store));
+        Ok(Self { dir: dir.to_path_buf(), store, parts, recollections, before, _lock: lock })
+    }
+
+    /// Reads what is known of a folder without changing anything.
+    pub(super) fn peek(dir: &Path, job: &JobId, origin: &str) -> Result<(Manifest, Recollections), Error> {
+        let manifest = match Store::peek(dir) {
+            Ok(manifest) => manifest,
+            Err(Error::NoInput(_)) => Manifest::new(job.clone(), origin.to_owned()),
+            Err(error) => return Err(error),
+        };
+        let recollections = ledger::read_job(dir, job).as_ref().map(ledger::recollections).unwrap_or_default();
+        Ok((manifest, recollections))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives what a look saw its local names.
+    pub(super) fn listing(&self, looked: &Looked) -> Listing {
+        Self::listing_for(self.lock().manifest(), &self.recollections, looked)
+    }
+
+    /// Gives what a look saw its local names: those it had before, where it had any.
+    pub(super) fn listing_for(manifest: &Manifest, recollections: &Recollections, looked: &Looked) -> Listing {
+        let known = |key: &ArtifactKey| {
+            let entry = manifest.entries.get(key).map(|entry| entry.path.clone());
+            entry.or_else(|| recollections.get(key).map(|memory| memory.path.clone()))
+        };
+        let taken: Vec<&RelPath> = manifest
+            .entries
+            .values()
+            .flat_map(|entry| std::iter::once(&entry.path).chain(entry.older.iter().map(|older| &older.path)))
+            .collect();
+        Listing::build(looked.name(), &looked.result.artifacts, &known, taken)
+    }
+
+    /// Looks at what stands at every listed and known path.
+    pub(super) async fn look_around(&self, listing: &Listing) -> Result<Local, Error> {
+        let manifest_paths = paths(self.lock().manifest(), listing);
+        look_at_all(self.dir.clone(), manifest_paths).await
+    }
+
+    /// The same, without a folder that is open.
+    pub(super) async fn look_at(dir: &Path, manifest: &Manifest, listing: &Listing) -> Result<Local, Error> {
+        look_at_all(dir.to_path_buf(), paths(manifest, listing)).await
+    }
+
+    /// Rewrites `SHA256SUMS` and `job.json` where they differ.
+    pub(super) fn write_ledger(&self, looked: &Looked, listed: &[Artifact], job: &JobId) -> Result<(), Error> {
+        let store = self.lock();
+        ledger::write_sums(&self.dir, store.manifest(), |_| true)?;
+        let file = JobFile {
+            job_id: job.clone(),
+            name: looked.name().map(str::to_owned),
+            status: looked.status.status.clone(),
+            progress: looked.status.progress,
+            error: looked.error().map(str::to_owned),
+            times: looked.times(),
+            artifacts: ledger::artifacts(listed, store.manifest(), &self.before),
+        };
+        ledger::write_job(&self.dir, &file)
+    }
+}
+
+fn paths(manifest: &Manifest, listing: &Listing) -> Vec<RelPath> {
+    let listed = listing.artifacts.iter().map(|artifact| artifact.path.clone());
+    listed.chain(manifest.entries.values().map(|entry| entry.path.clone())).collect()
+}
+
+async fn look_at_all(dir: PathBuf, paths: Vec<RelPath>) -> Result<Local, Error> {
+    let looking = tokio::task::spawn_blocking({
+        let dir = dir.clone();
+        move || paths.into_iter().filter_map(|path| disk::look(&dir, path.as_str()).map(|found| (path, found))).collect()
+    });
+    looking.await.map_err(|lost| fault("look into", &dir)(std::io::Error::other(lost)))
+}
+
+fn create_private(folder: &Path) -> Result<(), Error> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(folder) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let metadata = fs::symlink_metadata(folder).map_err(fault("read", folder))?;
+            if metadata.is_dir() {
+                return Ok(());
+            }
+            Err(fault("create", folder)(std::io::Error::from(std::io::ErrorKind::NotADirectory)))
+        }
+        Err(error) => Err(fault("create", folder)(error)),
+    }
+}
+
+/// Removes what replacing a file left when it was cut off.
+fn remove_staged(folder: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(folder).map_err(fault("read", folder))? {
+        let path = entry.map_err(fault("read", folder))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("replace-") && name.ends_with(".tmp") {
+            disk::remove(&path)?;
+        }
+    }
+    Ok(())
+}

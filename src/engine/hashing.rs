@@ -1,0 +1,35 @@
+//! Reading a local file again, to compare it with what is known of it. Blocks.
+
+use std::path::Path;
+
+use sha2::digest::Digest as _;
+use sha2::Sha256;
+
+use crate::edge::disk::{self, fault};
+use crate::error::Error;
+use crate::model::digest::Sha256Digest;
+
+/// Bytes read at once.
+const BUFFER: usize = 1 << 20;
+
+/// Returns the SHA-256 of a regular file.
+pub(crate) fn sha256_of(path: &Path) -> Result<Sha256Digest, Error> {
+    let mut hash = Sha256::new();
+    feed_file(path, |bytes| hash.update(bytes))?;
+    Ok(Sha256Digest::new(hash.finalize().into()))
+}
+
+/// Feeds a regular file's bytes, in order, and returns how many there were.
+pub(crate) fn feed_file(path: &Path, mut feed: impl FnMut(&[u8])) -> Result<u64, Error> {
+    let file = disk::open_regular(path).map_err(fault("read", path))?;
+    let mut buffer = vec![0; BUFFER];
+    let mut position = 0;
+    loop {
+        let read = disk::read_at(&file, &mut buffer, position).map_err(fault("read", path))?;
+        if read == 0 {
+            return Ok(position);
+        }
+        feed(&buffer[..read]);
+        position += read as u64;
+    }
+}

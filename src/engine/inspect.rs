@@ -1,0 +1,68 @@
+//! Reads local files that may be what is known of them, and says which are not.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::decide::plan::{Action, FetchReason, Recollection, Step};
+use crate::edge::disk;
+use crate::edge::store::Store;
+use crate::error::Error;
+use crate::model::local::LocalFile;
+use crate::model::manifest::{Entry, EntryState, Record};
+
+use super::hashing::sha256_of;
+
+/// Settles every `Adopt` and `Inspect`: what is right is known from now on, what is not comes back as a `Fetch`.
+pub(super) async fn inspect(dir: &Path, store: &Arc<Mutex<Store>>, actions: &[Action]) -> Result<Vec<Action>, Error> {
+    let doubtful: Vec<Action> =
+        actions.iter().filter(|action| matches!(action.step, Step::Adopt(_) | Step::Inspect)).cloned().collect();
+    if doubtful.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (dir, store): (PathBuf, _) = (dir.to_path_buf(), store.clone());
+    let inspected = tokio::task::spawn_blocking(move || settle_all(&dir, &store, doubtful));
+    inspected.await.unwrap_or_else(|lost| {
+        let source = std::io::Error::other(lost);
+        Err(Error::Disk { verb: "read", path: PathBuf::from("."), source })
+    })
+}
+
+fn settle_all(dir: &Path, store: &Mutex<Store>, doubtful: Vec<Action>) -> Result<Vec<Action>, Error> {
+    let lock = || store.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut records = Vec::new();
+    let mut differing = Vec::new();
+    for action in doubtful {
+        let key = action.artifact.key.clone();
+        let known = lock().manifest().entries.get(&key).cloned();
+        let (expected, reason) = match (&action.step, known) {
+            (Step::Adopt(memory), _) => (adopted(&action, memory), FetchReason::New),
+            (_, Some(entry)) => (entry, FetchReason::Damaged),
+            (_, None) => continue,
+        };
+        let found = disk::look(dir, expected.path.as_str());
+        let hash = sha256_of(&dir.join(expected.path.as_str()));
+        match (found, hash) {
+            (Some(LocalFile::File { modified, .. }), Ok(sha256)) if sha256 == expected.sha256 => {
+                records.push(Record::Know { key, entry: Entry { modified, ..expected } });
+            }
+            _ => differing.push(Action { step: Step::Fetch(reason), ..action }),
+        }
+    }
+    lock().append(records)?;
+    Ok(differing)
+}
+
+fn adopted(action: &Action, memory: &Recollection) -> Entry {
+    Entry {
+        path: memory.path.clone(),
+        step: action.artifact.step,
+        size: memory.size,
+        sha256: memory.sha256,
+        evidence: memory.evidence,
+        revision: memory.revision.clone(),
+        run: memory.run.clone(),
+        modified: None,
+        state: EntryState::Present,
+        older: Vec::new(),
+    }
+}

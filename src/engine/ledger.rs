@@ -1,0 +1,170 @@
+//! What rcsync writes for people and other programs: `SHA256SUMS` and `job.json`.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::Read;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decide::plan::Recollection;
+use crate::edge::disk;
+use crate::edge::store::PRIVATE;
+use crate::error::Error;
+use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind, Sample};
+use crate::model::digest::Sha256Digest;
+use crate::model::evidence::Evidence;
+use crate::model::job::{JobId, JobStatus, JobTimes, Progress};
+use crate::model::manifest::{EntryState, Manifest};
+use crate::model::rel_path::RelPath;
+use crate::model::revision::Revision;
+
+/// A `job.json` larger than this was not written by us: 50,000 artifacts with long prompts take some 60 MB.
+const JOB_BOUND: u64 = 512 << 20;
+
+/// Rewrites `SHA256SUMS` where it differs: every file that should be in DIR and `listed` keeps.
+pub(super) fn write_sums(dir: &Path, manifest: &Manifest, listed: impl Fn(&str) -> bool) -> Result<(), Error> {
+    let mut lines: Vec<(&RelPath, &Sha256Digest)> = Vec::new();
+    for entry in manifest.entries.values() {
+        if entry.state == EntryState::Present {
+            lines.push((&entry.path, &entry.sha256));
+        }
+        lines.extend(entry.older.iter().map(|older| (&older.path, &older.sha256)));
+    }
+    lines.retain(|(path, _)| listed(path.as_str()));
+    lines.sort();
+    lines.dedup();
+    let mut text = String::with_capacity(lines.len() * 128);
+    for (path, sha256) in lines {
+        let _ = writeln!(text, "{sha256}  {path}");
+    }
+    let path = dir.join("SHA256SUMS");
+    if text.is_empty() && !path.exists() {
+        return Ok(());
+    }
+    disk::replace_if_changed(&path, &dir.join(PRIVATE), text.as_bytes())
+}
+
+/// `job.json`: the last seen state of the job and every artifact. URLs are written without their queries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct JobFile {
+    pub(super) job_id: JobId,
+    pub(super) name: Option<String>,
+    pub(super) status: JobStatus,
+    pub(super) progress: Progress,
+    pub(super) error: Option<String>,
+    #[serde(flatten)]
+    pub(super) times: JobTimes,
+    pub(super) artifacts: Vec<JobArtifact>,
+}
+
+/// One artifact in `job.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct JobArtifact {
+    path: RelPath,
+    kind: ArtifactKind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    step: Option<u64>,
+    key: Box<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sample: Option<Sample>,
+    /// Whether the job offers it now.
+    listed: bool,
+    /// `present`, `pruned` or `missing`.
+    state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha256: Option<Sha256Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    evidence: Option<Evidence>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revision: Option<Revision>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    run: String,
+}
+
+/// Lists every artifact that is offered now or known from before, in order of path.
+pub(super) fn artifacts(listed: &[Artifact], manifest: &Manifest, before: &[JobArtifact]) -> Vec<JobArtifact> {
+    let mut found: HashMap<ArtifactKey, JobArtifact> = HashMap::new();
+    // What was known of a file that is offered no more (its prompt, its address) is kept.
+    for old in before {
+        let key = ArtifactKey { kind: old.kind, path: old.key.clone() };
+        found.insert(key, JobArtifact { listed: false, ..old.clone() });
+    }
+    for artifact in listed {
+        found.insert(artifact.key.clone(), JobArtifact {
+            path: artifact.path.clone(),
+            kind: artifact.key.kind,
+            step: artifact.step,
+            key: artifact.key.path.clone(),
+            url: Some(artifact.url.to_string().trim_end_matches("?…").to_owned()),
+            sample: artifact.sample.clone(),
+            listed: true,
+            state: String::new(),
+            size: None,
+            sha256: None,
+            evidence: None,
+            revision: None,
+            run: String::new(),
+        });
+    }
+    let mut artifacts: Vec<JobArtifact> = found
+        .into_iter()
+        .map(|(key, artifact)| match manifest.entries.get(&key) {
+            Some(entry) => JobArtifact {
+                path: entry.path.clone(),
+                state: match entry.state {
+                    EntryState::Present => "present".to_owned(),
+                    EntryState::Pruned => "pruned".to_owned(),
+                },
+                size: Some(entry.size),
+                sha256: Some(entry.sha256),
+                evidence: Some(entry.evidence),
+                revision: Some(entry.revision.clone()),
+                run: entry.run.clone(),
+                ..artifact
+            },
+            None => JobArtifact { state: "missing".to_owned(), ..artifact },
+        })
+        .collect();
+    artifacts.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
+    artifacts
+}
+
+/// Rewrites `job.json` where it differs.
+pub(super) fn write_job(dir: &Path, job: &JobFile) -> Result<(), Error> {
+    let path = dir.join("job.json");
+    let mut text =
+        serde_json::to_string_pretty(job).map_err(|error| disk::fault("write", &path)(error.into()))?;
+    text.push('\n');
+    disk::replace_if_changed(&path, &dir.join(PRIVATE), text.as_bytes())
+}
+
+/// Reads `job.json`, where there is one of this job that can be read. It only ever saves work: nothing rests on it.
+pub(super) fn read_job(dir: &Path, job: &JobId) -> Option<JobFile> {
+    let file = disk::open_regular(&dir.join("job.json")).ok()?;
+    let mut text = String::new();
+    file.take(JOB_BOUND).read_to_string(&mut text).ok()?;
+    let read: JobFile = serde_json::from_str(&text).ok()?;
+    (read.job_id == *job).then_some(read)
+}
+
+/// What a `job.json` remembers of files that were present.
+pub(super) fn recollections(job: &JobFile) -> HashMap<ArtifactKey, Recollection> {
+    let remembered = job.artifacts.iter().filter_map(|artifact| {
+        let key = ArtifactKey { kind: artifact.kind, path: artifact.key.clone() };
+        let memory = Recollection {
+            path: artifact.path.clone(),
+            size: artifact.size?,
+            sha256: artifact.sha256?,
+            evidence: artifact.evidence?,
+            revision: artifact.revision.clone().unwrap_or_default(),
+            run: artifact.run.clone(),
+        };
+        (artifact.state == "present").then_some((key, memory))
+    });
+    remembered.collect()
+}

@@ -1,0 +1,380 @@
+//! The loop: look, decide, act, record, and look again, until the job is over or the run is stopped.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::decide::cadence::{Cadence, Look, Next, save_interval};
+use crate::decide::plan::{Action, FetchReason, Situation, Step, plan};
+use crate::decide::run_state::RunState;
+use crate::edge::http::ArtifactClient;
+use crate::error::{Error, ExitStatus};
+use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
+use crate::model::listing::Listing;
+use crate::model::manifest::{EntryState, Manifest};
+
+use super::board::Board;
+use super::commit::{Committed, Committer, ToCommit};
+use super::event::{Event, Reporter};
+use super::folder::Folder;
+use super::inspect;
+use super::limiter::Limiter;
+use super::look::{Looked, Patience, look};
+use super::relist::Relister;
+use super::stop::Stop;
+use super::transfer::{Order, Transfer};
+use super::workshop::{Missing, Workshop};
+use super::{DEFAULT_CONNECTIONS, Mirror};
+
+/// Finished files that may wait for their names; beyond that, transfers wait for the disk.
+const COMMIT_QUEUE: usize = 512;
+
+/// One run of a mirror, with everything it holds open.
+pub(super) struct Run {
+    mirror: Mirror,
+    reporter: Arc<dyn Reporter>,
+    stop: Stop,
+    began: Instant,
+    folder: Folder,
+    shop: Arc<Workshop>,
+    connections: JoinSet<()>,
+    committer: JoinSet<()>,
+    published: Arc<AtomicU64>,
+    cadence: Cadence,
+    told: Option<Looked>,
+    planned: bool,
+    noticed: HashSet<String>,
+}
+
+/// What a pass over everything that is listed found.
+#[derive(Debug, Default)]
+struct Pass {
+    state: Option<RunState>,
+    step: Option<u64>,
+    save_every: Option<u64>,
+    ordered: u64,
+    wanted: Vec<ArtifactKey>,
+}
+
+impl Run {
+    /// Opens the folder and gets everything ready. `first` has looked already, so that nothing is created for a job
+    /// that does not exist.
+    pub(super) fn open(mirror: Mirror, reporter: Arc<dyn Reporter>, stop: Stop, began: Instant) -> Result<Self, Error> {
+        let folder = Folder::open(&mirror.dir, &mirror.job, &mirror.api.origin(), reporter.as_ref())?;
+        let options = mirror.options.clone();
+        let private = options.allow_private_hosts || mirror.api.is_private();
+        let client = ArtifactClient::new(private, options.stall_timeout)
+            .map_err(|fault| Error::Config(fault.to_string()))?;
+        let (commit, items) = mpsc::channel(COMMIT_QUEUE);
+        let count = options.connections.map_or(DEFAULT_CONNECTIONS, |count| usize::from(count.get()));
+        let shop = Arc::new(Workshop {
+            client,
+            parts: folder.parts.clone(),
+            board: Board::new(count),
+            relister: Relister::new(mirror.api.clone(), mirror.job.clone()),
+            commit,
+            limiter: options.limit_rate.map(Limiter::new),
+            reporter: reporter.clone(),
+            leftovers: folder.parts.fingerprints()?,
+            cancel: stop.token().clone(),
+            received: AtomicU64::new(0),
+            endings: Mutex::default(),
+            options: options.clone(),
+        });
+        let published = Arc::new(AtomicU64::new(0));
+        let mut connections = JoinSet::new();
+        for _ in 0..count {
+            connections.spawn(shop.clone().serve());
+        }
+        let mut committer = JoinSet::new();
+        let commits = Committer { dir: mirror.dir.clone(), store: folder.store.clone(), on_change: options.on_change };
+        let (told_shop, count_published) = (shop.clone(), published.clone());
+        committer.spawn(commits.run(items, move |key, committed| settle(&told_shop, &count_published, key, committed)));
+        let cadence = Cadence::new(options.interval);
+        Ok(Self {
+            mirror,
+            reporter,
+            stop,
+            began,
+            folder,
+            shop,
+            connections,
+            committer,
+            published,
+            cadence,
+            told: None,
+            planned: false,
+            noticed: HashSet::new(),
+        })
+    }
+
+    /// Goes on from the first look to the end.
+    pub(super) async fn follow(&mut self, first: Looked) -> Result<ExitStatus, Error> {
+        let mut looked = first;
+        loop {
+            let pass = self.pass(&looked).await?;
+            if self.mirror.options.once {
+                self.wait_until_quiet().await;
+                return self.conclude(&looked, &pass).await;
+            }
+            let Some(wait) = self.next_look(&pass) else { return self.conclude(&looked, &pass).await };
+            if !self.wait(wait).await {
+                return self.conclude(&looked, &pass).await;
+            }
+            let api = &self.mirror.api;
+            let cancel = self.stop.token();
+            match look(api, &self.mirror.job, Patience::Endless, self.reporter.as_ref(), cancel).await? {
+                Some(next) => looked = next,
+                None => return self.conclude(&looked, &pass).await,
+            }
+        }
+    }
+
+    /// Plans and orders; what is ordered goes on in the background.
+    async fn pass(&mut self, looked: &Looked) -> Result<Pass, Error> {
+        self.tell_job(looked);
+        let listing = self.folder.listing(looked);
+        self.notice(looked.result.unusable.iter().chain(&listing.rejected));
+        let generation = self.shop.relister.learn(&listing).await;
+        let state = looked.state(&listing.artifacts);
+        let actions = self.plan(looked, &listing, state).await?;
+        let order = |action: &Action| self.transfer(looked, action, state, generation);
+        let transfers: Vec<Transfer> =
+            actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).map(order).collect();
+        let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
+        let fetch = transfers.len() as u64;
+        if fetch > 0 || !self.planned {
+            self.reporter.report(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
+        }
+        let mut ordered = self.shop.board.order(transfers);
+        let doubtful = inspect::inspect(&self.mirror.dir, &self.folder.store, &actions).await?;
+        ordered += self.shop.board.order(doubtful.iter().map(order).collect());
+        self.planned = true;
+        let wanted = actions.iter().filter(|action| !matches!(action.step, Step::Skip(_)));
+        let checkpoints = listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);
+        let steps: Vec<u64> = checkpoints.filter_map(|artifact| artifact.step).collect();
+        let pass = Pass {
+            state: Some(state),
+            step: looked.status.progress.current_step,
+            save_every: save_interval(&steps),
+            ordered,
+            wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
+        };
+        self.folder.write_ledger(looked, &listing.artifacts, &self.mirror.job)?;
+        Ok(pass)
+    }
+
+    async fn plan(&self, looked: &Looked, listing: &Listing, state: RunState) -> Result<Vec<Action>, Error> {
+        let local = self.folder.look_around(listing).await?;
+        let store = self.folder.lock();
+        let actions = plan(&Situation {
+            listing,
+            manifest: store.manifest(),
+            recollections: &self.folder.recollections,
+            local: &local,
+            selection: &self.mirror.options.selection,
+            run: &looked.run(),
+            reached: if state.is_over() { None } else { Some(looked.status.progress.current_step.unwrap_or(0)) },
+        });
+        Ok(actions)
+    }
+
+    fn transfer(&self, looked: &Looked, action: &Action, state: RunState, generation: u64) -> Transfer {
+        let store = self.folder.lock();
+        let manifest = store.manifest();
+        let key = &action.artifact.key;
+        let recheck = match &action.step {
+            Step::Fetch(FetchReason::Recheck(revision)) => Some(revision.clone()),
+            _ => None,
+        };
+        let order = Order {
+            artifact: action.artifact.clone(),
+            recheck,
+            entry: manifest.entries.get(key).cloned(),
+            doubt: manifest.doubts.get(key).cloned(),
+            run_may_write: !state.is_over(),
+            run: looked.run(),
+            generation,
+        };
+        Transfer::new(order, fastrand::u64(..))
+    }
+
+    fn tell_job(&mut self, looked: &Looked) {
+        let changed = self.told.as_ref().is_none_or(|told| {
+            told.status.status != looked.status.status
+                || told.status.progress != looked.status.progress
+                || told.name() != looked.name()
+                || told.error() != looked.error()
+        });
+        if changed {
+            self.reporter.report(&Event::Job {
+                name: looked.name().map(str::to_owned),
+                status: looked.status.status.clone(),
+                progress: looked.status.progress,
+                error: looked.error().map(str::to_owned),
+            });
+            self.told = Some(looked.clone());
+        }
+    }
+
+    fn notice<'a>(&mut self, messages: impl Iterator<Item = &'a String>) {
+        for message in messages {
+            // A list that is wrong in the same way at every look is told once.
+            if self.noticed.len() < 1000 && self.noticed.insert(message.clone()) {
+                self.reporter.report(&Event::Notice { message: message.clone() });
+            }
+        }
+    }
+
+    /// Returns how long to wait for the next look; `None` when there need not be one.
+    fn next_look(&mut self, pass: &Pass) -> Option<std::time::Duration> {
+        let state = pass.state.unwrap_or(RunState::Running);
+        let busy = !self.shop.board.is_quiet();
+        let news = pass.ordered > 0 || busy;
+        let now = self.began.elapsed();
+        let next = self.cadence.next(now, &Look { state, step: pass.step, save_every: pass.save_every, news });
+        let cooled = self.shop.board.cooled_at().map(|at| at.saturating_duration_since(Instant::now()));
+        match next {
+            Next::After(wait) => {
+                self.reporter.report(&Event::Waiting { wait });
+                Some(wait.min(cooled.unwrap_or(wait).max(std::time::Duration::from_millis(200))))
+            }
+            Next::Enough => None,
+        }
+    }
+
+    /// Waits; `false` when the run should end instead of looking again.
+    async fn wait(&self, wait: std::time::Duration) -> bool {
+        let deadline = self.mirror.options.timeout.map(|timeout| self.began + timeout);
+        let until = Instant::now() + wait;
+        let until = deadline.map_or(until, |deadline| deadline.min(until));
+        tokio::select! {
+            biased;
+            () = self.stop.token().cancelled() => false,
+            () = tokio::time::sleep_until(until) => deadline.is_none_or(|deadline| Instant::now() < deadline),
+        }
+    }
+
+    async fn wait_until_quiet(&self) {
+        let deadline = self.mirror.options.timeout.map(|timeout| self.began + timeout);
+        let over = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.token().cancelled() => {}
+            () = self.shop.board.quiet() => {}
+            () = over => {}
+        }
+    }
+
+    /// Ends the connections, keeps what they have, commits what is finished, and writes everything down.
+    async fn conclude(&mut self, looked: &Looked, pass: &Pass) -> Result<ExitStatus, Error> {
+        let interrupted = self.stop.is_stopped();
+        self.shop.cancel.cancel();
+        while self.connections.join_next().await.is_some() {}
+        for transfer in self.shop.board.begun() {
+            let attempt = transfer.state().attempt.clone();
+            if let Some(attempt) = attempt {
+                attempt.retire()?;
+            }
+        }
+        let _ = self.shop.commit.send(ToCommit::End).await;
+        while self.committer.join_next().await.is_some() {}
+        let listing = self.folder.listing(looked);
+        self.folder.write_ledger(looked, &listing.artifacts, &self.mirror.job)?;
+        let mut store = self.folder.lock();
+        let (present, missing) = count(store.manifest(), &pass.wanted);
+        if missing.is_empty() && pass.state.is_some_and(RunState::is_over) {
+            self.folder.parts.sweep(|_| false)?;
+        }
+        store.compact()?;
+        drop(store);
+        let exit = if interrupted {
+            self.stop.status()
+        } else {
+            self.verdict(pass, &missing)
+        };
+        self.reporter.report(&Event::Done {
+            exit,
+            published: self.published.load(Ordering::Relaxed),
+            bytes: self.shop.received.load(Ordering::Relaxed),
+            present,
+            failed: missing.len() as u64,
+            elapsed: self.began.elapsed(),
+        });
+        Ok(exit)
+    }
+
+    fn verdict(&self, pass: &Pass, missing: &[ArtifactKey]) -> ExitStatus {
+        let endings = self.shop.endings();
+        let disk = missing.iter().any(|key| matches!(endings.missing.get(key), Some(Missing::Failed { disk: true, .. })));
+        let timed_out = self.mirror.options.timeout.is_some_and(|timeout| self.began.elapsed() >= timeout);
+        let state = pass.state.unwrap_or(RunState::Running);
+        match () {
+            () if disk => ExitStatus::Disk,
+            () if !missing.is_empty() => ExitStatus::TryAgain,
+            () if self.mirror.options.once => ExitStatus::Complete,
+            () if timed_out && !state.is_over() => ExitStatus::TryAgain,
+            () => state.exit_status(),
+        }
+    }
+}
+
+/// Counts wanted files that are here, and names those that are not.
+fn count(manifest: &Manifest, wanted: &[ArtifactKey]) -> (u64, Vec<ArtifactKey>) {
+    let here = |key: &&ArtifactKey| {
+        manifest.entries.get(*key).is_some_and(|entry| entry.state == EntryState::Present)
+    };
+    let (present, missing): (Vec<&ArtifactKey>, Vec<&ArtifactKey>) = wanted.iter().partition(here);
+    (present.len() as u64, missing.into_iter().cloned().collect())
+}
+
+/// Tells what the committer did with a file.
+fn settle(shop: &Workshop, published: &AtomicU64, key: &ArtifactKey, committed: Committed) {
+    match committed {
+        Committed::Published(event) => {
+            published.fetch_add(1, Ordering::Relaxed);
+            shop.endings().missing.remove(key);
+            shop.tell(&event);
+            shop.board.close(key, None);
+        }
+        Committed::Known => {
+            shop.endings().missing.remove(key);
+            shop.board.close(key, None);
+        }
+        Committed::Failed(path, error) => shop.could_not_publish(key, path, &error),
+    }
+}
+
+/// Looks and plans, and tells what would be done; writes nothing.
+pub(super) async fn rehearse(mirror: &Mirror, reporter: &dyn Reporter, looked: &Looked) -> Result<ExitStatus, Error> {
+    let (manifest, recollections) = Folder::peek(&mirror.dir, &mirror.job, &mirror.api.origin())?;
+    let listing = Folder::listing_for(&manifest, &recollections, looked);
+    let local = Folder::look_at(&mirror.dir, &manifest, &listing).await?;
+    let state = looked.state(&listing.artifacts);
+    let actions = plan(&Situation {
+        listing: &listing,
+        manifest: &manifest,
+        recollections: &recollections,
+        local: &local,
+        selection: &mirror.options.selection,
+        run: &looked.run(),
+        reached: if state.is_over() { None } else { Some(looked.status.progress.current_step.unwrap_or(0)) },
+    });
+    for action in &actions {
+        let Artifact { key, path, .. } = &action.artifact;
+        reporter.report(&Event::Planned { path: path.clone(), kind: key.kind, action: action.step.to_string() });
+    }
+    let fetch = actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).count() as u64;
+    let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
+    reporter.report(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
+    Ok(ExitStatus::Complete)
+}

@@ -1,0 +1,116 @@
+//! One file on its way: the present attempt, where it is hosted now, and how often it failed.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::decide::retry::Backoff;
+use crate::model::artifact::{Artifact, ArtifactKind};
+use crate::model::head::Head;
+use crate::model::manifest::{Doubt, Entry};
+use crate::model::revision::Revision;
+use crate::model::source_url::SourceUrl;
+
+use super::attempt::Attempt;
+
+/// The first wait after a fault; it doubles, with full jitter, to the last.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// A file to fetch, and what is known of it.
+#[derive(Debug, Clone)]
+pub(super) struct Order {
+    /// The file and the path it will get.
+    pub(super) artifact: Artifact,
+    /// Ask only whether it changed since this revision: the file is here.
+    pub(super) recheck: Option<Revision>,
+    /// What is here under its name now, where rcsync put it there.
+    pub(super) entry: Option<Entry>,
+    /// A body of it that contradicted its proof.
+    pub(super) doubt: Option<Doubt>,
+    /// Whether the run may still be writing it.
+    pub(super) run_may_write: bool,
+    /// The run of the job; see [`crate::decide::plan::run_stamp`].
+    pub(super) run: String,
+    /// Which listing its address is from.
+    pub(super) generation: u64,
+}
+
+/// One file on its way.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    pub(super) order: Order,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) attempt: Option<Arc<Attempt>>,
+    pub(super) url: SourceUrl,
+    pub(super) generation: u64,
+    /// Faults in a row without a byte of progress.
+    pub(super) tries: u32,
+    /// Counts every fault, so that eight connections that break at once count as one.
+    pub(super) faults: u64,
+    pub(super) backoff: Backoff,
+    pub(super) not_before: Option<Instant>,
+    /// Times it began again because the revision seemed to change.
+    pub(super) restarts: u32,
+    /// `If-Range` made this host send everything although nothing had changed: do without.
+    pub(super) without_if_range: bool,
+    /// The host ignores ranges even so: one stream from the start.
+    pub(super) whole_only: bool,
+    pub(super) doubt: Option<Doubt>,
+    pub(super) told_started: bool,
+}
+
+impl Transfer {
+    pub(super) fn new(order: Order, seed: u64) -> Self {
+        let state = State {
+            attempt: None,
+            url: order.artifact.url.clone(),
+            generation: order.generation,
+            tries: 0,
+            faults: 0,
+            backoff: Backoff::new(seed, FIRST_WAIT, LONGEST_WAIT),
+            not_before: None,
+            restarts: 0,
+            without_if_range: false,
+            whole_only: false,
+            doubt: order.doubt.clone(),
+            told_started: false,
+        };
+        Self { order, state: Mutex::new(state) }
+    }
+
+    /// Checkpoints are large; configs and samples, as a rule, are not. The class only decides who waits for whom.
+    pub(super) fn is_large(&self) -> bool {
+        self.order.artifact.key.kind == ArtifactKind::Checkpoint
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// After this many beginnings for tags that differ while date and length agree, the tags are not believed any more.
+    const RESTARTS_BEFORE_TOLERANCE: u32 = 2;
+
+    /// Whether tags that differ while date and length agree are taken for replicas of the same bytes.
+    pub(super) const fn tolerates_suspects(&self) -> bool {
+        self.restarts >= Self::RESTARTS_BEFORE_TOLERANCE
+    }
+
+    /// Notes progress: the file's faults start counting anew.
+    pub(super) fn progressed(&mut self) {
+        self.tries = 0;
+        self.backoff.reset();
+    }
+
+    /// What the head of an answer to a question about change says when the answer came whole.
+    pub(super) fn validators(head: &Head, total: Option<u64>) -> Revision {
+        Revision { length: total, ..head.revision.clone() }
+    }
+}

@@ -1,0 +1,457 @@
+//! Where transfers are served: connections take work from the board, and what became of each file is told onwards.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::decide::doubt::{Doubted, doubted};
+use crate::decide::verdict::{Verdict, verdict};
+use crate::decide::verify::{Contradiction, Expectation, Judgement, Received, judge};
+use crate::edge::disk;
+use crate::edge::http::{ArtifactClient, Body, RangeRequest};
+use crate::edge::part::{Part, PartFolder};
+use crate::error::{Error, explain_briefly};
+use crate::model::artifact::{ArtifactKey, half_of_pair};
+use crate::model::fault::Fault;
+use crate::model::head::Head;
+use crate::model::manifest::Doubt;
+use crate::model::rel_path::RelPath;
+use crate::model::revision::Revision;
+use crate::model::source_url::SourceUrl;
+
+use super::attempt::Attempt;
+use super::board::{Board, Work};
+use super::commit::{Finished, ToCommit};
+use super::event::{Event, Reporter};
+use super::fetch::{Fetch, Fetched, PieceEnd, PieceFault};
+use super::limiter::Limiter;
+use super::options::SyncOptions;
+use super::relist::{Relister, Relisted};
+use super::transfer::Transfer;
+
+/// A revision that changes this often within one file's story will not hold still in the next minute either.
+const MOST_RESTARTS: u32 = 8;
+
+/// How long after a wrong body the same bytes are read a second time.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
+
+/// A file that the host denies twice, while it is still listed, is gone.
+const TRIES_OF_A_GONE_FILE: u32 = 2;
+
+/// In a single pass nobody waits longer than this for a busy host; the next pass will.
+const LONGEST_WAIT_IN_ONE_PASS: Duration = Duration::from_secs(60);
+
+/// First and longest wait before a file that is still being written is looked at again.
+const SETTLE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+
+/// First and longest wait before a file that failed is tried again.
+const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
+
+/// Everything that serving transfers needs.
+pub(super) struct Workshop {
+    pub(super) client: ArtifactClient,
+    pub(super) parts: PartFolder,
+    pub(super) board: Board,
+    pub(super) relister: Relister,
+    pub(super) commit: mpsc::Sender<ToCommit>,
+    pub(super) limiter: Option<Limiter>,
+    pub(super) reporter: Arc<dyn Reporter>,
+    pub(super) options: SyncOptions,
+    /// Files of which an earlier run left parts, by fingerprint.
+    pub(super) leftovers: HashSet<String>,
+    pub(super) cancel: CancellationToken,
+    pub(super) received: AtomicU64,
+    pub(super) endings: Mutex<Endings>,
+}
+
+/// What became of files, as far as it is no success.
+#[derive(Debug, Default)]
+pub(super) struct Endings {
+    /// Why a file is not here, by file; taken out when it comes after all.
+    pub(super) missing: std::collections::HashMap<ArtifactKey, Missing>,
+}
+
+/// Why a file is not here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// The trainer is still writing it.
+    Settling,
+    /// It was listed and is gone.
+    Vanished,
+    /// It could not be had.
+    Failed {
+        /// What was told, so that it is not told again at each look.
+        cause: String,
+        /// The disk's fault, not the network's.
+        disk: bool,
+    },
+}
+
+impl Workshop {
+    /// Serves one connection's share of the work until the run is cancelled.
+    pub(super) async fn serve(self: Arc<Self>) {
+        loop {
+            let work = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return,
+                work = self.board.next() => work,
+            };
+            let transfer = work.transfer().clone();
+            match work {
+                Work::Begin(transfer) => self.begin(&transfer).await,
+                Work::Piece { transfer, attempt, lease, range } => {
+                    let faults = transfer.state().faults;
+                    let fetch = Fetch { shop: &self, transfer: &transfer, attempt: &attempt, lease, range };
+                    let fetched = fetch.run().await;
+                    attempt.release(lease);
+                    self.follow_up(&transfer, &attempt, fetched, faults).await;
+                }
+            }
+            self.board.idle(&transfer);
+        }
+    }
+
+    pub(super) fn tell(&self, event: &Event) {
+        self.reporter.report(event);
+    }
+
+    pub(super) fn count_received(&self, count: u64) {
+        self.received.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) async fn pace(&self, bytes: usize) {
+        if let Some(limiter) = &self.limiter {
+            limiter.take(bytes as u64).await;
+        }
+    }
+
+    /// Sends one request; `None` when the run was interrupted.
+    pub(super) async fn get(&self, url: &SourceUrl, ask: &RangeRequest) -> Result<Option<(Head, Body)>, Fault> {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Ok(None),
+            answer = self.client.get(url, ask) => answer.map(Some),
+        }
+    }
+
+    /// Refuses a file that would take the disk below what must stay free.
+    pub(super) fn ensure_room(&self, length: u64) -> Result<(), Error> {
+        let folder = self.parts.path("");
+        let space = disk::free_space(&folder)?;
+        let floor = self.options.min_free.map_or_else(|| (1 << 30).min(space.total / 100), |size| size.0);
+        if space.free < length.saturating_add(floor) {
+            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(Error::Disk { verb: "make room in", path: folder, source });
+        }
+        Ok(())
+    }
+
+    /// Begins a file: with what an earlier run left of it, where that can be trusted.
+    async fn begin(&self, transfer: &Arc<Transfer>) {
+        let key = transfer.order.artifact.key.clone();
+        let name = transfer.order.artifact.path.file_name().to_owned();
+        let attempt = if self.leftovers.contains(&key.fingerprint()) {
+            let parts = self.parts.clone();
+            let taken = tokio::task::spawn_blocking({
+                let key = key.clone();
+                move || parts.take_over(&key)
+            });
+            match taken.await {
+                Ok(Ok(Some(taken))) => Attempt::resumed(key, &name, taken),
+                Ok(Ok(None)) | Err(_) => Attempt::new(key, &name),
+                Ok(Err(error)) => return self.fail_disk(transfer, &error),
+            }
+        } else {
+            Attempt::new(key, &name)
+        };
+        let attempt = Arc::new(attempt);
+        transfer.state().attempt = Some(attempt.clone());
+        if attempt.length().is_some_and(|length| attempt.have() == length) {
+            self.finish(transfer, &attempt).await;
+        }
+        self.board.stir();
+    }
+
+    async fn follow_up(&self, transfer: &Arc<Transfer>, attempt: &Arc<Attempt>, fetched: Fetched, faults: u64) {
+        if attempt.is_abandoned() {
+            return;
+        }
+        if fetched.progressed {
+            transfer.state().progressed();
+        }
+        match fetched.end {
+            Ok(PieceEnd::Done | PieceEnd::Stopped) => {}
+            Ok(PieceEnd::Complete) => self.finish(transfer, attempt).await,
+            Ok(PieceEnd::Unchanged(revision)) => self.unchanged(transfer, revision).await,
+            Ok(PieceEnd::Changed) => self.restart(transfer, attempt, |_| {}).await,
+            Ok(PieceEnd::RangesIgnored) => self.restart(transfer, attempt, |state| state.whole_only = true).await,
+            Ok(PieceEnd::IfRangeIgnored) => transfer.state().without_if_range = true,
+            Ok(PieceEnd::Unfinished { declared, have }) => self.settle(transfer, attempt, declared, have),
+            Err(PieceFault::Network(fault)) => self.stumble(transfer, fault, faults, fetched.progressed).await,
+            Err(PieceFault::Disk(error)) => self.fail_disk(transfer, &error),
+        }
+    }
+
+    /// A complete file: weigh it, and publish it, wait for it or condemn it.
+    async fn finish(&self, transfer: &Arc<Transfer>, attempt: &Arc<Attempt>) {
+        let (parts, whole) = (self.parts.clone(), attempt.clone());
+        let finished = tokio::task::spawn_blocking(move || whole.finish(&parts)).await;
+        let (received, part) = match finished {
+            Ok(Ok(Some(finished))) => finished,
+            Ok(Ok(None)) => return,
+            Ok(Err(error)) => return self.fail_disk(transfer, &error),
+            Err(lost) => {
+                let source = std::io::Error::other(lost);
+                let path = transfer.order.artifact.path.as_str().into();
+                return self.fail_disk(transfer, &Error::Disk { verb: "verify", path, source });
+            }
+        };
+        let known = attempt.known();
+        let artifact = &transfer.order.artifact;
+        let stem = artifact.path.file_name().rsplit_once('.').map_or("", |(stem, _)| stem);
+        let expected = Expectation {
+            length: known.declared,
+            claims: &known.claims,
+            half_of_pair: half_of_pair(stem).is_some(),
+            accept_unproven: self.options.selection.accepts_unproven(&artifact.path),
+        };
+        match judge(&received, &expected) {
+            Judgement::Proven(verified) => {
+                self.board.end(transfer);
+                let finished = Finished {
+                    order: transfer.order.clone(),
+                    part,
+                    verified,
+                    revision: known.revision.unwrap_or_default(),
+                    elapsed: attempt.began().elapsed(),
+                };
+                self.commit(ToCommit::Publish(Box::new(finished))).await;
+            }
+            Judgement::Unfinished { declared, have } => self.settle(transfer, attempt, declared, have),
+            Judgement::Contradicted(why) => self.doubt(transfer, attempt, &received, &part, &why).await,
+        }
+    }
+
+    async fn doubt(
+        &self,
+        transfer: &Arc<Transfer>,
+        attempt: &Arc<Attempt>,
+        received: &Received,
+        part: &Arc<Part>,
+        why: &Contradiction,
+    ) {
+        let order = &transfer.order;
+        let revision = attempt.known().revision.unwrap_or_default();
+        let doubt = Doubt { sha256: received.sha256, revision, after_end: !order.run_may_write };
+        let next = doubted(received.sha256, transfer.state().doubt.as_ref(), order.run_may_write);
+        self.commit(ToCommit::Doubt(order.artifact.key.clone(), doubt.clone())).await;
+        let _ = part.discard();
+        match next {
+            Doubted::Condemned => self.fail(transfer, why.to_string(), false),
+            Doubted::SecondLook => {
+                let path = Some(order.artifact.path.clone());
+                self.tell(&Event::Retrying { path, cause: why.to_string(), wait: SECOND_LOOK });
+                // The bytes are wanted again even if the host says that they did not change.
+                let doubt = Doubt { revision: Revision::default(), ..doubt };
+                self.begin_again(transfer, attempt, |state| state.doubt = Some(doubt));
+                self.board.delay(transfer, Instant::now() + SECOND_LOOK);
+            }
+            Doubted::Settling => {
+                let have = received.size - received.trailing_zeros;
+                self.settle(transfer, attempt, Some(received.size), have);
+            }
+        }
+    }
+
+    /// The host says that nothing changed since what is known: that is here, or was doubted.
+    async fn unchanged(&self, transfer: &Arc<Transfer>, revision: Revision) {
+        self.board.end(transfer);
+        let order = &transfer.order;
+        match (&order.recheck, &order.entry, &order.doubt) {
+            (Some(_), Some(entry), _) => {
+                let mut entry = entry.clone();
+                entry.run.clone_from(&order.run);
+                self.commit(ToCommit::Know(order.artifact.key.clone(), Box::new(entry))).await;
+            }
+            (_, _, Some(doubt)) if !order.run_may_write && doubt.after_end => {
+                self.fail(transfer, "its bytes still contradict their proof, and the host says they did not change".into(), false);
+            }
+            (_, _, Some(_)) if order.run_may_write => {
+                let have = revision.length.unwrap_or_default();
+                self.close_settling(transfer, revision.length, have);
+            }
+            // The run is over now, and the second look must really read the bytes.
+            _ => {
+                let attempt = transfer.state().attempt.clone();
+                if let Some(attempt) = attempt {
+                    self.begin_again(transfer, &attempt, |state| {
+                        if let Some(doubt) = &mut state.doubt {
+                            doubt.revision = Revision::default();
+                            doubt.after_end = true;
+                        }
+                    });
+                    self.board.delay(transfer, Instant::now());
+                }
+            }
+        }
+    }
+
+    fn settle(&self, transfer: &Arc<Transfer>, attempt: &Arc<Attempt>, declared: Option<u64>, have: u64) {
+        let _ = attempt.abandon();
+        self.close_settling(transfer, declared, have);
+    }
+
+    fn close_settling(&self, transfer: &Arc<Transfer>, declared: Option<u64>, have: u64) {
+        let artifact = &transfer.order.artifact;
+        self.tell(&Event::Settling { path: artifact.path.clone(), declared, have });
+        self.miss(transfer, Missing::Settling, SETTLE);
+    }
+
+    /// Begins again from zero, since known bytes are of another revision than what the host has now.
+    async fn restart(
+        &self,
+        transfer: &Arc<Transfer>,
+        attempt: &Arc<Attempt>,
+        change: impl FnOnce(&mut super::transfer::State),
+    ) {
+        let restarts = {
+            let mut state = transfer.state();
+            state.restarts += 1;
+            state.restarts
+        };
+        if restarts > MOST_RESTARTS {
+            let cause = "the host's answers do not agree on which file this is".to_owned();
+            return self.fail(transfer, cause, false);
+        }
+        self.begin_again(transfer, attempt, |state| {
+            change(state);
+            // One stream needs no agreement between answers.
+            state.whole_only |= state.tolerates_suspects();
+        });
+        self.board.stir();
+    }
+
+    fn begin_again(
+        &self,
+        transfer: &Arc<Transfer>,
+        attempt: &Arc<Attempt>,
+        change: impl FnOnce(&mut super::transfer::State),
+    ) {
+        let _ = attempt.abandon();
+        let artifact = &transfer.order.artifact;
+        let mut state = transfer.state();
+        change(&mut state);
+        state.attempt = Some(Arc::new(Attempt::new(artifact.key.clone(), artifact.path.file_name())));
+    }
+
+    /// A network fault: wait, ask for a new link, or give up.
+    async fn stumble(&self, transfer: &Arc<Transfer>, fault: Fault, faults: u64, progressed: bool) {
+        let tries = {
+            let mut state = transfer.state();
+            // Eight connections that break at once are one fault of the file.
+            if state.faults == faults {
+                state.faults += 1;
+                state.tries += u32::from(!progressed);
+            }
+            state.tries
+        };
+        let exhausted = tries >= self.options.retries.max(1);
+        let at_least = match verdict(&fault) {
+            Verdict::GiveUp => return self.fail(transfer, fault.to_string(), false),
+            Verdict::Retry { .. } if exhausted => return self.fail(transfer, fault.to_string(), false),
+            Verdict::Retry { at_least } => at_least,
+            Verdict::Relist { gone } => {
+                let generation = transfer.state().generation;
+                let relisted = tokio::select! {
+                    biased;
+                    () = self.cancel.cancelled() => return,
+                    relisted = self.relister.newer_than(generation, &transfer.order.artifact.key) => relisted,
+                };
+                match relisted {
+                    Relisted::Gone => return self.vanish(transfer),
+                    Relisted::Here { url, generation } => {
+                        let mut state = transfer.state();
+                        let renewed = url != state.url;
+                        state.url = url;
+                        state.generation = generation;
+                        drop(state);
+                        if renewed && !exhausted {
+                            self.board.stir();
+                            return;
+                        }
+                        if gone && tries >= TRIES_OF_A_GONE_FILE {
+                            return self.vanish(transfer);
+                        }
+                    }
+                    Relisted::Unknown => {}
+                }
+                if exhausted {
+                    return self.fail(transfer, fault.to_string(), false);
+                }
+                None
+            }
+        };
+        if self.options.once && at_least.is_some_and(|wait| wait > LONGEST_WAIT_IN_ONE_PASS) {
+            return self.fail(transfer, fault.to_string(), false);
+        }
+        let wait = transfer.state().backoff.next(at_least);
+        let path = Some(transfer.order.artifact.path.clone());
+        self.tell(&Event::Retrying { path, cause: fault.to_string(), wait });
+        self.board.delay(transfer, Instant::now() + wait);
+    }
+
+    fn vanish(&self, transfer: &Arc<Transfer>) {
+        let key = &transfer.order.artifact.key;
+        let told = self.endings().missing.get(key) == Some(&Missing::Vanished);
+        if !told {
+            self.tell(&Event::Vanished { path: transfer.order.artifact.path.clone() });
+        }
+        self.miss(transfer, Missing::Vanished, COOL_DOWN);
+    }
+
+    fn fail_disk(&self, transfer: &Arc<Transfer>, error: &Error) {
+        self.fail(transfer, explain_briefly(error), true);
+    }
+
+    fn fail(&self, transfer: &Arc<Transfer>, cause: String, disk: bool) {
+        let key = &transfer.order.artifact.key;
+        let ending = Missing::Failed { cause: cause.clone(), disk };
+        let told = self.endings().missing.get(key) == Some(&ending);
+        if !told {
+            self.tell(&Event::Failed { path: transfer.order.artifact.path.clone(), cause });
+        }
+        self.miss(transfer, ending, COOL_DOWN);
+    }
+
+    /// A proven file could not get its name; its part stays, and the next run publishes it.
+    pub(super) fn could_not_publish(&self, key: &ArtifactKey, path: RelPath, error: &Error) {
+        let cause = explain_briefly(error);
+        self.tell(&Event::Failed { path, cause: cause.clone() });
+        self.endings().missing.insert(key.clone(), Missing::Failed { cause, disk: true });
+        self.board.close(key, Some(COOL_DOWN));
+    }
+
+    fn miss(&self, transfer: &Arc<Transfer>, why: Missing, cool_down: (Duration, Duration)) {
+        let key = transfer.order.artifact.key.clone();
+        let attempt = transfer.state().attempt.clone();
+        // What arrived stays for the next try, as far as the disk still takes the record.
+        let _ = attempt.map(|attempt| attempt.retire());
+        self.endings().missing.insert(key.clone(), why);
+        self.board.end(transfer);
+        self.board.close(&key, Some(cool_down));
+    }
+
+    pub(super) fn endings(&self) -> std::sync::MutexGuard<'_, Endings> {
+        self.endings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn commit(&self, item: ToCommit) {
+        // The receiver lives as long as the run; when it is gone, the run is over and the part stays for the next.
+        let _ = self.commit.send(item).await;
+    }
+}

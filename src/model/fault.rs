@@ -1,0 +1,97 @@
+//! What can go wrong with one request for a hosted file. No HTTP library's error passes this line.
+
+use std::time::Duration;
+
+/// Why one request for a hosted file brought nothing, or less than it should. Never contains a URL's query.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// No connection could be made.
+    #[error("cannot connect to `{host}`: {cause}")]
+    Connect {
+        /// The host.
+        host: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// No byte came for too long.
+    #[error("no data for {} s", after.as_secs())]
+    Stalled {
+        /// The limit.
+        after: Duration,
+    },
+    /// The connection broke, or the body ended before its announced length.
+    #[error("the connection broke after {received} bytes: {cause}")]
+    Interrupted {
+        /// Bytes of this answer's body that came.
+        received: u64,
+        /// What the system said.
+        cause: String,
+    },
+    /// A status that brings no bytes.
+    #[error("the host answered HTTP {status}{}", excerpt.as_deref().map(|text| format!(" (`{text}`)")).unwrap_or_default())]
+    Status {
+        /// The status code.
+        status: u16,
+        /// How long the server asked to wait, clamped.
+        retry_after: Option<Duration>,
+        /// The begin of the body, sanitised and bounded, where it says something.
+        excerpt: Option<String>,
+    },
+    /// The answer to a range does not fit the question.
+    #[error("the host's answer does not fit the request: {0}")]
+    Range(RangeFault),
+    /// This address must not be asked at all.
+    #[error("`{host}` is refused: {why}")]
+    Forbidden {
+        /// The host.
+        host: String,
+        /// Which rule it breaks.
+        why: &'static str,
+    },
+    /// The server's certificate or protocol cannot be trusted.
+    #[error("no trusted connection to `{host}`: {cause}")]
+    Untrusted {
+        /// The host.
+        host: String,
+        /// What the TLS library said.
+        cause: String,
+    },
+}
+
+/// How an answer to a range request can be wrong (RFC 9110 section 15.3.7).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RangeFault {
+    /// 206 without a usable `Content-Range`.
+    #[error("a partial answer without a usable `Content-Range`")]
+    Unlabelled,
+    /// 206 that begins after the byte that was asked for, or ends before it.
+    #[error("asked for byte {asked}, got bytes {start} to {end}")]
+    Misplaced {
+        /// The first byte asked for.
+        asked: u64,
+        /// The first byte offered.
+        start: u64,
+        /// One past the last byte offered.
+        end: u64,
+    },
+    /// 206 whose `Content-Length` is not its range's length.
+    #[error("a range of {range} bytes in a body of {body}")]
+    LengthMismatch {
+        /// Bytes in the range.
+        range: u64,
+        /// Bytes in the body.
+        body: u64,
+    },
+    /// `multipart/byteranges` for a single range.
+    #[error("several ranges in one answer")]
+    Multipart,
+    /// A body in a content encoding: its bytes are not the file's.
+    #[error("an encoded body, although none was asked for")]
+    Encoded,
+    /// A status that makes no sense here (204, 205, an unasked 206 or 304, 416 without a length …).
+    #[error("HTTP {0} makes no sense here")]
+    Nonsense(u16),
+    /// The body is longer than announced.
+    #[error("more bytes than announced")]
+    Overlong,
+}
