@@ -269,14 +269,19 @@ impl Error {
             Self::Disk { source, .. } => disk_hint(source.kind()).to_owned(),
             Self::Api(fault) => return fault.hint(),
             Self::FolderInUse { .. } => {
-                "wait for the other one to end, or mirror into another folder: `rcsync <JOB_ID> <DIR>`".to_owned()
+                "wait for the other one to end, or mirror into another folder: `rcsync <JOB_ID> <DIR>`"
+                    .to_owned()
             }
             Self::FolderUnfit { .. } => {
                 "nothing in it was changed; name another folder: `rcsync <JOB_ID> <DIR>`".to_owned()
             }
-            Self::Usage(_) => "`rcsync --help` and `rcsync <COMMAND> --help` say what can be typed".to_owned(),
+            Self::Usage(_) => {
+                "`rcsync --help` and `rcsync <COMMAND> --help` say what can be typed".to_owned()
+            }
             Self::NoInput(_) => "check the path; nothing was sent or changed".to_owned(),
-            Self::BadInput(_) => "mend the input and type the same command again; nothing was changed".to_owned(),
+            Self::BadInput(_) => {
+                "mend the input and type the same command again; nothing was changed".to_owned()
+            }
             Self::Config(_) => "mend or remove the file; `rcsync doctor` shows which one is read".to_owned(),
         })
     }

@@ -47,19 +47,19 @@ JOB_ID may also be the job's status_url or result_url.";
     subcommand_required = true,
     arg_required_else_help = true
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// Options of every command.
     #[command(flatten)]
-    pub global: GlobalArgs,
+    pub(crate) global: GlobalArgs,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "there is one of them in a process")]
-pub enum Command {
+pub(crate) enum Command {
     /// Mirror a job until it ends (also: rcsync <JOB_ID> [DIR]).
     #[command(after_help = SYNC_EXAMPLES)]
     Sync(Sync),
@@ -106,182 +106,182 @@ pub enum Command {
 
 /// `sync`
 #[derive(Debug, Clone, Args)]
-pub struct Sync {
+pub(crate) struct Sync {
     /// The job, or its status_url or result_url.
     #[arg(value_name = "JOB_ID")]
-    pub job: String,
+    pub(crate) job: String,
     /// Where to; created when it is not there [default: ./<JOB_ID>].
     #[arg(value_name = "DIR")]
-    pub dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     /// How.
     #[command(flatten)]
-    pub options: SyncArgs,
+    pub(crate) options: SyncArgs,
 }
 
 /// `submit`
 #[derive(Debug, Clone, Args)]
-pub struct Submit {
+pub(crate) struct Submit {
     /// The AI Toolkit configuration; `-` reads standard input.
     #[arg(value_name = "CONFIG.yaml")]
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
     /// ADA_80_PLUS is shown as H100 on the web page, HOPPER_141 as H200.
     #[arg(long, value_enum, ignore_case = true)]
-    pub gpu_type: GpuType,
+    pub(crate) gpu_type: GpuType,
     /// 1, or 8 with ADA_80_PLUS.
     #[arg(long, value_parser = ["1", "8"])]
-    pub gpu_count: Option<String>,
+    pub(crate) gpu_count: Option<String>,
     /// A GPU's id, passed on as it is.
     #[arg(long, value_name = "ID")]
-    pub gpu_id: Option<String>,
+    pub(crate) gpu_id: Option<String>,
     /// Mirror the job until it ends.
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
-    pub follow: Option<Option<PathBuf>>,
+    pub(crate) follow: Option<Option<PathBuf>>,
     /// How.
     #[command(flatten)]
-    pub options: SyncArgs,
+    pub(crate) options: SyncArgs,
 }
 
 /// A command with a job alone.
 #[derive(Debug, Clone, Args)]
-pub struct Job {
+pub(crate) struct Job {
     /// The job, or its status_url or result_url.
     #[arg(value_name = "JOB_ID")]
-    pub job: String,
+    pub(crate) job: String,
 }
 
 /// `result`
 #[derive(Debug, Clone, Args)]
-pub struct ResultOf {
+pub(crate) struct ResultOf {
     /// The job, or its status_url or result_url.
     #[arg(value_name = "JOB_ID")]
-    pub job: String,
+    pub(crate) job: String,
     /// Say of each artifact whether it is in this folder, and how it was proven.
     #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// `resume`
 #[derive(Debug, Clone, Args)]
-pub struct Resume {
+pub(crate) struct Resume {
     /// The job, or its status_url or result_url.
     #[arg(value_name = "JOB_ID")]
-    pub job: String,
+    pub(crate) job: String,
     /// Mirror the job until it ends.
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
-    pub follow: Option<Option<PathBuf>>,
+    pub(crate) follow: Option<Option<PathBuf>>,
     /// How.
     #[command(flatten)]
-    pub options: SyncArgs,
+    pub(crate) options: SyncArgs,
 }
 
 /// `edit`
 #[derive(Debug, Clone, Args)]
-pub struct Edit {
+pub(crate) struct Edit {
     /// The job, or its status_url or result_url.
     #[arg(value_name = "JOB_ID")]
-    pub job: String,
+    pub(crate) job: String,
     /// The new configuration; `-` reads standard input.
     #[arg(value_name = "CONFIG.yaml")]
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
     /// Resume the job afterwards.
     #[arg(long)]
-    pub resume: bool,
+    pub(crate) resume: bool,
 }
 
 /// A command with a folder alone.
 #[derive(Debug, Clone, Args)]
-pub struct Folder {
+pub(crate) struct Folder {
     /// The folder that a job was mirrored into.
     #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 /// `verify`
 #[derive(Debug, Clone, Args)]
-pub struct Verify {
+pub(crate) struct Verify {
     /// The folder that a job was mirrored into.
     #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Fetch what is bad or missing.
     #[arg(long, hide = true)]
-    pub repair: bool,
+    pub(crate) repair: bool,
 }
 
 /// `prune`
 #[derive(Debug, Clone, Args)]
-pub struct Prune {
+pub(crate) struct Prune {
     /// The folder that a job was mirrored into.
     #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Keep the newest N numbered checkpoints.
     #[arg(long, value_name = "N", required_unless_present = "keep_every", conflicts_with = "keep_every")]
-    pub keep_last: Option<u32>,
+    pub(crate) keep_last: Option<u32>,
     /// Keep one numbered checkpoint in so many steps.
     #[arg(long, value_name = "STEPS")]
-    pub keep_every: Option<u64>,
+    pub(crate) keep_every: Option<u64>,
     /// Say what would be removed; remove nothing.
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// `mirror`
 #[derive(Debug, Clone, Args)]
-pub struct MirrorTo {
+pub(crate) struct MirrorTo {
     /// The folder that a job was mirrored into.
     #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// The ComfyUI.
     #[arg(long, value_name = "PATH")]
-    pub comfyui: PathBuf,
+    pub(crate) comfyui: PathBuf,
     /// Go on as files come.
     #[arg(long)]
-    pub watch: bool,
+    pub(crate) watch: bool,
 }
 
 /// `gallery`
 #[derive(Debug, Clone, Args)]
-pub struct Gallery {
+pub(crate) struct Gallery {
     /// The folder that a job was mirrored into.
     #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Show it in the browser.
     #[arg(long)]
-    pub open: bool,
+    pub(crate) open: bool,
 }
 
 /// `demo`
 #[derive(Debug, Clone, Args)]
-pub struct Demo {
+pub(crate) struct Demo {
     /// Where to.
     #[arg(value_name = "DIR", default_value = "rcsync-demo")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 /// `simulate`
 #[derive(Debug, Clone, Args)]
-pub struct Simulate {
+pub(crate) struct Simulate {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
 }
 
 /// `doctor`
 #[derive(Debug, Clone, Args)]
-pub struct Doctor {
+pub(crate) struct Doctor {
     /// Ask the API about this job too.
     #[arg(value_name = "JOB_ID")]
-    pub job: Option<String>,
+    pub(crate) job: Option<String>,
     /// Look at the disk under this folder.
     #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// `completions`
 #[derive(Debug, Clone, Args)]
-pub struct Completions {
+pub(crate) struct Completions {
     /// The shell.
     #[arg(value_enum)]
-    pub shell: Shell,
+    pub(crate) shell: Shell,
 }
 
 #[cfg(test)]

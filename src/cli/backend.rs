@@ -10,32 +10,32 @@ use crate::model::rel_path::RelPath;
 
 /// STAND-IN for `crate::model::sanitize::for_terminal`, to be removed at merge.
 #[must_use]
-pub fn for_terminal(text: &str, max_chars: usize) -> String {
+pub(crate) fn for_terminal(text: &str, max_chars: usize) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(max_chars).collect()
 }
 
 /// One file of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MirroredFile {
+pub(crate) struct MirroredFile {
     /// Which kind it is.
-    pub kind: ArtifactKind,
+    pub(crate) kind: ArtifactKind,
     /// The training step, where known.
-    pub step: Option<u64>,
+    pub(crate) step: Option<u64>,
     /// Its size in bytes.
-    pub size: u64,
+    pub(crate) size: u64,
     /// How it was proven.
-    pub evidence: Evidence,
+    pub(crate) evidence: Evidence,
     /// Its SHA-256.
     pub sha256: Sha256Digest,
     /// Where it stands under DIR.
-    pub path: RelPath,
+    pub(crate) path: RelPath,
 }
 
 /// STAND-IN: reads what is mirrored in `dir`. To be filled from `edge::store`.
 ///
 /// # Errors
 /// When there is no mirrored job in `dir`, or its manifest cannot be read.
-pub fn read_manifest(dir: &Path) -> Result<Vec<MirroredFile>, Error> {
+pub(crate) fn read_manifest(dir: &Path) -> Result<Vec<MirroredFile>, Error> {
     if !dir.is_dir() {
         return Err(Error::NoInput(PathBuf::from(dir)));
     }

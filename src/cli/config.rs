@@ -118,7 +118,9 @@ fn refuse_unbuilt(given: &SyncArgs) -> Result<(), Error> {
     ];
     match unbuilt.iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),
-        Some((option, _)) => Err(Error::Usage(format!("`{option}` is not built yet in this version of rcsync"))),
+        Some((option, _)) => {
+            Err(Error::Usage(format!("`{option}` is not built yet in this version of rcsync")))
+        }
     }
 }
 
@@ -171,9 +173,8 @@ mod tests {
     #[test]
     fn bars_are_for_terminals() {
         let (plain, terminal) = (fake::Written::default().stream(), fake::Written::default().terminal());
-        let bars = |format, progress, out, err| {
-            Settings { format, progress, ..Settings::default() }.bars(out, err)
-        };
+        let bars =
+            |format, progress, out, err| Settings { format, progress, ..Settings::default() }.bars(out, err);
         assert!(bars(Format::Pretty, ProgressWhen::Auto, &terminal, &terminal));
         assert!(!bars(Format::Pretty, ProgressWhen::Auto, &terminal, &plain));
         assert!(!bars(Format::Json, ProgressWhen::Auto, &terminal, &terminal), "one window");

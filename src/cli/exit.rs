@@ -1,12 +1,12 @@
-//! How the process ends: signals become a cancellation, and the code says which one it was.
+//! How the process ends: signals stop the work, and the code says which one it was.
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::event::{Event, Reporter};
+use crate::engine::stop::Stop;
 use crate::error::ExitStatus;
 
 /// Returns the code for the system.
@@ -14,18 +14,19 @@ pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
     ExitCode::from(status.code())
 }
 
-/// Requests to end this process, as they came in.
+/// Requests to end this process.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Signals {
-    /// Fires at the first request.
-    pub(crate) cancel: CancellationToken,
-    /// The code of the first signal; 0 before.
-    first: Arc<AtomicU8>,
+    /// The engine's switch: it writes its parts down and ends as what the signal says.
+    pub(crate) stop: Stop,
+    /// The same news for everything that can simply be dropped.
+    cancel: CancellationToken,
+    seen: Arc<AtomicBool>,
 }
 
 impl Signals {
-    /// Listens from now on; needs a runtime. The first signal asks the work to end, which keeps its parts; the
-    /// second one ends the process at once.
+    /// Listens from now on; needs a runtime. The first signal asks the work to end; the second one ends the
+    /// process at once.
     pub(crate) fn listen() -> Self {
         let signals = Self::default();
         tokio::spawn(signals.clone().watch());
@@ -37,29 +38,36 @@ impl Signals {
         let Ok(mut source) = Source::new() else { return };
         loop {
             let status = source.next().await;
-            if self.first.compare_exchange(0, status.code(), Ordering::Relaxed, Ordering::Relaxed).is_err() {
-                std::process::exit(status.code().into());
-            }
-            self.cancel.cancel();
+            self.came(status);
         }
     }
 
-    /// Returns `status` as the signal that came in wants it: what was cut short by SIGTERM ends with 143.
-    pub(crate) fn settle(&self, status: ExitStatus) -> ExitStatus {
-        let terminated = self.first.load(Ordering::Relaxed) == ExitStatus::Terminated.code();
-        if status == ExitStatus::Interrupted && terminated { ExitStatus::Terminated } else { status }
+    fn came(&self, status: ExitStatus) {
+        if self.seen.swap(true, Ordering::Relaxed) {
+            std::process::exit(status.code().into());
+        }
+        self.end(status);
     }
 
-    /// Returns a listener for whom the last event has the code that the process really ends with.
-    pub(crate) fn truthful(&self, inner: Arc<dyn Reporter>) -> Arc<dyn Reporter> {
-        let signals = self.clone();
-        Arc::new(move |event: &Event| {
-            let mut event = event.clone();
-            if let Event::Done { exit, .. } = &mut event {
-                *exit = signals.settle(*exit);
-            }
-            inner.report(&event);
-        })
+    /// Ends the work as `status`, as a signal would.
+    pub(crate) fn end(&self, status: ExitStatus) {
+        self.stop.stop(status);
+        self.cancel.cancel();
+    }
+
+    /// Does `work` unless a signal ends it first.
+    pub(crate) async fn unless_ended<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.cancel.run_until_cancelled(work).await
+    }
+
+    /// Returns when a signal has come.
+    pub(crate) async fn ended(&self) {
+        self.cancel.cancelled().await;
+    }
+
+    /// Whether a signal has come.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.cancel.is_cancelled()
     }
 }
 
@@ -96,7 +104,12 @@ struct Source {
 impl Source {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
-        Ok(Self { interrupt: ctrl_c()?, stop: ctrl_break()?, close: ctrl_close()?, shutdown: ctrl_shutdown()? })
+        Ok(Self {
+            interrupt: ctrl_c()?,
+            stop: ctrl_break()?,
+            close: ctrl_close()?,
+            shutdown: ctrl_shutdown()?,
+        })
     }
 
     async fn next(&mut self) -> ExitStatus {
@@ -113,12 +126,12 @@ impl Source {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_signal_decides_between_130_and_143() {
+    #[tokio::test]
+    async fn the_first_signal_ends_all_that_waits() {
         let signals = Signals::default();
-        assert_eq!(signals.settle(ExitStatus::Interrupted), ExitStatus::Interrupted);
-        signals.first.store(143, Ordering::Relaxed);
-        assert_eq!(signals.settle(ExitStatus::Interrupted), ExitStatus::Terminated);
-        assert_eq!(signals.settle(ExitStatus::Complete), ExitStatus::Complete, "it was done before");
+        assert_eq!(signals.unless_ended(async { 1 }).await, Some(1));
+        signals.came(ExitStatus::Terminated);
+        assert!(signals.is_ended() && signals.stop.is_stopped());
+        assert_eq!(signals.unless_ended(std::future::pending::<()>()).await, None);
     }
 }

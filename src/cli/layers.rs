@@ -11,43 +11,44 @@ use toml::de::{DeTable, DeValue};
 
 use super::options::{GlobalArgs, SyncArgs};
 use super::world::World;
-use super::{backend, suggest, values};
+use super::{suggest, values};
 use crate::error::Error;
+use crate::model::sanitize::for_terminal;
 
 /// What one source says.
 #[derive(Debug, Clone, Default)]
-pub struct Layer {
+pub(crate) struct Layer {
     /// Options of every command.
-    pub global: GlobalArgs,
+    pub(crate) global: GlobalArgs,
     /// Options of `sync`.
-    pub sync: SyncArgs,
+    pub(crate) sync: SyncArgs,
     /// The same once more, for `doctor`.
-    pub settings: Vec<Setting>,
+    pub(crate) settings: Vec<Setting>,
 }
 
 /// One setting as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// The option's name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its value, where that cannot be a secret.
-    pub value: String,
+    pub(crate) value: String,
     /// The variable, or the file and line.
-    pub origin: String,
+    pub(crate) origin: String,
 }
 
 /// Reads all `RCSYNC_<OPTION>` variables.
 ///
 /// # Errors
 /// The first one that is not valid.
-pub fn environment(world: &World) -> Result<Layer, Error> {
+pub(crate) fn environment(world: &World) -> Result<Layer, Error> {
     let mut layer = Layer::default();
     for option in known_options() {
         let variable = option.variable();
         let Some(value) = world.text(&variable)? else { continue };
         let spelled = option.spell_text(&value).and_then(|words| parse(&words));
         let given = spelled.map_err(|why| {
-            let shown = backend::for_terminal(&value, 60);
+            let shown = for_terminal(&value, 60);
             Error::Usage(format!("the environment variable `{variable}` is `{shown}`: {why}"))
         })?;
         layer.add(given, &option, &value, variable);
@@ -57,7 +58,7 @@ pub fn environment(world: &World) -> Result<Layer, Error> {
 
 /// Where the configuration file is looked for, or `None` where no variable says.
 #[must_use]
-pub fn file_path(world: &World) -> Option<PathBuf> {
+pub(crate) fn file_path(world: &World) -> Option<PathBuf> {
     let home = || world.folder("HOME").map(|home| home.join(".config"));
     let folder = world.folder("XDG_CONFIG_HOME").or_else(home).or_else(|| world.folder("APPDATA"))?;
     Some(folder.join("rcsync").join("config.toml"))
@@ -67,7 +68,7 @@ pub fn file_path(world: &World) -> Option<PathBuf> {
 ///
 /// # Errors
 /// When it cannot be read or any line of it is not valid: a setting that is passed over in silence is worse.
-pub fn file(world: &World, path: &Path) -> Result<Layer, Error> {
+pub(crate) fn file(world: &World, path: &Path) -> Result<Layer, Error> {
     let text = match (world.read_file)(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Layer::default()),
@@ -86,7 +87,7 @@ pub fn file(world: &World, path: &Path) -> Result<Layer, Error> {
         let Some(option) = known.iter().find(|option| option.name == name) else {
             let near = suggest::nearest(&name, known.iter().map(|option| option.name.as_str()));
             let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-            let shown = backend::for_terminal(key.get_ref(), 60);
+            let shown = for_terminal(key.get_ref(), 60);
             return Err(fault(at, &format!("unknown key `{shown}`{near}")));
         };
         if layer.settings.iter().any(|setting| setting.name == name) {
@@ -110,7 +111,7 @@ impl Layer {
         self.sync = given.sync.over(std::mem::take(&mut self.sync));
         // Commands and addresses for hooks often carry a key of some service.
         let secret = matches!(option.name.as_str(), "exec" | "webhook");
-        let value = if secret { "(set)".to_owned() } else { backend::for_terminal(value, 60) };
+        let value = if secret { "(set)".to_owned() } else { for_terminal(value, 60) };
         self.settings.push(Setting { name: option.name.clone(), value, origin });
     }
 }

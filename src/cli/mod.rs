@@ -1,13 +1,20 @@
 //! The front door: what was typed, what is shown, which code the process ends with.
 
-pub mod args;
+mod args;
 mod backend;
+mod config;
+mod exit;
+mod json;
 mod layers;
-pub mod options;
+mod lines;
+mod options;
+#[cfg(test)]
+mod samples;
 mod shorthand;
 mod suggest;
 mod values;
-mod world;
+mod words;
+pub mod world;
 
 use std::process::ExitCode;
 

@@ -24,34 +24,34 @@ fn list_over<T>(upper: Vec<T>, lower: Vec<T>) -> Vec<T> {
 
 /// Options of every command.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
-pub struct GlobalArgs {
+pub(crate) struct GlobalArgs {
     /// Read the token from this file when neither RUNCOMFY_TOKEN nor `runcomfy login` gives one.
     #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
-    pub token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
     /// Words for people, or JSON for programs.
     #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = "Global options")]
-    pub output: Option<Format>,
+    pub(crate) output: Option<Format>,
     /// Progress bars: on a terminal, always or never.
     #[arg(long, global = true, value_enum, value_name = "WHEN", help_heading = "Global options")]
-    pub progress: Option<ProgressWhen>,
+    pub(crate) progress: Option<ProgressWhen>,
     /// Print errors alone.
     #[arg(short, long, global = true, overrides_with_all = ["quiet", "verbose", "no_quiet", "no_verbose"], help_heading = "Global options")]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// Tell every step.
     #[arg(short, long, global = true, overrides_with_all = ["quiet", "verbose", "no_quiet", "no_verbose"], help_heading = "Global options")]
-    pub verbose: bool,
+    pub(crate) verbose: bool,
     /// Take back a `quiet` from a variable or the configuration file.
     #[arg(long, global = true, hide = true, overrides_with_all = ["quiet", "no_quiet"])]
-    pub no_quiet: bool,
+    pub(crate) no_quiet: bool,
     /// Take back a `verbose` from a variable or the configuration file.
     #[arg(long, global = true, hide = true, overrides_with_all = ["verbose", "no_verbose"])]
-    pub no_verbose: bool,
+    pub(crate) no_verbose: bool,
 }
 
 impl GlobalArgs {
     /// Lays these over `lower`.
     #[must_use]
-    pub fn over(self, lower: Self) -> Self {
+    pub(crate) fn over(self, lower: Self) -> Self {
         // The two are ends of one scale: whoever speaks of it at all in a higher place decides all of it.
         let speaks = self.quiet || self.verbose || self.no_quiet || self.no_verbose;
         let talk = if speaks { &self } else { &lower };
@@ -69,85 +69,85 @@ impl GlobalArgs {
 
 /// Options of `sync`, and of every `--follow`.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
-pub struct SyncArgs {
+pub(crate) struct SyncArgs {
     /// One pass: look, fetch what is new, exit. Made for cron.
     #[arg(long, overrides_with_all = ["once", "no_once"])]
-    pub once: bool,
+    pub(crate) once: bool,
     /// Take back a `once` from a variable or the configuration file.
     #[arg(long, hide = true, overrides_with_all = ["once", "no_once"])]
-    pub no_once: bool,
+    pub(crate) no_once: bool,
     /// Longest wait between two looks [default: paced by the training, 5s to 60s].
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
-    pub interval: Option<Duration>,
+    pub(crate) interval: Option<Duration>,
     /// Stop following after this long (exit code 75) [default: never].
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     /// Only these kinds: checkpoints, samples, config [default: all].
     #[arg(long, value_name = "KIND,…", value_enum, value_delimiter = ',', hide_possible_values = true)]
-    pub only: Vec<KindWord>,
+    pub(crate) only: Vec<KindWord>,
     /// Only files whose local path matches. May be repeated.
     #[arg(long, value_name = "GLOB")]
-    pub include: Vec<String>,
+    pub(crate) include: Vec<String>,
     /// No files whose local path matches. May be repeated.
     #[arg(long, value_name = "GLOB")]
-    pub exclude: Vec<String>,
+    pub(crate) exclude: Vec<String>,
     /// Transfers in flight over all files, 1 to 256 [default: 8].
     #[arg(long, value_name = "N", value_parser = values::connections)]
-    pub connections: Option<NonZeroU16>,
+    pub(crate) connections: Option<NonZeroU16>,
     /// Bytes a second over all connections, such as 10M [default: no limit].
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
-    pub limit_rate: Option<ByteCount>,
+    pub(crate) limit_rate: Option<ByteCount>,
     /// Tries of one artifact without a byte of progress in one pass [default: 5].
     #[arg(long, value_name = "N")]
-    pub retries: Option<u32>,
+    pub(crate) retries: Option<u32>,
     /// No byte for this long ends a connection [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
-    pub stall_timeout: Option<Duration>,
+    pub(crate) stall_timeout: Option<Duration>,
     /// Print the plan; fetch nothing, write nothing.
     #[arg(long, overrides_with_all = ["dry_run", "no_dry_run"])]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Take back a `dry-run` from a variable or the configuration file.
     #[arg(long, hide = true, overrides_with_all = ["dry_run", "no_dry_run"])]
-    pub no_dry_run: bool,
+    pub(crate) no_dry_run: bool,
     /// Never let the disk under DIR fall below this [default: 1G, or 1 % where that is less].
     #[arg(long, value_name = "SIZE")]
-    pub min_free: Option<ByteCount>,
+    pub(crate) min_free: Option<ByteCount>,
     /// Artifacts may come from private addresses, and over http.
     #[arg(long, overrides_with_all = ["allow_private_hosts", "no_allow_private_hosts"])]
-    pub allow_private_hosts: bool,
+    pub(crate) allow_private_hosts: bool,
     /// Take back an `allow-private-hosts` from a variable or the configuration file.
     #[arg(long, hide = true, overrides_with_all = ["allow_private_hosts", "no_allow_private_hosts"])]
-    pub no_allow_private_hosts: bool,
+    pub(crate) no_allow_private_hosts: bool,
     /// Publish matching checkpoints although their body does not hash to what their header says. May be repeated.
     #[arg(long, value_name = "GLOB")]
-    pub accept_unproven: Vec<String>,
+    pub(crate) accept_unproven: Vec<String>,
     /// When a hosted file got new bytes under an old name: keep the old ones beside it, or replace them [default: keep].
     #[arg(long, value_name = "keep|replace", value_enum, hide_possible_values = true)]
-    pub on_change: Option<OnChangeWord>,
+    pub(crate) on_change: Option<OnChangeWord>,
     /// Resume a job that stopped before its last step, at most N times [N: 3 when left away].
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "3")]
-    pub auto_resume: Option<u32>,
+    pub(crate) auto_resume: Option<u32>,
     /// Mirror finished LoRAs into this ComfyUI.
     #[arg(long, value_name = "PATH", hide = true)]
-    pub comfyui: Option<PathBuf>,
+    pub(crate) comfyui: Option<PathBuf>,
     /// The folder within it.
     #[arg(long, value_name = "TEMPLATE", hide = true)]
-    pub comfyui_subdir: Option<String>,
+    pub(crate) comfyui_subdir: Option<String>,
     /// How many LoRAs of one job stay there.
     #[arg(long, value_name = "N", hide = true)]
-    pub comfyui_keep: Option<u32>,
+    pub(crate) comfyui_keep: Option<u32>,
     /// Run this after each published artifact.
     #[arg(long, value_name = "CMD", hide = true)]
-    pub exec: Option<String>,
+    pub(crate) exec: Option<String>,
     /// POST each published artifact there.
     #[arg(long, value_name = "URL", hide = true)]
-    pub webhook: Option<String>,
+    pub(crate) webhook: Option<String>,
 }
 
 impl SyncArgs {
     /// Lays these over `lower`: what is given here wins, a list as a whole.
     #[must_use]
-    pub fn over(self, lower: Self) -> Self {
+    pub(crate) fn over(self, lower: Self) -> Self {
         let (once, no_once) = over((self.once, self.no_once), (lower.once, lower.no_once));
         let (dry_run, no_dry_run) = over((self.dry_run, self.no_dry_run), (lower.dry_run, lower.no_dry_run));
         let (allow_private_hosts, no_allow_private_hosts) = over(

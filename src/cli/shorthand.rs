@@ -12,7 +12,7 @@ use super::suggest;
 use crate::error::Error;
 
 /// Returns the arguments as they are meant; the first one is the program's name.
-pub fn expand(typed: Vec<OsString>) -> Result<Vec<OsString>, Error> {
+pub(crate) fn expand(typed: Vec<OsString>) -> Result<Vec<OsString>, Error> {
     let (mut arguments, after) = split_at_dashes(typed);
     refuse_token(&arguments)?;
     join_auto_resume(&mut arguments);
@@ -59,7 +59,10 @@ fn join_auto_resume(arguments: &mut Vec<OsString>) {
     let is_count =
         |word: &str| (1..=4).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_digit());
     let Some(at) = arguments.iter().position(|word| word == "--auto-resume") else { return };
-    let Some(count) = arguments.get(at + 1).and_then(|word| word.to_str()).filter(|word| is_count(word)) else { return };
+    let Some(count) = arguments.get(at + 1).and_then(|word| word.to_str()).filter(|word| is_count(word))
+    else {
+        return;
+    };
     let joined = format!("--auto-resume={count}");
     arguments.splice(at..=at + 1, [joined.into()]);
 }
@@ -85,7 +88,9 @@ fn wants_value(program: &clap::Command, option: &str) -> bool {
     let sync = program.find_subcommand("sync");
     let mut options = program.get_arguments().chain(sync.into_iter().flat_map(clap::Command::get_arguments));
     options.any(|known| {
-        known.get_long() == Some(option) && known.get_action().takes_values() && !known.is_require_equals_set()
+        known.get_long() == Some(option)
+            && known.get_action().takes_values()
+            && !known.is_require_equals_set()
     })
 }
 
@@ -95,7 +100,9 @@ fn is_command(program: &clap::Command, word: &OsStr) -> bool {
 
 /// Whether `word` may be a job; an error when it looks like a command with a slip in it.
 fn not_a_typo(program: &clap::Command, word: &OsStr) -> Result<bool, Error> {
-    let Some(word) = word.to_str().filter(|word| word.chars().all(char::is_alphabetic)) else { return Ok(true) };
+    let Some(word) = word.to_str().filter(|word| word.chars().all(char::is_alphabetic)) else {
+        return Ok(true);
+    };
     let commands = program.get_subcommands().filter(|command| !command.is_hide_set());
     match suggest::nearest(word, commands.map(clap::Command::get_name)) {
         None => Ok(true),
@@ -148,7 +155,9 @@ mod tests {
 
     #[test]
     fn a_slip_in_a_command_is_no_job() {
-        for (typed, command) in [("statsu abc", "status"), ("resutl", "result"), ("veriyf x", "verify"), ("sl x", "ls")] {
+        for (typed, command) in
+            [("statsu abc", "status"), ("resutl", "result"), ("veriyf x", "verify"), ("sl x", "ls")]
+        {
             let error = expanded(typed).unwrap_err();
             assert!(error.contains(&format!("did you mean `{command}`?")), "{error}");
         }

@@ -1,10 +1,13 @@
 //! "Did you mean": the known word that is a slip of the finger away.
 
 /// Returns the nearest of `known` within two slips (one for words of up to three letters).
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let far = |known: &str| if known.len().min(word.len()) <= 3 { 1 } else { 2 };
     let distances = known.into_iter().map(|known| (slips(word, known), known));
-    distances.filter(|(distance, known)| *distance <= far(known)).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+    distances
+        .filter(|(distance, known)| *distance <= far(known))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
 }
 
 /// Counts letters added, dropped, changed, and neighbours swapped.
@@ -43,9 +46,14 @@ mod tests {
 
     #[test]
     fn slips_are_counted() {
-        for (from, to, count) in
-            [("", "", 0), ("status", "status", 0), ("statsu", "status", 1), ("stats", "status", 1), ("abc", "", 3), ("onse", "once", 1)]
-        {
+        for (from, to, count) in [
+            ("", "", 0),
+            ("status", "status", 0),
+            ("statsu", "status", 1),
+            ("stats", "status", 1),
+            ("abc", "", 3),
+            ("onse", "once", 1),
+        ] {
             assert_eq!(slips(from, to), count, "{from} {to}");
         }
     }

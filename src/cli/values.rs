@@ -12,7 +12,7 @@ use crate::model::units::ByteCount;
 
 /// A word of `--only`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum KindWord {
+pub(crate) enum KindWord {
     /// Weights.
     #[value(alias = "checkpoint")]
     Checkpoints,
@@ -36,7 +36,7 @@ impl From<KindWord> for ArtifactKind {
 
 /// A word of `--on-change`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OnChangeWord {
+pub(crate) enum OnChangeWord {
     /// The old bytes stay beside the new ones.
     Keep,
     /// The old bytes are replaced.
@@ -54,7 +54,7 @@ impl From<OnChangeWord> for OnChange {
 
 /// A word of `--output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Words and tables for people.
     #[default]
     Pretty,
@@ -64,7 +64,7 @@ pub enum Format {
 
 /// A word of `--progress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum ProgressWhen {
+pub(crate) enum ProgressWhen {
     /// Bars on a terminal.
     #[default]
     Auto,
@@ -76,7 +76,7 @@ pub enum ProgressWhen {
 
 /// A GPU of the trainer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum GpuType {
+pub(crate) enum GpuType {
     /// Shown as H100 on the web page.
     #[value(name = "ADA_80_PLUS")]
     Ada80Plus,
@@ -89,7 +89,7 @@ pub enum GpuType {
 const LONGEST: Duration = Duration::from_secs(8760 * 3600);
 
 /// Reads `30s`, `5m`, `1h30m` or a bare number of seconds; more than nothing, at most a year.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const FORM: &str = "write it like `30s`, `5m` or `1h30m`";
     let text = text.trim();
     let bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -104,7 +104,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a rate in bytes a second, above 0.
-pub fn rate(text: &str) -> Result<ByteCount, String> {
+pub(crate) fn rate(text: &str) -> Result<ByteCount, String> {
     // curl and others write `10M/s` when they show a rate; what is shown may be typed.
     let bare = text.trim().trim_end_matches("/s");
     match bare.parse::<ByteCount>() {
@@ -115,13 +115,13 @@ pub fn rate(text: &str) -> Result<ByteCount, String> {
 }
 
 /// Reads a number of connections: 1 to 256, beyond which hosts begin to refuse and nothing gets faster.
-pub fn connections(text: &str) -> Result<NonZeroU16, String> {
+pub(crate) fn connections(text: &str) -> Result<NonZeroU16, String> {
     let number = text.trim().parse::<NonZeroU16>().ok().filter(|number| number.get() <= 256);
     number.ok_or_else(|| "it has to be a number from 1 to 256".to_owned())
 }
 
 /// Reads yes or no, in the words that people put into variables.
-pub fn boolean(text: &str) -> Option<bool> {
+pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Some(true),
         "0" | "false" | "no" | "off" => Some(false),
@@ -130,7 +130,7 @@ pub fn boolean(text: &str) -> Option<bool> {
 }
 
 /// Splits a comma-separated list; a comma within braces or brackets belongs to its glob: `*.{png,jpg}`.
-pub fn list(text: &str) -> Vec<String> {
+pub(crate) fn list(text: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut depth = 0_usize;
     for c in text.chars() {
@@ -154,9 +154,15 @@ mod tests {
 
     #[test]
     fn durations_as_people_write_them() {
-        for (text, seconds) in
-            [("30s", 30.0), ("5m", 300.0), ("1h30m", 5400.0), ("1h 30m", 5400.0), ("90", 90.0), ("0.5", 0.5), ("2 min", 120.0)]
-        {
+        for (text, seconds) in [
+            ("30s", 30.0),
+            ("5m", 300.0),
+            ("1h30m", 5400.0),
+            ("1h 30m", 5400.0),
+            ("90", 90.0),
+            ("0.5", 0.5),
+            ("2 min", 120.0),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_secs_f64(seconds)), "{text}");
         }
         for bad in ["", "soon", "-5s", "0", "0s", "9000h", "5 parsecs", ".", "1..2", "99999999999999999999"] {

@@ -91,7 +91,8 @@ impl Cadence {
             Some((then, before)) if step > before => {
                 let taken = now.saturating_sub(then).as_secs_f64() / steps_f64(step - before);
                 // Half old, half new: follows a change of machine within a few looks, without trembling.
-                self.seconds_a_step = Some(self.seconds_a_step.map_or(taken, |known| f64::midpoint(known, taken)));
+                self.seconds_a_step =
+                    Some(self.seconds_a_step.map_or(taken, |known| f64::midpoint(known, taken)));
                 self.last = Some((now, step));
             }
             Some(_) => {}

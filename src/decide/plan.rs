@@ -117,7 +117,8 @@ impl fmt::Display for Step {
 /// them in that order, then samples by step.
 #[must_use]
 pub fn plan(situation: &Situation<'_>) -> Vec<Action> {
-    let mut actions: Vec<Action> = situation.listing.artifacts.iter().map(|artifact| decide(situation, artifact)).collect();
+    let mut actions: Vec<Action> =
+        situation.listing.artifacts.iter().map(|artifact| decide(situation, artifact)).collect();
     actions.sort_by(|a, b| order(&a.artifact).cmp(&order(&b.artifact)));
     actions
 }
@@ -134,7 +135,9 @@ fn order(artifact: &Artifact) -> (u8, u64, &RelPath) {
 fn decide(situation: &Situation<'_>, artifact: &Artifact) -> Action {
     let mut artifact = artifact.clone();
     let step = match situation.manifest.entries.get(&artifact.key) {
-        _ if !situation.selection.wants(artifact.key.kind, &artifact.path) => Step::Skip(SkipReason::Unwanted),
+        _ if !situation.selection.wants(artifact.key.kind, &artifact.path) => {
+            Step::Skip(SkipReason::Unwanted)
+        }
         Some(entry) if entry.state == EntryState::Pruned => Step::Skip(SkipReason::Pruned),
         Some(entry) => known(situation, &artifact, entry),
         None => unknown(situation, &artifact),
@@ -166,7 +169,9 @@ fn known(situation: &Situation<'_>, artifact: &Artifact, entry: &Entry) -> Step 
 
 fn unknown(situation: &Situation<'_>, artifact: &Artifact) -> Step {
     match (situation.local.get(&artifact.path), situation.recollections.get(&artifact.key)) {
-        (Some(LocalFile::File { size, .. }), Some(memory)) if *size == memory.size => Step::Adopt(memory.clone()),
+        (Some(LocalFile::File { size, .. }), Some(memory)) if *size == memory.size => {
+            Step::Adopt(memory.clone())
+        }
         _ => Step::Fetch(FetchReason::New),
     }
 }
@@ -180,7 +185,8 @@ fn is_due(situation: &Situation<'_>, artifact: &Artifact, entry: &Entry) -> bool
         (ArtifactKind::Sample, _) => false,
         // A resumed run writes a numbered save again only when it passes that step again.
         (ArtifactKind::Checkpoint, Some(step)) => {
-            started(&entry.run) != started(situation.run) && situation.reached.is_none_or(|reached| reached >= step)
+            started(&entry.run) != started(situation.run)
+                && situation.reached.is_none_or(|reached| reached >= step)
         }
         (ArtifactKind::Checkpoint, None) | (ArtifactKind::Config, _) => true,
     }

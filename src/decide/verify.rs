@@ -370,7 +370,10 @@ mod tests {
 
         let claims = [Claim::new(Algorithm::Md5, &[0; 16]).unwrap()];
         let received = inspect(Format::Unknown, &claims, &file);
-        assert!(matches!(judge(&received, &Expectation { claims: &claims, ..plain }), Judgement::Contradicted(_)));
+        assert!(matches!(
+            judge(&received, &Expectation { claims: &claims, ..plain }),
+            Judgement::Contradicted(_)
+        ));
         let tag = [Claim::new(Algorithm::Md5Tag, &[0; 16]).unwrap()];
         let received = inspect(Format::Unknown, &tag, &file);
         assert_eq!(evidence(judge(&received, &Expectation { claims: &tag, ..plain })), Evidence::Length);
@@ -386,7 +389,10 @@ mod tests {
             Judgement::Unfinished { declared: Some(file.len() as u64), have: half.len() as u64 }
         );
         assert!(matches!(
-            judge(&inspect(Format::Unknown, &[], b""), &Expectation { length: Some(0), ..Expectation::default() }),
+            judge(
+                &inspect(Format::Unknown, &[], b""),
+                &Expectation { length: Some(0), ..Expectation::default() }
+            ),
             Judgement::Unfinished { .. }
         ));
         assert!(matches!(

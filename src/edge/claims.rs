@@ -31,7 +31,10 @@ pub(super) fn read(headers: &HeaderMap, covers_all: bool) -> Vec<Claim> {
             ("x-amz-checksum-crc64nvme", Algorithm::Crc64Nvme),
         ] {
             // A composite value, `base64-N`, is a checksum of checksums: not base64, so it drops out here.
-            merge(&mut claims, &values(headers, header).filter_map(|text| from_base64(algorithm, text)).collect::<Vec<_>>());
+            merge(
+                &mut claims,
+                &values(headers, header).filter_map(|text| from_base64(algorithm, text)).collect::<Vec<_>>(),
+            );
         }
     }
     if covers_all {
@@ -44,7 +47,10 @@ pub(super) fn read(headers: &HeaderMap, covers_all: bool) -> Vec<Claim> {
     let linked = values(headers, "x-linked-etag").filter_map(|text| from_hex(Algorithm::Sha256, text));
     merge(&mut claims, &linked.collect::<Vec<_>>());
     let tag = headers.get(ETAG).and_then(|value| value.to_str().ok()).filter(|text| !text.starts_with("W/"));
-    merge(&mut claims, &tag.and_then(|text| from_hex(Algorithm::Md5Tag, text)).into_iter().collect::<Vec<_>>());
+    merge(
+        &mut claims,
+        &tag.and_then(|text| from_hex(Algorithm::Md5Tag, text)).into_iter().collect::<Vec<_>>(),
+    );
     claims
 }
 
@@ -107,10 +113,16 @@ mod tests {
         let md5 = STANDARD.encode([7; 16]);
         let repr = format!("sha-256=:{sha}:;q=1, unixsum=:AAAA:");
         assert_eq!(names(&[("repr-digest", &repr)], false), [Algorithm::Sha256]);
-        assert_eq!(names(&[("digest", &format!("SHA-256={sha},md5={md5}"))], false), [Algorithm::Sha256, Algorithm::Md5]);
+        assert_eq!(
+            names(&[("digest", &format!("SHA-256={sha},md5={md5}"))], false),
+            [Algorithm::Sha256, Algorithm::Md5]
+        );
         let goog = [("x-goog-hash", "crc32c=AAAAAA=="), ("x-goog-hash", &*format!("md5={md5}"))];
         assert_eq!(names(&goog, false), [Algorithm::Crc32c, Algorithm::Md5]);
-        assert_eq!(names(&[("x-linked-etag", &format!("\"{}\"", "ab".repeat(32)))], false), [Algorithm::Sha256]);
+        assert_eq!(
+            names(&[("x-linked-etag", &format!("\"{}\"", "ab".repeat(32)))], false),
+            [Algorithm::Sha256]
+        );
         assert_eq!(names(&[("etag", &format!("\"{}\"", "ab".repeat(16)))], false), [Algorithm::Md5Tag]);
         assert_eq!(names(&[("etag", &format!("\"{}-3\"", "ab".repeat(16)))], false), []);
         assert_eq!(names(&[("etag", &format!("W/\"{}\"", "ab".repeat(16)))], false), []);

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use crate::model::local::LocalFile;
 use crate::error::Error;
+use crate::model::local::LocalFile;
 
 /// Turns an I/O error into one that names the act and the path.
 pub(crate) fn fault(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
@@ -24,7 +24,12 @@ pub(crate) enum Durability {
 }
 
 /// Replaces `path` by `bytes`, atomically, staged in `staging` (on the same file system).
-pub(crate) fn replace(path: &Path, staging: &Path, bytes: &[u8], durability: Durability) -> Result<(), Error> {
+pub(crate) fn replace(
+    path: &Path,
+    staging: &Path,
+    bytes: &[u8],
+    durability: Durability,
+) -> Result<(), Error> {
     let mut staged = tempfile::Builder::new()
         .prefix("replace-")
         .suffix(".tmp")
@@ -54,7 +59,9 @@ pub(crate) fn replace_if_changed(path: &Path, staging: &Path, bytes: &[u8]) -> R
 /// must never be answered by flushing again: the kernel may have dropped the bytes and forgotten the error.
 pub(crate) fn flush(file: &File) -> io::Result<()> {
     match file.sync_data() {
-        Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput) => {
+            Ok(())
+        }
         result => result,
     }
 }

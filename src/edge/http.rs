@@ -88,8 +88,10 @@ impl ArtifactClient {
     /// # Errors
     /// When no answer came, or the address must not be asked.
     pub async fn get(&self, source: &SourceUrl, ask: &RangeRequest) -> Result<(Head, Body), Fault> {
-        let url = Url::parse(source.expose())
-            .map_err(|_| Fault::Forbidden { host: source.host().to_owned(), why: "its address cannot be read" })?;
+        let url = Url::parse(source.expose()).map_err(|_| Fault::Forbidden {
+            host: source.host().to_owned(),
+            why: "its address cannot be read",
+        })?;
         if let Some(why) = refusal(&url, self.private_hosts) {
             return Err(Fault::Forbidden { host: source.host().to_owned(), why });
         }
@@ -102,7 +104,9 @@ impl ArtifactClient {
             request = request.header(header::IF_RANGE, condition_value(condition));
         }
         match &ask.if_changed {
-            Some(tag @ Condition::Etag(_)) => request = request.header(header::IF_NONE_MATCH, condition_value(tag)),
+            Some(tag @ Condition::Etag(_)) => {
+                request = request.header(header::IF_NONE_MATCH, condition_value(tag))
+            }
             Some(date) => request = request.header(header::IF_MODIFIED_SINCE, condition_value(date)),
             None => {}
         }
@@ -161,7 +165,9 @@ fn range_header(ask: &RangeRequest) -> String {
 fn condition_value(condition: &Condition) -> String {
     match condition {
         Condition::Etag(tag) => tag.as_str().to_owned(),
-        Condition::Date { seconds } => httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(*seconds)),
+        Condition::Date { seconds } => {
+            httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(*seconds))
+        }
     }
 }
 
@@ -171,7 +177,8 @@ fn read_head(status: u16, headers: &HeaderMap) -> Head {
         .get(header::CONTENT_RANGE)
         .map(|value| value.to_str().map_or(ContentRange::Malformed, ContentRange::parse));
     let content_length = text(header::CONTENT_LENGTH).and_then(|digits| digits.trim().parse().ok());
-    let encoded = text(header::CONTENT_ENCODING).is_some_and(|coding| !coding.trim().eq_ignore_ascii_case("identity"));
+    let encoded =
+        text(header::CONTENT_ENCODING).is_some_and(|coding| !coding.trim().eq_ignore_ascii_case("identity"));
     let multipart = text(header::CONTENT_TYPE)
         .is_some_and(|media| media.trim().to_ascii_lowercase().starts_with("multipart/byteranges"));
     let covers_all = match content_range {
@@ -360,9 +367,27 @@ mod tests {
     #[test]
     fn private_addresses_in_every_disguise() {
         for private in [
-            "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
-            "224.0.0.1", "255.255.255.255", "198.18.0.1", "::1", "::", "fe80::1", "fc00::1", "fd12::1", "ff02::1",
-            "::ffff:10.0.0.1", "::10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "2001:db8::1",
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "198.18.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fd12::1",
+            "ff02::1",
+            "::ffff:10.0.0.1",
+            "::10.0.0.1",
+            "64:ff9b::a00:1",
+            "2002:a00:1::",
+            "2001:db8::1",
         ] {
             assert!(!is_public(private.parse().unwrap()), "{private}");
         }
@@ -373,7 +398,9 @@ mod tests {
 
     #[test]
     fn literal_addresses_are_judged_after_parsing() {
-        for url in ["https://2130706433/x", "https://0x7f.1/x", "https://127.1/x", "https://[::ffff:7f00:1]/x"] {
+        for url in
+            ["https://2130706433/x", "https://0x7f.1/x", "https://127.1/x", "https://[::ffff:7f00:1]/x"]
+        {
             assert_eq!(refusal(&Url::parse(url).unwrap(), false), Some(PRIVATE), "{url}");
         }
         assert!(refusal(&Url::parse("http://example.com/x").unwrap(), false).is_some());

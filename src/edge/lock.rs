@@ -52,7 +52,11 @@ impl FolderLock {
             if !is_same_file(&file, &path) {
                 continue;
             }
-            let owner = Owner { pid: std::process::id(), host: host(), since: jiff::Timestamp::now().strftime("%F %T UTC").to_string() };
+            let owner = Owner {
+                pid: std::process::id(),
+                host: host(),
+                since: jiff::Timestamp::now().strftime("%F %T UTC").to_string(),
+            };
             let text = serde_json::to_string(&owner).map_err(|error| fault("write", &path)(error.into()))?;
             file.set_len(0).and_then(|()| file.write_all(text.as_bytes())).map_err(fault("write", &path))?;
             return Ok(Self { path, _file: file });

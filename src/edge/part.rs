@@ -145,7 +145,8 @@ impl PartFolder {
             let taken = self.claim(&left, key)?;
             best = match (best, taken) {
                 (Some(old), Some(new)) => {
-                    let (kept, dropped) = if trusted(&new.here) > trusted(&old.here) { (new, old) } else { (old, new) };
+                    let (kept, dropped) =
+                        if trusted(&new.here) > trusted(&old.here) { (new, old) } else { (old, new) };
                     dropped.part.discard()?;
                     Some(kept)
                 }
@@ -185,7 +186,8 @@ impl PartFolder {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(fault("read", &self.folder))? {
             let path = entry.map_err(fault("read", &self.folder))?.path();
-            let matches = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix));
+            let matches =
+                path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix));
             if matches && path.extension().is_some_and(|extension| extension == "part") {
                 found.push(path);
             }
@@ -409,7 +411,8 @@ fn trusted_blocks(file: &File, record: &PartRecord) -> Vec<Block> {
     for (first, sums) in &record.runs {
         for (at, digits) in sums.as_bytes().chunks(8).enumerate() {
             let index = first.saturating_add(at as u64);
-            let expected = std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            let expected =
+                std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
             // A record may be of any size and content: nothing past the file's own length is believed or allocated.
             if index >= whole_blocks || !read_block(file, index, &mut buffer) {
                 continue;

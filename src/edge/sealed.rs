@@ -21,7 +21,9 @@ pub(crate) fn seal<T: Serialize>(value: &T) -> serde_json::Result<String> {
 /// Unwraps a value; `None` for anything that is not exactly what was sealed.
 pub(crate) fn unseal<T: DeserializeOwned>(text: &str) -> Option<T> {
     let sealed: Sealed<&RawValue> = serde_json::from_str(text).ok()?;
-    (sealed.crc32 == checksum(sealed.body.get())).then(|| serde_json::from_str(sealed.body.get()).ok()).flatten()
+    (sealed.crc32 == checksum(sealed.body.get()))
+        .then(|| serde_json::from_str(sealed.body.get()).ok())
+        .flatten()
 }
 
 fn checksum(text: &str) -> String {

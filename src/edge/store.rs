@@ -144,7 +144,8 @@ impl Store {
         let mut sequence = self.sequence;
         for record in &records {
             sequence += 1;
-            let line = sealed::seal(&Line { sequence, record }).map_err(|error| fault("write", &path)(error.into()))?;
+            let line = sealed::seal(&Line { sequence, record })
+                .map_err(|error| fault("write", &path)(error.into()))?;
             text.push_str(&line);
             text.push('\n');
         }
@@ -223,7 +224,11 @@ impl Store {
         let mut line = Vec::new();
         loop {
             line.clear();
-            let read = reader.by_ref().take(LINE_BOUND).read_until(b'\n', &mut line).map_err(fault("read", &path))?;
+            let read = reader
+                .by_ref()
+                .take(LINE_BOUND)
+                .read_until(b'\n', &mut line)
+                .map_err(fault("read", &path))?;
             if read == 0 {
                 return Ok(dropped);
             }

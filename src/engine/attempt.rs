@@ -154,7 +154,13 @@ impl Attempt {
     }
 
     /// Takes in what the head of an accepted answer said. Returns whether it was the first.
-    pub(super) fn learn(&self, revision: &Revision, total: Option<u64>, claims: &[Claim], ranges_proven: bool) -> bool {
+    pub(super) fn learn(
+        &self,
+        revision: &Revision,
+        total: Option<u64>,
+        claims: &[Claim],
+        ranges_proven: bool,
+    ) -> bool {
         let (first, identity) = {
             let mut known = lock(&self.known);
             let first = known.revision.is_none();
@@ -185,11 +191,22 @@ impl Attempt {
 
     fn identity(&self, known: &Known) -> Option<PartIdentity> {
         let revision = known.revision.clone().filter(Revision::is_comparable)?;
-        Some(PartIdentity { key: self.key.clone(), revision, length: known.declared?, claims: known.claims.clone() })
+        Some(PartIdentity {
+            key: self.key.clone(),
+            revision,
+            length: known.declared?,
+            claims: known.claims.clone(),
+        })
     }
 
     /// Writes bytes at their place and lets the hashes follow. Blocks; runs beside the connection that received them.
-    pub(super) fn absorb(&self, parts: &PartFolder, lease: Lease, offset: u64, chunks: &[Bytes]) -> Result<Booked, Error> {
+    pub(super) fn absorb(
+        &self,
+        parts: &PartFolder,
+        lease: Lease,
+        offset: u64,
+        chunks: &[Bytes],
+    ) -> Result<Booked, Error> {
         let part = self.part(parts)?;
         let wanted = usize::try_from(lock(&self.pieces).wanted(lease)).unwrap_or(usize::MAX);
         let chunks = trimmed(chunks, wanted);
@@ -222,7 +239,8 @@ impl Attempt {
         let mut buffer = Vec::new();
         while !self.is_abandoned() {
             let position = inspection.position();
-            let here = lock(&self.pieces).ranges().find(|range| range.start <= position && position < range.end);
+            let here =
+                lock(&self.pieces).ranges().find(|range| range.start <= position && position < range.end);
             let Some(range) = here else { break };
             buffer.resize(READ_BACK, 0);
             let want = usize::try_from(range.end - position).unwrap_or(usize::MAX).min(READ_BACK);
@@ -240,7 +258,8 @@ impl Attempt {
     pub(super) fn finish(&self, parts: &PartFolder) -> Result<Option<(Received, Arc<Part>)>, Error> {
         let part = self.part(parts)?;
         let mut inspection = lock(&self.inspection);
-        let mut taken = inspection.take().unwrap_or_else(|| Inspection::new(self.format, &self.known().claims));
+        let mut taken =
+            inspection.take().unwrap_or_else(|| Inspection::new(self.format, &self.known().claims));
         self.catch_up(&mut taken, &part)?;
         Ok((!self.is_abandoned()).then(|| (taken.finish(), part)))
     }

@@ -233,13 +233,12 @@ impl Inner {
         }
         let kept_for_small = (connections / SMALL_SHARE).max(1);
         let small_first = self.busy_small < kept_for_small && (connections > 1 || self.busy_large == 0);
-        let work = self
-            .take_of(!small_first)
-            .or_else(|| self.take_of(small_first))
-            .or_else(|| self.split_largest());
+        let work =
+            self.take_of(!small_first).or_else(|| self.take_of(small_first)).or_else(|| self.split_largest());
         match work {
             Some(work) => {
-                let busy = if work.transfer().is_large() { &mut self.busy_large } else { &mut self.busy_small };
+                let busy =
+                    if work.transfer().is_large() { &mut self.busy_large } else { &mut self.busy_small };
                 *busy += 1;
                 Ok(work)
             }
@@ -268,7 +267,9 @@ impl Inner {
     }
 
     fn split_largest(&self) -> Option<Work> {
-        let size = |transfer: &Transfer| transfer.state().attempt.as_ref().map_or(0, |attempt| attempt.largest_lease());
+        let size = |transfer: &Transfer| {
+            transfer.state().attempt.as_ref().map_or(0, |attempt| attempt.largest_lease())
+        };
         let largest = self.begun.iter().max_by_key(|transfer| size(transfer))?;
         piece(largest, true)
     }

@@ -151,7 +151,11 @@ impl Committer {
                 for ready in placed {
                     let key = ready.file.order.artifact.key.clone();
                     let source = std::io::Error::other(why.clone());
-                    let error = Error::Disk { verb: "publish", path: self.dir.join(ready.entry.path.as_str()), source };
+                    let error = Error::Disk {
+                        verb: "publish",
+                        path: self.dir.join(ready.entry.path.as_str()),
+                        source,
+                    };
                     results.push((key, Committed::Failed(ready.entry.path, error)));
                 }
             }
@@ -228,10 +232,17 @@ impl Committer {
         }
     }
 
-    fn rename_all(&self, store: &mut Store, placed: &[Ready]) -> Result<Vec<Result<Option<i128>, Error>>, Error> {
+    fn rename_all(
+        &self,
+        store: &mut Store,
+        placed: &[Ready],
+    ) -> Result<Vec<Result<Option<i128>, Error>>, Error> {
         // `sha256sum -c` must pass at every instant: what is about to change leaves the list first.
-        let leaving: BTreeSet<&str> =
-            placed.iter().filter(|ready| ready.set_aside.is_some()).map(|ready| ready.entry.path.as_str()).collect();
+        let leaving: BTreeSet<&str> = placed
+            .iter()
+            .filter(|ready| ready.set_aside.is_some())
+            .map(|ready| ready.entry.path.as_str())
+            .collect();
         if !leaving.is_empty() {
             ledger::write_sums(&self.dir, store.manifest(), |path| !leaving.contains(path))?;
         }
@@ -273,7 +284,8 @@ impl Committer {
     fn rename(&self, ready: &Ready) -> Result<Option<i128>, Error> {
         let path = self.dir.join(ready.entry.path.as_str());
         disk::create_folders(&self.dir, disk::parent(&path))?;
-        disk::make_readable(ready.file.part.file()).map_err(fault("make readable", ready.file.part.path()))?;
+        disk::make_readable(ready.file.part.file())
+            .map_err(fault("make readable", ready.file.part.path()))?;
         match &ready.set_aside {
             None => return self.take_name(ready.file.part.path(), &path),
             Some(Aside::Replaced) => {}
@@ -359,7 +371,8 @@ impl Ready {
 
 /// Flushes every part, several at once. A part whose flush failed is dropped: flushing again would prove nothing.
 fn flush_all(finished: Vec<Finished>) -> Vec<(Finished, Result<(), Unplaced>)> {
-    let mut flushed: Vec<(Finished, Result<(), Unplaced>)> = finished.into_iter().map(|file| (file, Ok(()))).collect();
+    let mut flushed: Vec<(Finished, Result<(), Unplaced>)> =
+        finished.into_iter().map(|file| (file, Ok(()))).collect();
     let share = flushed.len().div_ceil(FLUSHERS).max(1);
     std::thread::scope(|scope| {
         for some in flushed.chunks_mut(share) {

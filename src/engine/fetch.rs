@@ -101,11 +101,16 @@ impl Fetch<'_> {
         };
         let start = self.range.start;
         // Only a file's first request asks whether it changed: since it was published, or since it was doubted.
-        let here = if known.revision.is_none() { self.transfer.order.recheck.clone().or(doubt) } else { None };
+        let here =
+            if known.revision.is_none() { self.transfer.order.recheck.clone().or(doubt) } else { None };
         let ask = RangeRequest {
             start,
             end: (!whole_only).then_some(self.range.end),
-            if_range: known.revision.as_ref().filter(|_| start > 0 && !without_if_range).and_then(Revision::if_range),
+            if_range: known
+                .revision
+                .as_ref()
+                .filter(|_| start > 0 && !without_if_range)
+                .and_then(Revision::if_range),
             if_changed: here.as_ref().and_then(Revision::if_changed),
         };
         let asked = Asked {
@@ -272,7 +277,10 @@ impl Writer<'_> {
             size: fetch.attempt.length(),
         });
         if let Some(declared) = booked.unfinished {
-            self.end = Some(PieceEnd::Unfinished { declared: Some(declared), have: fetch.attempt.length().unwrap_or(booked.have) });
+            self.end = Some(PieceEnd::Unfinished {
+                declared: Some(declared),
+                have: fetch.attempt.length().unwrap_or(booked.have),
+            });
         } else if booked.complete {
             self.end = Some(PieceEnd::Complete);
         } else if booked.wanted == 0 {

@@ -39,7 +39,12 @@ pub(super) struct Folder {
 
 impl Folder {
     /// Creates what is missing, takes the lock, loads the manifest and settles what a crash left.
-    pub(super) fn open(dir: &Path, job: &JobId, origin: &str, reporter: &dyn Reporter) -> Result<Self, Error> {
+    pub(super) fn open(
+        dir: &Path,
+        job: &JobId,
+        origin: &str,
+        reporter: &dyn Reporter,
+    ) -> Result<Self, Error> {
         fs::create_dir_all(dir).map_err(fault("create", dir))?;
         let private = dir.join(PRIVATE);
         create_private(&private)?;
@@ -50,7 +55,8 @@ impl Folder {
         remove_staged(&parts)?;
         let (mut store, damage) = Store::load(dir, job, origin)?;
         if damage.snapshot {
-            let message = "the manifest was damaged and was put aside; files that are here are checked and kept";
+            let message =
+                "the manifest was damaged and was put aside; files that are here are checked and kept";
             reporter.report(&Event::Notice { message: message.to_owned() });
         }
         let parts = PartFolder::new(parts);
@@ -69,7 +75,8 @@ impl Folder {
             Err(Error::NoInput(_)) => Manifest::new(job.clone(), origin.to_owned()),
             Err(error) => return Err(error),
         };
-        let recollections = ledger::read_job(dir, job).as_ref().map(ledger::recollections).unwrap_or_default();
+        let recollections =
+            ledger::read_job(dir, job).as_ref().map(ledger::recollections).unwrap_or_default();
         Ok((manifest, recollections))
     }
 
@@ -83,7 +90,11 @@ impl Folder {
     }
 
     /// Gives what a look saw its local names: those it had before, where it had any.
-    pub(super) fn listing_for(manifest: &Manifest, recollections: &Recollections, looked: &Looked) -> Listing {
+    pub(super) fn listing_for(
+        manifest: &Manifest,
+        recollections: &Recollections,
+        looked: &Looked,
+    ) -> Listing {
         let known = |key: &ArtifactKey| {
             let entry = manifest.entries.get(key).map(|entry| entry.path.clone());
             entry.or_else(|| recollections.get(key).map(|memory| memory.path.clone()))
@@ -108,7 +119,12 @@ impl Folder {
     }
 
     /// Rewrites `SHA256SUMS` and `job.json` where they differ.
-    pub(super) fn write_ledger(&self, looked: &Looked, listed: &[Artifact], job: &JobId) -> Result<(), Error> {
+    pub(super) fn write_ledger(
+        &self,
+        looked: &Looked,
+        listed: &[Artifact],
+        job: &JobId,
+    ) -> Result<(), Error> {
         let store = self.lock();
         ledger::write_sums(&self.dir, store.manifest(), |_| true)?;
         let file = JobFile {
@@ -132,7 +148,12 @@ fn paths(manifest: &Manifest, listing: &Listing) -> Vec<RelPath> {
 async fn look_at_all(dir: PathBuf, paths: Vec<RelPath>) -> Result<Local, Error> {
     let looking = tokio::task::spawn_blocking({
         let dir = dir.clone();
-        move || paths.into_iter().filter_map(|path| disk::look(&dir, path.as_str()).map(|found| (path, found))).collect()
+        move || {
+            paths
+                .into_iter()
+                .filter_map(|path| disk::look(&dir, path.as_str()).map(|found| (path, found)))
+                .collect()
+        }
     });
     looking.await.map_err(|lost| fault("look into", &dir)(std::io::Error::other(lost)))
 }

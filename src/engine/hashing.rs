@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use sha2::digest::Digest as _;
 use sha2::Sha256;
+use sha2::digest::Digest as _;
 
 use crate::edge::disk::{self, fault};
 use crate::error::Error;

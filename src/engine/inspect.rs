@@ -13,9 +13,16 @@ use crate::model::manifest::{Entry, EntryState, Record};
 use super::hashing::sha256_of;
 
 /// Settles every `Adopt` and `Inspect`: what is right is known from now on, what is not comes back as a `Fetch`.
-pub(super) async fn inspect(dir: &Path, store: &Arc<Mutex<Store>>, actions: &[Action]) -> Result<Vec<Action>, Error> {
-    let doubtful: Vec<Action> =
-        actions.iter().filter(|action| matches!(action.step, Step::Adopt(_) | Step::Inspect)).cloned().collect();
+pub(super) async fn inspect(
+    dir: &Path,
+    store: &Arc<Mutex<Store>>,
+    actions: &[Action],
+) -> Result<Vec<Action>, Error> {
+    let doubtful: Vec<Action> = actions
+        .iter()
+        .filter(|action| matches!(action.step, Step::Adopt(_) | Step::Inspect))
+        .cloned()
+        .collect();
     if doubtful.is_empty() {
         return Ok(Vec::new());
     }

@@ -23,7 +23,11 @@ use crate::model::revision::Revision;
 const JOB_BOUND: u64 = 512 << 20;
 
 /// Rewrites `SHA256SUMS` where it differs: every file that should be in DIR and `listed` keeps.
-pub(super) fn write_sums(dir: &Path, manifest: &Manifest, listed: impl Fn(&str) -> bool) -> Result<(), Error> {
+pub(super) fn write_sums(
+    dir: &Path,
+    manifest: &Manifest,
+    listed: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
     let mut lines: Vec<(&RelPath, &Sha256Digest)> = Vec::new();
     for entry in manifest.entries.values() {
         if entry.state == EntryState::Present {
@@ -87,7 +91,11 @@ pub(super) struct JobArtifact {
 }
 
 /// Lists every artifact that is offered now or known from before, in order of path.
-pub(super) fn artifacts(listed: &[Artifact], manifest: &Manifest, before: &[JobArtifact]) -> Vec<JobArtifact> {
+pub(super) fn artifacts(
+    listed: &[Artifact],
+    manifest: &Manifest,
+    before: &[JobArtifact],
+) -> Vec<JobArtifact> {
     let mut found: HashMap<ArtifactKey, JobArtifact> = HashMap::new();
     // What was known of a file that is offered no more (its prompt, its address) is kept.
     for old in before {
@@ -95,21 +103,24 @@ pub(super) fn artifacts(listed: &[Artifact], manifest: &Manifest, before: &[JobA
         found.insert(key, JobArtifact { listed: false, ..old.clone() });
     }
     for artifact in listed {
-        found.insert(artifact.key.clone(), JobArtifact {
-            path: artifact.path.clone(),
-            kind: artifact.key.kind,
-            step: artifact.step,
-            key: artifact.key.path.clone(),
-            url: Some(artifact.url.to_string().trim_end_matches("?…").to_owned()),
-            sample: artifact.sample.clone(),
-            listed: true,
-            state: String::new(),
-            size: None,
-            sha256: None,
-            evidence: None,
-            revision: None,
-            run: String::new(),
-        });
+        found.insert(
+            artifact.key.clone(),
+            JobArtifact {
+                path: artifact.path.clone(),
+                kind: artifact.key.kind,
+                step: artifact.step,
+                key: artifact.key.path.clone(),
+                url: Some(artifact.url.to_string().trim_end_matches("?…").to_owned()),
+                sample: artifact.sample.clone(),
+                listed: true,
+                state: String::new(),
+                size: None,
+                sha256: None,
+                evidence: None,
+                revision: None,
+                run: String::new(),
+            },
+        );
     }
     let mut artifacts: Vec<JobArtifact> = found
         .into_iter()

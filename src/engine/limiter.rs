@@ -24,7 +24,8 @@ impl Limiter {
 
     pub(super) async fn take(&self, bytes: u64) {
         let cost = Duration::from_nanos(
-            u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_a_second)).unwrap_or(u64::MAX),
+            u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_a_second))
+                .unwrap_or(u64::MAX),
         );
         let due = {
             let now = Instant::now();
@@ -48,6 +49,9 @@ mod tests {
             limiter.take(10_000).await;
         }
         let elapsed = began.elapsed();
-        assert!(elapsed > Duration::from_millis(9_850) && elapsed < Duration::from_millis(10_050), "{elapsed:?}");
+        assert!(
+            elapsed > Duration::from_millis(9_850) && elapsed < Duration::from_millis(10_050),
+            "{elapsed:?}"
+        );
     }
 }

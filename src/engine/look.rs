@@ -89,7 +89,8 @@ pub(super) async fn look(
             ApiError::Busy { retry_after, .. } => retry_after.map(Duration::from_secs),
             _ => None,
         };
-        let out_of_patience = patience == Patience::Short && (tries >= TRIES || asked.is_some_and(|wait| wait > LONGEST_WAIT));
+        let out_of_patience =
+            patience == Patience::Short && (tries >= TRIES || asked.is_some_and(|wait| wait > LONGEST_WAIT));
         if !fault.is_transient() || out_of_patience {
             return Err(fault.into());
         }

@@ -58,7 +58,9 @@ impl Mirror {
     /// What kept the run from doing its work at all; faults of single files are events and decide the status.
     pub async fn run(self, reporter: Arc<dyn Reporter>, stop: Stop) -> Result<ExitStatus, Error> {
         let began = Instant::now();
-        let Some(first) = look(&self.api, &self.job, Patience::Short, reporter.as_ref(), stop.token()).await? else {
+        let Some(first) =
+            look(&self.api, &self.job, Patience::Short, reporter.as_ref(), stop.token()).await?
+        else {
             return Ok(interrupted(reporter.as_ref(), &stop, began));
         };
         if self.options.dry_run {

@@ -46,7 +46,8 @@ fn settle(dir: &Path, parts: &PartFolder, prepared: &Prepared) -> Result<Option<
         return Ok(Some(modified));
     }
     let part = parts.path(&prepared.part);
-    let whole = fs::symlink_metadata(&part).is_ok_and(|metadata| metadata.is_file() && metadata.len() == entry.size);
+    let whole =
+        fs::symlink_metadata(&part).is_ok_and(|metadata| metadata.is_file() && metadata.len() == entry.size);
     // A name that something else took meanwhile is left alone: the file is fetched again and finds its place then.
     if !whole || disk::look(dir, entry.path.as_str()).is_some() || sha256_of(&part)? != entry.sha256 {
         return Ok(None);

@@ -81,7 +81,8 @@ impl Relister {
 impl Links {
     fn take_in(&mut self, listing: &Listing) {
         self.generation += 1;
-        self.urls = listing.artifacts.iter().map(|artifact| (artifact.key.clone(), artifact.url.clone())).collect();
+        self.urls =
+            listing.artifacts.iter().map(|artifact| (artifact.key.clone(), artifact.url.clone())).collect();
     }
 }
 

@@ -63,7 +63,12 @@ struct Pass {
 impl Run {
     /// Opens the folder and gets everything ready. `first` has looked already, so that nothing is created for a job
     /// that does not exist.
-    pub(super) fn open(mirror: Mirror, reporter: Arc<dyn Reporter>, stop: Stop, began: Instant) -> Result<Self, Error> {
+    pub(super) fn open(
+        mirror: Mirror,
+        reporter: Arc<dyn Reporter>,
+        stop: Stop,
+        began: Instant,
+    ) -> Result<Self, Error> {
         let folder = Folder::open(&mirror.dir, &mirror.job, &mirror.api.origin(), reporter.as_ref())?;
         let options = mirror.options.clone();
         let private = options.allow_private_hosts || mirror.api.is_private();
@@ -91,9 +96,12 @@ impl Run {
             connections.spawn(shop.clone().serve());
         }
         let mut committer = JoinSet::new();
-        let commits = Committer { dir: mirror.dir.clone(), store: folder.store.clone(), on_change: options.on_change };
+        let commits =
+            Committer { dir: mirror.dir.clone(), store: folder.store.clone(), on_change: options.on_change };
         let (told_shop, count_published) = (shop.clone(), published.clone());
-        committer.spawn(commits.run(items, move |key, committed| settle(&told_shop, &count_published, key, committed)));
+        committer.spawn(
+            commits.run(items, move |key, committed| settle(&told_shop, &count_published, key, committed)),
+        );
         let cadence = Cadence::new(options.interval);
         Ok(Self {
             mirror,
@@ -155,7 +163,8 @@ impl Run {
         ordered += self.shop.board.order(doubtful.iter().map(order).collect());
         self.planned = true;
         let wanted = actions.iter().filter(|action| !matches!(action.step, Step::Skip(_)));
-        let checkpoints = listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);
+        let checkpoints =
+            listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);
         let steps: Vec<u64> = checkpoints.filter_map(|artifact| artifact.step).collect();
         let pass = Pass {
             state: Some(state),
@@ -178,7 +187,11 @@ impl Run {
             local: &local,
             selection: &self.mirror.options.selection,
             run: &looked.run(),
-            reached: if state.is_over() { None } else { Some(looked.status.progress.current_step.unwrap_or(0)) },
+            reached: if state.is_over() {
+                None
+            } else {
+                Some(looked.status.progress.current_step.unwrap_or(0))
+            },
         });
         Ok(actions)
     }
@@ -236,7 +249,8 @@ impl Run {
         let busy = !self.shop.board.is_quiet();
         let news = pass.ordered > 0 || busy;
         let now = self.began.elapsed();
-        let next = self.cadence.next(now, &Look { state, step: pass.step, save_every: pass.save_every, news });
+        let next =
+            self.cadence.next(now, &Look { state, step: pass.step, save_every: pass.save_every, news });
         let cooled = self.shop.board.cooled_at().map(|at| at.saturating_duration_since(Instant::now()));
         match next {
             Next::After(wait) => {
@@ -297,11 +311,7 @@ impl Run {
         }
         store.compact()?;
         drop(store);
-        let exit = if interrupted {
-            self.stop.status()
-        } else {
-            self.verdict(pass, &missing)
-        };
+        let exit = if interrupted { self.stop.status() } else { self.verdict(pass, &missing) };
         self.reporter.report(&Event::Done {
             exit,
             published: self.published.load(Ordering::Relaxed),
@@ -315,7 +325,9 @@ impl Run {
 
     fn verdict(&self, pass: &Pass, missing: &[ArtifactKey]) -> ExitStatus {
         let endings = self.shop.endings();
-        let disk = missing.iter().any(|key| matches!(endings.missing.get(key), Some(Missing::Failed { disk: true, .. })));
+        let disk = missing
+            .iter()
+            .any(|key| matches!(endings.missing.get(key), Some(Missing::Failed { disk: true, .. })));
         let timed_out = self.mirror.options.timeout.is_some_and(|timeout| self.began.elapsed() >= timeout);
         let state = pass.state.unwrap_or(RunState::Running);
         match () {
@@ -355,7 +367,11 @@ fn settle(shop: &Workshop, published: &AtomicU64, key: &ArtifactKey, committed: 
 }
 
 /// Looks and plans, and tells what would be done; writes nothing.
-pub(super) async fn rehearse(mirror: &Mirror, reporter: &dyn Reporter, looked: &Looked) -> Result<ExitStatus, Error> {
+pub(super) async fn rehearse(
+    mirror: &Mirror,
+    reporter: &dyn Reporter,
+    looked: &Looked,
+) -> Result<ExitStatus, Error> {
     let (manifest, recollections) = Folder::peek(&mirror.dir, &mirror.job, &mirror.api.origin())?;
     let listing = Folder::listing_for(&manifest, &recollections, looked);
     let local = Folder::look_at(&mirror.dir, &manifest, &listing).await?;
@@ -371,7 +387,11 @@ pub(super) async fn rehearse(mirror: &Mirror, reporter: &dyn Reporter, looked: &
     });
     for action in &actions {
         let Artifact { key, path, .. } = &action.artifact;
-        reporter.report(&Event::Planned { path: path.clone(), kind: key.kind, action: action.step.to_string() });
+        reporter.report(&Event::Planned {
+            path: path.clone(),
+            kind: key.kind,
+            action: action.step.to_string(),
+        });
     }
     let fetch = actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).count() as u64;
     let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;

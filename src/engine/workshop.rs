@@ -31,7 +31,7 @@ use super::event::{Event, Reporter};
 use super::fetch::{Fetch, Fetched, PieceEnd, PieceFault};
 use super::limiter::Limiter;
 use super::options::SyncOptions;
-use super::relist::{Relister, Relisted};
+use super::relist::{Relisted, Relister};
 use super::transfer::Transfer;
 
 /// A revision that changes this often within one file's story will not hold still in the next minute either.
@@ -131,7 +131,11 @@ impl Workshop {
     }
 
     /// Sends one request; `None` when the run was interrupted.
-    pub(super) async fn get(&self, url: &SourceUrl, ask: &RangeRequest) -> Result<Option<(Head, Body)>, Fault> {
+    pub(super) async fn get(
+        &self,
+        url: &SourceUrl,
+        ask: &RangeRequest,
+    ) -> Result<Option<(Head, Body)>, Fault> {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Ok(None),
@@ -177,7 +181,13 @@ impl Workshop {
         self.board.stir();
     }
 
-    async fn follow_up(&self, transfer: &Arc<Transfer>, attempt: &Arc<Attempt>, fetched: Fetched, faults: u64) {
+    async fn follow_up(
+        &self,
+        transfer: &Arc<Transfer>,
+        attempt: &Arc<Attempt>,
+        fetched: Fetched,
+        faults: u64,
+    ) {
         if attempt.is_abandoned() {
             return;
         }
@@ -189,10 +199,14 @@ impl Workshop {
             Ok(PieceEnd::Complete) => self.finish(transfer, attempt).await,
             Ok(PieceEnd::Unchanged(revision)) => self.unchanged(transfer, revision).await,
             Ok(PieceEnd::Changed) => self.restart(transfer, attempt, |_| {}).await,
-            Ok(PieceEnd::RangesIgnored) => self.restart(transfer, attempt, |state| state.whole_only = true).await,
+            Ok(PieceEnd::RangesIgnored) => {
+                self.restart(transfer, attempt, |state| state.whole_only = true).await
+            }
             Ok(PieceEnd::IfRangeIgnored) => transfer.state().without_if_range = true,
             Ok(PieceEnd::Unfinished { declared, have }) => self.settle(transfer, attempt, declared, have),
-            Err(PieceFault::Network(fault)) => self.stumble(transfer, fault, faults, fetched.progressed).await,
+            Err(PieceFault::Network(fault)) => {
+                self.stumble(transfer, fault, faults, fetched.progressed).await
+            }
             Err(PieceFault::Disk(error)) => self.fail_disk(transfer, &error),
         }
     }
@@ -279,7 +293,11 @@ impl Workshop {
                 self.commit(ToCommit::Know(order.artifact.key.clone(), Box::new(entry))).await;
             }
             (_, _, Some(doubt)) if !order.run_may_write && doubt.after_end => {
-                self.fail(transfer, "its bytes still contradict their proof, and the host says they did not change".into(), false);
+                self.fail(
+                    transfer,
+                    "its bytes still contradict their proof, and the host says they did not change".into(),
+                    false,
+                );
             }
             (_, _, Some(_)) if order.run_may_write => {
                 let have = revision.length.unwrap_or_default();

@@ -50,10 +50,26 @@ fn every_option_has_a_variable() {
 #[test]
 fn a_bad_variable_is_named() {
     for (name, value, message) in [
-        ("RCSYNC_ONCE", "perhaps", "the environment variable `RCSYNC_ONCE` is `perhaps`: it has to be one of 1, 0, true, false, yes, no"),
-        ("RCSYNC_INTERVAL", "soon", "the environment variable `RCSYNC_INTERVAL` is `soon`: write it like `30s`, `5m` or `1h30m`"),
-        ("RCSYNC_ONLY", "weights", "the environment variable `RCSYNC_ONLY` is `weights`: it has to be one of checkpoints, samples, config"),
-        ("RCSYNC_CONNECTIONS", "0", "the environment variable `RCSYNC_CONNECTIONS` is `0`: it has to be a number from 1 to 256"),
+        (
+            "RCSYNC_ONCE",
+            "perhaps",
+            "the environment variable `RCSYNC_ONCE` is `perhaps`: it has to be one of 1, 0, true, false, yes, no",
+        ),
+        (
+            "RCSYNC_INTERVAL",
+            "soon",
+            "the environment variable `RCSYNC_INTERVAL` is `soon`: write it like `30s`, `5m` or `1h30m`",
+        ),
+        (
+            "RCSYNC_ONLY",
+            "weights",
+            "the environment variable `RCSYNC_ONLY` is `weights`: it has to be one of checkpoints, samples, config",
+        ),
+        (
+            "RCSYNC_CONNECTIONS",
+            "0",
+            "the environment variable `RCSYNC_CONNECTIONS` is `0`: it has to be a number from 1 to 256",
+        ),
     ] {
         assert_eq!(from_variables(&[(name, value)]).unwrap_err(), message);
     }
@@ -62,7 +78,11 @@ fn a_bad_variable_is_named() {
 #[test]
 fn numbers_of_auto_resume() {
     for (value, count) in [("1", 1), ("0", 0), ("7", 7), ("yes", 3), ("no", 0)] {
-        assert_eq!(from_variables(&[("RCSYNC_AUTO_RESUME", value)]).unwrap().sync.auto_resume, Some(count), "{value}");
+        assert_eq!(
+            from_variables(&[("RCSYNC_AUTO_RESUME", value)]).unwrap().sync.auto_resume,
+            Some(count),
+            "{value}"
+        );
     }
 }
 
@@ -89,7 +109,10 @@ fn a_bad_line_is_named() {
         ("no-once = true", "`config.toml` line 1: unknown key `no-once`"),
         ("token = 'x'", "`config.toml` line 1: unknown key `token`"),
         ("once = 'yes'", "`config.toml` line 1: `once`: it has to be true or false, not a string"),
-        ("interval = true", "`config.toml` line 1: `interval`: it has to be a string or a number, not a boolean"),
+        (
+            "interval = true",
+            "`config.toml` line 1: `interval`: it has to be a string or a number, not a boolean",
+        ),
         ("interval = 'x'", "`config.toml` line 1: `interval`: write it like `30s`, `5m` or `1h30m`"),
         ("include = [1]", "`config.toml` line 1: `include`: it has to be a list of strings"),
         ("dry-run = true\ndry_run = true", "`config.toml` line 2: `dry-run` is given twice"),
@@ -104,7 +127,10 @@ fn the_file_is_looked_for_where_xdg_says() {
     let path = |variables: &[(&str, &str)]| file_path(&fake::world(variables).0);
     if cfg!(unix) {
         assert_eq!(path(&[("XDG_CONFIG_HOME", "/c"), ("HOME", "/h")]), Some("/c/rcsync/config.toml".into()));
-        assert_eq!(path(&[("XDG_CONFIG_HOME", "c"), ("HOME", "/h")]), Some("/h/.config/rcsync/config.toml".into()));
+        assert_eq!(
+            path(&[("XDG_CONFIG_HOME", "c"), ("HOME", "/h")]),
+            Some("/h/.config/rcsync/config.toml".into())
+        );
     }
     assert_eq!(path(&[]), None);
 }
