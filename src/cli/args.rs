@@ -11,30 +11,31 @@ use super::values::GpuType;
 
 const EXAMPLES: &str = "\
 Examples:
-  rcsync demo                               see it work: no account, no network
-  export RUNCOMFY_TOKEN=…                   or: runcomfy login
-  rcsync 5b9b8e8e-1c1f-4c53                 mirror that job into ./5b9b8e8e-1c1f-4c53 until it ends
-  rcsync 5b9b8e8e-1c1f-4c53 ~/loras/dog     … into a folder of your choice
-  rcsync 5b9b8e8e-1c1f-4c53 --once -q       one silent pass, for cron
-  rcsync ls ~/loras/dog                     what is there, and how each file was proven
-  rcsync verify ~/loras/dog                 read every byte again
+  rcsync demo                             see it work: no account, no network
+  export RUNCOMFY_TOKEN=…                 or: runcomfy login
+  rcsync 5b9b8e8e-1c1f-4c53               mirror that job into a folder of its name
+  rcsync 5b9b8e8e-1c1f-4c53 ~/loras/dog   … or into one of your choice
+  rcsync 5b9b8e8e-1c1f-4c53 --once -q     one silent pass, for cron
+  rcsync ls ~/loras/dog                   what is there, and how it was proven
+  rcsync verify ~/loras/dog               read every byte again
 
-Exit codes: 0 all is here and verified · 1 the job failed, or something differs · 64 command line · 65 refused
-  66 no such file · 69 API unreachable · 73/74 disk · 75 try again · 76 odd answer · 77 token · 78 configuration
-  130/143 interrupted; type the same command again and it goes on.
+Exit codes:
+  0 all is here and verified       1 the job failed, or something differs
+  64 command line   65 refused     66 no such file    69 API unreachable
+  73, 74 disk       75 try again   76 odd answer      77 token   78 settings
+  130, 143 interrupted: the same command goes on where this one ended
 
-Every option of `sync` has a variable RCSYNC_<OPTION> and a line in ~/.config/rcsync/config.toml.";
+Every option of `sync` also has a variable, RCSYNC_<OPTION>, and may stand in
+~/.config/rcsync/config.toml. A flag beats the variable, the variable the file.";
 
 const SYNC_EXAMPLES: &str = "\
-Examples:
-  rcsync sync 5b9b8e8e-1c1f-4c53                          follow the job, fetch whatever it saves
-  rcsync sync 5b9b8e8e-1c1f-4c53 out --only checkpoints   weights alone
-  rcsync sync 5b9b8e8e-1c1f-4c53 out --exclude '*_0000?????.safetensors'
-  rcsync sync 5b9b8e8e-1c1f-4c53 out --dry-run            what would be fetched, and why
-  rcsync sync 5b9b8e8e-1c1f-4c53 out --output json | jq -r 'select(.event==\"published\").path'
-  */10 * * * *  rcsync sync 5b9b8e8e-1c1f-4c53 /data/lora --once   (crontab: mail comes when there is news alone)
-
-JOB_ID may also be the job's status_url or result_url.";
+Examples (JOB stands for the job's id, its status_url or its result_url):
+  rcsync sync JOB                              follow it, fetch what it saves
+  rcsync sync JOB out --only checkpoints       weights alone
+  rcsync sync JOB out --exclude '*_0000?????.safetensors'
+  rcsync sync JOB out --dry-run                what would be fetched, and why
+  rcsync sync JOB out --output json | jq -r 'select(.event==\"published\").path'
+  */10 * * * *  rcsync sync JOB /data/lora --once     a crontab: mails news alone";
 
 /// Mirrors a RunComfy AI Toolkit training job to disk while it trains: resumable, proven, never half a file.
 #[derive(Debug, Clone, Parser)]
@@ -58,7 +59,6 @@ pub(crate) struct Cli {
 
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them in a process")]
 pub(crate) enum Command {
     /// Mirror a job until it ends (also: rcsync <JOB_ID> [DIR]).
     #[command(after_help = SYNC_EXAMPLES)]
@@ -252,9 +252,9 @@ pub(crate) struct Gallery {
 /// `demo`
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Demo {
-    /// Where to.
-    #[arg(value_name = "DIR", default_value = "rcsync-demo")]
-    pub(crate) dir: PathBuf,
+    /// Where to [default: ./rcsync-demo, or the next free name].
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// `simulate`

@@ -38,8 +38,6 @@ pub(crate) struct Settings {
     pub(crate) sync: SyncArgs,
     /// What was found outside the command line, first the variables.
     pub(crate) found: Vec<Setting>,
-    /// Where the configuration file is looked for.
-    pub(crate) file: Option<PathBuf>,
 }
 
 impl Settings {
@@ -63,7 +61,6 @@ impl Settings {
             token_file: global.token_file,
             sync: sync.over(environment.sync).over(file.sync),
             found: environment.settings.into_iter().chain(file.settings).collect(),
-            file: path,
         })
     }
 

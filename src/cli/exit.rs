@@ -1,8 +1,7 @@
 //! How the process ends: signals stop the work, and the code says which one it was.
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +20,7 @@ pub(crate) struct Signals {
     pub(crate) stop: Stop,
     /// The same news for everything that can simply be dropped.
     cancel: CancellationToken,
-    seen: Arc<AtomicBool>,
+    first: Arc<OnceLock<ExitStatus>>,
 }
 
 impl Signals {
@@ -43,7 +42,7 @@ impl Signals {
     }
 
     fn came(&self, status: ExitStatus) {
-        if self.seen.swap(true, Ordering::Relaxed) {
+        if self.is_ended() {
             std::process::exit(status.code().into());
         }
         self.end(status);
@@ -51,6 +50,7 @@ impl Signals {
 
     /// Ends the work as `status`, as a signal would.
     pub(crate) fn end(&self, status: ExitStatus) {
+        let _ = self.first.set(status);
         self.stop.stop(status);
         self.cancel.cancel();
     }
@@ -63,6 +63,11 @@ impl Signals {
     /// Returns when a signal has come.
     pub(crate) async fn ended(&self) {
         self.cancel.cancelled().await;
+    }
+
+    /// Returns what a command that was cut short ends as.
+    pub(crate) fn status(&self) -> ExitStatus {
+        self.first.get().copied().unwrap_or(ExitStatus::Interrupted)
     }
 
     /// Whether a signal has come.
@@ -132,6 +137,7 @@ mod tests {
         assert_eq!(signals.unless_ended(async { 1 }).await, Some(1));
         signals.came(ExitStatus::Terminated);
         assert!(signals.is_ended() && signals.stop.is_stopped());
+        assert_eq!(signals.status(), ExitStatus::Terminated);
         assert_eq!(signals.unless_ended(std::future::pending::<()>()).await, None);
     }
 }

@@ -252,6 +252,20 @@ mod tests {
     }
 
     #[test]
+    fn when_nobody_reads_any_more_it_is_told() {
+        let told = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let tell = told.clone();
+        let lines = JsonLines {
+            out: Stream::new(crate::cli::world::fake::Gone, None),
+            job: job(),
+            now: Timestamp::now,
+            on_closed: Box::new(move || tell.store(true, std::sync::atomic::Ordering::Relaxed)),
+        };
+        lines.report(&every_event()[0]);
+        assert!(told.load(std::sync::atomic::Ordering::Relaxed));
+    }
+
+    #[test]
     fn seconds_have_milliseconds() {
         assert_eq!(seconds(Duration::from_micros(1_234_567)).to_string(), "1.235");
     }

@@ -28,11 +28,25 @@ pub(crate) struct GlobalArgs {
     /// Read the token from this file when neither RUNCOMFY_TOKEN nor `runcomfy login` gives one.
     #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Words for people, or JSON for programs.
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = "Global options")]
+    /// Words for people, or JSON for programs [default: pretty].
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "pretty|json",
+        hide_possible_values = true,
+        help_heading = "Global options"
+    )]
     pub(crate) output: Option<Format>,
-    /// Progress bars: on a terminal, always or never.
-    #[arg(long, global = true, value_enum, value_name = "WHEN", help_heading = "Global options")]
+    /// Progress bars on standard error; auto draws them on a terminal [default: auto].
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "auto|always|never",
+        hide_possible_values = true,
+        help_heading = "Global options"
+    )]
     pub(crate) progress: Option<ProgressWhen>,
     /// Print errors alone.
     #[arg(short, long, global = true, overrides_with_all = ["quiet", "verbose", "no_quiet", "no_verbose"], help_heading = "Global options")]

@@ -12,11 +12,13 @@ use jiff::Timestamp;
 
 use crate::error::Error;
 
+type Variable = dyn Fn(&str) -> Option<OsString> + Send + Sync;
+
 /// The surroundings that a command runs in.
 #[derive(Clone)]
 pub struct World {
     /// Reads an environment variable.
-    pub variable: Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>,
+    pub variable: Arc<Variable>,
     /// Reads a small file whole.
     pub read_file: fn(&Path) -> io::Result<String>,
     /// Standard output: data.
@@ -126,6 +128,12 @@ impl Stream {
         columns.clamp(40, 200)
     }
 
+    /// Returns the rows of the terminal, and 24 where nobody knows.
+    #[must_use]
+    pub fn rows(&self) -> u16 {
+        self.size.and_then(|size| size()).map_or(24, |(_, height)| height.0.max(4))
+    }
+
     /// Writes and flushes. A reader that went away is no error: the rest goes nowhere (see [`Self::is_closed`]).
     pub fn write(&self, text: &str) {
         let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
@@ -186,6 +194,19 @@ pub(crate) mod fake {
         }
     }
 
+    /// A reader that went away.
+    pub(crate) struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     /// A world with these variables, and what is written in it.
     pub(crate) fn world(variables: &[(&str, &str)]) -> (World, Written, Written) {
         let variables: BTreeMap<String, OsString> =
@@ -207,21 +228,9 @@ pub(crate) mod fake {
 mod tests {
     use super::*;
 
-    struct Gone;
-
-    impl Write for Gone {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::BrokenPipe.into())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn a_reader_that_went_away_is_noticed_and_no_error() {
-        let stream = Stream::new(Gone, None);
+        let stream = Stream::new(fake::Gone, None);
         assert!(!stream.is_closed());
         stream.line("x");
         assert!(stream.is_closed());
