@@ -43,8 +43,9 @@ pub(crate) fn job_id(text: &str, base: &ApiBase) -> Result<JobId, Error> {
 /// Makes the client, with the token from wherever it is.
 pub(crate) fn client(world: &World, settings: &Settings, base: &ApiBase) -> Result<ApiClient, Error> {
     // STAND-IN: `TokenSource`, `ApiClient::new`.
-    let _ = (world, &settings.token_file, base);
-    Ok(ApiClient)
+    let _ = &settings.token_file;
+    let token = world.text("RUNCOMFY_TOKEN")?.ok_or(crate::error::ApiError::NoToken)?;
+    Ok(ApiClient { base: base.0.clone(), token })
 }
 
 /// Says where the token would come from, never what it is.
@@ -108,6 +109,6 @@ impl Simulated {
     /// Makes a client for it.
     pub(crate) fn client(&self) -> Result<ApiClient, Error> {
         // STAND-IN.
-        Ok(ApiClient)
+        Ok(ApiClient { base: self.base.clone(), token: self.token.clone() })
     }
 }

@@ -118,11 +118,11 @@ fn runs_through_link(root: &Path, relative: &str) -> bool {
 }
 
 /// Returns a file's modification time in nanoseconds since 1970.
-pub(crate) fn modified(metadata: &fs::Metadata) -> Option<i128> {
+pub(crate) fn modified(metadata: &fs::Metadata) -> Option<i64> {
     let time = metadata.modified().ok()?;
     match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => i128::try_from(after.as_nanos()).ok(),
-        Err(before) => i128::try_from(before.duration().as_nanos()).ok().map(|nanos| -nanos),
+        Ok(after) => i64::try_from(after.as_nanos()).ok(),
+        Err(before) => i64::try_from(before.duration().as_nanos()).ok().map(|nanos| -nanos),
     }
 }
 

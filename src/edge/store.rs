@@ -282,3 +282,132 @@ fn read_snapshot(folder: &Path) -> Result<Loaded, Error> {
     }
     Ok(sealed::unseal(text).map_or(Loaded::Damaged, |snapshot| Loaded::Snapshot(Box::new(snapshot))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::artifact::{ArtifactKey, ArtifactKind};
+    use crate::model::digest::Sha256Digest;
+    use crate::model::evidence::Evidence;
+    use crate::model::manifest::{Doubt, Entry, EntryState, Older, Prepared};
+    use crate::model::rel_path::RelPath;
+    use crate::model::revision::{Etag, LastModified, Revision};
+
+    fn key(number: u32) -> ArtifactKey {
+        ArtifactKey { kind: ArtifactKind::Sample, path: format!("/output/x/samples/{number}.jpg").into() }
+    }
+
+    fn entry(number: u32) -> Entry {
+        let path = |name: String| RelPath::parse(&name).unwrap();
+        Entry {
+            path: path(format!("samples/{number}.jpg")),
+            step: Some(u64::from(number)),
+            size: 7,
+            sha256: Sha256Digest::new([7; 32]),
+            evidence: Evidence::TrainerHash,
+            revision: Revision {
+                etag: Some(Etag::parse("\"a\"").unwrap()),
+                last_modified: Some(LastModified { seconds: 5, strong: true }),
+                length: Some(7),
+            },
+            run: "2026-01-31T12:00:00/2026-01-31T13:00:00".to_owned(),
+            modified: Some(1_790_000_000_123_456_789),
+            state: EntryState::Pruned,
+            older: vec![Older {
+                path: path(format!("samples/{number}~07070707.jpg")),
+                size: 3,
+                sha256: Sha256Digest::new([3; 32]),
+            }],
+        }
+    }
+
+    fn folder() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(PRIVATE)).unwrap();
+        dir
+    }
+
+    fn load(dir: &Path) -> (Store, Damage) {
+        Store::load(dir, &"job".parse().unwrap(), "https://api.example").unwrap()
+    }
+
+    fn records() -> Vec<Record> {
+        let doubt =
+            Doubt { sha256: Sha256Digest::new([1; 32]), revision: Revision::default(), after_end: true };
+        vec![
+            Record::Know { key: key(1), entry: entry(1) },
+            Record::Prepare {
+                key: key(2),
+                prepared: Prepared { part: "x.part".to_owned(), entry: entry(2) },
+            },
+            Record::Doubt { key: key(3), doubt },
+            Record::Know { key: key(2), entry: entry(2) },
+            Record::Prepare {
+                key: key(4),
+                prepared: Prepared { part: "y.part".to_owned(), entry: entry(4) },
+            },
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read_from_journal_and_from_snapshot() {
+        let dir = folder();
+        let (mut store, _) = load(dir.path());
+        store.append(records()).unwrap();
+        let known = store.manifest().clone();
+        assert_eq!((known.entries.len(), known.prepared.len(), known.doubts.len()), (2, 1, 1));
+        let (mut again, damage) = load(dir.path());
+        assert_eq!((again.manifest(), damage), (&known, Damage::default()));
+        again.lines = COMPACT_FROM;
+        again.compact().unwrap();
+        assert!(!dir.path().join(PRIVATE).join("journal.jsonl").exists());
+        let (last, damage) = load(dir.path());
+        assert_eq!((last.manifest(), damage), (&known, Damage::default()));
+        assert_eq!(Store::peek(dir.path()).unwrap(), known);
+    }
+
+    #[test]
+    fn a_journal_cut_at_every_byte_claims_a_prefix() {
+        let dir = folder();
+        let (mut store, _) = load(dir.path());
+        let mut prefixes = vec![store.manifest().clone()];
+        for record in records() {
+            store.append(vec![record]).unwrap();
+            prefixes.push(store.manifest().clone());
+        }
+        let path = dir.path().join(PRIVATE).join("journal.jsonl");
+        let whole = fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let (cut, _) = load(dir.path());
+            assert!(prefixes.contains(cut.manifest()), "cut at {length}");
+        }
+        // Whatever a torn line looks like, the next record survives it.
+        fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+        let (mut cut, _) = load(dir.path());
+        cut.append(vec![Record::Know { key: key(9), entry: entry(9) }]).unwrap();
+        assert!(load(dir.path()).0.manifest().entries.contains_key(&key(9)));
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_put_aside_and_a_foreign_one_is_refused() {
+        let dir = folder();
+        let (mut store, _) = load(dir.path());
+        store.append(records()).unwrap();
+        let other = Store::load(dir.path(), &"other".parse().unwrap(), "https://api.example");
+        assert!(matches!(other, Err(Error::FolderUnfit { .. })));
+        let elsewhere = Store::load(dir.path(), &"job".parse().unwrap(), "https://elsewhere.example");
+        assert!(matches!(elsewhere, Err(Error::FolderUnfit { .. })));
+        let path = dir.path().join(PRIVATE).join("manifest.json");
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        assert!(load(dir.path()).1.snapshot);
+        let newer = Snapshot { format: FORMAT + 1, sequence: 0, manifest: 5 };
+        fs::write(&path, sealed::seal(&newer).unwrap()).unwrap();
+        let refused = Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example");
+        assert!(matches!(refused, Err(Error::FolderUnfit { .. })));
+        assert!(path.exists(), "a newer manifest is left alone");
+    }
+}

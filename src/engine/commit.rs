@@ -236,7 +236,7 @@ impl Committer {
         &self,
         store: &mut Store,
         placed: &[Ready],
-    ) -> Result<Vec<Result<Option<i128>, Error>>, Error> {
+    ) -> Result<Vec<Result<Option<i64>, Error>>, Error> {
         // `sha256sum -c` must pass at every instant: what is about to change leaves the list first.
         let leaving: BTreeSet<&str> = placed
             .iter()
@@ -269,8 +269,7 @@ impl Committer {
             match outcome {
                 Ok(modified) => {
                     let entry = Entry { modified: *modified, ..ready.entry.clone() };
-                    records.push(Record::Know { key: key.clone(), entry });
-                    records.push(Record::Commit { key });
+                    records.push(Record::Know { key, entry });
                     let _ = ready.file.part.remove_record();
                 }
                 Err(_) => records.push(Record::Abandon { key }),
@@ -281,7 +280,7 @@ impl Committer {
         Ok(outcomes)
     }
 
-    fn rename(&self, ready: &Ready) -> Result<Option<i128>, Error> {
+    fn rename(&self, ready: &Ready) -> Result<Option<i64>, Error> {
         let path = self.dir.join(ready.entry.path.as_str());
         disk::create_folders(&self.dir, disk::parent(&path))?;
         disk::make_readable(ready.file.part.file())
@@ -296,7 +295,7 @@ impl Committer {
         stamp(&path)
     }
 
-    fn take_name(&self, part: &Path, path: &Path) -> Result<Option<i128>, Error> {
+    fn take_name(&self, part: &Path, path: &Path) -> Result<Option<i64>, Error> {
         disk::rename_to_free_name(part, path).map_err(fault("publish", path))?;
         stamp(path)
     }
@@ -318,7 +317,7 @@ fn edited_name(path: &Path, sha256: Sha256Digest) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn stamp(path: &Path) -> Result<Option<i128>, Error> {
+fn stamp(path: &Path) -> Result<Option<i64>, Error> {
     fs::symlink_metadata(path).map(|metadata| disk::modified(&metadata)).map_err(fault("read", path))
 }
 
@@ -352,7 +351,7 @@ enum Aside {
 }
 
 impl Ready {
-    fn into_result(self, outcome: Result<Option<i128>, Error>) -> Committed {
+    fn into_result(self, outcome: Result<Option<i64>, Error>) -> Committed {
         let Artifact { key, step, .. } = self.file.order.artifact;
         match outcome {
             Ok(_) => Committed::Published(Event::Published {

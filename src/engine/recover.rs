@@ -24,8 +24,7 @@ pub(super) fn recover(dir: &Path, store: &mut Store, parts: &PartFolder) -> Resu
         match settle(dir, parts, &prepared)? {
             Some(modified) => {
                 published += 1;
-                records.push(Record::Know { key: key.clone(), entry: Entry { modified, ..prepared.entry } });
-                records.push(Record::Commit { key });
+                records.push(Record::Know { key, entry: Entry { modified, ..prepared.entry } });
             }
             None => records.push(Record::Abandon { key }),
         }
@@ -35,7 +34,7 @@ pub(super) fn recover(dir: &Path, store: &mut Store, parts: &PartFolder) -> Resu
 }
 
 /// Returns the file's time stamp where it stands, whole, under its final name, having moved it there if need be.
-fn settle(dir: &Path, parts: &PartFolder, prepared: &Prepared) -> Result<Option<Option<i128>>, Error> {
+fn settle(dir: &Path, parts: &PartFolder, prepared: &Prepared) -> Result<Option<Option<i64>>, Error> {
     let entry = &prepared.entry;
     let path = dir.join(entry.path.as_str());
     if let Some(LocalFile::File { size, modified }) = disk::look(dir, entry.path.as_str())

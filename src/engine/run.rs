@@ -209,6 +209,7 @@ impl Run {
             recheck,
             entry: manifest.entries.get(key).cloned(),
             doubt: manifest.doubts.get(key).cloned(),
+            half_of_pair: action.artifact.pair_half(looked.name()).is_some(),
             run_may_write: !state.is_over(),
             run: looked.run(),
             generation,

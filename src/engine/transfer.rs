@@ -3,8 +3,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::decide::retry::Backoff;
 use crate::model::artifact::{Artifact, ArtifactKind};
 use crate::model::head::Head;
@@ -29,6 +27,8 @@ pub(super) struct Order {
     pub(super) entry: Option<Entry>,
     /// A body of it that contradicted its proof.
     pub(super) doubt: Option<Doubt>,
+    /// It is half of a pair, whose header carries the hash of both halves.
+    pub(super) half_of_pair: bool,
     /// Whether the run may still be writing it.
     pub(super) run_may_write: bool,
     /// The run of the job; see [`crate::decide::plan::run_stamp`].
@@ -54,7 +54,6 @@ pub(super) struct State {
     /// Counts every fault, so that eight connections that break at once count as one.
     pub(super) faults: u64,
     pub(super) backoff: Backoff,
-    pub(super) not_before: Option<Instant>,
     /// Times it began again because the revision seemed to change.
     pub(super) restarts: u32,
     /// `If-Range` made this host send everything although nothing had changed: do without.
@@ -74,7 +73,6 @@ impl Transfer {
             tries: 0,
             faults: 0,
             backoff: Backoff::new(seed, FIRST_WAIT, LONGEST_WAIT),
-            not_before: None,
             restarts: 0,
             without_if_range: false,
             whole_only: false,

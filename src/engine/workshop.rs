@@ -16,7 +16,7 @@ use crate::edge::disk;
 use crate::edge::http::{ArtifactClient, Body, RangeRequest};
 use crate::edge::part::{Part, PartFolder};
 use crate::error::{Error, explain_briefly};
-use crate::model::artifact::{ArtifactKey, half_of_pair};
+use crate::model::artifact::ArtifactKey;
 use crate::model::fault::Fault;
 use crate::model::head::Head;
 use crate::model::manifest::Doubt;
@@ -227,11 +227,10 @@ impl Workshop {
         };
         let known = attempt.known();
         let artifact = &transfer.order.artifact;
-        let stem = artifact.path.file_name().rsplit_once('.').map_or("", |(stem, _)| stem);
         let expected = Expectation {
             length: known.declared,
             claims: &known.claims,
-            half_of_pair: half_of_pair(stem).is_some(),
+            half_of_pair: transfer.order.half_of_pair,
             accept_unproven: self.options.selection.accepts_unproven(&artifact.path),
         };
         match judge(&received, &expected) {

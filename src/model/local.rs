@@ -15,7 +15,7 @@ pub enum LocalFile {
         /// Its length in bytes.
         size: u64,
         /// Its modification time in nanoseconds since 1970.
-        modified: Option<i128>,
+        modified: Option<i64>,
     },
     /// A folder, link, pipe or device, or a path that runs through one.
     Other,

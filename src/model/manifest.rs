@@ -54,7 +54,7 @@ pub struct Entry {
     pub run: String,
     /// The modification time that rcsync left on it, in nanoseconds since 1970; tells untouched files without a read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub modified: Option<i128>,
+    pub modified: Option<i64>,
     /// Whether it should be here.
     #[serde(default)]
     pub state: EntryState,
@@ -116,17 +116,12 @@ pub enum Record {
         /// Its part and what will be known of it.
         prepared: Prepared,
     },
-    /// Its rename was made durable.
-    Commit {
-        /// Which file.
-        key: ArtifactKey,
-    },
     /// Its rename did not happen and will not.
     Abandon {
         /// Which file.
         key: ArtifactKey,
     },
-    /// A file is known as this from now on (adopted, touched, asked about again, pruned).
+    /// A file is known as this from now on: published, adopted, touched, asked about again, pruned.
     Know {
         /// Which file.
         key: ArtifactKey,
@@ -155,16 +150,11 @@ impl Manifest {
             Record::Prepare { key, prepared } => {
                 self.prepared.insert(key, prepared);
             }
-            Record::Commit { key } => {
-                if let Some(Prepared { entry, .. }) = self.prepared.remove(&key) {
-                    self.doubts.remove(&key);
-                    self.entries.insert(key, entry);
-                }
-            }
             Record::Abandon { key } => {
                 self.prepared.remove(&key);
             }
             Record::Know { key, entry } => {
+                self.prepared.remove(&key);
                 self.doubts.remove(&key);
                 self.entries.insert(key, entry);
             }
