@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::config::Talk;
-use super::words::{files, shown, span, state, steps};
+use super::words::{files, percent, shown, span, state, steps};
 use crate::engine::event::{Event, Reporter};
 use crate::error::ExitStatus;
 use crate::model::rel_path::RelPath;
@@ -32,6 +32,8 @@ pub(crate) struct Lines {
     pub(crate) talk: Talk,
     /// Keeps the background to itself until there is news: one pass without a terminal, as cron does it.
     pub(crate) hold: bool,
+    /// Whether bars show the steps, so that lines need not.
+    pub(crate) bars: bool,
     /// Whether to paint.
     pub(crate) colours: bool,
     /// What was held back.
@@ -43,6 +45,8 @@ pub(crate) struct Lines {
 pub(crate) struct Held {
     lines: Vec<String>,
     ending: String,
+    /// What was last said of the job, and at which tenth of its way.
+    job: Option<(String, u64)>,
 }
 
 /// More than one pass has to say before its first news; what is beyond is repetition.
@@ -51,16 +55,13 @@ const MOST_HELD: usize = 50;
 impl Reporter for Lines {
     fn report(&self, event: &Event) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Event::Job { status, progress, error, .. } = event {
-            let error = error.as_deref().map_or_else(String::new, |error| format!(": {}", shown(error)));
-            held.ending =
-                format!("the job is {} ({}){error}", shown(status.as_str()), state(status, progress));
-        }
+        let is_news = held.hear(event, self.bars);
         if let Event::Planned { path, kind, action } = event {
             (self.data)(&format!("{:<10}  {}  {}", kind, shown(path.as_str()), shown(action)));
             return;
         }
         let Some((weight, mark, text)) = sentence(event, &held.ending) else { return };
+        let weight = if is_news { weight } else { Weight::Detail };
         if weight < self.least() {
             return;
         }
@@ -71,9 +72,26 @@ impl Reporter for Lines {
             }
             return;
         }
-        // Only the summary of a quiet pass stays alone: what was held belongs to news that came after it.
         held.lines.drain(..).for_each(|line| (self.print)(&line));
         (self.print)(&line);
+    }
+}
+
+impl Held {
+    /// Takes in what the job does, and says whether that is news. A log of a long training tells every tenth of
+    /// it, bars show the steps anyway, and `-v` tells every look.
+    fn hear(&mut self, event: &Event, bars: bool) -> bool {
+        let Event::Job { name, status, progress, error } = event else { return true };
+        let error = error.as_deref().map_or_else(String::new, |error| format!(": {}", shown(error)));
+        self.ending = format!("the job is {} ({}){error}", shown(status.as_str()), state(status, progress));
+        let said = format!("{} {}", name.as_deref().unwrap_or_default(), self.ending);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 10")]
+        let tenth = percent(progress).map_or(0, |percent| (percent.clamp(0.0, 100.0) / 10.0) as u64);
+        let is_news = self.job.as_ref().is_none_or(|(before, at)| *before != said || (*at != tenth && !bars));
+        if is_news {
+            self.job = Some((said, tenth));
+        }
+        is_news
     }
 }
 
@@ -199,6 +217,7 @@ mod tests {
             data: Box::new(move |line| data.line(line)),
             talk,
             hold,
+            bars: false,
             colours: false,
             held: Mutex::default(),
         };
@@ -229,6 +248,13 @@ waiting    20 s until the next look
 not done   1 new (164 MiB), 6 here, 1 not here yet, in 1m 20s; the same command fetches the rest
 "
         );
+    }
+
+    #[test]
+    fn a_log_tells_every_tenth_of_the_training() {
+        let looks: Vec<Event> = (0..=2000).step_by(10).map(running).collect();
+        assert_eq!(told(Talk::Normal, false, &looks).1.lines().count(), 11);
+        assert_eq!(told(Talk::Verbose, false, &looks).1.lines().count(), 201);
     }
 
     #[test]

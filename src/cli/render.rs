@@ -59,6 +59,7 @@ impl Reporter for Telling {
 
 fn lines(world: &World, settings: &Settings, bars: Option<Arc<Bars>>) -> Lines {
     let (out, err) = (world.out.clone(), world.err.clone());
+    let with_bars = bars.is_some();
     let print: Box<dyn Fn(&str) + Send + Sync> = match bars {
         Some(bars) => Box::new(move |line| bars.line(line)),
         None => Box::new(move |line| err.line(line)),
@@ -71,6 +72,7 @@ fn lines(world: &World, settings: &Settings, bars: Option<Arc<Bars>>) -> Lines {
             && !settings.sync.dry_run
             && !world.err.is_terminal()
             && settings.talk < Talk::Verbose,
+        bars: with_bars,
         colours: world.colours(&world.err),
         held: Mutex::default(),
     }
