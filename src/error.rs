@@ -260,3 +260,100 @@ impl Error {
         }
     }
 }
+
+impl Error {
+    /// Returns the way out, as one sentence with the command to type, or `None` where the message says it already.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Disk { source, .. } => disk_hint(source.kind()).to_owned(),
+            Self::Api(fault) => return fault.hint(),
+            Self::FolderInUse { .. } => {
+                "wait for the other one to end, or mirror into another folder: `rcsync <JOB_ID> <DIR>`"
+                    .to_owned()
+            }
+            Self::FolderUnfit { .. } => {
+                "nothing in it was changed; name another folder: `rcsync <JOB_ID> <DIR>`".to_owned()
+            }
+            Self::Usage(_) => {
+                "`rcsync --help` and `rcsync <COMMAND> --help` say what can be typed".to_owned()
+            }
+            Self::NoInput(_) => "check the path; nothing was sent or changed".to_owned(),
+            Self::BadInput(_) => {
+                "mend the input and type the same command again; nothing was changed".to_owned()
+            }
+            Self::Config(_) => "mend or remove the file; `rcsync doctor` shows which one is read".to_owned(),
+        })
+    }
+}
+
+impl ApiError {
+    fn hint(&self) -> Option<String> {
+        const LATER: &str = "everything published stays, parts are kept; type the same command again later";
+        Some(match self {
+            Self::NoToken => {
+                "set `RUNCOMFY_TOKEN`, or run `runcomfy login`, or name a file that holds it: `--token-file <PATH>`".to_owned()
+            }
+            Self::BadToken { origin, .. } => format!("put the bare token, on one line, into {origin}"),
+            Self::Unauthorized { .. } => {
+                "make a new token in your RunComfy profile and set `RUNCOMFY_TOKEN`; `rcsync doctor` shows which one is used".to_owned()
+            }
+            Self::UnknownJob { job, .. } => {
+                format!("check the id, and that the token belongs to the account of the job: `rcsync status {job}`")
+            }
+            Self::Refused { .. } => "nothing on the disk was changed; what the API said is above".to_owned(),
+            Self::Busy { retry_after: Some(seconds), .. } => {
+                format!("everything published stays, parts are kept; type the same command again in {seconds} s")
+            }
+            Self::Busy { retry_after: None, .. } | Self::Server { .. } => LATER.to_owned(),
+            Self::Unreachable { .. } => {
+                format!("check the network, `HTTPS_PROXY` and `RUNCOMFY_TRAINER_API_BASE` with `rcsync doctor`; {LATER}")
+            }
+            Self::Unintelligible { .. } | Self::WrongJob { .. } => {
+                "nothing on the disk was changed; check `RUNCOMFY_TRAINER_API_BASE` with `rcsync doctor`, or look for a newer rcsync".to_owned()
+            }
+        })
+    }
+}
+
+fn disk_hint(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "everything published stays, parts are kept; make room and type the same command again"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "check who may write there, or name another folder: `rcsync <JOB_ID> <DIR>`"
+        }
+        io::ErrorKind::NotFound => "check the path; nothing was changed",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "a file stands where a folder is needed; move it away, or name another folder: `rcsync <JOB_ID> <DIR>`"
+        }
+        _ => "everything published stays as it was; check the disk, then type the same command again",
+    }
+}
+
+/// Returns the whole story for people: the error, each cause on its own line, and the hint.
+#[must_use]
+pub fn explain(error: &Error) -> String {
+    let mut text = format!("error: {error}");
+    let mut said = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        // Some causes repeat what their parent said; a line that adds nothing is left out.
+        if !said.contains(&words) {
+            text.push_str("\ncaused by: ");
+            text.push_str(&words);
+        }
+        said = words;
+        cause = inner.source();
+    }
+    if let Some(hint) = error.hint() {
+        text.push_str("\nhint: ");
+        text.push_str(&hint);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,70 @@
 //! The front door: what was typed, what is shown, which code the process ends with.
 
+mod args;
+mod backend;
+mod commands;
+mod config;
+mod exit;
+mod json;
+mod layers;
+mod lines;
+mod options;
+mod pace;
+mod progress;
+mod render;
+#[cfg(test)]
+mod samples;
+mod shorthand;
+mod suggest;
+mod table;
+mod values;
+mod words;
+pub mod world;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::error::{Error, ExitStatus, explain};
+use args::Cli;
+use world::World;
 
 /// Runs the program on this process's arguments.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    exit::exit_code(run(std::env::args_os().collect(), &World::of_this_process()))
 }
+
+/// Runs the program on these arguments, of which the first is its name, in this world.
+#[must_use]
+pub fn run(arguments: Vec<OsString>, world: &World) -> ExitStatus {
+    let typed = match shorthand::expand(arguments) {
+        Ok(expanded) => Cli::try_parse_from(expanded),
+        Err(error) => return refuse(&error, world),
+    };
+    match typed {
+        Ok(cli) => commands::run(cli, world).unwrap_or_else(|error| refuse(&error, world)),
+        Err(answer) => show(&answer, world),
+    }
+}
+
+fn refuse(error: &Error, world: &World) -> ExitStatus {
+    for line in explain(error).lines() {
+        world.err.line(&words::shown(line));
+    }
+    error.exit_status()
+}
+
+/// Shows what the parser has to say: help and version are what was asked for, everything else is a usage error.
+fn show(answer: &clap::Error, world: &World) -> ExitStatus {
+    let asked_for = matches!(answer.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let (stream, status) =
+        if asked_for { (&world.out, ExitStatus::Complete) } else { (&world.err, ExitStatus::Usage) };
+    let text = answer.render();
+    stream.write(&if world.colours(stream) { text.ansi().to_string() } else { text.to_string() });
+    status
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,306 @@
+//! What can be typed: the commands, and nothing of what they mean.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::options::{GlobalArgs, SyncArgs};
+use super::values::GpuType;
+
+const EXAMPLES: &str = "\
+Examples:
+  rcsync demo                             see it work: no account, no network
+  export RUNCOMFY_TOKEN=…                 or: runcomfy login
+  rcsync 5b9b8e8e-1c1f-4c53               mirror that job into a folder of its name
+  rcsync 5b9b8e8e-1c1f-4c53 ~/loras/dog   … or into one of your choice
+  rcsync 5b9b8e8e-1c1f-4c53 --once -q     one silent pass, for cron
+  rcsync ls ~/loras/dog                   what is there, and how it was proven
+  rcsync verify ~/loras/dog               read every byte again
+
+Exit codes:
+  0 all is here and verified       1 the job failed, or something differs
+  64 command line   65 refused     66 no such file    69 API unreachable
+  73, 74 disk       75 try again   76 odd answer      77 token   78 settings
+  130, 143 interrupted: the same command goes on where this one ended
+
+Every option of `sync` also has a variable, RCSYNC_<OPTION>, and may stand in
+~/.config/rcsync/config.toml. A flag beats the variable, the variable the file.";
+
+const SYNC_EXAMPLES: &str = "\
+Examples (JOB stands for the job's id, its status_url or its result_url):
+  rcsync sync JOB                              follow it, fetch what it saves
+  rcsync sync JOB out --only checkpoints       weights alone
+  rcsync sync JOB out --exclude '*_0000?????.safetensors'
+  rcsync sync JOB out --dry-run                what would be fetched, and why
+  rcsync sync JOB out --output json | jq -r 'select(.event==\"published\").path'
+  */10 * * * *  rcsync sync JOB /data/lora --once     a crontab: mails news alone";
+
+/// Mirrors a RunComfy AI Toolkit training job to disk while it trains: resumable, proven, never half a file.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "rcsync",
+    version,
+    after_help = EXAMPLES,
+    override_usage = "rcsync [OPTIONS] <JOB_ID> [DIR]\n       rcsync <COMMAND> …",
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Command {
+    /// Mirror a job until it ends (also: rcsync <JOB_ID> [DIR]).
+    #[command(after_help = SYNC_EXAMPLES)]
+    Sync(Sync),
+    /// Submit a training job.
+    #[command(hide = true)]
+    Submit(Submit),
+    /// One look at a job's status and progress.
+    Status(Job),
+    /// What a job offers now: one row an artifact.
+    Result(ResultOf),
+    /// Cancel a job.
+    #[command(hide = true)]
+    Cancel(Job),
+    /// Resume a job that stopped.
+    #[command(hide = true)]
+    Resume(Resume),
+    /// Give a job that does not run a new configuration.
+    #[command(hide = true)]
+    Edit(Edit),
+    /// What is mirrored in a folder, and how each file was proven.
+    Ls(Folder),
+    /// Read every mirrored byte again and compare.
+    Verify(Verify),
+    /// Remove mirrored checkpoints by rule.
+    #[command(hide = true)]
+    Prune(Prune),
+    /// Mirror finished LoRAs of a folder into ComfyUI.
+    #[command(hide = true)]
+    Mirror(MirrorTo),
+    /// Write a folder's index.html.
+    #[command(hide = true)]
+    Gallery(Gallery),
+    /// A simulated training job, mirrored for real: no account, no network.
+    Demo(Demo),
+    /// The simulated Trainer API of the demo, left running for experiments.
+    Simulate(Simulate),
+    /// What this machine, token, API and disk look like from here. Nothing secret in it.
+    Doctor(Doctor),
+    /// Print a completion script for a shell.
+    Completions(Completions),
+    /// Print the manual page.
+    Man,
+}
+
+/// `sync`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Sync {
+    /// The job, or its status_url or result_url.
+    #[arg(value_name = "JOB_ID")]
+    pub(crate) job: String,
+    /// Where to; created when it is not there [default: ./<JOB_ID>].
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// How.
+    #[command(flatten)]
+    pub(crate) options: SyncArgs,
+}
+
+/// `submit`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Submit {
+    /// The AI Toolkit configuration; `-` reads standard input.
+    #[arg(value_name = "CONFIG.yaml")]
+    pub(crate) config: PathBuf,
+    /// ADA_80_PLUS is shown as H100 on the web page, HOPPER_141 as H200.
+    #[arg(long, value_enum, ignore_case = true)]
+    pub(crate) gpu_type: GpuType,
+    /// 1, or 8 with ADA_80_PLUS.
+    #[arg(long, value_parser = ["1", "8"])]
+    pub(crate) gpu_count: Option<String>,
+    /// A GPU's id, passed on as it is.
+    #[arg(long, value_name = "ID")]
+    pub(crate) gpu_id: Option<String>,
+    /// Mirror the job until it ends.
+    #[arg(long, value_name = "DIR", num_args = 0..=1)]
+    pub(crate) follow: Option<Option<PathBuf>>,
+    /// How.
+    #[command(flatten)]
+    pub(crate) options: SyncArgs,
+}
+
+/// A command with a job alone.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Job {
+    /// The job, or its status_url or result_url.
+    #[arg(value_name = "JOB_ID")]
+    pub(crate) job: String,
+}
+
+/// `result`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ResultOf {
+    /// The job, or its status_url or result_url.
+    #[arg(value_name = "JOB_ID")]
+    pub(crate) job: String,
+    /// Say of each artifact whether it is in this folder, and how it was proven.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// `resume`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Resume {
+    /// The job, or its status_url or result_url.
+    #[arg(value_name = "JOB_ID")]
+    pub(crate) job: String,
+    /// Mirror the job until it ends.
+    #[arg(long, value_name = "DIR", num_args = 0..=1)]
+    pub(crate) follow: Option<Option<PathBuf>>,
+    /// How.
+    #[command(flatten)]
+    pub(crate) options: SyncArgs,
+}
+
+/// `edit`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Edit {
+    /// The job, or its status_url or result_url.
+    #[arg(value_name = "JOB_ID")]
+    pub(crate) job: String,
+    /// The new configuration; `-` reads standard input.
+    #[arg(value_name = "CONFIG.yaml")]
+    pub(crate) config: PathBuf,
+    /// Resume the job afterwards.
+    #[arg(long)]
+    pub(crate) resume: bool,
+}
+
+/// A command with a folder alone.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Folder {
+    /// The folder that a job was mirrored into.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
+/// `verify`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Verify {
+    /// The folder that a job was mirrored into.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Fetch what is bad or missing.
+    #[arg(long, hide = true)]
+    pub(crate) repair: bool,
+}
+
+/// `prune`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Prune {
+    /// The folder that a job was mirrored into.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Keep the newest N numbered checkpoints.
+    #[arg(long, value_name = "N", required_unless_present = "keep_every", conflicts_with = "keep_every")]
+    pub(crate) keep_last: Option<u32>,
+    /// Keep one numbered checkpoint in so many steps.
+    #[arg(long, value_name = "STEPS")]
+    pub(crate) keep_every: Option<u64>,
+    /// Say what would be removed; remove nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `mirror`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct MirrorTo {
+    /// The folder that a job was mirrored into.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// The ComfyUI.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) comfyui: PathBuf,
+    /// Go on as files come.
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+/// `gallery`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Gallery {
+    /// The folder that a job was mirrored into.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Show it in the browser.
+    #[arg(long)]
+    pub(crate) open: bool,
+}
+
+/// `demo`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Demo {
+    /// Where to [default: ./rcsync-demo, or the next free name].
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// `simulate`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Simulate {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+}
+
+/// `doctor`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Doctor {
+    /// Ask the API about this job too.
+    #[arg(value_name = "JOB_ID")]
+    pub(crate) job: Option<String>,
+    /// Look at the disk under this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// `completions`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_not_built_is_not_in_the_help() {
+        let help = Cli::command().render_long_help().to_string();
+        for word in ["submit", "cancel", "resume", "edit", "prune", "mirror ", "gallery"] {
+            assert!(!help.contains(&format!("\n  {word}")), "{word}: {help}");
+        }
+        assert!(help.contains("\n  sync"), "{help}");
+    }
+}

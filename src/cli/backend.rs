@@ -1,0 +1,114 @@
+//! What the front door needs of the rest of the house, in one place, with the errors that fit a command line.
+
+use std::path::Path;
+
+use super::config::Settings;
+use super::world::World;
+use crate::edge::api::ApiClient;
+use crate::edge::store::Store;
+use crate::error::Error;
+use crate::model::artifact::ArtifactKey;
+use crate::model::job::{JobId, ResultAnswer};
+use crate::model::listing::Listing;
+use crate::model::manifest::Manifest;
+use crate::model::rel_path::RelPath;
+
+/// The variable that names the API.
+pub(crate) const API_BASE: &str = "RUNCOMFY_TRAINER_API_BASE";
+
+/// STAND-IN for `crate::model::api_base::ApiBase`.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiBase(String);
+
+impl std::fmt::Display for ApiBase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Returns the API that the environment names, or the vendor's.
+pub(crate) fn api_base(world: &World) -> Result<ApiBase, Error> {
+    let named = world.text(API_BASE)?;
+    // STAND-IN: `ApiBase::parse(&text).map_err(|error| Error::Usage(format!("`{API_BASE}`: {error}")))`.
+    Ok(ApiBase(named.unwrap_or_else(|| "https://trainer-api.runcomfy.net/prod/v1".to_owned())))
+}
+
+/// Reads a job id, or a status or result URL of this API.
+pub(crate) fn job_id(text: &str, base: &ApiBase) -> Result<JobId, Error> {
+    // STAND-IN: `JobRef`.
+    let _ = base;
+    text.parse().map_err(|error| Error::Usage(format!("`{}`: {error}", super::words::shown(text))))
+}
+
+/// Makes the client, with the token from wherever it is.
+pub(crate) fn client(world: &World, settings: &Settings, base: &ApiBase) -> Result<ApiClient, Error> {
+    // STAND-IN: `TokenSource`, `ApiClient::new`.
+    let _ = &settings.token_file;
+    let token = world.text("RUNCOMFY_TOKEN")?.ok_or(crate::error::ApiError::NoToken)?;
+    Ok(ApiClient { base: base.0.clone(), token })
+}
+
+/// Says where the token would come from, never what it is.
+pub(crate) fn token_origin(world: &World, settings: &Settings) -> Result<String, Error> {
+    // STAND-IN: `TokenSource` says it.
+    let _ = settings;
+    match world.text("RUNCOMFY_TOKEN")? {
+        Some(_) => Ok("the environment variable `RUNCOMFY_TOKEN`".to_owned()),
+        None => Err(crate::error::ApiError::NoToken.into()),
+    }
+}
+
+/// Reads what is known of a folder, beside a running rcsync too.
+pub(crate) fn manifest(dir: &Path) -> Result<Manifest, Error> {
+    if !dir.exists() {
+        return Err(Error::NoInput(dir.to_path_buf()));
+    }
+    Store::peek(dir)
+}
+
+/// Gives what a job offers its local names, those that `manifest` knows first.
+pub(crate) fn listing(result: &ResultAnswer, manifest: Option<&Manifest>) -> Listing {
+    let known = |key: &ArtifactKey| Some(manifest?.entries.get(key)?.path.clone());
+    let entries = manifest.into_iter().flat_map(|manifest| manifest.entries.values());
+    let taken: Vec<&RelPath> = entries
+        .flat_map(|entry| std::iter::once(&entry.path).chain(entry.older.iter().map(|older| &older.path)))
+        .collect();
+    Listing::build(result.name.as_deref(), &result.artifacts, &known, taken)
+}
+
+/// A simulated Trainer API; it lives as long as this value.
+pub(crate) struct Simulated {
+    /// What to set `RUNCOMFY_TRAINER_API_BASE` to.
+    pub(crate) base: String,
+    /// What to set `RUNCOMFY_TOKEN` to.
+    pub(crate) token: String,
+    /// The job that it trains.
+    pub(crate) job: JobId,
+}
+
+/// How the simulated job goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Script {
+    /// Over within half a minute.
+    Demo,
+    /// For experiments: a few minutes.
+    Long,
+}
+
+/// Starts a simulated Trainer API with one job.
+pub(crate) async fn simulate(listen: std::net::SocketAddr, script: Script) -> Result<Simulated, Error> {
+    // STAND-IN for `crate::simulator::Simulator`.
+    let _ = (listen, script);
+    std::future::ready(Err(Error::Usage(
+        "the simulator is not built yet in this version of rcsync".to_owned(),
+    )))
+    .await
+}
+
+impl Simulated {
+    /// Makes a client for it.
+    pub(crate) fn client(&self) -> Result<ApiClient, Error> {
+        // STAND-IN.
+        Ok(ApiClient { base: self.base.clone(), token: self.token.clone() })
+    }
+}

@@ -1,0 +1,45 @@
+//! `rcsync demo`: a simulated job, mirrored for real, with everything but an account and a network.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::backend::{self, Script};
+use super::super::config::Talk;
+use super::super::values::Format;
+use super::super::words::shown;
+use super::{Context, ls, sync, wait_for};
+use crate::engine::Mirror;
+use crate::error::{Error, ExitStatus};
+
+pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitStatus, Error> {
+    let dir = dir.unwrap_or_else(free_name);
+    let mut options = context.settings.sync_options()?;
+    // The job is over in half a minute: looking once a minute, as a real one deserves, would miss the show.
+    options.interval = Some(Duration::from_secs(1));
+    options.allow_private_hosts = true;
+    wait_for(context.world, |signals| async move {
+        let simulated = backend::simulate(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Script::Demo).await?;
+        let place = shown(&dir.display().to_string());
+        let words = context.settings.format == Format::Pretty;
+        if words && context.settings.talk > Talk::Quiet {
+            context.world.err.line(&format!("a simulated job on {}, mirrored into {place}", simulated.base));
+        }
+        let mirror =
+            Mirror { api: simulated.client()?, job: simulated.job.clone(), dir: dir.clone(), options };
+        let exit = sync::mirror(context, &signals, mirror).await?;
+        if words {
+            let there = ls::words(&ls::document(&backend::manifest(&dir)?), ls::digits(context));
+            context.world.out.write(&there);
+            context.world.out.line(&format!("next: `rcsync verify {place}` reads every byte again"));
+        }
+        Ok(exit)
+    })
+}
+
+/// Each demo is another server's job, so each gets a folder of its own.
+fn free_name() -> PathBuf {
+    let names = std::iter::once("rcsync-demo".to_owned())
+        .chain((2..1000).map(|number| format!("rcsync-demo-{number}")));
+    names.map(PathBuf::from).find(|name| !name.exists()).unwrap_or_else(|| PathBuf::from("rcsync-demo"))
+}

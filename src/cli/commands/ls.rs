@@ -1,0 +1,106 @@
+//! `rcsync ls`: what is mirrored in a folder, and how each file was proven.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::super::backend;
+use super::super::table::{Align, natural, table};
+use super::super::words::{files, shown};
+use super::Context;
+use crate::error::{Error, ExitStatus};
+use crate::model::manifest::Manifest;
+use crate::model::units::ByteCount;
+
+pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
+    let manifest = backend::manifest(dir)?;
+    let document = document(&manifest);
+    context.answer(&document, || words(&document, digits(context)));
+    Ok(ExitStatus::Complete)
+}
+
+/// A person wants to see the path too; a script gets every digit.
+pub(super) const fn digits(context: &Context<'_>) -> usize {
+    if context.world.out.is_terminal() { 12 } else { 64 }
+}
+
+#[derive(Serialize)]
+pub(super) struct Document {
+    job_id: String,
+    files: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    kind: &'static str,
+    step: Option<u64>,
+    size: u64,
+    evidence: &'static str,
+    sha256: String,
+    path: String,
+}
+
+pub(super) fn document(manifest: &Manifest) -> Document {
+    let mut files = manifest.present();
+    files.sort_by(|(kind_a, a), (kind_b, b)| {
+        let (step_a, step_b) = (a.step.unwrap_or(u64::MAX), b.step.unwrap_or(u64::MAX));
+        (kind_a, step_a).cmp(&(kind_b, step_b)).then_with(|| natural(a.path.as_str(), b.path.as_str()))
+    });
+    let row = |(kind, entry): (crate::model::artifact::ArtifactKind, &crate::model::manifest::Entry)| Row {
+        kind: kind.name(),
+        step: entry.step,
+        size: entry.size,
+        evidence: entry.evidence.name(),
+        sha256: entry.sha256.to_string(),
+        path: entry.path.as_str().to_owned(),
+    };
+    Document { job_id: manifest.job.to_string(), files: files.into_iter().map(row).collect() }
+}
+
+pub(super) fn words(document: &Document, digits: usize) -> String {
+    let columns = [
+        ("kind", Align::Left),
+        ("step", Align::Right),
+        ("size", Align::Right),
+        ("evidence", Align::Left),
+        ("sha256", Align::Left),
+        ("path", Align::Left),
+    ];
+    let cells = |row: &Row| {
+        vec![
+            row.kind.to_owned(),
+            row.step.map_or_else(String::new, |step| step.to_string()),
+            ByteCount(row.size).to_string(),
+            row.evidence.to_owned(),
+            row.sha256.chars().take(digits).collect(),
+            shown(&row.path),
+        ]
+    };
+    let rows: Vec<Vec<String>> = document.files.iter().map(cells).collect();
+    let bytes = document.files.iter().fold(0_u64, |sum, row| sum.saturating_add(row.size));
+    let sum =
+        format!("{} of job {}, {}\n", files(rows.len() as u64), shown(&document.job_id), ByteCount(bytes));
+    if rows.is_empty() { sum } else { table(&columns, &rows) + &sum }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::verify::tests::folder;
+    use super::*;
+
+    #[test]
+    fn rows_by_kind_and_step() {
+        let (_, manifest) =
+            folder(&[("dog.safetensors", None, "final"), ("dog_000000250.safetensors", Some(250), "first")]);
+        let text = words(&document(&manifest), 12);
+        assert_eq!(
+            text,
+            "\
+kind        step  size  evidence      sha256        path
+checkpoint   250   5 B  trainer-hash  a7937b64b8ca  dog_000000250.safetensors
+checkpoint         5 B  trainer-hash  2443630b4620  dog.safetensors
+2 files of job abc-1, 10 B
+"
+        );
+    }
+}

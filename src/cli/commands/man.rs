@@ -1,0 +1,61 @@
+//! `rcsync man`: the manual page, with the options of `sync` on it.
+
+use std::io;
+
+use clap::CommandFactory;
+use clap_mangen::Man;
+
+use super::super::args::Cli;
+use super::super::world::World;
+use crate::error::{Error, ExitStatus};
+
+pub(super) fn run(world: &World) -> Result<ExitStatus, Error> {
+    let page = page().map_err(|source| Error::Disk { verb: "write", path: "rcsync.1".into(), source })?;
+    world.out.write(&page);
+    Ok(ExitStatus::Complete)
+}
+
+fn page() -> io::Result<String> {
+    let mut program = Cli::command();
+    program.build();
+    let sync = program.find_subcommand("sync").cloned().unwrap_or_default();
+    let (whole, sync) = (Man::new(program), Man::new(sync));
+    let (mut page, mut options) = (Vec::new(), Vec::new());
+    whole.render_title(&mut page)?;
+    whole.render_name_section(&mut page)?;
+    whole.render_synopsis_section(&mut page)?;
+    whole.render_description_section(&mut page)?;
+    whole.render_subcommands_section(&mut page)?;
+    sync.render_options_section(&mut options)?;
+    page.extend(
+        String::from_utf8_lossy(&options).replacen(".SH OPTIONS", ".SH OPTIONS OF SYNC", 1).into_bytes(),
+    );
+    whole.render_extra_section(&mut page)?;
+    whole.render_version_section(&mut page)?;
+    let mut page = String::from_utf8_lossy(&page).into_owned();
+    for command in Cli::command().get_subcommands() {
+        // One page has it all: there are no pages of single commands to refer to.
+        let name = command.get_name();
+        page = page.replace(&format!("rcsync\\-{name}(1)"), &format!("\\fBrcsync {name}\\fR"));
+    }
+    Ok(page.replace("rcsync\\-help(1)", "\\fBrcsync help\\fR"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_page_has_what_a_reader_looks_for() {
+        let page = super::page().unwrap();
+        for part in [
+            ".TH rcsync 1",
+            ".SH NAME",
+            ".SH SYNOPSIS",
+            ".SH OPTIONS OF SYNC",
+            "stall\\-timeout",
+            "fBrcsync verify",
+        ] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+        assert!(!page.contains("comfyui"), "what is not built is not shown");
+    }
+}

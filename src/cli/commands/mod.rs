@@ -1,0 +1,99 @@
+//! One file a command: each puts together what the other rooms do.
+
+mod completions;
+mod demo;
+mod doctor;
+mod ls;
+mod man;
+mod result;
+mod simulate;
+mod status;
+mod sync;
+mod verify;
+
+use serde::Serialize;
+
+use super::args::{Cli, Command};
+use super::config::Settings;
+use super::exit::Signals;
+use super::json;
+use super::options::SyncArgs;
+use super::values::Format;
+use super::world::World;
+use crate::error::{Error, ExitStatus};
+
+/// What every command works with.
+pub(crate) struct Context<'w> {
+    world: &'w World,
+    settings: Settings,
+}
+
+/// Carries out what was typed.
+pub(crate) fn run(cli: Cli, world: &World) -> Result<ExitStatus, Error> {
+    let global = cli.global;
+    let context = |options: SyncArgs| {
+        Settings::settle(world, global.clone(), options).map(|settings| Context { world, settings })
+    };
+    let plain = SyncArgs::default;
+    match cli.command {
+        Command::Sync(typed) => sync::run(&context(typed.options)?, &typed.job, typed.dir),
+        Command::Status(typed) => status::run(&context(plain())?, &typed.job),
+        Command::Result(typed) => result::run(&context(plain())?, &typed.job, typed.dir.as_deref()),
+        Command::Ls(typed) => ls::run(&context(plain())?, &typed.dir),
+        Command::Verify(typed) if typed.repair => Err(not_built("verify --repair")),
+        Command::Verify(typed) => verify::run(&context(plain())?, &typed.dir),
+        Command::Demo(typed) => demo::run(&context(plain())?, typed.dir),
+        Command::Simulate(typed) => simulate::run(&context(plain())?, typed.listen),
+        // These two have to work on a machine whose settings are broken.
+        Command::Completions(typed) => Ok(completions::run(world, typed.shell)),
+        Command::Man => man::run(world),
+        Command::Doctor(typed) => doctor::run(world, global.clone(), &typed),
+        Command::Submit(_) => Err(not_built("submit")),
+        Command::Cancel(_) => Err(not_built("cancel")),
+        Command::Resume(_) => Err(not_built("resume")),
+        Command::Edit(_) => Err(not_built("edit")),
+        Command::Prune(_) => Err(not_built("prune")),
+        Command::Mirror(_) => Err(not_built("mirror")),
+        Command::Gallery(_) => Err(not_built("gallery")),
+    }
+}
+
+fn not_built(what: &str) -> Error {
+    Error::Usage(format!("`{what}` is not built yet in this version of rcsync"))
+}
+
+impl Context<'_> {
+    /// Prints a command's one answer: words, or a JSON document.
+    fn answer<T: Serialize>(&self, document: &T, words: impl FnOnce() -> String) {
+        match self.settings.format {
+            Format::Pretty => self.world.out.write(&words()),
+            Format::Json => self.world.out.line(&json::text(document).unwrap_or_default()),
+        }
+    }
+}
+
+/// Runs work that waits for something, until it is done or a signal ends it.
+fn wait_for<T, W>(world: &World, work: impl FnOnce(Signals) -> W) -> Result<T, Error>
+where
+    W: Future<Output = Result<T, Error>>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Disk { verb: "start the threads of", path: "rcsync".into(), source })?;
+    let done = runtime.block_on(async {
+        let signals = if world.signals { Signals::listen() } else { Signals::default() };
+        work(signals).await
+    });
+    // A thread that still reads from a disk that hangs must not keep the process.
+    runtime.shutdown_background();
+    done
+}
+
+/// Does what may be dropped when a signal comes; `None` then.
+async fn look<T, E>(signals: &Signals, work: impl Future<Output = Result<T, E>>) -> Result<Option<T>, Error>
+where
+    Error: From<E>,
+{
+    signals.unless_ended(work).await.transpose().map_err(Error::from)
+}

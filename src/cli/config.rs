@@ -1,0 +1,182 @@
+//! What was meant: flag over environment over `config.toml` over default, as one complete set of choices.
+
+use std::path::PathBuf;
+
+use super::layers::{self, Setting};
+use super::options::{GlobalArgs, SyncArgs};
+use super::values::{Format, ProgressWhen};
+use super::world::{Stream, World};
+use crate::decide::select::Selection;
+use crate::engine::options::{OnChange, SyncOptions};
+use crate::error::Error;
+use crate::model::artifact::ArtifactKind;
+
+/// How much is told on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum Talk {
+    /// Errors alone.
+    Quiet,
+    /// What people want to know.
+    #[default]
+    Normal,
+    /// Every step.
+    Verbose,
+}
+
+/// The settings that hold for one command.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    /// Words or JSON.
+    pub(crate) format: Format,
+    /// Bars or not.
+    pub(crate) progress: ProgressWhen,
+    /// How much is told.
+    pub(crate) talk: Talk,
+    /// A file with the token.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Options of `sync`, from all sources.
+    pub(crate) sync: SyncArgs,
+    /// What was found outside the command line, first the variables.
+    pub(crate) found: Vec<Setting>,
+}
+
+impl Settings {
+    /// Lays the sources over each other.
+    ///
+    /// # Errors
+    /// The first variable or line of the configuration file that is not valid.
+    pub(crate) fn settle(world: &World, global: GlobalArgs, sync: SyncArgs) -> Result<Self, Error> {
+        let path = layers::file_path(world);
+        let environment = layers::environment(world)?;
+        let file = path.as_deref().map(|path| layers::file(world, path)).transpose()?.unwrap_or_default();
+        let global = global.over(environment.global).over(file.global);
+        Ok(Self {
+            format: global.output.unwrap_or_default(),
+            progress: global.progress.unwrap_or_default(),
+            talk: match (global.quiet, global.verbose) {
+                (true, _) => Talk::Quiet,
+                (_, true) => Talk::Verbose,
+                _ => Talk::Normal,
+            },
+            token_file: global.token_file,
+            sync: sync.over(environment.sync).over(file.sync),
+            found: environment.settings.into_iter().chain(file.settings).collect(),
+        })
+    }
+
+    /// Whether bars are drawn on `err` while events go to `out`.
+    pub(crate) fn bars(&self, out: &Stream, err: &Stream) -> bool {
+        // JSON and bars in one window would write over each other.
+        let window_is_free = self.format == Format::Pretty || !out.is_terminal();
+        match self.progress {
+            ProgressWhen::Never => false,
+            ProgressWhen::Always => true,
+            ProgressWhen::Auto => err.is_terminal() && window_is_free && self.talk > Talk::Quiet,
+        }
+    }
+
+    /// Returns the choices for the engine.
+    ///
+    /// # Errors
+    /// A pattern that is none, or an option whose work is not built yet.
+    pub(crate) fn sync_options(&self) -> Result<SyncOptions, Error> {
+        let given = &self.sync;
+        refuse_unbuilt(given)?;
+        let kinds: Vec<ArtifactKind> = given.only.iter().map(|word| (*word).into()).collect();
+        let selection = Selection::new(&kinds, &given.include, &given.exclude, &given.accept_unproven)
+            .map_err(|error| Error::Usage(error.to_string()))?;
+        let default = SyncOptions::default();
+        Ok(SyncOptions {
+            once: given.once,
+            interval: given.interval,
+            timeout: given.timeout,
+            selection,
+            connections: given.connections,
+            limit_rate: given.limit_rate,
+            retries: given.retries.unwrap_or(default.retries),
+            stall_timeout: given.stall_timeout.unwrap_or(default.stall_timeout),
+            dry_run: given.dry_run,
+            min_free: given.min_free,
+            allow_private_hosts: given.allow_private_hosts,
+            on_change: given.on_change.map_or(default.on_change, OnChange::from),
+            auto_resume: given.auto_resume.unwrap_or(default.auto_resume),
+        })
+    }
+}
+
+/// An option that would do nothing must not be taken in silence.
+fn refuse_unbuilt(given: &SyncArgs) -> Result<(), Error> {
+    let unbuilt = [
+        ("--comfyui", given.comfyui.is_some()),
+        ("--comfyui-subdir", given.comfyui_subdir.is_some()),
+        ("--comfyui-keep", given.comfyui_keep.is_some()),
+        ("--exec", given.exec.is_some()),
+        ("--webhook", given.webhook.is_some()),
+    ];
+    match unbuilt.iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((option, _)) => {
+            Err(Error::Usage(format!("`{option}` is not built yet in this version of rcsync")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::world::fake;
+    use super::*;
+
+    const FILE: &str = "interval = '1m'\nretries = 9\nonly = 'samples'\nonce = true\nverbose = true\n";
+
+    fn settle(variables: &[(&str, &str)], sync: SyncArgs, global: GlobalArgs) -> Settings {
+        let variables: Vec<_> = variables.iter().copied().chain([("XDG_CONFIG_HOME", "/c")]).collect();
+        let (mut world, ..) = fake::world(&variables);
+        world.read_file = |_| Ok(FILE.to_owned());
+        Settings::settle(&world, global, sync).unwrap()
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn flag_over_environment_over_file_over_default() {
+        let flags = SyncArgs { interval: Some(Duration::from_secs(7)), no_once: true, ..SyncArgs::default() };
+        let variables = [("RCSYNC_INTERVAL", "8s"), ("RCSYNC_RETRIES", "3"), ("RCSYNC_QUIET", "1")];
+        let settings = settle(&variables, flags, GlobalArgs::default());
+        let options = settings.sync_options().unwrap();
+        assert_eq!(options.interval, Some(Duration::from_secs(7)), "flag");
+        assert!(!options.once, "a flag takes back what the file says");
+        assert_eq!(options.retries, 3, "variable");
+        assert_eq!(settings.talk, Talk::Quiet, "a variable's quiet beats the file's verbose");
+        let path = crate::model::rel_path::RelPath::parse("config.yaml").unwrap();
+        assert!(!options.selection.wants(ArtifactKind::Config, &path), "file");
+        assert_eq!(options.stall_timeout, Duration::from_secs(30), "default");
+    }
+
+    #[test]
+    fn without_anything_the_engine_s_defaults_hold() {
+        let options = Settings::default().sync_options().unwrap();
+        assert_eq!(format!("{options:?}"), format!("{:?}", SyncOptions::default()));
+    }
+
+    #[test]
+    fn what_is_not_built_is_refused() {
+        let sync = SyncArgs { exec: Some("x".to_owned()), ..SyncArgs::default() };
+        let settings = Settings { sync, ..Settings::default() };
+        let error = settings.sync_options().unwrap_err();
+        assert_eq!(error.to_string(), "`--exec` is not built yet in this version of rcsync");
+    }
+
+    #[test]
+    fn bars_are_for_terminals() {
+        let (plain, terminal) = (fake::Written::default().stream(), fake::Written::default().terminal());
+        let bars =
+            |format, progress, out, err| Settings { format, progress, ..Settings::default() }.bars(out, err);
+        assert!(bars(Format::Pretty, ProgressWhen::Auto, &terminal, &terminal));
+        assert!(!bars(Format::Pretty, ProgressWhen::Auto, &terminal, &plain));
+        assert!(!bars(Format::Json, ProgressWhen::Auto, &terminal, &terminal), "one window");
+        assert!(bars(Format::Json, ProgressWhen::Auto, &plain, &terminal));
+        assert!(bars(Format::Pretty, ProgressWhen::Always, &plain, &plain));
+        assert!(!bars(Format::Pretty, ProgressWhen::Never, &terminal, &terminal));
+    }
+}

@@ -1,0 +1,143 @@
+//! How the process ends: signals stop the work, and the code says which one it was.
+
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::stop::Stop;
+use crate::error::ExitStatus;
+
+/// Returns the code for the system.
+pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
+    ExitCode::from(status.code())
+}
+
+/// Requests to end this process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Signals {
+    /// The engine's switch: it writes its parts down and ends as what the signal says.
+    pub(crate) stop: Stop,
+    /// The same news for everything that can simply be dropped.
+    cancel: CancellationToken,
+    first: Arc<OnceLock<ExitStatus>>,
+}
+
+impl Signals {
+    /// Listens from now on; needs a runtime. The first signal asks the work to end; the second one ends the
+    /// process at once.
+    pub(crate) fn listen() -> Self {
+        let signals = Self::default();
+        tokio::spawn(signals.clone().watch());
+        signals
+    }
+
+    async fn watch(self) {
+        // Without a handler the system's own way of ending the process stays, which is no harm.
+        let Ok(mut source) = Source::new() else { return };
+        loop {
+            let status = source.next().await;
+            self.came(status);
+        }
+    }
+
+    fn came(&self, status: ExitStatus) {
+        if self.is_ended() {
+            std::process::exit(status.code().into());
+        }
+        self.end(status);
+    }
+
+    /// Ends the work as `status`, as a signal would.
+    pub(crate) fn end(&self, status: ExitStatus) {
+        let _ = self.first.set(status);
+        self.stop.stop(status);
+        self.cancel.cancel();
+    }
+
+    /// Does `work` unless a signal ends it first.
+    pub(crate) async fn unless_ended<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.cancel.run_until_cancelled(work).await
+    }
+
+    /// Returns when a signal has come.
+    pub(crate) async fn ended(&self) {
+        self.cancel.cancelled().await;
+    }
+
+    /// Returns what a command that was cut short ends as.
+    pub(crate) fn status(&self) -> ExitStatus {
+        self.first.get().copied().unwrap_or(ExitStatus::Interrupted)
+    }
+
+    /// Whether a signal has come.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+}
+
+#[cfg(unix)]
+struct Source {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Source {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> ExitStatus {
+        tokio::select! {
+            _ = self.interrupt.recv() => ExitStatus::Interrupted,
+            _ = self.terminate.recv() => ExitStatus::Terminated,
+        }
+    }
+}
+
+#[cfg(windows)]
+struct Source {
+    interrupt: tokio::signal::windows::CtrlC,
+    stop: tokio::signal::windows::CtrlBreak,
+    close: tokio::signal::windows::CtrlClose,
+    shutdown: tokio::signal::windows::CtrlShutdown,
+}
+
+#[cfg(windows)]
+impl Source {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
+        Ok(Self {
+            interrupt: ctrl_c()?,
+            stop: ctrl_break()?,
+            close: ctrl_close()?,
+            shutdown: ctrl_shutdown()?,
+        })
+    }
+
+    async fn next(&mut self) -> ExitStatus {
+        tokio::select! {
+            _ = self.interrupt.recv() => ExitStatus::Interrupted,
+            _ = self.stop.recv() => ExitStatus::Terminated,
+            _ = self.close.recv() => ExitStatus::Terminated,
+            _ = self.shutdown.recv() => ExitStatus::Terminated,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_signal_ends_all_that_waits() {
+        let signals = Signals::default();
+        assert_eq!(signals.unless_ended(async { 1 }).await, Some(1));
+        signals.came(ExitStatus::Terminated);
+        assert!(signals.is_ended() && signals.stop.is_stopped());
+        assert_eq!(signals.status(), ExitStatus::Terminated);
+        assert_eq!(signals.unless_ended(std::future::pending::<()>()).await, None);
+    }
+}

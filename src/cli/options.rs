@@ -1,0 +1,198 @@
+//! The options of `sync` and those of every command, each defined once.
+//!
+//! The same definition reads the command line, the variables (`RCSYNC_<OPTION>`) and `config.toml`: a lower
+//! source is written as options and read by the same parser (see [`super::layers`]). So every field says
+//! whether it was given at all, and [`SyncArgs::over`] lays one source over another.
+
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::values::{self, Format, KindWord, OnChangeWord, ProgressWhen};
+use crate::model::units::ByteCount;
+
+/// A switch that may be given, taken back, or left alone.
+fn over(upper: (bool, bool), lower: (bool, bool)) -> (bool, bool) {
+    if upper.0 || upper.1 { upper } else { lower }
+}
+
+fn list_over<T>(upper: Vec<T>, lower: Vec<T>) -> Vec<T> {
+    if upper.is_empty() { lower } else { upper }
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub(crate) struct GlobalArgs {
+    /// Read the token from this file when neither RUNCOMFY_TOKEN nor `runcomfy login` gives one.
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Words for people, or JSON for programs [default: pretty].
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "pretty|json",
+        hide_possible_values = true,
+        help_heading = "Global options"
+    )]
+    pub(crate) output: Option<Format>,
+    /// Progress bars on standard error; auto draws them on a terminal [default: auto].
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "auto|always|never",
+        hide_possible_values = true,
+        help_heading = "Global options"
+    )]
+    pub(crate) progress: Option<ProgressWhen>,
+    /// Print errors alone.
+    #[arg(short, long, global = true, overrides_with_all = ["quiet", "verbose", "no_quiet", "no_verbose"], help_heading = "Global options")]
+    pub(crate) quiet: bool,
+    /// Tell every step.
+    #[arg(short, long, global = true, overrides_with_all = ["quiet", "verbose", "no_quiet", "no_verbose"], help_heading = "Global options")]
+    pub(crate) verbose: bool,
+    /// Take back a `quiet` from a variable or the configuration file.
+    #[arg(long, global = true, hide = true, overrides_with_all = ["quiet", "no_quiet"])]
+    pub(crate) no_quiet: bool,
+    /// Take back a `verbose` from a variable or the configuration file.
+    #[arg(long, global = true, hide = true, overrides_with_all = ["verbose", "no_verbose"])]
+    pub(crate) no_verbose: bool,
+}
+
+impl GlobalArgs {
+    /// Lays these over `lower`.
+    #[must_use]
+    pub(crate) fn over(self, lower: Self) -> Self {
+        // The two are ends of one scale: whoever speaks of it at all in a higher place decides all of it.
+        let speaks = self.quiet || self.verbose || self.no_quiet || self.no_verbose;
+        let talk = if speaks { &self } else { &lower };
+        Self {
+            quiet: talk.quiet,
+            verbose: talk.verbose,
+            no_quiet: talk.no_quiet,
+            no_verbose: talk.no_verbose,
+            token_file: self.token_file.or(lower.token_file),
+            output: self.output.or(lower.output),
+            progress: self.progress.or(lower.progress),
+        }
+    }
+}
+
+/// Options of `sync`, and of every `--follow`.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub(crate) struct SyncArgs {
+    /// One pass: look, fetch what is new, exit. Made for cron.
+    #[arg(long, overrides_with_all = ["once", "no_once"])]
+    pub(crate) once: bool,
+    /// Take back a `once` from a variable or the configuration file.
+    #[arg(long, hide = true, overrides_with_all = ["once", "no_once"])]
+    pub(crate) no_once: bool,
+    /// Longest wait between two looks [default: paced by the training, 5s to 60s].
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) interval: Option<Duration>,
+    /// Stop following after this long (exit code 75) [default: never].
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Only these kinds: checkpoints, samples, config [default: all].
+    #[arg(long, value_name = "KIND,…", value_enum, value_delimiter = ',', hide_possible_values = true)]
+    pub(crate) only: Vec<KindWord>,
+    /// Only files whose local path matches. May be repeated.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) include: Vec<String>,
+    /// No files whose local path matches. May be repeated.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+    /// Transfers in flight over all files, 1 to 256 [default: 8].
+    #[arg(long, value_name = "N", value_parser = values::connections)]
+    pub(crate) connections: Option<NonZeroU16>,
+    /// Bytes a second over all connections, such as 10M [default: no limit].
+    #[arg(long, value_name = "RATE", value_parser = values::rate)]
+    pub(crate) limit_rate: Option<ByteCount>,
+    /// Tries of one artifact without a byte of progress in one pass [default: 5].
+    #[arg(long, value_name = "N")]
+    pub(crate) retries: Option<u32>,
+    /// No byte for this long ends a connection [default: 30s].
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) stall_timeout: Option<Duration>,
+    /// Print the plan; fetch nothing, write nothing.
+    #[arg(long, overrides_with_all = ["dry_run", "no_dry_run"])]
+    pub(crate) dry_run: bool,
+    /// Take back a `dry-run` from a variable or the configuration file.
+    #[arg(long, hide = true, overrides_with_all = ["dry_run", "no_dry_run"])]
+    pub(crate) no_dry_run: bool,
+    /// Never let the disk under DIR fall below this [default: 1G, or 1 % where that is less].
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) min_free: Option<ByteCount>,
+    /// Artifacts may come from private addresses, and over http.
+    #[arg(long, overrides_with_all = ["allow_private_hosts", "no_allow_private_hosts"])]
+    pub(crate) allow_private_hosts: bool,
+    /// Take back an `allow-private-hosts` from a variable or the configuration file.
+    #[arg(long, hide = true, overrides_with_all = ["allow_private_hosts", "no_allow_private_hosts"])]
+    pub(crate) no_allow_private_hosts: bool,
+    /// Publish matching checkpoints although their body does not hash to what their header says. May be repeated.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) accept_unproven: Vec<String>,
+    /// When a hosted file got new bytes under an old name: keep the old ones beside it, or replace them [default: keep].
+    #[arg(long, value_name = "keep|replace", value_enum, hide_possible_values = true)]
+    pub(crate) on_change: Option<OnChangeWord>,
+    /// Resume a job that stopped before its last step, at most N times [N: 3 when left away].
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "3")]
+    pub(crate) auto_resume: Option<u32>,
+    /// Mirror finished LoRAs into this ComfyUI.
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub(crate) comfyui: Option<PathBuf>,
+    /// The folder within it.
+    #[arg(long, value_name = "TEMPLATE", hide = true)]
+    pub(crate) comfyui_subdir: Option<String>,
+    /// How many LoRAs of one job stay there.
+    #[arg(long, value_name = "N", hide = true)]
+    pub(crate) comfyui_keep: Option<u32>,
+    /// Run this after each published artifact.
+    #[arg(long, value_name = "CMD", hide = true)]
+    pub(crate) exec: Option<String>,
+    /// POST each published artifact there.
+    #[arg(long, value_name = "URL", hide = true)]
+    pub(crate) webhook: Option<String>,
+}
+
+impl SyncArgs {
+    /// Lays these over `lower`: what is given here wins, a list as a whole.
+    #[must_use]
+    pub(crate) fn over(self, lower: Self) -> Self {
+        let (once, no_once) = over((self.once, self.no_once), (lower.once, lower.no_once));
+        let (dry_run, no_dry_run) = over((self.dry_run, self.no_dry_run), (lower.dry_run, lower.no_dry_run));
+        let (allow_private_hosts, no_allow_private_hosts) = over(
+            (self.allow_private_hosts, self.no_allow_private_hosts),
+            (lower.allow_private_hosts, lower.no_allow_private_hosts),
+        );
+        Self {
+            once,
+            no_once,
+            dry_run,
+            no_dry_run,
+            allow_private_hosts,
+            no_allow_private_hosts,
+            interval: self.interval.or(lower.interval),
+            timeout: self.timeout.or(lower.timeout),
+            only: list_over(self.only, lower.only),
+            include: list_over(self.include, lower.include),
+            exclude: list_over(self.exclude, lower.exclude),
+            connections: self.connections.or(lower.connections),
+            limit_rate: self.limit_rate.or(lower.limit_rate),
+            retries: self.retries.or(lower.retries),
+            stall_timeout: self.stall_timeout.or(lower.stall_timeout),
+            min_free: self.min_free.or(lower.min_free),
+            accept_unproven: list_over(self.accept_unproven, lower.accept_unproven),
+            on_change: self.on_change.or(lower.on_change),
+            auto_resume: self.auto_resume.or(lower.auto_resume),
+            comfyui: self.comfyui.or(lower.comfyui),
+            comfyui_subdir: self.comfyui_subdir.or(lower.comfyui_subdir),
+            comfyui_keep: self.comfyui_keep.or(lower.comfyui_keep),
+            exec: self.exec.or(lower.exec),
+            webhook: self.webhook.or(lower.webhook),
+        }
+    }
+}

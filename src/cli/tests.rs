@@ -1,0 +1,115 @@
+//! The whole front door on arguments and variables, without a process.
+
+use super::world::fake;
+use super::*;
+
+struct Ran {
+    code: u8,
+    out: String,
+    err: String,
+}
+
+fn ran_with(variables: &[(&str, &str)], typed: &str) -> Ran {
+    let (world, out, err) = fake::world(variables);
+    let words = std::iter::once("rcsync").chain(typed.split_whitespace()).map(OsString::from).collect();
+    let code = run(words, &world).code();
+    Ran { code, out: out.text(), err: err.text() }
+}
+
+fn ran(typed: &str) -> Ran {
+    ran_with(&[("RUNCOMFY_TOKEN", "t0ken")], typed)
+}
+
+#[test]
+fn usage_errors_say_what_and_end_with_64() {
+    for (typed, part) in [
+        ("sync", "<JOB_ID>"),
+        ("abc-1 out more", "unexpected argument 'more'"),
+        ("abc-1 --onse", "a similar argument exists: '--once'"),
+        (
+            "abc-1 --interval soon",
+            "invalid value 'soon' for '--interval <DURATION>': write it like `30s`, `5m` or `1h30m`",
+        ),
+        ("abc-1 --connections 300", "'--connections <N>': it has to be a number from 1 to 256"),
+        ("abc-1 --limit-rate fast", "'--limit-rate <RATE>': not a size"),
+        ("abc-1 --only weights", "invalid value 'weights' for '--only <KIND,…>'"),
+        ("abc-1 --include [", "`[` is not a valid pattern"),
+        ("abc-1 --exec x", "`--exec` is not built yet"),
+        ("abc-1 --comfyui /ui", "`--comfyui` is not built yet"),
+        ("statsu abc", "did you mean `status`? (a job really called statsu: `rcsync sync statsu`)"),
+        ("--token t0ken abc-1", "there is no `--token`"),
+        ("a/b", "not a job id"),
+        ("status ..", "not a job id"),
+        ("cancel abc-1", "`cancel` is not built yet"),
+        ("submit x.yaml --gpu-type ADA_80_PLUS --follow", "`submit` is not built yet"),
+        ("verify out --repair", "`verify --repair` is not built yet"),
+        ("prune out --keep-last 2", "`prune` is not built yet"),
+        ("completions klingon", "invalid value 'klingon'"),
+    ] {
+        let Ran { code, out, err } = ran(typed);
+        assert_eq!((code, out.as_str()), (64, ""), "{typed}: {err}");
+        assert!(err.starts_with("error: ") && err.contains(part), "{typed}: {err}");
+        assert!(!err.contains("t0ken"), "{err}");
+    }
+}
+
+#[test]
+fn nothing_typed_shows_the_help_and_is_an_error() {
+    let Ran { code, out, err } = ran("");
+    assert_eq!((code, out.as_str()), (64, ""));
+    assert!(err.contains("Usage: rcsync"), "{err}");
+}
+
+#[test]
+fn help_and_version_are_what_was_asked_for() {
+    for typed in ["--help", "-h", "help", "help sync", "sync --help", "verify -h", "--version", "-V"] {
+        let Ran { code, out, err } = ran(typed);
+        assert_eq!((code, err.as_str()), (0, ""), "{typed}");
+        assert!(out.contains("rcsync"), "{typed}: {out}");
+    }
+    assert!(ran("--help").out.contains("rcsync demo"), "examples");
+    assert!(!ran("sync --help").out.contains("comfyui"));
+}
+
+#[test]
+fn a_bad_variable_ends_every_command_with_64() {
+    let Ran { code, err, .. } = ran_with(&[("RCSYNC_TIMEOUT", "-5s")], "status abc-1");
+    assert_eq!(code, 64);
+    assert_eq!(
+        err,
+        "error: the environment variable `RCSYNC_TIMEOUT` is `-5s`: write it like `30s`, `5m` or `1h30m`\n\
+        hint: `rcsync --help` and `rcsync <COMMAND> --help` say what can be typed\n"
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn a_bad_file_ends_with_78() {
+    let (mut world, _, err) = fake::world(&[("HOME", "/h")]);
+    world.read_file = |_| Ok("conections = 4".to_owned());
+    let words = ["rcsync", "status", "abc-1"].map(OsString::from).to_vec();
+    assert_eq!(run(words, &world), ExitStatus::Config);
+    assert_eq!(
+        err.text(),
+        "error: `/h/.config/rcsync/config.toml` line 1: unknown key `conections`; did you mean `connections`?\n\
+        hint: mend or remove the file; `rcsync doctor` shows which one is read\n"
+    );
+}
+
+#[test]
+fn a_folder_that_is_not_there_ends_with_66() {
+    for typed in ["ls /no/such/folder", "verify /no/such/folder"] {
+        let Ran { code, err, .. } = ran(typed);
+        assert_eq!(code, 66, "{typed}");
+        assert!(err.starts_with("error: there is no file `/no/such/folder`\n"), "{err}");
+    }
+}
+
+#[test]
+fn scripts_for_shells() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let Ran { code, out, .. } = ran(&format!("completions {shell}"));
+        assert_eq!(code, 0);
+        assert!(out.contains("rcsync") && out.contains("verify"), "{shell}");
+    }
+}

@@ -1,0 +1,190 @@
+//! How single values are written on a command line, in a variable and in `config.toml`: one reader for all three.
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use jiff::SignedDuration;
+
+use crate::engine::options::OnChange;
+use crate::model::artifact::ArtifactKind;
+use crate::model::units::ByteCount;
+
+/// A word of `--only`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KindWord {
+    /// Weights.
+    #[value(alias = "checkpoint")]
+    Checkpoints,
+    /// Pictures, videos and sounds made while training.
+    #[value(alias = "sample")]
+    Samples,
+    /// The resolved configuration.
+    #[value(alias = "configs")]
+    Config,
+}
+
+impl From<KindWord> for ArtifactKind {
+    fn from(word: KindWord) -> Self {
+        match word {
+            KindWord::Checkpoints => Self::Checkpoint,
+            KindWord::Samples => Self::Sample,
+            KindWord::Config => Self::Config,
+        }
+    }
+}
+
+/// A word of `--on-change`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnChangeWord {
+    /// The old bytes stay beside the new ones.
+    Keep,
+    /// The old bytes are replaced.
+    Replace,
+}
+
+impl From<OnChangeWord> for OnChange {
+    fn from(word: OnChangeWord) -> Self {
+        match word {
+            OnChangeWord::Keep => Self::Keep,
+            OnChangeWord::Replace => Self::Replace,
+        }
+    }
+}
+
+/// A word of `--output`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Format {
+    /// Words and tables for people.
+    #[default]
+    Pretty,
+    /// JSON: events one a line, documents one a command.
+    Json,
+}
+
+/// A word of `--progress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum ProgressWhen {
+    /// Bars on a terminal.
+    #[default]
+    Auto,
+    /// Bars, terminal or not.
+    Always,
+    /// No bars.
+    Never,
+}
+
+/// A GPU of the trainer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GpuType {
+    /// Shown as H100 on the web page.
+    #[value(name = "ADA_80_PLUS")]
+    Ada80Plus,
+    /// Shown as H200 on the web page.
+    #[value(name = "HOPPER_141")]
+    Hopper141,
+}
+
+/// A year: whoever waits longer means for ever, and clocks overflow somewhere above.
+const LONGEST: Duration = Duration::from_secs(8760 * 3600);
+
+/// Reads `30s`, `5m`, `1h30m` or a bare number of seconds; more than nothing, at most a year.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    const FORM: &str = "write it like `30s`, `5m` or `1h30m`";
+    let text = text.trim();
+    let bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let with_unit = if bare { format!("{text}s") } else { text.to_owned() };
+    let signed: SignedDuration = with_unit.parse().map_err(|_| FORM.to_owned())?;
+    let duration = Duration::try_from(signed).map_err(|_| FORM.to_owned())?;
+    match duration {
+        Duration::ZERO => Err("it has to be longer than 0".to_owned()),
+        _ if duration > LONGEST => Err("it has to be at most 8760h, a year".to_owned()),
+        _ => Ok(duration),
+    }
+}
+
+/// Reads a rate in bytes a second, above 0.
+pub(crate) fn rate(text: &str) -> Result<ByteCount, String> {
+    // curl and others write `10M/s` when they show a rate; what is shown may be typed.
+    let bare = text.trim().trim_end_matches("/s");
+    match bare.parse::<ByteCount>() {
+        Ok(ByteCount(0)) => Err("it has to be more than 0; leave it away for no limit".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Reads a number of connections: 1 to 256, beyond which hosts begin to refuse and nothing gets faster.
+pub(crate) fn connections(text: &str) -> Result<NonZeroU16, String> {
+    let number = text.trim().parse::<NonZeroU16>().ok().filter(|number| number.get() <= 256);
+    number.ok_or_else(|| "it has to be a number from 1 to 256".to_owned())
+}
+
+/// Reads yes or no, in the words that people put into variables.
+pub(crate) fn boolean(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Some(true),
+        "0" | "false" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// Splits a comma-separated list; a comma within braces or brackets belongs to its glob: `*.{png,jpg}`.
+pub(crate) fn list(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut depth = 0_usize;
+    for c in text.chars() {
+        match c {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if c == ',' && depth == 0 {
+            parts.push(String::new());
+        } else if let Some(last) = parts.last_mut() {
+            last.push(c);
+        }
+    }
+    parts.iter().map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_as_people_write_them() {
+        for (text, seconds) in [
+            ("30s", 30.0),
+            ("5m", 300.0),
+            ("1h30m", 5400.0),
+            ("1h 30m", 5400.0),
+            ("90", 90.0),
+            ("0.5", 0.5),
+            ("2 min", 120.0),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_secs_f64(seconds)), "{text}");
+        }
+        for bad in ["", "soon", "-5s", "0", "0s", "9000h", "5 parsecs", ".", "1..2", "99999999999999999999"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates_and_connections_have_bounds() {
+        assert_eq!(rate("10M"), Ok(ByteCount(10 << 20)));
+        assert_eq!(rate("1.5 M/s"), Ok(ByteCount(3 << 19)));
+        assert!(rate("0").is_err());
+        assert!(rate("fast").is_err());
+        assert_eq!(connections("256").map(NonZeroU16::get), Ok(256));
+        for bad in ["0", "257", "-1", "x", "99999"] {
+            assert!(connections(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_comma_in_braces_belongs_to_the_glob() {
+        assert_eq!(list("a, *.{png,jpg} ,[a,b]*,"), ["a", "*.{png,jpg}", "[a,b]*"]);
+        assert_eq!(list("a},b"), ["a}", "b"]);
+    }
+}

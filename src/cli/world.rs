@@ -1,0 +1,246 @@
+//! The one door to this process's surroundings: variables, files, streams and the clock come in here, so that
+//! a test can bring its own.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::error::Error;
+
+type Variable = dyn Fn(&str) -> Option<OsString> + Send + Sync;
+
+/// The surroundings that a command runs in.
+#[derive(Clone)]
+pub struct World {
+    /// Reads an environment variable.
+    pub variable: Arc<Variable>,
+    /// Reads a small file whole.
+    pub read_file: fn(&Path) -> io::Result<String>,
+    /// Standard output: data.
+    pub out: Stream,
+    /// Standard error: progress and messages.
+    pub err: Stream,
+    /// What time it is.
+    pub now: fn() -> Timestamp,
+    /// Whether Ctrl-C and termination requests are listened to; they belong to the whole process.
+    pub signals: bool,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// The real one.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        let (out, err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
+        Self {
+            variable: Arc::new(|name| std::env::var_os(name)),
+            read_file: read_small_file,
+            out: Stream::new(io::stdout(), out.then_some(|| terminal_size::terminal_size_of(io::stdout()))),
+            err: Stream::new(io::stderr(), err.then_some(|| terminal_size::terminal_size_of(io::stderr()))),
+            now: Timestamp::now,
+            signals: true,
+        }
+    }
+
+    /// Returns a variable that is set and not empty, as text.
+    ///
+    /// # Errors
+    /// When it is not UTF-8.
+    pub fn text(&self, name: &str) -> Result<Option<String>, Error> {
+        match (self.variable)(name).filter(|value| !value.is_empty()) {
+            None => Ok(None),
+            Some(value) => value
+                .into_string()
+                .map(Some)
+                .map_err(|_| Error::Usage(format!("the environment variable `{name}` is not UTF-8"))),
+        }
+    }
+
+    /// Returns a variable that holds an absolute path. Relative ones are passed over, as the XDG rules ask.
+    #[must_use]
+    pub fn folder(&self, name: &str) -> Option<PathBuf> {
+        (self.variable)(name).map(PathBuf::from).filter(|path| path.is_absolute())
+    }
+
+    /// Whether `stream` may be painted: a terminal that can, and nobody said no.
+    #[must_use]
+    pub fn colours(&self, stream: &Stream) -> bool {
+        let said_no = (self.variable)("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let cannot = (self.variable)("TERM").is_some_and(|value| value == "dumb");
+        stream.is_terminal() && !said_no && !cannot
+    }
+}
+
+/// The longest configuration or token file that is read; a hundred times what any of them needs.
+const SMALL_FILE: u64 = 1 << 20;
+
+fn read_small_file(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(SMALL_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > SMALL_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+    }
+    Ok(text)
+}
+
+type Size = Option<(terminal_size::Width, terminal_size::Height)>;
+
+/// Standard output or standard error, or a test's stand-in for one.
+#[derive(Clone)]
+pub struct Stream {
+    sink: Arc<Mutex<dyn Write + Send>>,
+    closed: Arc<AtomicBool>,
+    size: Option<fn() -> Size>,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("terminal", &self.is_terminal()).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    /// Wraps a sink; `size` is given for a terminal alone.
+    pub fn new(sink: impl Write + Send + 'static, size: Option<fn() -> Size>) -> Self {
+        Self { sink: Arc::new(Mutex::new(sink)), closed: Arc::default(), size }
+    }
+
+    /// Whether people look at it directly.
+    #[must_use]
+    pub const fn is_terminal(&self) -> bool {
+        self.size.is_some()
+    }
+
+    /// Returns the columns to use: between 40 and 200, and 80 where nobody knows.
+    #[must_use]
+    pub fn columns(&self) -> u16 {
+        let columns = self.size.and_then(|size| size()).map_or(80, |(width, _)| width.0);
+        columns.clamp(40, 200)
+    }
+
+    /// Returns the rows of the terminal, and 24 where nobody knows.
+    #[must_use]
+    pub fn rows(&self) -> u16 {
+        self.size.and_then(|size| size()).map_or(24, |(_, height)| height.0.max(4))
+    }
+
+    /// Writes and flushes. A reader that went away is no error: the rest goes nowhere (see [`Self::is_closed`]).
+    pub fn write(&self, text: &str) {
+        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_closed() {
+            return;
+        }
+        if sink.write_all(text.as_bytes()).and_then(|()| sink.flush()).is_err() {
+            self.closed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes one line.
+    pub fn line(&self, text: &str) {
+        self.write(&format!("{text}\n"));
+    }
+
+    /// Whether nobody reads it any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fake {
+    //! A world made of memory.
+
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// What was written to a stream.
+    #[derive(Clone, Default)]
+    pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Written {
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+
+        pub(crate) fn stream(&self) -> Stream {
+            Stream::new(self.clone(), None)
+        }
+
+        pub(crate) fn terminal(&self) -> Stream {
+            Stream::new(self.clone(), Some(|| Some((terminal_size::Width(80), terminal_size::Height(24)))))
+        }
+    }
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A reader that went away.
+    pub(crate) struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A world with these variables, and what is written in it.
+    pub(crate) fn world(variables: &[(&str, &str)]) -> (World, Written, Written) {
+        let variables: BTreeMap<String, OsString> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect();
+        let (out, err) = (Written::default(), Written::default());
+        let world = World {
+            variable: Arc::new(move |name| variables.get(name).cloned()),
+            read_file: |_| Err(io::ErrorKind::NotFound.into()),
+            out: out.stream(),
+            err: err.stream(),
+            now: || Timestamp::from_second(1_769_860_800).unwrap(),
+            signals: false,
+        };
+        (world, out, err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_went_away_is_noticed_and_no_error() {
+        let stream = Stream::new(fake::Gone, None);
+        assert!(!stream.is_closed());
+        stream.line("x");
+        assert!(stream.is_closed());
+    }
+
+    #[test]
+    fn an_empty_variable_is_not_set() {
+        let (world, ..) = fake::world(&[("A", ""), ("B", "b"), ("XDG_CONFIG_HOME", "relative")]);
+        assert_eq!(world.text("A").unwrap(), None);
+        assert_eq!(world.text("B").unwrap().as_deref(), Some("b"));
+        assert_eq!(world.folder("XDG_CONFIG_HOME"), None);
+    }
+}

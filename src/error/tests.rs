@@ -1,0 +1,164 @@
+use super::*;
+
+/// Every variant with what a person reads, to the letter.
+fn every_error() -> Vec<(Error, ExitStatus, &'static str)> {
+    let job = || "abc-1".parse::<JobId>().unwrap();
+    let disk = |verb, kind| Error::Disk { verb, path: "out/x.part".into(), source: io::Error::from(kind) };
+    let api = Error::Api;
+    vec![
+        (
+            disk("write", io::ErrorKind::StorageFull),
+            ExitStatus::Disk,
+            "error: could not write `out/x.part`
+caused by: no storage space
+hint: everything published stays, parts are kept; make room and type the same command again",
+        ),
+        (
+            disk("create", io::ErrorKind::PermissionDenied),
+            ExitStatus::CannotCreate,
+            "error: could not create `out/x.part`
+caused by: permission denied
+hint: check who may write there, or name another folder: `rcsync <JOB_ID> <DIR>`",
+        ),
+        (
+            disk("create", io::ErrorKind::NotADirectory),
+            ExitStatus::CannotCreate,
+            "error: could not create `out/x.part`
+caused by: not a directory
+hint: a file stands where a folder is needed; move it away, or name another folder: `rcsync <JOB_ID> <DIR>`",
+        ),
+        (
+            disk("read", io::ErrorKind::NotFound),
+            ExitStatus::Disk,
+            "error: could not read `out/x.part`
+caused by: entity not found
+hint: check the path; nothing was changed",
+        ),
+        (
+            disk("rename", io::ErrorKind::Other),
+            ExitStatus::Disk,
+            "error: could not rename `out/x.part`
+caused by: other error
+hint: everything published stays as it was; check the disk, then type the same command again",
+        ),
+        (
+            api(ApiError::NoToken),
+            ExitStatus::NoPermission,
+            "error: no RunComfy token found
+hint: set `RUNCOMFY_TOKEN`, or run `runcomfy login`, or name a file that holds it: `--token-file <PATH>`",
+        ),
+        (
+            api(ApiError::BadToken { origin: "`RUNCOMFY_TOKEN`".into(), why: "it has a line break in it".into() }),
+            ExitStatus::NoPermission,
+            "error: the RunComfy token from `RUNCOMFY_TOKEN` is not usable: it has a line break in it
+hint: put the bare token, on one line, into `RUNCOMFY_TOKEN`",
+        ),
+        (
+            api(ApiError::Unauthorized { status: 401, message: "token expired".into() }),
+            ExitStatus::NoPermission,
+            "error: the API refused the token (HTTP 401): token expired
+hint: make a new token in your RunComfy profile and set `RUNCOMFY_TOKEN`; `rcsync doctor` shows which one is used",
+        ),
+        (
+            api(ApiError::UnknownJob { job: job(), message: String::new() }),
+            ExitStatus::BadData,
+            "error: the API knows no job `abc-1`
+hint: check the id, and that the token belongs to the account of the job: `rcsync status abc-1`",
+        ),
+        (
+            api(ApiError::Refused { status: 422, message: "bad yaml".into() }),
+            ExitStatus::BadData,
+            "error: the API refused the request (HTTP 422): bad yaml
+hint: nothing on the disk was changed; what the API said is above",
+        ),
+        (
+            api(ApiError::Busy { status: 429, retry_after: Some(30) }),
+            ExitStatus::TryAgain,
+            "error: the API asks to try later (HTTP 429)
+hint: everything published stays, parts are kept; type the same command again in 30 s",
+        ),
+        (
+            api(ApiError::Busy { status: 408, retry_after: None }),
+            ExitStatus::TryAgain,
+            "error: the API asks to try later (HTTP 408)
+hint: everything published stays, parts are kept; type the same command again later",
+        ),
+        (
+            api(ApiError::Unreachable { origin: "https://h".into(), cause: "connection refused".into() }),
+            ExitStatus::Unavailable,
+            "error: the API at `https://h` cannot be reached: connection refused
+hint: check the network, `HTTPS_PROXY` and `RUNCOMFY_TRAINER_API_BASE` with `rcsync doctor`; everything published stays, parts are kept; type the same command again later",
+        ),
+        (
+            api(ApiError::Server { status: 503, message: String::new() }),
+            ExitStatus::Unavailable,
+            "error: the API answered HTTP 503
+hint: everything published stays, parts are kept; type the same command again later",
+        ),
+        (
+            api(ApiError::Unintelligible { why: "no `status` in `{}`".into() }),
+            ExitStatus::Protocol,
+            "error: the API's answer could not be understood: no `status` in `{}`
+hint: nothing on the disk was changed; check `RUNCOMFY_TRAINER_API_BASE` with `rcsync doctor`, or look for a newer rcsync",
+        ),
+        (
+            api(ApiError::WrongJob { asked: job(), answered: "other".into() }),
+            ExitStatus::Protocol,
+            "error: the API answered for job `other` when asked for `abc-1`
+hint: nothing on the disk was changed; check `RUNCOMFY_TRAINER_API_BASE` with `rcsync doctor`, or look for a newer rcsync",
+        ),
+        (
+            Error::FolderInUse { path: "out".into(), owner: "process 12 on host".into() },
+            ExitStatus::TryAgain,
+            "error: `out` is held by another rcsync (process 12 on host)
+hint: wait for the other one to end, or mirror into another folder: `rcsync <JOB_ID> <DIR>`",
+        ),
+        (
+            Error::FolderUnfit { path: "out".into(), why: "it mirrors job `xyz`".into() },
+            ExitStatus::CannotCreate,
+            "error: `out` cannot be used for this job: it mirrors job `xyz`
+hint: nothing in it was changed; name another folder: `rcsync <JOB_ID> <DIR>`",
+        ),
+        (
+            Error::Usage("`--retries` wants a number".into()),
+            ExitStatus::Usage,
+            "error: `--retries` wants a number
+hint: `rcsync --help` and `rcsync <COMMAND> --help` say what can be typed",
+        ),
+        (
+            Error::NoInput("config.yaml".into()),
+            ExitStatus::NoInput,
+            "error: there is no file `config.yaml`
+hint: check the path; nothing was sent or changed",
+        ),
+        (
+            Error::BadInput("`config.yaml` is not YAML".into()),
+            ExitStatus::BadData,
+            "error: `config.yaml` is not YAML
+hint: mend the input and type the same command again; nothing was changed",
+        ),
+        (
+            Error::Config("`config.toml` line 3: unknown key `onse`".into()),
+            ExitStatus::Config,
+            "error: `config.toml` line 3: unknown key `onse`
+hint: mend or remove the file; `rcsync doctor` shows which one is read",
+        ),
+    ]
+}
+
+#[test]
+fn every_message_says_what_happened_and_the_way_out() {
+    for (error, status, story) in every_error() {
+        assert_eq!(explain(&error), story);
+        assert_eq!(error.exit_status(), status, "{error}");
+    }
+}
+
+#[test]
+fn messages_are_fragments_without_a_full_stop() {
+    for (error, _, _) in every_error() {
+        let text = error.to_string();
+        assert!(!text.ends_with('.'), "{text}");
+        assert!(!error.hint().is_some_and(|hint| hint.ends_with('.')), "{text}");
+    }
+}
