@@ -139,7 +139,10 @@ impl ApiError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Busy { .. } | Self::Unreachable { .. } | Self::Server { .. } | Self::Unintelligible { .. } => true,
+            Self::Busy { .. }
+            | Self::Unreachable { .. }
+            | Self::Server { .. }
+            | Self::Unintelligible { .. } => true,
             Self::NoToken
             | Self::BadToken { .. }
             | Self::Unauthorized { .. }
