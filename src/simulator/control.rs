@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::api::Places;
 use super::desk::{Desk, Window};
 use super::faults::Fault;
-use super::plan::{HostOptions, JobPlan, SimulatorConfig, StaticJob};
+use super::plan::{HostOptions, JobPlan, SimulatorConfig, StaticJob, Writes};
 use super::record::{Origin, RequestRecord};
 use super::server::serve;
 use super::shelf::{Version, Written};
@@ -30,7 +30,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Simulator {
     desk: Arc<Desk>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 /// One version of a file that was on the host, whole.
@@ -68,7 +68,12 @@ impl Simulator {
         if let Some(step_time) = config.step_time.filter(|step_time| !step_time.is_zero()) {
             tasks.spawn(drive(Arc::clone(&desk), step_time));
         }
-        Ok(Self { desk, _tasks: tasks })
+        Ok(Self { desk, tasks })
+    }
+
+    /// Ends both servers and all connections, and returns when the ports are free again.
+    pub async fn shutdown(mut self) {
+        self.tasks.shutdown().await;
     }
 
     /// Returns the base of the Trainer API, `http://127.0.0.1:PORT/prod/v1`.
@@ -153,14 +158,18 @@ impl Simulator {
         self.with_training(id, Training::finish_writes);
     }
 
-    /// Says how much of a file is written: `done` of `of` parts; less than all makes it a file in writing.
+    /// Says how a file is being written and how much of it is: `done` of `of` parts. All of them make it whole;
+    /// less make it a file in writing, also long after the job has ended (a cache that keeps the half file).
     ///
     /// # Panics
     ///
     /// Like all methods that take a path: when the job has no such file.
-    pub fn set_written(&self, id: &JobId, path: &str, done: u64, of: u64) {
+    pub fn set_written(&self, id: &JobId, path: &str, style: Writes, done: u64, of: u64) {
         let written = if done >= of { Written::Whole } else { Written::Part { done, of, abandoned: false } };
-        self.change(id, path, |file| file.written = written);
+        self.change(id, path, |file| {
+            file.written = written;
+            file.style = style;
+        });
     }
 
     /// Puts other bytes of the same length under the name, as valid as the old ones.
@@ -267,6 +276,12 @@ impl Simulator {
     #[must_use]
     pub fn artifact_bytes(&self) -> u64 {
         self.desk.state().record.artifact_bytes()
+    }
+
+    /// Returns how many bodies the artifact host was sending at one time at most.
+    #[must_use]
+    pub fn peak_transfers(&self) -> u64 {
+        self.desk.state().record.peak_transfers()
     }
 
     fn change(&self, id: &JobId, path: &str, change: impl FnOnce(&mut super::shelf::Hosted)) {

@@ -105,6 +105,9 @@ impl Desk {
                 return host::refuse_link(bad);
             }
             state.turn += 1;
+            if matches!(what, Some(What::OtherBytes)) {
+                state.world.remember_other(path);
+            }
             (state.world.find(path), state.host.clone(), state.turn)
         };
         let Some(view) = view else { return host::not_found() };

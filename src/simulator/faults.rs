@@ -105,6 +105,20 @@ impl What {
         Self::Answer { status, headers, body: "out of order\n".to_owned() }
     }
 
+    /// An answer with this status and this JSON: an error body under a 200, for one.
+    #[must_use]
+    pub fn json(status: u16, body: impl Into<String>) -> Self {
+        let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
+        Self::Answer { status, headers, body: body.into() }
+    }
+
+    /// A 302 to this URL.
+    #[must_use]
+    pub fn redirect(location: impl Into<String>) -> Self {
+        let headers = vec![("Location".to_owned(), location.into())];
+        Self::Answer { status: 302, headers, body: String::new() }
+    }
+
     /// A 200 with a page for people, as captive portals and gateways send it.
     #[must_use]
     pub fn html() -> Self {

@@ -45,7 +45,15 @@ pub(crate) struct Record {
     entries: VecDeque<Entry>,
     api: u64,
     artifacts: u64,
-    artifact_bytes: Arc<AtomicU64>,
+    transfers: Arc<Transfers>,
+}
+
+/// The answers of the artifact host, all together.
+#[derive(Debug, Default)]
+struct Transfers {
+    bytes: AtomicU64,
+    now: AtomicU64,
+    peak: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -54,18 +62,34 @@ struct Entry {
     sent: Arc<AtomicU64>,
 }
 
-/// Counts the bytes of one answer.
-#[derive(Debug, Clone)]
+/// Counts the bytes of one answer, which lasts as long as this value.
+#[derive(Debug)]
 pub(crate) struct Meter {
     sent: Arc<AtomicU64>,
-    all: Option<Arc<AtomicU64>>,
+    all: Option<Arc<Transfers>>,
 }
 
 impl Meter {
+    fn new(sent: Arc<AtomicU64>, all: Option<Arc<Transfers>>) -> Self {
+        if let Some(all) = &all {
+            let now = all.now.fetch_add(1, Ordering::Relaxed) + 1;
+            all.peak.fetch_max(now, Ordering::Relaxed);
+        }
+        Self { sent, all }
+    }
+
     pub(crate) fn add(&self, bytes: u64) {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
         if let Some(all) = &self.all {
-            all.fetch_add(bytes, Ordering::Relaxed);
+            all.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if let Some(all) = &self.all {
+            all.now.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -80,7 +104,7 @@ impl Record {
             }
             Origin::Artifacts => {
                 self.artifacts += 1;
-                Some(Arc::clone(&self.artifact_bytes))
+                Some(Arc::clone(&self.transfers))
             }
         };
         if self.entries.len() == REMEMBERED {
@@ -88,7 +112,7 @@ impl Record {
         }
         let sent = Arc::new(AtomicU64::new(0));
         self.entries.push_back(Entry { request, sent: Arc::clone(&sent) });
-        Meter { sent, all }
+        Meter::new(sent, all)
     }
 
     pub(crate) fn requests(&self) -> Vec<RequestRecord> {
@@ -108,7 +132,11 @@ impl Record {
     }
 
     pub(crate) fn artifact_bytes(&self) -> u64 {
-        self.artifact_bytes.load(Ordering::Relaxed)
+        self.transfers.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn peak_transfers(&self) -> u64 {
+        self.transfers.peak.load(Ordering::Relaxed)
     }
 
     /// Forgets all requests and sets the counters to 0.

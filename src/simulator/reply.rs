@@ -131,8 +131,11 @@ impl Reply {
         };
         let Some((start, end, total)) = read() else { return };
         let lie = match what {
-            What::WrongStart(by) => format!("bytes {}-{}/{}", start + by, end + by, total + by),
-            What::WrongTotal(by) => format!("bytes {start}-{end}/{}", total + by),
+            What::WrongStart(by) => {
+                let [start, end, total] = [start, end, total].map(|number| number.saturating_add(*by));
+                format!("bytes {start}-{end}/{total}")
+            }
+            What::WrongTotal(by) => format!("bytes {start}-{end}/{}", total.saturating_add(*by)),
             _ => return,
         };
         self.headers.push(("content-range".to_owned(), lie));

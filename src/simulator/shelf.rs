@@ -191,6 +191,15 @@ impl Shelf {
         })
     }
 
+    /// Takes down that a request for `path` was answered with the other version of the file.
+    pub(crate) fn remember_other(&mut self, path: &str) {
+        let Some((_, file)) = self.files.get(path).cloned() else { return };
+        let Some(other) = file.content.as_ref().map(|content| content.other()) else { return };
+        if !self.ever.iter().any(|version| Arc::ptr_eq(&version.content, &other)) {
+            self.remember(&file, &other);
+        }
+    }
+
     /// Returns all files in the order of the list.
     pub(crate) fn list(&self) -> Vec<&Hosted> {
         let mut files: Vec<_> = self.files.values().collect();

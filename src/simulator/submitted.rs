@@ -2,7 +2,7 @@
 //!
 //! The one idea: lenient about all that a mirror does not need; only `config.name` must be there.
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::plan::{Family, JobPlan, PictureFormat};
 
@@ -14,44 +14,60 @@ const MOST_PROMPTS: usize = 1000;
 
 /// Reads `text` as an AI Toolkit configuration; what it does not say is taken from `habits`.
 pub(crate) fn plan(text: &str, habits: &JobPlan) -> Result<JobPlan, String> {
-    let document: Document =
+    let document: Value =
         serde_saphyr::from_str(text).map_err(|error| format!("config_file is not valid YAML: {error}"))?;
-    let name = document.config.name.unwrap_or_default();
+    let name = match document.pointer("/config/name") {
+        Some(Value::String(name)) => name.clone(),
+        Some(Value::Number(name)) => name.to_string(),
+        _ => String::new(),
+    };
     if name.trim().is_empty() {
         return Err("config.name is missing".to_owned());
     }
-    let process = document.config.process.into_iter().next().unwrap_or_default();
-    let steps = process.train.and_then(|train| train.steps).unwrap_or(habits.steps);
+    let process = document.pointer("/config/process/0").unwrap_or(&Value::Null);
+    let number = |path: &str, habit: u64| process.pointer(path).and_then(Value::as_u64).unwrap_or(habit);
+    let steps = number("/train/steps", habits.steps);
     if steps == 0 || steps > MOST_STEPS {
         return Err(format!("train.steps must be between 1 and {MOST_STEPS}"));
     }
-    let save = process.save.unwrap_or_default();
-    let sample = process.sample.unwrap_or_default();
-    let pairs = process.model.and_then(|model| model.arch).is_some_and(|arch| arch.starts_with("wan22_14b"));
-    let prompts = sample.prompts();
+    let arch = process.pointer("/model/arch").and_then(Value::as_str);
+    let skip_first = process.pointer("/sample/skip_first_sample").and_then(Value::as_bool);
     Ok(JobPlan {
         name,
         steps,
-        save_every: save.save_every.unwrap_or(habits.save_every),
-        keep: save.max_step_saves_to_keep.unwrap_or(habits.keep),
-        sample_every: sample.sample_every.unwrap_or(habits.sample_every),
-        sample_seed: sample.seed.unwrap_or(habits.sample_seed),
-        sample_format: match sample.format.as_deref() {
+        save_every: number("/save/save_every", habits.save_every),
+        keep: number("/save/max_step_saves_to_keep", habits.keep),
+        sample_every: number("/sample/sample_every", habits.sample_every),
+        sample_seed: number("/sample/seed", habits.sample_seed),
+        sample_format: match process.pointer("/sample/format").and_then(Value::as_str) {
             Some("png") => PictureFormat::Png,
             Some(_) => PictureFormat::Jpg,
             None => habits.sample_format,
         },
-        first_sample: sample.skip_first_sample.map_or(habits.first_sample, |skip| !skip),
-        prompts: prompts.unwrap_or_else(|| habits.prompts.clone()),
-        family: if pairs { Family::Wan22 } else { habits.family },
+        first_sample: skip_first.map_or(habits.first_sample, |skip| !skip),
+        prompts: prompts(process).unwrap_or_else(|| habits.prompts.clone()),
+        family: match arch {
+            Some(arch) if arch.starts_with("wan22_14b") => Family::Wan22,
+            _ => habits.family,
+        },
         ..habits.clone()
     })
+}
+
+/// The newer form lists objects under `samples`, the older one strings under `prompts`.
+fn prompts(process: &Value) -> Option<Vec<String>> {
+    let text = |prompt: Option<&Value>| prompt.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let list = |path: &str| process.pointer(path).and_then(Value::as_array);
+    if let Some(samples) = list("/sample/samples") {
+        return Some(samples.iter().take(MOST_PROMPTS).map(|sample| text(sample.get("prompt"))).collect());
+    }
+    Some(list("/sample/prompts")?.iter().take(MOST_PROMPTS).map(|prompt| text(Some(prompt))).collect())
 }
 
 /// Writes the configuration that leads to `plan`.
 pub(crate) fn yaml(plan: &JobPlan) -> String {
     // JSON strings are YAML strings, whatever characters are in them.
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let quoted = |text: &str| Value::from(text).to_string();
     let prompts: String =
         plan.prompts.iter().map(|prompt| format!("          - {}\n", quoted(prompt))).collect();
     let prompts = if prompts.is_empty() { "[]\n".to_owned() } else { format!("\n{prompts}") };
@@ -98,70 +114,6 @@ config:
     )
 }
 
-#[derive(Deserialize)]
-struct Document {
-    config: Config,
-}
-
-#[derive(Deserialize)]
-struct Config {
-    name: Option<String>,
-    #[serde(default)]
-    process: Vec<Process>,
-}
-
-#[derive(Deserialize, Default)]
-struct Process {
-    train: Option<Train>,
-    save: Option<Save>,
-    sample: Option<Sampling>,
-    model: Option<Model>,
-}
-
-#[derive(Deserialize)]
-struct Train {
-    steps: Option<u64>,
-}
-
-#[derive(Deserialize, Default)]
-struct Save {
-    save_every: Option<u64>,
-    max_step_saves_to_keep: Option<u64>,
-}
-
-#[derive(Deserialize, Default)]
-struct Sampling {
-    sample_every: Option<u64>,
-    seed: Option<u64>,
-    format: Option<String>,
-    skip_first_sample: Option<bool>,
-    prompts: Option<Vec<String>>,
-    samples: Option<Vec<SamplePrompt>>,
-}
-
-#[derive(Deserialize)]
-struct SamplePrompt {
-    prompt: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Model {
-    arch: Option<String>,
-}
-
-impl Sampling {
-    /// The newer form lists objects under `samples`, the older one strings under `prompts`.
-    fn prompts(&self) -> Option<Vec<String>> {
-        let newer = self.samples.iter().flatten().map(|sample| sample.prompt.clone().unwrap_or_default());
-        let newer: Vec<String> = newer.take(MOST_PROMPTS).collect();
-        if newer.is_empty() {
-            self.prompts.as_ref().map(|prompts| prompts.iter().take(MOST_PROMPTS).cloned().collect())
-        } else {
-            Some(newer)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +153,14 @@ mod tests {
             plan(text, &JobPlan::default()).map(|plan| plan.prompts),
             Ok(vec!["one".into(), "two".into()])
         );
+    }
+
+    #[test]
+    fn odd_values_do_not_matter() {
+        let text = "config:\n  name: 12\n  1: x\n  process:\n    - sample: {seed: -1, prompts: [1, ~, a]}\n      train: {steps: many, lr: 1e-4}\n      save:\n";
+        let read = plan(text, &JobPlan::default()).expect("valid");
+        assert_eq!((read.name.as_str(), read.steps, read.sample_seed), ("12", 2000, 42));
+        assert_eq!(read.prompts, ["", "", "a"]);
     }
 
     #[test]

@@ -105,6 +105,16 @@ impl World {
         self.jobs.iter().rev().find_map(|job| job.shelf().find(path))
     }
 
+    /// Takes down that a request for `path` was answered with the other version of the file.
+    pub(crate) fn remember_other(&mut self, path: &str) {
+        if let Some(job) = self.jobs.iter_mut().rev().find(|job| job.shelf().find(path).is_some()) {
+            match &mut job.life {
+                Life::Trained(training) => training.shelf_mut().remember_other(path),
+                Life::Listed(listed) => listed.shelf.remember_other(path),
+            }
+        }
+    }
+
     fn push(&mut self, life: Life) -> JobId {
         let id = job_id(self.seed, self.jobs.len());
         self.jobs.push(Job { id: id.clone(), life });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{client, get, send, start, url_of};
 use crate::model::artifact::ArtifactKind;
-use crate::simulator::{Fault, Simulator, StaticBytes, StaticFile, StaticJob, TrainerHash, What};
+use crate::simulator::{Fault, Simulator, StaticBytes, StaticFile, StaticJob, TrainerHash, What, Writes};
 
 const LENGTH: u64 = 3_000_000;
 
@@ -29,6 +29,21 @@ async fn other_answers_come_as_told() {
     let page = get(&url, &[]).await;
     assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
     assert!(get(&url, &[]).await.body == right);
+    simulator.fault(Fault::once("noise", What::redirect(url.replace("noise.pt", "elsewhere.pt"))));
+    assert_eq!(get(&url, &[]).await.status, 403, "a signature is good for its own path alone");
+}
+
+#[tokio::test]
+async fn a_half_file_can_stay_for_ever() {
+    let (simulator, url, right) = noise().await;
+    let job = simulator.add_job(super::small());
+    simulator.finish(&job);
+    simulator.set_written(&job, "dog.safetensors", Writes::Growing, 1, 3);
+    let half = get(&url_of(&simulator, &job, "dog.safetensors").await, &[]).await;
+    assert_eq!(half.body.len() as u64, simulator.truth(&job)["dog.safetensors"][0].bytes / 2);
+    assert!(get(&url, &[]).await.body == right);
+    simulator.shutdown().await;
+    assert!(send(client().get(&url)).await.is_err());
 }
 
 #[tokio::test]
@@ -62,6 +77,10 @@ async fn a_stall_keeps_the_connection_open() {
     assert_eq!(got, 10_000);
     let more = tokio::time::timeout(Duration::from_millis(50), response.chunk()).await;
     assert!(more.is_err(), "nothing more comes");
+    simulator.clear_requests();
+    simulator.fault(Fault::always("noise", What::Stall(1)).times(2));
+    let _both = (client().get(&url).send().await, client().get(&url).send().await);
+    assert_eq!(simulator.peak_transfers(), 2);
 }
 
 #[tokio::test]
@@ -111,6 +130,11 @@ async fn another_version_comes_from_a_certain_request_on() {
     assert!(one.body != two.body && two.body == three.body);
     assert!(one.header("etag") != two.header("etag") && two.header("etag") == three.header("etag"));
     safetensors::SafeTensors::deserialize(&two.body).expect("as valid as the first");
+    let served: Vec<String> = [&one, &two].map(|answer| super::sha256(&answer.body)).into();
+    let truth = simulator.truth(&job);
+    let known: Vec<String> =
+        truth["w.safetensors"].iter().map(|version| version.sha256.to_string()).collect();
+    assert_eq!(known, served);
 }
 
 #[tokio::test]

@@ -176,7 +176,7 @@ async fn a_zero_tail_has_the_full_length_and_another_digest() {
     let half = get(&url_of(&simulator, &job, "dog_000000010").await, &[]).await;
     assert_eq!(half.body.len() as u64, truth.bytes);
     assert!(half.body.ends_with(&[0; 1000]));
-    simulator.set_written(&job, "dog_000000010.safetensors", 1, 2);
+    simulator.set_written(&job, "dog_000000010.safetensors", Writes::ZeroTail, 1, 2);
     let more = get(&url_of(&simulator, &job, "dog_000000010").await, &[]).await;
     assert!(more.body.ends_with(&[0; 1000]));
     assert_ne!(more.body, half.body);
