@@ -1,0 +1,6 @@
+//! The bytes of hosted files: weights, pictures and plain bytes, made when they are asked for.
+
+pub(crate) mod content;
+pub(crate) mod noise;
+pub(crate) mod pictures;
+pub(crate) mod weights;
