@@ -1,6 +1,7 @@
 //! What the front door needs of the rest of the house, in one place, with the errors that fit a command line.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::config::Settings;
 use super::world::World;
@@ -12,6 +13,7 @@ use crate::model::job::{JobId, ResultAnswer};
 use crate::model::listing::Listing;
 use crate::model::manifest::Manifest;
 use crate::model::rel_path::RelPath;
+use crate::simulator::{JobPlan, Simulator, SimulatorConfig, Writes};
 
 /// The variable that names the API.
 pub(crate) const API_BASE: &str = "RUNCOMFY_TRAINER_API_BASE";
@@ -76,8 +78,9 @@ pub(crate) fn listing(result: &ResultAnswer, manifest: Option<&Manifest>) -> Lis
     Listing::build(result.name.as_deref(), &result.artifacts, &known, taken)
 }
 
-/// A simulated Trainer API; it lives as long as this value.
+/// A simulated Trainer API with one job; it lives as long as this value.
 pub(crate) struct Simulated {
+    simulator: Simulator,
     /// What to set `RUNCOMFY_TRAINER_API_BASE` to.
     pub(crate) base: String,
     /// What to set `RUNCOMFY_TOKEN` to.
@@ -89,26 +92,48 @@ pub(crate) struct Simulated {
 /// How the simulated job goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Script {
-    /// Over within half a minute.
+    /// Over within half a minute: saves every two seconds, and keeps two.
     Demo,
-    /// For experiments: a few minutes.
+    /// For experiments: about ten minutes, at the pace of a small model.
     Long,
 }
 
 /// Starts a simulated Trainer API with one job.
 pub(crate) async fn simulate(listen: std::net::SocketAddr, script: Script) -> Result<Simulated, Error> {
-    // STAND-IN for `crate::simulator::Simulator`.
-    let _ = (listen, script);
-    std::future::ready(Err(Error::Usage(
-        "the simulator is not built yet in this version of rcsync".to_owned(),
-    )))
-    .await
+    let plan = match script {
+        Script::Demo => JobPlan {
+            name: "demo_lora".to_owned(),
+            steps: 600,
+            save_every: 100,
+            keep: 2,
+            sample_every: 200,
+            // Longer than the wait between two looks, so that everybody sees a checkpoint settle.
+            writes: Writes::ZeroTail,
+            write_steps: 50,
+            queue_steps: 40,
+            ..JobPlan::default()
+        },
+        Script::Long => {
+            JobPlan { writes: Writes::Growing, write_steps: 20, queue_steps: 30, ..JobPlan::default() }
+        }
+    };
+    let step = match script {
+        Script::Demo => Duration::from_millis(25),
+        Script::Long => Duration::from_millis(300),
+    };
+    let config = SimulatorConfig { listen, step_time: Some(step), ..SimulatorConfig::default() };
+    let simulator = Simulator::start(config)
+        .await
+        .map_err(|error| Error::Usage(format!("cannot listen on `{listen}`: {error}")))?;
+    let job = simulator.add_job(plan);
+    let (base, token) = (simulator.api_base().to_owned(), simulator.token().to_owned());
+    Ok(Simulated { simulator, base, token, job })
 }
 
 impl Simulated {
     /// Makes a client for it.
     pub(crate) fn client(&self) -> Result<ApiClient, Error> {
-        // STAND-IN.
+        debug_assert!(self.simulator.api_base() == self.base);
         Ok(ApiClient { base: self.base.clone(), token: self.token.clone() })
     }
 }

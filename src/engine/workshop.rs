@@ -332,7 +332,9 @@ impl Workshop {
     fn close_settling(&self, transfer: &Arc<Transfer>, declared: Option<u64>, have: u64) {
         let artifact = &transfer.order.artifact;
         self.tell(&Event::Settling { path: artifact.path.clone(), declared, have });
-        self.miss(transfer, Missing::Settling, SETTLE);
+        let (first, longest) = SETTLE;
+        let patience = self.options.interval.unwrap_or(longest);
+        self.miss(transfer, Missing::Settling, (first.min(patience), longest.min(patience)));
     }
 
     /// Begins again from zero, since known bytes are of another revision than what the host has now.

@@ -1,7 +1,7 @@
 //! `rcsync demo`: a simulated job, mirrored for real, with everything but an account and a network.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::backend::{self, Script};
@@ -13,7 +13,7 @@ use crate::engine::Mirror;
 use crate::error::{Error, ExitStatus};
 
 pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitStatus, Error> {
-    let dir = dir.unwrap_or_else(free_name);
+    let dir = free_name(&dir.unwrap_or_else(|| PathBuf::from("rcsync-demo")));
     let mut options = context.settings.sync_options()?;
     // The job is over in half a minute: looking once a minute, as a real one deserves, would miss the show.
     options.interval = Some(Duration::from_secs(1));
@@ -37,9 +37,14 @@ pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitSta
     })
 }
 
-/// Each demo is another server's job, so each gets a folder of its own.
-fn free_name() -> PathBuf {
-    let names = std::iter::once("rcsync-demo".to_owned())
-        .chain((2..1000).map(|number| format!("rcsync-demo-{number}")));
-    names.map(PathBuf::from).find(|name| !name.exists()).unwrap_or_else(|| PathBuf::from("rcsync-demo"))
+/// Each demo is another server's job, so each gets a folder of its own: the wanted one, or the next that is free.
+fn free_name(wanted: &Path) -> PathBuf {
+    let is_free = |dir: &PathBuf| std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
+    let numbered = |number: u32| {
+        let mut name = wanted.as_os_str().to_owned();
+        name.push(format!("-{number}"));
+        PathBuf::from(name)
+    };
+    let names = std::iter::once(wanted.to_path_buf()).chain((2..1000).map(numbered));
+    names.into_iter().find(is_free).unwrap_or_else(|| wanted.to_path_buf())
 }
