@@ -146,6 +146,19 @@ async fn pairs_come_one_after_the_other_and_go_together() {
 }
 
 #[tokio::test]
+async fn the_second_half_waits_for_the_first_to_be_whole() {
+    let simulator = start().await;
+    let plan = JobPlan { family: Family::Wan22, writes: Writes::Growing, write_steps: 3, ..small() };
+    let job = simulator.add_job(plan);
+    simulator.advance_steps(&job, 12);
+    assert_eq!(checkpoints(&simulator.hosted(&job)), ["dog_000000010_high_noise.safetensors"]);
+    simulator.advance_steps(&job, 1);
+    assert_eq!(checkpoints(&simulator.hosted(&job)).len(), 2);
+    simulator.finish(&job);
+    assert_eq!(simulator.status(&job), JobStatus::Stopped);
+}
+
+#[tokio::test]
 async fn a_growing_file_is_short_until_it_is_whole() {
     let simulator = start().await;
     let job = simulator.add_job(JobPlan { writes: Writes::Growing, write_steps: 3, ..small() });
