@@ -4,6 +4,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::model::job::JobId;
 
@@ -117,6 +118,15 @@ pub enum ApiError {
         status: u16,
         /// What the API said, sanitised and bounded; may be empty.
         message: String,
+        /// Seconds that the API asked to wait, clamped to 15 minutes.
+        retry_after: Option<u64>,
+    },
+    /// A request that changes something was sent, and no answer says what became of it. It must not be sent again
+    /// before somebody has looked.
+    #[error("it is unknown whether the API accepted the request: {cause}")]
+    Unknown {
+        /// What went wrong, without any URL.
+        cause: String,
     },
     /// The answer is not what the documentation describes.
     #[error("the API's answer could not be understood: {why}")]
@@ -148,7 +158,19 @@ impl ApiError {
             | Self::Unauthorized { .. }
             | Self::UnknownJob { .. }
             | Self::Refused { .. }
+            | Self::Unknown { .. }
             | Self::WrongJob { .. } => false,
+        }
+    }
+
+    /// Returns how long the API asked to wait before the next try, clamped to 15 minutes.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_after, .. } | Self::Server { retry_after, .. } => {
+                retry_after.map(Duration::from_secs)
+            }
+            _ => None,
         }
     }
 }
@@ -248,7 +270,9 @@ impl Error {
                 }
                 ApiError::UnknownJob { .. } | ApiError::Refused { .. } => ExitStatus::BadData,
                 ApiError::Busy { .. } => ExitStatus::TryAgain,
-                ApiError::Unreachable { .. } | ApiError::Server { .. } => ExitStatus::Unavailable,
+                ApiError::Unreachable { .. } | ApiError::Server { .. } | ApiError::Unknown { .. } => {
+                    ExitStatus::Unavailable
+                }
                 ApiError::Unintelligible { .. } | ApiError::WrongJob { .. } => ExitStatus::Protocol,
             },
             Self::FolderInUse { .. } => ExitStatus::TryAgain,
@@ -306,6 +330,9 @@ impl ApiError {
                 format!("everything published stays, parts are kept; type the same command again in {seconds} s")
             }
             Self::Busy { retry_after: None, .. } | Self::Server { .. } => LATER.to_owned(),
+            Self::Unknown { .. } => {
+                "look before you send it again, or you may pay twice: your jobs are listed on the RunComfy site, and `rcsync status <JOB_ID>` shows a known one".to_owned()
+            }
             Self::Unreachable { .. } => {
                 format!("check the network, `HTTPS_PROXY` and `RUNCOMFY_TRAINER_API_BASE` with `rcsync doctor`; {LATER}")
             }

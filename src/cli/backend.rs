@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::config::Settings;
 use super::world::World;
-use crate::edge::api::ApiClient;
+use crate::edge::api::{ApiClient, Limits};
 use crate::edge::store::Store;
+use crate::edge::token::TokenSource;
 use crate::error::Error;
+use crate::model::api_base::ApiBase;
 use crate::model::artifact::ArtifactKey;
 use crate::model::job::{JobId, ResultAnswer};
 use crate::model::listing::Listing;
@@ -18,46 +20,36 @@ use crate::simulator::{JobPlan, Simulator, SimulatorConfig, Writes};
 /// The variable that names the API.
 pub(crate) const API_BASE: &str = "RUNCOMFY_TRAINER_API_BASE";
 
-/// STAND-IN for `crate::model::api_base::ApiBase`.
-#[derive(Debug, Clone)]
-pub(crate) struct ApiBase(String);
-
-impl std::fmt::Display for ApiBase {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// Returns the API that the environment names, or the vendor's.
 pub(crate) fn api_base(world: &World) -> Result<ApiBase, Error> {
-    let named = world.text(API_BASE)?;
-    // STAND-IN: `ApiBase::parse(&text).map_err(|error| Error::Usage(format!("`{API_BASE}`: {error}")))`.
-    Ok(ApiBase(named.unwrap_or_else(|| "https://trainer-api.runcomfy.net/prod/v1".to_owned())))
+    match world.text(API_BASE)? {
+        None => Ok(ApiBase::default()),
+        Some(text) => text.parse().map_err(|error| Error::Usage(format!("`{API_BASE}`: {error}"))),
+    }
 }
 
 /// Reads a job id, or a status or result URL of this API.
 pub(crate) fn job_id(text: &str, base: &ApiBase) -> Result<JobId, Error> {
-    // STAND-IN: `JobRef`.
-    let _ = base;
-    text.parse().map_err(|error| Error::Usage(format!("`{}`: {error}", super::words::shown(text))))
+    base.job(text).map_err(|error| Error::Usage(format!("`{}`: {error}", super::words::shown(text))))
 }
 
 /// Makes the client, with the token from wherever it is.
 pub(crate) fn client(world: &World, settings: &Settings, base: &ApiBase) -> Result<ApiClient, Error> {
-    // STAND-IN: `TokenSource`, `ApiClient::new`.
-    let _ = &settings.token_file;
-    let token = world.text("RUNCOMFY_TOKEN")?.ok_or(crate::error::ApiError::NoToken)?;
-    Ok(ApiClient { base: base.0.clone(), token })
+    let tokens = tokens(world, settings);
+    // A missing token is told before anything is asked or created.
+    tokens.load()?;
+    Ok(ApiClient::new(base.clone(), tokens, Limits::default())?)
 }
 
 /// Says where the token would come from, never what it is.
 pub(crate) fn token_origin(world: &World, settings: &Settings) -> Result<String, Error> {
-    // STAND-IN: `TokenSource` says it.
-    let _ = settings;
-    match world.text("RUNCOMFY_TOKEN")? {
-        Some(_) => Ok("the environment variable `RUNCOMFY_TOKEN`".to_owned()),
-        None => Err(crate::error::ApiError::NoToken.into()),
-    }
+    Ok(tokens(world, settings).load()?.origin().to_owned())
+}
+
+fn tokens(world: &World, settings: &Settings) -> TokenSource {
+    let variable = world.variable.clone();
+    let home = world.folder("HOME").or_else(|| world.folder("USERPROFILE"));
+    TokenSource::new(move |name| variable(name), home, settings.token_file.clone())
 }
 
 /// Reads what is known of a folder, beside a running rcsync too.
@@ -131,9 +123,15 @@ pub(crate) async fn simulate(listen: std::net::SocketAddr, script: Script) -> Re
 }
 
 impl Simulated {
-    /// Makes a client for it.
+    /// Makes a client for it, which knows no token but the simulator's.
     pub(crate) fn client(&self) -> Result<ApiClient, Error> {
-        debug_assert!(self.simulator.api_base() == self.base);
-        Ok(ApiClient { base: self.base.clone(), token: self.token.clone() })
+        let base = self.base.parse().map_err(|error| Error::Usage(format!("`{}`: {error}", self.base)))?;
+        let token = self.simulator.token().to_owned();
+        let tokens = TokenSource::new(
+            move |name| (name == "RUNCOMFY_TOKEN").then(|| token.clone().into()),
+            None,
+            None,
+        );
+        Ok(ApiClient::new(base, tokens, Limits::default())?)
     }
 }

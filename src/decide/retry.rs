@@ -1,6 +1,15 @@
-//! How long to wait before trying again: exponential backoff with full jitter.
+//! How long to wait before trying again: exponential backoff with jitter, and a server's own wish as the floor.
 
 use std::time::Duration;
+
+/// No server is given more time than this by its `Retry-After`: a quarter of an hour later it costs nothing to ask.
+const LONGEST_WISH: Duration = Duration::from_secs(15 * 60);
+
+/// Clients that were told the same number of seconds do not come back in the same instant.
+const SPREAD_BEHIND_WISH: Duration = Duration::from_secs(1);
+
+/// The longest wait is reached long before; a bound keeps the shift from overflowing.
+const MOST_DOUBLINGS: u32 = 16;
 
 /// Grows the range of a random wait from try to try. Deterministic for a seed.
 #[derive(Debug, Clone)]
@@ -8,28 +17,97 @@ pub struct Backoff {
     random: fastrand::Rng,
     first: Duration,
     longest: Duration,
-    tries: u32,
+    doublings: u32,
 }
 
 impl Backoff {
     /// Begins with waits up to `first`, which double up to `longest`.
     #[must_use]
     pub fn new(seed: u64, first: Duration, longest: Duration) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), first, longest, tries: 0 }
+        Self { random: fastrand::Rng::with_seed(seed), first, longest, doublings: 0 }
     }
 
-    /// Returns the next wait: random, so that many who failed together do not come back together, but never less than
-    /// what the server asked for.
+    /// Returns the next wait: random, so that many who failed together do not come back together, but never less
+    /// than what the server asked for (of which a quarter of an hour is believed).
     pub fn next(&mut self, at_least: Option<Duration>) -> Duration {
-        let range = self.first.saturating_mul(1 << self.tries.min(16)).min(self.longest);
-        self.tries += 1;
-        // Half of the range is certain: a wait of nothing would be no wait.
+        let range = self.first.saturating_mul(1 << self.doublings).min(self.longest);
+        self.doublings = (self.doublings + 1).min(MOST_DOUBLINGS);
+        // Half of the range is certain, against the textbook's full jitter: a wait of nothing would be no wait.
         let wait = range.mul_f64(0.5 + self.random.f64() / 2.0);
-        at_least.map_or(wait, |asked| asked + wait.min(Duration::from_secs(1)))
+        match at_least.map(|wish| wish.min(LONGEST_WISH)) {
+            Some(wish) => wait.max(wish + wait.min(SPREAD_BEHIND_WISH)),
+            None => wait,
+        }
     }
 
     /// Starts over: the last try brought something.
     pub const fn reset(&mut self) {
-        self.tries = 0;
+        self.doublings = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FIRST: Duration = Duration::from_millis(500);
+    const LONGEST: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn doubles_up_to_the_longest_and_starts_over() {
+        let mut backoff = Backoff::new(7, FIRST, LONGEST);
+        for range in [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000].map(Duration::from_millis)
+        {
+            let wait = backoff.next(None);
+            assert!(wait >= range / 2 && wait <= range, "{wait:?} for {range:?}");
+        }
+        backoff.reset();
+        assert!(backoff.next(None) <= FIRST);
+    }
+
+    #[test]
+    fn the_same_seed_waits_the_same() {
+        let waits = |seed| {
+            let mut backoff = Backoff::new(seed, FIRST, LONGEST);
+            [(); 20].map(|()| backoff.next(None))
+        };
+        assert_eq!(waits(1), waits(1));
+        assert_ne!(waits(1), waits(2));
+    }
+
+    #[test]
+    fn a_wish_is_a_floor_but_not_for_ever() {
+        let mut backoff = Backoff::new(7, FIRST, LONGEST);
+        let wish = Duration::from_secs(20);
+        let wait = backoff.next(Some(wish));
+        assert!(wait > wish && wait <= wish + FIRST, "{wait:?}");
+        let wait = backoff.next(Some(Duration::MAX));
+        assert!(wait > LONGEST_WISH && wait <= LONGEST_WISH + SPREAD_BEHIND_WISH, "{wait:?}");
+    }
+
+    #[test]
+    fn a_wish_of_nothing_shortens_no_wait() {
+        let mut backoff = Backoff::new(7, LONGEST, LONGEST);
+        assert!(backoff.next(Some(Duration::ZERO)) >= LONGEST / 2);
+    }
+
+    proptest! {
+        #[test]
+        fn never_less_than_asked_and_never_too_long(
+            seed: u64,
+            tries in 1_usize..100,
+            wish in prop::option::of(0_u64..10_000),
+        ) {
+            let mut backoff = Backoff::new(seed, FIRST, LONGEST);
+            let wish = wish.map(Duration::from_secs);
+            for _ in 0..tries {
+                let wait = backoff.next(wish);
+                prop_assert!(wait >= wish.unwrap_or_default().min(LONGEST_WISH));
+                prop_assert!(wait >= FIRST / 2);
+                prop_assert!(wait <= LONGEST.max(wish.unwrap_or_default().min(LONGEST_WISH) + SPREAD_BEHIND_WISH));
+            }
+        }
     }
 }

@@ -9,3 +9,5 @@ pub mod part;
 mod retry_after;
 pub(crate) mod sealed;
 pub mod store;
+pub mod token;
+mod trust;

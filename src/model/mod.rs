@@ -2,6 +2,10 @@
 //!
 //! Nothing in this room touches disk, network, clock or environment.
 
+pub mod api_answer;
+pub mod api_base;
+pub mod api_message;
+pub mod api_request;
 pub mod artifact;
 pub mod claim;
 pub mod collision_key;
@@ -13,6 +17,7 @@ pub mod job;
 pub mod listing;
 pub mod local;
 mod local_name;
+mod loose_json;
 pub mod manifest;
 mod part_name;
 pub mod rel_path;

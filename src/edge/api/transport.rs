@@ -1,0 +1,131 @@
+//! The HTTP library, set up for the API, and its errors in words that never hold a URL.
+
+use std::error::Error as StdError;
+use std::io;
+
+use reqwest::redirect;
+use rustls::CertificateError;
+
+use crate::edge::trust::with_trusted_roots;
+use crate::model::api_base::ApiBase;
+use crate::model::sanitize::{for_terminal, secrets_removed};
+
+use super::Limits;
+
+/// APIs answer with some twenty headers, behind a CDN with thirty.
+const HEADERS_BOUND: usize = 100;
+
+/// Load balancers hang up on idle connections after a minute; one that is left alone for half as long is not used
+/// again, since a request on a dead connection may or may not have arrived.
+const IDLE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Builds the one client that ever sees the token. The error says what is missing.
+pub(super) fn client(base: &ApiBase, limits: Limits) -> Result<reqwest::Client, String> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        // A compressed answer could be a thousand times larger than what was sent.
+        .no_gzip()
+        .no_brotli()
+        .no_deflate()
+        .no_zstd()
+        .http1_only()
+        .http1_max_headers(HEADERS_BOUND)
+        .pool_idle_timeout(IDLE)
+        .tcp_nodelay(true)
+        .connect_timeout(limits.connect)
+        .timeout(limits.total);
+    let builder = if base.is_https() {
+        with_trusted_roots(builder)?.https_only(true)
+    } else {
+        // Plain http is for near hosts alone, so that nobody reads the token on the way: a proxy would. And no
+        // certificates are needed, which small containers do not have.
+        builder.no_proxy().tls_certs_only([])
+    };
+    builder.build().map_err(|error| format!("TLS: {}", innermost(&error)))
+}
+
+/// Whether what came back was no HTTP at all, or had a head without end.
+pub(super) fn is_not_http(error: &reqwest::Error) -> bool {
+    links(error).any(|link| link.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse))
+}
+
+/// Returns what went wrong, short and without any URL.
+pub(super) fn cause(error: &reqwest::Error, limits: Limits) -> String {
+    if let Some(fault) = links(error).find_map(|link| link.downcast_ref::<rustls::Error>()) {
+        return format!("TLS: {}", tls_cause(fault));
+    }
+    if error.is_dns() {
+        return "could not resolve the host name".to_owned();
+    }
+    if error.is_timeout() {
+        return match error.is_connect() {
+            true => format!("no connection within {} s", limits.connect.as_secs_f64()),
+            false => format!("timed out after {} s", limits.total.as_secs_f64()),
+        };
+    }
+    if is_not_http(error) {
+        return "what came back is not HTTP, or its head is too large".to_owned();
+    }
+    let kind = links(error).find_map(|link| link.downcast_ref::<io::Error>().and_then(known_kind));
+    let cut =
+        || links(error).any(|link| link.downcast_ref().is_some_and(hyper::Error::is_incomplete_message));
+    match kind {
+        Some(said) => said.to_owned(),
+        None if cut() => "the connection was closed before the answer was complete".to_owned(),
+        None => innermost(error),
+    }
+}
+
+fn tls_cause(fault: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(certificate) = fault else {
+        return for_terminal(&fault.to_string(), 200);
+    };
+    let said = match certificate {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "the certificate has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the certificate is not valid yet (is this machine's clock right?)"
+        }
+        CertificateError::UnknownIssuer => {
+            "the certificate's issuer is not trusted here (`SSL_CERT_FILE` can name more)"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the certificate is for another host name"
+        }
+        _ => return for_terminal(&fault.to_string(), 200),
+    };
+    said.to_owned()
+}
+
+fn known_kind(error: &io::Error) -> Option<&'static str> {
+    Some(match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+            "the connection was reset"
+        }
+        io::ErrorKind::HostUnreachable => "no route to the host",
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => "no network",
+        io::ErrorKind::UnexpectedEof => "the connection was closed before the answer was complete",
+        _ => return None,
+    })
+}
+
+/// Returns what the innermost cause says: the outer ones only say that a request failed, and may name its URL.
+fn innermost(error: &reqwest::Error) -> String {
+    // The outermost link is the library's own error, the one that knows the URL.
+    let said = links(error).skip(1).last().map(ToString::to_string);
+    for_terminal(&secrets_removed(&said.unwrap_or_else(|| "the request failed".to_owned())), 200)
+}
+
+/// Returns an error and its causes, also those that an I/O error wraps and hides.
+fn links(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(Some(error as &(dyn StdError + 'static)), |link| cause_of(*link))
+}
+
+fn cause_of<'a>(link: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match link.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => link.source(),
+    }
+}
