@@ -109,7 +109,7 @@ impl Cadence {
 
 /// Steps are far below 2^52, and a rounded one would only change a wait by nothing.
 fn steps_f64(steps: u64) -> f64 {
-    u32::try_from(steps).map_or(f64::from(u32::MAX), f64::from)
+    u32::try_from(steps).map_or_else(|_| f64::from(u32::MAX), f64::from)
 }
 
 /// Guesses how many steps lie between two saves: the smallest distance between the steps seen.

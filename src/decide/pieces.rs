@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn pieces_from_the_front_then_halves() {
-        let mut map = PieceMap::resumed(100, [0..40]);
+        let mut map = PieceMap::resumed(100, std::iter::once(0..40));
         let (a, first) = map.next(&CUT).unwrap();
         let (b, second) = map.next(&CUT).unwrap();
         assert_eq!((first, second), (40..80, 80..100));

@@ -99,7 +99,7 @@ fn partial(asked: &Asked, head: &Head) -> Answer {
     }
     let skip = asked.start - start;
     let wanted_end = asked.end.map_or(end, |asked_end| asked_end.min(end));
-    let total = total.or(asked.known.as_ref().and_then(|known| known.length));
+    let total = total.or_else(|| asked.known.as_ref().and_then(|known| known.length));
     Answer::Take { skip, take: Some(wanted_end - asked.start), total, ranges_proven: true }
 }
 

@@ -130,7 +130,7 @@ impl Committer {
             match flushed.and_then(|()| self.place(store, file)) {
                 Ok(Placed::Here(key, entry)) => {
                     results.push((key.clone(), Committed::Known));
-                    let _ = store.note(vec![Record::Know { key, entry }]);
+                    let _ = store.note(vec![Record::Know { key, entry: *entry }]);
                 }
                 Ok(Placed::Ready(ready)) => placed.push(*ready),
                 Err(failed) => results.push((failed.key, Committed::Failed(failed.path, failed.error))),
@@ -186,7 +186,7 @@ impl Committer {
                     let mut entry = self.entry(&file, path, older);
                     entry.modified = modified;
                     let _ = file.part.discard();
-                    return Ok(Placed::Here(artifact.key.clone(), entry));
+                    return Ok(Placed::Here(artifact.key.clone(), Box::new(entry)));
                 }
                 match ours {
                     Some(entry) if entry.sha256 == here => match self.on_change {
@@ -322,7 +322,7 @@ fn stamp(path: &Path) -> Result<Option<i64>, Error> {
 }
 
 enum Placed {
-    Here(ArtifactKey, Entry),
+    Here(ArtifactKey, Box<Entry>),
     Ready(Box<Ready>),
 }
 

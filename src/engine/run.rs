@@ -47,6 +47,7 @@ pub(super) struct Run {
     cadence: Cadence,
     told: Option<Looked>,
     planned: bool,
+    fetching: HashSet<ArtifactKey>,
     noticed: HashSet<String>,
 }
 
@@ -119,6 +120,7 @@ impl Run {
             cadence,
             told: None,
             planned: false,
+            fetching: HashSet::new(),
             noticed: HashSet::new(),
         })
     }
@@ -158,13 +160,17 @@ impl Run {
             actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).map(order).collect();
         let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
         let fetch = transfers.len() as u64;
-        if fetch > 0 || !self.planned {
+        let fetching: HashSet<ArtifactKey> =
+            transfers.iter().map(|transfer| transfer.order.artifact.key.clone()).collect();
+        // A file that settles is planned at every look; that is told once.
+        if !self.planned || !fetching.is_subset(&self.fetching) {
             self.reporter.report(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
         }
         let mut ordered = self.shop.board.order(transfers);
         let doubtful = inspect::inspect(&self.mirror.dir, &self.folder.store, &actions).await?;
         ordered += self.shop.board.order(doubtful.iter().map(order).collect());
         self.planned = true;
+        self.fetching = fetching;
         let wanted = actions.iter().filter(|action| !matches!(action.step, Step::Skip(_)));
         let checkpoints =
             listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);

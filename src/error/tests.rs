@@ -90,7 +90,7 @@ hint: everything published stays, parts are kept; type the same command again la
 hint: check the network, `HTTPS_PROXY` and `RUNCOMFY_TRAINER_API_BASE` with `rcsync doctor`; everything published stays, parts are kept; type the same command again later",
         ),
         (
-            api(ApiError::Server { status: 503, message: String::new() }),
+            api(ApiError::Server { status: 503, message: String::new(), retry_after: None }),
             ExitStatus::Unavailable,
             "error: the API answered HTTP 503
 hint: everything published stays, parts are kept; type the same command again later",

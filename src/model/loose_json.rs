@@ -48,7 +48,7 @@ impl<'a> Loose<'a> {
     }
 
     /// Shows the elements of a list one after the other. Of anything else there are none.
-    pub(super) fn for_each(self, see: impl FnMut(Loose<'a>)) {
+    pub(super) fn for_each(self, see: impl FnMut(Self)) {
         // The text is known to be JSON, so the only error is that it is no list.
         let _ = serde_json::Deserializer::from_str(self.raw()).deserialize_seq(Elements(see));
     }

@@ -1,0 +1,156 @@
+//! Whole runs of the real binary against the simulator: the promises on the ordinary way, and the common faults.
+
+use rcsync::simulator::{Fault, HostOptions, JobPlan, Simulator, SimulatorConfig, What, Writes};
+
+use crate::support::{Bench, code, snapshot, stderr};
+
+fn plan() -> JobPlan {
+    JobPlan { steps: 1000, keep: 0, checkpoint_bytes: 300_000, picture_side: 48, ..JobPlan::default() }
+}
+
+async fn bench(host: HostOptions, plan: JobPlan) -> Bench {
+    let simulator = Simulator::start(SimulatorConfig { host, ..SimulatorConfig::default() }).await.unwrap();
+    let job = simulator.add_job(plan);
+    Bench::new(simulator, job)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_job_is_mirrored_and_a_second_pass_changes_nothing() {
+    let bench = bench(HostOptions::default(), plan()).await;
+    bench.simulator.finish(&bench.job);
+    let first = bench.once(&[]).await;
+    assert_eq!(code(&first), 0, "{}", stderr(&first));
+    let hosted = bench.simulator.hosted(&bench.job).len();
+    assert_eq!(bench.assert_published_is_true(), hosted);
+    assert_eq!(bench.assert_sums_pass(), hosted);
+
+    let before = snapshot(&bench.dir());
+    bench.simulator.clear_requests();
+    let second = bench.once(&[]).await;
+    assert_eq!(code(&second), 0);
+    assert_eq!((bench.simulator.api_requests(), bench.simulator.artifact_requests()), (2, 0));
+    assert_eq!(snapshot(&bench.dir()), before, "an idle pass changes no file");
+    assert!(second.stdout.is_empty() && second.stderr.is_empty(), "cron mail stays empty");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_never_reaches_the_artifact_host() {
+    let bench = bench(HostOptions::default(), plan()).await;
+    bench.simulator.finish(&bench.job);
+    assert_eq!(code(&bench.once(&[]).await), 0);
+    assert!(bench.simulator.artifact_requests() > 0);
+    let leaked =
+        bench.simulator.requests().into_iter().any(|request| {
+            request.had_authorization && request.origin == rcsync::simulator::Origin::Artifacts
+        });
+    assert!(!leaked);
+    for path in snapshot(&bench.dir()).into_keys() {
+        let bytes = std::fs::read(&path).unwrap();
+        let secret = bench.simulator.token().as_bytes();
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{}", path.display());
+        assert!(!bytes.windows(4).any(|window| window == b"sig="), "a signature in {}", path.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_written_checkpoint_settles_and_is_published_when_whole() {
+    for writes in [Writes::Growing, Writes::ZeroTail] {
+        let plan = JobPlan { writes, write_steps: u64::MAX, ..plan() };
+        let bench = bench(HostOptions::default(), plan).await;
+        bench.simulator.advance_steps(&bench.job, 300);
+        let first = bench.once(&["--output", "json"]).await;
+        assert_eq!(code(&first), 75, "{}", stderr(&first));
+        let events = String::from_utf8(first.stdout).unwrap();
+        assert!(events.contains(r#""event":"settling""#), "{events}");
+        let names = snapshot(&bench.dir()).into_keys();
+        assert!(names.into_iter().all(|path| path.extension().is_none_or(|end| end != "safetensors")));
+        bench.simulator.finish_writes(&bench.job);
+        let second = bench.once(&[]).await;
+        assert_eq!(code(&second), 0, "{}", stderr(&second));
+        assert!(bench.dir().join("my_first_lora_000000250.safetensors").exists());
+        bench.assert_published_is_true();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_on_the_way_are_survived() {
+    let faults = [
+        Fault::once(".safetensors", What::Cut { after: 100_000 }),
+        Fault::once(".safetensors", What::IgnoreRange),
+        Fault::once(".safetensors", What::WrongStart),
+        Fault::once(".safetensors", What::NoContentRange),
+        Fault::once(".safetensors", What::status(503)),
+        Fault::once(".jpg", What::Drop),
+        Fault::once("/status", What::html()),
+        Fault::once("/result", What::status(502)),
+    ];
+    let bench = bench(HostOptions::default(), plan()).await;
+    bench.simulator.finish(&bench.job);
+    for fault in faults {
+        bench.simulator.fault(fault);
+    }
+    let run = bench.once(&[]).await;
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    assert_eq!(bench.assert_published_is_true(), bench.simulator.hosted(&bench.job).len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_without_ranges_or_validators_works_too() {
+    for host in [
+        HostOptions { ranges: false, ..HostOptions::default() },
+        HostOptions { validators: rcsync::simulator::Validators::None, ..HostOptions::default() },
+        HostOptions { validators: rcsync::simulator::Validators::Changing, ..HostOptions::default() },
+        HostOptions { if_range_never_matches: true, ..HostOptions::default() },
+    ] {
+        let bench = bench(host, plan()).await;
+        bench.simulator.finish(&bench.job);
+        let run = bench.once(&[]).await;
+        assert_eq!(code(&run), 0, "{}", stderr(&run));
+        assert_eq!(bench.assert_published_is_true(), bench.simulator.hosted(&bench.job).len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_mirror_goes_on_and_ends_like_an_undisturbed_one() {
+    let host = HostOptions { throttle: Some(30_000_000), ..HostOptions::default() };
+    let bench = bench(host, JobPlan { checkpoint_bytes: 6_000_000, ..plan() }).await;
+    bench.simulator.finish(&bench.job);
+    let dir = bench.dir();
+    let arguments = [bench.job.as_str(), dir.to_str().unwrap(), "--once"];
+    for _ in 0..20 {
+        let served = bench.simulator.artifact_bytes();
+        let mut run = bench.command(&arguments).spawn().unwrap();
+        // Killed after a random amount of work, not after a guessed time.
+        let enough = served + fastrand::u64(1..4_000_000);
+        while bench.simulator.artifact_bytes() < enough && run.try_wait().unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+        run.kill().unwrap();
+        run.wait().unwrap();
+        bench.assert_published_is_true();
+        bench.assert_sums_pass();
+    }
+    let last = bench.once(&[]).await;
+    assert_eq!(code(&last), 0, "{}", stderr(&last));
+    assert_eq!(bench.assert_published_is_true(), bench.simulator.hosted(&bench.job).len());
+    assert!(std::fs::read_dir(dir.join(".rcsync/parts")).unwrap().next().is_none(), "no part is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_gets_one_clear_message_and_the_right_code() {
+    let bench = bench(HostOptions::default(), plan()).await;
+    let unknown = bench.command(&["no-such-job-1", "x", "--once"]).output().unwrap();
+    assert_eq!(code(&unknown), 65, "{}", stderr(&unknown));
+    assert!(stderr(&unknown).contains("no-such-job-1"));
+    let no_token = bench.command(&[bench.job.as_str(), "x"]).env_remove("RUNCOMFY_TOKEN").output().unwrap();
+    assert_eq!(code(&no_token), 77, "{}", stderr(&no_token));
+    let wrong = bench.command(&[bench.job.as_str(), "x"]).env("RUNCOMFY_TOKEN", "other").output().unwrap();
+    assert_eq!(code(&wrong), 77, "{}", stderr(&wrong));
+    bench.simulator.fault(Fault::always("/status", What::html()));
+    let html = bench.command(&[bench.job.as_str(), "x", "--once"]).output().unwrap();
+    assert_eq!(code(&html), 76, "{}", stderr(&html));
+    bench.simulator.clear_faults();
+    std::fs::write(bench.dir(), "a file where the folder should be").unwrap();
+    let file = bench.once(&[]).await;
+    assert_eq!(code(&file), 73, "{}", stderr(&file));
+}

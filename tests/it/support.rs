@@ -1,0 +1,106 @@
+//! A simulated job, a folder, and the real binary between them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::SystemTime;
+
+use rcsync::model::job::JobId;
+use rcsync::simulator::Simulator;
+
+/// A folder to mirror into, and how to run rcsync on it.
+pub(crate) struct Bench {
+    pub(crate) simulator: Simulator,
+    pub(crate) job: JobId,
+    root: tempfile::TempDir,
+}
+
+impl Bench {
+    pub(crate) fn new(simulator: Simulator, job: JobId) -> Self {
+        Self { simulator, job, root: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.root.path().join("out")
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rcsync"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("RUNCOMFY_TRAINER_API_BASE", self.simulator.api_base())
+            .env("RUNCOMFY_TOKEN", self.simulator.token())
+            .env("HOME", self.root.path())
+            .current_dir(self.root.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs one pass into the folder.
+    pub(crate) async fn once(&self, more: &[&str]) -> Output {
+        let dir = self.dir();
+        let mut arguments = vec![self.job.as_str(), dir.to_str().unwrap(), "--once"];
+        arguments.extend(more);
+        let mut command = self.command(&arguments);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    /// Every complete version of every file that the simulator ever hosted has its SHA-256 in its truth: each
+    /// published file must be one of them, whole.
+    pub(crate) fn assert_published_is_true(&self) -> usize {
+        use sha2::Digest as _;
+        let truth = self.simulator.truth(&self.job);
+        let mut count = 0;
+        for (path, versions) in truth {
+            let Ok(bytes) = std::fs::read(self.dir().join(&path)) else { continue };
+            let sha256 = rcsync::model::digest::hex(&sha2::Sha256::digest(&bytes));
+            assert!(
+                versions.iter().any(|version| version.sha256.to_string() == sha256),
+                "{path} is no true version"
+            );
+            count += 1;
+        }
+        count
+    }
+
+    /// What `sha256sum -c SHA256SUMS` says, without needing the tool.
+    pub(crate) fn assert_sums_pass(&self) -> usize {
+        use sha2::Digest as _;
+        let sums = std::fs::read_to_string(self.dir().join("SHA256SUMS")).unwrap_or_default();
+        for line in sums.lines() {
+            let (expected, path) = line.split_once("  ").unwrap();
+            let found = sha2::Sha256::digest(std::fs::read(self.dir().join(path)).unwrap());
+            assert_eq!(rcsync::model::digest::hex(&found), expected, "{path}");
+        }
+        sums.lines().count()
+    }
+}
+
+/// Every file below a folder with its length and time stamp.
+pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![dir.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            let metadata = path.symlink_metadata().unwrap();
+            if metadata.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path, (metadata.len(), metadata.modified().unwrap()));
+            }
+        }
+    }
+    found
+}
+
+pub(crate) fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
