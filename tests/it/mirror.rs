@@ -75,9 +75,9 @@ async fn a_half_written_checkpoint_settles_and_is_published_when_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_on_the_way_are_survived() {
     let faults = [
-        Fault::once(".safetensors", What::Cut { after: 100_000 }),
+        Fault::once(".safetensors", What::Cut(100_000)),
         Fault::once(".safetensors", What::IgnoreRange),
-        Fault::once(".safetensors", What::WrongStart),
+        Fault::once(".safetensors", What::WrongStart(5)),
         Fault::once(".safetensors", What::NoContentRange),
         Fault::once(".safetensors", What::status(503)),
         Fault::once(".jpg", What::Drop),
