@@ -60,7 +60,7 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Command {
-    /// Mirror a job until it ends (also: rcsync <JOB_ID> [DIR]).
+    /// Mirror a job until it ends (also without the word `sync`).
     #[command(after_help = SYNC_EXAMPLES)]
     Sync(Sync),
     /// Submit a training job.
