@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     )?;
     let folder = tempfile::tempdir()?;
     let options = SyncOptions { once: true, ..SyncOptions::default() };
-    let mirror = Mirror { api, job, dir: folder.path().join("mirror"), options };
+    let mirror = Mirror { api, job, dir: folder.path().join("mirror"), options, followers: Vec::new() };
     let reporter = |event: &Event| {
         if let Event::Published { path, evidence, .. } = event {
             println!("{path}: {evidence}");

@@ -6,6 +6,7 @@ mod commit;
 pub mod event;
 mod fetch;
 mod folder;
+pub mod follower;
 pub(crate) mod hashing;
 mod inspect;
 mod ledger;
@@ -30,13 +31,13 @@ use crate::error::{Error, ExitStatus};
 use crate::model::job::JobId;
 
 use event::{Event, Reporter};
+use follower::Follower;
 use look::{Patience, look};
 use options::SyncOptions;
 use run::{Run, rehearse};
 use stop::Stop;
 
 /// One job, mirrored into one folder.
-#[derive(Debug)]
 pub struct Mirror {
     /// The API client, with its token source.
     pub api: ApiClient,
@@ -46,6 +47,8 @@ pub struct Mirror {
     pub dir: PathBuf,
     /// How.
     pub options: SyncOptions,
+    /// Who does something with what is published.
+    pub followers: Vec<Arc<dyn Follower>>,
 }
 
 impl Mirror {

@@ -21,6 +21,7 @@ use super::board::Board;
 use super::commit::{Committed, Committer, ToCommit};
 use super::event::{Event, Reporter};
 use super::folder::Folder;
+use super::follower::Followers;
 use super::inspect;
 use super::limiter::Limiter;
 use super::look::{Looked, Patience, look};
@@ -43,6 +44,7 @@ pub(super) struct Run {
     shop: Arc<Workshop>,
     connections: JoinSet<()>,
     committer: JoinSet<()>,
+    followers: Followers,
     published: Arc<AtomicU64>,
     cadence: Cadence,
     told: Option<Looked>,
@@ -65,7 +67,7 @@ impl Run {
     /// Opens the folder and gets everything ready. `first` has looked already, so that nothing is created for a job
     /// that does not exist.
     pub(super) fn open(
-        mirror: Mirror,
+        mut mirror: Mirror,
         reporter: Arc<dyn Reporter>,
         stop: Stop,
         began: Instant,
@@ -102,10 +104,18 @@ impl Run {
         let mut committer = JoinSet::new();
         let commits =
             Committer { dir: mirror.dir.clone(), store: folder.store.clone(), on_change: options.on_change };
-        let (told_shop, count_published) = (shop.clone(), published.clone());
-        committer.spawn(
-            commits.run(items, move |key, committed| settle(&told_shop, &count_published, key, committed)),
+        let followers = Followers::start(
+            std::mem::take(&mut mirror.followers),
+            mirror.dir.clone(),
+            mirror.job.clone(),
+            folder.store.clone(),
+            reporter.clone(),
         );
+        let (told_shop, count_published, nudge) = (shop.clone(), published.clone(), followers.nudge());
+        committer.spawn(commits.run(items, move |key, committed| {
+            settle(&told_shop, &count_published, key, committed);
+            nudge.notify_one();
+        }));
         let cadence = Cadence::new(options.interval);
         Ok(Self {
             mirror,
@@ -116,6 +126,7 @@ impl Run {
             shop,
             connections,
             committer,
+            followers,
             published,
             cadence,
             told: None,
@@ -183,6 +194,7 @@ impl Run {
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
         };
         self.folder.write_ledger(looked, &listing.artifacts, &self.mirror.job)?;
+        self.followers.nudge().notify_one();
         Ok(pass)
     }
 
@@ -314,6 +326,7 @@ impl Run {
         while self.committer.join_next().await.is_some() {}
         let listing = self.folder.listing(looked);
         self.folder.write_ledger(looked, &listing.artifacts, &self.mirror.job)?;
+        self.followers.finish().await;
         let mut store = self.folder.lock();
         let (present, missing) = count(store.manifest(), &pass.wanted);
         if missing.is_empty() && pass.state.is_some_and(RunState::is_over) {

@@ -18,6 +18,7 @@ pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitSta
     // The job is over in half a minute: looking once a minute, as a real one deserves, would miss the show.
     options.interval = Some(Duration::from_secs(1));
     options.allow_private_hosts = true;
+    let followers = sync::followers(context);
     wait_for(context.world, |signals| async move {
         let simulated = backend::simulate(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Script::Demo).await?;
         let place = shown(&dir.display().to_string());
@@ -25,8 +26,13 @@ pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitSta
         if words && context.settings.talk > Talk::Quiet {
             context.world.err.line(&format!("a simulated job on {}, mirrored into {place}", simulated.base));
         }
-        let mirror =
-            Mirror { api: simulated.client()?, job: simulated.job.clone(), dir: dir.clone(), options };
+        let mirror = Mirror {
+            api: simulated.client()?,
+            job: simulated.job.clone(),
+            dir: dir.clone(),
+            options,
+            followers,
+        };
         let exit = sync::mirror(context, &signals, mirror).await?;
         if words {
             let there = ls::words(&ls::document(&backend::manifest(&dir)?), ls::digits(context));

@@ -1,12 +1,14 @@
 //! `rcsync sync`: mirror a job until it ends.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::super::backend;
 use super::super::exit::Signals;
 use super::super::render::Telling;
 use super::{Context, wait_for};
 use crate::engine::Mirror;
+use crate::engine::follower::Follower;
 use crate::error::{Error, ExitStatus};
 
 pub(super) fn run(context: &Context<'_>, job: &str, dir: Option<PathBuf>) -> Result<ExitStatus, Error> {
@@ -15,9 +17,15 @@ pub(super) fn run(context: &Context<'_>, job: &str, dir: Option<PathBuf>) -> Res
     let job = backend::job_id(job, &base)?;
     let api = backend::client(context.world, &context.settings, &base)?;
     let dir = dir.unwrap_or_else(|| PathBuf::from(job.as_str()));
+    let followers = followers(context);
     wait_for(context.world, |signals| async move {
-        mirror(context, &signals, Mirror { api, job, dir, options }).await
+        mirror(context, &signals, Mirror { api, job, dir, options, followers }).await
     })
+}
+
+/// Returns whoever does something with what is published, as the settings want it.
+pub(super) fn followers(_context: &Context<'_>) -> Vec<Arc<dyn Follower>> {
+    Vec::new()
 }
 
 /// Mirrors, and tells about it as the settings want it.

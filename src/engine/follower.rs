@@ -1,0 +1,116 @@
+//! Readers of what stands in DIR: whoever wants to do something with published files (gallery, ComfyUI, hooks) follows
+//! the folder, not the events. A nudge says "look", the manifest says what is true: so nothing is lost to a kill, and
+//! the same follower serves a running mirror and a command of its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::edge::store::Store;
+use crate::model::job::JobId;
+use crate::model::manifest::Manifest;
+
+use super::event::Reporter;
+
+/// Nudges that come closer together than this are one: a batch of samples is one look, and a LoRA still reaches
+/// ComfyUI within a second.
+const GATHER: Duration = Duration::from_millis(300);
+
+/// What a follower sees.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The mirrored folder; `job.json` in it says what the files are.
+    pub dir: &'a Path,
+    /// The job.
+    pub job: &'a JobId,
+    /// What is published in it.
+    pub manifest: &'a Manifest,
+    /// Whether this is the last look of the run.
+    pub last: bool,
+}
+
+/// Something that does its own work with published files.
+pub trait Follower: Send + Sync {
+    /// Does what is not done yet. Blocks; is called one at a time, from a thread that may. Its troubles are its own: it
+    /// tells them to `reporter` and never stops the mirror. Doing it twice changes nothing.
+    fn catch_up(&self, view: &View<'_>, reporter: &dyn Reporter);
+}
+
+/// The followers of one run.
+pub(super) struct Followers {
+    nudge: Arc<Notify>,
+    end: CancellationToken,
+    looking: JoinSet<()>,
+}
+
+impl Followers {
+    /// Lets `followers` follow a folder whose manifest is in `store`.
+    pub(super) fn start(
+        followers: Vec<Arc<dyn Follower>>,
+        dir: PathBuf,
+        job: JobId,
+        store: Arc<Mutex<Store>>,
+        reporter: Arc<dyn Reporter>,
+    ) -> Self {
+        let (nudge, end) = (Arc::new(Notify::new()), CancellationToken::new());
+        let mut looking = JoinSet::new();
+        if !followers.is_empty() {
+            let crowd = Arc::new(Crowd { followers, dir, job, store, reporter });
+            looking.spawn(crowd.follow(nudge.clone(), end.clone()));
+        }
+        Self { nudge, end, looking }
+    }
+
+    /// Returns what to ring when there may be something new.
+    pub(super) fn nudge(&self) -> Arc<Notify> {
+        self.nudge.clone()
+    }
+
+    /// Lets every follower look a last time, and waits for it.
+    pub(super) async fn finish(&mut self) {
+        self.end.cancel();
+        while self.looking.join_next().await.is_some() {}
+    }
+}
+
+struct Crowd {
+    followers: Vec<Arc<dyn Follower>>,
+    dir: PathBuf,
+    job: JobId,
+    store: Arc<Mutex<Store>>,
+    reporter: Arc<dyn Reporter>,
+}
+
+impl Crowd {
+    async fn follow(self: Arc<Self>, nudge: Arc<Notify>, end: CancellationToken) {
+        loop {
+            let last = tokio::select! {
+                biased;
+                () = end.cancelled() => true,
+                () = nudge.notified() => false,
+            };
+            if !last {
+                let _ = tokio::time::timeout(GATHER, end.cancelled()).await;
+            }
+            let crowd = self.clone();
+            // A follower that panics is a defect of ours; the files it follows are safe all the same.
+            let _ = tokio::task::spawn_blocking(move || crowd.catch_up(last)).await;
+            if last {
+                return;
+            }
+        }
+    }
+
+    fn catch_up(&self, last: bool) {
+        // A copy, so that nothing that is published waits for a slow follower.
+        let manifest = self.store.lock().unwrap_or_else(PoisonError::into_inner).manifest().clone();
+        let view = View { dir: &self.dir, job: &self.job, manifest: &manifest, last };
+        for follower in &self.followers {
+            follower.catch_up(&view, self.reporter.as_ref());
+        }
+    }
+}
