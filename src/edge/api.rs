@@ -23,8 +23,10 @@ use crate::model::api_request::{SubmitRequest, edit_body};
 use crate::model::job::{JobId, ResultAnswer, StatusAnswer};
 use crate::model::units::ByteCount;
 
+use super::blocking::blocking;
 use super::retry_after::retry_after;
 use super::token::{Token, TokenSource};
+use super::wire::{self, Wire};
 
 /// How much of a refusal is read for its message.
 const REFUSAL_BYTES: usize = 64 << 10;
@@ -59,6 +61,7 @@ struct Shared {
     /// The token in use; loaded with the first request, and again when the API refuses it.
     token: Mutex<Option<Token>>,
     client: reqwest::Client,
+    wire: Arc<dyn Wire>,
 }
 
 /// One request, before a token is added to it.
@@ -78,7 +81,8 @@ impl ApiClient {
     pub fn new(base: ApiBase, tokens: TokenSource, limits: Limits) -> Result<Self, ApiError> {
         let client = transport::client(&base, limits)
             .map_err(|cause| ApiError::Unreachable { origin: base.origin(), cause })?;
-        Ok(Self(Arc::new(Shared { base, limits, tokens, token: Mutex::new(None), client })))
+        let wire = Arc::new(client.clone());
+        Ok(Self(Arc::new(Shared { base, limits, tokens, token: Mutex::new(None), client, wire })))
     }
 
     /// Returns where the API is.
@@ -208,7 +212,7 @@ impl ApiClient {
 
     async fn load_token(&self) -> Result<Token, ApiError> {
         let tokens = self.0.tokens.clone();
-        let loaded = tokio::task::spawn_blocking(move || tokens.load()).await;
+        let loaded = blocking(move || tokens.load()).await;
         // The task is only lost when the runtime ends, and with it this one.
         loaded.unwrap_or(Err(ApiError::NoToken))
     }
@@ -233,7 +237,8 @@ impl ApiClient {
             None if request.changes_something() => builder = builder.header(header::CONTENT_LENGTH, 0),
             None => {}
         }
-        let response = builder.send().await.map_err(|error| self.fault(request, &error))?;
+        let sent = wire::send(self.0.wire.as_ref(), builder).await;
+        let response = sent.map_err(|error| self.fault(request, &error))?;
         let status = response.status();
         if status.is_redirection() {
             return Err(self.redirected(&response));

@@ -1,4 +1,5 @@
-//! The few ways in which this program changes files, each with what survives a crash.
+//! The few ways in which this program changes files, each with what survives a crash. Nothing in the rooms `edge` and
+//! `engine` changes a file by any other way, so that a simulation sees it all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -7,6 +8,10 @@ use std::time::UNIX_EPOCH;
 
 use crate::error::Error;
 use crate::model::local::LocalFile;
+
+#[cfg(test)]
+use super::witness::node;
+use super::witness::witnessed;
 
 /// Turns an I/O error into one that names the act and the path.
 pub(crate) fn fault(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
@@ -30,17 +35,23 @@ pub(crate) fn replace(
     bytes: &[u8],
     durability: Durability,
 ) -> Result<(), Error> {
-    let mut staged = tempfile::Builder::new()
-        .prefix("replace-")
-        .suffix(".tmp")
-        .tempfile_in(staging)
-        .map_err(fault("write", staging))?;
-    staged.write_all(bytes).map_err(fault("write", path))?;
+    let mut stage = tempfile::Builder::new();
+    stage.prefix("replace-").suffix(".tmp");
+    let staged = witnessed!(
+        |staged| Change::Opened { path: staged.path().to_path_buf(), node: node(staged.as_file()) },
+        stage.tempfile_in(staging)
+    );
+    let staged = staged.map_err(fault("write", staging))?;
+    append(staged.as_file(), bytes).map_err(fault("write", path))?;
     make_readable(staged.as_file()).map_err(fault("write", path))?;
     if durability == Durability::Durable {
         flush(staged.as_file()).map_err(fault("flush", path))?;
     }
-    staged.persist(path).map_err(|failed| fault("write", path)(failed.error))?;
+    let staged = staged.into_temp_path().keep().map_err(|kept| fault("write", path)(kept.error))?;
+    if let Err(error) = rename(&staged, path) {
+        let _ = remove(&staged);
+        return Err(fault("write", path)(error));
+    }
     if durability == Durability::Durable {
         flush_folder(parent(path))?;
     }
@@ -58,12 +69,15 @@ pub(crate) fn replace_if_changed(path: &Path, staging: &Path, bytes: &[u8]) -> R
 /// Flushes a file's bytes and length. A system that cannot flush this kind of file is forgiven; an error is not, and
 /// must never be answered by flushing again: the kernel may have dropped the bytes and forgotten the error.
 pub(crate) fn flush(file: &File) -> io::Result<()> {
-    match file.sync_data() {
-        Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput) => {
-            Ok(())
-        }
+    match witnessed!(|()| Change::Flushed { node: node(file) }, file.sync_data()) {
+        Err(error) if cannot_flush(&error) => Ok(()),
         result => result,
     }
+}
+
+/// Some file systems cannot flush some kinds of files, and say so.
+fn cannot_flush(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
 }
 
 /// Makes renames and new names in a folder durable.
@@ -72,7 +86,12 @@ pub(crate) fn flush_folder(folder: &Path) -> Result<(), Error> {
     if cfg!(windows) {
         return Ok(());
     }
-    File::open(folder).and_then(|folder| flush(&folder)).map_err(fault("flush", folder))
+    let flushed = || match File::open(folder)?.sync_data() {
+        Err(error) if cannot_flush(&error) => Ok(()),
+        result => result,
+    };
+    witnessed!(|()| Change::FolderFlushed { path: folder.to_path_buf() }, flushed())
+        .map_err(fault("flush", folder))
 }
 
 /// Creates a folder below `root` part by part, refusing to walk through a link. `root` itself must exist.
@@ -81,7 +100,7 @@ pub(crate) fn create_folders(root: &Path, folder: &Path) -> Result<(), Error> {
     let below = folder.strip_prefix(root).unwrap_or(folder);
     for part in below.components() {
         path.push(part);
-        match fs::create_dir(&path) {
+        match make_folder(&path, &fs::DirBuilder::new()) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if !fs::symlink_metadata(&path).map_err(fault("read", &path))?.is_dir() {
@@ -92,6 +111,39 @@ pub(crate) fn create_folders(root: &Path, folder: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Creates one folder.
+pub(crate) fn make_folder(path: &Path, how: &fs::DirBuilder) -> io::Result<()> {
+    witnessed!(|()| Change::FolderMade { path: path.to_path_buf() }, how.create(path))
+}
+
+/// Creates a file that nobody else may read, under a name under which nothing stands.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    open(path, &options)
+}
+
+/// Opens a file that may be created by that.
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    witnessed!(|file| Change::Opened { path: path.to_path_buf(), node: node(file) }, options.open(path))
+}
+
+/// Writes bytes at the end of a file that was opened for that, or at its cursor.
+pub(crate) fn append(file: &File, bytes: &[u8]) -> io::Result<()> {
+    let mut end = file;
+    witnessed!(
+        |()| Change::Written { node: node(file), offset: None, bytes: bytes.to_vec() },
+        end.write_all(bytes)
+    )
+}
+
+/// Empties a file.
+pub(crate) fn empty(file: &File) -> io::Result<()> {
+    witnessed!(|()| Change::Emptied { node: node(file) }, file.set_len(0))
 }
 
 /// Looks at what stands at a path below `root`, without following links, in the path or at its end.
@@ -190,21 +242,29 @@ pub(crate) struct Space {
 
 /// Writes all bytes at an offset of a file, wherever its cursor is.
 pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    #[cfg(unix)]
-    return std::os::unix::fs::FileExt::write_all_at(file, bytes, offset);
-    #[cfg(windows)]
-    {
-        let (mut bytes, mut offset) = (bytes, offset);
-        while !bytes.is_empty() {
-            let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
-            if written == 0 {
-                return Err(io::Error::from(io::ErrorKind::WriteZero));
-            }
-            bytes = &bytes[written..];
-            offset += written as u64;
+    witnessed!(
+        |()| Change::Written { node: node(file), offset: Some(offset), bytes: bytes.to_vec() },
+        write_all_at(file, bytes, offset)
+    )
+}
+
+#[cfg(unix)]
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let (mut bytes, mut offset) = (bytes, offset);
+    while !bytes.is_empty() {
+        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
+        if written == 0 {
+            return Err(io::Error::from(io::ErrorKind::WriteZero));
         }
-        Ok(())
+        bytes = &bytes[written..];
+        offset += written as u64;
     }
+    Ok(())
 }
 
 /// Reads up to `buffer.len()` bytes at an offset of a file.
@@ -215,8 +275,28 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
     return std::os::windows::fs::FileExt::seek_read(file, buffer, offset);
 }
 
+/// Renames a file; what stood under the new name is gone.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    witnessed!(|()| Change::Renamed { from: from.to_path_buf(), to: to.to_path_buf() }, fs::rename(from, to))
+}
+
+/// Gives a file a second name.
+pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    witnessed!(
+        |()| Change::Linked { from: from.to_path_buf(), to: to.to_path_buf() },
+        fs::hard_link(from, to)
+    )
+}
+
 /// Renames a file to a name under which nothing stands; something that came there meanwhile is an error, not a loss.
 pub(crate) fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
+    witnessed!(
+        |()| Change::Renamed { from: from.to_path_buf(), to: to.to_path_buf() },
+        rename_unless_taken(from, to)
+    )
+}
+
+fn rename_unless_taken(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "macos"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -234,7 +314,7 @@ pub(crate) fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Removes a file; that it is gone already is fine.
 pub(crate) fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
+    match witnessed!(|()| Change::Removed { path: path.to_path_buf() }, fs::remove_file(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault("remove", path)(error)),
         _ => Ok(()),
     }
@@ -244,4 +324,68 @@ pub(crate) fn remove(path: &Path) -> Result<(), Error> {
 pub(crate) fn private_name(folder: &Path, stem: &str, extension: &str) -> PathBuf {
     let writer = format!("{:x}-{:08x}", std::process::id(), fastrand::u32(..));
     folder.join(format!("{stem}.{writer}.{extension}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::super::witness::{Change, Witness, call, dismiss};
+    use super::*;
+
+    #[derive(Default)]
+    struct Diary(RefCell<Vec<&'static str>>);
+
+    impl Witness for Diary {
+        fn allow(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn saw(&self, change: Change) {
+            self.0.borrow_mut().push(match change {
+                Change::Opened { .. } => "open",
+                Change::Written { .. } => "write",
+                Change::Emptied { .. } => "empty",
+                Change::Flushed { .. } => "flush",
+                Change::FolderFlushed { .. } => "flush folder",
+                Change::FolderMade { .. } => "make folder",
+                Change::Renamed { .. } => "rename",
+                Change::Linked { .. } => "link",
+                Change::Removed { .. } => "remove",
+            });
+        }
+    }
+
+    fn diary(act: impl FnOnce()) -> Vec<&'static str> {
+        let diary = Rc::new(Diary::default());
+        call(diary.clone());
+        act();
+        dismiss();
+        diary.0.take()
+    }
+
+    #[test]
+    fn a_durable_replacement_flushes_bytes_before_and_the_name_after_the_rename() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let durable = diary(|| replace(&path, folder.path(), b"new", Durability::Durable).unwrap());
+        assert_eq!(durable, ["open", "write", "flush", "rename", "flush folder"]);
+        let hopeful = diary(|| replace(&path, folder.path(), b"newer", Durability::Hopeful).unwrap());
+        assert_eq!(hopeful, ["open", "write", "rename"]);
+        assert_eq!(diary(|| replace_if_changed(&path, folder.path(), b"newer").unwrap()), [""; 0]);
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing staged is left");
+    }
+
+    #[test]
+    fn a_rename_never_takes_a_name_that_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::write(&from, "ours").unwrap();
+        fs::write(&to, "theirs").unwrap();
+        assert_eq!(rename_to_free_name(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&to).unwrap(), b"theirs");
+        assert_eq!(fs::read(&from).unwrap(), b"ours");
+    }
 }

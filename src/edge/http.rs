@@ -22,6 +22,7 @@ use crate::model::source_url::SourceUrl;
 
 use super::claims;
 use super::retry_after::retry_after;
+use super::wire::{self, Wire};
 
 /// More redirects than this are a loop or an attack; browsers stop at 20, curl at 50, the vendor's CLI at 10.
 const MOST_REDIRECTS: usize = 10;
@@ -36,6 +37,7 @@ const EXCERPT_BOUND: usize = 8 << 10;
 #[derive(Debug, Clone)]
 pub struct ArtifactClient {
     client: reqwest::Client,
+    wire: Arc<dyn Wire>,
     private_hosts: bool,
     stall: Duration,
 }
@@ -80,7 +82,8 @@ impl ArtifactClient {
             .dns_resolver(Arc::new(GuardedResolver { private_hosts }))
             .build()
             .map_err(|error| Fault::Untrusted { host: String::new(), cause: cause(&error) })?;
-        Ok(Self { client, private_hosts, stall })
+        let wire = Arc::new(client.clone());
+        Ok(Self { client, wire, private_hosts, stall })
     }
 
     /// Asks for a range; returns the answer's head at once, its body as it comes.
@@ -111,7 +114,8 @@ impl ArtifactClient {
             None => {}
         }
         let host = source.host().to_owned();
-        let response = request.send().await.map_err(|error| self.fault(&host, 0, &error))?;
+        let sent = wire::send(self.wire.as_ref(), request).await;
+        let response = sent.map_err(|error| self.fault(&host, 0, &error))?;
         let head = read_head(response.status().as_u16(), response.headers());
         Ok((head, Body { response, received: 0, stall: self.stall, host }))
     }

@@ -3,7 +3,7 @@
 //! The lock saves work; correctness never rests on it, since on some network disks everybody gets every lock.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ impl FolderLock {
         loop {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
-            let mut file = options.open(&path).map_err(fault("create", &path))?;
+            let mut file = disk::open(&path, &options).map_err(fault("create", &path))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -58,7 +58,9 @@ impl FolderLock {
                 since: jiff::Timestamp::now().strftime("%F %T UTC").to_string(),
             };
             let text = serde_json::to_string(&owner).map_err(|error| fault("write", &path)(error.into()))?;
-            file.set_len(0).and_then(|()| file.write_all(text.as_bytes())).map_err(fault("write", &path))?;
+            disk::empty(&file)
+                .and_then(|()| disk::append(&file, text.as_bytes()))
+                .map_err(fault("write", &path))?;
             return Ok(Self { path, _file: file });
         }
     }

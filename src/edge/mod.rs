@@ -1,6 +1,7 @@
 //! What touches the world: the only room with sockets, files, locks and the wall clock.
 
 pub mod api;
+pub(crate) mod blocking;
 mod claims;
 pub(crate) mod disk;
 pub mod http;
@@ -11,3 +12,5 @@ pub(crate) mod sealed;
 pub mod store;
 pub mod token;
 mod trust;
+pub(crate) mod wire;
+pub(crate) mod witness;

@@ -9,10 +9,11 @@ use std::fs::{self, File, OpenOptions};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crc_fast::{CrcAlgorithm, Digest};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
@@ -127,11 +128,7 @@ impl PartFolder {
     /// When the file cannot be created.
     pub fn create(&self, key: &ArtifactKey) -> Result<Part, Error> {
         let data = disk::private_name(&self.folder, &key.fingerprint(), "part");
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&data).map_err(fault("create", &data))?;
+        let file = disk::create_new(&data).map_err(fault("create", &data))?;
         Ok(Part::new(file, data, Vec::new(), None))
     }
 
@@ -199,7 +196,7 @@ impl PartFolder {
 
     fn claim(&self, left: &Path, key: &ArtifactKey) -> Result<Option<TakenOver>, Error> {
         let data = disk::private_name(&self.folder, &key.fingerprint(), "part");
-        if fs::rename(left, &data).is_err() {
+        if disk::rename(left, &data).is_err() {
             return Ok(None);
         }
         let old_record = left.with_extension("json");
@@ -211,8 +208,7 @@ impl PartFolder {
             disk::remove(&old_record)?;
             return Ok(None);
         };
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).open(&data).map_err(fault("open", &data))?;
+        let file = OpenOptions::new().read(true).write(true).open(&data).map_err(fault("open", &data))?;
         let blocks = trusted_blocks(&file, &record);
         let here = ranges(&blocks, record.identity.length);
         let part = Part::new(file, data, blocks, Some(record.identity.clone()));

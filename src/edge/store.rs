@@ -3,8 +3,8 @@
 //! Appending is O(1) for a batch; a torn last line is dropped; a damaged snapshot is put aside, never believed, and
 //! never overwritten. Records carry a running number, so replaying a journal that was not cut yet changes nothing.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -77,7 +77,7 @@ impl Store {
                 damage.snapshot = true;
                 let aside = disk::private_name(&folder, "manifest", "damaged");
                 let path = folder.join("manifest.json");
-                fs::rename(&path, &aside).map_err(fault("put aside", &path))?;
+                disk::rename(&path, &aside).map_err(fault("put aside", &path))?;
                 (Manifest::new(job.clone(), origin.to_owned()), 0)
             }
             Loaded::Snapshot(snapshot) => (snapshot.manifest, snapshot.sequence),
@@ -150,7 +150,7 @@ impl Store {
             text.push('\n');
         }
         let journal = self.open_journal(&path)?;
-        journal.write_all(text.as_bytes()).map_err(fault("write", &path))?;
+        disk::append(journal, text.as_bytes()).map_err(fault("write", &path))?;
         if durability == Durability::Durable {
             disk::flush(journal).map_err(fault("flush", &path))?;
         }
@@ -197,13 +197,13 @@ impl Store {
                     self.snapshot()?;
                 }
                 let fresh = !path.exists();
-                let mut journal =
-                    OpenOptions::new().create(true).append(true).open(path).map_err(fault("create", path))?;
+                let journal = disk::open(path, OpenOptions::new().create(true).append(true))
+                    .map_err(fault("create", path))?;
                 if fresh {
                     disk::flush_folder(&self.folder)?;
                 } else {
                     // A torn last line would swallow the next record; a line break ends it.
-                    journal.write_all(b"\n").map_err(fault("write", path))?;
+                    disk::append(&journal, b"\n").map_err(fault("write", path))?;
                 }
                 journal
             }
@@ -285,6 +285,8 @@ fn read_snapshot(folder: &Path) -> Result<Loaded, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::model::artifact::{ArtifactKey, ArtifactKind};
     use crate::model::digest::Sha256Digest;

@@ -6,9 +6,9 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::decide::pieces::{Cut, Lease, PieceMap};
 use crate::decide::structure::Format;

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::decide::pieces::Lease;
 use crate::decide::resume::{Answer, Asked, resume};
+use crate::edge::blocking::blocking;
 use crate::edge::http::{Body, RangeRequest};
 use crate::error::Error;
 use crate::model::fault::Fault;
@@ -267,8 +268,7 @@ impl Writer<'_> {
         self.fetch.shop.count_received(count);
         let (attempt, lease) = (self.fetch.attempt.clone(), self.fetch.lease);
         let parts = self.fetch.shop.parts.clone();
-        self.running =
-            Some(tokio::task::spawn_blocking(move || attempt.absorb(&parts, lease, offset, &group)));
+        self.running = Some(blocking(move || attempt.absorb(&parts, lease, offset, &group)));
         Ok(())
     }
 

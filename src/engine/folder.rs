@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::decide::plan::Recollection;
+use crate::edge::blocking::blocking;
 use crate::edge::disk::{self, fault};
 use crate::edge::lock::FolderLock;
 use crate::edge::part::PartFolder;
@@ -146,7 +147,7 @@ fn paths(manifest: &Manifest, listing: &Listing) -> Vec<RelPath> {
 }
 
 async fn look_at_all(dir: PathBuf, paths: Vec<RelPath>) -> Result<Local, Error> {
-    let looking = tokio::task::spawn_blocking({
+    let looking = blocking({
         let dir = dir.clone();
         move || {
             paths
@@ -162,7 +163,7 @@ fn create_private(folder: &Path) -> Result<(), Error> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(folder) {
+    match disk::make_folder(folder, &builder) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             let metadata = fs::symlink_metadata(folder).map_err(fault("read", folder))?;

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::edge::blocking::blocking;
 use crate::edge::store::Store;
 use crate::model::job::JobId;
 use crate::model::manifest::Manifest;
@@ -98,7 +99,7 @@ impl Crowd {
             }
             let crowd = self.clone();
             // A follower that panics is a defect of ours; the files it follows are safe all the same.
-            let _ = tokio::task::spawn_blocking(move || crowd.catch_up(last)).await;
+            let _ = blocking(move || crowd.catch_up(last)).await;
             if last {
                 return;
             }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::decide::plan::{Action, FetchReason, Recollection, Step};
+use crate::edge::blocking::blocking;
 use crate::edge::disk;
 use crate::edge::store::Store;
 use crate::error::Error;
@@ -27,7 +28,7 @@ pub(super) async fn inspect(
         return Ok(Vec::new());
     }
     let (dir, store): (PathBuf, _) = (dir.to_path_buf(), store.clone());
-    let inspected = tokio::task::spawn_blocking(move || settle_all(&dir, &store, doubtful));
+    let inspected = blocking(move || settle_all(&dir, &store, doubtful));
     inspected.await.unwrap_or_else(|lost| {
         let source = std::io::Error::other(lost);
         Err(Error::Disk { verb: "read", path: PathBuf::from("."), source })

@@ -100,6 +100,7 @@ pub(super) async fn look(
             reporter.report(&Event::Retrying { path: None, cause: fault.to_string(), wait });
         }
         tokio::select! {
+            biased;
             () = cancel.cancelled() => return Ok(None),
             () = tokio::time::sleep(wait) => {}
         }

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::edge::api::ApiClient;
+use crate::edge::http::ArtifactClient;
 use crate::error::{Error, ExitStatus};
 use crate::model::job::JobId;
 
@@ -58,6 +59,19 @@ impl Mirror {
     /// # Errors
     /// What kept the run from doing its work at all; faults of single files are events and decide the status.
     pub async fn run(self, reporter: Arc<dyn Reporter>, stop: Stop) -> Result<ExitStatus, Error> {
+        let private = self.options.allow_private_hosts || self.api.is_private();
+        let hosts = ArtifactClient::new(private, self.options.stall_timeout)
+            .map_err(|fault| Error::Config(fault.to_string()))?;
+        self.run_with(hosts, reporter, stop).await
+    }
+
+    /// The same, with a client of the caller's for the hosts of artifacts.
+    pub(crate) async fn run_with(
+        self,
+        hosts: ArtifactClient,
+        reporter: Arc<dyn Reporter>,
+        stop: Stop,
+    ) -> Result<ExitStatus, Error> {
         let began = Instant::now();
         let Some(first) =
             look(&self.api, &self.job, Patience::Short, reporter.as_ref(), stop.token()).await?
@@ -67,7 +81,7 @@ impl Mirror {
         if self.options.dry_run {
             return rehearse(&self, reporter.as_ref(), &first).await;
         }
-        Run::open(self, reporter, stop, began)?.follow(first).await
+        Run::open(self, hosts, reporter, stop, began)?.follow(first).await
     }
 }
 

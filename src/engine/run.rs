@@ -68,15 +68,13 @@ impl Run {
     /// that does not exist.
     pub(super) fn open(
         mut mirror: Mirror,
+        client: ArtifactClient,
         reporter: Arc<dyn Reporter>,
         stop: Stop,
         began: Instant,
     ) -> Result<Self, Error> {
         let folder = Folder::open(&mirror.dir, &mirror.job, &mirror.api.origin(), reporter.as_ref())?;
         let options = mirror.options.clone();
-        let private = options.allow_private_hosts || mirror.api.is_private();
-        let client = ArtifactClient::new(private, options.stall_timeout)
-            .map_err(|fault| Error::Config(fault.to_string()))?;
         let (commit, items) = mpsc::channel(COMMIT_QUEUE);
         let (shares, most) = tune::begin(options.connections.map(|cap| usize::from(cap.get())));
         let shop = Arc::new(Workshop {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::decide::doubt::{Doubted, doubted};
 use crate::decide::verdict::{Verdict, verdict};
 use crate::decide::verify::{Contradiction, Expectation, Judgement, Received, judge};
+use crate::edge::blocking::blocking;
 use crate::edge::disk;
 use crate::edge::http::{ArtifactClient, Body, RangeRequest};
 use crate::edge::part::{Part, PartFolder};
@@ -166,7 +167,7 @@ impl Workshop {
         let name = transfer.order.artifact.path.file_name().to_owned();
         let attempt = if self.leftovers.contains(&key.fingerprint()) {
             let parts = self.parts.clone();
-            let taken = tokio::task::spawn_blocking({
+            let taken = blocking({
                 let key = key.clone();
                 move || parts.take_over(&key)
             });
@@ -220,7 +221,7 @@ impl Workshop {
     async fn finish(&self, transfer: &Arc<Transfer>, attempt: &Arc<Attempt>) {
         self.small_files.fetch_add(u64::from(!transfer.is_large()), Ordering::Relaxed);
         let (parts, whole) = (self.parts.clone(), attempt.clone());
-        let finished = tokio::task::spawn_blocking(move || whole.finish(&parts)).await;
+        let finished = blocking(move || whole.finish(&parts)).await;
         let (received, part) = match finished {
             Ok(Ok(Some(finished))) => finished,
             Ok(Ok(None)) => return,

@@ -83,3 +83,27 @@ fn only_the_edge_speaks_http() {
         assert_absent(room, &["reqwest::"]);
     }
 }
+
+/// A change that goes past `edge::disk` is one that the simulation does not see, so nothing proves what a crash leaves
+/// of it. Files outside of DIR (ComfyUI's) are `link`'s.
+#[test]
+fn only_the_disk_room_changes_files() {
+    let changes = [
+        "fs::rename(",
+        "fs::remove_file(",
+        "fs::write(",
+        "fs::hard_link(",
+        "fs::create_dir(",
+        "File::create",
+        ".set_len(",
+        ".sync_all(",
+        ".sync_data(",
+        ".persist(",
+    ];
+    for (path, code) in sources("edge").into_iter().chain(sources("engine")) {
+        let exempt = ["disk.rs", "link.rs"].iter().any(|name| path.ends_with(name));
+        for change in changes.iter().filter(|_| !exempt) {
+            assert!(!code.contains(change), "{} changes files itself: `{change}`", path.display());
+        }
+    }
+}
