@@ -48,6 +48,16 @@ pub enum Error {
     /// A file that the command line names is not there.
     #[error("there is no file `{}`", .0.display())]
     NoInput(PathBuf),
+    /// A folder that the command line names is none that a job was mirrored into.
+    #[error("`{}` is no mirror of a job: {why}", path.display())]
+    NoMirror {
+        /// The folder.
+        path: PathBuf,
+        /// What is there instead.
+        why: &'static str,
+        /// The job that was mirrored into it once, where its `job.json` still says so.
+        job: Option<JobId>,
+    },
     /// An input file is there, but is not valid.
     #[error("{0}")]
     BadInput(String),
@@ -278,7 +288,7 @@ impl Error {
             Self::FolderInUse { .. } => ExitStatus::TryAgain,
             Self::FolderUnfit { .. } => ExitStatus::CannotCreate,
             Self::Usage(_) => ExitStatus::Usage,
-            Self::NoInput(_) => ExitStatus::NoInput,
+            Self::NoInput(_) | Self::NoMirror { .. } => ExitStatus::NoInput,
             Self::BadInput(_) => ExitStatus::BadData,
             Self::Config(_) => ExitStatus::Config,
         }
@@ -303,6 +313,18 @@ impl Error {
                 "`rcsync --help` and `rcsync <COMMAND> --help` say what can be typed".to_owned()
             }
             Self::NoInput(_) => "check the path; nothing was sent or changed".to_owned(),
+            Self::NoMirror { path, job: None, .. } => {
+                format!(
+                    "name the folder that a job was mirrored into; `rcsync <JOB_ID> {}` mirrors one",
+                    path.display()
+                )
+            }
+            Self::NoMirror { path, job: Some(job), .. } => {
+                format!(
+                    "`rcsync {job} {} --once` checks what is there and keeps it; nothing is fetched twice",
+                    path.display()
+                )
+            }
             Self::BadInput(_) => {
                 "mend the input and type the same command again; nothing was changed".to_owned()
             }

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::options::{GlobalArgs, SyncArgs};
-use super::values::GpuType;
+use super::values::{self, GpuType};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -261,7 +261,7 @@ pub(crate) struct Demo {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Simulate {
     /// Where to listen; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = values::address)]
     pub(crate) listen: SocketAddr,
 }
 

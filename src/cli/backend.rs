@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::config::Settings;
 use super::world::World;
 use crate::edge::api::{ApiClient, Limits};
-use crate::edge::store::Store;
 use crate::edge::token::TokenSource;
 use crate::error::Error;
 use crate::model::api_base::ApiBase;
@@ -54,10 +53,7 @@ fn tokens(world: &World, settings: &Settings) -> TokenSource {
 
 /// Reads what is known of a folder, beside a running rcsync too.
 pub(crate) fn manifest(dir: &Path) -> Result<Manifest, Error> {
-    if !dir.exists() {
-        return Err(Error::NoInput(dir.to_path_buf()));
-    }
-    Store::peek(dir)
+    crate::engine::known(dir)
 }
 
 /// Gives what a job offers its local names, those that `manifest` knows first.

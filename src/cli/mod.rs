@@ -15,6 +15,7 @@ mod render;
 #[cfg(test)]
 mod samples;
 mod shorthand;
+mod slips;
 mod suggest;
 mod table;
 mod values;
@@ -58,9 +59,11 @@ fn refuse(error: &Error, world: &World) -> ExitStatus {
 
 /// Shows what the parser has to say: help and version are what was asked for, everything else is a usage error.
 fn show(answer: &clap::Error, world: &World) -> ExitStatus {
-    let asked_for = matches!(answer.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    let (stream, status) =
-        if asked_for { (&world.out, ExitStatus::Complete) } else { (&world.err, ExitStatus::Usage) };
+    let (stream, status) = match answer.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => (&world.out, ExitStatus::Complete),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => (&world.err, ExitStatus::Usage),
+        _ => return refuse(&slips::told(answer), world),
+    };
     let text = answer.render();
     stream.write(&if world.colours(stream) { text.ansi().to_string() } else { text.to_string() });
     status

@@ -112,7 +112,7 @@ pub(crate) struct SyncArgs {
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     pub(crate) limit_rate: Option<ByteCount>,
     /// Tries of one artifact without a byte of progress in one pass [default: 5].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::count)]
     pub(crate) retries: Option<u32>,
     /// No byte for this long ends a connection [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
@@ -139,7 +139,7 @@ pub(crate) struct SyncArgs {
     #[arg(long, value_name = "keep|replace", value_enum, hide_possible_values = true)]
     pub(crate) on_change: Option<OnChangeWord>,
     /// Resume a job that stopped before its last step, at most N times [N: 3 when left away].
-    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "3")]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "3", value_parser = values::count)]
     pub(crate) auto_resume: Option<u32>,
     /// Mirror finished LoRAs into this ComfyUI.
     #[arg(long, value_name = "PATH", hide = true)]

@@ -23,16 +23,27 @@ fn ran(typed: &str) -> Ran {
 #[test]
 fn usage_errors_say_what_and_end_with_64() {
     for (typed, part) in [
-        ("sync", "<JOB_ID>"),
-        ("abc-1 out more", "unexpected argument 'more'"),
-        ("abc-1 --onse", "a similar argument exists: '--once'"),
+        ("sync", "`<JOB_ID>` is missing; the form is `rcsync sync <JOB_ID> [DIR]`"),
+        ("ls", "`<DIR>` is missing; the form is `rcsync ls <DIR>`"),
+        ("abc-1 --json", "there is no option `--json`; what you want is `--output json`"),
+        ("abc-1 --jobs=4", "there is no option `--jobs`; what you want is `--connections <N>`"),
+        ("abc-1 --dir out", "`rcsync <JOB_ID> <DIR>`"),
         (
-            "abc-1 --interval soon",
-            "invalid value 'soon' for '--interval <DURATION>': write it like `30s`, `5m` or `1h30m`",
+            "abc-1 --only checkpoint,smples",
+            "`--only smples`: it has to be one of checkpoints, samples, config; did you mean `samples`?",
         ),
-        ("abc-1 --connections 300", "'--connections <N>': it has to be a number from 1 to 256"),
-        ("abc-1 --limit-rate fast", "'--limit-rate <RATE>': not a size"),
-        ("abc-1 --only weights", "invalid value 'weights' for '--only <KIND,…>'"),
+        ("abc-1 --interval", "`--interval <DURATION>` needs a value"),
+        ("abc-1 --once=yes", "`--once` is a switch and takes no value"),
+        ("abc-1 --retries many", "`--retries many`: write a whole number, such as `3`"),
+        ("abc-1 --auto-resume=some", "`--auto-resume some`: write a whole number, such as `3`"),
+        ("simulate --listen here", "`--listen here`: write an address with a port, such as `127.0.0.1:8080`"),
+        ("help sycn", "there is no command `sycn`"),
+        ("abc-1 out more", "`more` is one word too many; the form is `rcsync sync <JOB_ID> [DIR]`"),
+        ("abc-1 --onse", "there is no option `--onse`; did you mean `--once`?"),
+        ("abc-1 --interval soon", "error: `--interval soon`: write it like `30s`, `5m` or `1h30m`"),
+        ("abc-1 --connections 300", "`--connections 300`: it has to be a number from 1 to 256"),
+        ("abc-1 --limit-rate fast", "`--limit-rate fast`: not a size"),
+        ("abc-1 --only weights", "`--only weights`: it has to be one of checkpoints, samples, config"),
         ("abc-1 --include [", "`[` is not a valid pattern"),
         ("abc-1 --exec x", "`--exec` is not built yet"),
         ("abc-1 --comfyui /ui", "`--comfyui` is not built yet"),
@@ -44,7 +55,7 @@ fn usage_errors_say_what_and_end_with_64() {
         ("submit x.yaml --gpu-type ADA_80_PLUS --follow", "`submit` is not built yet"),
         ("verify out --repair", "`verify --repair` is not built yet"),
         ("prune out --keep-last 2", "`prune` is not built yet"),
-        ("completions klingon", "invalid value 'klingon'"),
+        ("completions klingon", "`<SHELL>: klingon`: it has to be one of bash"),
     ] {
         let Ran { code, out, err } = ran(typed);
         assert_eq!((code, out.as_str()), (64, ""), "{typed}: {err}");
@@ -101,7 +112,10 @@ fn a_folder_that_is_not_there_ends_with_66() {
     for typed in ["ls /no/such/folder", "verify /no/such/folder"] {
         let Ran { code, err, .. } = ran(typed);
         assert_eq!(code, 66, "{typed}");
-        assert!(err.starts_with("error: there is no file `/no/such/folder`\n"), "{err}");
+        assert!(
+            err.starts_with("error: `/no/such/folder` is no mirror of a job: there is no such folder\n"),
+            "{err}"
+        );
     }
 }
 

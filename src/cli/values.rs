@@ -120,6 +120,16 @@ pub(crate) fn connections(text: &str) -> Result<NonZeroU16, String> {
     number.ok_or_else(|| "it has to be a number from 1 to 256".to_owned())
 }
 
+/// Reads a whole number.
+pub(crate) fn count(text: &str) -> Result<u32, String> {
+    text.trim().parse().map_err(|_| "write a whole number, such as `3`".to_owned())
+}
+
+/// Reads an address to listen on.
+pub(crate) fn address(text: &str) -> Result<std::net::SocketAddr, String> {
+    text.trim().parse().map_err(|_| "write an address with a port, such as `127.0.0.1:8080`".to_owned())
+}
+
 /// Reads yes or no, in the words that people put into variables.
 pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {

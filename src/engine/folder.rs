@@ -38,6 +38,30 @@ pub(super) struct Folder {
     _lock: FolderLock,
 }
 
+/// Reads what is known of a folder, beside a running rcsync too. Changes nothing.
+///
+/// # Errors
+/// When nothing was ever mirrored into it, or its private state cannot be read.
+pub(super) fn known(dir: &Path) -> Result<Manifest, Error> {
+    let no_mirror = |why, job| Err(Error::NoMirror { path: dir.to_path_buf(), why, job });
+    match fs::metadata(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            no_mirror("there is no such folder", None)
+        }
+        Err(error) => Err(fault("read", dir)(error)),
+        Ok(metadata) if !metadata.is_dir() => no_mirror("it is a file", None),
+        Ok(_) => match (Store::peek(dir), ledger::read_any_job(dir)) {
+            (Err(Error::NoInput(_)), None) => no_mirror("nothing was mirrored into it yet", None),
+            (Err(Error::NoInput(_)), Some(job)) if !ledger::recollections(&job).is_empty() => {
+                no_mirror("its private folder `.rcsync` is gone", Some(job.job_id))
+            }
+            // The job was looked at, and had nothing yet.
+            (Err(Error::NoInput(_)), Some(job)) => Ok(Manifest::new(job.job_id, String::new())),
+            (manifest, _) => manifest,
+        },
+    }
+}
+
 impl Folder {
     /// Creates what is missing, takes the lock, loads the manifest and settles what a crash left.
     pub(super) fn open(

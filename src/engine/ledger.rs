@@ -156,11 +156,15 @@ pub(super) fn write_job(dir: &Path, job: &JobFile) -> Result<(), Error> {
 
 /// Reads `job.json`, where there is one of this job that can be read. It only ever saves work: nothing rests on it.
 pub(super) fn read_job(dir: &Path, job: &JobId) -> Option<JobFile> {
+    read_any_job(dir).filter(|read| read.job_id == *job)
+}
+
+/// Reads `job.json`, whichever job it is of.
+pub(super) fn read_any_job(dir: &Path) -> Option<JobFile> {
     let file = disk::open_regular(&dir.join("job.json")).ok()?;
     let mut text = String::new();
     file.take(JOB_BOUND).read_to_string(&mut text).ok()?;
-    let read: JobFile = serde_json::from_str(&text).ok()?;
-    (read.job_id == *job).then_some(read)
+    serde_json::from_str(&text).ok()
 }
 
 /// What a `job.json` remembers of files that were present.

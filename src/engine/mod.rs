@@ -21,7 +21,7 @@ mod transfer;
 mod tune;
 mod workshop;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -30,6 +30,7 @@ use crate::edge::api::ApiClient;
 use crate::edge::http::ArtifactClient;
 use crate::error::{Error, ExitStatus};
 use crate::model::job::JobId;
+use crate::model::manifest::Manifest;
 
 use event::{Event, Reporter};
 use follower::Follower;
@@ -79,10 +80,18 @@ impl Mirror {
             return Ok(interrupted(reporter.as_ref(), &stop, began));
         };
         if self.options.dry_run {
-            return rehearse(&self, reporter.as_ref(), &first).await;
+            return rehearse(&self, reporter.as_ref(), &first, began).await;
         }
         Run::open(self, hosts, reporter, stop, began)?.follow(first).await
     }
+}
+
+/// Reads what is known of a folder, beside a running rcsync too. Changes nothing.
+///
+/// # Errors
+/// When nothing was ever mirrored into it, or its private state cannot be read.
+pub fn known(dir: &Path) -> Result<Manifest, Error> {
+    folder::known(dir)
 }
 
 /// Nothing was begun, so nothing is lost.

@@ -244,12 +244,7 @@ impl Run {
                 || told.error() != looked.error()
         });
         if changed {
-            self.reporter.report(&Event::Job {
-                name: looked.name().map(str::to_owned),
-                status: looked.status.status.clone(),
-                progress: looked.status.progress,
-                error: looked.error().map(str::to_owned),
-            });
+            self.reporter.report(&job_event(looked));
             self.told = Some(looked.clone());
         }
     }
@@ -387,12 +382,23 @@ fn settle(shop: &Workshop, published: &AtomicU64, key: &ArtifactKey, committed: 
     }
 }
 
+fn job_event(looked: &Looked) -> Event {
+    Event::Job {
+        name: looked.name().map(str::to_owned),
+        status: looked.status.status.clone(),
+        progress: looked.status.progress,
+        error: looked.error().map(str::to_owned),
+    }
+}
+
 /// Looks and plans, and tells what would be done; writes nothing.
 pub(super) async fn rehearse(
     mirror: &Mirror,
     reporter: &dyn Reporter,
     looked: &Looked,
+    began: Instant,
 ) -> Result<ExitStatus, Error> {
+    reporter.report(&job_event(looked));
     let (manifest, recollections) = Folder::peek(&mirror.dir, &mirror.job, &mirror.api.origin())?;
     let listing = Folder::listing_for(&manifest, &recollections, looked);
     let local = Folder::look_at(&mirror.dir, &manifest, &listing).await?;
@@ -417,5 +423,8 @@ pub(super) async fn rehearse(
     let fetch = actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).count() as u64;
     let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
     reporter.report(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
-    Ok(ExitStatus::Complete)
+    let exit = ExitStatus::Complete;
+    let elapsed = began.elapsed();
+    reporter.report(&Event::Done { exit, published: 0, bytes: 0, present, failed: 0, elapsed });
+    Ok(exit)
 }

@@ -96,6 +96,12 @@ hint: check the network, `HTTPS_PROXY` and `RUNCOMFY_TRAINER_API_BASE` with `rcs
 hint: everything published stays, parts are kept; type the same command again later",
         ),
         (
+            api(ApiError::Unknown { cause: "the connection ended".into() }),
+            ExitStatus::Unavailable,
+            "error: it is unknown whether the API accepted the request: the connection ended
+hint: look before you send it again, or you may pay twice: your jobs are listed on the RunComfy site, and `rcsync status <JOB_ID>` shows a known one",
+        ),
+        (
             api(ApiError::Unintelligible { why: "no `status` in `{}`".into() }),
             ExitStatus::Protocol,
             "error: the API's answer could not be understood: no `status` in `{}`
@@ -132,6 +138,18 @@ hint: `rcsync --help` and `rcsync <COMMAND> --help` say what can be typed",
 hint: check the path; nothing was sent or changed",
         ),
         (
+            Error::NoMirror { path: "out".into(), why: "there is no such folder", job: None },
+            ExitStatus::NoInput,
+            "error: `out` is no mirror of a job: there is no such folder
+hint: name the folder that a job was mirrored into; `rcsync <JOB_ID> out` mirrors one",
+        ),
+        (
+            Error::NoMirror { path: "out".into(), why: "its private folder `.rcsync` is gone", job: Some(job()) },
+            ExitStatus::NoInput,
+            "error: `out` is no mirror of a job: its private folder `.rcsync` is gone
+hint: `rcsync abc-1 out --once` checks what is there and keeps it; nothing is fetched twice",
+        ),
+        (
             Error::BadInput("`config.yaml` is not YAML".into()),
             ExitStatus::BadData,
             "error: `config.yaml` is not YAML
@@ -161,4 +179,35 @@ fn messages_are_fragments_without_a_full_stop() {
         assert!(!text.ends_with('.'), "{text}");
         assert!(!error.hint().is_some_and(|hint| hint.ends_with('.')), "{text}");
     }
+}
+
+/// A new variant does not compile here until it has a name, and does not pass until it has a story above.
+#[test]
+fn no_error_is_left_out() {
+    let name = |error: &Error| match error {
+        Error::Disk { .. } => "disk",
+        Error::Api(fault) => match fault {
+            ApiError::NoToken => "no token",
+            ApiError::BadToken { .. } => "bad token",
+            ApiError::Unauthorized { .. } => "unauthorized",
+            ApiError::UnknownJob { .. } => "unknown job",
+            ApiError::Refused { .. } => "refused",
+            ApiError::Busy { .. } => "busy",
+            ApiError::Unreachable { .. } => "unreachable",
+            ApiError::Server { .. } => "server",
+            ApiError::Unknown { .. } => "unknown",
+            ApiError::Unintelligible { .. } => "unintelligible",
+            ApiError::WrongJob { .. } => "wrong job",
+        },
+        Error::FolderInUse { .. } => "folder in use",
+        Error::FolderUnfit { .. } => "folder unfit",
+        Error::Usage(_) => "usage",
+        Error::NoInput(_) => "no input",
+        Error::NoMirror { .. } => "no mirror",
+        Error::BadInput(_) => "bad input",
+        Error::Config(_) => "config",
+    };
+    let told: std::collections::BTreeSet<&str> =
+        every_error().iter().map(|(error, ..)| name(error)).collect();
+    assert_eq!(told.len(), 19, "{told:?}");
 }

@@ -39,7 +39,7 @@ struct Here<'a> {
 fn here<'a>(dir: &'a Path, job: &JobId) -> Result<Here<'a>, Error> {
     let manifest = match backend::manifest(dir) {
         Ok(manifest) => Some(manifest),
-        Err(Error::NoInput(_)) => None,
+        Err(Error::NoMirror { job: None, .. }) => None,
         Err(error) => return Err(error),
     };
     match manifest.as_ref().filter(|manifest| manifest.job != *job) {

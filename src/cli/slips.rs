@@ -1,0 +1,140 @@
+//! What the parser did not understand, said in the voice of all other messages.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::suggest;
+use super::words::shown;
+use crate::error::Error;
+
+/// Options of other programs that people type here, and what they mean.
+const ELSEWHERE: &[(&[&str], &str)] = &[
+    (&["--json", "-o", "--format"], "`--output json`"),
+    (&["-j", "--jobs", "--parallel", "--concurrency", "--transfers", "--max-workers"], "`--connections <N>`"),
+    (&["--bwlimit", "--rate", "--limit", "--max-rate"], "`--limit-rate <RATE>`"),
+    (&["-n", "--dryrun", "--simulate"], "`--dry-run`"),
+    (&["--silent", "-s", "--no-progress"], "`--quiet`"),
+    (
+        &["--dir", "-d", "--local-dir", "--output-dir", "--to", "-O"],
+        "the folder as a word of its own: `rcsync <JOB_ID> <DIR>`",
+    ),
+    (&["--follow", "--watch", "-f", "-w"], "nothing: without `--once`, rcsync follows the job to its end"),
+    (&["--api-key", "--key", "--auth"], "the environment variable `RUNCOMFY_TOKEN`"),
+    (&["--resume", "--continue", "-c"], "nothing: what an earlier run has fetched is never fetched again"),
+    (&["--checksum", "--check"], "nothing: every file is proven; `rcsync verify <DIR>` reads all again"),
+];
+
+/// Returns a parser's complaint as one of ours.
+pub(crate) fn told(error: &clap::Error) -> Error {
+    Error::Usage(sentence(error))
+}
+
+fn sentence(error: &clap::Error) -> String {
+    let invalid = || text(error, ContextKind::InvalidArg).unwrap_or_default();
+    let usage = || usage(error).map_or_else(String::new, |usage| format!("; the form is `{usage}`"));
+    match error.kind() {
+        ErrorKind::UnknownArgument => unknown(error, &invalid(), &usage()),
+        ErrorKind::InvalidSubcommand => {
+            let word = text(error, ContextKind::InvalidSubcommand).unwrap_or_default();
+            let near = text(error, ContextKind::SuggestedSubcommand);
+            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            format!("there is no command `{word}`{near}")
+        }
+        ErrorKind::MissingRequiredArgument => {
+            let missing = texts(error, ContextKind::InvalidArg);
+            let verb = if missing.len() == 1 { "is" } else { "are" };
+            format!("`{}` {verb} missing{}", missing.join("` and `"), usage())
+        }
+        ErrorKind::ValueValidation => {
+            let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            format!("`{}`: {why}", with_value(&invalid(), &value(error)))
+        }
+        ErrorKind::InvalidValue if value(error).is_empty() => {
+            format!("`{}` needs a value{}", invalid(), one_of(error))
+        }
+        ErrorKind::InvalidValue => {
+            let near = text(error, ContextKind::SuggestedValue);
+            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            format!("`{}`{}{near}", with_value(&invalid(), &value(error)), one_of(error))
+        }
+        ErrorKind::ArgumentConflict => {
+            let other = texts(error, ContextKind::PriorArg).join("`, `");
+            format!("`{}` and `{other}` cannot be had together", invalid())
+        }
+        ErrorKind::TooManyValues if !invalid().contains('<') => {
+            format!("`{}` is a switch and takes no value", invalid())
+        }
+        ErrorKind::NoEquals => format!("`{}` wants its value behind a `=`", invalid()),
+        ErrorKind::TooManyValues | ErrorKind::WrongNumberOfValues | ErrorKind::TooFewValues => {
+            format!("`{}` has too many values, or too few{}", invalid(), usage())
+        }
+        ErrorKind::InvalidUtf8 => {
+            format!("an argument that has to be text is not UTF-8{}", usage())
+        }
+        // What is left needs no typing error: it says what is missing in the words of the parser.
+        other => other.as_str().unwrap_or("the command line could not be understood").to_owned(),
+    }
+}
+
+fn unknown(error: &clap::Error, word: &str, usage: &str) -> String {
+    if !word.starts_with('-') {
+        return format!("`{word}` is one word too many{usage}");
+    }
+    let bare = word.split_once('=').map_or(word, |(option, _)| option);
+    if let Some((_, meant)) = ELSEWHERE.iter().find(|(words, _)| words.contains(&bare)) {
+        return format!("there is no option `{word}`; what you want is {meant}");
+    }
+    let near = text(error, ContextKind::SuggestedArg);
+    let near =
+        near.map_or_else(|| usage.to_owned(), |near| format!("; did you mean `{}`?", bare_option(&near)));
+    format!("there is no option `{word}`{near}")
+}
+
+/// Takes the value's name away: `--interval <DURATION>` is typed `--interval`.
+fn bare_option(argument: &str) -> &str {
+    argument.split([' ', '=', '[']).next().unwrap_or(argument)
+}
+
+/// `--timeout <DURATION>` with the value that was typed: `--timeout 0`; a positional keeps its name.
+fn with_value(argument: &str, value: &str) -> String {
+    if argument.starts_with('-') {
+        format!("{} {value}", bare_option(argument))
+    } else {
+        format!("{argument}: {value}")
+    }
+}
+
+fn one_of(error: &clap::Error) -> String {
+    let valid = texts(error, ContextKind::ValidValue);
+    let near = suggest::nearest(&value(error), valid.iter().map(String::as_str));
+    match near {
+        Some(near) if text(error, ContextKind::SuggestedValue).is_none() => {
+            format!(": it has to be one of {}; did you mean `{near}`?", valid.join(", "))
+        }
+        _ if valid.is_empty() => String::new(),
+        _ => format!(": it has to be one of {}", valid.join(", ")),
+    }
+}
+
+fn value(error: &clap::Error) -> String {
+    text(error, ContextKind::InvalidValue).unwrap_or_default()
+}
+
+fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    texts(error, kind).into_iter().next()
+}
+
+fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => vec![shown(text)],
+        Some(ContextValue::Strings(texts)) => texts.iter().map(|text| shown(text)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Returns the command's form as the help shows it, on one line: `rcsync ls <DIR>`.
+fn usage(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else { return None };
+    let usage = usage.to_string();
+    let form = usage.trim().strip_prefix("Usage:")?.lines().next()?.trim().replace("[OPTIONS] ", "");
+    Some(form)
+}
