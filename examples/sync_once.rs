@@ -1,4 +1,4 @@
-//! Mirrors one simulated job through the library, once, and prints what was published.
+//! Mirrors one simulated job through the library, once, and prints what was published and how it was proven.
 //!
 //! `cargo run --example sync_once`
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
@@ -6,28 +6,19 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use rcsync::edge::api::{ApiClient, Limits};
-use rcsync::edge::token::TokenSource;
-use rcsync::engine::Mirror;
-use rcsync::engine::event::Event;
-use rcsync::engine::options::SyncOptions;
-use rcsync::engine::stop::Stop;
 use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig};
+use rcsync::{ApiClient, Event, Limits, Mirror, Stop, TokenSource};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let simulator = Simulator::start(SimulatorConfig::default()).await?;
     let job = simulator.add_job(JobPlan { steps: 500, ..JobPlan::default() });
-    simulator.advance_steps(&job, 500);
+    simulator.finish(&job);
 
-    let api = ApiClient::new(
-        simulator.api_base().parse()?,
-        TokenSource::fixed("simulated-token"),
-        Limits::default(),
-    )?;
+    let tokens = TokenSource::fixed("simulated-token");
+    let api = ApiClient::new(simulator.api_base().parse()?, tokens, Limits::default())?;
     let folder = tempfile::tempdir()?;
-    let options = SyncOptions { once: true, ..SyncOptions::default() };
-    let mirror = Mirror { api, job, dir: folder.path().join("mirror"), options, followers: Vec::new() };
+    let mirror = Mirror::new(api, job, folder.path().join("out")).configure(|options| options.once = true);
     let reporter = |event: &Event| {
         if let Event::Published { path, evidence, .. } = event {
             println!("{path}: {evidence}");

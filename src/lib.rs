@@ -1,13 +1,79 @@
-//! `rcsync` mirrors a RunComfy AI Toolkit training job to disk while it trains.
+//! Mirrors a RunComfy AI Toolkit training job to disk while it trains: resumable, proven, never half a file.
 //!
-//! The house: [`model`] says what things are, [`decide`] what to do next (pure), [`edge`] touches the
-//! world, [`engine`] is where decisions meet effects, [`cli`] is the front door, and [`simulator`] is a
-//! trainer to practise on.
+//! This is the library behind the command `rcsync`. A [`Mirror`] *looks* at a job (status, result, local folder),
+//! *decides* (a pure plan), *acts* (fetch, verify, publish), *records*, and looks again, until the job is over. What
+//! happens is told as [`Event`]s to a [`Reporter`]; whoever works with published files is a [`Follower`]; a [`Stop`]
+//! ends a run gracefully.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig};
+//! use rcsync::{ApiClient, Event, ExitStatus, Limits, Mirror, Stop, TokenSource};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A trainer to practise on; with a real one: `ApiBase::default()` and `TokenSource::of_process(None)`.
+//! let simulator = Simulator::start(SimulatorConfig::default()).await?;
+//! let job = simulator.add_job(JobPlan { steps: 250, ..JobPlan::default() });
+//! simulator.finish(&job);
+//!
+//! let tokens = TokenSource::fixed("simulated-token");
+//! let api = ApiClient::new(simulator.api_base().parse()?, tokens, Limits::default())?;
+//! let folder = tempfile::tempdir()?;
+//! let reporter = |event: &Event| {
+//!     if let Event::Published { path, evidence, .. } = event {
+//!         println!("{path}: {evidence}");
+//!     }
+//! };
+//! let mirror = Mirror::new(api, job, folder.path().join("out")).configure(|options| options.once = true);
+//! assert_eq!(mirror.run(Arc::new(reporter), Stop::new()).await?, ExitStatus::Complete);
+//! assert!(folder.path().join("out/my_first_lora.safetensors").exists());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Promises
+//!
+//! At every instant, also after a kill, a power cut or on a full disk:
+//! - a file under its final name is whole and verified, and the manifest never claims bytes that are not on the disk;
+//! - nothing is deleted because it vanished remotely, and nothing that rcsync did not write is overwritten;
+//! - a second run with nothing new asks the API twice, no artifact host, and changes no file;
+//! - the token goes to the API's origin alone; neither it nor a URL's query is printed, logged or stored.
+//!
+//! # The house
+//!
+//! `model` says what things are, `decide` what to do next (pure), `edge` touches the world, `engine` is where decisions
+//! meet effects, `cli` is the front door, and [`simulator`] is a trainer to practise on. Only what this page re-exports,
+//! and the simulator, is covered by semantic versioning; the rooms themselves are open for tests and for the curious.
 
+#[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
 pub mod decide;
+#[doc(hidden)]
 pub mod edge;
+#[doc(hidden)]
 pub mod engine;
+#[doc(hidden)]
 pub mod error;
+#[doc(hidden)]
 pub mod model;
 pub mod simulator;
+
+pub use decide::select::{PatternError, Selection};
+pub use edge::api::{ApiClient, Limits};
+pub use edge::token::{Token, TokenSource};
+pub use engine::Mirror;
+pub use engine::event::{Event, Reporter};
+pub use engine::follower::{Follower, View};
+pub use engine::options::{OnChange, SyncOptions};
+pub use engine::stop::Stop;
+pub use error::{ApiError, Error, ExitStatus, explain};
+pub use model::api_base::ApiBase;
+pub use model::artifact::{ArtifactKey, ArtifactKind};
+pub use model::digest::Sha256Digest;
+pub use model::evidence::Evidence;
+pub use model::job::{JobId, JobStatus, Progress};
+pub use model::manifest::{Entry, EntryState, Manifest};
+pub use model::rel_path::RelPath;
+pub use model::units::ByteCount;

@@ -41,19 +41,34 @@ use stop::Stop;
 
 /// One job, mirrored into one folder.
 pub struct Mirror {
-    /// The API client, with its token source.
-    pub api: ApiClient,
-    /// The job.
-    pub job: JobId,
-    /// The folder; created when it is not there.
-    pub dir: PathBuf,
-    /// How.
-    pub options: SyncOptions,
-    /// Who does something with what is published.
-    pub followers: Vec<Arc<dyn Follower>>,
+    pub(crate) api: ApiClient,
+    pub(crate) job: JobId,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: SyncOptions,
+    pub(crate) followers: Vec<Arc<dyn Follower>>,
 }
 
 impl Mirror {
+    /// Mirrors `job` into `dir`, which is created when it is not there, as the command line does without options.
+    #[must_use]
+    pub fn new(api: ApiClient, job: JobId, dir: impl Into<PathBuf>) -> Self {
+        Self { api, job, dir: dir.into(), options: SyncOptions::default(), followers: Vec::new() }
+    }
+
+    /// Changes how it mirrors.
+    #[must_use]
+    pub fn configure(mut self, change: impl FnOnce(&mut SyncOptions)) -> Self {
+        change(&mut self.options);
+        self
+    }
+
+    /// Lets somebody do something with what is published.
+    #[must_use]
+    pub fn followed_by(mut self, follower: Arc<dyn Follower>) -> Self {
+        self.followers.push(follower);
+        self
+    }
+
     /// Mirrors until the job is over (or, with `once`, one pass), or until `stop` is used; every event goes to
     /// `reporter`, [`Event::Done`] last.
     ///

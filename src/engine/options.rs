@@ -8,6 +8,7 @@ use crate::model::units::ByteCount;
 
 /// How one job is mirrored. [`Default`] is what the command line does without options.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SyncOptions {
     /// One pass, then exit.
     pub once: bool,
