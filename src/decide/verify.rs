@@ -89,6 +89,12 @@ impl Inspection {
         self.checker.declared_length()
     }
 
+    /// Whether no later byte can make it a whole file: its format is broken, or it went on beyond its own end.
+    #[must_use]
+    pub fn is_hopeless(&self) -> bool {
+        self.checker.is_hopeless() || self.declared_length().is_some_and(|declared| self.position > declared)
+    }
+
     /// Takes the next bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);

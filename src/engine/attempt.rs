@@ -22,6 +22,10 @@ use crate::model::revision::Revision;
 /// Bytes read back at once where the hash follows behind: large enough for one system call a MiB, small in memory.
 const READ_BACK: usize = 1 << 20;
 
+/// A body of which nobody says how long it is, and whose format does not say either, ends by now, or it never will:
+/// more than any file of such a format that a trainer writes.
+const MOST_UNTOLD: u64 = 8 << 30;
+
 /// One attempt at one revision of one file.
 #[derive(Debug)]
 pub(super) struct Attempt {
@@ -60,6 +64,8 @@ pub(super) struct Booked {
     pub(super) have: u64,
     /// The file's own header declares more bytes than the host has: the trainer is still writing it.
     pub(super) unfinished: Option<u64>,
+    /// Nobody told how long it is, and it goes on beyond any end that it could have.
+    pub(super) endless: bool,
 }
 
 impl Attempt {
@@ -220,7 +226,7 @@ impl Attempt {
             let before = pieces.is_complete();
             let wanted = pieces.advance(lease, at - offset);
             let complete = !before && pieces.is_complete();
-            Booked { wanted, complete, have: pieces.have(), unfinished: None }
+            Booked { wanted, complete, have: pieces.have(), unfinished: None, endless: false }
         };
         let Ok(mut inspection) = self.inspection.try_lock() else { return Ok(booked) };
         let inspection = inspection.get_or_insert_with(|| Inspection::new(self.format, &self.known().claims));
@@ -231,7 +237,8 @@ impl Attempt {
         }
         self.catch_up(inspection, &part)?;
         let unfinished = inspection.declared_length().zip(self.length()).filter(|(own, host)| own > host);
-        Ok(Booked { unfinished: unfinished.map(|(own, _)| own), ..booked })
+        let endless = self.length().is_none() && (inspection.is_hopeless() || booked.have > MOST_UNTOLD);
+        Ok(Booked { unfinished: unfinished.map(|(own, _)| own), endless, ..booked })
     }
 
     /// Feeds the inspection whatever is here without a gap behind what it has seen.

@@ -11,7 +11,7 @@ use crate::decide::resume::{Answer, Asked, resume};
 use crate::edge::blocking::blocking;
 use crate::edge::http::{Body, RangeRequest};
 use crate::error::Error;
-use crate::model::fault::Fault;
+use crate::model::fault::{Fault, RangeFault};
 use crate::model::revision::{Agreement, Revision};
 
 use super::attempt::{Attempt, Booked};
@@ -104,6 +104,10 @@ impl Fetch<'_> {
             (state.url.clone(), state.whole_only, state.tolerates_suspects(), state.without_if_range, doubt)
         };
         let start = self.range.start;
+        if start > 0 && known.revision.as_ref().is_some_and(|revision| !revision.is_comparable()) {
+            // No answer could be told to be of the same bytes: spare the host one that would be thrown away.
+            return Ok(PieceEnd::RangesIgnored);
+        }
         // Only a file's first request asks whether it changed: since it was published, or since it was doubted.
         let here =
             if known.revision.is_none() { self.transfer.order.recheck.clone().or(doubt) } else { None };
@@ -149,6 +153,11 @@ impl Fetch<'_> {
             Answer::Unchanged => Ok(PieceEnd::Unchanged(here.unwrap_or_default())),
             Answer::RangesIgnored if asked.if_range => Ok(PieceEnd::IfRangeIgnored),
             Answer::RangesIgnored => Ok(PieceEnd::RangesIgnored),
+            // Until now nobody had said how long it is; now the host says that it ends here.
+            Answer::Complete { total } if self.attempt.length().is_none() => {
+                self.attempt.learn(&head.revision, Some(total), &[], true);
+                Ok(PieceEnd::Complete)
+            }
             Answer::Complete { .. } => Ok(PieceEnd::Changed),
             Answer::Empty => Ok(PieceEnd::Unfinished { declared: None, have: 0 }),
             Answer::Refused => Err(body.into_refusal().await.into()),
@@ -180,7 +189,8 @@ impl Fetch<'_> {
         take: Option<u64>,
         progressed: &mut bool,
     ) -> Result<PieceEnd, PieceFault> {
-        let mut writer = Writer { fetch: self, offset: self.range.start, running: None, end: None };
+        let mut writer =
+            Writer { fetch: self, offset: self.range.start, running: None, end: None, endless: false };
         let mut group = Vec::new();
         let mut gathered = 0;
         let mut left = take.unwrap_or(u64::MAX);
@@ -222,6 +232,14 @@ impl Fetch<'_> {
                 if writer.end.is_some() || self.attempt.is_abandoned() {
                     break None;
                 }
+                if writer.endless {
+                    // Bytes that led nowhere are no progress, or this would be tried for ever.
+                    *progressed = false;
+                    break Some(Fault::Range(RangeFault::Overlong));
+                }
+                if take.is_none() {
+                    self.shop.ensure_room(0)?;
+                }
             }
         };
         writer.put(group).await?;
@@ -254,6 +272,7 @@ struct Writer<'a> {
     offset: u64,
     running: Option<JoinHandle<Result<Booked, Error>>>,
     end: Option<PieceEnd>,
+    endless: bool,
 }
 
 impl Writer<'_> {
@@ -281,6 +300,7 @@ impl Writer<'_> {
             have: booked.have,
             size: fetch.attempt.length(),
         });
+        self.endless |= booked.endless;
         if let Some(declared) = booked.unfinished {
             self.end = Some(PieceEnd::Unfinished {
                 declared: Some(declared),

@@ -1,0 +1,304 @@
+//! Group B: what happens to HTTP bodies on their way.
+
+use std::time::Duration;
+
+use super::host::Ask;
+use super::reply::{End, Reply};
+use super::rig::{Case, World, hold_all};
+use super::world::{File, Hosted, MIB, picture, unhashed_weights, weights, yaml};
+
+/// A world of one checkpoint of three MiB.
+fn checkpoint(script: impl Fn(&File, &Ask) -> Reply + Send + Sync + 'static) -> World {
+    World::of(vec![Hosted::checkpoint(&weights(1, 3 * MIB), script)])
+}
+
+/// The first answer is bent, the later ones are honest.
+fn first(bend: impl Fn(Reply) -> Reply + Send + Sync + 'static) -> World {
+    checkpoint(move |file, ask| {
+        let honest = file.honest(ask);
+        if ask.nth == 0 { bend(honest) } else { honest }
+    })
+}
+
+/// Every answer is bent.
+fn always(bend: impl Fn(Reply) -> Reply + Send + Sync + 'static) -> World {
+    checkpoint(move |file, ask| bend(file.honest(ask)))
+}
+
+fn honest(file: &File, ask: &Ask) -> Reply {
+    file.honest(ask)
+}
+
+const HALF: usize = 3 * MIB / 2;
+
+pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = connections();
+    cases.extend(endings());
+    cases.extend(framing());
+    cases.extend(bodies());
+    cases
+}
+
+/// Connections that cannot be made, or not for long.
+fn connections() -> Vec<Case> {
+    let at = |origin: &str| {
+        let mut world = checkpoint(honest);
+        origin.clone_into(&mut world.origin);
+        world
+    };
+    // Nobody listens on the port of a listener that is gone.
+    let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    vec![
+        Case::refuses("B1", "connection refused", at(&format!("http://{refused}")))
+            .says("refused")
+            .asks(0..=0),
+        Case::refuses("B1", "no such host", at("http://no-such-host.invalid")).says("no-such-host.invalid"),
+        Case::survives("B20", "the first of the host's addresses is dead", at("http://localhost:{port}")),
+        Case::survives("B13", "a connection that closes after each answer, unannounced", {
+            let files = (0..12).map(|n| {
+                Hosted::sample(&format!("1724085406830__000000250_{n}.png"), &picture(n), |file, ask| {
+                    file.honest(ask).end(End::Close)
+                })
+            });
+            World::of(files.collect())
+        }),
+        Case::survives("B13", "a connection that is reset after each answer", {
+            let files = (0..12).map(|n| {
+                Hosted::sample(&format!("1724085406830__000000250_{n}.png"), &picture(n), |file, ask| {
+                    if ask.nth == 0 { file.honest(ask).end(End::Reset) } else { file.honest(ask) }
+                })
+            });
+            World::of(files.collect())
+        }),
+        Case::survives("B3", "reset before any byte", first(|_| Reply::raw(b"").end(End::Reset))),
+        Case::survives("B4", "closed before any byte", first(|_| Reply::raw(b""))),
+    ]
+}
+
+/// Bodies that do not end as announced.
+fn endings() -> Vec<Case> {
+    vec![
+        Case::survives("B3", "reset in the middle", first(|reply| reply.cut(HALF, End::Reset))),
+        Case::survives("B4", "closed in the middle", first(|reply| reply.cut(HALF, End::Close))).resumed(),
+        Case::refuses(
+            "B4",
+            "closed one byte early, always",
+            checkpoint(|file, ask| {
+                let reply = file.honest(ask);
+                let length = file.len() - ask.starts_at();
+                reply.cut(length.saturating_sub(1), End::Close)
+            }),
+        ),
+        Case::survives(
+            "B4",
+            "closed every 300 kB",
+            checkpoint(|file, ask| file.honest(ask).cut(300_000, End::Close)),
+        )
+        .resumed()
+        .asks(10..=14),
+        Case::survives(
+            "B5",
+            "chunks without the last one",
+            first(|reply| reply.cut(HALF, End::Close).chunked(false)),
+        ),
+        Case::survives(
+            "B5",
+            "a chunk size that is none",
+            first(|reply| {
+                reply.chunked(true).map_body(Vec::clear).end(End::Close).before_body(b"xyz\r\nabc\r\n")
+            }),
+        ),
+        Case::survives(
+            "B6",
+            "no length; the format proves it whole",
+            always(|reply| reply.start("HTTP/1.1 200 OK").without("Content-Range").unsized_body()),
+        )
+        .evidence("trainer-hash"),
+        Case::refuses(
+            "B6",
+            "no length, cut, the whole time",
+            always(|reply| {
+                reply.start("HTTP/1.1 200 OK").without("Content-Range").unsized_body().cut(HALF, End::Close)
+            }),
+        )
+        .says("settling"),
+        Case::survives("B7", "a stall in the middle", first(|reply| reply.cut(HALF, End::Hold))).resumed(),
+        Case::survives("B7", "a stall before the head", first(|_| Reply::raw(b"").end(End::Hold))),
+        Case::survives(
+            "B7",
+            "a stall within the head",
+            first(|_| Reply::raw(b"HTTP/1.1 206 Partial Content\r\nContent-").end(End::Hold)),
+        ),
+        Case::survives(
+            "B9",
+            "more bytes than announced, with no end",
+            first(|reply| reply.chunked(true).end(End::Endless(vec![7; 65_536]))),
+        )
+        .asks(1..=3),
+        Case::survives(
+            "B9",
+            "a 206 whose body is longer than its range",
+            first(|reply| reply.chunked(true).map_body(|body| body.extend_from_slice(&[9; 100_000]))),
+        ),
+        Case::refuses(
+            "B9",
+            "an endless body of no announced length",
+            always(|reply| {
+                reply
+                    .start("HTTP/1.1 200 OK")
+                    .without("Content-Range")
+                    .unsized_body()
+                    .end(End::Endless(vec![7; 65_536]))
+            }),
+        ),
+    ]
+}
+
+/// Heads that contradict themselves, or are none.
+fn framing() -> Vec<Case> {
+    vec![
+        Case::refuses("B10", "two lengths that differ", always(|reply| reply.also("Content-Length", "17"))),
+        Case::survives(
+            "B10",
+            "two lengths that differ, once",
+            first(|reply| reply.also("Content-Length", "17")),
+        ),
+        Case::survives(
+            "B10",
+            "a length beside chunks, and wrong",
+            first(|reply| reply.chunked(true).also("Content-Length", "17")),
+        ),
+        Case::survives(
+            "B10",
+            "a length that is no number",
+            first(|reply| reply.without("Content-Length").also("Content-Length", "-5").end(End::Close)),
+        ),
+        Case::survives(
+            "B14",
+            "fifty early hints",
+            always(|reply| {
+                reply.before("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(50).as_bytes())
+            }),
+        ),
+        Case::survives(
+            "B14",
+            "early hints without end, once",
+            first(|_| {
+                Reply::raw(b"")
+                    .end(End::Endless(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(50)))
+            }),
+        ),
+        Case::survives(
+            "B14",
+            "HTTP/1.0 that closes",
+            always(|reply| reply.start("HTTP/1.0 200 OK").without("Content-Range").unsized_body()),
+        )
+        .and(|_, _| Ok(())),
+        Case::refuses("B14", "HTTP/0.9", checkpoint(|file, _| Reply::raw(&file.bytes))),
+        Case::refuses("B14", "another protocol", checkpoint(|_, _| Reply::raw(b"SSH-2.0-OpenSSH_9.2\r\n"))),
+    ]
+}
+
+/// Bodies that are not what was asked for.
+fn bodies() -> Vec<Case> {
+    let flipped = |bytes: &mut Vec<u8>| {
+        if let Some(byte) = bytes.last_mut() {
+            *byte ^= 1;
+        }
+    };
+    let error_page = |status: u16| {
+        let xml = b"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>";
+        Reply::new(status, xml).header("Content-Type", "application/xml")
+    };
+    vec![
+        Case::refuses(
+            "B11",
+            "gzip though identity was asked",
+            always(|reply| reply.header("Content-Encoding", "gzip")),
+        ),
+        Case::survives("B11", "brotli once", first(|reply| reply.header("Content-Encoding", "br"))),
+        Case::survives("B15", "one bit wrong, once", first(move |reply| reply.map_body(flipped))),
+        Case::refuses("B15", "one bit wrong, always", always(move |reply| reply.map_body(flipped)))
+            .says("hashes to"),
+        Case::refuses("B15", "a picture with one bit wrong", {
+            World::of(vec![Hosted::sample("1724085406830__000000250_0.png", &picture(1), |file, ask| {
+                file.honest(ask).map_body(|body| body[60] ^= 4)
+            })])
+        }),
+        Case::refuses("B16", "an error page under 200", always(move |_| error_page(200))),
+        Case::refuses("B16", "an error page under 200, for a picture", {
+            World::of(vec![Hosted::sample("1724085406830__000000250_0.png", &picture(1), move |_, _| {
+                error_page(200)
+            })])
+        }),
+        Case::refuses("B16", "a sign-in page under 200, for the configuration", {
+            World::of(vec![Hosted::config(&yaml(), |_, _| Reply::html(200))])
+        }),
+        Case::refuses("B17", "204", always(|_| Reply::new(204, b"").without("Content-Length"))),
+        Case::refuses("B17", "205", always(|_| Reply::new(205, b""))),
+        Case::refuses(
+            "B17",
+            "304 though nothing was asked",
+            always(|_| Reply::new(304, b"").without("Content-Length")),
+        ),
+        Case::refuses("B17", "202 with a body", always(|reply| reply.status(202))),
+        Case::refuses("B18", "an empty file", always(|_| Reply::new(200, b""))),
+        Case::refuses(
+            "B18",
+            "an empty file, as an unsatisfied range",
+            always(|_| Reply::new(416, b"").header("Content-Range", "bytes */0")),
+        ),
+        Case::survives("B2", "a slow start", first(|reply| reply.drip(MIB, Duration::from_millis(300)))),
+        Case::survives("B6", "chunks, and no hash to prove it", {
+            World::of(vec![Hosted::checkpoint(&unhashed_weights(3, MIB), |file, ask| {
+                file.honest(ask).chunked(true)
+            })])
+        })
+        .evidence("structure"),
+    ]
+}
+
+#[test]
+fn group_b_transfers() {
+    hold_all(cases());
+}
+
+/// A host whose queue of connections is full lets new ones hang: the connection's own time-out must end them.
+#[test]
+fn b2_a_host_that_swallows_connections() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let queued: Vec<_> = (0..4)
+        .map(|_| {
+            let filler = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            filler.set_nonblocking(true).unwrap();
+            let _ = filler.connect(&address.into());
+            filler
+        })
+        .collect();
+    let mut world = checkpoint(honest);
+    world.origin = format!("http://{address}");
+    hold_all(vec![Case::refuses("B2", "SYN into a black hole", world).arguments(&["--retries", "1"])]);
+    drop(queued);
+}
+
+/// Asked through a proxy that refuses, the message says so.
+#[test]
+fn b19_a_proxy_that_refuses() {
+    let proxy = super::host::Host::start(std::sync::Arc::new(|_| Reply::new(407, b"who are you?")));
+    for (no_proxy, code) in [("", 75), ("127.0.0.1", 0)] {
+        let rig = super::rig::Rig::new(checkpoint(honest));
+        let run = rig.once_with(&[], |command| {
+            let address = format!("http://127.0.0.1:{}", proxy.port());
+            command.env("HTTP_PROXY", &address).env("http_proxy", &address).env("NO_PROXY", no_proxy);
+        });
+        rig.promises(&run).unwrap();
+        assert_eq!(run.code, Some(code), "B19 with NO_PROXY={no_proxy}: {}", run.said());
+        if code == 75 {
+            assert!(run.said().contains("407"), "{}", run.said());
+            assert_eq!(rig.host.asks().len(), 0);
+        }
+    }
+}
