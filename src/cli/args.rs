@@ -17,7 +17,7 @@ Examples:
   rcsync 5b9b8e8e-1c1f-4c53 ~/loras/dog   … or into one of your choice
   rcsync 5b9b8e8e-1c1f-4c53 --once -q     one silent pass, for cron
   rcsync ls ~/loras/dog                   what is there, and how it was proven
-  rcsync verify ~/loras/dog               read every byte again
+  rcsync verify ~/loras/dog               read every byte again; --repair mends
 
 Exit codes:
   0 all is here and verified       1 the job failed, or something differs
@@ -202,8 +202,8 @@ pub(crate) struct Verify {
     /// The folder that a job was mirrored into.
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// Fetch what is bad or missing.
-    #[arg(long, hide = true)]
+    /// Fetch what is bad or missing: bad blocks alone, where the host still has the same bytes.
+    #[arg(long)]
     pub(crate) repair: bool,
 }
 

@@ -53,7 +53,6 @@ fn usage_errors_say_what_and_end_with_64() {
         ("status ..", "not a job id"),
         ("cancel abc-1", "`cancel` is not built yet"),
         ("submit x.yaml --gpu-type ADA_80_PLUS --follow", "`submit` is not built yet"),
-        ("verify out --repair", "`verify --repair` is not built yet"),
         ("prune out --keep-last 2", "`prune` is not built yet"),
         ("completions klingon", "`<SHELL>: klingon`: it has to be one of bash"),
     ] {

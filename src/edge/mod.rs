@@ -2,6 +2,7 @@
 
 pub mod api;
 pub(crate) mod blocking;
+pub mod blocks;
 mod claims;
 pub(crate) mod disk;
 pub mod http;

@@ -59,10 +59,10 @@ pub struct PartIdentity {
 }
 
 /// What is written beside a part's data.
-#[derive(Serialize, Deserialize)]
-struct PartRecord {
-    identity: PartIdentity,
-    block: u64,
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct PartRecord {
+    pub(super) identity: PartIdentity,
+    pub(super) block: u64,
     /// First block of a run of blocks, and their checksums as eight hex digits each.
     runs: Vec<(u64, String)>,
 }
@@ -180,6 +180,24 @@ impl PartFolder {
         Ok(())
     }
 
+    /// Begins a part with those bytes of `from` that `record` says are right; returns how many there are.
+    pub(super) fn seed(&self, from: &File, record: &PartRecord) -> Result<u64, Error> {
+        let part = self.create(&record.identity.key)?;
+        part.identify(record.identity.clone());
+        let mut buffer = Vec::new();
+        let mut count = 0;
+        for range in trusted_ranges(from, record) {
+            buffer.resize(usize::try_from(range.end - range.start).unwrap_or_default(), 0);
+            // Read twice, so what the disk says the second time is what counts: it is summed while it is written.
+            if read_whole(from, range.start, &mut buffer) {
+                part.write(range.start, &buffer)?;
+                count += range.end - range.start;
+            }
+        }
+        part.record_now()?;
+        Ok(count)
+    }
+
     fn leftovers(&self, prefix: &str) -> Result<Vec<PathBuf>, Error> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(fault("read", &self.folder))? {
@@ -281,12 +299,16 @@ impl Part {
             let mut books = self.books();
             books.unrecorded = 0;
             books.recorded_at = Instant::now();
-            let Some(identity) = books.identity.clone() else { return Ok(()) };
-            let record = PartRecord { identity, block: BLOCK, runs: runs(&books.blocks) };
+            let Some(record) = books.record() else { return Ok(()) };
             sealed::seal(&record).map_err(|error| fault("record", &self.record)(error.into()))?
         };
         let staging = disk::parent(&self.record);
         disk::replace(&self.record, staging, text.as_bytes(), Durability::Hopeful)
+    }
+
+    /// Returns what the record would say now, where it is known what this is a part of.
+    pub(super) fn record(&self) -> Option<PartRecord> {
+        self.books().record()
     }
 
     /// Makes every byte durable; the part's record is not needed any more.
@@ -356,6 +378,14 @@ impl Part {
     }
 }
 
+impl Books {
+    fn record(&self) -> Option<PartRecord> {
+        let identity = self.identity.clone()?;
+        let runs = runs(&self.blocks, identity.length);
+        Some(PartRecord { identity, block: BLOCK, runs })
+    }
+}
+
 struct Due {
     record: bool,
     flush: bool,
@@ -380,29 +410,40 @@ fn low_half(sum: u64) -> u32 {
     u32::try_from(sum & u64::from(u32::MAX)).unwrap_or_default()
 }
 
-fn runs(blocks: &[Block]) -> Vec<(u64, String)> {
+fn runs(blocks: &[Block], length: u64) -> Vec<(u64, String)> {
     let mut runs: Vec<(u64, String)> = Vec::new();
     let mut open = false;
     for (index, block) in blocks.iter().enumerate() {
-        match block {
-            Block::Full { sum } => {
-                if !open {
-                    runs.push((index as u64, String::new()));
-                }
-                if let Some((_, sums)) = runs.last_mut() {
-                    sums.push_str(&format!("{sum:08x}"));
-                }
-                open = true;
-            }
-            Block::Empty | Block::Begun { .. } => open = false,
+        let index = index as u64;
+        let sum = match block {
+            Block::Full { sum } => Some(*sum),
+            // The last block is full when the file ends in it.
+            Block::Begun { upto, sum } if index * BLOCK + upto == length => Some(low_half(sum.finalize())),
+            Block::Empty | Block::Begun { .. } => None,
+        };
+        let Some(sum) = sum else {
+            open = false;
+            continue;
+        };
+        if !open {
+            runs.push((index, String::new()));
         }
+        if let Some((_, sums)) = runs.last_mut() {
+            sums.push_str(&format!("{sum:08x}"));
+        }
+        open = true;
     }
     runs
 }
 
+/// Returns the ranges of recorded blocks whose bytes still have the recorded sum.
+pub(super) fn trusted_ranges(file: &File, record: &PartRecord) -> Vec<Range<u64>> {
+    ranges(&trusted_blocks(file, record), record.identity.length)
+}
+
 /// Reads every recorded block and keeps those whose bytes still have the recorded sum.
 fn trusted_blocks(file: &File, record: &PartRecord) -> Vec<Block> {
-    let whole_blocks = record.identity.length / BLOCK;
+    let length = record.identity.length;
     let mut blocks = Vec::new();
     let mut buffer = vec![0; usize::try_from(BLOCK).unwrap_or_default()];
     for (first, sums) in &record.runs {
@@ -411,10 +452,15 @@ fn trusted_blocks(file: &File, record: &PartRecord) -> Vec<Block> {
             let expected =
                 std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
             // A record may be of any size and content: nothing past the file's own length is believed or allocated.
-            if index >= whole_blocks || !read_block(file, index, &mut buffer) {
+            let start = index.saturating_mul(BLOCK);
+            if start >= length {
+                break;
+            }
+            let wanted = usize::try_from((length - start).min(BLOCK)).unwrap_or_default();
+            if !read_whole(file, start, &mut buffer[..wanted]) {
                 continue;
             }
-            let found = low_half(crc_fast::checksum(CrcAlgorithm::Crc32IsoHdlc, &buffer));
+            let found = low_half(crc_fast::checksum(CrcAlgorithm::Crc32IsoHdlc, &buffer[..wanted]));
             if expected == Some(found) {
                 let index = usize::try_from(index).unwrap_or(usize::MAX);
                 if blocks.len() <= index {
@@ -427,10 +473,10 @@ fn trusted_blocks(file: &File, record: &PartRecord) -> Vec<Block> {
     blocks
 }
 
-fn read_block(file: &File, index: u64, buffer: &mut [u8]) -> bool {
+fn read_whole(file: &File, start: u64, buffer: &mut [u8]) -> bool {
     let mut filled = 0;
     while filled < buffer.len() {
-        match disk::read_at(file, &mut buffer[filled..], index * BLOCK + filled as u64) {
+        match disk::read_at(file, &mut buffer[filled..], start + filled as u64) {
             Ok(count) if count > 0 => filled += count,
             _ => return false,
         }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::decide::plan::beside;
 use crate::decide::verify::Verified;
 use crate::edge::blocking::blocking;
+use crate::edge::blocks::BlockFolder;
 use crate::edge::disk::{self, fault};
 use crate::edge::part::Part;
 use crate::edge::store::Store;
@@ -64,8 +65,8 @@ pub(super) struct Finished {
 /// What became of one item.
 #[derive(Debug)]
 pub(super) enum Committed {
-    /// It stands under its final name.
-    Published(Event),
+    /// It stands under its final name; what somebody had made of the file before is kept under this one.
+    Published(Event, Option<String>),
     /// It was here already with the same bytes.
     Known,
     /// It could not get its name.
@@ -184,7 +185,7 @@ impl Committer {
                 let ours = known.filter(|entry| entry.path == path);
                 let untouched = ours.is_some_and(|entry| entry.size == size && entry.modified == modified);
                 let here = match ours {
-                    Some(entry) if untouched => entry.sha256,
+                    Some(entry) if untouched && !file.order.is_damaged => entry.sha256,
                     _ => sha256_of(&full).map_err(unplaced)?,
                 };
                 if here == verified.sha256() {
@@ -202,6 +203,8 @@ impl Committer {
                             set_aside = Some(Aside::Kept(kept));
                         }
                     },
+                    // Nobody wrote it since: the disk lost bytes of it, and what is left is of no use to anybody.
+                    Some(_) if untouched => set_aside = Some(Aside::Replaced),
                     // Edited or cut off here since it was published: the edit is kept, under a name no loader lists.
                     Some(_) => set_aside = Some(Aside::Edited(here)),
                     // Somebody else's file.
@@ -275,6 +278,9 @@ impl Committer {
                 Ok(modified) => {
                     let entry = Entry { modified: *modified, ..ready.entry.clone() };
                     records.push(Record::Know { key, entry });
+                    let blocks = BlockFolder::new(&self.dir);
+                    // Only ever a saving for `verify --repair`.
+                    let _ = blocks.keep(&ready.file.part, ready.entry.sha256);
                     let _ = ready.file.part.remove_record();
                 }
                 Err(_) => records.push(Record::Abandon { key }),
@@ -347,7 +353,7 @@ struct Ready {
 /// What becomes of our own file that stands under the name now.
 #[derive(Debug)]
 enum Aside {
-    /// `--on-change replace`.
+    /// It goes: `--on-change replace`, or the disk damaged it.
     Replaced,
     /// Kept beside the new one.
     Kept(RelPath),
@@ -358,16 +364,25 @@ enum Aside {
 impl Ready {
     fn into_result(self, outcome: Result<Option<i64>, Error>) -> Committed {
         let Artifact { key, step, .. } = self.file.order.artifact;
+        let kept = match &self.set_aside {
+            Some(Aside::Edited(sha256)) => {
+                Some(edited_name(Path::new(self.entry.path.as_str()), *sha256).display().to_string())
+            }
+            Some(Aside::Kept(_) | Aside::Replaced) | None => None,
+        };
         match outcome {
-            Ok(_) => Committed::Published(Event::Published {
-                path: self.entry.path,
-                kind: key.kind,
-                step,
-                size: self.entry.size,
-                sha256: self.entry.sha256,
-                evidence: self.entry.evidence,
-                elapsed: self.file.elapsed,
-            }),
+            Ok(_) => {
+                let event = Event::Published {
+                    path: self.entry.path,
+                    kind: key.kind,
+                    step,
+                    size: self.entry.size,
+                    sha256: self.entry.sha256,
+                    evidence: self.entry.evidence,
+                    elapsed: self.file.elapsed,
+                };
+                Committed::Published(event, kept)
+            }
             Err(error) => Committed::Failed(self.entry.path, error),
         }
     }

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod board;
+pub(crate) mod check;
 mod commit;
 pub mod event;
 mod fetch;
@@ -33,10 +34,13 @@ use crate::model::job::JobId;
 use crate::model::manifest::Manifest;
 
 use event::{Event, Reporter};
+use folder::Folder;
 use follower::Follower;
 use look::{Patience, look};
 use options::SyncOptions;
 use run::{Run, rehearse};
+
+pub(crate) use run::repair;
 use stop::Stop;
 
 /// One job, mirrored into one folder.
@@ -75,10 +79,14 @@ impl Mirror {
     /// # Errors
     /// What kept the run from doing its work at all; faults of single files are events and decide the status.
     pub async fn run(self, reporter: Arc<dyn Reporter>, stop: Stop) -> Result<ExitStatus, Error> {
-        let private = self.options.allow_private_hosts || self.api.is_private();
-        let hosts = ArtifactClient::new(private, self.options.stall_timeout)
-            .map_err(|fault| Error::Config(fault.to_string()))?;
+        let hosts = self.hosts()?;
         self.run_with(hosts, reporter, stop).await
+    }
+
+    fn hosts(&self) -> Result<ArtifactClient, Error> {
+        let private = self.options.allow_private_hosts || self.api.is_private();
+        ArtifactClient::new(private, self.options.stall_timeout)
+            .map_err(|fault| Error::Config(fault.to_string()))
     }
 
     /// The same, with a client of the caller's for the hosts of artifacts.
@@ -97,7 +105,22 @@ impl Mirror {
         if self.options.dry_run {
             return rehearse(&self, reporter.as_ref(), &first, began).await;
         }
-        Run::open(self, hosts, reporter, stop, began)?.follow(first).await
+        let folder = Folder::open(&self.dir, &self.job, &self.api.origin(), reporter.as_ref())?;
+        Run::begin(self, hosts, folder, reporter, stop, began)?.follow(first).await
+    }
+
+    /// Reads every mirrored byte again and fetches what is bad or missing: bad blocks alone, while the host still has
+    /// the same revision and their checksums are known. Asks nobody when all is good.
+    ///
+    /// # Errors
+    /// What kept it from looking at all; what could not be repaired is part of the answer.
+    pub(crate) async fn repair(
+        self,
+        reporter: Arc<dyn Reporter>,
+        stop: Stop,
+    ) -> Result<repair::Repair, Error> {
+        let hosts = self.hosts()?;
+        repair::repair(self, hosts, reporter, stop).await
     }
 }
 

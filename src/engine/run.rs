@@ -1,6 +1,7 @@
 //! The loop: look, decide, act, record, and look again, until the job is over or the run is stopped.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -11,10 +12,12 @@ use tokio::time::Instant;
 use crate::decide::cadence::{Cadence, Look, Next, save_interval};
 use crate::decide::plan::{Action, FetchReason, Situation, Step, plan};
 use crate::decide::run_state::RunState;
+use crate::edge::disk;
 use crate::edge::http::ArtifactClient;
 use crate::error::{Error, ExitStatus};
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
 use crate::model::listing::Listing;
+use crate::model::local::LocalFile;
 use crate::model::manifest::{EntryState, Manifest};
 
 use super::board::Board;
@@ -28,8 +31,10 @@ use super::look::{Looked, Patience, look};
 use super::relist::Relister;
 use super::stop::Stop;
 use super::transfer::{Order, Transfer};
-use super::workshop::{Missing, Workshop};
+use super::workshop::{Endings, Missing, Workshop};
 use super::{Mirror, tune};
+
+pub(crate) mod repair;
 
 /// Finished files that may wait for their names; beyond that, transfers wait for the disk.
 const COMMIT_QUEUE: usize = 512;
@@ -64,16 +69,15 @@ struct Pass {
 }
 
 impl Run {
-    /// Opens the folder and gets everything ready. `first` has looked already, so that nothing is created for a job
-    /// that does not exist.
-    pub(super) fn open(
+    /// Gets everything ready. Somebody has looked already, so that no folder is created for a job that does not exist.
+    pub(super) fn begin(
         mut mirror: Mirror,
         client: ArtifactClient,
+        folder: Folder,
         reporter: Arc<dyn Reporter>,
         stop: Stop,
         began: Instant,
     ) -> Result<Self, Error> {
-        let folder = Folder::open(&mirror.dir, &mirror.job, &mirror.api.origin(), reporter.as_ref())?;
         let options = mirror.options.clone();
         let (commit, items) = mpsc::channel(COMMIT_QUEUE);
         let (shares, most) = tune::begin(options.connections.map(|cap| usize::from(cap.get())));
@@ -219,6 +223,7 @@ impl Run {
         let store = self.folder.lock();
         let manifest = store.manifest();
         let key = &action.artifact.key;
+        let is_damaged = action.step == Step::Fetch(FetchReason::Damaged);
         let recheck = match &action.step {
             Step::Fetch(FetchReason::Recheck(revision)) => Some(revision.clone()),
             _ => None,
@@ -226,6 +231,7 @@ impl Run {
         let order = Order {
             artifact: action.artifact.clone(),
             recheck,
+            is_damaged,
             entry: manifest.entries.get(key).cloned(),
             doubt: manifest.doubts.get(key).cloned(),
             half_of_pair: action.artifact.pair_half(looked.name()).is_some(),
@@ -321,7 +327,8 @@ impl Run {
         self.folder.write_ledger(looked, &listing.artifacts, &self.mirror.job)?;
         self.followers.finish().await;
         let mut store = self.folder.lock();
-        let (present, missing) = count(store.manifest(), &pass.wanted);
+        let (present, missing) =
+            count(&self.mirror.dir, store.manifest(), &self.shop.endings(), &pass.wanted);
         if missing.is_empty() && pass.state.is_some_and(RunState::is_over) {
             self.folder.parts.sweep(|_| false)?;
         }
@@ -356,10 +363,25 @@ impl Run {
     }
 }
 
-/// Counts wanted files that are here, and names those that are not.
-fn count(manifest: &Manifest, wanted: &[ArtifactKey]) -> (u64, Vec<ArtifactKey>) {
+/// Counts wanted files that are here, and names those that are not. What the manifest knows may have gone since: a
+/// file that was deleted here and could not be fetched again is not here, and one whose new bytes could not be had
+/// is not what is listed.
+fn count(
+    dir: &Path,
+    manifest: &Manifest,
+    endings: &Endings,
+    wanted: &[ArtifactKey],
+) -> (u64, Vec<ArtifactKey>) {
     let here = |key: &&ArtifactKey| {
-        manifest.entries.get(*key).is_some_and(|entry| entry.state == EntryState::Present)
+        let entry = manifest.entries.get(*key).filter(|entry| entry.state == EntryState::Present);
+        entry.is_some_and(|entry| match endings.missing.get(*key) {
+            None => true,
+            Some(Missing::Vanished) => matches!(
+                disk::look(dir, entry.path.as_str()),
+                Some(LocalFile::File { size, modified }) if size == entry.size && modified == entry.modified
+            ),
+            Some(Missing::Settling | Missing::Failed { .. }) => false,
+        })
     };
     let (present, missing): (Vec<&ArtifactKey>, Vec<&ArtifactKey>) = wanted.iter().partition(here);
     (present.len() as u64, missing.into_iter().cloned().collect())
@@ -368,7 +390,11 @@ fn count(manifest: &Manifest, wanted: &[ArtifactKey]) -> (u64, Vec<ArtifactKey>)
 /// Tells what the committer did with a file.
 fn settle(shop: &Workshop, published: &AtomicU64, key: &ArtifactKey, committed: Committed) {
     match committed {
-        Committed::Published(event) => {
+        Committed::Published(event, kept) => {
+            if let Some(kept) = kept {
+                let message = format!("a file had been changed here; its bytes are kept as `{kept}`");
+                shop.tell(&Event::Notice { message });
+            }
             published.fetch_add(1, Ordering::Relaxed);
             shop.endings().missing.remove(key);
             shop.tell(&event);

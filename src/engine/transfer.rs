@@ -23,6 +23,8 @@ pub(super) struct Order {
     pub(super) artifact: Artifact,
     /// Ask only whether it changed since this revision: the file is here.
     pub(super) recheck: Option<Revision>,
+    /// What is here under its name is not what was published, whatever its length and time stamp say.
+    pub(super) is_damaged: bool,
     /// What is here under its name now, where rcsync put it there.
     pub(super) entry: Option<Entry>,
     /// A body of it that contradicted its proof.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decide::doubt::{Doubted, doubted};
 use crate::decide::verdict::{Verdict, verdict};
-use crate::decide::verify::{Contradiction, Expectation, Judgement, Received, judge};
+use crate::decide::verify::{Contradiction, Expectation, Judgement, Received, judge, recognise};
 use crate::edge::blocking::blocking;
 use crate::edge::disk;
 use crate::edge::http::{ArtifactClient, Body, RangeRequest};
@@ -20,9 +20,9 @@ use crate::error::{Error, explain_briefly};
 use crate::model::artifact::ArtifactKey;
 use crate::model::fault::Fault;
 use crate::model::head::Head;
-use crate::model::manifest::Doubt;
+use crate::model::manifest::{Doubt, Entry};
 use crate::model::rel_path::RelPath;
-use crate::model::revision::Revision;
+use crate::model::revision::{Agreement, Revision};
 use crate::model::source_url::SourceUrl;
 
 use super::attempt::Attempt;
@@ -240,7 +240,21 @@ impl Workshop {
             half_of_pair: transfer.order.half_of_pair,
             accept_unproven: self.options.selection.accepts_unproven(&artifact.path),
         };
-        match judge(&received, &expected) {
+        if let Some(entry) = as_published(transfer, attempt)
+            && entry.revision.compare(&known.revision.clone().unwrap_or_default()) == Agreement::Same
+            && entry.sha256 != received.sha256
+        {
+            // Bytes that were here already and bytes of the host do not make what was published: none of them counts.
+            return self.restart(transfer, attempt, |_| {}).await;
+        }
+        // Bytes that were proven before are proven, whatever the host says of them now.
+        let before = transfer.order.entry.as_ref();
+        let before = before.and_then(|entry| recognise(&received, entry.sha256, entry.evidence));
+        let judgement = match (judge(&received, &expected), before) {
+            (Judgement::Proven(verified), _) | (_, Some(verified)) => Judgement::Proven(verified),
+            (other, None) => other,
+        };
+        match judgement {
             Judgement::Proven(verified) => {
                 self.board.end(transfer);
                 let finished = Finished {
@@ -483,4 +497,9 @@ impl Workshop {
         // The receiver lives as long as the run; when it is gone, the run is over and the part stays for the next.
         let _ = self.commit.send(item).await;
     }
+}
+
+/// Returns what a damaged file was when it was published, while its attempt goes on from its good blocks.
+fn as_published<'a>(transfer: &'a Transfer, attempt: &Attempt) -> Option<&'a Entry> {
+    transfer.order.entry.as_ref().filter(|_| transfer.order.is_damaged && attempt.resumed_from() > 0)
 }

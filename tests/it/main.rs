@@ -5,4 +5,5 @@ mod architecture;
 mod faults;
 mod interface;
 mod mirror;
+mod repair;
 mod support;

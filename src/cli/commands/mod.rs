@@ -40,7 +40,7 @@ pub(crate) fn run(cli: Cli, world: &World) -> Result<ExitStatus, Error> {
         Command::Status(typed) => status::run(&context(plain())?, &typed.job),
         Command::Result(typed) => result::run(&context(plain())?, &typed.job, typed.dir.as_deref()),
         Command::Ls(typed) => ls::run(&context(plain())?, &typed.dir),
-        Command::Verify(typed) if typed.repair => Err(not_built("verify --repair")),
+        Command::Verify(typed) if typed.repair => verify::repair(&context(plain())?, &typed.dir),
         Command::Verify(typed) => verify::run(&context(plain())?, &typed.dir),
         Command::Demo(typed) => demo::run(&context(plain())?, typed.dir),
         Command::Simulate(typed) => simulate::run(&context(plain())?, typed.listen),

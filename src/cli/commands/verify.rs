@@ -1,21 +1,23 @@
-//! `rcsync verify`: read every mirrored byte again and compare.
+//! `rcsync verify`: read every mirrored byte again and compare; with `--repair`, fetch what is bad or missing.
 
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::super::backend;
-use super::super::config::Talk;
+use super::super::config::{Settings, Talk};
 use super::super::exit::Signals;
+use super::super::render::Telling;
+use super::super::values::Format;
 use super::super::words::{files, shown};
 use super::{Context, wait_for};
-use crate::edge::disk;
-use crate::engine::hashing::sha256_of;
-use crate::error::{Error, ExitStatus, explain_briefly};
-use crate::model::digest::Sha256Digest;
-use crate::model::local::LocalFile;
-use crate::model::manifest::Manifest;
-use crate::model::rel_path::RelPath;
+use crate::engine::Mirror;
+use crate::engine::check::{BadFile, Checked, Problem, check};
+use crate::engine::event::{Event, Reporter};
+use crate::engine::repair::{Left, Repair, Why};
+use crate::error::{Error, ExitStatus};
 use crate::model::units::ByteCount;
 
 pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
@@ -24,17 +26,49 @@ pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error
         let (folder, known) = (dir.to_path_buf(), manifest.clone());
         let reading = tokio::task::spawn_blocking({
             let signals = signals.clone();
-            move || check(&folder, &known, &signals)
+            move || check(&folder, &known, || signals.is_ended())
         });
         let checked = reading.await.map_err(|lost| Error::Disk {
             verb: "read",
             path: dir.to_path_buf(),
             source: std::io::Error::other(lost),
         })?;
-        let Some(document) = checked else { return Ok(signals.status()) };
+        let Some(checked) = checked else { return Ok(signals.status()) };
+        let document = Document::of_check(manifest.job.to_string(), &checked);
         context.answer(&document, || words(&document, context.settings.talk));
         Ok(if document.bad.is_empty() { ExitStatus::Complete } else { ExitStatus::Negative })
     })
+}
+
+pub(super) fn repair(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
+    let options = context.settings.sync_options()?;
+    let base = backend::api_base(context.world)?;
+    let job = backend::manifest(dir)?.job;
+    let api = backend::client(context.world, &context.settings, &base)?;
+    wait_for(context.world, |signals: Signals| async move {
+        // One document is the answer; what happens on the way is told to people, on standard error.
+        let settings = Settings { format: Format::Pretty, ..context.settings.clone() };
+        let telling = Telling::new(context.world, &settings, &job, &signals);
+        let teller = Arc::new(OnTheWay(telling.clone()));
+        let mirror = Mirror { api, job: job.clone(), dir: dir.to_path_buf(), options, followers: Vec::new() };
+        let repaired = mirror.repair(teller, signals.stop.clone()).await;
+        telling.end();
+        let repaired = repaired?;
+        let document = Document::of_repair(job.to_string(), &repaired);
+        context.answer(&document, || words(&document, context.settings.talk));
+        repaired.trouble.map_or(Ok(repaired.exit), Err)
+    })
+}
+
+/// Tells what happens between the question and the answer; the answer says the rest.
+struct OnTheWay(Arc<Telling>);
+
+impl Reporter for OnTheWay {
+    fn report(&self, event: &Event) {
+        if !matches!(event, Event::Job { .. } | Event::Plan { .. } | Event::Done { .. }) {
+            self.0.report(event);
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -42,6 +76,11 @@ struct Document {
     job_id: String,
     verified: u64,
     bytes: u64,
+    /// What was repaired; only where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repaired: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fetched_bytes: Option<u64>,
     bad: Vec<Bad>,
 }
 
@@ -51,67 +90,101 @@ struct Bad {
     /// `missing`, `differs` or `unreadable`.
     problem: &'static str,
     detail: Option<String>,
+    /// First byte and one past the last one of what differs, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ranges: Option<Vec<[u64; 2]>>,
+    /// Why it was not repaired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
 }
 
-/// Reads every file; `None` when a signal came in between.
-fn check(dir: &Path, manifest: &Manifest, signals: &Signals) -> Option<Document> {
-    let mut document = Document { job_id: manifest.job.to_string(), verified: 0, bytes: 0, bad: Vec::new() };
-    for (_, entry) in manifest.present() {
-        let older = entry.older.iter().map(|older| (&older.path, older.size, older.sha256));
-        for (path, size, sha256) in std::iter::once((&entry.path, entry.size, entry.sha256)).chain(older) {
-            if signals.is_ended() {
-                return None;
-            }
-            match problem(dir, path, size, sha256) {
-                None => {
-                    document.verified += 1;
-                    document.bytes = document.bytes.saturating_add(size);
-                }
-                Some((problem, detail)) => {
-                    document.bad.push(Bad { path: path.as_str().to_owned(), problem, detail });
-                }
-            }
+impl Document {
+    fn of_check(job_id: String, checked: &Checked) -> Self {
+        Self {
+            job_id,
+            verified: checked.good,
+            bytes: checked.bytes,
+            repaired: None,
+            fetched_bytes: None,
+            bad: checked.bad.iter().map(|file| Bad::new(file, None)).collect(),
         }
     }
-    Some(document)
+
+    fn of_repair(job_id: String, repair: &Repair) -> Self {
+        let Repair { found, repaired, left, fetched, .. } = repair;
+        Self {
+            job_id,
+            verified: found.good + repaired.len() as u64,
+            bytes: repaired.iter().fold(found.bytes, |sum, (_, size)| sum.saturating_add(*size)),
+            repaired: Some(repaired.iter().map(|(path, _)| path.as_str().to_owned()).collect()),
+            fetched_bytes: Some(*fetched),
+            bad: left.iter().map(|Left { file, why }| Bad::new(file, Some(why))).collect(),
+        }
+    }
 }
 
-fn problem(
-    dir: &Path,
-    path: &RelPath,
-    size: u64,
-    sha256: Sha256Digest,
-) -> Option<(&'static str, Option<String>)> {
-    match disk::look(dir, path.as_str()) {
-        None => Some(("missing", None)),
-        Some(LocalFile::Other) => Some(("differs", Some("it is no regular file any more".to_owned()))),
-        Some(LocalFile::File { size: found, .. }) if found != size => {
-            Some(("differs", Some(format!("it has {found} bytes instead of {size}"))))
+impl Bad {
+    fn new(file: &BadFile, why: Option<&Why>) -> Self {
+        let (problem, detail, ranges) = match &file.problem {
+            Problem::Missing => ("missing", None, None),
+            Problem::NoFile => ("differs", Some("it is no regular file any more".to_owned()), None),
+            Problem::Length { found, expected, ranges } => {
+                ("differs", Some(format!("it has {found} bytes instead of {expected}")), ranges.as_ref())
+            }
+            Problem::Bytes { found, expected, ranges } => {
+                ("differs", Some(format!("its SHA-256 is {found} instead of {expected}")), ranges.as_ref())
+            }
+            Problem::Unreadable(why) => ("unreadable", Some(why.clone()), None),
+        };
+        let why = why.map(|why| match why {
+            Why::NotHosted => "the job offers it no more; what is here was left as it is".to_owned(),
+            Why::Failed(cause) => cause.clone(),
+            Why::NotTried => "it could not be tried".to_owned(),
+        });
+        let ranges = ranges.map(|ranges| ranges.iter().map(|Range { start, end }| [*start, *end]).collect());
+        Self { path: file.path.as_str().to_owned(), problem, detail, ranges, why }
+    }
+
+    fn words(&self) -> String {
+        let mut text = format!("{:<10}  {}", self.problem, shown(&self.path));
+        if let Some(detail) = &self.detail {
+            text += &format!("  {}", shown(detail));
         }
-        Some(LocalFile::File { .. }) => match sha256_of(&path.to_path(dir)) {
-            Ok(found) if found == sha256 => None,
-            Ok(found) => Some(("differs", Some(format!("its SHA-256 is {found} instead of {sha256}")))),
-            Err(error) => Some(("unreadable", Some(explain_briefly(&error)))),
-        },
+        if let Some([first, rest @ ..]) = self.ranges.as_deref() {
+            let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+            text += &format!("; bytes {} to {}{more}", first[0], first[1].saturating_sub(1));
+        }
+        if let Some(why) = &self.why {
+            text += &format!("; not repaired: {}", shown(why));
+        }
+        text + "\n"
     }
 }
 
 fn words(document: &Document, talk: Talk) -> String {
     let mut text = String::new();
-    for Bad { path, problem, detail } in &document.bad {
-        let detail = detail.as_deref().map_or_else(String::new, |detail| format!("  {}", shown(detail)));
-        text += &format!("{problem:<10}  {}{detail}\n", shown(path));
+    for path in document.repaired.iter().flatten() {
+        if talk > Talk::Quiet {
+            text += &format!("{:<10}  {}\n", "repaired", shown(path));
+        }
     }
+    document.bad.iter().for_each(|bad| text += &bad.words());
     if document.bad.is_empty() && talk == Talk::Quiet {
         return text;
     }
-    let good = format!("{} verified ({})", files(document.verified), ByteCount(document.bytes));
-    text += &match document.bad.len() {
-        0 => format!("{good}\n"),
-        bad => format!(
-            "{good}, {bad} not; type `rcsync {} <DIR>` to fetch what is missing\n",
-            shown(&document.job_id)
-        ),
+    let mut counts = format!("{} verified ({})", files(document.verified), ByteCount(document.bytes));
+    if let Some(repaired) = document.repaired.as_ref().filter(|repaired| !repaired.is_empty()) {
+        let fetched = ByteCount(document.fetched_bytes.unwrap_or_default());
+        counts += &format!(", {} of them repaired ({fetched} fetched)", repaired.len());
+    }
+    text += &match (document.bad.len(), &document.repaired) {
+        (0, _) => format!("{counts}\n"),
+        (bad, Some(_)) => format!("{counts}, {bad} not\n"),
+        (bad, None) => {
+            format!(
+                "{counts}, {bad} not; type `rcsync verify <DIR> --repair` to fetch what is bad or missing\n"
+            )
+        }
     };
     text
 }
@@ -125,8 +198,9 @@ pub(super) mod tests {
     use super::*;
     use crate::cli::samples::{job, path};
     use crate::model::artifact::{ArtifactKey, ArtifactKind};
+    use crate::model::digest::Sha256Digest;
     use crate::model::evidence::Evidence;
-    use crate::model::manifest::{Entry, EntryState};
+    use crate::model::manifest::{Entry, EntryState, Manifest};
     use crate::model::revision::Revision;
 
     /// A folder with these files, and a manifest that knows them.
@@ -153,10 +227,14 @@ pub(super) mod tests {
         (folder, manifest)
     }
 
+    fn document(dir: &Path, manifest: &Manifest) -> Document {
+        Document::of_check(manifest.job.to_string(), &check(dir, manifest, || false).unwrap())
+    }
+
     #[test]
     fn what_is_as_it_was_is_verified() {
         let (folder, manifest) = folder(&[("a.safetensors", None, "abc"), ("b.safetensors", None, "de")]);
-        let document = check(folder.path(), &manifest, &Signals::default()).unwrap();
+        let document = document(folder.path(), &manifest);
         assert_eq!(words(&document, Talk::Normal), "2 files verified (5 B)\n");
         assert_eq!(words(&document, Talk::Quiet), "");
     }
@@ -168,7 +246,7 @@ pub(super) mod tests {
         fs::write(folder.path().join(names[0]), "abd").unwrap();
         fs::write(folder.path().join(names[1]), "abcd").unwrap();
         fs::remove_file(folder.path().join(names[2])).unwrap();
-        let document = check(folder.path(), &manifest, &Signals::default()).unwrap();
+        let document = document(folder.path(), &manifest);
         let text = words(&document, Talk::Normal);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("differs     a.safetensors  its SHA-256 is a52d159f"), "{text}");
@@ -176,7 +254,7 @@ pub(super) mod tests {
         assert_eq!(lines[2], "missing     c.safetensors");
         assert_eq!(
             lines[3],
-            "1 file verified (3 B), 3 not; type `rcsync abc-1 <DIR>` to fetch what is missing"
+            "1 file verified (3 B), 3 not; type `rcsync verify <DIR> --repair` to fetch what is bad or missing"
         );
     }
 
@@ -185,6 +263,6 @@ pub(super) mod tests {
         let (folder, manifest) = folder(&[("a.safetensors", None, "abc")]);
         let signals = Signals::default();
         signals.end(ExitStatus::Interrupted);
-        assert!(check(folder.path(), &manifest, &signals).is_none());
+        assert!(check(folder.path(), &manifest, || signals.is_ended()).is_none());
     }
 }
