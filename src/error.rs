@@ -42,6 +42,9 @@ pub enum Error {
         /// What does not fit.
         why: String,
     },
+    /// Where the gallery belongs stands a page that rcsync did not write.
+    #[error("`{}` was not written by rcsync, or was edited since, and is left as it is", .0.display())]
+    ForeignPage(PathBuf),
     /// The command line cannot be carried out.
     #[error("{0}")]
     Usage(String),
@@ -286,7 +289,7 @@ impl Error {
                 ApiError::Unintelligible { .. } | ApiError::WrongJob { .. } => ExitStatus::Protocol,
             },
             Self::FolderInUse { .. } => ExitStatus::TryAgain,
-            Self::FolderUnfit { .. } => ExitStatus::CannotCreate,
+            Self::FolderUnfit { .. } | Self::ForeignPage(_) => ExitStatus::CannotCreate,
             Self::Usage(_) => ExitStatus::Usage,
             Self::NoInput(_) | Self::NoMirror { .. } => ExitStatus::NoInput,
             Self::BadInput(_) => ExitStatus::BadData,
@@ -308,6 +311,9 @@ impl Error {
             }
             Self::FolderUnfit { .. } => {
                 "nothing in it was changed; name another folder: `rcsync <JOB_ID> <DIR>`".to_owned()
+            }
+            Self::ForeignPage(_) => {
+                "move it away to get the gallery, and type `rcsync gallery <DIR>` then".to_owned()
             }
             Self::Usage(_) => {
                 "`rcsync --help` and `rcsync <COMMAND> --help` say what can be typed".to_owned()

@@ -89,8 +89,7 @@ pub(crate) enum Command {
     /// Mirror finished LoRAs of a folder into ComfyUI.
     #[command(hide = true)]
     Mirror(MirrorTo),
-    /// Write a folder's index.html.
-    #[command(hide = true)]
+    /// Write a folder's index.html: samples, checkpoints, how training went. `sync` does it by itself.
     Gallery(Gallery),
     /// A simulated training job, mirrored for real: no account, no network.
     Demo(Demo),
@@ -298,7 +297,7 @@ mod tests {
     #[test]
     fn what_is_not_built_is_not_in_the_help() {
         let help = Cli::command().render_long_help().to_string();
-        for word in ["submit", "cancel", "resume", "edit", "prune", "mirror ", "gallery"] {
+        for word in ["submit", "cancel", "resume", "edit", "prune", "mirror "] {
             assert!(!help.contains(&format!("\n  {word}")), "{word}: {help}");
         }
         assert!(help.contains("\n  sync"), "{help}");

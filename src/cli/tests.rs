@@ -108,7 +108,7 @@ fn a_bad_file_ends_with_78() {
 
 #[test]
 fn a_folder_that_is_not_there_ends_with_66() {
-    for typed in ["ls /no/such/folder", "verify /no/such/folder"] {
+    for typed in ["ls /no/such/folder", "verify /no/such/folder", "gallery /no/such/folder"] {
         let Ran { code, err, .. } = ran(typed);
         assert_eq!(code, 66, "{typed}");
         assert!(

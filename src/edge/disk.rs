@@ -35,6 +35,32 @@ pub(crate) fn replace(
     bytes: &[u8],
     durability: Durability,
 ) -> Result<(), Error> {
+    let staged = stage(path, staging, bytes, durability)?;
+    if let Err(error) = rename(&staged, path) {
+        let _ = remove(&staged);
+        return Err(fault("write", path)(error));
+    }
+    if durability == Durability::Durable {
+        flush_folder(parent(path))?;
+    }
+    Ok(())
+}
+
+/// Creates `path` with `bytes`, atomically and durably, staged in `staging`; never over what stands there.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] when something stands there.
+pub(crate) fn create(path: &Path, staging: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let staged = stage(path, staging, bytes, Durability::Durable)?;
+    if let Err(error) = rename_to_free_name(&staged, path) {
+        let _ = remove(&staged);
+        return Err(fault("write", path)(error));
+    }
+    flush_folder(parent(path))
+}
+
+/// Writes what will be `path` under a name of its own.
+fn stage(path: &Path, staging: &Path, bytes: &[u8], durability: Durability) -> Result<PathBuf, Error> {
     let mut stage = tempfile::Builder::new();
     stage.prefix("replace-").suffix(".tmp");
     let staged = witnessed!(
@@ -47,15 +73,7 @@ pub(crate) fn replace(
     if durability == Durability::Durable {
         flush(staged.as_file()).map_err(fault("flush", path))?;
     }
-    let staged = staged.into_temp_path().keep().map_err(|kept| fault("write", path)(kept.error))?;
-    if let Err(error) = rename(&staged, path) {
-        let _ = remove(&staged);
-        return Err(fault("write", path)(error));
-    }
-    if durability == Durability::Durable {
-        flush_folder(parent(path))?;
-    }
-    Ok(())
+    staged.into_temp_path().keep().map_err(|kept| fault("write", path)(kept.error))
 }
 
 /// Replaces `path` only when it does not hold these bytes already, so that an idle run changes no file.

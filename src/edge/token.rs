@@ -22,6 +22,9 @@ const FILE_BOUND: u64 = 64 << 10;
 /// The environment variable that holds the token itself.
 const VARIABLE: &str = "RUNCOMFY_TOKEN";
 
+/// Variables with secrets of ours in them: no program that we start gets these.
+pub(crate) const SECRET_VARIABLES: &[&str] = &[VARIABLE];
+
 /// A token that can be sent. Its value shows in no output of any kind.
 #[derive(Clone)]
 pub struct Token {

@@ -99,8 +99,7 @@ pub(super) fn artifacts(
     let mut found: HashMap<ArtifactKey, JobArtifact> = HashMap::new();
     // What was known of a file that is offered no more (its prompt, its address) is kept.
     for old in before {
-        let key = ArtifactKey { kind: old.kind, path: old.key.clone() };
-        found.insert(key, JobArtifact { listed: false, ..old.clone() });
+        found.insert(old.key(), JobArtifact { listed: false, ..old.clone() });
     }
     for artifact in listed {
         found.insert(
@@ -145,6 +144,33 @@ pub(super) fn artifacts(
     artifacts
 }
 
+impl JobArtifact {
+    /// Returns which file it is.
+    pub(super) fn key(&self) -> ArtifactKey {
+        ArtifactKey { kind: self.kind, path: self.key.clone() }
+    }
+
+    /// Returns what the sample shows, for samples.
+    pub(super) const fn sample(&self) -> Option<&Sample> {
+        self.sample.as_ref()
+    }
+
+    /// Whether the job offers it now.
+    pub(super) const fn is_listed(&self) -> bool {
+        self.listed
+    }
+
+    /// Returns its path under DIR.
+    pub(super) const fn path(&self) -> &RelPath {
+        &self.path
+    }
+
+    /// Returns the training step, where known.
+    pub(super) const fn step(&self) -> Option<u64> {
+        self.step
+    }
+}
+
 /// Rewrites `job.json` where it differs.
 pub(super) fn write_job(dir: &Path, job: &JobFile) -> Result<(), Error> {
     let path = dir.join("job.json");
@@ -161,16 +187,37 @@ pub(super) fn read_job(dir: &Path, job: &JobId) -> Option<JobFile> {
 
 /// Reads `job.json`, whichever job it is of.
 pub(super) fn read_any_job(dir: &Path) -> Option<JobFile> {
+    serde_json::from_str(&job_text(dir)?).ok()
+}
+
+fn job_text(dir: &Path) -> Option<String> {
     let file = disk::open_regular(&dir.join("job.json")).ok()?;
     let mut text = String::new();
     file.take(JOB_BOUND).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+    Some(text)
+}
+
+/// The beginning of `job.json`: the job without its artifacts, which may be many.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct JobHead {
+    job_id: JobId,
+    pub(super) status: JobStatus,
+    pub(super) progress: Progress,
+    // Not all the times: flattening them would keep the artifacts in memory first.
+    pub(super) started_at: Option<String>,
+}
+
+/// Reads the beginning of `job.json`, where there is one of this job that can be read.
+pub(super) fn read_head(dir: &Path, job: &JobId) -> Option<JobHead> {
+    let text = job_text(dir)?;
+    let read: JobHead = serde_json::from_str(&text).ok()?;
+    (read.job_id == *job).then_some(read)
 }
 
 /// What a `job.json` remembers of files that were present.
 pub(super) fn recollections(job: &JobFile) -> HashMap<ArtifactKey, Recollection> {
     let remembered = job.artifacts.iter().filter_map(|artifact| {
-        let key = ArtifactKey { kind: artifact.kind, path: artifact.key.clone() };
+        let key = artifact.key();
         let memory = Recollection {
             path: artifact.path.clone(),
             size: artifact.size?,

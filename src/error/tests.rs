@@ -150,6 +150,12 @@ hint: name the folder that a job was mirrored into; `rcsync <JOB_ID> out` mirror
 hint: `rcsync abc-1 out --once` checks what is there and keeps it; nothing is fetched twice",
         ),
         (
+            Error::ForeignPage("out/index.html".into()),
+            ExitStatus::CannotCreate,
+            "error: `out/index.html` was not written by rcsync, or was edited since, and is left as it is
+hint: move it away to get the gallery, and type `rcsync gallery <DIR>` then",
+        ),
+        (
             Error::BadInput("`config.yaml` is not YAML".into()),
             ExitStatus::BadData,
             "error: `config.yaml` is not YAML
@@ -201,6 +207,7 @@ fn no_error_is_left_out() {
         },
         Error::FolderInUse { .. } => "folder in use",
         Error::FolderUnfit { .. } => "folder unfit",
+        Error::ForeignPage(_) => "foreign page",
         Error::Usage(_) => "usage",
         Error::NoInput(_) => "no input",
         Error::NoMirror { .. } => "no mirror",
@@ -209,5 +216,5 @@ fn no_error_is_left_out() {
     };
     let told: std::collections::BTreeSet<&str> =
         every_error().iter().map(|(error, ..)| name(error)).collect();
-    assert_eq!(told.len(), 19, "{told:?}");
+    assert_eq!(told.len(), 20, "{told:?}");
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::local_name::{decoded, local_path};
+use super::local_name::{decoded, local_path, sample_step, sample_time};
 use super::rel_path::RelPath;
 use super::source_url::SourceUrl;
 
@@ -54,6 +54,18 @@ impl ArtifactKey {
     pub fn fingerprint(&self) -> String {
         use sha2::Digest as _;
         super::digest::hex(&sha2::Sha256::digest(self.to_string())[..8])
+    }
+
+    /// Returns the prompt's number as the trainer wrote it into a sample's name, counted from 0.
+    #[must_use]
+    pub fn prompt_number(&self) -> Option<u64> {
+        sample_step(&self.path).map(|(_, number)| number)
+    }
+
+    /// Returns when a sample was done by the trainer's clock, in milliseconds since 1970, where its name says so.
+    #[must_use]
+    pub fn drawn_at(&self) -> Option<i64> {
+        sample_time(&self.path)
     }
 }
 

@@ -66,6 +66,14 @@ pub(super) fn sample_step(url_path: &str) -> Option<(u64, u64)> {
     Some((read(step)?, read(number)?))
 }
 
+/// Returns when a sample was done by the trainer's clock, in milliseconds since 1970: what its name begins with.
+pub(super) fn sample_time(url_path: &str) -> Option<i64> {
+    let file = decoded(url_path.rsplit('/').next()?);
+    let (time, _) = file.split_once("__")?;
+    // Thirteen digits end in the year 2286; fewer are no time that a sample was drawn at.
+    (time.len() == 13 && time.bytes().all(|byte| byte.is_ascii_digit())).then(|| time.parse().ok())?
+}
+
 /// Returns the trainer's own name for a file: the last segment, decoded. Text for comparing, never for a disk.
 pub(super) fn decoded(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
@@ -230,6 +238,14 @@ mod tests {
             ("/", None),
         ] {
             assert_eq!(sample_step(url_path), step, "{url_path}");
+        }
+        for (url_path, time) in [
+            ("/samples/1724085406830__000000500_0.jpg", Some(1_724_085_406_830)),
+            ("/samples/172408540683x__000000500_0.jpg", None),
+            ("/samples/1__000000500_0.jpg", None),
+            ("/samples/1724085406830.jpg", None),
+        ] {
+            assert_eq!(sample_time(url_path), time, "{url_path}");
         }
     }
 }

@@ -3,6 +3,7 @@
 mod completions;
 mod demo;
 mod doctor;
+mod gallery;
 mod ls;
 mod man;
 mod result;
@@ -54,7 +55,7 @@ pub(crate) fn run(cli: Cli, world: &World) -> Result<ExitStatus, Error> {
         Command::Edit(_) => Err(not_built("edit")),
         Command::Prune(_) => Err(not_built("prune")),
         Command::Mirror(_) => Err(not_built("mirror")),
-        Command::Gallery(_) => Err(not_built("gallery")),
+        Command::Gallery(typed) => gallery::run(&context(plain())?, &typed.dir, typed.open),
     }
 }
 

@@ -9,6 +9,7 @@ use super::super::render::Telling;
 use super::{Context, wait_for};
 use crate::engine::Mirror;
 use crate::engine::follower::Follower;
+use crate::engine::gallery::Gallery;
 use crate::error::{Error, ExitStatus};
 
 pub(super) fn run(context: &Context<'_>, job: &str, dir: Option<PathBuf>) -> Result<ExitStatus, Error> {
@@ -25,7 +26,7 @@ pub(super) fn run(context: &Context<'_>, job: &str, dir: Option<PathBuf>) -> Res
 
 /// Returns whoever does something with what is published, as the settings want it.
 pub(super) fn followers(_context: &Context<'_>) -> Vec<Arc<dyn Follower>> {
-    Vec::new()
+    vec![Arc::new(Gallery::default())]
 }
 
 /// Mirrors, and tells about it as the settings want it.
