@@ -3,9 +3,11 @@
 //! No clock, disk, network, environment or randomness lives here: `now` and seeds are passed in.
 
 pub mod cadence;
+pub mod command;
 pub mod doubt;
 pub mod pieces;
 pub mod plan;
+pub mod preflight;
 pub mod resume;
 pub mod retry;
 pub mod run_state;

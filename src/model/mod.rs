@@ -25,4 +25,5 @@ pub mod revision;
 pub mod safetensors;
 pub mod sanitize;
 pub mod source_url;
+pub mod training_config;
 pub mod units;

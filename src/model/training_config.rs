@@ -1,0 +1,325 @@
+//! A training configuration, as far as rcsync reads it: which job it names, and where it says that files are.
+//!
+//! Everything else in it is the trainer's business and goes to the API as the user wrote it.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{DuplicateKeyPolicy, NonFiniteFloatPolicy, Spanned, budget, options};
+
+use super::sanitize::for_terminal;
+
+/// What is read of a training configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrainingConfig {
+    /// `config.name`, where there is one.
+    pub name: Option<Placed>,
+    /// What is in `config.process`.
+    pub processes: Vec<Process>,
+}
+
+/// A value and the line that it stands in, counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// The value, as text.
+    pub text: String,
+    /// Its line.
+    pub line: u64,
+}
+
+/// One of `config.process`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// The line it begins in.
+    pub line: u64,
+    /// `training_folder`, where there is one.
+    pub training_folder: Option<Placed>,
+    /// What is in `datasets`.
+    pub datasets: Vec<Dataset>,
+}
+
+/// One of `datasets`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    /// The line it begins in.
+    pub line: u64,
+    /// `folder_path`: usually one, none where it is missing.
+    pub folders: Vec<Placed>,
+}
+
+/// The text is no YAML mapping.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{why}", place(*.at))]
+pub struct NotYaml {
+    /// Line and column, counted from 1, where they are known.
+    pub at: Option<(u64, u64)>,
+    /// What is wrong there.
+    pub why: String,
+}
+
+fn place(at: Option<(u64, u64)>) -> String {
+    at.map_or_else(String::new, |(line, column)| format!("line {line}, column {column}: "))
+}
+
+impl TrainingConfig {
+    /// Reads a configuration, within bounds.
+    ///
+    /// # Errors
+    /// When it is no YAML, or no mapping.
+    pub fn parse(text: &str) -> Result<Self, NotYaml> {
+        let options = options! {
+            // As for a mirrored configuration: far more than any real one has, and an end to those made to hurt.
+            budget: budget! { max_events: 500_000, max_depth: 64, max_documents: 1, max_aliases: 10_000, max_anchors: 10_000 },
+            duplicate_keys: DuplicateKeyPolicy::PassThrough,
+            ignore_binary_tag_for_string: true,
+            non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+            with_snippet: false,
+        };
+        let root: Spanned<Node> =
+            serde_saphyr::from_str_with_options(text, options).map_err(|error| not_yaml(&error))?;
+        if !matches!(root.value, Node::Map(_)) {
+            let at = Some((root.referenced.line().max(1), root.referenced.column().max(1)));
+            return Err(NotYaml { at, why: "it is not a mapping (`job: …`, `config: …`)".to_owned() });
+        }
+        let config = root.value.get("config").map(|config| &config.value);
+        Ok(Self {
+            name: config.and_then(|config| config.get("name")).and_then(placed),
+            processes: config
+                .and_then(|config| config.get("process"))
+                .map(|processes| items(processes).into_iter().map(process).collect())
+                .unwrap_or_default(),
+        })
+    }
+}
+
+fn not_yaml(error: &serde_saphyr::Error) -> NotYaml {
+    let error = error.without_snippet();
+    let at = error.location().map(|place| (place.line(), place.column()));
+    let said = error.to_string();
+    // The place is told in front, in the same words for every error.
+    let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
+    NotYaml { at, why: for_terminal(said, 300) }
+}
+
+fn process(node: &Spanned<Node>) -> Process {
+    let datasets = node.value.get("datasets").map(items).unwrap_or_default();
+    Process {
+        line: node.referenced.line(),
+        training_folder: node.value.get("training_folder").and_then(placed),
+        datasets: datasets
+            .into_iter()
+            .filter(|dataset| !matches!(dataset.value, Node::Null))
+            .map(dataset)
+            .collect(),
+    }
+}
+
+fn dataset(node: &Spanned<Node>) -> Dataset {
+    let folders = node.value.get("folder_path").map(items).unwrap_or_default();
+    Dataset { line: node.referenced.line(), folders: folders.into_iter().filter_map(placed).collect() }
+}
+
+/// Returns the items of a list; what stands alone where a list could be is one item: the documentation writes
+/// `datasets:` both ways.
+fn items(node: &Spanned<Node>) -> Vec<&Spanned<Node>> {
+    match &node.value {
+        Node::List(items) => items.iter().collect(),
+        Node::Null => Vec::new(),
+        Node::Map(_) | Node::Scalar(_) => vec![node],
+    }
+}
+
+fn placed(node: &Spanned<Node>) -> Option<Placed> {
+    match &node.value {
+        Node::Scalar(text) => Some(Placed { text: text.clone(), line: node.referenced.line() }),
+        Node::Map(_) | Node::List(_) | Node::Null => None,
+    }
+}
+
+/// Any YAML, with every scalar as text.
+#[derive(Debug)]
+enum Node {
+    Map(Vec<(Spanned<Self>, Spanned<Self>)>),
+    List(Vec<Spanned<Self>>),
+    Scalar(String),
+    Null,
+}
+
+impl Node {
+    /// Returns the value of a key; the last one where it stands there twice, as the trainer reads it.
+    fn get(&self, key: &str) -> Option<&Spanned<Self>> {
+        let Self::Map(pairs) = self else { return None };
+        let is_it = |name: &Spanned<Self>| matches!(&name.value, Self::Scalar(name) if name == key);
+        pairs.iter().rev().find(|(name, _)| is_it(name)).map(|(_, value)| value)
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("YAML")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Scalar(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.to_string()))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Node, E> {
+        Ok(Node::Scalar(value.to_string()))
+    }
+
+    fn visit_u128<E>(self, value: u128) -> Result<Node, E> {
+        Ok(Node::Scalar(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.to_string()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Scalar(value.to_owned()))
+    }
+
+    fn visit_bytes<E>(self, value: &[u8]) -> Result<Node, E> {
+        Ok(Node::Scalar(String::from_utf8_lossy(value).into_owned()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        Node::deserialize(deserializer)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        Node::deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Node::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = map.next_entry()? {
+            pairs.push(pair);
+        }
+        Ok(Node::Map(pairs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = "\
+job: extension
+config:
+  name: \"my_lora_v1\"
+  process:
+    - &id001
+      type: 'sd_trainer'
+      training_folder: \"/app/ai-toolkit/output\"
+      datasets:
+        - folder_path: /app/ai-toolkit/datasets/dog
+          caption_ext: txt
+        - folder_path: \"/app/ai-toolkit/datasets/größe\"
+      prompts: [\"a: b # {c}\", 'it''s']
+      lr: 1e-4
+      cap: .inf
+      raw: !!binary AP8=
+      pair: !!python/tuple [1, 2]
+      12: odd
+      ~: null
+      ? [a, b]
+      : complex
+    - *id001
+meta:
+  name: '[name]'
+  version: '1.0'
+";
+
+    fn placed(text: &str, line: u64) -> Placed {
+        Placed { text: text.to_owned(), line }
+    }
+
+    #[test]
+    fn what_is_read_has_its_line() {
+        let config = TrainingConfig::parse(CONFIG).unwrap();
+        assert_eq!(config.name, Some(placed("my_lora_v1", 3)));
+        assert_eq!(config.processes.len(), 2);
+        let process = &config.processes[0];
+        assert_eq!(process.training_folder, Some(placed("/app/ai-toolkit/output", 7)));
+        let folders: Vec<&Placed> = process.datasets.iter().flat_map(|dataset| &dataset.folders).collect();
+        assert_eq!(
+            folders,
+            [&placed("/app/ai-toolkit/datasets/dog", 9), &placed("/app/ai-toolkit/datasets/größe", 11)]
+        );
+    }
+
+    #[test]
+    fn the_documented_snippet_is_understood() {
+        let text = "config:\n  name: x\n  process:\n    - save:\n      datasets:\n        folder_path: /d/a\n      training_folder: /o\n";
+        let config = TrainingConfig::parse(text).unwrap();
+        assert_eq!(config.processes[0].datasets, [Dataset { line: 6, folders: vec![placed("/d/a", 6)] }]);
+        let bare = TrainingConfig::parse("config:\n  name: 7\n").unwrap();
+        assert_eq!((bare.name, bare.processes.len()), (Some(placed("7", 2)), 0));
+        assert_eq!(TrainingConfig::parse("job: x\r\nconfig:\r\n  name: [a]\r\n").unwrap().name, None);
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_told_with_its_place() {
+        for (text, at) in [
+            ("a: [1\n", Some(1)),
+            ("job: x\nconfig:\n  name: \"y\n", Some(3)),
+            ("job: x\n\tconfig: y\n", Some(2)),
+            ("job: x\n  name: y\n", Some(2)),
+            ("- a\n", Some(1)),
+            ("text\n", Some(1)),
+            ("a: 1\n---\nb: 2\n", Some(3)),
+            ("a: *nowhere\n", Some(1)),
+        ] {
+            let error = TrainingConfig::parse(text).unwrap_err();
+            assert_eq!(error.at.map(|(line, _)| line), at, "{text:?}: {error}");
+            assert!(error.to_string().starts_with("line ") && !error.why.contains('\n'), "{error}");
+        }
+        assert!(TrainingConfig::parse("").is_err());
+    }
+
+    #[test]
+    fn bombs_end_early() {
+        let mut laughs = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
+        for level in 1..20 {
+            let before = format!("*a{}", level - 1);
+            laughs += &format!("a{level}: &a{level} [{}]\n", [before.as_str(); 9].join(","));
+        }
+        assert!(TrainingConfig::parse(&laughs).is_err());
+        assert!(TrainingConfig::parse(&format!("a: {}\n", "[".repeat(1 << 18))).is_err());
+    }
+}
