@@ -64,6 +64,14 @@ pub enum Error {
     /// An input file is there, but is not valid.
     #[error("{0}")]
     BadInput(String),
+    /// What was asked does not fit the state that things are in. It was not sent, or the API refused it.
+    #[error("{why}")]
+    Declined {
+        /// What does not fit.
+        why: String,
+        /// The way out, with the next command to type.
+        next: String,
+    },
     /// The configuration file is not valid.
     #[error("{0}")]
     Config(String),
@@ -292,7 +300,7 @@ impl Error {
             Self::FolderUnfit { .. } | Self::ForeignPage(_) => ExitStatus::CannotCreate,
             Self::Usage(_) => ExitStatus::Usage,
             Self::NoInput(_) | Self::NoMirror { .. } => ExitStatus::NoInput,
-            Self::BadInput(_) => ExitStatus::BadData,
+            Self::BadInput(_) | Self::Declined { .. } => ExitStatus::BadData,
             Self::Config(_) => ExitStatus::Config,
         }
     }
@@ -334,6 +342,7 @@ impl Error {
             Self::BadInput(_) => {
                 "mend the input and type the same command again; nothing was changed".to_owned()
             }
+            Self::Declined { next, .. } => next.clone(),
             Self::Config(_) => "mend or remove the file; `rcsync doctor` shows which one is read".to_owned(),
         })
     }

@@ -37,6 +37,23 @@ Examples (JOB stands for the job's id, its status_url or its result_url):
   rcsync sync JOB out --output json | jq -r 'select(.event==\"published\").path'
   */10 * * * *  rcsync sync JOB /data/lora --once     a crontab: mails news alone";
 
+const SUBMIT_EXAMPLES: &str = "\
+Examples:
+  rcsync submit dog.yaml --gpu-type H100                     submit, and print the job's id
+  rcsync submit dog.yaml --gpu-type H100 --dry-run           check everything, send nothing
+  rcsync submit dog.yaml --gpu-type H100 --follow ./dog --auto-resume
+                                                             … and mirror it until it ends
+  sed s/LR/1e-4/ t.yaml | rcsync submit - --gpu-type H200    from standard input
+
+Options of `sync` are for --follow. With --output json, `submit` prints one document; with --follow it
+prints events, one a line, of which the first is `submitted`.";
+
+const EDIT_EXAMPLES: &str = "\
+Examples (JOB stands for the job's id):
+  rcsync edit JOB dog.yaml                 the job takes it when it is resumed
+  rcsync edit JOB dog.yaml --resume        … at once
+  rcsync edit JOB dog.yaml --watch         check it at every save, and send it when the job takes it";
+
 /// Mirrors a RunComfy AI Toolkit training job to disk while it trains: resumable, proven, never half a file.
 #[derive(Debug, Clone, Parser)]
 #[command(
@@ -64,20 +81,18 @@ pub(crate) enum Command {
     #[command(after_help = SYNC_EXAMPLES)]
     Sync(Sync),
     /// Submit a training job.
-    #[command(hide = true)]
+    #[command(after_help = SUBMIT_EXAMPLES)]
     Submit(Submit),
     /// One look at a job's status and progress.
     Status(Job),
     /// What a job offers now: one row an artifact.
     Result(ResultOf),
-    /// Cancel a job.
-    #[command(hide = true)]
+    /// Cancel a job that waits or trains.
     Cancel(Job),
-    /// Resume a job that stopped.
-    #[command(hide = true)]
+    /// Resume a job that ended, from its latest checkpoint.
     Resume(Resume),
-    /// Give a job that does not run a new configuration.
-    #[command(hide = true)]
+    /// Give a job that has ended a new configuration.
+    #[command(after_help = EDIT_EXAMPLES)]
     Edit(Edit),
     /// What is mirrored in a folder, and how each file was proven.
     Ls(Folder),
@@ -123,8 +138,14 @@ pub(crate) struct Submit {
     /// The AI Toolkit configuration; `-` reads standard input.
     #[arg(value_name = "CONFIG.yaml")]
     pub(crate) config: PathBuf,
-    /// ADA_80_PLUS is shown as H100 on the web page, HOPPER_141 as H200.
-    #[arg(long, value_enum, ignore_case = true)]
+    /// The machine: ADA_80_PLUS, or H100 as the web page calls it; HOPPER_141, or H200.
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        value_name = "ADA_80_PLUS|HOPPER_141",
+        hide_possible_values = true
+    )]
     pub(crate) gpu_type: GpuType,
     /// 1, or 8 with ADA_80_PLUS.
     #[arg(long, value_parser = ["1", "8"])]
@@ -132,7 +153,10 @@ pub(crate) struct Submit {
     /// A GPU's id, passed on as it is.
     #[arg(long, value_name = "ID")]
     pub(crate) gpu_id: Option<String>,
-    /// Mirror the job until it ends.
+    /// Send it although a check says that it cannot train.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Mirror the job until it ends [DIR: ./<JOB_ID> when left away].
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     pub(crate) follow: Option<Option<PathBuf>>,
     /// How.
@@ -165,7 +189,7 @@ pub(crate) struct Resume {
     /// The job, or its status_url or result_url.
     #[arg(value_name = "JOB_ID")]
     pub(crate) job: String,
-    /// Mirror the job until it ends.
+    /// Mirror the job until it ends [DIR: ./<JOB_ID> when left away].
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     pub(crate) follow: Option<Option<PathBuf>>,
     /// How.
@@ -185,6 +209,12 @@ pub(crate) struct Edit {
     /// Resume the job afterwards.
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Send it although a check says that it cannot train.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Go on: check the file whenever it is saved, and send it when the job takes it.
+    #[arg(long, hide = true)]
+    pub(crate) watch: bool,
 }
 
 /// A command with a folder alone.
@@ -297,9 +327,11 @@ mod tests {
     #[test]
     fn what_is_not_built_is_not_in_the_help() {
         let help = Cli::command().render_long_help().to_string();
-        for word in ["submit", "cancel", "resume", "edit", "prune", "mirror "] {
+        for word in ["prune", "mirror "] {
             assert!(!help.contains(&format!("\n  {word}")), "{word}: {help}");
         }
-        assert!(help.contains("\n  sync"), "{help}");
+        for word in ["sync", "submit", "status", "result", "cancel", "resume", "edit"] {
+            assert!(help.contains(&format!("\n  {word}")), "{word}: {help}");
+        }
     }
 }

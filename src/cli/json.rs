@@ -74,6 +74,15 @@ struct Line<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Fields<'a> {
+    Submitted {
+        name: Option<&'a str>,
+    },
+    Resumed {
+        attempt: Option<u32>,
+        of: Option<u32>,
+        step: Option<u64>,
+        reason: &'a str,
+    },
     Job {
         name: Option<&'a str>,
         status: &'a str,
@@ -146,6 +155,11 @@ enum Fields<'a> {
 
 fn fields(event: &Event) -> Option<(&'static str, Fields<'_>)> {
     Some(match event {
+        Event::Submitted { name } => ("submitted", Fields::Submitted { name: name.as_deref() }),
+        Event::Resumed { attempt, step, reason } => {
+            let (attempt, of) = attempt.unzip();
+            ("resumed", Fields::Resumed { attempt, of, step: *step, reason })
+        }
         Event::Job { name, status, progress, error } => {
             let fields = Fields::Job {
                 name: name.as_deref(),
@@ -227,6 +241,9 @@ mod tests {
             |event| format!(r#"{{"event":"{event}","time":"2026-01-31T12:00:00.120Z","job_id":"abc-1","#);
         let sha256 = "ab".repeat(32);
         assert_eq!(lines.join("\n"), [
+            head("submitted") + r#""name":"dog"}"#,
+            head("resumed") + r#""attempt":1,"of":3,"step":700,"reason":"it stopped at step 700 of 2000"}"#,
+            head("resumed") + r#""attempt":null,"of":null,"step":null,"reason":"as asked"}"#,
             head("job") + r#""name":"dog","status":"RUNNING","step":320,"total_steps":2000,"percent":16.0}"#,
             head("plan") + r#""fetch":2,"bytes":null,"present":5}"#,
             head("planned") + r#""path":"dog_000000250.safetensors","kind":"checkpoint","action":"fetch (new)"}"#,

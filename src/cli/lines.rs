@@ -122,6 +122,14 @@ fn sentence(event: &Event, ending: &str) -> Option<(Weight, &'static str, String
     let at = |step: &Option<u64>| step.map_or_else(String::new, |step| format!("  step {step}"));
     let name = |path: &RelPath| shown(path.as_str());
     Some(match event {
+        Event::Submitted { name } => {
+            let text = name.as_deref().map_or_else(|| "the job".to_owned(), shown);
+            (Weight::News, "submitted", text)
+        }
+        Event::Resumed { attempt, reason, .. } => {
+            let count = attempt.map_or_else(String::new, |(number, most)| format!("{number} of {most}: "));
+            (Weight::News, "resumed", format!("{count}{}", shown(reason)))
+        }
         Event::Job { name, status, progress, error } => {
             let mut text = name.as_deref().map_or_else(String::new, |name| format!("{}  ", shown(name)));
             text += &shown(status.as_str());
@@ -233,6 +241,9 @@ mod tests {
         assert_eq!(
             err,
             "\
+submitted  dog
+resumed    1 of 3: it stopped at step 700 of 2000
+resumed    as asked
 job        dog  RUNNING  step 320 of 2000 (16 %)
 plan       2 files to fetch, 5 here
 started    dog_000000250.safetensors  164 MiB  step 250  1.0 KiB are here already

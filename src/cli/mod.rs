@@ -18,6 +18,7 @@ mod shorthand;
 mod slips;
 mod suggest;
 mod table;
+mod training_file;
 mod values;
 mod words;
 pub mod world;

@@ -51,6 +51,13 @@ pub(crate) fn every_event() -> Vec<Event> {
     let kind = ArtifactKind::Checkpoint;
     let size = Some(171_863_244);
     vec![
+        Event::Submitted { name: Some("dog".to_owned()) },
+        Event::Resumed {
+            attempt: Some((1, 3)),
+            step: Some(700),
+            reason: "it stopped at step 700 of 2000".to_owned(),
+        },
+        Event::Resumed { attempt: None, step: None, reason: "as asked".to_owned() },
         running(320),
         Event::Plan { fetch: 2, bytes: None, present: 5 },
         Event::Planned { path: checkpoint(), kind, action: "fetch (new)".to_owned() },

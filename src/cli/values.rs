@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use jiff::SignedDuration;
 
 use crate::engine::options::OnChange;
+use crate::model::api_request;
 use crate::model::artifact::ArtifactKind;
 use crate::model::units::ByteCount;
 
@@ -78,11 +79,20 @@ pub(crate) enum ProgressWhen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum GpuType {
     /// Shown as H100 on the web page.
-    #[value(name = "ADA_80_PLUS")]
+    #[value(name = "ADA_80_PLUS", alias = "H100")]
     Ada80Plus,
     /// Shown as H200 on the web page.
-    #[value(name = "HOPPER_141")]
+    #[value(name = "HOPPER_141", alias = "H200")]
     Hopper141,
+}
+
+impl From<GpuType> for api_request::GpuType {
+    fn from(word: GpuType) -> Self {
+        match word {
+            GpuType::Ada80Plus => Self::Ada80Plus,
+            GpuType::Hopper141 => Self::Hopper141,
+        }
+    }
 }
 
 /// A year: whoever waits longer means for ever, and clocks overflow somewhere above.

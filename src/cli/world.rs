@@ -21,6 +21,8 @@ pub struct World {
     pub variable: Arc<Variable>,
     /// Reads a small file whole.
     pub read_file: fn(&Path) -> io::Result<String>,
+    /// Reads standard input whole, where that is small.
+    pub read_stdin: fn() -> io::Result<String>,
     /// Standard output: data.
     pub out: Stream,
     /// Standard error: progress and messages.
@@ -45,6 +47,7 @@ impl World {
         Self {
             variable: Arc::new(|name| std::env::var_os(name)),
             read_file: read_small_file,
+            read_stdin: || read_small(io::stdin().lock()),
             out: Stream::new(io::stdout(), out.then_some(|| terminal_size::terminal_size_of(io::stdout()))),
             err: Stream::new(io::stderr(), err.then_some(|| terminal_size::terminal_size_of(io::stderr()))),
             now: Timestamp::now,
@@ -81,12 +84,16 @@ impl World {
     }
 }
 
-/// The longest configuration or token file that is read; a hundred times what any of them needs.
+/// The longest settings, token or training file that is read; a hundred times what any of them needs.
 const SMALL_FILE: u64 = 1 << 20;
 
 fn read_small_file(path: &Path) -> io::Result<String> {
+    read_small(std::fs::File::open(path)?)
+}
+
+fn read_small(source: impl Read) -> io::Result<String> {
     let mut text = String::new();
-    std::fs::File::open(path)?.take(SMALL_FILE + 1).read_to_string(&mut text)?;
+    source.take(SMALL_FILE + 1).read_to_string(&mut text)?;
     if text.len() as u64 > SMALL_FILE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
     }
@@ -215,6 +222,7 @@ pub(crate) mod fake {
         let world = World {
             variable: Arc::new(move |name| variables.get(name).cloned()),
             read_file: |_| Err(io::ErrorKind::NotFound.into()),
+            read_stdin: || Ok(String::new()),
             out: out.stream(),
             err: err.stream(),
             now: || Timestamp::from_second(1_769_860_800).unwrap(),

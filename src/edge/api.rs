@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{self, HeaderMap};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Method, Response};
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -279,9 +279,9 @@ impl ApiClient {
             }
         }
         let message = refusal_message(&token.redact(body));
-        let gateway = matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT);
-        if gateway && request.changes_something() {
-            // A gateway speaks for an API that it lost sight of: what was asked may have been done.
+        if status.is_server_error() && request.changes_something() {
+            // A gateway speaks for an API that it lost sight of, and an API that broke down may have done so after it
+            // did what was asked.
             let separator = if message.is_empty() { "" } else { ": " };
             return ApiError::Unknown { cause: format!("HTTP {}{separator}{message}", status.as_u16()) };
         }

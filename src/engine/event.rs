@@ -13,6 +13,20 @@ use crate::model::rel_path::RelPath;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
+    /// The job was submitted by this command. Always first.
+    Submitted {
+        /// The job's name, where the API gave one.
+        name: Option<String>,
+    },
+    /// The job was resumed: by this command, or since it stopped early (`--auto-resume`).
+    Resumed {
+        /// Which resumption of how many at most; `None`: somebody asked for it.
+        attempt: Option<(u32, u32)>,
+        /// Where the job had stopped, in steps.
+        step: Option<u64>,
+        /// Why, for people.
+        reason: String,
+    },
     /// The job was looked at and something about it changed.
     Job {
         /// The job's name, where the API gave one.

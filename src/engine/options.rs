@@ -36,6 +36,8 @@ pub struct SyncOptions {
     pub on_change: OnChange,
     /// How often a job that stopped early is resumed; 0: never.
     pub auto_resume: u32,
+    /// The job was resumed just before: an end that the first looks see is that of its last run.
+    pub resumed_just_now: bool,
 }
 
 impl Default for SyncOptions {
@@ -54,6 +56,7 @@ impl Default for SyncOptions {
             allow_private_hosts: false,
             on_change: OnChange::Keep,
             auto_resume: 0,
+            resumed_just_now: false,
         }
     }
 }

@@ -162,6 +162,15 @@ hint: move it away to get the gallery, and type `rcsync gallery <DIR>` then",
 hint: mend the input and type the same command again; nothing was changed",
         ),
         (
+            Error::Declined {
+                why: "job `abc-1` is RUNNING already".into(),
+                next: "`rcsync abc-1` mirrors it".into(),
+            },
+            ExitStatus::BadData,
+            "error: job `abc-1` is RUNNING already
+hint: `rcsync abc-1` mirrors it",
+        ),
+        (
             Error::Config("`config.toml` line 3: unknown key `onse`".into()),
             ExitStatus::Config,
             "error: `config.toml` line 3: unknown key `onse`
@@ -212,6 +221,7 @@ fn no_error_is_left_out() {
         Error::NoInput(_) => "no input",
         Error::NoMirror { .. } => "no mirror",
         Error::BadInput(_) => "bad input",
+        Error::Declined { .. } => "declined",
         Error::Config(_) => "config",
     };
     let told: std::collections::BTreeSet<&str> =

@@ -92,6 +92,17 @@ impl GpuType {
     }
 }
 
+impl GpuCount {
+    /// Returns the number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::One => 1,
+            Self::Eight => 8,
+        }
+    }
+}
+
 impl fmt::Display for GpuType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -122,10 +133,7 @@ impl FromStr for GpuCount {
 
 impl Serialize for GpuCount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u8(match self {
-            Self::One => 1,
-            Self::Eight => 8,
-        })
+        serializer.serialize_u8(self.number())
     }
 }
 

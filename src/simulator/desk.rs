@@ -140,9 +140,14 @@ impl Service for Window {
             (state.faults.take(&target), state.host.latency)
         };
         let sent = read_body(incoming).await;
+        let body = match self.origin {
+            Origin::Api => sent.as_ref().map(|sent| String::from_utf8_lossy(sent).into_owned()),
+            Origin::Artifacts => None,
+        };
+        let body = body.unwrap_or_default();
         match &what {
             Some(What::Drop) => {
-                self.desk.state().record.add(self.record(&request, 0));
+                self.desk.state().record.add(self.record(&request, body, 0));
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
             Some(What::Delay(delay)) => tokio::time::sleep(*delay).await,
@@ -171,7 +176,7 @@ impl Service for Window {
             }
             reply.spoil(what);
         }
-        let meter = self.desk.state().record.add(self.record(&request, reply.status));
+        let meter = self.desk.state().record.add(self.record(&request, body, reply.status));
         let mut response = Response::builder().status(reply.status);
         for (name, value) in &reply.headers {
             response = response.header(name, value);
@@ -193,7 +198,7 @@ impl Service for Window {
 }
 
 impl Window {
-    fn record(&self, request: &Request<()>, status: u16) -> RequestRecord {
+    fn record(&self, request: &Request<()>, body: String, status: u16) -> RequestRecord {
         let headers = request.headers();
         let shown = headers.iter().map(|(name, value)| {
             let secret = name == "authorization";
@@ -208,6 +213,7 @@ impl Window {
             range: header(headers, "range"),
             had_authorization: headers.contains_key("authorization"),
             headers: shown.collect(),
+            body,
             status,
             body_bytes: 0,
         }

@@ -33,6 +33,8 @@ pub struct RequestRecord {
     pub had_authorization: bool,
     /// All headers with lower-case names; the value of `authorization` is left out.
     pub headers: Vec<(String, String)>,
+    /// The body that was sent to the API.
+    pub body: String,
     /// The status of the answer; 0 when the connection was dropped instead.
     pub status: u16,
     /// Bytes of the body that were given to the connection.

@@ -1,14 +1,19 @@
 //! One file a command: each puts together what the other rooms do.
 
+mod cancel;
+mod change;
 mod completions;
 mod demo;
 mod doctor;
+mod edit;
 mod gallery;
 mod ls;
 mod man;
 mod result;
+mod resume;
 mod simulate;
 mod status;
+mod submit;
 mod sync;
 mod verify;
 
@@ -49,10 +54,10 @@ pub(crate) fn run(cli: Cli, world: &World) -> Result<ExitStatus, Error> {
         Command::Completions(typed) => Ok(completions::run(world, typed.shell)),
         Command::Man => man::run(world),
         Command::Doctor(typed) => doctor::run(world, global.clone(), &typed),
-        Command::Submit(_) => Err(not_built("submit")),
-        Command::Cancel(_) => Err(not_built("cancel")),
-        Command::Resume(_) => Err(not_built("resume")),
-        Command::Edit(_) => Err(not_built("edit")),
+        Command::Submit(typed) => submit::run(&context(typed.options.clone())?, &typed),
+        Command::Cancel(typed) => cancel::run(&context(plain())?, &typed.job),
+        Command::Resume(typed) => resume::run(&context(typed.options.clone())?, &typed),
+        Command::Edit(typed) => edit::run(&context(plain())?, &typed),
         Command::Prune(_) => Err(not_built("prune")),
         Command::Mirror(_) => Err(not_built("mirror")),
         Command::Gallery(typed) => gallery::run(&context(plain())?, &typed.dir, typed.open),

@@ -73,6 +73,18 @@ fn words(job: &JobId, answer: &StatusAnswer) -> String {
     let other = format!("rcsync result {job}");
     text += &format!("next:  {next:<width$}  {mirror}\n", width = other.len());
     text += &format!("       {other}  what it offers now\n");
+    let change = match answer.status {
+        JobStatus::InQueue | JobStatus::Running => Some(("cancel", "end it")),
+        JobStatus::Stopped if answer.progress.is_complete() => None,
+        JobStatus::Stopped | JobStatus::Failed | JobStatus::Canceled => {
+            Some(("resume", "let it go on from its latest checkpoint"))
+        }
+        JobStatus::Other(_) => None,
+    };
+    if let Some((command, what)) = change {
+        let line = format!("rcsync {command} {job}");
+        text += &format!("       {line:<width$}  {what}\n", width = other.len());
+    }
     text
 }
 
@@ -100,6 +112,7 @@ mod tests {
 dog  RUNNING: training, step 320 of 2000 (16 %)
 next:  rcsync abc-1         mirror it until it ends
        rcsync result abc-1  what it offers now
+       rcsync cancel abc-1  end it
 "
         );
     }

@@ -1,27 +1,94 @@
 //! `rcsync sync`: mirror a job until it ends.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::backend;
 use super::super::exit::Signals;
+use super::super::options::SyncArgs;
 use super::super::render::Telling;
 use super::{Context, wait_for};
+use crate::edge::api::ApiClient;
 use crate::engine::Mirror;
+use crate::engine::event::{Event, Reporter};
 use crate::engine::follower::Follower;
 use crate::engine::gallery::Gallery;
+use crate::engine::options::SyncOptions;
 use crate::error::{Error, ExitStatus};
+use crate::model::job::JobId;
 
 pub(super) fn run(context: &Context<'_>, job: &str, dir: Option<PathBuf>) -> Result<ExitStatus, Error> {
-    let options = context.settings.sync_options()?;
+    let following = Following::settle(context, dir)?;
     let base = backend::api_base(context.world)?;
     let job = backend::job_id(job, &base)?;
     let api = backend::client(context.world, &context.settings, &base)?;
-    let dir = dir.unwrap_or_else(|| PathBuf::from(job.as_str()));
-    let followers = followers(context);
-    wait_for(context.world, |signals| async move {
-        mirror(context, &signals, Mirror { api, job, dir, options, followers }).await
-    })
+    wait_for(
+        context.world,
+        |signals| async move { following.follow(context, &signals, api, job, None).await },
+    )
+}
+
+/// How a job is followed: everything that can be wrong with it is found out before anything is sent.
+pub(super) struct Following {
+    dir: Option<PathBuf>,
+    options: SyncOptions,
+    followers: Vec<Arc<dyn Follower>>,
+}
+
+impl Following {
+    /// Settles how to follow a job into `dir`, or into a folder of its name.
+    pub(super) fn settle(context: &Context<'_>, dir: Option<PathBuf>) -> Result<Self, Error> {
+        Ok(Self { dir, options: context.settings.sync_options()?, followers: followers(context) })
+    }
+
+    /// The same for a command with `--follow [DIR]`; without it, an option that would do nothing is refused.
+    pub(super) fn settle_follow(
+        context: &Context<'_>,
+        follow: &Option<Option<PathBuf>>,
+        typed: &SyncArgs,
+    ) -> Result<Option<Self>, Error> {
+        if let Some(dir) = follow {
+            return Self::settle(context, dir.clone()).map(Some);
+        }
+        // A dry run is one of the command itself.
+        let (dry_run, no_dry_run) = (typed.dry_run, typed.no_dry_run);
+        if *typed == (SyncArgs { dry_run, no_dry_run, ..SyncArgs::default() }) {
+            return Ok(None);
+        }
+        Err(Error::Usage("`sync`'s options are for `--follow`, which is not there".to_owned()))
+    }
+
+    /// Returns the folder, where the user named one.
+    pub(super) fn dir(&self) -> Option<&Path> {
+        self.dir.as_deref()
+    }
+
+    /// The same for a job that was resumed just now: the end that a look still sees may be the old one.
+    pub(super) async fn follow_resumed(
+        mut self,
+        context: &Context<'_>,
+        signals: &Signals,
+        api: ApiClient,
+        job: JobId,
+        first: Event,
+    ) -> Result<ExitStatus, Error> {
+        self.options.resumed_just_now = true;
+        self.follow(context, signals, api, job, Some(first)).await
+    }
+
+    /// Tells `first`, and follows the job until it ends.
+    pub(super) async fn follow(
+        self,
+        context: &Context<'_>,
+        signals: &Signals,
+        api: ApiClient,
+        job: JobId,
+        first: Option<Event>,
+    ) -> Result<ExitStatus, Error> {
+        let Self { dir, options, followers } = self;
+        let dir = dir.unwrap_or_else(|| PathBuf::from(job.as_str()));
+        mirror_after(context, signals, Mirror { api, job, dir, options, followers }, first).await
+    }
 }
 
 /// Returns whoever does something with what is published, as the settings want it.
@@ -35,7 +102,19 @@ pub(super) async fn mirror(
     signals: &Signals,
     mirror: Mirror,
 ) -> Result<ExitStatus, Error> {
+    mirror_after(context, signals, mirror, None).await
+}
+
+async fn mirror_after(
+    context: &Context<'_>,
+    signals: &Signals,
+    mirror: Mirror,
+    first: Option<Event>,
+) -> Result<ExitStatus, Error> {
     let telling = Telling::new(context.world, &context.settings, &mirror.job, signals);
+    if let Some(first) = first {
+        telling.report(&first);
+    }
     let ended = mirror.run(telling.clone(), signals.stop.clone()).await;
     telling.end();
     ended

@@ -1,0 +1,42 @@
+//! `rcsync cancel`: end a job that waits or trains.
+
+use serde::Serialize;
+
+use super::super::backend;
+use super::super::words::shown;
+use super::{Context, change, look, wait_for};
+use crate::decide::command::Command;
+use crate::error::{Error, ExitStatus};
+use crate::model::job::JobStatus;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    job_id: &'a str,
+    name: Option<&'a str>,
+    status: &'a str,
+}
+
+pub(super) fn run(context: &Context<'_>, job: &str) -> Result<ExitStatus, Error> {
+    let base = backend::api_base(context.world)?;
+    let job = backend::job_id(job, &base)?;
+    let api = backend::client(context.world, &context.settings, &base)?;
+    wait_for(context.world, |signals| async move {
+        let Some(before) = look(&signals, api.status(&job)).await? else { return Ok(signals.status()) };
+        change::ensure_fits(Command::Cancel, &job, &before.status)?;
+        let sending = api.cancel(&job);
+        let Some(answer) = change::send(Command::Cancel, &job, &before, &api, &signals, sending).await?
+        else {
+            return Ok(signals.status());
+        };
+        let status = answer.status.unwrap_or(JobStatus::Canceled);
+        let name = answer.name.as_deref();
+        context.answer(&Document { job_id: job.as_str(), name, status: status.as_str() }, || {
+            let called = name.map_or_else(|| job.to_string(), shown);
+            format!(
+                "{called}  {}\nnext:  rcsync {job}         fetch what it made\n       rcsync resume {job}  go on from its latest checkpoint\n",
+                shown(status.as_str())
+            )
+        });
+        Ok(ExitStatus::Complete)
+    })
+}

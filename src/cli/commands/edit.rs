@@ -1,0 +1,114 @@
+//! `rcsync edit`: give a job that has ended a new configuration.
+
+use serde::Serialize;
+
+use super::super::args::Edit;
+use super::super::backend;
+use super::super::exit::Signals;
+use super::super::training_file::TrainingFile;
+use super::super::words::shown;
+use super::{Context, change, look, wait_for};
+use crate::decide::command::Command;
+use crate::edge::api::ApiClient;
+use crate::error::{Error, ExitStatus};
+use crate::model::job::{JobId, JobStatus, StatusAnswer};
+
+#[derive(Serialize)]
+struct Document<'a> {
+    job_id: &'a str,
+    name: Option<&'a str>,
+    /// What the job is doing now, where the API said so.
+    status: Option<&'a str>,
+    /// Whether it was resumed, too.
+    resumed: bool,
+}
+
+pub(super) fn run(context: &Context<'_>, typed: &Edit) -> Result<ExitStatus, Error> {
+    let file = TrainingFile::read(context.world, &typed.config)?;
+    file.approve(context.world, typed.force)?;
+    let base = backend::api_base(context.world)?;
+    let job = backend::job_id(&typed.job, &base)?;
+    let api = backend::client(context.world, &context.settings, &base)?;
+    wait_for(context.world, |signals| async move {
+        let Some(before) = look(&signals, api.status(&job)).await? else { return Ok(signals.status()) };
+        change::ensure_fits(Command::Edit, &job, &before.status)?;
+        if !typed.force {
+            ensure_same_name(&file, &job, before.name.as_deref())?;
+        }
+        let push = Push { context, api: &api, job: &job, signals: &signals, resume: typed.resume };
+        match push.send(&file, &before).await? {
+            true => Ok(ExitStatus::Complete),
+            false => Ok(signals.status()),
+        }
+    })
+}
+
+/// Sends a configuration, and resumes the job where that is wanted.
+struct Push<'a> {
+    context: &'a Context<'a>,
+    api: &'a ApiClient,
+    job: &'a JobId,
+    signals: &'a Signals,
+    resume: bool,
+}
+
+impl Push<'_> {
+    /// Returns whether it was done; not, when a signal came in between.
+    async fn send(&self, file: &TrainingFile, before: &StatusAnswer) -> Result<bool, Error> {
+        let Self { api, job, signals, .. } = *self;
+        let sending = api.edit(job, &file.text);
+        let Some(edited) = change::send(Command::Edit, job, before, api, signals, sending).await? else {
+            return Ok(false);
+        };
+        let mut status = edited.status.clone();
+        if self.resume {
+            let resumed = change::send(Command::Resume, job, before, api, signals, api.resume(job)).await;
+            match resumed {
+                Ok(Some(resumed)) => status = resumed.status,
+                Ok(None) => return Ok(false),
+                Err(error) => {
+                    self.context
+                        .world
+                        .err
+                        .line("the new configuration was taken, but the job was not resumed");
+                    return Err(error);
+                }
+            }
+        }
+        self.tell(edited.name.as_deref(), status.as_ref());
+        Ok(true)
+    }
+
+    fn tell(&self, name: Option<&str>, status: Option<&JobStatus>) {
+        let (job, resumed) = (self.job, self.resume);
+        let status = status.map(JobStatus::as_str);
+        self.context.answer(&Document { job_id: job.as_str(), name, status, resumed }, || {
+            let called = name.map_or_else(|| job.to_string(), shown);
+            if resumed {
+                format!("{called}  has its new configuration and was resumed\nnext:  rcsync {job}  mirror it until it ends\n")
+            } else {
+                format!("{called}  has its new configuration\nnext:  rcsync resume {job} --follow  go on with it\n")
+            }
+        });
+    }
+}
+
+/// The API does not let a job change its name, and everything that it made is named after it.
+fn ensure_same_name(file: &TrainingFile, job: &JobId, name: Option<&str>) -> Result<(), Error> {
+    match (&file.name, name) {
+        (Some(new), Some(old)) if new != old => Err(Error::Declined {
+            why: format!(
+                "{}: `config.name` is `{}`, but job `{job}` is called `{}`, and an edit cannot rename it",
+                file.label,
+                shown(new),
+                shown(old)
+            ),
+            next: format!(
+                "nothing was sent; write `name: {}`, or submit it as a new job: `rcsync submit {} --gpu-type …`",
+                shown(old),
+                file.label.trim_matches('`')
+            ),
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,57 @@
+//! `rcsync resume`: let a job that ended go on from its latest checkpoint.
+
+use serde::Serialize;
+
+use super::super::args::Resume;
+use super::super::backend;
+use super::super::words::shown;
+use super::change::Links;
+use super::sync::Following;
+use super::{Context, change, look, wait_for};
+use crate::decide::command::Command;
+use crate::engine::event::Event;
+use crate::error::{Error, ExitStatus};
+
+#[derive(Serialize)]
+struct Document<'a> {
+    job_id: &'a str,
+    name: Option<&'a str>,
+    /// What the job is doing now, where the API said so.
+    status: Option<&'a str>,
+    #[serde(flatten)]
+    links: Links,
+}
+
+pub(super) fn run(context: &Context<'_>, typed: &Resume) -> Result<ExitStatus, Error> {
+    let following = Following::settle_follow(context, &typed.follow, &typed.options)?;
+    let base = backend::api_base(context.world)?;
+    let job = backend::job_id(&typed.job, &base)?;
+    let api = backend::client(context.world, &context.settings, &base)?;
+    wait_for(context.world, |signals| async move {
+        let Some(before) = look(&signals, api.status(&job)).await? else { return Ok(signals.status()) };
+        change::ensure_fits(Command::Resume, &job, &before.status)?;
+        if context.settings.sync.dry_run {
+            context.world.err.line(&format!("job `{job}` would be resumed; nothing was sent"));
+            return Ok(ExitStatus::Complete);
+        }
+        let sending = api.resume(&job);
+        let Some(answer) = change::send(Command::Resume, &job, &before, &api, &signals, sending).await?
+        else {
+            return Ok(signals.status());
+        };
+        if let Some(following) = following {
+            let step = before.progress.current_step;
+            let first = Event::Resumed { attempt: None, step, reason: "as asked".to_owned() };
+            return following.follow_resumed(context, &signals, api, job, first).await;
+        }
+        let status = answer.status.as_ref().map(|status| status.as_str());
+        let name = answer.name.as_deref();
+        context.answer(&Document { job_id: job.as_str(), name, status, links: Links::of(&base, &job) }, || {
+            let called = name.map_or_else(|| job.to_string(), shown);
+            format!(
+                "{called}  resumed\nnext:  rcsync {job}         mirror it until it ends\n       rcsync status {job}  how far it is\n"
+            )
+        });
+        Ok(ExitStatus::Complete)
+    })
+}

@@ -1,0 +1,287 @@
+//! The commands that change a job, with the real binary: what is sent, what is refused, and with which words and codes.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use rcsync::model::job::JobId;
+use rcsync::simulator::{Fault, JobPlan, RequestRecord, Simulator, SimulatorConfig, What};
+
+use crate::support::{Bench, code, stderr};
+
+const CONFIG: &str = "\
+job: extension
+config:
+  name: \"dog\"  # größe \\ \"quoted\"\ttab
+  process:
+    - type: sd_trainer
+      training_folder: \"/app/ai-toolkit/output\"
+      save: {save_every: 10}
+      train: {steps: 40}
+      sample: {sample_every: 0}
+      datasets:
+        - folder_path: \"/app/ai-toolkit/datasets/dog\"
+";
+
+const STATES: [&str; 5] = ["IN_QUEUE", "RUNNING", "STOPPED", "FAILED", "CANCELED"];
+
+fn small() -> JobPlan {
+    JobPlan {
+        name: "dog".to_owned(),
+        steps: 40,
+        save_every: 10,
+        sample_every: 0,
+        first_sample: false,
+        checkpoint_bytes: 20_000,
+        ..JobPlan::default()
+    }
+}
+
+async fn bench() -> Bench {
+    let config = SimulatorConfig { submitted: small(), ..SimulatorConfig::default() };
+    let simulator = Simulator::start(config).await.unwrap();
+    let job = simulator.add_job(small());
+    Bench::new(simulator, job)
+}
+
+fn write(bench: &Bench, name: &str, text: &str) -> PathBuf {
+    let path = bench.dir().with_file_name(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+async fn run(bench: &Bench, arguments: &str) -> Output {
+    run_with(bench, arguments, |_| {}).await
+}
+
+async fn run_with(bench: &Bench, arguments: &str, change: impl FnOnce(&mut std::process::Command)) -> Output {
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
+    let mut command = bench.command(&arguments);
+    change(&mut command);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn posts(bench: &Bench) -> Vec<RequestRecord> {
+    bench.simulator.requests().into_iter().filter(|request| request.method == "POST").collect()
+}
+
+/// A job in this state.
+fn job_in(simulator: &Simulator, state: &str) -> JobId {
+    let job = simulator.add_job(JobPlan { queue_steps: 1, ..small() });
+    if state != "IN_QUEUE" {
+        simulator.advance_steps(&job, 15);
+    }
+    match state {
+        "STOPPED" => simulator.preempt(&job),
+        "FAILED" => simulator.fail(&job, "CUDA out of memory"),
+        "CANCELED" => assert!(simulator.cancel(&job)),
+        _ => {}
+    }
+    assert_eq!(simulator.status(&job).as_str(), state);
+    job
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_is_byte_for_byte_as_documented() {
+    let bench = bench().await;
+    write(&bench, "c.yaml", CONFIG);
+    let yaml = serde_json::to_string(CONFIG).unwrap();
+    for (arguments, more) in [
+        ("submit c.yaml --gpu-type ADA_80_PLUS", r#""gpu_type":"ADA_80_PLUS""#),
+        ("submit c.yaml --gpu-type h200 --gpu-id #1", r##""gpu_type":"HOPPER_141","gpu_id":"#1""##),
+        ("submit c.yaml --gpu-type h100 --gpu-count 8", r#""gpu_type":"ADA_80_PLUS","gpu_count":8"#),
+        ("submit c.yaml --gpu-type H200 --gpu-count 8 --force", r#""gpu_type":"HOPPER_141","gpu_count":8"#),
+    ] {
+        bench.simulator.clear_requests();
+        let submitted = run(&bench, arguments).await;
+        // The simulator knows that there are no eight H200.
+        assert_eq!(
+            code(&submitted),
+            if arguments.ends_with("--force") { 65 } else { 0 },
+            "{}",
+            stderr(&submitted)
+        );
+        let [post] = posts(&bench).try_into().unwrap();
+        assert_eq!(post.path, "/prod/v1/trainers/ai-toolkit/jobs");
+        assert_eq!(post.body, format!(r#"{{"config_file_format":"yaml","config_file":{yaml},{more}}}"#));
+        assert!(post.headers.contains(&("content-type".to_owned(), "application/json".to_owned())));
+    }
+    let edited = format!(r#"{{"config_file_format":"yaml","config_file":{yaml}}}"#);
+    for (state, command, path, body) in [
+        ("RUNNING", "cancel JOB", "cancel", ""),
+        ("STOPPED", "resume JOB", "resume", "{}"),
+        ("STOPPED", "edit JOB c.yaml", "edit", edited.as_str()),
+    ] {
+        let job = job_in(&bench.simulator, state);
+        bench.simulator.clear_requests();
+        let done = run(&bench, &command.replace("JOB", job.as_str())).await;
+        assert_eq!(code(&done), 0, "{}", stderr(&done));
+        let [post] = posts(&bench).try_into().unwrap();
+        assert_eq!(post.path, format!("/prod/v1/trainers/ai-toolkit/jobs/{job}/{path}"));
+        assert_eq!(post.body, body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_in_every_state() {
+    let bench = bench().await;
+    write(&bench, "c.yaml", CONFIG);
+    // What each command ends with, in the order of the states.
+    for (command, codes) in [
+        ("status", [0; 5]),
+        ("result", [0; 5]),
+        ("cancel", [0, 0, 65, 65, 65]),
+        ("resume", [65, 65, 0, 0, 0]),
+        ("edit", [65, 65, 0, 0, 0]),
+    ] {
+        for (state, expected) in STATES.iter().zip(codes) {
+            let job = job_in(&bench.simulator, state);
+            bench.simulator.clear_requests();
+            let config = if command == "edit" { "c.yaml" } else { "" };
+            let done = run(&bench, &format!("{command} {job} {config} --output json")).await;
+            assert_eq!(code(&done), expected, "{command} {state}: {}", stderr(&done));
+            if expected == 0 {
+                let document: serde_json::Value = serde_json::from_str(&out(&done)).unwrap();
+                assert_eq!(document["job_id"], job.as_str());
+                assert_eq!(document["name"], "dog");
+                assert_eq!(out(&done).lines().count(), 1);
+                continue;
+            }
+            let said = stderr(&done);
+            assert!(said.starts_with(&format!("error: job `{job}` is {state}")), "{command}: {said}");
+            assert!(said.contains("\nhint: ") && said.contains("`rcsync "), "{said}");
+            assert!(posts(&bench).is_empty() && out(&done).is_empty(), "nothing was sent");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_changed_after_the_look_is_told_in_the_same_words() {
+    let bench = bench().await;
+    let job = job_in(&bench.simulator, "RUNNING");
+    // The look says STOPPED, the API knows better.
+    let stale = format!(r#"{{"id":"{job}","name":"dog","status":"STOPPED"}}"#);
+    bench.simulator.fault(Fault::once("/status", What::json(200, stale)));
+    let resumed = run(&bench, &format!("resume {job}")).await;
+    assert_eq!(code(&resumed), 65);
+    assert!(stderr(&resumed).contains("is RUNNING already"), "{}", stderr(&resumed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn configurations_are_checked_before_anything_is_sent() {
+    let bench = bench().await;
+    write(&bench, "tabs.yaml", "job: extension\nconfig:\n\tname: dog\n");
+    write(&bench, "folders.yaml", &CONFIG.replace("/app/ai-toolkit/", "/home/me/"));
+    write(&bench, "renamed.yaml", &CONFIG.replace("dog\"  #", "cat\"  #"));
+    let path = bench.dir().with_file_name("binary.yaml");
+    std::fs::write(path, b"job: \xff\n").unwrap();
+    let stopped = job_in(&bench.simulator, "STOPPED");
+    for (arguments, expected, parts) in [
+        ("submit none.yaml --gpu-type H100", 66, ["there is no file `none.yaml`", "nothing was sent"]),
+        ("submit binary.yaml --gpu-type H100", 65, ["is not UTF-8", "nothing was changed"]),
+        ("submit tabs.yaml --gpu-type H100", 65, ["`tabs.yaml`: line 3, column 2", "--force"]),
+        (
+            "submit folders.yaml --gpu-type H100",
+            65,
+            [
+                "line 6: `training_folder` is `/home/me/output`",
+                "line 11: `folder_path` is `/home/me/datasets/dog`",
+            ],
+        ),
+        ("edit JOB folders.yaml", 65, ["line 6: `training_folder`", "--force"]),
+        ("edit JOB renamed.yaml", 65, ["`config.name` is `cat`", "is called `dog`"]),
+        ("edit JOB none.yaml", 66, ["there is no file `none.yaml`", ""]),
+        ("resume no-such-job", 65, ["no-such-job", ""]),
+    ] {
+        let done = run(&bench, &arguments.replace("JOB", stopped.as_str())).await;
+        assert_eq!(code(&done), expected, "{arguments}: {}", stderr(&done));
+        for part in parts {
+            assert!(stderr(&done).contains(part), "{arguments}: {}", stderr(&done));
+        }
+    }
+    assert!(posts(&bench).is_empty(), "nothing was sent");
+    let forced = run(&bench, "submit folders.yaml --gpu-type H100 --force --output json").await;
+    assert_eq!(code(&forced), 0, "{}", stderr(&forced));
+    assert!(stderr(&forced).starts_with("warning: `folders.yaml`: line 6"), "{}", stderr(&forced));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&out(&forced)).unwrap()["name"], "dog");
+    let dry = run(&bench, "submit folders.yaml --gpu-type H100 --dry-run").await;
+    assert_eq!((code(&dry), posts(&bench).len()), (65, 1), "a dry run checks and sends nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standard_input_is_a_configuration_too() {
+    let bench = bench().await;
+    let path = write(&bench, "c.yaml", CONFIG);
+    let input = std::fs::File::open(Path::new(&path)).unwrap();
+    let done = run_with(&bench, "submit - --gpu-type H100 -q", |command| {
+        command.stdin(input);
+    })
+    .await;
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    assert!(out(&done).starts_with("dog  submitted as "), "{}", out(&done));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_been_accepted_is_never_sent_twice() {
+    let bench = bench().await;
+    write(&bench, "c.yaml", CONFIG);
+    // Nothing comes back, the API breaks down, or what comes back is no answer.
+    for (what, expected) in [
+        (What::Cut(3), 69),
+        (What::Drop, 69),
+        (What::status(500), 69),
+        (What::status(503), 69),
+        (What::retry_after(504, "1"), 69),
+        (What::html(), 76),
+    ] {
+        bench.simulator.clear_faults();
+        bench.simulator.clear_requests();
+        bench.simulator.fault(Fault::once("/jobs", what.clone()));
+        let done = run(&bench, "submit c.yaml --gpu-type H100").await;
+        assert_eq!(code(&done), expected, "{what:?}: {}", stderr(&done));
+        assert_eq!(posts(&bench).len(), 1, "{what:?}");
+        assert!(stderr(&done).contains("before you send it again"), "{what:?}: {}", stderr(&done));
+    }
+    // A command whose answer got lost is not sent again: the job is looked at.
+    for (command, state) in [("cancel", "RUNNING"), ("resume", "STOPPED")] {
+        let job = job_in(&bench.simulator, state);
+        bench.simulator.clear_requests();
+        bench.simulator.fault(Fault::once(format!("/{command}"), What::Cut(3)));
+        let done = run(&bench, &format!("{command} {job}")).await;
+        assert_eq!(code(&done), 0, "{command}: {}", stderr(&done));
+        assert_eq!(posts(&bench).len(), 1, "{command}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_command_from_a_configuration_to_a_mirror() {
+    let config = SimulatorConfig {
+        submitted: small(),
+        step_time: Some(std::time::Duration::from_millis(20)),
+        ..SimulatorConfig::default()
+    };
+    let simulator = Simulator::start(config).await.unwrap();
+    let job = simulator.add_job(small());
+    let bench = Bench::new(simulator, job);
+    write(&bench, "c.yaml", CONFIG);
+    let done = run(&bench, "submit c.yaml --gpu-type H100 --interval 200ms --output json --follow out").await;
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    let events: Vec<serde_json::Value> =
+        out(&done).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let first = &events[0];
+    assert_eq!((&first["event"], &first["name"]), (&"submitted".into(), &"dog".into()));
+    assert!(events.iter().all(|event| event["job_id"] == first["job_id"] && event["time"].is_string()));
+    let last = events.last().unwrap();
+    assert_eq!((&last["event"], &last["exit_code"]), (&"done".into(), &0.into()));
+    for name in ["dog.safetensors", "dog_000000010.safetensors", "config.yaml", "SHA256SUMS"] {
+        assert!(bench.dir().join(name).exists(), "{name}");
+    }
+    // That folder is taken: a second job does not get into it, and nothing is paid for finding out.
+    bench.simulator.clear_requests();
+    let again = run(&bench, "submit c.yaml --gpu-type H100 --follow out").await;
+    assert_eq!((code(&again), posts(&bench).len()), (73, 0), "{}", stderr(&again));
+    assert!(stderr(&again).contains(first["job_id"].as_str().unwrap()), "{}", stderr(&again));
+}
