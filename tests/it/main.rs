@@ -7,4 +7,5 @@ mod faults;
 mod interface;
 mod mirror;
 mod repair;
+mod soak;
 mod support;
