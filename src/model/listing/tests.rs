@@ -310,8 +310,8 @@ fn fifty_thousand_files_are_named_at_once() {
         listing.artifacts.iter().filter(|artifact| artifact.path.as_str().contains('~')).count(),
         25_000
     );
-    // Quadratic work would take minutes; a busy machine may take a few times the usual quarter of a second.
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // Quadratic work would take minutes; the usual quarter of a second may become ten where twenty builds run beside it.
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
 /// URLs that like to collide.
