@@ -17,6 +17,10 @@ const LOOKS_AFTER_END: u32 = 2;
 /// The first of those looks; each later one waits twice as long.
 const AFTER_END: Duration = Duration::from_secs(2);
 
+/// A list that says itself that the job still runs is older than the status that says it does not: it is given this
+/// long to catch up.
+const LAG: Duration = Duration::from_secs(30);
+
 /// A save is listed a moment after its step: writing it takes time.
 const AFTER_SAVE: Duration = Duration::from_secs(2);
 
@@ -27,6 +31,7 @@ pub struct Cadence {
     last: Option<(Duration, u64)>,
     seconds_a_step: Option<f64>,
     quiet_looks: u32,
+    quiet_since: Option<Duration>,
 }
 
 /// What one look saw.
@@ -40,6 +45,8 @@ pub struct Look {
     pub save_every: Option<u64>,
     /// Whether it brought anything new: a file, a state, a fault that a later look may mend.
     pub news: bool,
+    /// The list of files says itself that the job is not over, against the status.
+    pub lagging: bool,
 }
 
 /// What to do after a look.
@@ -70,12 +77,14 @@ impl Cadence {
         let longest = self.longest.unwrap_or(LONGEST);
         if look.state.is_over() {
             self.quiet_looks = if look.news { 0 } else { self.quiet_looks + 1 };
-            if self.quiet_looks >= LOOKS_AFTER_END {
+            self.quiet_since = self.quiet_since.filter(|_| !look.news).or(Some(now));
+            let lagging = look.lagging && self.quiet_since.is_some_and(|since| now < since + LAG);
+            if self.quiet_looks >= LOOKS_AFTER_END && !lagging {
                 return Next::Enough;
             }
             return Next::After((AFTER_END * (1 << self.quiet_looks.min(4))).min(longest));
         }
-        self.quiet_looks = 0;
+        (self.quiet_looks, self.quiet_since) = (0, None);
         let wait = match look.state {
             RunState::Queued => LONGEST / 4,
             _ => self.until_next_save(look).unwrap_or(LONGEST / 4),
@@ -127,7 +136,7 @@ mod tests {
     use super::*;
 
     fn look(step: u64) -> Look {
-        Look { state: RunState::Running, step: Some(step), save_every: Some(250), news: true }
+        Look { state: RunState::Running, step: Some(step), save_every: Some(250), news: true, lagging: false }
     }
 
     fn seconds(next: Next) -> f64 {
@@ -154,11 +163,23 @@ mod tests {
     #[test]
     fn a_few_more_looks_after_the_end() {
         let mut cadence = Cadence::new(None);
-        let over = |news| Look { state: RunState::Finished, step: Some(9), save_every: None, news };
+        let over =
+            |news| Look { state: RunState::Finished, step: Some(9), save_every: None, news, lagging: false };
         assert_eq!(cadence.next(Duration::ZERO, &over(true)), Next::After(Duration::from_secs(2)));
         assert_eq!(cadence.next(Duration::ZERO, &over(false)), Next::After(Duration::from_secs(4)));
         assert_eq!(cadence.next(Duration::ZERO, &over(false)), Next::Enough);
         assert!(matches!(cadence.next(Duration::ZERO, &look(9)), Next::After(_)), "revived");
+    }
+
+    #[test]
+    fn a_list_that_lags_is_waited_for_but_not_for_ever() {
+        let mut cadence = Cadence::new(None);
+        let lagging =
+            Look { state: RunState::Finished, step: Some(9), save_every: None, news: false, lagging: true };
+        for second in [0, 4, 12, 28] {
+            assert!(matches!(cadence.next(Duration::from_secs(second), &lagging), Next::After(_)));
+        }
+        assert_eq!(cadence.next(Duration::from_secs(60), &lagging), Next::Enough);
     }
 
     #[test]

@@ -316,7 +316,7 @@ impl Inner {
 fn piece(transfer: &Arc<Transfer>, split: bool) -> Option<Work> {
     let state = transfer.state();
     let attempt = state.attempt.clone()?;
-    if state.whole_only && split {
+    if state.held || (state.whole_only && split) {
         return None;
     }
     drop(state);

@@ -15,6 +15,9 @@ use crate::model::source_url::SourceUrl;
 /// The API is not asked for links more often than this, whatever the hosts answer.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
+/// A file that its host denies is looked for in a listing of this age, rather than in a new one for each such file.
+const RECENT: Duration = Duration::from_secs(10);
+
 /// What the job says of one file now.
 #[derive(Debug)]
 pub(super) enum Relisted {
@@ -59,9 +62,16 @@ impl Relister {
     }
 
     /// Returns what a listing newer than `generation` says of a file, asking for one where nobody has yet.
-    pub(super) async fn newer_than(&self, generation: u64, key: &ArtifactKey) -> Relisted {
+    /// `recent_will_do`: what is asked is whether it is still offered, not for another address.
+    pub(super) async fn newer_than(
+        &self,
+        generation: u64,
+        key: &ArtifactKey,
+        recent_will_do: bool,
+    ) -> Relisted {
         let mut links = self.links.lock().await;
-        if links.generation <= generation {
+        let recent = recent_will_do && links.asked_at.is_some_and(|asked_at| asked_at.elapsed() < RECENT);
+        if links.generation <= generation && !recent {
             if let Some(asked_at) = links.asked_at {
                 tokio::time::sleep_until(asked_at + AT_MOST_EVERY).await;
             }

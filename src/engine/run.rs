@@ -16,6 +16,7 @@ use crate::edge::disk;
 use crate::edge::http::ArtifactClient;
 use crate::error::{Error, ExitStatus};
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
+use crate::model::job::JobStatus;
 use crate::model::listing::Listing;
 use crate::model::local::LocalFile;
 use crate::model::manifest::{EntryState, Manifest};
@@ -65,6 +66,7 @@ struct Pass {
     step: Option<u64>,
     save_every: Option<u64>,
     ordered: u64,
+    lagging: bool,
     wanted: Vec<ArtifactKey>,
 }
 
@@ -153,9 +155,15 @@ impl Run {
             }
             let api = &self.mirror.api;
             let cancel = self.stop.token();
-            match look(api, &self.mirror.job, Patience::Endless, self.reporter.as_ref(), cancel).await? {
-                Some(next) => looked = next,
-                None => return self.conclude(&looked, &pass).await,
+            match look(api, &self.mirror.job, Patience::Endless, self.reporter.as_ref(), cancel).await {
+                Ok(Some(next)) => looked = next,
+                Err(refused) => {
+                    // The API will have no more of it, but the addresses that it gave still work.
+                    self.wait_until_quiet().await;
+                    self.wind_up(&looked).await?;
+                    return Err(refused);
+                }
+                Ok(None) => return self.conclude(&looked, &pass).await,
             }
         }
     }
@@ -193,6 +201,7 @@ impl Run {
             step: looked.status.progress.current_step,
             save_every: save_interval(&steps),
             ordered,
+            lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
         };
         self.folder.write_ledger(looked, &listing.artifacts, &self.mirror.job)?;
@@ -270,8 +279,10 @@ impl Run {
         let busy = !self.shop.board.is_quiet();
         let news = pass.ordered > 0 || busy;
         let now = self.began.elapsed();
-        let next =
-            self.cadence.next(now, &Look { state, step: pass.step, save_every: pass.save_every, news });
+        let next = self.cadence.next(
+            now,
+            &Look { state, step: pass.step, save_every: pass.save_every, news, lagging: pass.lagging },
+        );
         let cooled = self.shop.board.cooled_at().map(|at| at.saturating_duration_since(Instant::now()));
         match next {
             Next::After(wait) => {
@@ -311,8 +322,7 @@ impl Run {
     }
 
     /// Ends the connections, keeps what they have, commits what is finished, and writes everything down.
-    async fn conclude(&mut self, looked: &Looked, pass: &Pass) -> Result<ExitStatus, Error> {
-        let interrupted = self.stop.is_stopped();
+    async fn wind_up(&mut self, looked: &Looked) -> Result<(), Error> {
         self.shop.cancel.cancel();
         while self.connections.join_next().await.is_some() {}
         for transfer in self.shop.board.begun() {
@@ -326,6 +336,13 @@ impl Run {
         let listing = self.folder.listing(looked);
         self.folder.write_ledger(looked, &listing.artifacts, &self.mirror.job)?;
         self.followers.finish().await;
+        Ok(())
+    }
+
+    /// Winds up, counts what is here, and says how it all ends.
+    async fn conclude(&mut self, looked: &Looked, pass: &Pass) -> Result<ExitStatus, Error> {
+        let interrupted = self.stop.is_stopped();
+        self.wind_up(looked).await?;
         let mut store = self.folder.lock();
         let (present, missing) =
             count(&self.mirror.dir, store.manifest(), &self.shop.endings(), &pass.wanted);

@@ -63,6 +63,8 @@ pub(super) struct State {
     /// The host ignores ranges even so: one stream from the start.
     pub(super) whole_only: bool,
     pub(super) doubt: Option<Doubt>,
+    /// What follows a fault is not decided yet (a new address may be on its way): no further request meanwhile.
+    pub(super) held: bool,
     pub(super) told_started: bool,
 }
 
@@ -79,6 +81,7 @@ impl Transfer {
             without_if_range: false,
             whole_only: false,
             doubt: order.doubt.clone(),
+            held: false,
             told_started: false,
         };
         Self { order, state: Mutex::new(state) }

@@ -114,6 +114,10 @@ impl Workshop {
                     let faults = transfer.state().faults;
                     let fetch = Fetch { shop: &self, transfer: &transfer, attempt: &attempt, lease, range };
                     let fetched = fetch.run().await;
+                    if matches!(fetched.end, Err(PieceFault::Network(_))) {
+                        // Until it is decided what follows, nobody else runs into the same fault.
+                        transfer.state().held = true;
+                    }
                     attempt.release(lease);
                     self.follow_up(&transfer, &attempt, fetched, faults).await;
                 }
@@ -195,6 +199,7 @@ impl Workshop {
         faults: u64,
     ) {
         if attempt.is_abandoned() {
+            transfer.state().held = false;
             return;
         }
         if fetched.progressed {
@@ -211,7 +216,9 @@ impl Workshop {
             Ok(PieceEnd::IfRangeIgnored) => transfer.state().without_if_range = true,
             Ok(PieceEnd::Unfinished { declared, have }) => self.settle(transfer, attempt, declared, have),
             Err(PieceFault::Network(fault)) => {
-                self.stumble(transfer, fault, faults, fetched.progressed).await
+                self.stumble(transfer, fault, faults, fetched.progressed).await;
+                transfer.state().held = false;
+                self.board.stir();
             }
             Err(PieceFault::Disk(error)) => self.fail_disk(transfer, &error),
         }
@@ -413,7 +420,7 @@ impl Workshop {
                 let relisted = tokio::select! {
                     biased;
                     () = self.cancel.cancelled() => return,
-                    relisted = self.relister.newer_than(generation, &transfer.order.artifact.key) => relisted,
+                    relisted = self.relister.newer_than(generation, &transfer.order.artifact.key, gone) => relisted,
                 };
                 match relisted {
                     Relisted::Gone => return self.vanish(transfer),

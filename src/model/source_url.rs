@@ -16,12 +16,12 @@ use super::sanitize::{for_terminal, is_invisible};
 /// The address of a hosted file, sent byte for byte, shown without its query.
 ///
 /// - absolute, `http` or `https`, with a host and without user name or password
-/// - no white space, control characters or `\`, and at most [`SourceUrl::MAX_BYTES`] bytes
+/// - no white space at its ends, no control characters or `\`, and at most [`SourceUrl::MAX_BYTES`] bytes
 /// - no `.` or `..` among the segments of its path, encoded or not
 ///
 /// The HTTP client reads the text again with the `url` crate. That removes dot segments, tabs and line breaks,
 /// turns `\` into `/`, and moves the host where slashes are too many or too few: none of which can be in
-/// here. What it still does is percent-encode the path's characters outside ASCII and ``"<>^`{}``, so the path
+/// here. What it still does is percent-encode spaces, characters outside ASCII and ``"<>^`{}``, so the path
 /// that is requested always decodes to the same segments as [`SourceUrl::url_path`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct SourceUrl {
@@ -47,8 +47,8 @@ pub enum SourceUrlError {
     /// It is neither http nor https.
     #[error("the URL's scheme `{0}` is neither http nor https")]
     Scheme(String),
-    /// There is white space, a control character or a backslash in it.
-    #[error("the URL has white space, control characters or backslashes in it")]
+    /// There is white space at its ends, or a control character or a backslash in it.
+    #[error("the URL has control characters or backslashes in it, or white space around it")]
     BadCharacter,
     /// There is a user name or a password in it.
     #[error("the URL has a user name or password in it")]
@@ -74,7 +74,9 @@ impl SourceUrl {
         if text.len() > Self::MAX_BYTES {
             return Err(SourceUrlError::TooLong);
         }
-        if text.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\') {
+        // The client would take white space off the ends; within, it encodes it as browsers do.
+        let padded = text.trim() != text;
+        if padded || text.contains(|c: char| c.is_control() || c == '\\') {
             return Err(SourceUrlError::BadCharacter);
         }
         let after_scheme = after_scheme(text)?;
@@ -175,7 +177,7 @@ impl fmt::Display for SourceUrl {
         f.write_str(&self.origin)?;
         // What would not be seen is shown percent-encoded, which is how it is sent anyway.
         for c in self.url_path().chars() {
-            if is_invisible(c) {
+            if is_invisible(c) || c.is_whitespace() {
                 write!(f, "{}", utf8_percent_encode(c.encode_utf8(&mut [0; 4]), NON_ALPHANUMERIC))?;
             } else {
                 write!(f, "{c}")?;
@@ -231,6 +233,8 @@ mod tests {
             ("https://bücher.example/é@x:y", "https://xn--bcher-kva.example/é@x:y", "/é@x:y"),
             ("https://h/x\u{202e}gpj.exe", "https://h/x%E2%80%AEgpj.exe", "/x\u{202e}gpj.exe"),
             ("https://h/..%2f..%2fetc", "https://h/..%2f..%2fetc", "/..%2f..%2fetc"),
+            ("https://h/my lora.png?a b", "https://h/my%20lora.png?…", "/my lora.png"),
+            ("https://h/a\u{3000}b", "https://h/a%E3%80%80b", "/a\u{3000}b"),
             ("https://h/a?next=/../b", "https://h/a?…", "/a"),
         ] {
             let url = SourceUrl::parse(raw).unwrap();
@@ -261,12 +265,13 @@ mod tests {
             ("https://me@h/a", E::UserInfo),
             ("https://me:pw@h/a", E::UserInfo),
             ("https://@h/a", E::UserInfo),
-            ("https://h/a b", E::BadCharacter),
+            ("https://h/a ", E::BadCharacter),
+            ("https://h b/a", E::NoHost),
             (" https://h/a", E::BadCharacter),
             ("https://h/a\n", E::BadCharacter),
             ("ht\ttps://h/a", E::BadCharacter),
             ("https://h\\@evil/a", E::BadCharacter),
-            ("https://h/a\u{a0}b", E::BadCharacter),
+            ("https://h/a\u{a0}", E::BadCharacter),
             ("https://h/a/../b", E::DotSegments),
             ("https://h/a/%2e%2E/b", E::DotSegments),
             ("https://h/a/.%2e", E::DotSegments),
@@ -283,7 +288,7 @@ mod tests {
         /// What the client will request is what we said it would: same host, same segments.
         #[test]
         fn read_as_the_client_reads_it(
-            rest in "(h|[a-z.@:/]{0,6})[/?#]?([a-c./%2eE?#@:\\[\\]|^`{}<>\"é~;=&-]|\\PC){0,24}",
+            rest in "(h|[a-z.@:/]{0,6})[/?#]?([a-c./%2eE?#@:\\[\\]|^`{}<>\" \u{a0}é~;=&-]|\\PC){0,24}",
         ) {
             let raw = format!("https://{rest}");
             if let Ok(url) = SourceUrl::parse(&raw) {

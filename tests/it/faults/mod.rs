@@ -3,6 +3,7 @@
 
 #![expect(dead_code, reason = "the later groups use the rest")]
 
+mod api;
 mod host;
 mod ranges;
 mod reply;

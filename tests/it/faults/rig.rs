@@ -190,6 +190,21 @@ impl Rig {
         self.once_with(more, |_| {})
     }
 
+    /// Follows the job to its end, with a look each second.
+    pub(crate) fn follow_with(&self, more: &[&str], change: impl FnOnce(&mut Command)) -> Run {
+        let dir = self.dir();
+        let mut arguments = vec![JOB, dir.to_str().unwrap(), "--interval", "1s", "--output", "json"];
+        arguments.extend(["--retries", "2", "--stall-timeout", "2s", "--timeout", "60s"]);
+        arguments.extend(more);
+        let mut command = self.command(&arguments);
+        change(&mut command);
+        self.run(command)
+    }
+
+    pub(crate) fn follow(&self, more: &[&str]) -> Run {
+        self.follow_with(more, |_| {})
+    }
+
     /// Runs a command to its end, or kills it when it hangs.
     pub(crate) fn run(&self, mut command: Command) -> Run {
         let (out, err) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
@@ -230,7 +245,7 @@ impl Rig {
             return Err(format!("it hung: {}", run.said()));
         }
         for (path, bytes) in self.published() {
-            let known = self.world.files.iter().filter(|hosted| hosted.local == path);
+            let known = self.world.files.iter().filter(|hosted| hosted.local == path || hosted.local == "*");
             let mut versions = known.flat_map(|hosted| &hosted.truth);
             if !versions.any(|file| *file.bytes == bytes) {
                 return Err(format!("`{path}` ({} bytes) is no version that was ever whole", bytes.len()));
