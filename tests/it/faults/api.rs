@@ -456,9 +456,9 @@ fn d12_a_renewed_token_is_taken_up() {
         let mut answer: Value = serde_json::from_str(&text(ask, listing)).unwrap();
         if ask.path().ends_with("/status") {
             looks.fetch_add(1, Ordering::SeqCst);
-            let over = looks.load(Ordering::SeqCst) > 3;
-            answer["status"] = json!(if over { "STOPPED" } else { "RUNNING" });
         }
+        let over = looks.load(Ordering::SeqCst) > 3;
+        answer["status"] = json!(if over { "STOPPED" } else { "RUNNING" });
         Some(Reply::json(&answer.to_string()))
     }));
     let run = rig.follow_with(&["--token-file", path.to_str().unwrap()], |command| {
