@@ -188,7 +188,7 @@ fn summary(event: &Event, ending: &str) -> Option<(Weight, &'static str, String)
     let Event::Done { exit, published, bytes, present, failed, elapsed } = event else { return None };
     let new = match published {
         0 => "nothing new".to_owned(),
-        count => format!("{count} new ({})", ByteCount(*bytes)),
+        count => format!("{count} new ({} received)", ByteCount(*bytes)),
     };
     let missing = if *failed > 0 { format!(", {failed} not here yet") } else { String::new() };
     let counts = format!("{new}, {present} here{missing}, in {}", span(*elapsed));
@@ -256,7 +256,7 @@ failed     samples/1__000000250_0.jpg  HTTP 403
 mirrored   dog_000000250.safetensors  to /ui/dog_250.safetensors (hardlink)
 notice     \\u{1b}]0;title\\u{7} \\u{202e} is harmless
 waiting    20 s until the next look
-not done   1 new (164 MiB), 6 here, 1 not here yet, in 1m 20s; the same command fetches the rest
+not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same command fetches the rest
 "
         );
     }

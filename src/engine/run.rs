@@ -380,7 +380,7 @@ impl Run {
     }
 }
 
-/// Counts wanted files that are here, and names those that are not. What the manifest knows may have gone since: a
+/// Counts the files that are here, offered still or not, and names wanted ones that are not. What the manifest knows may have gone since: a
 /// file that was deleted here and could not be fetched again is not here, and one whose new bytes could not be had
 /// is not what is listed.
 fn count(
@@ -389,9 +389,9 @@ fn count(
     endings: &Endings,
     wanted: &[ArtifactKey],
 ) -> (u64, Vec<ArtifactKey>) {
-    let here = |key: &&ArtifactKey| {
-        let entry = manifest.entries.get(*key).filter(|entry| entry.state == EntryState::Present);
-        entry.is_some_and(|entry| match endings.missing.get(*key) {
+    let here = |key: &ArtifactKey| {
+        let entry = manifest.entries.get(key).filter(|entry| entry.state == EntryState::Present);
+        entry.is_some_and(|entry| match endings.missing.get(key) {
             None => true,
             Some(Missing::Vanished) => matches!(
                 disk::look(dir, entry.path.as_str()),
@@ -400,8 +400,8 @@ fn count(
             Some(Missing::Settling | Missing::Failed { .. }) => false,
         })
     };
-    let (present, missing): (Vec<&ArtifactKey>, Vec<&ArtifactKey>) = wanted.iter().partition(here);
-    (present.len() as u64, missing.into_iter().cloned().collect())
+    let present = manifest.entries.keys().filter(|key| here(key)).count() as u64;
+    (present, wanted.iter().filter(|key| !here(key)).cloned().collect())
 }
 
 /// Tells what the committer did with a file.
