@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::layers::{self, Setting};
 use super::options::{GlobalArgs, SyncArgs};
 use super::values::{Format, ProgressWhen};
-use super::world::{Stream, World};
+use super::world::World;
 use crate::decide::select::Selection;
 use crate::engine::options::{OnChange, SyncOptions};
 use crate::error::Error;
@@ -64,14 +64,17 @@ impl Settings {
         })
     }
 
-    /// Whether bars are drawn on `err` while events go to `out`.
-    pub(crate) fn bars(&self, out: &Stream, err: &Stream) -> bool {
+    /// Whether the view is drawn on standard error.
+    pub(crate) fn bars(&self, world: &World) -> bool {
+        let (out, err) = (&world.out, &world.err);
         // JSON and bars in one window would write over each other.
         let window_is_free = self.format == Format::Pretty || !out.is_terminal();
         match self.progress {
             ProgressWhen::Never => false,
             ProgressWhen::Always => true,
-            ProgressWhen::Auto => err.is_terminal() && window_is_free && self.talk > Talk::Quiet,
+            ProgressWhen::Auto => {
+                err.is_terminal() && !world.is_dumb() && window_is_free && self.talk > Talk::Quiet
+            }
         }
     }
 
@@ -126,7 +129,7 @@ fn refuse_unbuilt(given: &SyncArgs) -> Result<(), Error> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::world::fake;
+    use super::super::world::{Stream, fake};
     use super::*;
 
     const FILE: &str = "interval = '1m'\nretries = 9\nonly = 'samples'\nonce = true\nverbose = true\n";
@@ -171,8 +174,13 @@ mod tests {
     #[test]
     fn bars_are_for_terminals() {
         let (plain, terminal) = (fake::Written::default().stream(), fake::Written::default().terminal());
-        let bars =
-            |format, progress, out, err| Settings { format, progress, ..Settings::default() }.bars(out, err);
+        let on = |format, progress, out: &Stream, err: &Stream, variables: &[(&str, &str)]| {
+            let (mut world, ..) = fake::world(variables);
+            (world.out, world.err) = (out.clone(), err.clone());
+            Settings { format, progress, ..Settings::default() }.bars(&world)
+        };
+        let bars = |format, progress, out, err| on(format, progress, out, err, &[("TERM", "xterm")]);
+        assert!(!on(Format::Pretty, ProgressWhen::Auto, &terminal, &terminal, &[("TERM", "dumb")]));
         assert!(bars(Format::Pretty, ProgressWhen::Auto, &terminal, &terminal));
         assert!(!bars(Format::Pretty, ProgressWhen::Auto, &terminal, &plain));
         assert!(!bars(Format::Json, ProgressWhen::Auto, &terminal, &terminal), "one window");

@@ -217,7 +217,7 @@ fn fields(event: &Event) -> Option<(&'static str, Fields<'_>)> {
             };
             ("done", fields)
         }
-        Event::Received { .. } | Event::Waiting { .. } => return None,
+        Event::Received { .. } | Event::Pace { .. } | Event::Waiting { .. } => return None,
     })
 }
 

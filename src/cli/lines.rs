@@ -61,7 +61,9 @@ impl Reporter for Lines {
             return;
         }
         let Some((weight, mark, text)) = sentence(event, &held.ending) else { return };
-        let weight = if is_news { weight } else { Weight::Detail };
+        // The view shows what a plan counts.
+        let is_shown = self.bars && matches!(event, Event::Plan { .. });
+        let weight = if is_news && !is_shown { weight } else { Weight::Detail };
         if weight < self.least() {
             return;
         }
@@ -180,7 +182,7 @@ fn sentence(event: &Event, ending: &str) -> Option<(Weight, &'static str, String
             (Weight::Detail, "waiting", format!("{} until the next look", span(*wait)))
         }
         Event::Done { .. } => return summary(event, ending),
-        Event::Received { .. } | Event::Planned { .. } => return None,
+        Event::Received { .. } | Event::Pace { .. } | Event::Planned { .. } => return None,
     })
 }
 

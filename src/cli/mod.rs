@@ -10,7 +10,6 @@ mod layers;
 mod lines;
 mod options;
 mod pace;
-mod progress;
 mod render;
 #[cfg(test)]
 mod samples;
@@ -20,6 +19,7 @@ mod suggest;
 mod table;
 mod training_file;
 mod values;
+mod view;
 mod words;
 pub mod world;
 

@@ -1,50 +1,7 @@
-//! How fast it goes: seconds a step from what the job says, bytes a second from what arrives. Time comes in.
+//! How fast it goes: bytes a second from what arrives. Time comes in.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-
-/// The pace of a training, from the steps that successive looks saw.
-#[derive(Debug, Default)]
-pub(crate) struct Pace {
-    seen: VecDeque<(Instant, u64)>,
-}
-
-impl Pace {
-    /// Looks that are remembered: enough to smooth saves and samples, which stop the training for a while.
-    const MEMORY: usize = 20;
-
-    /// Takes in that `step` was reached at `now`.
-    pub(crate) fn observe(&mut self, now: Instant, step: u64) {
-        match self.seen.back() {
-            Some((_, last)) if step == *last => return,
-            // The job was resumed from an older save: what was known of its pace is another run's.
-            Some((_, last)) if step < *last => self.seen.clear(),
-            _ => {}
-        }
-        self.seen.push_back((now, step));
-        if self.seen.len() > Self::MEMORY {
-            self.seen.pop_front();
-        }
-    }
-
-    /// Returns the seconds that a step takes, once two looks saw different steps.
-    pub(crate) fn seconds_per_step(&self) -> Option<f64> {
-        let ((began, first), (ended, last)) = (self.seen.front()?, self.seen.back()?);
-        let steps = last.checked_sub(*first).filter(|steps| *steps > 0)?;
-        let seconds = ended.duration_since(*began).as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
-        Some(seconds / steps as f64)
-    }
-
-    /// Returns how long it is until step `total`.
-    pub(crate) fn remaining(&self, now: Instant, total: u64) -> Option<Duration> {
-        let (seen, last) = self.seen.back()?;
-        #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
-        let seconds = self.seconds_per_step()? * total.saturating_sub(*last) as f64;
-        let whole = Duration::try_from_secs_f64(seconds).ok()?;
-        Some(whole.saturating_sub(now.duration_since(*seen)))
-    }
-}
 
 /// Bytes a second over the last few seconds.
 #[derive(Debug, Default)]
@@ -90,22 +47,6 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_pace_needs_two_looks_and_survives_a_resume() {
-        let (mut pace, began) = (Pace::default(), Instant::now());
-        let at = |seconds| began + Duration::from_secs(seconds);
-        pace.observe(at(0), 100);
-        assert_eq!(pace.seconds_per_step(), None);
-        pace.observe(at(10), 100);
-        pace.observe(at(20), 140);
-        assert_eq!(pace.seconds_per_step(), Some(0.5));
-        assert_eq!(pace.remaining(at(20), 200), Some(Duration::from_secs(30)));
-        assert_eq!(pace.remaining(at(30), 200), Some(Duration::from_secs(20)));
-        assert_eq!(pace.remaining(at(300), 200), Some(Duration::ZERO));
-        pace.observe(at(400), 90);
-        assert_eq!(pace.seconds_per_step(), None, "another run");
-    }
 
     #[test]
     fn the_rate_is_that_of_the_last_seconds() {

@@ -1,4 +1,4 @@
-//! Which listeners a run has: lines or JSON, with or without bars.
+//! Which listeners a run has: lines or JSON, with or without the view.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,8 +6,8 @@ use super::config::{Settings, Talk};
 use super::exit::Signals;
 use super::json::JsonLines;
 use super::lines::Lines;
-use super::progress::Bars;
 use super::values::Format;
+use super::view::{Look, View};
 use super::world::World;
 use crate::engine::event::{Event, Reporter};
 use crate::error::ExitStatus;
@@ -15,7 +15,7 @@ use crate::model::job::JobId;
 
 /// Everything that tells people and programs about a run.
 pub(crate) struct Telling {
-    bars: Option<Arc<Bars>>,
+    view: Option<Arc<View>>,
     lines: Option<Lines>,
     json: Option<JsonLines>,
 }
@@ -24,29 +24,30 @@ impl Telling {
     /// Chooses by the settings and by where the streams go.
     pub(crate) fn new(world: &World, settings: &Settings, job: &JobId, signals: &Signals) -> Arc<Self> {
         // A dry run is over before anything could move.
-        let moves = settings.bars(&world.out, &world.err) && !settings.sync.dry_run;
-        let bars = moves.then(|| Arc::new(Bars::new(world.err.clone())));
+        let moves = settings.bars(world) && !settings.sync.dry_run;
+        let look = Look { colours: world.colours(&world.err), unicode: world.speaks_unicode() };
+        let view = moves.then(|| Arc::new(View::new(world.err.clone(), look)));
         let json = settings.format == Format::Json;
         Arc::new(Self {
-            lines: (!json).then(|| lines(world, settings, bars.clone())),
+            lines: (!json).then(|| lines(world, settings, view.clone())),
             json: json.then(|| json_lines(world, job, signals)),
-            bars,
+            view,
         })
     }
 
-    /// Takes the bars away, also when the run ended without its last event.
+    /// Takes the view away, also when the run ended without its last event.
     pub(crate) fn end(&self) {
-        if let Some(bars) = &self.bars {
-            bars.end();
+        if let Some(view) = &self.view {
+            view.end();
         }
     }
 }
 
 impl Reporter for Telling {
     fn report(&self, event: &Event) {
-        // Bars first: the last event takes them away before the summary is written.
-        if let Some(bars) = &self.bars {
-            bars.report(event);
+        // The view first: the last event takes it away before the summary is written.
+        if let Some(view) = &self.view {
+            view.report(event);
         }
         if let Some(lines) = &self.lines {
             lines.report(event);
@@ -57,11 +58,11 @@ impl Reporter for Telling {
     }
 }
 
-fn lines(world: &World, settings: &Settings, bars: Option<Arc<Bars>>) -> Lines {
+fn lines(world: &World, settings: &Settings, view: Option<Arc<View>>) -> Lines {
     let (out, err) = (world.out.clone(), world.err.clone());
-    let with_bars = bars.is_some();
-    let print: Box<dyn Fn(&str) + Send + Sync> = match bars {
-        Some(bars) => Box::new(move |line| bars.line(line)),
+    let with_bars = view.is_some();
+    let print: Box<dyn Fn(&str) + Send + Sync> = match view {
+        Some(view) => Box::new(move |line| view.line(line)),
         None => Box::new(move |line| err.line(line)),
     };
     Lines {

@@ -75,6 +75,7 @@ pub(crate) fn every_event() -> Vec<Event> {
         Event::Failed { path: sample(), cause: "HTTP 403".to_owned() },
         Event::Mirrored { path: checkpoint(), to: "/ui/dog_250.safetensors".into(), how: "hardlink" },
         Event::Notice { message: "\u{1b}]0;title\u{7} \u{202e} is harmless".to_owned() },
+        Event::Pace { seconds_a_step: Some(1.5), next_save: Some(500) },
         Event::Waiting { wait: Duration::from_secs(20) },
         done(ExitStatus::TryAgain, 1, 1),
     ]

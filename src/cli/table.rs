@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use super::words::columns as columns_of;
+
 /// Where a column's text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {
@@ -13,8 +15,8 @@ pub(crate) enum Align {
 /// is not padded, so that no line ends in spaces.
 pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     let width = |at: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count());
-        cells.chain([columns[at].0.chars().count()]).max().unwrap_or(0)
+        let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| columns_of(cell));
+        cells.chain([columns[at].0.len()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let heading = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -22,9 +24,11 @@ pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     for row in std::iter::once(&heading).chain(rows) {
         let mut line = String::new();
         for ((cell, (_, align)), width) in row.iter().zip(columns).zip(&widths) {
+            // Not the formatter's own padding: it counts characters, and some take two columns.
+            let padding = " ".repeat(width.saturating_sub(columns_of(cell)));
             match align {
-                Align::Left => line.push_str(&format!("{cell:<width$}  ")),
-                Align::Right => line.push_str(&format!("{cell:>width$}  ")),
+                Align::Left => line.push_str(&format!("{cell}{padding}  ")),
+                Align::Right => line.push_str(&format!("{padding}{cell}  ")),
             }
         }
         text.push_str(line.trim_end());

@@ -25,6 +25,19 @@ pub(crate) fn span(duration: Duration) -> String {
     }
 }
 
+/// Returns a time to come: `42 s`, and from a minute on as [`span`] has it. Tenths would only tremble.
+pub(crate) fn countdown(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..=59 => format!("{seconds} s"),
+        _ => span(duration),
+    }
+}
+
+/// Returns the columns that text takes on a terminal: some characters take two, some none.
+pub(crate) fn columns(text: &str) -> usize {
+    unicode_width::UnicodeWidthStr::width(text)
+}
+
 /// Returns `1 file` or `3 files`.
 pub(crate) fn files(count: u64) -> String {
     if count == 1 { "1 file".to_owned() } else { format!("{count} files") }

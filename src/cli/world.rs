@@ -75,12 +75,31 @@ impl World {
         (self.variable)(name).map(PathBuf::from).filter(|path| path.is_absolute())
     }
 
+    /// Whether the terminal can do no more than a typewriter.
+    #[must_use]
+    pub fn is_dumb(&self) -> bool {
+        (self.variable)("TERM").is_some_and(|value| value == "dumb")
+    }
+
+    /// Whether the locale has more characters than ASCII; the first of its variables that is set decides.
+    #[must_use]
+    pub fn speaks_unicode(&self) -> bool {
+        let set = |name| (self.variable)(name).filter(|value| !value.is_empty());
+        match ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set) {
+            Some(locale) => {
+                let locale = locale.to_string_lossy().to_ascii_lowercase();
+                locale.contains("utf-8") || locale.contains("utf8")
+            }
+            // Windows has no such variables and a Unicode console; a Unix without them has the C locale.
+            None => cfg!(any(windows, target_os = "macos")),
+        }
+    }
+
     /// Whether `stream` may be painted: a terminal that can, and nobody said no.
     #[must_use]
     pub fn colours(&self, stream: &Stream) -> bool {
         let said_no = (self.variable)("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let cannot = (self.variable)("TERM").is_some_and(|value| value == "dumb");
-        stream.is_terminal() && !said_no && !cannot
+        stream.is_terminal() && !said_no && !self.is_dumb()
     }
 }
 

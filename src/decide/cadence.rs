@@ -131,6 +131,14 @@ pub fn save_interval(steps: &[u64]) -> Option<u64> {
     gaps.or_else(|| steps.first().copied().filter(|step| *step > 0))
 }
 
+/// Returns the step of the next save after `step`; the last step saves whatever the interval.
+#[must_use]
+pub fn next_save(step: u64, every: u64, total: Option<u64>) -> Option<u64> {
+    let total = total.filter(|total| *total > 0);
+    let next = step.checked_div(every)?.checked_add(1)?.checked_mul(every)?;
+    Some(total.map_or(next, |total| next.min(total))).filter(|next| *next > step)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +188,23 @@ mod tests {
             assert!(matches!(cadence.next(Duration::from_secs(second), &lagging), Next::After(_)));
         }
         assert_eq!(cadence.next(Duration::from_secs(60), &lagging), Next::Enough);
+    }
+
+    #[test]
+    fn the_next_save() {
+        for (step, every, total, next) in [
+            (0, 250, Some(2000), Some(250)),
+            (249, 250, Some(2000), Some(250)),
+            (250, 250, Some(2000), Some(500)),
+            (1800, 250, Some(1900), Some(1900)),
+            (1900, 250, Some(1900), None),
+            (300, 250, Some(0), Some(500)),
+            (300, 250, None, Some(500)),
+            (300, 0, None, None),
+            (u64::MAX, 250, None, None),
+        ] {
+            assert_eq!(next_save(step, every, total), next, "{step} {every} {total:?}");
+        }
     }
 
     #[test]

@@ -139,6 +139,13 @@ pub enum Event {
         /// One sentence.
         message: String,
     },
+    /// What the looks so far have taught of the training's pace. Told while it trains; not part of the JSON stream.
+    Pace {
+        /// What a step takes, once two looks saw different steps.
+        seconds_a_step: Option<f64>,
+        /// The step of the next save, as far as the saves that were seen tell.
+        next_save: Option<u64>,
+    },
     /// Nothing to do until the next look.
     Waiting {
         /// How long.

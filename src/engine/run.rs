@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::decide::cadence::{Cadence, Look, Next, save_interval};
+use crate::decide::cadence::{Cadence, Look, Next, next_save, save_interval};
 use crate::decide::plan::{Action, FetchReason, Situation, Step, plan};
 use crate::decide::run_state::RunState;
 use crate::edge::disk;
@@ -64,10 +64,17 @@ pub(super) struct Run {
 struct Pass {
     state: Option<RunState>,
     step: Option<u64>,
+    total: Option<u64>,
     save_every: Option<u64>,
     ordered: u64,
     lagging: bool,
     wanted: Vec<ArtifactKey>,
+}
+
+impl Pass {
+    fn next_save(&self) -> Option<u64> {
+        next_save(self.step?, self.save_every?, self.total)
+    }
 }
 
 impl Run {
@@ -199,6 +206,7 @@ impl Run {
         let pass = Pass {
             state: Some(state),
             step: looked.status.progress.current_step,
+            total: looked.status.progress.total_steps,
             save_every: save_interval(&steps),
             ordered,
             lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
@@ -286,6 +294,10 @@ impl Run {
         let cooled = self.shop.board.cooled_at().map(|at| at.saturating_duration_since(Instant::now()));
         match next {
             Next::After(wait) => {
+                if state == RunState::Running {
+                    let seconds_a_step = self.cadence.seconds_a_step();
+                    self.reporter.report(&Event::Pace { seconds_a_step, next_save: pass.next_save() });
+                }
                 self.reporter.report(&Event::Waiting { wait });
                 Some(wait.min(cooled.unwrap_or(wait).max(std::time::Duration::from_millis(200))))
             }
