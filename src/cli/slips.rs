@@ -1,7 +1,9 @@
 //! What the parser did not understand, said in the voice of all other messages.
 
+use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::args::Cli;
 use super::suggest;
 use super::words::shown;
 use crate::error::Error;
@@ -133,8 +135,13 @@ fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
 
 /// Returns the command's form as the help shows it, on one line: `rcsync ls <DIR>`.
 fn usage(error: &clap::Error) -> Option<String> {
-    let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else { return None };
-    let usage = usage.to_string();
-    let form = usage.trim().strip_prefix("Usage:")?.lines().next()?.trim().replace("[OPTIONS] ", "");
-    Some(form)
+    let Some(ContextValue::StyledStr(typed)) = error.get(ContextKind::Usage) else { return None };
+    // What comes with the error shows the options that were typed; the command's own form has what can be.
+    let typed = typed.to_string();
+    let name = typed.trim().strip_prefix("Usage:")?.split_whitespace().nth(1)?;
+    let mut program = Cli::command();
+    program.build();
+    let command = program.find_subcommand_mut(name)?;
+    let form = command.render_usage().to_string();
+    Some(form.trim().strip_prefix("Usage:")?.lines().next()?.trim().replace("[OPTIONS] ", ""))
 }

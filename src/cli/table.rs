@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::words::columns as columns_of;
+use super::words::{columns as columns_of, end_of};
 
 /// Where a column's text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,22 +11,84 @@ pub(crate) enum Align {
     Right,
 }
 
+/// A column of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Column {
+    name: &'static str,
+    align: Align,
+    /// When it goes where there is no room: 1 goes first, 0 stays.
+    goes: u8,
+}
+
+impl Column {
+    /// A column with its text on the left.
+    pub(crate) const fn left(name: &'static str) -> Self {
+        Self { name, align: Align::Left, goes: 0 }
+    }
+
+    /// A column with its text on the right.
+    pub(crate) const fn right(name: &'static str) -> Self {
+        Self { name, align: Align::Right, goes: 0 }
+    }
+
+    /// The same column, which goes where there is no room: 1 goes first.
+    pub(crate) const fn goes(self, goes: u8) -> Self {
+        Self { goes, ..self }
+    }
+}
+
+/// The room that a terminal has; whoever reads a file or a pipe gets all there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) columns: usize,
+    /// What stands for the beginning of a name that is too long.
+    pub(crate) dots: &'static str,
+}
+
 /// Returns the rows as lines, each column as wide as its widest cell, two spaces between them. The last column
 /// is not padded, so that no line ends in spaces.
-pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
+///
+/// Where `room` is too narrow, columns go in their order, and then the last column keeps the ends of its texts.
+pub(crate) fn table(columns: &[Column], mut rows: Vec<Vec<String>>, room: Option<Room>) -> String {
+    let mut columns = columns.to_vec();
+    let Some(room) = room else { return lines(&columns, &rows) };
+    while width(&columns, &rows) > room.columns {
+        let next = columns.iter().enumerate().filter(|(_, column)| column.goes > 0);
+        let Some((at, _)) = next.min_by_key(|(_, column)| column.goes) else { break };
+        columns.remove(at);
+        rows.iter_mut().filter(|row| at < row.len()).for_each(|row| drop(row.remove(at)));
+    }
+    let too_wide = width(&columns, &rows).saturating_sub(room.columns);
+    let last = columns.len().saturating_sub(1);
+    let wanted = widths(&columns, &rows).get(last).map_or(0, |width| width.saturating_sub(too_wide));
+    for cell in rows.iter_mut().filter_map(|row| row.get_mut(last)) {
+        *cell = end_of(cell, wanted, room.dots);
+    }
+    lines(&columns, &rows)
+}
+
+fn widths(columns: &[Column], rows: &[Vec<String>]) -> Vec<usize> {
     let width = |at: usize| {
         let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| columns_of(cell));
-        cells.chain([columns[at].0.len()]).max().unwrap_or(0)
+        cells.chain([columns[at].name.len()]).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
-    let heading = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+    (0..columns.len()).map(width).collect()
+}
+
+fn width(columns: &[Column], rows: &[Vec<String>]) -> usize {
+    widths(columns, rows).iter().map(|width| width + 2).sum::<usize>().saturating_sub(2)
+}
+
+fn lines(columns: &[Column], rows: &[Vec<String>]) -> String {
+    let widths = widths(columns, rows);
+    let heading = columns.iter().map(|column| column.name.to_owned()).collect();
     let mut text = String::new();
     for row in std::iter::once(&heading).chain(rows) {
         let mut line = String::new();
-        for ((cell, (_, align)), width) in row.iter().zip(columns).zip(&widths) {
+        for ((cell, column), width) in row.iter().zip(columns).zip(&widths) {
             // Not the formatter's own padding: it counts characters, and some take two columns.
             let padding = " ".repeat(width.saturating_sub(columns_of(cell)));
-            match align {
+            match column.align {
                 Align::Left => line.push_str(&format!("{cell}{padding}  ")),
                 Align::Right => line.push_str(&format!("{padding}{cell}  ")),
             }
@@ -79,8 +141,30 @@ mod tests {
             vec!["a".to_owned(), "1.0 KiB".to_owned(), "x".to_owned()],
             vec!["bcd".to_owned(), "9 B".to_owned(), String::new()],
         ];
-        let text = table(&[("kind", Align::Left), ("size", Align::Right), ("path", Align::Left)], &rows);
+        let columns = [Column::left("kind"), Column::right("size"), Column::left("path")];
+        let text = table(&columns, rows.to_vec(), None);
         assert_eq!(text, "kind     size  path\na     1.0 KiB  x\nbcd       9 B\n");
+    }
+
+    #[test]
+    fn a_table_fits_its_terminal() {
+        let columns = [
+            Column::left("kind").goes(2),
+            Column::right("size").goes(1),
+            Column::left("sum"),
+            Column::left("path"),
+        ];
+        let row = ["checkpoint", "1.0 KiB", "ab", "dog_000000250.safetensors"].map(str::to_owned).to_vec();
+        let fits = |columns_there: usize| {
+            let room = Room { columns: columns_there, dots: "…" };
+            table(&columns, vec![row.clone()], Some(room)).lines().last().unwrap().to_owned()
+        };
+        assert_eq!(fits(80), "checkpoint  1.0 KiB  ab   dog_000000250.safetensors");
+        assert_eq!(fits(50), "checkpoint  ab   dog_000000250.safetensors");
+        assert_eq!(fits(40), "ab   dog_000000250.safetensors");
+        assert_eq!(fits(20), "ab   dog_000000250");
+        assert_eq!(fits(15), "ab   …000000250");
+        assert_eq!(fits(0), "ab   …");
     }
 
     #[test]

@@ -33,6 +33,8 @@ fn usage_errors_say_what_and_end_with_64() {
             "`--only smples`: it has to be one of checkpoints, samples, config; did you mean `samples`?",
         ),
         ("abc-1 --interval", "`--interval <DURATION>` needs a value"),
+        ("demo --limit 3", "`--limit-rate <RATE>`"),
+        ("demo a b", "`b` is one word too many; the form is `rcsync demo [DIR]`"),
         ("abc-1 --once=yes", "`--once` is a switch and takes no value"),
         ("abc-1 --retries many", "`--retries many`: write a whole number, such as `3`"),
         ("abc-1 --auto-resume=some", "`--auto-resume some`: write a whole number, such as `3`"),

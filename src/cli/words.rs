@@ -38,6 +38,20 @@ pub(crate) fn columns(text: &str) -> usize {
     unicode_width::UnicodeWidthStr::width(text)
 }
 
+/// Keeps the end of a name that is too long: the step stands there, before an ending that says little.
+pub(crate) fn end_of(name: &str, room: usize, dots: &str) -> String {
+    if columns(name) <= room {
+        return name.to_owned();
+    }
+    let name = name.strip_suffix(".safetensors").unwrap_or(name);
+    if columns(name) <= room {
+        return name.to_owned();
+    }
+    let mut rest = name.chars();
+    while columns(rest.as_str()) + columns(dots) > room && rest.next().is_some() {}
+    format!("{dots}{}", rest.as_str())
+}
+
 /// Returns `1 file` or `3 files`.
 pub(crate) fn files(count: u64) -> String {
     if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
@@ -108,6 +122,20 @@ mod tests {
         assert_eq!(steps(&progress(Some(320), Some(2000), None)).as_deref(), Some("step 320 of 2000 (16 %)"));
         assert_eq!(steps(&progress(Some(7), None, None)).as_deref(), Some("step 7"));
         assert_eq!(steps(&progress(Some(0), Some(0), None)), None);
+    }
+
+    #[test]
+    fn the_end_of_a_name_is_kept() {
+        for (name, room, short) in [
+            ("dog_000000250.safetensors", 25, "dog_000000250.safetensors"),
+            ("dog_000000250.safetensors", 24, "dog_000000250"),
+            ("dog_000000250.safetensors", 8, "…0000250"),
+            ("samples/1__000000250_0.jpg", 9, "…50_0.jpg"),
+            ("犬犬犬.jpg", 8, "…犬.jpg"),
+            ("abc", 0, "…"),
+        ] {
+            assert_eq!(end_of(name, room, "…"), short, "{name} {room}");
+        }
     }
 
     #[test]

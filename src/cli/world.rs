@@ -1,6 +1,7 @@
 //! The one door to this process's surroundings: variables, files, streams and the clock come in here, so that
 //! a test can bring its own.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal, Read, Write};
@@ -44,7 +45,7 @@ impl World {
     #[must_use]
     pub fn of_this_process() -> Self {
         let (out, err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
-        Self {
+        let mut world = Self {
             variable: Arc::new(|name| std::env::var_os(name)),
             read_file: read_small_file,
             read_stdin: || read_small(io::stdin().lock()),
@@ -52,7 +53,10 @@ impl World {
             err: Stream::new(io::stderr(), err.then_some(|| terminal_size::terminal_size_of(io::stderr()))),
             now: Timestamp::now,
             signals: true,
-        }
+        };
+        let ascii = !world.speaks_unicode();
+        (world.out, world.err) = (world.out.in_ascii(ascii), world.err.in_ascii(ascii));
+        world
     }
 
     /// Returns a variable that is set and not empty, as text.
@@ -127,6 +131,7 @@ pub struct Stream {
     sink: Arc<Mutex<dyn Write + Send>>,
     closed: Arc<AtomicBool>,
     size: Option<fn() -> Size>,
+    ascii: bool,
 }
 
 impl fmt::Debug for Stream {
@@ -138,7 +143,13 @@ impl fmt::Debug for Stream {
 impl Stream {
     /// Wraps a sink; `size` is given for a terminal alone.
     pub fn new(sink: impl Write + Send + 'static, size: Option<fn() -> Size>) -> Self {
-        Self { sink: Arc::new(Mutex::new(sink)), closed: Arc::default(), size }
+        Self { sink: Arc::new(Mutex::new(sink)), closed: Arc::default(), size, ascii: false }
+    }
+
+    /// The same stream; where it is a terminal that has ASCII alone, the rest is written in its characters.
+    #[must_use]
+    pub fn in_ascii(self, ascii: bool) -> Self {
+        Self { ascii: ascii && self.is_terminal(), ..self }
     }
 
     /// Whether people look at it directly.
@@ -166,6 +177,7 @@ impl Stream {
         if self.is_closed() {
             return;
         }
+        let text = if self.ascii { in_ascii(text) } else { Cow::Borrowed(text) };
         if sink.write_all(text.as_bytes()).and_then(|()| sink.flush()).is_err() {
             self.closed.store(true, Ordering::Relaxed);
         }
@@ -181,6 +193,22 @@ impl Stream {
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
+}
+
+/// Writes text with ASCII alone: a terminal shows nothing but rubbish for the rest.
+fn in_ascii(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '…' => plain.push_str("..."),
+            c if c.is_ascii() => plain.push(c),
+            _ => plain.push('?'),
+        }
+    }
+    Cow::Owned(plain)
 }
 
 #[cfg(test)]
@@ -261,6 +289,26 @@ mod tests {
         assert!(!stream.is_closed());
         stream.line("x");
         assert!(stream.is_closed());
+    }
+
+    #[test]
+    #[cfg(not(any(windows, target_os = "macos")))]
+    fn the_locale_decides_about_unicode() {
+        let speaks = |variables: &[(&str, &str)]| fake::world(variables).0.speaks_unicode();
+        assert!(!speaks(&[]), "the C locale");
+        assert!(speaks(&[("LANG", "de_DE.UTF-8")]));
+        assert!(speaks(&[("LC_ALL", "C.utf8"), ("LANG", "C")]));
+        assert!(!speaks(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")]), "the first one that is set decides");
+        assert!(speaks(&[("LC_ALL", ""), ("LC_CTYPE", "en_US.UTF-8"), ("LANG", "C")]));
+        assert!(!speaks(&[("LC_CTYPE", "de_DE.ISO-8859-1"), ("LANG", "de_DE.UTF-8")]));
+    }
+
+    #[test]
+    fn a_terminal_without_unicode_gets_none_and_a_pipe_all() {
+        let written = fake::Written::default();
+        written.terminal().in_ascii(true).write("KIND,… é犬");
+        written.stream().in_ascii(true).write("…");
+        assert_eq!(written.text(), "KIND,... ??…");
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitSta
         };
         let exit = sync::mirror(context, &signals, mirror).await?;
         if words {
-            let there = ls::words(&ls::document(&backend::manifest(&dir)?), ls::digits(context));
+            let there =
+                ls::words(&ls::document(&backend::manifest(&dir)?), ls::digits(context), context.room());
             context.world.out.write(&there);
             context.world.out.line(&format!("next: `rcsync verify {place}` reads every byte again"));
         }

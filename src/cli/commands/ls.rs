@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::super::backend;
-use super::super::table::{Align, natural, table};
+use super::super::table::{Column, Room, natural, table};
 use super::super::words::{files, shown};
 use super::Context;
 use crate::error::{Error, ExitStatus};
@@ -15,7 +15,7 @@ use crate::model::units::ByteCount;
 pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
     let manifest = backend::manifest(dir)?;
     let document = document(&manifest);
-    context.answer(&document, || words(&document, digits(context)));
+    context.answer(&document, || words(&document, digits(context), context.room()));
     Ok(ExitStatus::Complete)
 }
 
@@ -57,14 +57,14 @@ pub(super) fn document(manifest: &Manifest) -> Document {
     Document { job_id: manifest.job.to_string(), files: files.into_iter().map(row).collect() }
 }
 
-pub(super) fn words(document: &Document, digits: usize) -> String {
+pub(super) fn words(document: &Document, digits: usize, room: Option<Room>) -> String {
     let columns = [
-        ("kind", Align::Left),
-        ("step", Align::Right),
-        ("size", Align::Right),
-        ("evidence", Align::Left),
-        ("sha256", Align::Left),
-        ("path", Align::Left),
+        Column::left("kind").goes(4),
+        Column::right("step"),
+        Column::right("size").goes(3),
+        Column::left("evidence").goes(2),
+        Column::left("sha256").goes(1),
+        Column::left("path"),
     ];
     let cells = |row: &Row| {
         vec![
@@ -80,7 +80,7 @@ pub(super) fn words(document: &Document, digits: usize) -> String {
     let bytes = document.files.iter().fold(0_u64, |sum, row| sum.saturating_add(row.size));
     let sum =
         format!("{} of job {}, {}\n", files(rows.len() as u64), shown(&document.job_id), ByteCount(bytes));
-    if rows.is_empty() { sum } else { table(&columns, &rows) + &sum }
+    if rows.is_empty() { sum } else { table(&columns, rows, room) + &sum }
 }
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
     fn rows_by_kind_and_step() {
         let (_, manifest) =
             folder(&[("dog.safetensors", None, "final"), ("dog_000000250.safetensors", Some(250), "first")]);
-        let text = words(&document(&manifest), 12);
+        let text = words(&document(&manifest), 12, None);
         assert_eq!(
             text,
             "\

@@ -24,6 +24,7 @@ use super::config::Settings;
 use super::exit::Signals;
 use super::json;
 use super::options::SyncArgs;
+use super::table::Room;
 use super::values::Format;
 use super::world::World;
 use crate::error::{Error, ExitStatus};
@@ -69,6 +70,13 @@ fn not_built(what: &str) -> Error {
 }
 
 impl Context<'_> {
+    /// Returns the room for tables, where standard output is a terminal.
+    fn room(&self) -> Option<Room> {
+        let out = &self.world.out;
+        let dots = if self.world.speaks_unicode() { "…" } else { "~" };
+        out.is_terminal().then(|| Room { columns: out.columns().into(), dots })
+    }
+
     /// Prints a command's one answer: words, or a JSON document.
     fn answer<T: Serialize>(&self, document: &T, words: impl FnOnce() -> String) {
         match self.settings.format {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::super::backend;
-use super::super::table::{Align, natural, table};
+use super::super::table::{Column, Room, natural, table};
 use super::super::words::shown;
 use super::{Context, look, wait_for};
 use crate::edge::disk;
@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context<'_>, job: &str, dir: Option<&Path>) -> Resul
             return Ok(signals.status());
         };
         let document = document(&job, &answer, here.as_ref());
-        context.answer(&document, || words(&document));
+        context.answer(&document, || words(&document, context.room()));
         Ok(ExitStatus::Complete)
     })
 }
@@ -118,10 +118,10 @@ fn row(artifact: &Artifact, here: Option<&Here<'_>>) -> Row {
     }
 }
 
-fn words(document: &Document) -> String {
-    let mut columns = vec![("kind", Align::Left), ("step", Align::Right), ("name", Align::Left)];
+fn words(document: &Document, room: Option<Room>) -> String {
+    let mut columns = vec![Column::left("kind").goes(2), Column::right("step"), Column::left("name")];
     if document.with_dir {
-        columns.splice(2..2, [("local", Align::Left), ("evidence", Align::Left)]);
+        columns.splice(2..2, [Column::left("local"), Column::left("evidence").goes(1)]);
     }
     let cells = |row: &Row| {
         let mut cells = vec![row.kind.to_owned(), row.step.map_or_else(String::new, |step| step.to_string())];
@@ -133,7 +133,7 @@ fn words(document: &Document) -> String {
         cells
     };
     let rows: Vec<Vec<String>> = document.artifacts.iter().map(cells).collect();
-    let mut text = if rows.is_empty() { "nothing yet\n".to_owned() } else { table(&columns, &rows) };
+    let mut text = if rows.is_empty() { "nothing yet\n".to_owned() } else { table(&columns, rows, room) };
     for message in &document.unusable {
         text += &format!("not usable: {}\n", shown(message));
     }
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn one_row_an_artifact_in_natural_order() {
         assert_eq!(
-            words(&document(&job(), &answer(), None)),
+            words(&document(&job(), &answer(), None), None),
             "\
 kind        step  name
 checkpoint   250  dog_000000250.safetensors
@@ -190,6 +190,6 @@ not usable: no path
         let here = here(folder.path(), &job()).unwrap();
         let document = document(&job(), &answer(), Some(&here));
         assert!(document.artifacts.iter().all(|row| row.local == Some("missing")));
-        assert!(words(&document).starts_with("kind        step  local    evidence  name\n"));
+        assert!(words(&document, None).starts_with("kind        step  local    evidence  name\n"));
     }
 }

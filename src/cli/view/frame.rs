@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::super::words::{columns as columns_of, countdown, files, percent, shown, steps};
+use super::super::words::{columns as columns_of, countdown, end_of, files, percent, shown, steps};
 use super::facts::{Doing, Facts, Transfer};
 use crate::model::artifact::ArtifactKind;
 use crate::model::job::JobStatus;
@@ -64,21 +64,6 @@ impl Look {
 
     const fn dots(self) -> &'static str {
         if self.unicode { "…" } else { "~" }
-    }
-
-    /// Keeps the end of a name that is too long: the step stands there, before an ending that says little.
-    fn end_of(self, name: &str, columns: usize) -> String {
-        if columns_of(name) <= columns {
-            return format!("{name}{}", " ".repeat(columns - columns_of(name)));
-        }
-        let name = name.strip_suffix(".safetensors").unwrap_or(name);
-        if columns_of(name) <= columns {
-            return self.end_of(name, columns);
-        }
-        let mut rest = name.chars();
-        while columns_of(rest.as_str()) + 1 > columns && rest.next().is_some() {}
-        let short = format!("{}{}", self.dots(), rest.as_str());
-        format!("{short}{}", " ".repeat(columns.saturating_sub(columns_of(&short))))
     }
 
     /// Keeps the beginning of a name that is too long.
@@ -226,8 +211,9 @@ fn row(path: &RelPath, transfer: &mut Transfer, space: &Space, look: Look, oldes
     let words = if oldest && columns >= WITH_BARS { "  oldest: deleted next" } else { "" };
     let room = columns.saturating_sub(2 + 1 + columns_of(&tail) + words.len());
     let bar = if columns < WITH_BARS { 0 } else { (room / 3).min(30) };
-    let name = look
-        .end_of(&look.name(path.as_str()), room.saturating_sub(bar + usize::from(bar > 0)).min(space.name));
+    let name_room = room.saturating_sub(bar + usize::from(bar > 0)).min(space.name);
+    let name = end_of(&look.name(path.as_str()), name_room, look.dots());
+    let name = format!("{name}{}", " ".repeat(name_room.saturating_sub(columns_of(&name))));
     let mark = if oldest { look.paint("! ", Paint::Warning) } else { "  ".to_owned() };
     let bar = match size {
         _ if bar == 0 => String::new(),
