@@ -2,6 +2,8 @@
 //!
 //! No clock, disk, network, environment or randomness lives here: `now` and seeds are passed in.
 
+pub mod alarm;
+pub mod auto_resume;
 pub mod cadence;
 pub mod command;
 pub mod doubt;

@@ -1,0 +1,295 @@
+//! Whether a job that ended is resumed, and when: only one that stopped before its last step without an error, at most
+//! so often, each time after a longer wait. An end that is seen right after a resumption is still the old one.
+
+use std::time::Duration;
+
+use super::run_state::RunState;
+use crate::model::job::Progress;
+
+/// Before the first resumption: long enough for a second look, since a status can be ahead of the steps and the final
+/// checkpoint that would tell a finish.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+
+/// Machines that are taken away at once again and again are waited for, but no longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
+/// How long the old end may still be seen after a resumption was accepted: the API does not say, a queue reacts within
+/// seconds, and a job that is left alone for two minutes more costs nothing.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// What has been done so far to keep one job going. Times are durations since any fixed moment.
+#[derive(Debug, Clone)]
+pub struct AutoResume {
+    most: u32,
+    first_wait: Duration,
+    sent: u32,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Phase {
+    /// The job goes on, or its end is none to be mended.
+    Watching,
+    /// It stopped early in this run: resumed when the time has come.
+    Stopped { run: String, due: Duration },
+    /// It was resumed: the end of `run` is old news until then. Without a run, the first one that is seen.
+    Resumed { run: Option<String>, until: Option<Duration> },
+    /// Nothing more is done about this run.
+    GivenUp { run: String },
+}
+
+/// What one look saw.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// What the run is.
+    pub state: RunState,
+    /// Which run it is, from [`super::plan::run_stamp`].
+    pub run: &'a str,
+    /// How far it is.
+    pub progress: &'a Progress,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Nothing: whatever the job is doing, it is not for us to change it.
+    Leave,
+    /// Look again after this long; this end is not the last word.
+    Wait {
+        /// How long.
+        after: Duration,
+        /// What people should hear about it, once.
+        message: Option<String>,
+    },
+    /// Resume it now, and say what became of that.
+    Resume {
+        /// Which resumption.
+        attempt: u32,
+        /// Of how many.
+        most: u32,
+        /// Why, for people.
+        reason: String,
+    },
+    /// It has been resumed often enough. Told once.
+    GiveUp {
+        /// What people should hear about it.
+        message: String,
+    },
+}
+
+impl AutoResume {
+    /// Begins to watch a job that may be resumed `most` times; `longest` is the user's `--interval`: whoever looks every
+    /// second does not want to wait for five.
+    #[must_use]
+    pub fn new(most: u32, longest: Option<Duration>, resumed_just_now: bool) -> Self {
+        let phase = match resumed_just_now {
+            true => Phase::Resumed { run: None, until: None },
+            false => Phase::Watching,
+        };
+        let first_wait = longest.map_or(FIRST_WAIT, |longest| longest.min(FIRST_WAIT));
+        Self { most, first_wait, sent: 0, phase }
+    }
+
+    /// Takes in a look and says what to do.
+    pub fn next(&mut self, now: Duration, seen: &Seen<'_>) -> Next {
+        if !seen.state.is_over() {
+            self.phase = Phase::Watching;
+            return Next::Leave;
+        }
+        if let Phase::Resumed { run, until } = &mut self.phase {
+            let old = run.get_or_insert_with(|| seen.run.to_owned());
+            let until = *until.get_or_insert(now + GRACE);
+            if old == seen.run && now < until {
+                return Next::Wait { after: self.first_wait.min(until - now), message: None };
+            }
+            self.phase = Phase::Watching;
+        }
+        if seen.state != RunState::StoppedEarly || self.most == 0 {
+            return Next::Leave;
+        }
+        match &self.phase {
+            Phase::GivenUp { run } if run == seen.run => Next::Leave,
+            Phase::Stopped { run, due } if run == seen.run && now >= *due => {
+                Next::Resume { attempt: self.sent + 1, most: self.most, reason: reason(seen.progress) }
+            }
+            Phase::Stopped { run, due } if run == seen.run => {
+                Next::Wait { after: due.saturating_sub(now), message: None }
+            }
+            _ => self.stopped(now, seen),
+        }
+    }
+
+    fn stopped(&mut self, now: Duration, seen: &Seen<'_>) -> Next {
+        let reason = reason(seen.progress);
+        if self.sent >= self.most {
+            self.phase = Phase::GivenUp { run: seen.run.to_owned() };
+            let times = if self.sent == 1 { "once".to_owned() } else { format!("{} times", self.sent) };
+            return Next::GiveUp {
+                message: format!("{reason}; it was resumed {times} already and is left alone"),
+            };
+        }
+        let after = self.wait();
+        self.phase = Phase::Stopped { run: seen.run.to_owned(), due: now + after };
+        let (attempt, most, seconds) = (self.sent + 1, self.most, after.as_secs_f64());
+        let message = format!("{reason}; it is resumed in {seconds} s ({attempt} of {most})");
+        Next::Wait { after, message: Some(message) }
+    }
+
+    /// The resumption was sent, and accepted for all that is known.
+    pub fn sent(&mut self, now: Duration, run: &str) {
+        self.sent += 1;
+        self.phase = Phase::Resumed { run: Some(run.to_owned()), until: Some(now + GRACE) };
+    }
+
+    /// The resumption surely did not arrive: it is tried again after the wait that this returns.
+    pub fn not_sent(&mut self, now: Duration, at_least: Option<Duration>) -> Duration {
+        let after = at_least.unwrap_or_default().max(self.wait());
+        if let Phase::Stopped { due, .. } = &mut self.phase {
+            *due = now + after;
+        }
+        after
+    }
+
+    /// The API refused it: this run is left alone.
+    pub fn refused(&mut self, run: &str) {
+        self.phase = Phase::GivenUp { run: run.to_owned() };
+    }
+
+    /// Twice as long after each resumption.
+    fn wait(&self) -> Duration {
+        self.first_wait.saturating_mul(1 << self.sent.min(20)).min(LONGEST_WAIT)
+    }
+}
+
+fn reason(progress: &Progress) -> String {
+    match (progress.current_step, progress.total_steps) {
+        (Some(step), Some(total)) => format!("the job stopped at step {step} of {total} without an error"),
+        _ => "the job stopped before its last step without an error".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EARLY: Progress = Progress { current_step: Some(700), total_steps: Some(2000), percent: None };
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn look(life: &mut AutoResume, seconds: u64, state: RunState, run: &str) -> Next {
+        life.next(at(seconds), &Seen { state, run, progress: &EARLY })
+    }
+
+    fn waits(next: &Next) -> u64 {
+        match next {
+            Next::Wait { after, .. } => after.as_secs(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_job_that_stopped_early_is_resumed_with_growing_waits_and_not_too_often() {
+        let mut life = AutoResume::new(2, None, false);
+        assert_eq!(look(&mut life, 0, RunState::Running, "a"), Next::Leave);
+        let told = look(&mut life, 10, RunState::StoppedEarly, "a/1");
+        let message =
+            "the job stopped at step 700 of 2000 without an error; it is resumed in 5 s (1 of 2)".to_owned();
+        assert_eq!(told, Next::Wait { after: at(5), message: Some(message) });
+        assert_eq!(
+            look(&mut life, 13, RunState::StoppedEarly, "a/1"),
+            Next::Wait { after: at(2), message: None }
+        );
+        let reason = "the job stopped at step 700 of 2000 without an error".to_owned();
+        assert_eq!(
+            look(&mut life, 15, RunState::StoppedEarly, "a/1"),
+            Next::Resume { attempt: 1, most: 2, reason }
+        );
+        life.sent(at(15), "a/1");
+        assert_eq!(waits(&look(&mut life, 16, RunState::StoppedEarly, "a/1")), 5, "the old end is old news");
+        assert_eq!(look(&mut life, 20, RunState::Queued, ""), Next::Leave);
+        assert_eq!(look(&mut life, 60, RunState::Running, "b"), Next::Leave);
+        assert_eq!(waits(&look(&mut life, 90, RunState::StoppedEarly, "b/2")), 10);
+        assert!(matches!(
+            look(&mut life, 100, RunState::StoppedEarly, "b/2"),
+            Next::Resume { attempt: 2, .. }
+        ));
+        life.sent(at(100), "b/2");
+        let end = look(&mut life, 150, RunState::StoppedEarly, "c/3");
+        assert!(
+            matches!(&end, Next::GiveUp { message } if message.ends_with("resumed 2 times already and is left alone"))
+        );
+        assert_eq!(look(&mut life, 160, RunState::StoppedEarly, "c/3"), Next::Leave, "told once");
+    }
+
+    #[test]
+    fn no_other_end_is_touched() {
+        for state in [RunState::Finished, RunState::Failed, RunState::Canceled, RunState::Unconfirmed] {
+            let mut life = AutoResume::new(3, None, false);
+            for seconds in 0..1000 {
+                assert_eq!(look(&mut life, seconds, state, "a/1"), Next::Leave, "{state:?}");
+            }
+        }
+        let mut off = AutoResume::new(0, None, false);
+        assert_eq!(look(&mut off, 0, RunState::StoppedEarly, "a/1"), Next::Leave);
+    }
+
+    #[test]
+    fn an_end_that_turns_out_a_finish_is_left_alone() {
+        let mut life = AutoResume::new(3, None, false);
+        waits(&look(&mut life, 0, RunState::StoppedEarly, "a/1"));
+        assert_eq!(look(&mut life, 5, RunState::Finished, "a/1"), Next::Leave);
+    }
+
+    #[test]
+    fn a_resumption_that_shows_no_effect_is_tried_again_after_a_while_and_counts() {
+        let mut life = AutoResume::new(2, None, false);
+        waits(&look(&mut life, 0, RunState::StoppedEarly, "?/?"));
+        assert!(matches!(look(&mut life, 5, RunState::StoppedEarly, "?/?"), Next::Resume { attempt: 1, .. }));
+        life.sent(at(5), "?/?");
+        assert_eq!(waits(&look(&mut life, 124, RunState::StoppedEarly, "?/?")), 1);
+        assert_eq!(waits(&look(&mut life, 125, RunState::StoppedEarly, "?/?")), 10);
+        assert!(matches!(
+            look(&mut life, 135, RunState::StoppedEarly, "?/?"),
+            Next::Resume { attempt: 2, .. }
+        ));
+    }
+
+    #[test]
+    fn what_did_not_arrive_does_not_count_and_what_is_refused_ends_it() {
+        let mut life = AutoResume::new(1, None, false);
+        waits(&look(&mut life, 0, RunState::StoppedEarly, "a/1"));
+        assert!(matches!(look(&mut life, 5, RunState::StoppedEarly, "a/1"), Next::Resume { .. }));
+        assert_eq!(life.not_sent(at(5), Some(at(30))), at(30));
+        assert_eq!(waits(&look(&mut life, 10, RunState::StoppedEarly, "a/1")), 25);
+        assert!(matches!(
+            look(&mut life, 35, RunState::StoppedEarly, "a/1"),
+            Next::Resume { attempt: 1, .. }
+        ));
+        life.refused("a/1");
+        assert_eq!(look(&mut life, 40, RunState::StoppedEarly, "a/1"), Next::Leave);
+        assert!(
+            matches!(look(&mut life, 90, RunState::StoppedEarly, "b/2"), Next::Wait { .. }),
+            "another run"
+        );
+    }
+
+    #[test]
+    fn after_a_resumption_by_hand_the_old_end_is_waited_out() {
+        let mut life = AutoResume::new(0, Some(Duration::from_secs(1)), true);
+        assert_eq!(waits(&look(&mut life, 7, RunState::Failed, "a/1")), 1);
+        assert_eq!(waits(&look(&mut life, 126, RunState::Failed, "a/1")), 1);
+        assert_eq!(look(&mut life, 127, RunState::Failed, "a/1"), Next::Leave, "it really is the end");
+        let mut quick = AutoResume::new(0, None, true);
+        waits(&look(&mut quick, 0, RunState::Canceled, "a/1"));
+        assert_eq!(look(&mut quick, 5, RunState::Finished, "b/2"), Next::Leave, "a new end");
+    }
+
+    #[test]
+    fn waits_are_bounded() {
+        let mut life = AutoResume::new(u32::MAX, None, false);
+        life.sent = u32::MAX - 1;
+        assert_eq!(waits(&look(&mut life, 0, RunState::StoppedEarly, "a/1")), 600);
+    }
+}
