@@ -103,7 +103,7 @@ impl Settings {
             allow_private_hosts: given.allow_private_hosts,
             on_change: given.on_change.map_or(default.on_change, OnChange::from),
             auto_resume: given.auto_resume.unwrap_or(default.auto_resume),
-            resumed_just_now: default.resumed_just_now,
+            resumed_after: default.resumed_after,
         })
     }
 }

@@ -143,6 +143,11 @@ enum Fields<'a> {
     Notice {
         message: &'a str,
     },
+    Stalled {
+        step: Option<u64>,
+        quiet_seconds: f64,
+        usual_seconds: f64,
+    },
     Done {
         exit_code: u8,
         published: u64,
@@ -206,6 +211,10 @@ fn fields(event: &Event) -> Option<(&'static str, Fields<'_>)> {
             ("mirrored", Fields::Mirrored { path: path.as_str(), to: to.to_string_lossy().into_owned(), how })
         }
         Event::Notice { message } => ("notice", Fields::Notice { message }),
+        Event::Stalled { step, quiet, usual, .. } => {
+            let (quiet_seconds, usual_seconds) = (seconds(*quiet), seconds(*usual));
+            ("stalled", Fields::Stalled { step: *step, quiet_seconds, usual_seconds })
+        }
         Event::Done { exit, published, bytes, present, failed, elapsed } => {
             let fields = Fields::Done {
                 exit_code: exit.code(),
@@ -256,6 +265,7 @@ mod tests {
             head("failed") + r#""path":"samples/1__000000250_0.jpg","cause":"HTTP 403"}"#,
             head("mirrored") + r#""path":"dog_000000250.safetensors","to":"/ui/dog_250.safetensors","how":"hardlink"}"#,
             head("notice") + r#""message":"\u001b]0;title\u0007 \u202e is harmless"}"#,
+            head("stalled") + r#""step":700,"quiet_seconds":1080.0,"usual_seconds":350.0}"#,
             head("done") + r#""exit_code":75,"published":1,"bytes":171863244,"present":6,"failed":1,"seconds":80.0}"#,
         ].join("\n"));
     }

@@ -178,6 +178,15 @@ fn sentence(event: &Event, ending: &str) -> Option<(Weight, &'static str, String
             (Weight::News, "mirrored", format!("{}  to {} ({how})", name(path), shown(&to.to_string_lossy())))
         }
         Event::Notice { message } => (Weight::News, "notice", shown(message)),
+        Event::Stalled { job, step, quiet, usual } => {
+            let at = step.map_or_else(String::new, |step| format!(" at step {step}"));
+            let text = format!(
+                "nothing new{at} for {}, usually a save in {}; the GPU is still billing: `rcsync cancel {job}` ends it",
+                span(*quiet),
+                span(*usual)
+            );
+            (Weight::Trouble, "stalled", text)
+        }
         Event::Waiting { wait } => {
             (Weight::Detail, "waiting", format!("{} until the next look", span(*wait)))
         }
@@ -257,6 +266,7 @@ vanished   samples/1__000000250_0.jpg  gone from the host before it was fetched
 failed     samples/1__000000250_0.jpg  HTTP 403
 mirrored   dog_000000250.safetensors  to /ui/dog_250.safetensors (hardlink)
 notice     \\u{1b}]0;title\\u{7} \\u{202e} is harmless
+stalled    nothing new at step 700 for 18m 00s, usually a save in 5m 50s; the GPU is still billing: `rcsync cancel abc-1` ends it
 waiting    20 s until the next look
 not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same command fetches the rest
 "

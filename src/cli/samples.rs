@@ -76,6 +76,12 @@ pub(crate) fn every_event() -> Vec<Event> {
         Event::Mirrored { path: checkpoint(), to: "/ui/dog_250.safetensors".into(), how: "hardlink" },
         Event::Notice { message: "\u{1b}]0;title\u{7} \u{202e} is harmless".to_owned() },
         Event::Pace { seconds_a_step: Some(1.5), next_save: Some(500) },
+        Event::Stalled {
+            job: job(),
+            step: Some(700),
+            quiet: Duration::from_secs(1080),
+            usual: Duration::from_secs(350),
+        },
         Event::Waiting { wait: Duration::from_secs(20) },
         done(ExitStatus::TryAgain, 1, 1),
     ]

@@ -32,8 +32,8 @@ enum Phase {
     Watching,
     /// It stopped early in this run: resumed when the time has come.
     Stopped { run: String, due: Duration },
-    /// It was resumed: the end of `run` is old news until then. Without a run, the first one that is seen.
-    Resumed { run: Option<String>, until: Option<Duration> },
+    /// It was resumed: the end of `run` is old news until then, or for a while after the first look.
+    Resumed { run: String, until: Option<Duration> },
     /// Nothing more is done about this run.
     GivenUp { run: String },
 }
@@ -79,13 +79,10 @@ pub enum Next {
 
 impl AutoResume {
     /// Begins to watch a job that may be resumed `most` times; `longest` is the user's `--interval`: whoever looks every
-    /// second does not want to wait for five.
+    /// second does not want to wait for five. `resumed` is the run whose end was mended just before, where one was.
     #[must_use]
-    pub fn new(most: u32, longest: Option<Duration>, resumed_just_now: bool) -> Self {
-        let phase = match resumed_just_now {
-            true => Phase::Resumed { run: None, until: None },
-            false => Phase::Watching,
-        };
+    pub fn new(most: u32, longest: Option<Duration>, resumed: Option<String>) -> Self {
+        let phase = resumed.map_or(Phase::Watching, |run| Phase::Resumed { run, until: None });
         let first_wait = longest.map_or(FIRST_WAIT, |longest| longest.min(FIRST_WAIT));
         Self { most, first_wait, sent: 0, phase }
     }
@@ -97,9 +94,8 @@ impl AutoResume {
             return Next::Leave;
         }
         if let Phase::Resumed { run, until } = &mut self.phase {
-            let old = run.get_or_insert_with(|| seen.run.to_owned());
             let until = *until.get_or_insert(now + GRACE);
-            if old == seen.run && now < until {
+            if run == seen.run && now < until {
                 return Next::Wait { after: self.first_wait.min(until - now), message: None };
             }
             self.phase = Phase::Watching;
@@ -138,7 +134,7 @@ impl AutoResume {
     /// The resumption was sent, and accepted for all that is known.
     pub fn sent(&mut self, now: Duration, run: &str) {
         self.sent += 1;
-        self.phase = Phase::Resumed { run: Some(run.to_owned()), until: Some(now + GRACE) };
+        self.phase = Phase::Resumed { run: run.to_owned(), until: Some(now + GRACE) };
     }
 
     /// The resumption surely did not arrive: it is tried again after the wait that this returns.
@@ -191,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_job_that_stopped_early_is_resumed_with_growing_waits_and_not_too_often() {
-        let mut life = AutoResume::new(2, None, false);
+        let mut life = AutoResume::new(2, None, None);
         assert_eq!(look(&mut life, 0, RunState::Running, "a"), Next::Leave);
         let told = look(&mut life, 10, RunState::StoppedEarly, "a/1");
         let message =
@@ -226,25 +222,25 @@ mod tests {
     #[test]
     fn no_other_end_is_touched() {
         for state in [RunState::Finished, RunState::Failed, RunState::Canceled, RunState::Unconfirmed] {
-            let mut life = AutoResume::new(3, None, false);
+            let mut life = AutoResume::new(3, None, None);
             for seconds in 0..1000 {
                 assert_eq!(look(&mut life, seconds, state, "a/1"), Next::Leave, "{state:?}");
             }
         }
-        let mut off = AutoResume::new(0, None, false);
+        let mut off = AutoResume::new(0, None, None);
         assert_eq!(look(&mut off, 0, RunState::StoppedEarly, "a/1"), Next::Leave);
     }
 
     #[test]
     fn an_end_that_turns_out_a_finish_is_left_alone() {
-        let mut life = AutoResume::new(3, None, false);
+        let mut life = AutoResume::new(3, None, None);
         waits(&look(&mut life, 0, RunState::StoppedEarly, "a/1"));
         assert_eq!(look(&mut life, 5, RunState::Finished, "a/1"), Next::Leave);
     }
 
     #[test]
     fn a_resumption_that_shows_no_effect_is_tried_again_after_a_while_and_counts() {
-        let mut life = AutoResume::new(2, None, false);
+        let mut life = AutoResume::new(2, None, None);
         waits(&look(&mut life, 0, RunState::StoppedEarly, "?/?"));
         assert!(matches!(look(&mut life, 5, RunState::StoppedEarly, "?/?"), Next::Resume { attempt: 1, .. }));
         life.sent(at(5), "?/?");
@@ -258,7 +254,7 @@ mod tests {
 
     #[test]
     fn what_did_not_arrive_does_not_count_and_what_is_refused_ends_it() {
-        let mut life = AutoResume::new(1, None, false);
+        let mut life = AutoResume::new(1, None, None);
         waits(&look(&mut life, 0, RunState::StoppedEarly, "a/1"));
         assert!(matches!(look(&mut life, 5, RunState::StoppedEarly, "a/1"), Next::Resume { .. }));
         assert_eq!(life.not_sent(at(5), Some(at(30))), at(30));
@@ -277,18 +273,17 @@ mod tests {
 
     #[test]
     fn after_a_resumption_by_hand_the_old_end_is_waited_out() {
-        let mut life = AutoResume::new(0, Some(Duration::from_secs(1)), true);
+        let mut life = AutoResume::new(0, Some(Duration::from_secs(1)), Some("a/1".to_owned()));
         assert_eq!(waits(&look(&mut life, 7, RunState::Failed, "a/1")), 1);
         assert_eq!(waits(&look(&mut life, 126, RunState::Failed, "a/1")), 1);
         assert_eq!(look(&mut life, 127, RunState::Failed, "a/1"), Next::Leave, "it really is the end");
-        let mut quick = AutoResume::new(0, None, true);
-        waits(&look(&mut quick, 0, RunState::Canceled, "a/1"));
+        let mut quick = AutoResume::new(0, None, Some("a/1".to_owned()));
         assert_eq!(look(&mut quick, 5, RunState::Finished, "b/2"), Next::Leave, "a new end");
     }
 
     #[test]
     fn waits_are_bounded() {
-        let mut life = AutoResume::new(u32::MAX, None, false);
+        let mut life = AutoResume::new(u32::MAX, None, None);
         life.sent = u32::MAX - 1;
         assert_eq!(waits(&look(&mut life, 0, RunState::StoppedEarly, "a/1")), 600);
     }

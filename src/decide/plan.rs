@@ -192,12 +192,19 @@ fn is_due(situation: &Situation<'_>, artifact: &Artifact, entry: &Entry) -> bool
     }
 }
 
-/// Names a run of the job: when it started, and, once it is over, when it ended. A resumed job has another one.
+/// Names a run of the job: when it started, how often it was seen to go on after an end (`resumes`), and, once it is
+/// over, when it ended. A resumed job has another one. A job in the queue has none: nobody writes.
 #[must_use]
-pub fn run_stamp(status: &JobStatus, times: &JobTimes) -> String {
-    let started = times.started_at.as_deref().unwrap_or("?");
+pub fn run_stamp(status: &JobStatus, times: &JobTimes, resumes: u32) -> String {
+    if *status == JobStatus::InQueue {
+        return String::new();
+    }
+    let mut started = times.started_at.as_deref().unwrap_or("?").to_owned();
+    if resumes > 0 {
+        started += &format!("#{resumes}");
+    }
     if status.may_write() {
-        started.to_owned()
+        started
     } else {
         format!("{started}/{}", times.finished_at.as_deref().unwrap_or("?"))
     }

@@ -6,7 +6,7 @@ use crate::error::ExitStatus;
 use crate::model::artifact::ArtifactKind;
 use crate::model::digest::Sha256Digest;
 use crate::model::evidence::Evidence;
-use crate::model::job::{JobStatus, Progress};
+use crate::model::job::{JobId, JobStatus, Progress};
 use crate::model::rel_path::RelPath;
 
 /// Something that happened while mirroring one job.
@@ -145,6 +145,18 @@ pub enum Event {
         seconds_a_step: Option<f64>,
         /// The step of the next save, as far as the saves that were seen tell.
         next_save: Option<u64>,
+    },
+    /// The job says that it is running, and has made no step and no checkpoint for three times as long as it usually
+    /// takes to the next save. Its GPU is still billing. Told once for each such silence.
+    Stalled {
+        /// The job, for the command to type.
+        job: JobId,
+        /// The step it stands at.
+        step: Option<u64>,
+        /// For how long.
+        quiet: Duration,
+        /// How long it usually takes to the next save.
+        usual: Duration,
     },
     /// Nothing to do until the next look.
     Waiting {

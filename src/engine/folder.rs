@@ -23,6 +23,7 @@ use super::event::{Event, Reporter};
 use super::ledger::{self, JobArtifact, JobFile};
 use super::look::Looked;
 use super::recover::recover;
+use super::run::life::Resumes;
 
 /// What an older `job.json` remembers, by file.
 pub(super) type Recollections = HashMap<ArtifactKey, Recollection>;
@@ -34,6 +35,7 @@ pub(super) struct Folder {
     pub(super) store: Arc<Mutex<Store>>,
     pub(super) parts: PartFolder,
     pub(super) recollections: Recollections,
+    pub(super) resumes: Resumes,
     before: Vec<JobArtifact>,
     _lock: FolderLock,
 }
@@ -88,9 +90,15 @@ impl Folder {
         recover(dir, &mut store, &parts)?;
         let before = ledger::read_job(dir, job);
         let recollections = before.as_ref().map(ledger::recollections).unwrap_or_default();
+        let resumes = before.as_ref().map(JobFile::resumes).unwrap_or_default();
         let before = before.map(|before| before.artifacts).unwrap_or_default();
         let store = Arc::new(Mutex::new(store));
-        Ok(Self { dir: dir.to_path_buf(), store, parts, recollections, before, _lock: lock })
+        Ok(Self { dir: dir.to_path_buf(), store, parts, recollections, resumes, before, _lock: lock })
+    }
+
+    /// Reads what earlier runs saw of the job's resumptions.
+    pub(super) fn peek_resumes(dir: &Path, job: &JobId) -> Resumes {
+        ledger::read_job(dir, job).as_ref().map(JobFile::resumes).unwrap_or_default()
     }
 
     /// Reads what is known of a folder without changing anything.
@@ -159,6 +167,7 @@ impl Folder {
             progress: looked.status.progress,
             error: looked.error().map(str::to_owned),
             times: looked.times(),
+            resumes: looked.resumes,
             artifacts: ledger::artifacts(listed, store.manifest(), &self.before),
         };
         ledger::write_job(&self.dir, &file)

@@ -19,6 +19,8 @@ use crate::model::manifest::{EntryState, Manifest};
 use crate::model::rel_path::RelPath;
 use crate::model::revision::Revision;
 
+use super::run::life::Resumes;
+
 /// A `job.json` larger than this was not written by us: 50,000 artifacts with long prompts take some 60 MB.
 const JOB_BOUND: u64 = 512 << 20;
 
@@ -59,7 +61,21 @@ pub(super) struct JobFile {
     pub(super) error: Option<String>,
     #[serde(flatten)]
     pub(super) times: JobTimes,
+    /// How often the job was seen to go on after an end.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub(super) resumes: u32,
     pub(super) artifacts: Vec<JobArtifact>,
+}
+
+impl JobFile {
+    /// Returns what was seen of the job's resumptions.
+    pub(super) fn resumes(&self) -> Resumes {
+        Resumes { last: Some(self.status.clone()), count: self.resumes }
+    }
+}
+
+const fn is_never(resumes: &u32) -> bool {
+    *resumes == 0
 }
 
 /// One artifact in `job.json`.

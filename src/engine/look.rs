@@ -33,6 +33,8 @@ pub(super) enum Patience {
 pub(super) struct Looked {
     pub(super) status: StatusAnswer,
     pub(super) result: ResultAnswer,
+    /// How often the job was seen to go on after an end.
+    pub(super) resumes: u32,
 }
 
 impl Looked {
@@ -54,7 +56,7 @@ impl Looked {
     }
 
     pub(super) fn run(&self) -> String {
-        run_stamp(&self.status.status, &self.times())
+        run_stamp(&self.status.status, &self.times(), self.resumes)
     }
 
     pub(super) fn state(&self, listed: &[Artifact]) -> RunState {
@@ -111,5 +113,5 @@ async fn ask(api: &ApiClient, job: &JobId) -> Result<Looked, ApiError> {
     // Result after status: what a finished status promises is then surely in the list.
     let status = api.status(job).await?;
     let result = api.result(job).await?;
-    Ok(Looked { status, result })
+    Ok(Looked { status, result, resumes: 0 })
 }

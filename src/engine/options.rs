@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use crate::decide::select::Selection;
+use crate::model::job::JobTimes;
 use crate::model::units::ByteCount;
 
 /// How one job is mirrored. [`Default`] is what the command line does without options.
@@ -36,8 +37,9 @@ pub struct SyncOptions {
     pub on_change: OnChange,
     /// How often a job that stopped early is resumed; 0: never.
     pub auto_resume: u32,
-    /// The job was resumed just before: an end that the first looks see is that of its last run.
-    pub resumed_just_now: bool,
+    /// The job was resumed just before, and these are the time stamps that it had then: an end that still has them is the
+    /// old one.
+    pub resumed_after: Option<JobTimes>,
 }
 
 impl Default for SyncOptions {
@@ -56,7 +58,7 @@ impl Default for SyncOptions {
             allow_private_hosts: false,
             on_change: OnChange::Keep,
             auto_resume: 0,
-            resumed_just_now: false,
+            resumed_after: None,
         }
     }
 }

@@ -34,7 +34,9 @@ use super::stop::Stop;
 use super::transfer::{Order, Transfer};
 use super::workshop::{Endings, Missing, Workshop};
 use super::{Mirror, tune};
+use life::Life;
 
+pub(super) mod life;
 pub(crate) mod repair;
 
 /// Finished files that may wait for their names; beyond that, transfers wait for the disk.
@@ -53,6 +55,7 @@ pub(super) struct Run {
     followers: Followers,
     published: Arc<AtomicU64>,
     cadence: Cadence,
+    life: Life,
     told: Option<Looked>,
     planned: bool,
     fetching: HashSet<ArtifactKey>,
@@ -66,6 +69,8 @@ struct Pass {
     step: Option<u64>,
     total: Option<u64>,
     save_every: Option<u64>,
+    /// The newest checkpoint's step, and with a final one more than any step.
+    newest: Option<u64>,
     ordered: u64,
     lagging: bool,
     wanted: Vec<ArtifactKey>,
@@ -128,6 +133,7 @@ impl Run {
             nudge.notify_one();
         }));
         let cadence = Cadence::new(options.interval);
+        let life = Life::new(&options, folder.resumes.clone());
         Ok(Self {
             mirror,
             reporter,
@@ -140,6 +146,7 @@ impl Run {
             followers,
             published,
             cadence,
+            life,
             told: None,
             planned: false,
             fetching: HashSet::new(),
@@ -151,12 +158,17 @@ impl Run {
     pub(super) async fn follow(&mut self, first: Looked) -> Result<ExitStatus, Error> {
         let mut looked = first;
         loop {
+            self.life.count(&mut looked);
             let pass = self.pass(&looked).await?;
             if self.mirror.options.once {
                 self.wait_until_quiet().await;
                 return self.conclude(&looked, &pass).await;
             }
-            let Some(wait) = self.next_look(&pass) else { return self.conclude(&looked, &pass).await };
+            self.watch(&pass);
+            let going = self.keep_going(&looked, &pass).await;
+            let Some(wait) = going.or_else(|| self.next_look(&pass)) else {
+                return self.conclude(&looked, &pass).await;
+            };
             if !self.wait(wait).await {
                 return self.conclude(&looked, &pass).await;
             }
@@ -202,12 +214,14 @@ impl Run {
         let wanted = actions.iter().filter(|action| !matches!(action.step, Step::Skip(_)));
         let checkpoints =
             listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);
+        let has_final = listing.artifacts.iter().any(|artifact| artifact.is_final_checkpoint(looked.name()));
         let steps: Vec<u64> = checkpoints.filter_map(|artifact| artifact.step).collect();
         let pass = Pass {
             state: Some(state),
             step: looked.status.progress.current_step,
             total: looked.status.progress.total_steps,
             save_every: save_interval(&steps),
+            newest: steps.iter().max().copied().max(has_final.then_some(u64::MAX)),
             ordered,
             lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
@@ -453,6 +467,11 @@ pub(super) async fn rehearse(
     looked: &Looked,
     began: Instant,
 ) -> Result<ExitStatus, Error> {
+    let looked = &{
+        let mut looked = looked.clone();
+        Folder::peek_resumes(&mirror.dir, &mirror.job).count(&mut looked);
+        looked
+    };
     reporter.report(&job_event(looked));
     let (manifest, recollections) = Folder::peek(&mirror.dir, &mirror.job, &mirror.api.origin())?;
     let listing = Folder::listing_for(&manifest, &recollections, looked);

@@ -5,6 +5,7 @@ mod architecture;
 mod commands;
 mod faults;
 mod interface;
+mod life;
 mod mirror;
 mod repair;
 mod soak;

@@ -34,6 +34,11 @@ pub(super) fn run(context: &Context<'_>, typed: &Resume) -> Result<ExitStatus, E
             context.world.err.line(&format!("job `{job}` would be resumed; nothing was sent"));
             return Ok(ExitStatus::Complete);
         }
+        // The status answer has no time stamps, and they tell the old end from the next one.
+        let times = match &following {
+            Some(_) => look(&signals, api.result(&job)).await?.map(|result| result.times),
+            None => None,
+        };
         let sending = api.resume(&job);
         let Some(answer) = change::send(Command::Resume, &job, &before, &api, &signals, sending).await?
         else {
@@ -42,7 +47,8 @@ pub(super) fn run(context: &Context<'_>, typed: &Resume) -> Result<ExitStatus, E
         if let Some(following) = following {
             let step = before.progress.current_step;
             let first = Event::Resumed { attempt: None, step, reason: "as asked".to_owned() };
-            return following.follow_resumed(context, &signals, api, job, first).await;
+            let times = times.unwrap_or_default();
+            return following.follow_resumed(context, &signals, api, job, times, first).await;
         }
         let status = answer.status.as_ref().map(|status| status.as_str());
         let name = answer.name.as_deref();

@@ -15,7 +15,7 @@ use crate::engine::follower::Follower;
 use crate::engine::gallery::Gallery;
 use crate::engine::options::SyncOptions;
 use crate::error::{Error, ExitStatus};
-use crate::model::job::JobId;
+use crate::model::job::{JobId, JobTimes};
 
 pub(super) fn run(context: &Context<'_>, job: &str, dir: Option<PathBuf>) -> Result<ExitStatus, Error> {
     let following = Following::settle(context, dir)?;
@@ -63,16 +63,17 @@ impl Following {
         self.dir.as_deref()
     }
 
-    /// The same for a job that was resumed just now: the end that a look still sees may be the old one.
+    /// The same for a job that was resumed just now, when it had these time stamps.
     pub(super) async fn follow_resumed(
         mut self,
         context: &Context<'_>,
         signals: &Signals,
         api: ApiClient,
         job: JobId,
+        times: JobTimes,
         first: Event,
     ) -> Result<ExitStatus, Error> {
-        self.options.resumed_just_now = true;
+        self.options.resumed_after = Some(times);
         self.follow(context, signals, api, job, Some(first)).await
     }
 

@@ -141,6 +141,11 @@ fn seed(
 impl Run {
     /// Fetches what is bad, and reads it again.
     async fn mend(&mut self, looked: &Looked, found: Checked) -> Result<Repair, Error> {
+        let looked = &{
+            let mut looked = looked.clone();
+            self.life.count(&mut looked);
+            looked
+        };
         let listing = self.folder.listing(looked);
         let generation = self.shop.relister.learn(&listing).await;
         let state = looked.state(&listing.artifacts);
