@@ -80,6 +80,8 @@ struct Inner {
     /// Begun files, in the order in which they were begun: what is left of them comes before anything new.
     begun: Vec<Arc<Transfer>>,
     delayed: BinaryHeap<Reverse<Delayed>>,
+    /// Which files wait in `delayed`: however many there are, nobody has to look through them.
+    waiting: HashSet<ArtifactKey>,
     load: Load,
     /// Every file from its order to its end, so that no look orders it twice.
     under_way: HashSet<ArtifactKey>,
@@ -107,6 +109,7 @@ impl Board {
             small: VecDeque::new(),
             begun: Vec::new(),
             delayed: BinaryHeap::new(),
+            waiting: HashSet::new(),
             load: Load { small: 0, large: 0 },
             under_way: HashSet::new(),
             cooling: HashMap::new(),
@@ -118,7 +121,7 @@ impl Board {
     pub(super) fn share_out(&self, shares: Shares) {
         let changed = std::mem::replace(&mut self.inner().shares, shares) != shares;
         if changed {
-            self.wake.notify_waiters();
+            self.stir();
         }
     }
 
@@ -141,11 +144,14 @@ impl Board {
             }
         }
         drop(inner);
-        self.wake.notify_waiters();
+        self.stir();
         taken
     }
 
     /// Waits for work. Every `Work` must be given back with [`Self::idle`].
+    ///
+    /// Who finds work wakes one more, who looks in turn: so as many get up as there is work for, and not a hundred
+    /// connections for each small file.
     pub(super) async fn next(&self) -> Work {
         loop {
             let woken = self.wake.notified();
@@ -153,7 +159,10 @@ impl Board {
             // Registered before the look, so that nothing that is put up in between is missed.
             woken.as_mut().enable();
             let due = match self.inner().take() {
-                Ok(work) => return work,
+                Ok(work) => {
+                    self.stir();
+                    return work;
+                }
                 Err(due) => due,
             };
             match due {
@@ -165,31 +174,28 @@ impl Board {
         }
     }
 
-    /// A connection is done with its piece.
+    /// A connection is done with its piece. It looks for more work itself, so nobody is woken.
     pub(super) fn idle(&self, transfer: &Transfer) {
         let mut inner = self.inner();
         let busy = if transfer.is_large() { &mut inner.load.large } else { &mut inner.load.small };
         *busy = busy.saturating_sub(1);
-        drop(inner);
-        self.wake.notify_waiters();
     }
 
-    /// More of a file can be fetched now than a moment ago.
+    /// More can be fetched now than a moment ago.
     pub(super) fn stir(&self) {
-        self.wake.notify_waiters();
+        self.wake.notify_one();
     }
 
     /// Lets a file wait.
     pub(super) fn delay(&self, transfer: &Arc<Transfer>, until: Instant) {
         let mut inner = self.inner();
         inner.begun.retain(|begun| !Arc::ptr_eq(begun, transfer));
-        let already = inner.delayed.iter().any(|Reverse(delayed)| Arc::ptr_eq(&delayed.transfer, transfer));
-        if !already {
+        if inner.waiting.insert(transfer.order.artifact.key.clone()) {
             let number = inner.delayed.len() as u64;
             inner.delayed.push(Reverse(Delayed { until, number, transfer: transfer.clone() }));
         }
         drop(inner);
-        self.wake.notify_waiters();
+        self.stir();
     }
 
     /// Takes a file that came to its end out of the work; it may be ordered again later.
@@ -264,6 +270,7 @@ impl Inner {
         let now = Instant::now();
         while self.delayed.peek().is_some_and(|Reverse(delayed)| delayed.until <= now) {
             if let Some(Reverse(delayed)) = self.delayed.pop() {
+                self.waiting.remove(&delayed.transfer.order.artifact.key);
                 self.queue(&delayed.transfer).push_front(delayed.transfer);
             }
         }
