@@ -12,6 +12,7 @@ pub mod plan;
 pub mod preflight;
 pub mod resume;
 pub mod retry;
+pub mod room;
 pub mod run_state;
 pub mod select;
 pub mod structure;

@@ -244,9 +244,8 @@ pub(crate) fn parent(path: &Path) -> &Path {
 
 /// Returns the bytes free for this user on the file system that holds `path`.
 pub(crate) fn free_space(path: &Path) -> Result<Space, Error> {
-    let free = fs4::available_space(path).map_err(fault("ask the free space of", path))?;
-    let total = fs4::total_space(path).map_err(fault("ask the size of", path))?;
-    Ok(Space { free, total })
+    let space = fs4::statvfs(path).map_err(fault("ask the free space of", path))?;
+    Ok(Space { free: space.available_space(), total: space.total_space() })
 }
 
 /// How full a file system is, in bytes.

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::decide::pieces::Lease;
 use crate::decide::resume::{Answer, Asked, resume};
+use crate::decide::room::Shortage;
 use crate::edge::blocking::blocking;
 use crate::edge::http::{Body, RangeRequest};
 use crate::error::Error;
@@ -59,6 +60,8 @@ pub(super) enum PieceFault {
     Network(Fault),
     /// The disk's fault.
     Disk(Error),
+    /// The disk has no room for it now.
+    NoRoom(Shortage),
 }
 
 /// A piece, and whether any byte of it arrived.
@@ -103,6 +106,10 @@ impl Fetch<'_> {
             let doubt = state.doubt.as_ref().map(|doubt| doubt.revision.clone());
             (state.url.clone(), state.whole_only, state.tolerates_suspects(), state.without_if_range, doubt)
         };
+        // What an earlier run left tells the length before any answer does.
+        if let Some(length) = self.attempt.length() {
+            self.promise_room(length)?;
+        }
         let start = self.range.start;
         if start > 0 && known.revision.as_ref().is_some_and(|revision| !revision.is_comparable()) {
             // No answer could be told to be of the same bytes: spare the host one that would be thrown away.
@@ -138,8 +145,8 @@ impl Fetch<'_> {
         }
         match answer {
             Answer::Take { skip, take, total, ranges_proven } => {
-                if let (Some(total), None) = (total, &known.revision) {
-                    self.shop.ensure_room(total)?;
+                if let Some(total) = total {
+                    self.promise_room(total)?;
                 }
                 self.attempt.learn(&head.revision, total, &head.claims, ranges_proven);
                 if whole_only || !ranges_proven {
@@ -163,6 +170,10 @@ impl Fetch<'_> {
             Answer::Refused => Err(body.into_refusal().await.into()),
             Answer::Reject(fault) => Err(Fault::Range(fault).into()),
         }
+    }
+
+    fn promise_room(&self, length: u64) -> Result<(), PieceFault> {
+        self.shop.promise_room(self.transfer, length.saturating_sub(self.attempt.have()))
     }
 
     fn tell_started(&self, size: Option<u64>) {
@@ -283,6 +294,7 @@ impl Writer<'_> {
         }
         let offset = self.offset;
         let count: u64 = group.iter().map(|chunk| chunk.len() as u64).sum();
+        self.fetch.shop.spend_room(self.fetch.transfer, count)?;
         self.offset += count;
         self.fetch.shop.count_received(count);
         let (attempt, lease) = (self.fetch.attempt.clone(), self.fetch.lease);

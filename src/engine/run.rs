@@ -26,10 +26,12 @@ use super::commit::{Committed, Committer, ToCommit};
 use super::event::{Event, Reporter};
 use super::folder::Folder;
 use super::follower::Followers;
+use super::gate::Gates;
 use super::inspect;
 use super::limiter::Limiter;
 use super::look::{Looked, Patience, look};
 use super::relist::Relister;
+use super::room::Room;
 use super::stop::Stop;
 use super::transfer::{Order, Transfer};
 use super::workshop::{Endings, Missing, Workshop};
@@ -102,6 +104,8 @@ impl Run {
             relister: Relister::new(mirror.api.clone(), mirror.job.clone()),
             commit,
             limiter: options.limit_rate.map(Limiter::new),
+            room: Room::new(folder.parts.path(""), options.min_free),
+            gates: Gates::default(),
             reporter: reporter.clone(),
             leftovers: folder.parts.fingerprints()?,
             cancel: stop.token().clone(),

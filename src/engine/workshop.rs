@@ -13,7 +13,6 @@ use crate::decide::doubt::{Doubted, doubted};
 use crate::decide::verdict::{Verdict, verdict};
 use crate::decide::verify::{Contradiction, Expectation, Judgement, Received, judge, recognise};
 use crate::edge::blocking::blocking;
-use crate::edge::disk;
 use crate::edge::http::{ArtifactClient, Body, RangeRequest};
 use crate::edge::part::{Part, PartFolder};
 use crate::error::{Error, explain_briefly};
@@ -30,9 +29,11 @@ use super::board::{Board, Work};
 use super::commit::{Finished, ToCommit};
 use super::event::{Event, Reporter};
 use super::fetch::{Fetch, Fetched, PieceEnd, PieceFault};
+use super::gate::Gates;
 use super::limiter::Limiter;
 use super::options::SyncOptions;
 use super::relist::{Relisted, Relister};
+use super::room::Room;
 use super::transfer::Transfer;
 
 /// A revision that changes this often within one file's story will not hold still in the next minute either.
@@ -45,7 +46,7 @@ const SECOND_LOOK: Duration = Duration::from_secs(2);
 const TRIES_OF_A_GONE_FILE: u32 = 2;
 
 /// In a single pass nobody waits longer than this for a busy host; the next pass will.
-const LONGEST_WAIT_IN_ONE_PASS: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_WAIT_IN_ONE_PASS: Duration = Duration::from_secs(60);
 
 /// First and longest wait before a file that is still being written is looked at again.
 const SETTLE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
@@ -61,6 +62,8 @@ pub(super) struct Workshop {
     pub(super) relister: Relister,
     pub(super) commit: mpsc::Sender<ToCommit>,
     pub(super) limiter: Option<Limiter>,
+    pub(super) room: Room,
+    pub(super) gates: Gates,
     pub(super) reporter: Arc<dyn Reporter>,
     pub(super) options: SyncOptions,
     /// Files of which an earlier run left parts, by fingerprint.
@@ -149,20 +152,13 @@ impl Workshop {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Ok(None),
-            answer = self.client.get(url, ask) => answer.map(Some),
+            answer = self.pass_gate_and_get(url, ask) => answer.map(Some),
         }
     }
 
-    /// Refuses a file that would take the disk below what must stay free.
-    pub(super) fn ensure_room(&self, length: u64) -> Result<(), Error> {
-        let folder = self.parts.path("");
-        let space = disk::free_space(&folder)?;
-        let floor = self.options.min_free.map_or_else(|| (1 << 30).min(space.total / 100), |size| size.0);
-        if space.free < length.saturating_add(floor) {
-            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
-            return Err(Error::Disk { verb: "make room in", path: folder, source });
-        }
-        Ok(())
+    async fn pass_gate_and_get(&self, url: &SourceUrl, ask: &RangeRequest) -> Result<(Head, Body), Fault> {
+        self.pass_gate(url).await?;
+        self.client.get(url, ask).await
     }
 
     /// Begins a file: with what an earlier run left of it, where that can be trusted.
@@ -220,12 +216,14 @@ impl Workshop {
                 transfer.state().held = false;
                 self.board.stir();
             }
+            Err(PieceFault::NoRoom(shortage)) => self.wait_for_room(transfer, shortage),
             Err(PieceFault::Disk(error)) => self.fail_disk(transfer, &error),
         }
     }
 
     /// A complete file: weigh it, and publish it, wait for it or condemn it.
     async fn finish(&self, transfer: &Arc<Transfer>, attempt: &Arc<Attempt>) {
+        self.room.give_back(&transfer.order.artifact.key);
         self.small_files.fetch_add(u64::from(!transfer.is_large()), Ordering::Relaxed);
         let (parts, whole) = (self.parts.clone(), attempt.clone());
         let finished = blocking(move || whole.finish(&parts)).await;
@@ -391,6 +389,7 @@ impl Workshop {
     ) {
         let _ = attempt.abandon();
         let artifact = &transfer.order.artifact;
+        self.room.give_back(&artifact.key);
         let mut state = transfer.state();
         change(&mut state);
         state.attempt = Some(Arc::new(Attempt::new(artifact.key.clone(), artifact.path.file_name())));
@@ -450,6 +449,9 @@ impl Workshop {
             return self.fail(transfer, fault.to_string(), false);
         }
         let wait = transfer.state().backoff.next(at_least);
+        if let Fault::Status { status: status @ (429 | 503), .. } = fault {
+            self.gates.close(transfer.state().url.host(), status, wait);
+        }
         let path = Some(transfer.order.artifact.path.clone());
         self.tell(&Event::Retrying { path, cause: fault.to_string(), wait });
         self.board.delay(transfer, Instant::now() + wait);
@@ -464,7 +466,7 @@ impl Workshop {
         self.miss(transfer, Missing::Vanished, COOL_DOWN);
     }
 
-    fn fail_disk(&self, transfer: &Arc<Transfer>, error: &Error) {
+    pub(super) fn fail_disk(&self, transfer: &Arc<Transfer>, error: &Error) {
         self.fail(transfer, explain_briefly(error), true);
     }
 
@@ -492,6 +494,7 @@ impl Workshop {
         // What arrived stays for the next try, as far as the disk still takes the record.
         let _ = attempt.map(|attempt| attempt.retire());
         self.endings().missing.insert(key.clone(), why);
+        self.room.give_back(&key);
         self.board.end(transfer);
         self.board.close(&key, Some(cool_down));
     }

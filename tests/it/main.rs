@@ -10,3 +10,4 @@ mod mirror;
 mod repair;
 mod soak;
 mod support;
+mod transfer;

@@ -1,0 +1,66 @@
+//! What transfers wait for beside their own faults: room on the disk, and hosts that asked for less.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::decide::room::Shortage;
+use crate::error::Error;
+use crate::model::fault::Fault;
+use crate::model::source_url::SourceUrl;
+
+use super::event::Event;
+use super::fetch::PieceFault;
+use super::transfer::Transfer;
+use super::workshop::{LONGEST_WAIT_IN_ONE_PASS, Workshop};
+
+/// How often a file that waits for room looks again: whoever makes room does not want to wait for it to be noticed.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(5);
+
+impl Workshop {
+    /// Promises a file the room that it still lacks.
+    pub(super) fn promise_room(&self, transfer: &Transfer, wanted: u64) -> Result<(), PieceFault> {
+        match self.room.promise(&transfer.order.artifact.key, wanted)? {
+            None => Ok(()),
+            Some(shortage) => Err(PieceFault::NoRoom(shortage)),
+        }
+    }
+
+    /// Asks for leave to write bytes of a file.
+    pub(super) fn spend_room(&self, transfer: &Transfer, count: u64) -> Result<(), PieceFault> {
+        match self.room.spend(&transfer.order.artifact.key, count)? {
+            None => Ok(()),
+            Some(shortage) => Err(PieceFault::NoRoom(shortage)),
+        }
+    }
+
+    /// Without room a single pass fails, and so does a run whose job is over: both can be started again. While the
+    /// training goes on, the file waits with what is here of it, and smaller ones may go first.
+    pub(super) fn wait_for_room(&self, transfer: &Arc<Transfer>, shortage: Shortage) {
+        self.room.give_back(&transfer.order.artifact.key);
+        if self.options.once || !transfer.order.run_may_write {
+            let source = std::io::Error::new(std::io::ErrorKind::StorageFull, shortage.to_string());
+            let path = transfer.order.artifact.path.as_str().into();
+            return self.fail_disk(transfer, &Error::Disk { verb: "make room for", path, source });
+        }
+        if self.room.is_news() {
+            let path = &transfer.order.artifact.path;
+            let message = format!("no room for `{path}`: {shortage}; waiting until there is");
+            self.tell(&Event::Notice { message });
+        }
+        self.board.delay(transfer, Instant::now() + LOOK_FOR_ROOM);
+    }
+
+    /// Waits before a request while its host wants to be left alone. A single pass does not wait for long.
+    pub(super) async fn pass_gate(&self, url: &SourceUrl) -> Result<(), Fault> {
+        if let Some(gate) = self.gates.closed(url.host()) {
+            let wait = gate.until.saturating_duration_since(Instant::now());
+            if self.options.once && wait > LONGEST_WAIT_IN_ONE_PASS {
+                return Err(Fault::Status { status: gate.status, retry_after: Some(wait), excerpt: None });
+            }
+        }
+        self.gates.pass(url.host()).await;
+        Ok(())
+    }
+}
