@@ -3,29 +3,19 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use tokio::task::JoinHandle;
-
 use crate::decide::pieces::Lease;
 use crate::decide::resume::{Answer, Asked, resume};
 use crate::decide::room::Shortage;
-use crate::edge::blocking::blocking;
 use crate::edge::http::{Body, RangeRequest};
 use crate::error::Error;
 use crate::model::fault::{Fault, RangeFault};
 use crate::model::revision::{Agreement, Revision};
 
-use super::attempt::{Attempt, Booked};
+use super::attempt::Attempt;
 use super::event::Event;
 use super::transfer::{State, Transfer};
 use super::workshop::Workshop;
-
-/// Bytes gathered before they are written: large enough that a write costs little …
-const GROUP: usize = 1 << 20;
-
-/// … and small enough that all connections together, with one group arriving and one being written each, stay far
-/// below the memory budget of 64 MiB.
-const ALL_GROUPS: usize = 12 << 20;
+use super::writer::{Group, Writer};
 
 /// How one piece ended well.
 #[derive(Debug, Clone, PartialEq)]
@@ -200,13 +190,9 @@ impl Fetch<'_> {
         take: Option<u64>,
         progressed: &mut bool,
     ) -> Result<PieceEnd, PieceFault> {
-        let mut writer =
-            Writer { fetch: self, offset: self.range.start, running: None, end: None, endless: false };
-        let mut group = Vec::new();
-        let mut gathered = 0;
+        let mut writer = Writer::new(self);
+        let mut group = Group::new(self.shop.board.load());
         let mut left = take.unwrap_or(u64::MAX);
-        let load = self.shop.board.load();
-        let enough = GROUP.min(ALL_GROUPS / (load.small + load.large).max(1));
         let fault = loop {
             if left == 0 {
                 break None;
@@ -235,11 +221,8 @@ impl Fetch<'_> {
             }
             *progressed = true;
             left -= chunk.len() as u64;
-            gathered += chunk.len();
-            group.push(chunk);
-            if gathered >= enough {
-                gathered = 0;
-                writer.put(std::mem::take(&mut group)).await?;
+            if group.add(chunk) {
+                writer.put(group.take()).await?;
                 if writer.end.is_some() || self.attempt.is_abandoned() {
                     break None;
                 }
@@ -248,12 +231,9 @@ impl Fetch<'_> {
                     *progressed = false;
                     break Some(Fault::Range(RangeFault::Overlong));
                 }
-                if take.is_none() {
-                    self.shop.ensure_room(0)?;
-                }
             }
         };
-        writer.put(group).await?;
+        writer.put(group.take()).await?;
         writer.settle().await?;
         if let Some(end) = writer.end {
             return Ok(end);
@@ -275,60 +255,4 @@ impl Fetch<'_> {
         let received = take - left;
         Some(Fault::Interrupted { received, cause: format!("the body ended {left} bytes early") })
     }
-}
-
-/// Writes groups beside the connection that receives them, one at a time and in order.
-struct Writer<'a> {
-    fetch: &'a Fetch<'a>,
-    offset: u64,
-    running: Option<JoinHandle<Result<Booked, Error>>>,
-    end: Option<PieceEnd>,
-    endless: bool,
-}
-
-impl Writer<'_> {
-    async fn put(&mut self, group: Vec<Bytes>) -> Result<(), PieceFault> {
-        self.settle().await?;
-        if group.is_empty() || self.end.is_some() {
-            return Ok(());
-        }
-        let offset = self.offset;
-        let count: u64 = group.iter().map(|chunk| chunk.len() as u64).sum();
-        self.fetch.shop.spend_room(self.fetch.transfer, count)?;
-        self.offset += count;
-        self.fetch.shop.count_received(count);
-        let (attempt, lease) = (self.fetch.attempt.clone(), self.fetch.lease);
-        let parts = self.fetch.shop.parts.clone();
-        self.running = Some(blocking(move || attempt.absorb(&parts, lease, offset, &group)));
-        Ok(())
-    }
-
-    async fn settle(&mut self) -> Result<(), PieceFault> {
-        let Some(running) = self.running.take() else { return Ok(()) };
-        let booked = running.await.map_err(|lost| lost_writer(self.fetch.transfer, lost))??;
-        let fetch = self.fetch;
-        fetch.shop.tell(&Event::Received {
-            path: fetch.transfer.order.artifact.path.clone(),
-            have: booked.have,
-            size: fetch.attempt.length(),
-        });
-        self.endless |= booked.endless;
-        if let Some(declared) = booked.unfinished {
-            self.end = Some(PieceEnd::Unfinished {
-                declared: Some(declared),
-                have: fetch.attempt.length().unwrap_or(booked.have),
-            });
-        } else if booked.complete {
-            self.end = Some(PieceEnd::Complete);
-        } else if booked.wanted == 0 {
-            self.end = Some(PieceEnd::Done);
-        }
-        Ok(())
-    }
-}
-
-/// A writer that panicked has written nobody knows what; the disk's record tells what can be trusted.
-fn lost_writer(transfer: &Transfer, lost: tokio::task::JoinError) -> Error {
-    let path = transfer.order.artifact.path.as_str().into();
-    Error::Disk { verb: "write", path, source: std::io::Error::other(lost) }
 }

@@ -26,6 +26,7 @@ pub mod stop;
 mod transfer;
 mod tune;
 mod workshop;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

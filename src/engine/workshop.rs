@@ -35,6 +35,7 @@ use super::options::SyncOptions;
 use super::relist::{Relisted, Relister};
 use super::room::Room;
 use super::transfer::Transfer;
+use super::writer::is_soon_done;
 
 /// A revision that changes this often within one file's story will not hold still in the next minute either.
 const MOST_RESTARTS: u32 = 8;
@@ -101,6 +102,20 @@ pub(super) enum Missing {
     },
 }
 
+/// What a transfer's state was when a connection asked: what it is when the answer fails may be another's doing.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    faults: u64,
+    generation: u64,
+}
+
+impl Before {
+    fn of(transfer: &Transfer) -> Self {
+        let state = transfer.state();
+        Self { faults: state.faults, generation: state.generation }
+    }
+}
+
 impl Workshop {
     /// Serves one connection's share of the work until the run is cancelled.
     pub(super) async fn serve(self: Arc<Self>) {
@@ -114,7 +129,7 @@ impl Workshop {
             match work {
                 Work::Begin(transfer) => self.begin(&transfer).await,
                 Work::Piece { transfer, attempt, lease, range } => {
-                    let faults = transfer.state().faults;
+                    let before = Before::of(&transfer);
                     let fetch = Fetch { shop: &self, transfer: &transfer, attempt: &attempt, lease, range };
                     let fetched = fetch.run().await;
                     if matches!(fetched.end, Err(PieceFault::Network(_))) {
@@ -122,7 +137,7 @@ impl Workshop {
                         transfer.state().held = true;
                     }
                     attempt.release(lease);
-                    self.follow_up(&transfer, &attempt, fetched, faults).await;
+                    self.follow_up(&transfer, &attempt, fetched, before).await;
                 }
             }
             self.board.idle(&transfer);
@@ -192,7 +207,7 @@ impl Workshop {
         transfer: &Arc<Transfer>,
         attempt: &Arc<Attempt>,
         fetched: Fetched,
-        faults: u64,
+        before: Before,
     ) {
         if attempt.is_abandoned() {
             transfer.state().held = false;
@@ -212,7 +227,7 @@ impl Workshop {
             Ok(PieceEnd::IfRangeIgnored) => transfer.state().without_if_range = true,
             Ok(PieceEnd::Unfinished { declared, have }) => self.settle(transfer, attempt, declared, have),
             Err(PieceFault::Network(fault)) => {
-                self.stumble(transfer, fault, faults, fetched.progressed).await;
+                self.stumble(transfer, fault, before, fetched.progressed).await;
                 transfer.state().held = false;
                 self.board.stir();
             }
@@ -225,8 +240,12 @@ impl Workshop {
     async fn finish(&self, transfer: &Arc<Transfer>, attempt: &Arc<Attempt>) {
         self.room.give_back(&transfer.order.artifact.key);
         self.small_files.fetch_add(u64::from(!transfer.is_large()), Ordering::Relaxed);
-        let (parts, whole) = (self.parts.clone(), attempt.clone());
-        let finished = blocking(move || whole.finish(&parts)).await;
+        let finished = if attempt.length().is_some_and(is_soon_done) {
+            Ok(attempt.finish(&self.parts))
+        } else {
+            let (parts, whole) = (self.parts.clone(), attempt.clone());
+            blocking(move || whole.finish(&parts)).await
+        };
         let (received, part) = match finished {
             Ok(Ok(Some(finished))) => finished,
             Ok(Ok(None)) => return,
@@ -396,11 +415,11 @@ impl Workshop {
     }
 
     /// A network fault: wait, ask for a new link, or give up.
-    async fn stumble(&self, transfer: &Arc<Transfer>, fault: Fault, faults: u64, progressed: bool) {
+    async fn stumble(&self, transfer: &Arc<Transfer>, fault: Fault, before: Before, progressed: bool) {
         let tries = {
             let mut state = transfer.state();
             // Eight connections that break at once are one fault of the file.
-            if state.faults == faults {
+            if state.faults == before.faults {
                 state.faults += 1;
                 state.tries += u32::from(!progressed);
             }
@@ -415,11 +434,14 @@ impl Workshop {
             Verdict::Retry { .. } if exhausted => return self.fail(transfer, fault.to_string(), false),
             Verdict::Retry { at_least } => at_least,
             Verdict::Relist { gone } => {
-                let generation = transfer.state().generation;
+                // Another connection has brought a new link since this one asked with the old one.
+                if transfer.state().generation > before.generation && !exhausted {
+                    return self.board.stir();
+                }
                 let relisted = tokio::select! {
                     biased;
                     () = self.cancel.cancelled() => return,
-                    relisted = self.relister.newer_than(generation, &transfer.order.artifact.key, gone) => relisted,
+                    relisted = self.relister.newer_than(before.generation, &transfer.order.artifact.key, gone) => relisted,
                 };
                 match relisted {
                     Relisted::Gone => return self.vanish(transfer),
