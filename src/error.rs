@@ -61,6 +61,14 @@ pub enum Error {
         /// The job that was mirrored into it once, where its `job.json` still says so.
         job: Option<JobId>,
     },
+    /// A path is none of the places where ComfyUI keeps LoRAs.
+    #[error("`{}` is not a place that ComfyUI reads LoRAs from: {looked_for}", path.display())]
+    NoComfyUi {
+        /// The path.
+        path: PathBuf,
+        /// What was looked for there.
+        looked_for: String,
+    },
     /// An input file is there, but is not valid.
     #[error("{0}")]
     BadInput(String),
@@ -299,7 +307,7 @@ impl Error {
             Self::FolderInUse { .. } => ExitStatus::TryAgain,
             Self::FolderUnfit { .. } | Self::ForeignPage(_) => ExitStatus::CannotCreate,
             Self::Usage(_) => ExitStatus::Usage,
-            Self::NoInput(_) | Self::NoMirror { .. } => ExitStatus::NoInput,
+            Self::NoInput(_) | Self::NoMirror { .. } | Self::NoComfyUi { .. } => ExitStatus::NoInput,
             Self::BadInput(_) | Self::Declined { .. } => ExitStatus::BadData,
             Self::Config(_) => ExitStatus::Config,
         }
@@ -338,6 +346,9 @@ impl Error {
                     "`rcsync {job} {} --once` checks what is there and keeps it; nothing is fetched twice",
                     path.display()
                 )
+            }
+            Self::NoComfyUi { .. } => {
+                "name the folder that has `models/loras` in it, as in `--comfyui ~/ComfyUI`; `rcsync doctor` shows where ComfyUI is found here".to_owned()
             }
             Self::BadInput(_) => {
                 "mend the input and type the same command again; nothing was changed".to_owned()

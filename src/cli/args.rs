@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::options::{GlobalArgs, SyncArgs};
+use super::options::{ComfyArgs, GlobalArgs, SyncArgs};
 use super::values::{self, GpuType};
 
 const EXAMPLES: &str = "\
@@ -53,6 +53,13 @@ Examples (JOB stands for the job's id):
   rcsync edit JOB dog.yaml                 the job takes it when it is resumed
   rcsync edit JOB dog.yaml --resume        … at once
   rcsync edit JOB dog.yaml --watch         check it at every save, and send it when the job takes it";
+
+const MIRROR_EXAMPLES: &str = "\
+Examples:
+  rcsync mirror out --comfyui ~/ComfyUI                    what is there now
+  rcsync mirror out --comfyui ~/ComfyUI --watch            … and what comes
+  rcsync mirror out --comfyui ~/ComfyUI --comfyui-keep 3   the newest three
+  rcsync sync JOB out --comfyui ~/ComfyUI                  while it trains";
 
 /// Mirrors a RunComfy AI Toolkit training job to disk while it trains: resumable, proven, never half a file.
 #[derive(Debug, Clone, Parser)]
@@ -102,7 +109,7 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Prune(Prune),
     /// Mirror finished LoRAs of a folder into ComfyUI.
-    #[command(hide = true)]
+    #[command(after_help = MIRROR_EXAMPLES)]
     Mirror(MirrorTo),
     /// Write a folder's index.html: samples, checkpoints, how training went. `sync` does it by itself.
     Gallery(Gallery),
@@ -259,10 +266,10 @@ pub(crate) struct MirrorTo {
     /// The folder that a job was mirrored into.
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// The ComfyUI.
-    #[arg(long, value_name = "PATH")]
-    pub(crate) comfyui: PathBuf,
-    /// Go on as files come.
+    /// Where to, and how.
+    #[command(flatten)]
+    pub(crate) comfy: ComfyArgs,
+    /// Go on as files come, from this machine or another, until Ctrl-C.
     #[arg(long)]
     pub(crate) watch: bool,
 }
@@ -284,6 +291,9 @@ pub(crate) struct Demo {
     /// Where to [default: ./rcsync-demo, or the next free name].
     #[arg(value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+    /// Into ComfyUI too.
+    #[command(flatten)]
+    pub(crate) comfy: ComfyArgs,
 }
 
 /// `simulate`
@@ -327,10 +337,8 @@ mod tests {
     #[test]
     fn what_is_not_built_is_not_in_the_help() {
         let help = Cli::command().render_long_help().to_string();
-        for word in ["prune", "mirror "] {
-            assert!(!help.contains(&format!("\n  {word}")), "{word}: {help}");
-        }
-        for word in ["sync", "submit", "status", "result", "cancel", "resume", "edit"] {
+        assert!(!help.contains("\n  prune"), "{help}");
+        for word in ["sync", "submit", "status", "result", "cancel", "resume", "edit", "mirror"] {
             assert!(help.contains(&format!("\n  {word}")), "{word}: {help}");
         }
     }

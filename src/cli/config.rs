@@ -7,6 +7,9 @@ use super::options::{GlobalArgs, SyncArgs};
 use super::values::{Format, ProgressWhen};
 use super::world::World;
 use crate::decide::select::Selection;
+use crate::edge::comfyui;
+use crate::edge::link::LinkMode;
+use crate::engine::comfy::{ComfyOptions, ComfyUi};
 use crate::engine::options::{OnChange, SyncOptions};
 use crate::error::Error;
 use crate::model::artifact::ArtifactKind;
@@ -108,15 +111,28 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Returns the ComfyUI to place LoRAs in, found and described, where one was named.
+    ///
+    /// # Errors
+    /// A path that is none.
+    pub(crate) fn comfy_ui(&self, world: &World) -> Result<Option<ComfyUi>, Error> {
+        let given = &self.sync.comfy;
+        let Some(path) = &given.comfyui else { return Ok(None) };
+        Ok(Some(ComfyUi::new(ComfyOptions {
+            folder: comfyui::find(path, &world.surroundings())?,
+            subdir: given.comfyui_subdir.clone().unwrap_or_default(),
+            keep: given.comfyui_keep,
+            link: given.comfyui_link.map_or_else(LinkMode::default, LinkMode::from),
+            sidecars: given.comfyui_sidecars,
+            url: given.comfyui_url.clone(),
+        })))
+    }
+}
+
 /// An option that would do nothing must not be taken in silence.
 fn refuse_unbuilt(given: &SyncArgs) -> Result<(), Error> {
-    let unbuilt = [
-        ("--comfyui", given.comfyui.is_some()),
-        ("--comfyui-subdir", given.comfyui_subdir.is_some()),
-        ("--comfyui-keep", given.comfyui_keep.is_some()),
-        ("--exec", given.exec.is_some()),
-        ("--webhook", given.webhook.is_some()),
-    ];
+    let unbuilt = [("--exec", given.exec.is_some()), ("--webhook", given.webhook.is_some())];
     match unbuilt.iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),
         Some((option, _)) => {

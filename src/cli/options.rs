@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{self, Format, KindWord, OnChangeWord, ProgressWhen};
+use super::values::{self, Format, KindWord, LinkWord, OnChangeWord, ProgressWhen};
+use crate::decide::placing::Subdir;
 use crate::model::units::ByteCount;
 
 /// A switch that may be given, taken back, or left alone.
@@ -141,15 +142,9 @@ pub(crate) struct SyncArgs {
     /// Resume a job that stopped before its last step, at most N times [N: 3 when left away].
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "3", value_parser = values::count)]
     pub(crate) auto_resume: Option<u32>,
-    /// Mirror finished LoRAs into this ComfyUI.
-    #[arg(long, value_name = "PATH", hide = true)]
-    pub(crate) comfyui: Option<PathBuf>,
-    /// The folder within it.
-    #[arg(long, value_name = "TEMPLATE", hide = true)]
-    pub(crate) comfyui_subdir: Option<String>,
-    /// How many LoRAs of one job stay there.
-    #[arg(long, value_name = "N", hide = true)]
-    pub(crate) comfyui_keep: Option<u32>,
+    /// Into ComfyUI.
+    #[command(flatten)]
+    pub(crate) comfy: ComfyArgs,
     /// Run this after each published artifact.
     #[arg(long, value_name = "CMD", hide = true)]
     pub(crate) exec: Option<String>,
@@ -188,11 +183,56 @@ impl SyncArgs {
             accept_unproven: list_over(self.accept_unproven, lower.accept_unproven),
             on_change: self.on_change.or(lower.on_change),
             auto_resume: self.auto_resume.or(lower.auto_resume),
+            comfy: self.comfy.over(lower.comfy),
+            exec: self.exec.or(lower.exec),
+            webhook: self.webhook.or(lower.webhook),
+        }
+    }
+}
+
+/// Options of everything that places LoRAs in a ComfyUI.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "ComfyUI")]
+pub(crate) struct ComfyArgs {
+    /// Mirror finished LoRAs into this ComfyUI: its folder, a models or loras folder, or an extra_model_paths.yaml.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) comfyui: Option<PathBuf>,
+    /// The folder below its loras folder; {name} and {job_id} are filled in, `.` is none [default: {name}].
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) comfyui_subdir: Option<Subdir>,
+    /// Keep the newest N LoRAs of the job there, and the final one; what rcsync did not place stays [default: all].
+    #[arg(long, value_name = "N")]
+    pub(crate) comfyui_keep: Option<u32>,
+    /// How the bytes get there; auto takes the first that works [default: auto].
+    #[arg(long, value_name = "auto|reflink|hardlink|copy", value_enum, hide_possible_values = true)]
+    pub(crate) comfyui_link: Option<LinkWord>,
+    /// Put each LoRA's SHA-256 beside it, in a file that some nodes read.
+    #[arg(long, overrides_with_all = ["comfyui_sidecars", "no_comfyui_sidecars"])]
+    pub(crate) comfyui_sidecars: bool,
+    /// Take back a `comfyui-sidecars` from a variable or the configuration file.
+    #[arg(long, hide = true, overrides_with_all = ["comfyui_sidecars", "no_comfyui_sidecars"])]
+    pub(crate) no_comfyui_sidecars: bool,
+    /// Ask the ComfyUI that runs there, such as http://127.0.0.1:8188, whether it lists what was placed.
+    #[arg(long, value_name = "URL", value_parser = values::server)]
+    pub(crate) comfyui_url: Option<url::Url>,
+}
+
+impl ComfyArgs {
+    /// Lays these over `lower`.
+    #[must_use]
+    fn over(self, lower: Self) -> Self {
+        let (comfyui_sidecars, no_comfyui_sidecars) = over(
+            (self.comfyui_sidecars, self.no_comfyui_sidecars),
+            (lower.comfyui_sidecars, lower.no_comfyui_sidecars),
+        );
+        Self {
             comfyui: self.comfyui.or(lower.comfyui),
             comfyui_subdir: self.comfyui_subdir.or(lower.comfyui_subdir),
             comfyui_keep: self.comfyui_keep.or(lower.comfyui_keep),
-            exec: self.exec.or(lower.exec),
-            webhook: self.webhook.or(lower.webhook),
+            comfyui_link: self.comfyui_link.or(lower.comfyui_link),
+            comfyui_sidecars,
+            no_comfyui_sidecars,
+            comfyui_url: self.comfyui_url.or(lower.comfyui_url),
         }
     }
 }

@@ -48,7 +48,9 @@ fn usage_errors_say_what_and_end_with_64() {
         ("abc-1 --only weights", "`--only weights`: it has to be one of checkpoints, samples, config"),
         ("abc-1 --include [", "`[` is not a valid pattern"),
         ("abc-1 --exec x", "`--exec` is not built yet"),
-        ("abc-1 --comfyui /ui", "`--comfyui` is not built yet"),
+        ("abc-1 --comfyui-subdir ../x", "`--comfyui-subdir ../x`: it has to be a relative folder"),
+        ("abc-1 --comfyui-url ftp://h", "write it like `http://127.0.0.1:8188`"),
+        ("mirror out", "`--comfyui <PATH>`"),
         ("statsu abc", "did you mean `status`? (a job really called statsu: `rcsync sync statsu`)"),
         ("--token t0ken abc-1", "there is no `--token`"),
         ("a/b", "not a job id"),
@@ -85,7 +87,7 @@ fn help_and_version_are_what_was_asked_for() {
         assert!(out.contains("rcsync"), "{typed}: {out}");
     }
     assert!(ran("--help").out.contains("rcsync demo"), "examples");
-    assert!(!ran("sync --help").out.contains("comfyui"));
+    assert!(ran("sync --help").out.contains("--comfyui <PATH>"));
 }
 
 #[test]

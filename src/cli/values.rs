@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use jiff::SignedDuration;
+use url::Url;
 
+use crate::edge::link::LinkMode;
 use crate::engine::options::OnChange;
 use crate::model::api_request;
 use crate::model::artifact::ArtifactKind;
@@ -51,6 +53,38 @@ impl From<OnChangeWord> for OnChange {
             OnChangeWord::Replace => Self::Replace,
         }
     }
+}
+
+/// A word of `--comfyui-link`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LinkWord {
+    /// The first that works.
+    Auto,
+    /// A file of its own that shares the bytes on the disk.
+    Reflink,
+    /// The same file under a second name.
+    Hardlink,
+    /// A copy.
+    Copy,
+}
+
+impl From<LinkWord> for LinkMode {
+    fn from(word: LinkWord) -> Self {
+        match word {
+            LinkWord::Auto => Self::Auto,
+            LinkWord::Reflink => Self::Reflink,
+            LinkWord::Hardlink => Self::Hardlink,
+            LinkWord::Copy => Self::Copy,
+        }
+    }
+}
+
+/// Reads the address of a running ComfyUI.
+pub(crate) fn server(text: &str) -> Result<Url, String> {
+    const FORM: &str = "write it like `http://127.0.0.1:8188`";
+    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let url = Url::parse(&with_scheme).map_err(|_| FORM.to_owned())?;
+    if matches!(url.scheme(), "http" | "https") && url.has_host() { Ok(url) } else { Err(FORM.to_owned()) }
 }
 
 /// A word of `--output`.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
+use crate::edge::comfyui::Surroundings;
 use crate::error::Error;
 
 type Variable = dyn Fn(&str) -> Option<OsString> + Send + Sync;
@@ -97,6 +98,13 @@ impl World {
             // Windows has no such variables and a Unicode console; a Unix without them has the C locale.
             None => cfg!(any(windows, target_os = "macos")),
         }
+    }
+
+    /// The environment, as far as ComfyUI's paths are concerned.
+    #[must_use]
+    pub(crate) fn surroundings(&self) -> Surroundings<'_> {
+        let home = self.folder("HOME").or_else(|| self.folder("USERPROFILE"));
+        Surroundings { variable: self.variable.as_ref(), home }
     }
 
     /// Whether `stream` may be painted: a terminal that can, and nobody said no.

@@ -217,6 +217,7 @@ fn job_text(dir: &Path) -> Option<String> {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct JobHead {
     job_id: JobId,
+    pub(super) name: Option<String>,
     pub(super) status: JobStatus,
     pub(super) progress: Progress,
     // Not all the times: flattening them would keep the artifacts in memory first.

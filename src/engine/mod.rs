@@ -3,6 +3,7 @@
 mod attempt;
 mod board;
 pub(crate) mod check;
+pub mod comfy;
 mod commit;
 pub mod event;
 mod fetch;

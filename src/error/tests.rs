@@ -156,6 +156,12 @@ hint: `rcsync abc-1 out --once` checks what is there and keeps it; nothing is fe
 hint: move it away to get the gallery, and type `rcsync gallery <DIR>` then",
         ),
         (
+            Error::NoComfyUi { path: "/x".into(), looked_for: "there is nothing of this name".into() },
+            ExitStatus::NoInput,
+            "error: `/x` is not a place that ComfyUI reads LoRAs from: there is nothing of this name
+hint: name the folder that has `models/loras` in it, as in `--comfyui ~/ComfyUI`; `rcsync doctor` shows where ComfyUI is found here",
+        ),
+        (
             Error::BadInput("`config.yaml` is not YAML".into()),
             ExitStatus::BadData,
             "error: `config.yaml` is not YAML
@@ -220,11 +226,12 @@ fn no_error_is_left_out() {
         Error::Usage(_) => "usage",
         Error::NoInput(_) => "no input",
         Error::NoMirror { .. } => "no mirror",
+        Error::NoComfyUi { .. } => "no ComfyUI",
         Error::BadInput(_) => "bad input",
         Error::Declined { .. } => "declined",
         Error::Config(_) => "config",
     };
     let told: std::collections::BTreeSet<&str> =
         every_error().iter().map(|(error, ..)| name(error)).collect();
-    assert_eq!(told.len(), 21, "{told:?}");
+    assert_eq!(told.len(), 22, "{told:?}");
 }

@@ -67,6 +67,25 @@ impl ArtifactKey {
     pub fn drawn_at(&self) -> Option<i64> {
         sample_time(&self.path)
     }
+
+    /// Returns the trainer's own name for this file, whatever it is called here. For comparing, not for a disk.
+    #[must_use]
+    pub fn trainer_name(&self) -> String {
+        decoded(self.path.rsplit('/').next().unwrap_or(&self.path))
+    }
+
+    /// Splits the trainer's name of one half of a Wan 2.2 pair into what both halves share and which half it is.
+    ///
+    /// A job may itself be called `…_high_noise`; its own final save is no half of anything.
+    #[must_use]
+    pub fn pair_half(&self, job_name: Option<&str>) -> Option<(String, PairHalf)> {
+        let name = self.trainer_name();
+        let stem = name.strip_suffix(".safetensors")?;
+        if self.kind != ArtifactKind::Checkpoint || job_name == Some(stem) {
+            return None;
+        }
+        half_of_pair(stem).map(|(whole, half)| (whole.to_owned(), half))
+    }
 }
 
 impl fmt::Display for ArtifactKey {
@@ -114,10 +133,10 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Returns the trainer's own name for this file, whatever it is called here. For comparing, not for a disk.
+    /// Returns the trainer's own name for this file; see [`ArtifactKey::trainer_name`].
     #[must_use]
     pub fn trainer_name(&self) -> String {
-        decoded(self.key.path.rsplit('/').next().unwrap_or(&self.key.path))
+        self.key.trainer_name()
     }
 
     /// Whether this file proves that the training loop ended: a safetensors file with the job's name, no step,
@@ -140,17 +159,10 @@ impl Artifact {
         }
     }
 
-    /// Splits the local name of one half of a Wan 2.2 pair into what both halves share and which half it is.
-    ///
-    /// A job may itself be called `…_high_noise`; its own final save is no half of anything.
+    /// Splits the name of one half of a Wan 2.2 pair; see [`ArtifactKey::pair_half`].
     #[must_use]
     pub fn pair_half(&self, job_name: Option<&str>) -> Option<(String, PairHalf)> {
-        let name = self.trainer_name();
-        let stem = name.strip_suffix(".safetensors")?;
-        if self.key.kind != ArtifactKind::Checkpoint || job_name == Some(stem) {
-            return None;
-        }
-        half_of_pair(stem).map(|(whole, half)| (whole.to_owned(), half))
+        self.key.pair_half(job_name)
     }
 
     /// Whether the file stands in a folder inside the job's own, as the parts of a full model do.
@@ -175,7 +187,7 @@ fn is_job_name_with_ending(stem: &str, job_name: &str) -> bool {
 const FINAL_ENDINGS: [&str; 6] = ["", "_LoRA", "_t2i", "_clip", "_ip", "_adapter"];
 
 /// One half of a Wan 2.2 pair, which carries the hash of both halves together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PairHalf {
     /// `…_high_noise`
     HighNoise,

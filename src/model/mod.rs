@@ -20,6 +20,7 @@ mod local_name;
 mod loose_json;
 pub mod manifest;
 mod part_name;
+pub mod placement;
 pub mod rel_path;
 pub mod revision;
 pub mod safetensors;

@@ -9,6 +9,7 @@ use super::super::config::Talk;
 use super::super::values::Format;
 use super::super::words::shown;
 use super::{Context, ls, sync, wait_for};
+use crate::edge::disk::fault;
 use crate::engine::Mirror;
 use crate::error::{Error, ExitStatus};
 
@@ -18,7 +19,10 @@ pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitSta
     // The job is over in half a minute: looking once a minute, as a real one deserves, would miss the show.
     options.interval = Some(Duration::from_secs(1));
     options.allow_private_hosts = true;
-    let followers = sync::followers(context);
+    if let Some(path) = &context.settings.sync.comfy.comfyui {
+        pretend(path)?;
+    }
+    let followers = sync::followers(context)?;
     wait_for(context.world, |signals| async move {
         let simulated = backend::simulate(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Script::Demo).await?;
         let place = shown(&dir.display().to_string());
@@ -42,6 +46,17 @@ pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitSta
         }
         Ok(exit)
     })
+}
+
+/// Makes an empty or new folder look like a ComfyUI, so that a demo needs none.
+fn pretend(path: &Path) -> Result<(), Error> {
+    let is_empty =
+        std::fs::read_dir(path).map_or_else(|_| !path.exists(), |mut entries| entries.next().is_none());
+    if is_empty {
+        let loras = path.join("models").join("loras");
+        std::fs::create_dir_all(&loras).map_err(fault("create", &loras))?;
+    }
+    Ok(())
 }
 
 /// Each demo is another server's job, so each gets a folder of its own: the wanted one, or the next that is free.

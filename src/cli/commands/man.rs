@@ -56,6 +56,6 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}: {page}");
         }
-        assert!(!page.contains("comfyui"), "what is not built is not shown");
+        assert!(!page.contains("webhook"), "what is not built is not shown");
     }
 }

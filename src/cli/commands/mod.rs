@@ -9,6 +9,7 @@ mod edit;
 mod gallery;
 mod ls;
 mod man;
+mod mirror;
 mod result;
 mod resume;
 mod simulate;
@@ -49,7 +50,16 @@ pub(crate) fn run(cli: Cli, world: &World) -> Result<ExitStatus, Error> {
         Command::Ls(typed) => ls::run(&context(plain())?, &typed.dir),
         Command::Verify(typed) if typed.repair => verify::repair(&context(plain())?, &typed.dir),
         Command::Verify(typed) => verify::run(&context(plain())?, &typed.dir),
-        Command::Demo(typed) => demo::run(&context(plain())?, typed.dir),
+        Command::Mirror(typed) => {
+            let options = SyncArgs { comfy: typed.comfy, ..plain() };
+            mirror::run(&context(options)?, &typed.dir, typed.watch)
+        }
+        Command::Demo(typed) => {
+            // A demo goes into somebody's ComfyUI when they say so now, not because a file once said so.
+            let mut context = context(plain())?;
+            context.settings.sync.comfy = typed.comfy;
+            demo::run(&context, typed.dir)
+        }
         Command::Simulate(typed) => simulate::run(&context(plain())?, typed.listen),
         // These two have to work on a machine whose settings are broken.
         Command::Completions(typed) => Ok(completions::run(world, typed.shell)),
@@ -60,7 +70,6 @@ pub(crate) fn run(cli: Cli, world: &World) -> Result<ExitStatus, Error> {
         Command::Resume(typed) => resume::run(&context(typed.options.clone())?, &typed),
         Command::Edit(typed) => edit::run(&context(plain())?, &typed),
         Command::Prune(_) => Err(not_built("prune")),
-        Command::Mirror(_) => Err(not_built("mirror")),
         Command::Gallery(typed) => gallery::run(&context(plain())?, &typed.dir, typed.open),
     }
 }

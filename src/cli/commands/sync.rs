@@ -38,7 +38,7 @@ pub(super) struct Following {
 impl Following {
     /// Settles how to follow a job into `dir`, or into a folder of its name.
     pub(super) fn settle(context: &Context<'_>, dir: Option<PathBuf>) -> Result<Self, Error> {
-        Ok(Self { dir, options: context.settings.sync_options()?, followers: followers(context) })
+        Ok(Self { dir, options: context.settings.sync_options()?, followers: followers(context)? })
     }
 
     /// The same for a command with `--follow [DIR]`; without it, an option that would do nothing is refused.
@@ -93,8 +93,16 @@ impl Following {
 }
 
 /// Returns whoever does something with what is published, as the settings want it.
-pub(super) fn followers(_context: &Context<'_>) -> Vec<Arc<dyn Follower>> {
-    vec![Arc::new(Gallery::default())]
+///
+/// # Errors
+/// What cannot be followed as it is set, before anything is fetched.
+pub(super) fn followers(context: &Context<'_>) -> Result<Vec<Arc<dyn Follower>>, Error> {
+    let mut followers: Vec<Arc<dyn Follower>> = Vec::new();
+    if let Some(comfy) = context.settings.comfy_ui(context.world)? {
+        followers.push(Arc::new(comfy));
+    }
+    followers.push(Arc::new(Gallery::default()));
+    Ok(followers)
 }
 
 /// Mirrors, and tells about it as the settings want it.

@@ -1,0 +1,146 @@
+//! `rcsync mirror`: place a folder's finished LoRAs in ComfyUI, beside a running rcsync too.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::config::Talk;
+use super::super::exit::Signals;
+use super::super::render::Telling;
+use super::super::values::Format;
+use super::super::words::shown;
+use super::{Context, wait_for};
+use crate::engine;
+use crate::engine::comfy::{ComfyUi, Outcome, Patience, watch};
+use crate::error::{Error, ExitStatus};
+use crate::model::job::JobId;
+
+/// How often a folder with nothing in it yet is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) fn run(context: &Context<'_>, dir: &Path, watch: bool) -> Result<ExitStatus, Error> {
+    let comfy = context
+        .settings
+        .comfy_ui(context.world)?
+        .ok_or_else(|| Error::Usage("`mirror` needs to know which ComfyUI: `--comfyui <PATH>`".to_owned()))?;
+    let comfy = Arc::new(comfy);
+    wait_for(context.world, |signals| async move {
+        let Some(job) = job(context, dir, watch, &signals).await? else { return Ok(signals.status()) };
+        let telling = Telling::new(context.world, &context.settings, &job, &signals);
+        let ended = if watch {
+            say_where(context, &comfy);
+            watch::watch(comfy, dir.to_path_buf(), telling.clone(), signals.stop.clone()).await
+        } else {
+            once(context, comfy, dir, telling.clone()).await
+        };
+        telling.end();
+        ended
+    })
+}
+
+/// Returns the job whose folder it is; waits for it where files are watched for.
+async fn job(
+    context: &Context<'_>,
+    dir: &Path,
+    watch: bool,
+    signals: &Signals,
+) -> Result<Option<JobId>, Error> {
+    let mut told = false;
+    loop {
+        match engine::known(dir) {
+            Ok(manifest) => return Ok(Some(manifest.job)),
+            Err(Error::NoMirror { .. }) if watch && dir.is_dir() => {}
+            Err(error) => return Err(error),
+        }
+        if !told && context.settings.talk > Talk::Quiet {
+            let dir = shown(&dir.display().to_string());
+            context.world.err.line(&format!("nothing is mirrored into {dir} yet; waits for the first file"));
+            told = true;
+        }
+        if signals.unless_ended(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
+            return Ok(None);
+        }
+    }
+}
+
+fn say_where(context: &Context<'_>, comfy: &ComfyUi) {
+    if context.settings.talk > Talk::Quiet && context.settings.format == Format::Pretty {
+        let folder = shown(&comfy.folder().path.display().to_string());
+        context.world.err.line(&format!("watches for new LoRAs, which go to {folder}; ends with Ctrl-C"));
+    }
+}
+
+async fn once(
+    context: &Context<'_>,
+    comfy: Arc<ComfyUi>,
+    dir: &Path,
+    telling: Arc<Telling>,
+) -> Result<ExitStatus, Error> {
+    let (placer, folder) = (comfy.clone(), dir.to_path_buf());
+    let placing =
+        tokio::task::spawn_blocking(move || watch::once(&placer, &folder, Patience::Act, telling.as_ref()));
+    let outcome = placing.await.map_err(|lost| Error::Disk {
+        verb: "look into",
+        path: dir.to_path_buf(),
+        source: std::io::Error::other(lost),
+    })??;
+    // A crontab mails what is said, so nothing is said where nothing happened.
+    let is_news = outcome != Outcome { there: outcome.there, ..Outcome::default() };
+    let is_asked = context.world.err.is_terminal() || context.settings.talk == Talk::Verbose;
+    if context.settings.format == Format::Pretty
+        && context.settings.talk > Talk::Quiet
+        && (is_news || is_asked)
+    {
+        context.world.err.line(&words(&outcome, &comfy.folder().path));
+    }
+    Ok(match outcome {
+        Outcome { blocked: 1.., .. } => ExitStatus::CannotCreate,
+        Outcome { halves: 1.., .. } | Outcome { unsettled: 1.., .. } => ExitStatus::TryAgain,
+        _ => ExitStatus::Complete,
+    })
+}
+
+fn words(outcome: &Outcome, folder: &Path) -> String {
+    let files =
+        |count: u64| if count == 1 { "1 LoRA file".to_owned() } else { format!("{count} LoRA files") };
+    let folder = shown(&folder.display().to_string());
+    let mut text = match outcome.placed {
+        0 => format!("{} in {folder}, nothing new", files(outcome.there)),
+        new => format!("{} in {folder}, {new} new", files(outcome.there)),
+    };
+    if outcome.removed > 0 {
+        text += &format!(", {} removed", outcome.removed);
+    }
+    if outcome.blocked > 0 {
+        text += &format!("; {} not placed, since something else has the name", files(outcome.blocked));
+    }
+    if outcome.unsettled > 0 {
+        text += &format!(
+            "; {} not placed, since the bytes are not those that were published",
+            files(outcome.unsettled)
+        );
+    }
+    if outcome.halves > 0 {
+        text += &format!("; {} of a pair not placed until the other half is here", files(outcome.halves));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_became_of_it_in_one_line() {
+        let folder = Path::new("/ui/models/loras");
+        let said = |outcome: Outcome| words(&outcome, folder);
+        assert_eq!(
+            said(Outcome { there: 1, placed: 1, ..Outcome::default() }),
+            "1 LoRA file in /ui/models/loras, 1 new"
+        );
+        assert_eq!(
+            said(Outcome { there: 3, removed: 2, blocked: 1, halves: 1, ..Outcome::default() }),
+            "3 LoRA files in /ui/models/loras, nothing new, 2 removed; 1 LoRA file not placed, since something else has the name; 1 LoRA file of a pair not placed until the other half is here"
+        );
+    }
+}

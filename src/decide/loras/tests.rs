@@ -1,0 +1,103 @@
+use super::*;
+use crate::model::digest::Sha256Digest;
+use crate::model::rel_path::RelPath;
+use crate::model::revision::Revision;
+
+fn manifest_of(files: &[(ArtifactKind, &str, Option<u64>)]) -> Manifest {
+    let mut manifest = Manifest::new("job".parse().unwrap(), "https://h".to_owned());
+    for (kind, path, step) in files {
+        let key = ArtifactKey { kind: *kind, path: format!("/output/dog/{path}").into() };
+        let entry = Entry {
+            path: RelPath::parse(path).unwrap(),
+            step: *step,
+            size: 7,
+            sha256: Sha256Digest::new([7; 32]),
+            evidence: Evidence::TrainerHash,
+            revision: Revision::default(),
+            run: String::new(),
+            modified: Some(1),
+            state: EntryState::Present,
+            older: Vec::new(),
+        };
+        manifest.entries.insert(key, entry);
+    }
+    manifest
+}
+
+fn names(loras: &Loras<'_>) -> Vec<String> {
+    let name = |lora: &Lora<'_>| {
+        lora.files.iter().map(|part| part.entry.path.as_str()).collect::<Vec<_>>().join("+")
+    };
+    loras.whole.iter().map(name).collect()
+}
+
+use ArtifactKind::{Checkpoint, Config, Sample};
+
+#[test]
+fn only_proven_weights_at_the_top_are_loras() {
+    let mut manifest = manifest_of(&[
+        (Checkpoint, "dog.safetensors", None),
+        (Checkpoint, "dog_000000500.safetensors", Some(500)),
+        (Checkpoint, "dog_000000250.SafeTensors", Some(250)),
+        (Checkpoint, "optimizer.pt", None),
+        (Checkpoint, "dog.pt", None),
+        (Checkpoint, "CRITIC_dog_000000250.safetensors", Some(250)),
+        (Checkpoint, "dog_000000250/transformer/model.safetensors", Some(250)),
+        (Config, "config.yaml", None),
+        (Sample, "samples/1__000000250_0.jpg", Some(250)),
+        (Checkpoint, "pruned_000000100.safetensors", Some(100)),
+        (Checkpoint, "weak_000000100.safetensors", Some(100)),
+    ]);
+    for entry in manifest.entries.values_mut() {
+        match entry.path.file_name() {
+            "pruned_000000100.safetensors" => entry.state = EntryState::Pruned,
+            "weak_000000100.safetensors" => entry.evidence = Evidence::Length,
+            _ => entry.evidence = Evidence::Structure,
+        }
+    }
+    let loras = find(&manifest, Some("dog"));
+    assert_eq!(names(&loras), ["dog_000000250.SafeTensors", "dog_000000500.safetensors", "dog.safetensors"]);
+    assert!(loras.halves.is_empty());
+}
+
+#[test]
+fn both_halves_or_none() {
+    let manifest = manifest_of(&[
+        (Checkpoint, "dog_000000250_high_noise.safetensors", Some(250)),
+        (Checkpoint, "dog_000000250_low_noise.safetensors", Some(250)),
+        (Checkpoint, "dog_000000500_low_noise.safetensors", Some(500)),
+        (Checkpoint, "dog_high_noise.safetensors", None),
+    ]);
+    let loras = find(&manifest, Some("dog"));
+    assert_eq!(names(&loras), ["dog_000000250_high_noise.safetensors+dog_000000250_low_noise.safetensors"]);
+    assert_eq!(loras.halves.len(), 2);
+    // A job that is called so has a final save of that name, which is whole.
+    let loras = find(&manifest, Some("dog_high_noise"));
+    assert!(names(&loras).contains(&"dog_high_noise.safetensors".to_owned()));
+}
+
+#[test]
+fn the_picture_is_of_the_same_step_and_the_first_prompt() {
+    let manifest = manifest_of(&[
+        (Checkpoint, "dog_000000250.safetensors", Some(250)),
+        (Checkpoint, "dog_000000500.safetensors", Some(500)),
+        (Checkpoint, "dog.safetensors", None),
+        (Sample, "samples/1000000000001__000000250_1.jpg", Some(250)),
+        (Sample, "samples/1000000000000__000000250_0.jpg", Some(250)),
+        (Sample, "samples/1000000000009__000000250_0.jpg", Some(250)),
+        (Sample, "samples/1000000000002__000000250_10.jpg", Some(250)),
+        (Sample, "samples/1000000000003__000000500_0.mp4", Some(500)),
+        (Sample, "samples/1000000000004__000000500_1.webp", Some(500)),
+    ]);
+    let shown = |manifest: &Manifest| -> Vec<Option<String>> {
+        let path = |entry: &Entry| entry.path.as_str().to_owned();
+        find(manifest, Some("dog")).whole.iter().map(|lora| lora.preview.map(path)).collect()
+    };
+    // Drawn twice, since the job was resumed: the later one. The final save has none before its own is drawn.
+    let first = Some("samples/1000000000009__000000250_0.jpg".to_owned());
+    assert_eq!(shown(&manifest), [first.clone(), None, None]);
+    let mut later = manifest;
+    let last = "samples/1000000000005__000000600_0.png";
+    later.entries.extend(manifest_of(&[(Sample, last, Some(600))]).entries);
+    assert_eq!(shown(&later), [first, None, Some(last.to_owned())]);
+}

@@ -1,0 +1,273 @@
+use std::fs;
+
+use rcsync::simulator::{Family, JobPlan, Writes};
+
+use super::{Stage, assert_same, plan};
+use crate::support::{code, snapshot, stderr};
+
+const ALL: [&str; 8] = [
+    "my_first_lora/my_first_lora.jpg",
+    "my_first_lora/my_first_lora.safetensors",
+    "my_first_lora/my_first_lora_000000250.jpg",
+    "my_first_lora/my_first_lora_000000250.safetensors",
+    "my_first_lora/my_first_lora_000000500.jpg",
+    "my_first_lora/my_first_lora_000000500.safetensors",
+    "my_first_lora/my_first_lora_000000750.jpg",
+    "my_first_lora/my_first_lora_000000750.safetensors",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirrored_job_is_in_comfyui_and_an_idle_pass_changes_nothing() {
+    let stage = Stage::new(plan()).await;
+    let bench = &stage.bench;
+    bench.simulator.finish(&bench.job);
+    let first = stage.once(&["--output", "json"]).await;
+    assert_eq!(code(&first), 0, "{}", stderr(&first));
+    assert!(bench.dir().join("optimizer.pt").exists());
+    assert_eq!(stage.placed(), ALL, "LoRAs and their pictures, no pickle");
+    assert_eq!(stage.assert_same_bytes(), 4);
+    let events = String::from_utf8(first.stdout).unwrap();
+    let mirrored: Vec<serde_json::Value> = events
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|event: &serde_json::Value| event["event"] == "mirrored")
+        .collect();
+    assert_eq!(mirrored.len(), 4);
+    for event in mirrored {
+        let to = std::path::Path::new(event["to"].as_str().unwrap());
+        assert!(to.starts_with(stage.loras()) && to.ends_with(event["path"].as_str().unwrap()), "{event}");
+        assert!(["reflink", "hardlink", "copy"].contains(&event["how"].as_str().unwrap()), "{event}");
+    }
+
+    let before = (snapshot(&bench.dir()), snapshot(&stage.ui()));
+    bench.simulator.clear_requests();
+    let second = stage.once(&[]).await;
+    assert_eq!(code(&second), 0);
+    assert_eq!((bench.simulator.api_requests(), bench.simulator.artifact_requests()), (2, 0));
+    assert_eq!((snapshot(&bench.dir()), snapshot(&stage.ui())), before);
+    assert!(second.stdout.is_empty() && second.stderr.is_empty(), "{}", stderr(&second));
+    let third = stage.mirror(&[]).await;
+    assert_eq!((code(&third), stderr(&third).as_str()), (0, ""));
+    assert_eq!((snapshot(&bench.dir()), snapshot(&stage.ui())), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bytes_come_by_the_way_that_was_asked_for() {
+    let stage = Stage::finished(plan()).await;
+    for (link, name) in [("copy", "my_first_lora_000000250"), ("hardlink", "my_first_lora_000000500")] {
+        fs::remove_dir_all(stage.loras().join("my_first_lora")).unwrap_or_default();
+        let run = stage.mirror(&["--comfyui-link", link, "--output", "json"]).await;
+        assert_eq!(code(&run), 0, "{}", stderr(&run));
+        let events = String::from_utf8(run.stdout).unwrap();
+        assert_eq!(events.matches(&format!(r#""how":"{link}""#)).count(), 4, "{events}");
+        let path = stage.loras().join(format!("my_first_lora/{name}.safetensors"));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            assert_eq!(path.metadata().unwrap().nlink() > 1, link == "hardlink", "{link}");
+        }
+        assert_eq!(stage.assert_same_bytes(), 4);
+        assert!(path.exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_is_no_comfyui_ends_it_before_anything_is_asked() {
+    let stage = Stage::new(plan()).await;
+    let bench = &stage.bench;
+    bench.simulator.finish(&bench.job);
+    let odd = bench.dir().with_file_name("odd");
+    fs::create_dir(&odd).unwrap();
+    for path in [odd.clone(), odd.join("nothing")] {
+        let run = bench.once(&["--comfyui", path.to_str().unwrap()]).await;
+        assert_eq!(code(&run), 66, "{}", stderr(&run));
+        assert!(stderr(&run).contains(path.to_str().unwrap()) && stderr(&run).contains("hint: "));
+    }
+    assert_eq!(bench.simulator.api_requests(), 0);
+    assert!(!bench.dir().exists());
+    let none = bench.command(&["mirror", "x"]).output().unwrap();
+    assert_eq!(code(&none), 64, "{}", stderr(&none));
+    assert!(stderr(&none).contains("--comfyui"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_ours_stays_as_it_is() {
+    let stage = Stage::finished(plan()).await;
+    let folder = stage.loras().join("my_first_lora");
+    fs::create_dir(&folder).unwrap();
+    // Somebody else's file of that name; the same bytes from another tool; a picture somebody chose.
+    fs::write(folder.join("my_first_lora_000000250.safetensors"), "theirs").unwrap();
+    fs::copy(stage.bench.dir().join("my_first_lora.safetensors"), folder.join("my_first_lora.safetensors"))
+        .unwrap();
+    fs::write(folder.join("my_first_lora_000000500.preview.png"), "chosen").unwrap();
+    let run = stage.mirror(&[]).await;
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    assert_eq!(fs::read(folder.join("my_first_lora_000000250.safetensors")).unwrap(), b"theirs");
+    let placed = stage.placed();
+    let marked = placed
+        .iter()
+        .find(|path| path.contains("000000250~") && path.ends_with(".safetensors"))
+        .expect("placed under a marked name");
+    assert_same(&stage.loras().join(marked), &stage.bench.dir().join("my_first_lora_000000250.safetensors"));
+    assert!(!placed.iter().any(|path| path.ends_with("my_first_lora_000000500.jpg")), "{placed:?}");
+
+    // Edited after it was placed: kept, and no second copy comes.
+    let edited = folder.join("my_first_lora_000000750.safetensors");
+    fs::remove_file(&edited).unwrap();
+    fs::write(&edited, "edited").unwrap();
+    let before = snapshot(&stage.ui());
+    for _ in 0..2 {
+        assert_eq!(code(&stage.mirror(&[]).await), 0);
+        assert_eq!(snapshot(&stage.ui()), before);
+    }
+    // Nothing of this is ours to remove, either.
+    let run = stage.mirror(&["--comfyui-keep", "0"]).await;
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    let left = stage.placed();
+    assert_eq!(
+        left.iter().filter(|path| path.ends_with(".safetensors")).collect::<Vec<_>>(),
+        [
+            "my_first_lora/my_first_lora.safetensors",
+            "my_first_lora/my_first_lora_000000250.safetensors",
+            "my_first_lora/my_first_lora_000000750.safetensors"
+        ]
+    );
+    assert!(folder.join("my_first_lora_000000500.preview.png").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(unix)]
+async fn nothing_is_written_through_a_link_out_of_the_folder() {
+    let stage = Stage::finished(plan()).await;
+    let outside = stage.bench.dir().with_file_name("outside");
+    fs::create_dir(&outside).unwrap();
+    std::os::unix::fs::symlink(&outside, stage.loras().join("my_first_lora")).unwrap();
+    let run = stage.mirror(&[]).await;
+    assert_ne!(code(&run), 0, "{}", stderr(&run));
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    // The loras folder itself may be a link: that is how people share it.
+    let shared = stage.bench.dir().with_file_name("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::remove_file(stage.loras().join("my_first_lora")).unwrap();
+    fs::remove_dir(stage.loras()).unwrap();
+    std::os::unix::fs::symlink(&shared, stage.loras()).unwrap();
+    let run = stage.mirror(&[]).await;
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    assert!(shared.join("my_first_lora/my_first_lora.safetensors").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_name_is_one_folder() {
+    let stage = Stage::finished(JobPlan { name: "..\\..\\evil: dog".to_owned(), ..plan() }).await;
+    let run = stage.mirror(&[]).await;
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    let placed = stage.placed();
+    let listed = super::below(&stage.bench.dir());
+    assert!(!placed.is_empty(), "{listed:?}");
+    assert!(placed.iter().filter(|path| path.ends_with(".safetensors")).count() > 0, "{placed:?}");
+    let folders: Vec<_> = fs::read_dir(stage.loras()).unwrap().collect();
+    assert_eq!(folders.len(), 1, "{placed:?}");
+    assert_eq!(super::below(&stage.ui()).len(), placed.len(), "nothing beside the loras folder");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_halves_of_a_pair_or_none() {
+    let plan = JobPlan { family: Family::Wan22, ..plan() };
+    let stage = Stage::new(plan).await;
+    let bench = &stage.bench;
+    bench.simulator.advance_steps(&bench.job, 300);
+    let low = "my_first_lora_000000250_low_noise.safetensors";
+    bench.simulator.set_written(&bench.job, low, Writes::Growing, 1, 2);
+    let half = stage.once(&[]).await;
+    assert_eq!(code(&half), 75, "{}", stderr(&half));
+    assert!(bench.dir().join("my_first_lora_000000250_high_noise.safetensors").exists());
+    assert_eq!(stage.placed(), [""; 0], "not half a pair");
+    assert_eq!(code(&stage.mirror(&[]).await), 75);
+    assert_eq!(stage.placed(), [""; 0]);
+    bench.simulator.finish_writes(&bench.job);
+    let whole = stage.once(&[]).await;
+    assert_eq!(code(&whole), 0, "{}", stderr(&whole));
+    assert_eq!(
+        stage.placed(),
+        [
+            "my_first_lora/my_first_lora_000000250_high_noise.jpg",
+            "my_first_lora/my_first_lora_000000250_high_noise.safetensors",
+            "my_first_lora/my_first_lora_000000250_low_noise.jpg",
+            "my_first_lora/my_first_lora_000000250_low_noise.safetensors"
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_and_the_final_are_kept() {
+    let stage = Stage::finished(plan()).await;
+    assert_eq!(code(&stage.mirror(&["--comfyui-sidecars"]).await), 0);
+    let sidecar = fs::read_to_string(stage.loras().join("my_first_lora/my_first_lora.sha256")).unwrap();
+    let sums = fs::read_to_string(stage.bench.dir().join("SHA256SUMS")).unwrap();
+    assert!(sums.contains(&format!("{sidecar}  my_first_lora.safetensors")), "{sidecar}");
+    fs::write(stage.loras().join("my_first_lora/notes.txt"), "mine").unwrap();
+    let run = stage.mirror(&["--comfyui-keep", "1"]).await;
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    let kept = [
+        "my_first_lora/my_first_lora.jpg",
+        "my_first_lora/my_first_lora.safetensors",
+        "my_first_lora/my_first_lora.sha256",
+        "my_first_lora/my_first_lora_000000750.jpg",
+        "my_first_lora/my_first_lora_000000750.safetensors",
+        "my_first_lora/my_first_lora_000000750.sha256",
+        "my_first_lora/notes.txt",
+    ];
+    assert_eq!(stage.placed(), kept);
+    let before = snapshot(&stage.ui());
+    assert_eq!(code(&stage.mirror(&["--comfyui-keep", "1"]).await), 0);
+    assert_eq!(snapshot(&stage.ui()), before, "what was removed does not come back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_final_that_changed_gets_a_name_of_its_own() {
+    let stage = Stage::finished(plan()).await;
+    assert_eq!(code(&stage.mirror(&[]).await), 0);
+    let first = fs::read(stage.loras().join("my_first_lora/my_first_lora.safetensors")).unwrap();
+    let bench = &stage.bench;
+    bench.simulator.rewrite(&bench.job, "my_first_lora.safetensors");
+    bench.simulator.resume(&bench.job);
+    bench.simulator.finish(&bench.job);
+    let run = stage.once(&[]).await;
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    let new = fs::read(bench.dir().join("my_first_lora.safetensors")).unwrap();
+    assert!(new != first, "the simulator wrote other bytes");
+    let old = fs::read(stage.loras().join("my_first_lora/my_first_lora.safetensors")).unwrap();
+    assert!(old == first, "ComfyUI caches by path, so what it may have loaded keeps its name");
+    let is_marked = |path: &String| path.contains("my_first_lora~") && path.ends_with(".safetensors");
+    let marked = stage.placed().into_iter().find(is_marked).expect("a marked name");
+    assert_same(&stage.loras().join(marked), &bench.dir().join("my_first_lora.safetensors"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_mirror_leaves_whole_files_and_goes_on() {
+    let stage = Stage::finished(JobPlan { save_every: 20, checkpoint_bytes: 400_000, ..plan() }).await;
+    let (dir, ui) = (stage.bench.dir(), stage.ui());
+    let arguments =
+        ["mirror", dir.to_str().unwrap(), "--comfyui", ui.to_str().unwrap(), "--comfyui-link", "copy"];
+    let mut killed = 0;
+    for round in 0..12 {
+        let mut run = stage.bench.command(&arguments).spawn().unwrap();
+        // Killed after a growing number of files, not after a guessed time.
+        while super::below(&stage.loras()).len() < round * 5 && run.try_wait().unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+        killed += usize::from(run.try_wait().unwrap().is_none());
+        run.kill().unwrap();
+        run.wait().unwrap();
+        stage.assert_same_bytes();
+    }
+    assert!(killed > 3, "killed at work, not after it: {killed}");
+    let last = stage.mirror(&["--comfyui-link", "copy"]).await;
+    assert_eq!(code(&last), 0, "{}", stderr(&last));
+    assert_eq!(stage.assert_same_bytes(), 50);
+    let placed = stage.placed();
+    assert!(!placed.iter().any(|path| path.ends_with("rcsync-part")), "nothing staged is left");
+    // What was placed before a kill is known to be ours.
+    assert_eq!(code(&stage.mirror(&["--comfyui-keep", "1"]).await), 0);
+    assert_eq!(stage.assert_same_bytes(), 2);
+}
