@@ -19,6 +19,11 @@ pub(crate) fn fault(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -
     move |source| Error::Disk { verb, path, source }
 }
 
+/// Whether there is no room: on the disk, for one more file on it, or for this user.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Whether `replace` waits until the new bytes are on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Durability {

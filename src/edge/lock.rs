@@ -17,7 +17,7 @@ use super::store::PRIVATE;
 #[derive(Debug)]
 pub struct FolderLock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 /// Who holds a folder.
@@ -58,10 +58,12 @@ impl FolderLock {
                 since: jiff::Timestamp::now().strftime("%F %T UTC").to_string(),
             };
             let text = serde_json::to_string(&owner).map_err(|error| fault("write", &path)(error.into()))?;
-            disk::empty(&file)
-                .and_then(|()| disk::append(&file, text.as_bytes()))
-                .map_err(fault("write", &path))?;
-            return Ok(Self { path, _file: file });
+            match disk::empty(&file).and_then(|()| disk::append(&file, text.as_bytes())) {
+                // A full disk has no room for a name; the lock holds without one.
+                Err(error) if !disk::is_full(&error) => return Err(fault("write", &path)(error)),
+                _ => {}
+            }
+            return Ok(Self { path, file });
         }
     }
 }
@@ -69,7 +71,10 @@ impl FolderLock {
 impl Drop for FolderLock {
     fn drop(&mut self) {
         // Removed so that an idle run leaves the folder as it was. Failing is harmless: the next run takes it over.
-        let _ = disk::remove(&self.path);
+        // Where the folder was moved and another stands in its place, the lock there is somebody else's.
+        if is_same_file(&self.file, &self.path) {
+            let _ = disk::remove(&self.path);
+        }
     }
 }
 

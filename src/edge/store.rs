@@ -52,6 +52,8 @@ pub struct Store {
     sequence: u64,
     journal: Option<File>,
     lines: u64,
+    /// The disk refused a part of the journal: nobody knows what of it is there, so nothing may be added to it.
+    is_spoilt: bool,
 }
 
 /// What loading found besides the manifest.
@@ -89,7 +91,7 @@ impl Store {
         if manifest.origin != origin {
             return Err(unfit(format!("it mirrors this job from `{}`", manifest.origin)));
         }
-        let mut store = Self { folder, manifest, sequence, journal: None, lines: 0 };
+        let mut store = Self { folder, manifest, sequence, journal: None, lines: 0, is_spoilt: false };
         damage.lines = store.replay()?;
         Ok((store, damage))
     }
@@ -104,7 +106,8 @@ impl Store {
         match read_snapshot(&folder)? {
             Loaded::Snapshot(snapshot) => {
                 let (manifest, sequence) = (snapshot.manifest, snapshot.sequence);
-                let mut store = Self { folder, manifest, sequence, journal: None, lines: 0 };
+                let mut store =
+                    Self { folder, manifest, sequence, journal: None, lines: 0, is_spoilt: false };
                 store.replay()?;
                 Ok(store.manifest)
             }
@@ -140,6 +143,11 @@ impl Store {
             return Ok(());
         }
         let path = self.folder.join("journal.jsonl");
+        if self.is_spoilt {
+            // What was refused may stand in it all the same, under numbers that count as free, and what was flushed
+            // in vain may be lost: the manifest is written anew, from what is known to be true.
+            self.fold()?;
+        }
         let mut text = String::new();
         let mut sequence = self.sequence;
         for record in &records {
@@ -150,9 +158,16 @@ impl Store {
             text.push('\n');
         }
         let journal = self.open_journal(&path)?;
-        disk::append(journal, text.as_bytes()).map_err(fault("write", &path))?;
-        if durability == Durability::Durable {
-            disk::flush(journal).map_err(fault("flush", &path))?;
+        let written = disk::append(journal, text.as_bytes()).map_err(fault("write", &path));
+        let flushed = match durability {
+            Durability::Durable => written.and_then(|()| disk::flush(journal).map_err(fault("flush", &path))),
+            Durability::Hopeful => written,
+        };
+        if let Err(error) = flushed {
+            self.is_spoilt = true;
+            // Their numbers are used up, so that they do not come back from a journal that was not removed yet.
+            self.sequence = sequence;
+            return Err(error);
         }
         self.sequence = sequence;
         self.lines += records.len() as u64;
@@ -169,14 +184,19 @@ impl Store {
     pub fn compact(&mut self) -> Result<(), Error> {
         let entries = self.manifest.entries.len() as u64;
         let path = self.folder.join("manifest.json");
-        if self.lines == 0 || (path.exists() && self.lines < COMPACT_FROM.max(entries)) {
+        if !self.is_spoilt && (self.lines == 0 || path.exists() && self.lines < COMPACT_FROM.max(entries)) {
             return Ok(());
         }
+        self.fold()
+    }
+
+    fn fold(&mut self) -> Result<(), Error> {
         self.snapshot()?;
         let journal = self.folder.join("journal.jsonl");
         self.journal = None;
         disk::remove(&journal)?;
         self.lines = 0;
+        self.is_spoilt = false;
         Ok(())
     }
 
@@ -389,6 +409,27 @@ mod tests {
         let (mut cut, _) = load(dir.path());
         cut.append(vec![Record::Know { key: key(9), entry: entry(9) }]).unwrap();
         assert!(load(dir.path()).0.manifest().entries.contains_key(&key(9)));
+    }
+
+    #[test]
+    fn a_record_that_the_disk_refused_takes_no_later_one_with_it() {
+        let dir = folder();
+        let (mut store, _) = load(dir.path());
+        store.append(vec![Record::Know { key: key(1), entry: entry(1) }]).unwrap();
+        let path = dir.path().join(PRIVATE).join("journal.jsonl");
+        // What a full disk leaves: the first of three records whole, the second torn; none of them counts as written.
+        let refused = Line { sequence: store.sequence + 1, record: &Record::Abandon { key: key(1) } };
+        let mut torn = fs::read(&path).unwrap();
+        torn.extend(sealed::seal(&refused).unwrap().bytes());
+        torn.extend(b"\n{\"crc32\":");
+        store.journal = Some(File::open(&path).unwrap());
+        assert!(store.append(vec![Record::Know { key: key(2), entry: entry(2) }]).is_err(), "read-only");
+        fs::write(&path, torn).unwrap();
+        assert!(!store.manifest().entries.contains_key(&key(2)));
+        store.append(vec![Record::Know { key: key(3), entry: entry(3) }]).unwrap();
+        let (again, damage) = load(dir.path());
+        assert_eq!((again.manifest(), damage), (store.manifest(), Damage::default()));
+        assert!(again.manifest().entries.contains_key(&key(3)));
     }
 
     #[test]

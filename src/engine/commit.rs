@@ -198,7 +198,7 @@ impl Committer {
                     Some(entry) if entry.sha256 == here => match self.on_change {
                         OnChange::Replace => set_aside = Some(Aside::Replaced),
                         OnChange::Keep => {
-                            let kept = self.free_name(&path.with_suffix(&here.short()));
+                            let kept = self.name_to_keep(&path.with_suffix(&here.short()), here);
                             older.push(Older { path: kept.clone(), size: entry.size, sha256: here });
                             set_aside = Some(Aside::Kept(kept));
                         }
@@ -206,7 +206,7 @@ impl Committer {
                     // Nobody wrote it since: the disk lost bytes of it, and what is left is of no use to anybody.
                     Some(_) if untouched => set_aside = Some(Aside::Replaced),
                     // Edited or cut off here since it was published: the edit is kept, under a name no loader lists.
-                    Some(_) => set_aside = Some(Aside::Edited(here)),
+                    Some(_) => set_aside = Some(Aside::Edited(self.edited_name(&path, here))),
                     // Somebody else's file.
                     None => path = self.free_name(&beside(artifact)),
                 }
@@ -223,6 +223,20 @@ impl Committer {
             free = path.with_suffix(&format!("{:08x}", fastrand::u32(..)));
         }
         free
+    }
+
+    /// A name for old bytes: free, or one under which a run that was cut off has kept the same bytes already.
+    fn name_to_keep(&self, path: &RelPath, sha256: Sha256Digest) -> RelPath {
+        if holds(&path.to_path(&self.dir), sha256) { path.clone() } else { self.free_name(path) }
+    }
+
+    /// The same for what somebody made of a file, under a name that no model loader lists. Relative to DIR.
+    fn edited_name(&self, path: &RelPath, sha256: Sha256Digest) -> String {
+        let mut name = format!("{path}~{}.edited", sha256.short());
+        while disk::look(&self.dir, &name).is_some() && !holds(&self.dir.join(&name), sha256) {
+            name = format!("{path}~{}-{:08x}.edited", sha256.short(), fastrand::u32(..));
+        }
+        name
     }
 
     fn entry(&self, file: &Finished, path: RelPath, older: Vec<Older>) -> Entry {
@@ -300,7 +314,7 @@ impl Committer {
             None => return self.take_name(ready.file.part.path(), &path),
             Some(Aside::Replaced) => {}
             Some(Aside::Kept(kept)) => keep_old(&path, &self.dir.join(kept.as_str()))?,
-            Some(Aside::Edited(sha256)) => keep_old(&path, &edited_name(&path, *sha256))?,
+            Some(Aside::Edited(kept)) => keep_old(&path, &self.dir.join(kept))?,
         }
         disk::rename(ready.file.part.path(), &path).map_err(fault("publish", &path))?;
         stamp(&path)
@@ -322,10 +336,9 @@ fn keep_old(path: &Path, kept: &Path) -> Result<(), Error> {
     }
 }
 
-fn edited_name(path: &Path, sha256: Sha256Digest) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!("~{}.edited", sha256.short()));
-    PathBuf::from(name)
+/// Whether a regular file with these bytes stands at a path.
+fn holds(path: &Path, sha256: Sha256Digest) -> bool {
+    sha256_of(path).is_ok_and(|found| found == sha256)
 }
 
 fn stamp(path: &Path) -> Result<Option<i64>, Error> {
@@ -358,16 +371,14 @@ enum Aside {
     /// Kept beside the new one.
     Kept(RelPath),
     /// Not what was published any more: kept under a name that no model loader lists.
-    Edited(Sha256Digest),
+    Edited(String),
 }
 
 impl Ready {
     fn into_result(self, outcome: Result<Option<i64>, Error>) -> Committed {
         let Artifact { key, step, .. } = self.file.order.artifact;
-        let kept = match &self.set_aside {
-            Some(Aside::Edited(sha256)) => {
-                Some(edited_name(Path::new(self.entry.path.as_str()), *sha256).display().to_string())
-            }
+        let kept = match self.set_aside {
+            Some(Aside::Edited(kept)) => Some(kept),
             Some(Aside::Kept(_) | Aside::Replaced) | None => None,
         };
         match outcome {

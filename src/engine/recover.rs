@@ -37,14 +37,15 @@ pub(super) fn recover(dir: &Path, store: &mut Store, parts: &PartFolder) -> Resu
 fn settle(dir: &Path, parts: &PartFolder, prepared: &Prepared) -> Result<Option<Option<i64>>, Error> {
     let entry = &prepared.entry;
     let path = dir.join(entry.path.as_str());
+    let part = parts.path(&prepared.part);
     if let Some(LocalFile::File { size, modified }) = disk::look(dir, entry.path.as_str())
         && size == entry.size
         && sha256_of(&path)? == entry.sha256
     {
         disk::flush_folder(disk::parent(&path))?;
+        disk::remove(&part.with_extension("json"))?;
         return Ok(Some(modified));
     }
-    let part = parts.path(&prepared.part);
     let whole =
         fs::symlink_metadata(&part).is_ok_and(|metadata| metadata.is_file() && metadata.len() == entry.size);
     // A name that something else took meanwhile is left alone: the file is fetched again and finds its place then.

@@ -164,17 +164,24 @@ impl Manifest {
         }
     }
 
-    /// Returns the files that should be in DIR, with their kinds, in order of path.
+    /// Returns the files that should be in DIR, with their kinds, in order of path. What is about to be replaced is left
+    /// out: until that is over, nobody can say which of its bytes stand there.
     #[must_use]
     pub fn present(&self) -> Vec<(ArtifactKind, &Entry)> {
         let mut files: Vec<_> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.state == EntryState::Present)
+            .filter(|(key, entry)| entry.state == EntryState::Present && !self.is_being_replaced(key, entry))
             .map(|(key, entry)| (key.kind, entry))
             .collect();
         files.sort_by(|(_, a), (_, b)| a.path.cmp(&b.path));
         files
+    }
+
+    fn is_being_replaced(&self, key: &ArtifactKey, entry: &Entry) -> bool {
+        self.prepared.get(key).is_some_and(|prepared| {
+            prepared.entry.path == entry.path && prepared.entry.sha256 != entry.sha256
+        })
     }
 }
 

@@ -4,11 +4,17 @@
 mod architecture;
 mod comfy;
 mod commands;
+#[cfg(target_os = "linux")]
+mod crashes;
+#[cfg(target_os = "linux")]
+mod disks;
 mod faults;
 mod interface;
 mod life;
 mod mirror;
 mod repair;
+#[cfg(target_os = "linux")]
+mod rig;
 mod soak;
 mod support;
 mod transfer;

@@ -51,11 +51,16 @@ impl Bench {
     /// Every complete version of every file that the simulator ever hosted has its SHA-256 in its truth: each
     /// published file must be one of them, whole.
     pub(crate) fn assert_published_is_true(&self) -> usize {
+        self.assert_true_in(&self.dir())
+    }
+
+    /// The same in another folder.
+    pub(crate) fn assert_true_in(&self, dir: &Path) -> usize {
         use sha2::Digest as _;
         let truth = self.simulator.truth(&self.job);
         let mut count = 0;
         for (path, versions) in truth {
-            let Ok(bytes) = std::fs::read(self.dir().join(&path)) else { continue };
+            let Ok(bytes) = std::fs::read(dir.join(&path)) else { continue };
             let sha256 = rcsync::model::digest::hex(&sha2::Sha256::digest(&bytes));
             assert!(
                 versions.iter().any(|version| version.sha256.to_string() == sha256),
@@ -68,11 +73,16 @@ impl Bench {
 
     /// What `sha256sum -c SHA256SUMS` says, without needing the tool.
     pub(crate) fn assert_sums_pass(&self) -> usize {
+        self.assert_sums_pass_in(&self.dir())
+    }
+
+    /// The same in another folder.
+    pub(crate) fn assert_sums_pass_in(&self, dir: &Path) -> usize {
         use sha2::Digest as _;
-        let sums = std::fs::read_to_string(self.dir().join("SHA256SUMS")).unwrap_or_default();
+        let sums = std::fs::read_to_string(dir.join("SHA256SUMS")).unwrap_or_default();
         for line in sums.lines() {
             let (expected, path) = line.split_once("  ").unwrap();
-            let found = sha2::Sha256::digest(std::fs::read(self.dir().join(path)).unwrap());
+            let found = sha2::Sha256::digest(std::fs::read(dir.join(path)).unwrap());
             assert_eq!(rcsync::model::digest::hex(&found), expected, "{path}");
         }
         sums.lines().count()

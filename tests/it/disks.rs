@@ -1,0 +1,381 @@
+//! Disks that are full, broken, read-only, gone or peculiar: nothing half is published, what is told is clear, the code
+//! is right, and the next run goes on.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use rcsync::model::artifact::ArtifactKind;
+use rcsync::simulator::{
+    HostOptions, JobPlan, PictureFormat, Simulator, SimulatorConfig, StaticBytes, StaticFile, StaticJob,
+};
+
+use crate::rig::{Disk, have, skip, with_fault};
+use crate::support::{Bench, code, stderr};
+
+fn plan() -> JobPlan {
+    JobPlan {
+        steps: 500,
+        keep: 0,
+        sample_every: 500,
+        checkpoint_bytes: 3_000_000,
+        picture_side: 32,
+        prompts: vec!["a dog".to_owned()],
+        ..JobPlan::default()
+    }
+}
+
+/// Bytes of all files of that job, roughly.
+const ALL: u64 = 6_000_000;
+
+async fn finished() -> Bench {
+    finished_from(HostOptions::default()).await
+}
+
+async fn finished_from(host: HostOptions) -> Bench {
+    let simulator = Simulator::start(SimulatorConfig { host, ..SimulatorConfig::default() }).await.unwrap();
+    let job = simulator.add_job(plan());
+    simulator.finish(&job);
+    Bench::new(simulator, job)
+}
+
+fn command(bench: &Bench, dir: &Path, more: &[&str]) -> Command {
+    let mut arguments = vec![bench.job.as_str(), dir.to_str().unwrap()];
+    arguments.extend(more);
+    bench.command(&arguments)
+}
+
+async fn run(bench: &Bench, dir: &Path, more: &[&str]) -> Output {
+    let mut command = command(bench, dir, more);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+/// What must be true of a folder after any trouble: what has a final name is whole, and what is listed is there.
+fn assert_sound(bench: &Bench, dir: &Path, what: &str) -> usize {
+    let published = bench.assert_true_in(dir);
+    bench.assert_sums_pass_in(dir);
+    let verify = bench.command(&["verify", dir.to_str().unwrap()]).output().unwrap();
+    assert!([0, 66].contains(&code(&verify)), "{what}: {}", stderr(&verify));
+    published
+}
+
+async fn assert_goes_on(bench: &Bench, dir: &Path, what: &str) {
+    let run = run(bench, dir, &["--once", "--min-free", "0"]).await;
+    assert_eq!(code(&run), 0, "{what}: {}", stderr(&run));
+    assert_eq!(assert_sound(bench, dir, what), bench.simulator.hosted(&bench.job).len(), "{what}");
+    let parts = fs::read_dir(dir.join(".rcsync/parts")).unwrap().count();
+    assert_eq!(parts, 0, "{what}: parts are left");
+}
+
+/// Fills a disk until so many bytes are free.
+fn fill(disk: &Path, leave: u64) -> PathBuf {
+    let ballast = disk.join("ballast");
+    let free = rustix::fs::statvfs(disk).map(|space| space.f_bavail * space.f_frsize).unwrap();
+    let mut rest = std::io::repeat(7).take(free.saturating_sub(leave));
+    std::io::copy(&mut rest, &mut fs::File::create(&ballast).unwrap()).unwrap();
+    rustix::fs::sync();
+    ballast
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_ends_a_pass_with_74_and_the_next_one_goes_on() {
+    let Some(disk) = Disk::ext4() else { return };
+    let (bench, dir) = (finished().await, disk.path().join("out"));
+    let ballast = fill(&disk.path(), ALL * 2 / 3);
+    for more in [&["--once", "--min-free", "0"][..], &["--once", "--min-free", "5M"]] {
+        let run = run(&bench, &dir, more).await;
+        assert_eq!(code(&run), 74, "{}", stderr(&run));
+        assert!(stderr(&run).contains("my_first_lora"), "{}", stderr(&run));
+        let published = assert_sound(&bench, &dir, "full");
+        assert!(published < bench.simulator.hosted(&bench.job).len(), "it does not fit");
+    }
+    fs::remove_file(ballast).unwrap();
+    assert_goes_on(&bench, &dir, "room again").await;
+}
+
+/// The disk says that there is room, and then there is none: in whatever call that shows, and from then on.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "in work"]
+async fn no_room_in_any_call_loses_nothing() {
+    if !have(&["strace"]) {
+        return;
+    }
+    let bench = finished().await;
+    for error in ["ENOSPC", "EDQUOT", "EIO", "EROFS"] {
+        for call in ["pwrite64", "fdatasync", "renameat2", "rename", "mkdir", "write"] {
+            for from in if call == "write" { ["120+", "140+"] } else { ["1+", "3+"] } {
+                let dir = bench.dir().with_file_name("faulty");
+                let command = command(&bench, &dir, &["--once", "-q", "--min-free", "0"]);
+                let inject = format!("{call}:error={error}:when={from}");
+                let (status, _, said) = with_fault(&command, &inject, None);
+                let what = format!("{inject}: {status}: {said}");
+                assert!(matches!(status.code(), Some(0 | 73 | 74)), "{what}");
+                if dir.exists() {
+                    assert_sound(&bench, &dir, &what);
+                }
+                assert_goes_on(&bench, &dir, &what).await;
+                fs::remove_dir_all(&dir).unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "in work"]
+async fn a_failed_flush_is_never_tried_again() {
+    if !have(&["strace"]) {
+        return;
+    }
+    let bench = finished().await;
+    let dir = bench.dir();
+    let command = command(&bench, &dir, &["--once", "-q"]);
+    let mut failures = 0;
+    // Each thread that flushes fails at its first flush.
+    let (status, _, said) = with_fault(&command, "fdatasync:error=EIO:when=1", None);
+    let mut failed: Vec<&str> = Vec::new();
+    for line in said.lines().filter(|line| line.contains(".part>")) {
+        let file = line.split('<').nth(1).and_then(|rest| rest.split('>').next()).unwrap();
+        assert!(!failed.contains(&file), "`{file}` was flushed again:\n{said}");
+        if line.contains("EIO") {
+            failed.push(file);
+            failures += 1;
+        }
+    }
+    assert!(failures > 0, "{said}");
+    assert_eq!(status.code(), Some(74), "{said}");
+    assert_sound(&bench, &dir, &said);
+    assert_goes_on(&bench, &dir, "after a failed flush").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_disk_cannot_do_is_done_without() {
+    if !have(&["strace"]) {
+        return;
+    }
+    let bench = finished().await;
+    for inject in [
+        "fdatasync:error=EINVAL",
+        "flock:error=ENOSYS",
+        "flock:error=EOPNOTSUPP",
+        "renameat2:error=EINVAL",
+        "pwrite64:error=EINTR:when=1+2",
+        "linkat:error=EPERM",
+    ] {
+        let dir = bench.dir().with_file_name("limited");
+        let (status, _, said) = with_fault(&command(&bench, &dir, &["--once", "-q"]), inject, None);
+        assert_eq!(status.code(), Some(0), "{inject}: {said}");
+        assert_goes_on(&bench, &dir, inject).await;
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_inodes_are_no_room() {
+    let Some(disk) = Disk::make(&["mkfs.ext4", "-q", "-F", "-N", "24"], 32, ("mount", "loop")) else {
+        return;
+    };
+    let (bench, dir) = (finished().await, disk.path().join("out"));
+    fs::create_dir(disk.path().join("ballast")).unwrap();
+    let used =
+        (0..).take_while(|at| fs::write(disk.path().join(format!("ballast/{at}")), "").is_ok()).count();
+    for at in 0..used.min(4) {
+        fs::remove_file(disk.path().join(format!("ballast/{at}"))).unwrap();
+    }
+    let run = run(&bench, &dir, &["--once"]).await;
+    assert_eq!(code(&run), 74, "{}", stderr(&run));
+    assert_sound(&bench, &dir, "no inodes");
+    fs::remove_dir_all(disk.path().join("ballast")).unwrap();
+    assert_goes_on(&bench, &dir, "inodes again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_is_a_full_disk() {
+    if !have(&["btrfs"]) {
+        return;
+    }
+    let Some(disk) = Disk::make(&["mkfs.btrfs", "-q", "-f"], 160, ("mount", "loop")) else { return };
+    let limit = |size: &str| {
+        let mut limit = Command::new("btrfs");
+        limit
+            .args(["qgroup", "limit", size])
+            .arg(disk.path())
+            .output()
+            .is_ok_and(|done| done.status.success())
+    };
+    let enabled = Command::new("btrfs").args(["quota", "enable"]).arg(disk.path()).status();
+    if !enabled.is_ok_and(|status| status.success()) || !limit("3M") {
+        return skip("this btrfs has no quotas");
+    }
+    let (bench, dir) = (finished().await, disk.path().join("out"));
+    let run = run(&bench, &dir, &["--once", "--min-free", "0"]).await;
+    assert_eq!(code(&run), 74, "{}", stderr(&run));
+    assert!(stderr(&run).to_lowercase().contains("quota"), "{}", stderr(&run));
+    assert_sound(&bench, &dir, "over quota");
+    assert!(limit("none"));
+    assert_goes_on(&bench, &dir, "without a quota").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_disk_is_told_and_still_read() {
+    let Some(disk) = Disk::ext4() else { return };
+    let (bench, dir) = (finished().await, disk.path().join("out"));
+    assert_goes_on(&bench, &dir, "writable").await;
+    disk.remount("ro");
+    for command in ["ls", "verify"] {
+        let read = bench.command(&[command, dir.to_str().unwrap()]).output().unwrap();
+        assert_eq!(code(&read), 0, "{command}: {}", stderr(&read));
+    }
+    let sync = run(&bench, &dir, &["--once"]).await;
+    assert_eq!(code(&sync), 73, "{}", stderr(&sync));
+    assert!(stderr(&sync).to_lowercase().contains("read-only"), "{}", stderr(&sync));
+    let elsewhere = run(&bench, &disk.path().join("new"), &["--once"]).await;
+    assert_eq!(code(&elsewhere), 73, "{}", stderr(&elsewhere));
+}
+
+/// Starts a slow run and returns it once bytes of its checkpoints arrive.
+fn begun(bench: &Bench, dir: &Path, more: &[&str]) -> std::process::Child {
+    let mut child = command(bench, dir, more).spawn().unwrap();
+    while bench.simulator.artifact_bytes() < 1_000_000 && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    child
+}
+
+fn slow() -> HostOptions {
+    HostOptions { throttle: Some(1_000_000), ..HostOptions::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_breaks_ends_with_74() {
+    let Some(disk) = Disk::ext4() else { return };
+    let (bench, dir) = (finished_from(slow()).await, disk.path().join("out"));
+    let child = begun(&bench, &dir, &["--once"]);
+    disk.cut_power(true);
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    assert_eq!(code(&ended), 74, "{}", stderr(&ended));
+    disk.power_up();
+    assert_sound(&bench, &dir, "broken disk");
+    bench.simulator.set_host(|host| host.throttle = None);
+    assert_goes_on(&bench, &dir, "a whole disk again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "in work"]
+async fn a_folder_that_goes_away_is_noticed_and_not_made_anew() {
+    for how in ["deleted", "moved", "unmounted"] {
+        let Some(disk) = Disk::ext4() else { return };
+        let (bench, dir) = (finished_from(slow()).await, disk.path().join("out"));
+        let following = how == "moved";
+        let more: &[&str] = if following { &[] } else { &["--once"] };
+        let child = begun(&bench, &dir, more);
+        match how {
+            "deleted" => fs::remove_dir_all(&dir).unwrap(),
+            "moved" => fs::rename(&dir, disk.path().join("elsewhere")).unwrap(),
+            _ => disk.unmount(true),
+        }
+        let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+        assert_eq!(code(&ended), 74, "{how}: {}", stderr(&ended));
+        assert!(stderr(&ended).contains("deleted, moved or unmounted"), "{how}: {}", stderr(&ended));
+        assert!(!dir.exists(), "{how}: it was made anew");
+        let under = fs::read_dir(disk.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let under: Vec<_> = under.filter(|name| name != "lost+found" && name != "elsewhere").collect();
+        assert!(under.is_empty(), "{how}: {under:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "in work"]
+async fn few_open_files_are_enough() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let job = simulator.add_job(JobPlan {
+        steps: 1000,
+        save_every: 100,
+        sample_every: 100,
+        checkpoint_bytes: 200_000,
+        picture_side: 32,
+        keep: 0,
+        ..JobPlan::default()
+    });
+    simulator.finish(&job);
+    let bench = Bench::new(simulator, job);
+    let dir = bench.dir();
+    let plain = command(&bench, &dir, &["--once", "-q", "--connections", "64"]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
+    limited.env_clear();
+    for (name, value) in plain.get_envs() {
+        limited.envs(value.map(|value| (name, value)));
+    }
+    limited.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let run = tokio::task::spawn_blocking(move || limited.output().unwrap()).await.unwrap();
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    assert_goes_on(&bench, &dir, "few open files").await;
+}
+
+/// Following, a full disk is a pause: it is told once, and the run goes on by itself when there is room.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "in work"]
+async fn a_full_disk_pauses_a_follower() {
+    let Some(disk) = Disk::ext4() else { return };
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let job = simulator.add_job(plan());
+    simulator.advance_steps(&job, 300);
+    let bench = Bench::new(simulator, job);
+    let dir = disk.path().join("out");
+    let ballast = fill(&disk.path(), 2_000_000);
+    let mut following = command(&bench, &dir, &["--min-free", "0", "--interval", "1s", "--timeout", "60s"]);
+    let mut child = following.process_group(0).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let (bench, child) = tokio::task::spawn_blocking(move || {
+        let mut said = Vec::new();
+        let told =
+            lines.by_ref().inspect(|line| said.push(line.clone())).any(|line| line.starts_with("notice"));
+        assert!(told, "{said:?}");
+        assert_sound(&bench, &dir, "paused");
+        fs::remove_file(ballast).unwrap();
+        let more = lines.by_ref().inspect(|line| said.push(line.clone()));
+        let came = { more }.any(|line| line.contains("published  my_first_lora_000000250.safetensors"));
+        assert!(came, "{said:?}");
+        assert_eq!(said.iter().filter(|line| line.starts_with("notice")).count(), 1, "told once: {said:?}");
+        bench.simulator.finish(&bench.job);
+        lines.for_each(drop);
+        (bench, child)
+    })
+    .await
+    .unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(code(&ended), 0);
+    assert_sound(&bench, &disk.path().join("out"), "done");
+}
+
+/// Names that differ in their case alone, and names that Windows keeps for itself, on a disk that minds both.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_blind_disk_with_the_rules_of_windows() {
+    if !have(&["lowntfs-3g"]) || !Path::new("/dev/fuse").exists() {
+        return;
+    }
+    let rules = ("lowntfs-3g", "ignore_case,windows_names");
+    let Some(disk) = Disk::make(&["mkfs.ntfs", "-q", "-F"], 64, rules) else { return };
+    let dir = disk.path().join("out");
+    let names = [
+        "a.png", "A.png", "CON.png", "x:y.png", "end..png", "dot.png.", "nul.png", "q?.png", "b\\c.png",
+        " z.png",
+    ];
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let file = |name: &&str| {
+        let picture = StaticBytes::Picture { format: PictureFormat::Png, side: 16 };
+        StaticFile::new(ArtifactKind::Sample, format!("samples/{name}"), picture)
+    };
+    let job = simulator
+        .add_static_job(StaticJob { files: names.iter().map(file).collect(), ..StaticJob::default() });
+    let bench = Bench::new(simulator, job);
+    let first = run(&bench, &dir, &["--once"]).await;
+    let found = fs::read_dir(dir.join("samples")).unwrap().count();
+    assert_eq!((code(&first), found), (0, names.len()), "{}", stderr(&first));
+    bench.assert_sums_pass_in(&dir);
+    bench.simulator.clear_requests();
+    assert_eq!(code(&run(&bench, &dir, &["--once"]).await), 0);
+    assert_eq!(bench.simulator.artifact_requests(), 0);
+}

@@ -1,0 +1,232 @@
+//! Tools for breaking things for real: a run that is killed at a chosen step, and small disks of every kind.
+//!
+//! They need Linux, root and a few programs; whoever asks for one that is not here gets `None`, and the reason is printed.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+/// System calls that change a folder, as far as rcsync uses them.
+const CHANGES: &str = "mkdir,mkdirat,rename,renameat,renameat2,link,linkat,unlink,unlinkat,fsync,fdatasync,pwrite64,\
+                       ftruncate,fchmod,openat,write";
+
+/// Those among them after which the caller is held for a moment, so that the kill comes before its next step. `openat`
+/// and `write` are called for much that is no change, and are killed at once or a little later.
+const HELD: &str = "mkdir,mkdirat,rename,renameat,renameat2,link,linkat,unlink,unlinkat,fsync,fdatasync,pwrite64,\
+                    ftruncate,fchmod:delay_exit=1500";
+
+/// Whether the long sweeps were asked for, with `RCSYNC_LONG_SWEEPS=1`: every step instead of some.
+pub(crate) fn long_sweeps() -> bool {
+    std::env::var_os("RCSYNC_LONG_SWEEPS").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// Whether all these programs are here; prints which one is not.
+pub(crate) fn have(programs: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> =
+        std::env::split_paths(&path).chain(["/sbin".into(), "/usr/sbin".into()]).collect();
+    let missing = programs.iter().find(|name| !folders.iter().any(|folder| folder.join(name).exists()));
+    if let Some(missing) = missing {
+        skip(&format!("`{missing}` is not installed"));
+    }
+    missing.is_none()
+}
+
+/// Says that a test does nothing here, and why.
+#[expect(clippy::print_stderr, reason = "a test that does nothing says so")]
+pub(crate) fn skip(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}
+
+/// Wraps a command so that every change it makes is told, one line a change.
+fn traced(command: &Command, arguments: &[&str]) -> Command {
+    let mut traced = Command::new("strace");
+    // -D: the tracer is a process of its own, so that the child is rcsync itself.
+    traced.args(["-D", "-f", "-qq", "-y"]).args(arguments);
+    traced.arg(command.get_program()).args(command.get_args()).env_clear();
+    for (name, value) in command.get_envs() {
+        traced.envs(value.map(|value| (name, value)));
+    }
+    traced.env("TOKIO_WORKER_THREADS", "1").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    if let Some(folder) = command.get_current_dir() {
+        traced.current_dir(folder);
+    }
+    traced.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    traced
+}
+
+/// How a run that was to be killed ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    /// Changes that were counted.
+    pub(crate) steps: usize,
+    /// The last of them.
+    pub(crate) last: String,
+}
+
+impl Ended {
+    pub(crate) fn was_killed(&self) -> bool {
+        use std::os::unix::process::ExitStatusExt;
+        self.status.signal() == Some(9)
+    }
+}
+
+/// Runs a command and kills it right after the change below a folder of this name of which `is_last` says so, told its
+/// number and the call; `at_kill` runs right after that.
+pub(crate) fn killed_after(
+    command: &Command,
+    below: &str,
+    is_last: impl Fn(usize, &str) -> bool,
+    at_kill: impl FnOnce(),
+) -> Ended {
+    let trace = format!("trace={CHANGES}");
+    let inject = format!("inject={HELD}");
+    let mut child = traced(command, &["-e", &trace, "-e", &inject]).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (mut steps, mut last) = (0, String::new());
+    let mut at_kill = Some(at_kill);
+    for line in lines.map_while(Result::ok) {
+        let is_change = line.contains(below)
+            && line.contains(") = ")
+            && (!line.contains("openat(") || line.contains("O_CREAT"));
+        if is_change && at_kill.is_some() {
+            steps += 1;
+            last = line;
+            if is_last(steps, &last) {
+                let _ = child.kill();
+                let _ = at_kill.take().map(|act| act());
+            }
+        }
+    }
+    Ended { status: child.wait().unwrap(), steps, last }
+}
+
+/// Runs a command and lets the kernel kill it at the `nth` call of this kind in one of its threads.
+pub(crate) fn killed_at(command: &Command, call: &str, nth: usize) -> Ended {
+    let trace = format!("trace={call}");
+    let inject = format!("inject={call}:signal=SIGKILL:when={nth}");
+    let mut child = traced(command, &["-e", &trace, "-e", &inject]).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let last = lines.map_while(Result::ok).filter(|line| line.contains(call)).last().unwrap_or_default();
+    Ended { status: child.wait().unwrap(), steps: nth, last }
+}
+
+/// Runs a command whose calls of one kind fail as `inject` says, and returns its status with what it said.
+pub(crate) fn with_fault(
+    command: &Command,
+    inject: &str,
+    only: Option<&Path>,
+) -> (ExitStatus, String, String) {
+    let call = inject.split(':').next().unwrap();
+    let mut arguments =
+        vec!["-e".to_owned(), format!("trace={call}"), "-e".to_owned(), format!("inject={inject}")];
+    if let Some(only) = only {
+        arguments.extend(["-P".to_owned(), only.display().to_string()]);
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let output = traced(command, &arguments).stdout(Stdio::piped()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status, text(&output.stdout), text(&output.stderr))
+}
+
+/// A small disk on a loop device, mounted for as long as this value lives.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    folder: tempfile::TempDir,
+    /// The program that mounts it, and its options.
+    mount: (&'static str, &'static str),
+}
+
+impl Disk {
+    /// Makes a file system; `None`, with the reason printed, where that cannot be done.
+    pub(crate) fn make(mkfs: &[&str], mebibytes: u64, mount: (&'static str, &'static str)) -> Option<Self> {
+        if !have(&[mkfs[0], mount.0, "umount"]) {
+            return None;
+        }
+        if !rustix::process::geteuid().is_root() {
+            skip("mounting a disk needs root");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let image = std::fs::File::create(folder.path().join("image")).unwrap();
+        image.set_len(mebibytes << 20).unwrap();
+        std::fs::create_dir(folder.path().join("disk")).unwrap();
+        let disk = Self { folder, mount };
+        let made = run(Command::new(mkfs[0]).args(&mkfs[1..]).arg(disk.image()));
+        if let Err(why) = made.and_then(|()| disk.mount()) {
+            skip(&why);
+            return None;
+        }
+        Some(disk)
+    }
+
+    pub(crate) fn ext4() -> Option<Self> {
+        Self::make(&["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1"], 96, ("mount", "loop"))
+    }
+
+    pub(crate) fn xfs() -> Option<Self> {
+        Self::make(&["mkfs.xfs", "-q", "-f"], 320, ("mount", "loop"))
+    }
+
+    fn image(&self) -> PathBuf {
+        self.folder.path().join("image")
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("disk")
+    }
+
+    pub(crate) fn mount(&self) -> Result<(), String> {
+        let (program, options) = self.mount;
+        run(Command::new(program).args(["-o", options]).arg(self.image()).arg(self.path()))
+    }
+
+    pub(crate) fn remount(&self, options: &str) {
+        run(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(self.path())).unwrap();
+    }
+
+    /// Unmounts it, even from under a process that works on it.
+    pub(crate) fn unmount(&self, lazily: bool) {
+        let mut command = Command::new("umount");
+        if lazily {
+            command.arg("-l");
+        }
+        run(command.arg(self.path())).unwrap();
+    }
+
+    /// Takes the power away: what was not flushed is lost, as far as the journal was not just written (`flush_log`).
+    pub(crate) fn cut_power(&self, flush_log: bool) {
+        const SHUTDOWN: &str = r#"open(my $disk, "<", $ARGV[0]) or die "open: $!";
+            ioctl($disk, 0x8004587d, pack("L", $ARGV[1])) or die "shutdown: $!";"#;
+        let how = if flush_log { "1" } else { "2" };
+        run(Command::new("perl").args(["-e", SHUTDOWN]).arg(self.path()).arg(how)).unwrap();
+    }
+
+    /// Mounts it again after the power came back.
+    pub(crate) fn power_up(&self) {
+        // The killed process may hold the disk for another moment.
+        for _ in 0..200 {
+            if run(Command::new("umount").arg(self.path())).is_ok() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        self.mount().unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = run(Command::new("umount").arg("-l").arg(self.path()));
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
