@@ -220,7 +220,7 @@ pub(crate) struct Edit {
     #[arg(long)]
     pub(crate) force: bool,
     /// Go on: check the file whenever it is saved, and send it when the job takes it.
-    #[arg(long, hide = true)]
+    #[arg(long)]
     pub(crate) watch: bool,
 }
 

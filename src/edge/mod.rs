@@ -16,5 +16,6 @@ pub(crate) mod sealed;
 pub mod store;
 pub mod token;
 mod trust;
+pub mod watch;
 pub(crate) mod wire;
 pub(crate) mod witness;

@@ -6,7 +6,7 @@ use std::process::Output;
 use rcsync::model::job::JobId;
 use rcsync::simulator::{Fault, JobPlan, RequestRecord, Simulator, SimulatorConfig, What};
 
-use crate::support::{Bench, code, stderr};
+use crate::support::{Bench, Lines, code, stderr};
 
 const CONFIG: &str = "\
 job: extension
@@ -284,4 +284,34 @@ async fn one_command_from_a_configuration_to_a_mirror() {
     let again = run(&bench, "submit c.yaml --gpu-type H100 --follow out").await;
     assert_eq!((code(&again), posts(&bench).len()), (73, 0), "{}", stderr(&again));
     assert!(stderr(&again).contains(first["job_id"].as_str().unwrap()), "{}", stderr(&again));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_configuration_is_checked_at_each_save_and_sent_when_the_job_takes_it() {
+    let bench = bench().await;
+    let path = write(&bench, "c.yaml", CONFIG);
+    let job = job_in(&bench.simulator, "RUNNING");
+    let mut child =
+        bench.command(&["edit", job.as_str(), "c.yaml", "--watch", "--output", "json"]).spawn().unwrap();
+    let said = Lines::of(child.stderr.take().unwrap());
+    let documents = Lines::of(child.stdout.take().unwrap());
+    let until = |part: &str| said.wait_for(part, |line| line.contains(part));
+    until("is RUNNING, and only a job that has ended takes an edit: it is sent as soon as the job ends");
+    std::fs::write(&path, "job: [\n").unwrap();
+    until("error: `c.yaml`: line 1, column 6");
+    bench.simulator.preempt(&job);
+    let longer = CONFIG.replace("steps: 40", "steps: 50");
+    // As many editors save: a new file in the place of the old one.
+    std::fs::write(path.with_extension("new"), &longer).unwrap();
+    std::fs::rename(path.with_extension("new"), &path).unwrap();
+    let document: serde_json::Value =
+        serde_json::from_str(&documents.wait_for("document", |_| true)).unwrap();
+    assert_eq!((&document["job_id"], &document["resumed"]), (&job.as_str().into(), &false.into()));
+    std::fs::write(&path, longer.replace("name: \"dog\"", "name: cat")).unwrap();
+    until("an edit cannot rename it");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let [post] = posts(&bench).try_into().unwrap();
+    let body: serde_json::Value = serde_json::from_str(&post.body).unwrap();
+    assert_eq!(body["config_file"], longer);
 }

@@ -1,10 +1,7 @@
 //! A job's whole life, with the real binary: submitted, preempted, resumed, edited, finished; and what a resumption
 //! does to files that are here.
 
-use std::io::{BufRead, BufReader};
 use std::process::Child;
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
 use rcsync::model::artifact::ArtifactKind;
 use rcsync::model::job::{JobId, JobStatus};
@@ -13,7 +10,7 @@ use rcsync::simulator::{
 };
 use serde_json::Value;
 
-use crate::support::{Bench, code, snapshot, stderr};
+use crate::support::{Bench, Lines, code, snapshot, stderr};
 
 const CONFIG: &str = "\
 job: extension
@@ -49,7 +46,7 @@ async fn bench() -> Bench {
 /// A run that goes on beside the test; killed when the test ends before it.
 struct Followed {
     child: Child,
-    events: Receiver<Value>,
+    events: Lines,
 }
 
 impl Followed {
@@ -57,32 +54,21 @@ impl Followed {
         let arguments = format!("{arguments} --output json");
         let arguments: Vec<&str> = arguments.split_whitespace().collect();
         let mut child = bench.command(&arguments).spawn().unwrap();
-        let (send, events) = channel();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            for line in out.lines() {
-                let Ok(line) = line else { return };
-                if send.send(serde_json::from_str(&line).unwrap()).is_err() {
-                    return;
-                }
-            }
-        });
+        let events = Lines::of(child.stdout.take().unwrap());
         Self { child, events }
     }
 
     /// Waits for an event of this name that fits, and returns it.
-    fn wait_for(&mut self, event: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        let mut heard = Vec::new();
-        loop {
-            match self.events.recv_timeout(Duration::from_secs(30)) {
-                Ok(told) if told["event"] == event && fits(&told) => return told,
-                Ok(told) => heard.push(told.to_string()),
-                Err(_) => panic!("no `{event}` came; heard {heard:#?}"),
-            }
-        }
+    fn wait_for(&self, event: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let read = |line: &str| serde_json::from_str::<Value>(line).unwrap();
+        let line = self.events.wait_for(event, |line| {
+            let told = read(line);
+            told["event"] == event && fits(&told)
+        });
+        read(&line)
     }
 
-    fn step(&mut self, step: u64) {
+    fn step(&self, step: u64) {
         self.wait_for("job", |told| told["step"] == step);
     }
 
@@ -137,7 +123,7 @@ async fn submitted_preempted_resumed_edited_and_finished() {
     std::fs::write(root.join("c.yaml"), CONFIG).unwrap();
     let options = "--follow out --interval 200ms";
     let submit = format!("submit c.yaml --gpu-type H100 --auto-resume 1 {options}");
-    let mut first = Followed::start(&bench, &submit);
+    let first = Followed::start(&bench, &submit);
     let job: JobId = first.wait_for("submitted", |_| true)["job_id"].as_str().unwrap().parse().unwrap();
     let simulator = &bench.simulator;
     simulator.advance_steps(&job, 25);
@@ -159,7 +145,7 @@ async fn submitted_preempted_resumed_edited_and_finished() {
     std::fs::write(root.join("longer.yaml"), &longer).unwrap();
     let edited = run(&bench, &["edit", job.as_str(), "longer.yaml"]).await;
     assert_eq!(code(&edited), 0, "{}", stderr(&edited));
-    let mut second = Followed::start(&bench, &format!("resume {job} {options}"));
+    let second = Followed::start(&bench, &format!("resume {job} {options}"));
     second.wait_for("resumed", |told| told["attempt"].is_null());
     simulator.finish(&job);
     assert_eq!(second.end(), 0);
@@ -205,7 +191,7 @@ async fn a_resumption_whose_answer_gets_lost_is_not_sent_again() {
     bench.simulator.preempt(&job);
     bench.simulator.fault(Fault::once("/resume", What::status(503)));
     bench.simulator.fault(Fault::once("/resume", What::Cut(3)));
-    let mut followed = Followed::start(&bench, &format!("{job} out --auto-resume=1 --interval 100ms"));
+    let followed = Followed::start(&bench, &format!("{job} out --auto-resume=1 --interval 100ms"));
     followed.wait_for("notice", |told| told["message"].as_str().unwrap().contains("unknown whether"));
     // A 503 after a request that changes something says nothing, too: so the test resumes it by hand.
     assert!(bench.simulator.resume(&job));
@@ -294,7 +280,7 @@ async fn a_job_that_went_on_is_noticed_although_no_time_stamp_says_so() {
 async fn a_job_that_goes_silent_is_told_once() {
     let bench = bench().await;
     let job = bench.job.clone();
-    let mut followed = Followed::start(&bench, &format!("{job} out --interval 50ms"));
+    let followed = Followed::start(&bench, &format!("{job} out --interval 50ms"));
     for step in 1..=15 {
         bench.simulator.advance_steps(&job, 1);
         followed.step(step);

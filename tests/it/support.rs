@@ -107,6 +107,33 @@ pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
     found
 }
 
+/// Lines of a running process, as they come; whoever waits for one gives up after half a minute.
+pub(crate) struct Lines(std::sync::mpsc::Receiver<String>);
+
+impl Lines {
+    pub(crate) fn of(source: impl std::io::Read + Send + 'static) -> Self {
+        use std::io::BufRead as _;
+        let (send, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let lines = std::io::BufReader::new(source).lines();
+            let _ = lines.map_while(Result::ok).try_for_each(|line| send.send(line));
+        });
+        Self(lines)
+    }
+
+    /// Returns the first line that fits.
+    pub(crate) fn wait_for(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
+        let mut heard = Vec::new();
+        loop {
+            match self.0.recv_timeout(std::time::Duration::from_secs(30)) {
+                Ok(line) if fits(&line) => return line,
+                Ok(line) => heard.push(line),
+                Err(_) => panic!("no {what} came; heard {heard:#?}"),
+            }
+        }
+    }
+}
+
 pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }

@@ -1,5 +1,7 @@
 //! `rcsync edit`: give a job that has ended a new configuration.
 
+mod watch;
+
 use serde::Serialize;
 
 use super::super::args::Edit;
@@ -24,18 +26,26 @@ struct Document<'a> {
 }
 
 pub(super) fn run(context: &Context<'_>, typed: &Edit) -> Result<ExitStatus, Error> {
+    if typed.watch && typed.config.as_os_str() == "-" {
+        return Err(Error::Usage("`--watch` needs a file: standard input is not saved again".to_owned()));
+    }
     let file = TrainingFile::read(context.world, &typed.config)?;
-    file.approve(context.world, typed.force)?;
+    if !typed.watch {
+        file.approve(context.world, typed.force)?;
+    }
     let base = backend::api_base(context.world)?;
     let job = backend::job_id(&typed.job, &base)?;
     let api = backend::client(context.world, &context.settings, &base)?;
     wait_for(context.world, |signals| async move {
+        let push = Push { context, api: &api, job: &job, signals: &signals, resume: typed.resume };
         let Some(before) = look(&signals, api.status(&job)).await? else { return Ok(signals.status()) };
+        if typed.watch {
+            return watch::watch(&push, &typed.config, typed.force).await;
+        }
         change::ensure_fits(Command::Edit, &job, &before.status)?;
         if !typed.force {
             ensure_same_name(&file, &job, before.name.as_deref())?;
         }
-        let push = Push { context, api: &api, job: &job, signals: &signals, resume: typed.resume };
         match push.send(&file, &before).await? {
             true => Ok(ExitStatus::Complete),
             false => Ok(signals.status()),
