@@ -1,6 +1,7 @@
 //! What can be typed: the commands, and nothing of what they mean.
 
 use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -54,6 +55,17 @@ Examples (JOB stands for the job's id):
   rcsync edit JOB dog.yaml --resume        … at once
   rcsync edit JOB dog.yaml --watch         check it at every save, and send it when the job takes it";
 
+const PRUNE_EXAMPLES: &str = "\
+Examples:
+  rcsync prune out --keep-last 3 --dry-run   what would go
+  rcsync prune out --keep-last 3             the newest three stay
+  rcsync prune out --keep-every 500          steps 500, 1000, 1500 … stay
+
+What has no step in its name always stays: the final save, the optimizer, the
+configuration, and samples anyway. While there is no final save, so does the
+newest. What was edited here is not touched. What is removed is not fetched
+again; copies in ComfyUI stay.";
+
 const MIRROR_EXAMPLES: &str = "\
 Examples:
   rcsync mirror out --comfyui ~/ComfyUI                    what is there now
@@ -106,7 +118,7 @@ pub(crate) enum Command {
     /// Read every mirrored byte again and compare.
     Verify(Verify),
     /// Remove mirrored checkpoints by rule.
-    #[command(hide = true)]
+    #[command(after_help = PRUNE_EXAMPLES)]
     Prune(Prune),
     /// Mirror finished LoRAs of a folder into ComfyUI.
     #[command(after_help = MIRROR_EXAMPLES)]
@@ -251,10 +263,10 @@ pub(crate) struct Prune {
     pub(crate) dir: PathBuf,
     /// Keep the newest N numbered checkpoints.
     #[arg(long, value_name = "N", required_unless_present = "keep_every", conflicts_with = "keep_every")]
-    pub(crate) keep_last: Option<u32>,
+    pub(crate) keep_last: Option<NonZeroU32>,
     /// Keep one numbered checkpoint in so many steps.
     #[arg(long, value_name = "STEPS")]
-    pub(crate) keep_every: Option<u64>,
+    pub(crate) keep_every: Option<NonZeroU64>,
     /// Say what would be removed; remove nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -335,10 +347,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_is_not_in_the_help() {
+    fn every_command_is_in_the_help() {
         let help = Cli::command().render_long_help().to_string();
-        assert!(!help.contains("\n  prune"), "{help}");
-        for word in ["sync", "submit", "status", "result", "cancel", "resume", "edit", "mirror"] {
+        for word in ["sync", "submit", "status", "result", "cancel", "resume", "edit", "mirror", "prune"] {
             assert!(help.contains(&format!("\n  {word}")), "{word}: {help}");
         }
     }

@@ -6,6 +6,7 @@ use super::layers::{self, Setting};
 use super::options::{GlobalArgs, SyncArgs};
 use super::values::{Format, ProgressWhen};
 use super::world::World;
+use crate::decide::retention::Retention;
 use crate::decide::select::Selection;
 use crate::edge::comfyui;
 use crate::edge::link::LinkMode;
@@ -105,6 +106,10 @@ impl Settings {
             min_free: given.min_free,
             allow_private_hosts: given.allow_private_hosts,
             on_change: given.on_change.map_or(default.on_change, OnChange::from),
+            retention: given
+                .keep_last
+                .map(Retention::KeepLast)
+                .or_else(|| given.keep_every.map(Retention::KeepEvery)),
             auto_resume: given.auto_resume.unwrap_or(default.auto_resume),
             resumed_after: default.resumed_after,
         })

@@ -4,7 +4,7 @@
 //! source is written as options and read by the same parser (see [`super::layers`]). So every field says
 //! whether it was given at all, and [`SyncArgs::over`] lays one source over another.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -142,6 +142,12 @@ pub(crate) struct SyncArgs {
     /// Resume a job that stopped before its last step, at most N times [N: 3 when left away].
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "3", value_parser = values::count)]
     pub(crate) auto_resume: Option<u32>,
+    /// Keep the newest N numbered checkpoints in DIR and remove older ones; the final one stays [default: keep all].
+    #[arg(long, value_name = "N", conflicts_with = "keep_every")]
+    pub(crate) keep_last: Option<NonZeroU32>,
+    /// Keep the numbered checkpoints whose step so many divide; the final one stays [default: keep all].
+    #[arg(long, value_name = "STEPS")]
+    pub(crate) keep_every: Option<NonZeroU64>,
     /// Into ComfyUI.
     #[command(flatten)]
     pub(crate) comfy: ComfyArgs,
@@ -159,6 +165,10 @@ impl SyncArgs {
     pub(crate) fn over(self, lower: Self) -> Self {
         let (once, no_once) = over((self.once, self.no_once), (lower.once, lower.no_once));
         let (dry_run, no_dry_run) = over((self.dry_run, self.no_dry_run), (lower.dry_run, lower.no_dry_run));
+        // Two ways of saying one thing: whoever says one of them in a higher place means no other.
+        let says = self.keep_last.is_some() || self.keep_every.is_some();
+        let (keep_last, keep_every) =
+            if says { (self.keep_last, self.keep_every) } else { (lower.keep_last, lower.keep_every) };
         let (allow_private_hosts, no_allow_private_hosts) = over(
             (self.allow_private_hosts, self.no_allow_private_hosts),
             (lower.allow_private_hosts, lower.no_allow_private_hosts),
@@ -183,6 +193,8 @@ impl SyncArgs {
             accept_unproven: list_over(self.accept_unproven, lower.accept_unproven),
             on_change: self.on_change.or(lower.on_change),
             auto_resume: self.auto_resume.or(lower.auto_resume),
+            keep_last,
+            keep_every,
             comfy: self.comfy.over(lower.comfy),
             exec: self.exec.or(lower.exec),
             webhook: self.webhook.or(lower.webhook),

@@ -62,7 +62,9 @@ fn usage_errors_say_what_and_end_with_64() {
         ("resume abc-1 --auto-resume", "`sync`'s options are for `--follow`"),
         ("submit x.yaml", "--gpu-type"),
         ("edit abc-1", "<CONFIG.yaml>"),
-        ("prune out --keep-last 2", "`prune` is not built yet"),
+        ("prune out", "--keep-last"),
+        ("prune out --keep-last 0", "--keep-last 0"),
+        ("prune out --keep-last 2 --keep-every 500", "--keep-every"),
         ("completions klingon", "`<SHELL>: klingon`: it has to be one of bash"),
     ] {
         let Ran { code, out, err } = ran(typed);

@@ -13,6 +13,7 @@ pub mod placing;
 pub mod plan;
 pub mod preflight;
 pub mod resume;
+pub mod retention;
 pub mod retry;
 pub mod room;
 pub mod run_state;

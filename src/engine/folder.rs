@@ -22,6 +22,7 @@ use crate::model::rel_path::RelPath;
 use super::event::{Event, Reporter};
 use super::ledger::{self, JobArtifact, JobFile};
 use super::look::Looked;
+use super::prune;
 use super::recover::recover;
 use super::run::life::Resumes;
 
@@ -88,6 +89,7 @@ impl Folder {
         }
         let parts = PartFolder::new(parts);
         recover(dir, &mut store, &parts)?;
+        prune::finish(dir, store.manifest())?;
         let before = ledger::read_job(dir, job);
         let recollections = before.as_ref().map(ledger::recollections).unwrap_or_default();
         let resumes = before.as_ref().map(JobFile::resumes).unwrap_or_default();

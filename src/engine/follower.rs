@@ -46,6 +46,7 @@ pub(super) struct Followers {
     nudge: Arc<Notify>,
     end: CancellationToken,
     looking: JoinSet<()>,
+    crowd: Option<Arc<Crowd>>,
 }
 
 impl Followers {
@@ -59,11 +60,11 @@ impl Followers {
     ) -> Self {
         let (nudge, end) = (Arc::new(Notify::new()), CancellationToken::new());
         let mut looking = JoinSet::new();
-        if !followers.is_empty() {
-            let crowd = Arc::new(Crowd { followers, dir, job, store, reporter });
-            looking.spawn(crowd.follow(nudge.clone(), end.clone()));
+        let crowd = (!followers.is_empty()).then(|| Arc::new(Crowd { followers, dir, job, store, reporter }));
+        if let Some(crowd) = &crowd {
+            looking.spawn(crowd.clone().follow(nudge.clone(), end.clone()));
         }
-        Self { nudge, end, looking }
+        Self { nudge, end, looking, crowd }
     }
 
     /// Returns what to ring when there may be something new.
@@ -75,6 +76,13 @@ impl Followers {
     pub(super) async fn finish(&mut self) {
         self.end.cancel();
         while self.looking.join_next().await.is_some() {}
+    }
+
+    /// After [`Self::finish`]: something went since, which a page may still show.
+    pub(super) async fn look_again(&self) {
+        if let Some(crowd) = self.crowd.clone() {
+            let _ = blocking(move || crowd.catch_up(true)).await;
+        }
     }
 }
 

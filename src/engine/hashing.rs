@@ -8,6 +8,8 @@ use sha2::digest::Digest as _;
 use crate::edge::disk::{self, fault};
 use crate::error::Error;
 use crate::model::digest::Sha256Digest;
+use crate::model::local::LocalFile;
+use crate::model::manifest::Entry;
 
 /// Bytes read at once.
 const BUFFER: usize = 1 << 20;
@@ -31,5 +33,16 @@ pub(crate) fn feed_file(path: &Path, mut feed: impl FnMut(&[u8])) -> Result<u64,
         }
         feed(&buffer[..read]);
         position += read as u64;
+    }
+}
+
+/// Whether the file in DIR is still the one that was proven: its length and time stamp say so, or else its bytes.
+pub(super) fn is_as_published(dir: &Path, entry: &Entry) -> bool {
+    match disk::look(dir, entry.path.as_str()) {
+        Some(LocalFile::File { size, modified }) if size == entry.size => {
+            modified == entry.modified
+                || sha256_of(&entry.path.to_path(dir)).is_ok_and(|sha256| sha256 == entry.sha256)
+        }
+        _ => false,
     }
 }

@@ -142,10 +142,7 @@ pub(super) fn artifacts(
         .map(|(key, artifact)| match manifest.entries.get(&key) {
             Some(entry) => JobArtifact {
                 path: entry.path.clone(),
-                state: match entry.state {
-                    EntryState::Present => "present".to_owned(),
-                    EntryState::Pruned => "pruned".to_owned(),
-                },
+                state: state_word(entry.state).to_owned(),
                 size: Some(entry.size),
                 sha256: Some(entry.sha256),
                 evidence: Some(entry.evidence),
@@ -187,6 +184,13 @@ impl JobArtifact {
     }
 }
 
+const fn state_word(state: EntryState) -> &'static str {
+    match state {
+        EntryState::Present => "present",
+        EntryState::Pruned => "pruned",
+    }
+}
+
 /// Rewrites `job.json` where it differs.
 pub(super) fn write_job(dir: &Path, job: &JobFile) -> Result<(), Error> {
     let path = dir.join("job.json");
@@ -194,6 +198,17 @@ pub(super) fn write_job(dir: &Path, job: &JobFile) -> Result<(), Error> {
         serde_json::to_string_pretty(job).map_err(|error| disk::fault("write", &path)(error.into()))?;
     text.push('\n');
     disk::replace_if_changed(&path, &dir.join(PRIVATE), text.as_bytes())
+}
+
+/// Says in `job.json` what the manifest says of each file's state, without having looked at the job anew.
+pub(super) fn refresh_job(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
+    let Some(mut job) = read_job(dir, &manifest.job) else { return Ok(()) };
+    for artifact in &mut job.artifacts {
+        if let Some(entry) = manifest.entries.get(&artifact.key()) {
+            state_word(entry.state).clone_into(&mut artifact.state);
+        }
+    }
+    write_job(dir, &job)
 }
 
 /// Reads `job.json`, where there is one of this job that can be read. It only ever saves work: nothing rests on it.

@@ -19,6 +19,7 @@ mod ledger;
 mod limiter;
 mod look;
 pub mod options;
+pub(crate) mod prune;
 mod recover;
 mod relist;
 mod room;

@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use crate::decide::retention::Retention;
 use crate::decide::select::Selection;
 use crate::model::job::JobTimes;
 use crate::model::units::ByteCount;
@@ -35,6 +36,8 @@ pub struct SyncOptions {
     pub allow_private_hosts: bool,
     /// What becomes of the old bytes when a hosted file changed.
     pub on_change: OnChange,
+    /// Which numbered checkpoints stay in DIR; all when `None`.
+    pub retention: Option<Retention>,
     /// How often a job that stopped early is resumed; 0: never.
     pub auto_resume: u32,
     /// The job was resumed just before, and these are the time stamps that it had then: an end that still has them is the
@@ -57,6 +60,7 @@ impl Default for SyncOptions {
             min_free: None,
             allow_private_hosts: false,
             on_change: OnChange::Keep,
+            retention: None,
             auto_resume: 0,
             resumed_after: None,
         }

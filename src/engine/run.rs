@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::decide::cadence::{Cadence, Look, Next, next_save, save_interval};
 use crate::decide::plan::{Action, FetchReason, Situation, Step, plan};
 use crate::decide::run_state::RunState;
+use crate::edge::blocking::blocking;
 use crate::edge::disk;
 use crate::edge::http::ArtifactClient;
 use crate::error::{Error, ExitStatus};
@@ -30,6 +31,7 @@ use super::gate::Gates;
 use super::inspect;
 use super::limiter::Limiter;
 use super::look::{Looked, Patience, look};
+use super::prune;
 use super::relist::Relister;
 use super::room::Room;
 use super::stop::Stop;
@@ -230,6 +232,7 @@ impl Run {
             lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
         };
+        self.retain().await?;
         self.folder.write_ledger(looked, &listing.artifacts, &self.mirror.job)?;
         self.followers.nudge().notify_one();
         Ok(pass)
@@ -369,10 +372,31 @@ impl Run {
         Ok(())
     }
 
+    /// Removes what the user does not want to keep here; says whether anything went.
+    async fn retain(&self) -> Result<bool, Error> {
+        let Some(retention) = self.mirror.options.retention else { return Ok(false) };
+        let (dir, store) = (self.mirror.dir.clone(), self.folder.store.clone());
+        let pruning = blocking(move || prune::apply(&dir, &store, retention));
+        let pruned = pruning
+            .await
+            .map_err(|lost| disk::fault("prune", &self.mirror.dir)(std::io::Error::other(lost)))??;
+        for entry in &pruned.removed {
+            let message = format!("`{}` is removed here, as newer ones are kept", entry.path);
+            self.reporter.report(&Event::Notice { message });
+        }
+        Ok(!pruned.removed.is_empty())
+    }
+
     /// Winds up, counts what is here, and says how it all ends.
     async fn conclude(&mut self, looked: &Looked, pass: &Pass) -> Result<ExitStatus, Error> {
         let interrupted = self.stop.is_stopped();
         self.wind_up(looked).await?;
+        // Last, so that whoever does something with published files has had each of them.
+        if self.retain().await? {
+            let listing = self.folder.listing(looked);
+            self.folder.write_ledger(looked, &listing.artifacts, &self.mirror.job)?;
+            self.followers.look_again().await;
+        }
         let mut store = self.folder.lock();
         let (present, missing) =
             count(&self.mirror.dir, store.manifest(), &self.shop.endings(), &pass.wanted);
@@ -431,7 +455,10 @@ fn count(
         })
     };
     let present = manifest.entries.keys().filter(|key| here(key)).count() as u64;
-    (present, wanted.iter().filter(|key| !here(key)).cloned().collect())
+    // What was removed on purpose since it was planned is not missing.
+    let is_pruned =
+        |key: &ArtifactKey| manifest.entries.get(key).is_some_and(|entry| entry.state == EntryState::Pruned);
+    (present, wanted.iter().filter(|key| !here(key) && !is_pruned(key)).cloned().collect())
 }
 
 /// Tells what the committer did with a file.

@@ -12,6 +12,7 @@ mod faults;
 mod interface;
 mod life;
 mod mirror;
+mod prune;
 mod repair;
 #[cfg(target_os = "linux")]
 mod rig;

@@ -10,6 +10,7 @@ mod gallery;
 mod ls;
 mod man;
 mod mirror;
+mod prune;
 mod result;
 mod resume;
 mod simulate;
@@ -69,13 +70,9 @@ pub(crate) fn run(cli: Cli, world: &World) -> Result<ExitStatus, Error> {
         Command::Cancel(typed) => cancel::run(&context(plain())?, &typed.job),
         Command::Resume(typed) => resume::run(&context(typed.options.clone())?, &typed),
         Command::Edit(typed) => edit::run(&context(plain())?, &typed),
-        Command::Prune(_) => Err(not_built("prune")),
+        Command::Prune(typed) => prune::run(&context(plain())?, &typed),
         Command::Gallery(typed) => gallery::run(&context(plain())?, &typed.dir, typed.open),
     }
-}
-
-fn not_built(what: &str) -> Error {
-    Error::Usage(format!("`{what}` is not built yet in this version of rcsync"))
 }
 
 impl Context<'_> {

@@ -14,9 +14,9 @@ use crate::model::placement::{Placed, PlacedState, What};
 use crate::model::rel_path::RelPath;
 
 use super::super::event::{Event, Reporter};
-use super::super::hashing::sha256_of;
+use super::super::hashing::{is_as_published, sha256_of};
 use super::record::Held;
-use super::{ComfyUi, Outcome, running, sources};
+use super::{ComfyUi, Outcome, running};
 
 /// Everything one look depends on.
 pub(super) struct Placing<'a> {
@@ -262,14 +262,14 @@ impl<'a> Work<'a> {
     fn stage(&self, part: &Part<'a>, to: &RelPath, folder: &Path) -> Result<Staged<'a>, Error> {
         let path = self.held.staged_name(folder);
         let mut staged = Staged { path, linked: None, part: *part, to: to.clone() };
-        if !sources::is_as_published(self.on.dir, part.entry) {
+        if !is_as_published(self.on.dir, part.entry) {
             return Ok(staged);
         }
         let source = part.entry.path.to_path(self.on.dir);
         let linked = link(&source, &staged.path, self.on.comfy.options.link)?;
         // The source may have been replaced between the two looks; then what was staged is not what was proven.
         let size = fs::symlink_metadata(&staged.path).map_err(fault("read", &staged.path))?.len();
-        let is_same = size == part.entry.size && sources::is_as_published(self.on.dir, part.entry);
+        let is_same = size == part.entry.size && is_as_published(self.on.dir, part.entry);
         staged.linked = is_same.then_some(linked);
         Ok(staged)
     }
