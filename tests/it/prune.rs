@@ -86,7 +86,7 @@ async fn a_mirror_keeps_what_it_is_told_to_keep() {
     std::fs::create_dir_all(ui.join("models/loras")).unwrap();
     let options = ["--keep-last", "2", "--comfyui", ui.to_str().unwrap()];
     for _ in 0..2 {
-        bench.simulator.advance_steps(&bench.job, 350);
+        bench.simulator.advance_steps(&bench.job, 370);
         let run = bench.once(&options).await;
         assert_eq!(code(&run), 0, "{}", stderr(&run));
         assert_eq!(weights(&bench).len(), 4, "two pairs: {:?}", weights(&bench));
