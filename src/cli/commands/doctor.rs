@@ -12,6 +12,7 @@ use super::super::words::{shown, state};
 use super::super::world::World;
 use super::super::{backend, layers};
 use super::{Context, look, wait_for};
+use crate::edge::comfyui::{self, LoraFolder};
 use crate::edge::disk;
 use crate::error::{ApiError, Error, ExitStatus, explain_briefly};
 use crate::model::units::ByteCount;
@@ -32,6 +33,7 @@ pub(super) fn run(world: &World, global: GlobalArgs, typed: &Doctor) -> Result<E
     let settings = settings(world, global, &mut report);
     report.good("terminal", terminal(world));
     disk_space(typed.dir.as_deref().unwrap_or_else(|| Path::new(".")), &mut report);
+    comfy_ui(world, &settings, &mut report);
     let context = Context { world, settings };
     wait_for(world, |signals| async move {
         let asked = look(&signals, ask(&context, typed.job.as_deref(), &mut report)).await?;
@@ -108,6 +110,31 @@ fn terminal(world: &World) -> String {
         kind(world.err.is_terminal()),
         if world.colours(&world.err) { "with" } else { "without" }
     )
+}
+
+/// The ComfyUI that is set, and those at the places where it usually is.
+fn comfy_ui(world: &World, settings: &Settings, report: &mut Report) {
+    let around = world.surroundings();
+    let found = |folder: &LoraFolder| {
+        format!("LoRAs would go to {}: {}", shown(&folder.path.display().to_string()), shown(&folder.why))
+    };
+    if let Some(path) = &settings.sync.comfy.comfyui {
+        match comfyui::find(path, &around) {
+            Ok(folder) => report.good("comfyui", format!("set; {}", found(&folder))),
+            Err(error) => report.bad("comfyui", &error),
+        }
+    }
+    let mut none = true;
+    for (name, place) in comfyui::usual_places(&around).into_iter().filter(|(_, place)| place.exists()) {
+        if let Ok(folder) = comfyui::find(&place, &around) {
+            none = false;
+            let place = shown(&place.display().to_string());
+            report.good("comfyui", format!("{name} at {place}; {}", found(&folder)));
+        }
+    }
+    if none && settings.sync.comfy.comfyui.is_none() {
+        report.good("comfyui", "none at the usual places; `--comfyui <PATH>` takes any");
+    }
 }
 
 fn disk_space(dir: &Path, report: &mut Report) {
@@ -200,6 +227,19 @@ mod tests {
         for part in ["rcsync 0.", "retries = 7, from RCSYNC_RETRIES", "from RUNCOMFY_TOKEN", " free of "] {
             assert!(text.contains(part), "{part}: {text}");
         }
+    }
+
+    #[test]
+    fn a_comfyui_is_found_where_it_usually_is() {
+        let home = tempfile::tempdir().unwrap();
+        let said = || {
+            let (world, out, _) = fake::world(&[("HOME", home.path().to_str().unwrap())]);
+            run(&world, GlobalArgs::default(), &Doctor { job: None, dir: None }).unwrap();
+            out.text()
+        };
+        assert!(said().contains("comfyui   none at the usual places"), "{}", said());
+        std::fs::create_dir_all(home.path().join("comfy/ComfyUI/models/loras")).unwrap();
+        assert!(said().contains("comfyui   comfy-cli at "), "{}", said());
     }
 
     #[test]
