@@ -1,5 +1,5 @@
 //! Whether a job that ended is resumed, and when: only one that stopped before its last step without an error, at most
-//! so often, each time after a longer wait. An end that is seen right after a resumption is still the old one.
+//! so often, after a longer wait each time that it got no further. An end that is seen right after a resumption is still the old one.
 
 use std::time::Duration;
 
@@ -23,6 +23,9 @@ pub struct AutoResume {
     most: u32,
     first_wait: Duration,
     sent: u32,
+    /// Resumptions since the job last got further than before.
+    futile: u32,
+    furthest: u64,
     phase: Phase,
 }
 
@@ -84,7 +87,7 @@ impl AutoResume {
     pub fn new(most: u32, longest: Option<Duration>, resumed: Option<String>) -> Self {
         let phase = resumed.map_or(Phase::Watching, |run| Phase::Resumed { run, until: None });
         let first_wait = longest.map_or(FIRST_WAIT, |longest| longest.min(FIRST_WAIT));
-        Self { most, first_wait, sent: 0, phase }
+        Self { most, first_wait, sent: 0, futile: 0, furthest: 0, phase }
     }
 
     /// Takes in a look and says what to do.
@@ -124,6 +127,11 @@ impl AutoResume {
                 message: format!("{reason}; it was resumed {times} already and is left alone"),
             };
         }
+        let step = seen.progress.current_step.unwrap_or_default();
+        if step > self.furthest {
+            self.furthest = step;
+            self.futile = 0;
+        }
         let after = self.wait();
         self.phase = Phase::Stopped { run: seen.run.to_owned(), due: now + after };
         let (attempt, most, seconds) = (self.sent + 1, self.most, after.as_secs_f64());
@@ -134,6 +142,7 @@ impl AutoResume {
     /// The resumption was sent, and accepted for all that is known.
     pub fn sent(&mut self, now: Duration, run: &str) {
         self.sent += 1;
+        self.futile += 1;
         self.phase = Phase::Resumed { run: run.to_owned(), until: Some(now + GRACE) };
     }
 
@@ -151,9 +160,9 @@ impl AutoResume {
         self.phase = Phase::GivenUp { run: run.to_owned() };
     }
 
-    /// Twice as long after each resumption.
+    /// Twice as long after each resumption that brought the job no further.
     fn wait(&self) -> Duration {
-        self.first_wait.saturating_mul(1 << self.sent.min(20)).min(LONGEST_WAIT)
+        self.first_wait.saturating_mul(1 << self.futile.min(20)).min(LONGEST_WAIT)
     }
 }
 
@@ -183,6 +192,20 @@ mod tests {
             Next::Wait { after, .. } => after.as_secs(),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_job_that_gets_further_each_time_is_not_kept_waiting() {
+        let mut life = AutoResume::new(9, None, None);
+        for (turn, step) in [(1, 700), (2, 900), (3, 901)] {
+            let (start, run) = (turn * 1000, format!("{turn}/"));
+            let progress = Progress { current_step: Some(step), ..EARLY };
+            let seen = Seen { state: RunState::StoppedEarly, run: &run, progress: &progress };
+            assert_eq!(waits(&life.next(at(start), &seen)), 5, "step {step}");
+            life.sent(at(start + 5), &run);
+        }
+        let seen = Seen { state: RunState::StoppedEarly, run: "4/", progress: &EARLY };
+        assert_eq!(waits(&life.next(at(4000), &seen)), 10, "it fell back");
     }
 
     #[test]
@@ -284,7 +307,7 @@ mod tests {
     #[test]
     fn waits_are_bounded() {
         let mut life = AutoResume::new(u32::MAX, None, None);
-        life.sent = u32::MAX - 1;
+        (life.sent, life.futile, life.furthest) = (u32::MAX - 1, u32::MAX - 1, 700);
         assert_eq!(waits(&look(&mut life, 0, RunState::StoppedEarly, "a/1")), 600);
     }
 }
