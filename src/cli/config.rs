@@ -1,8 +1,10 @@
 //! What was meant: flag over environment over `config.toml` over default, as one complete set of choices.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::layers::{self, Setting};
+use super::metrics;
 use super::options::{GlobalArgs, SyncArgs};
 use super::values::{Format, ProgressWhen};
 use super::world::World;
@@ -11,6 +13,7 @@ use crate::decide::select::Selection;
 use crate::edge::comfyui;
 use crate::edge::link::LinkMode;
 use crate::engine::comfy::{ComfyOptions, ComfyUi};
+use crate::engine::hooks::HookPlan;
 use crate::engine::options::{OnChange, SyncOptions};
 use crate::error::Error;
 use crate::model::artifact::ArtifactKind;
@@ -82,13 +85,24 @@ impl Settings {
         }
     }
 
+    /// Returns who is told of what happens.
+    ///
+    /// # Errors
+    /// A command or address that is none; it is not repeated, since it may hold a secret.
+    pub(crate) fn hooks(&self) -> Result<HookPlan, Error> {
+        let SyncArgs { exec, exec_done, webhook, hook_timeout, .. } = &self.sync;
+        let limit = hook_timeout.unwrap_or(HOOK_LIMIT);
+        HookPlan::new(exec.as_deref(), exec_done.as_deref(), webhook.as_deref(), limit).map_err(Error::Usage)
+    }
+
     /// Returns the choices for the engine.
     ///
     /// # Errors
     /// A pattern that is none, or an option whose work is not built yet.
     pub(crate) fn sync_options(&self) -> Result<SyncOptions, Error> {
         let given = &self.sync;
-        refuse_unbuilt(given)?;
+        self.hooks()?;
+        given.metrics_file.as_deref().map_or(Ok(()), metrics::check)?;
         let kinds: Vec<ArtifactKind> = given.only.iter().map(|word| (*word).into()).collect();
         let selection = Selection::new(&kinds, &given.include, &given.exclude, &given.accept_unproven)
             .map_err(|error| Error::Usage(error.to_string()))?;
@@ -135,21 +149,11 @@ impl Settings {
     }
 }
 
-/// An option that would do nothing must not be taken in silence.
-fn refuse_unbuilt(given: &SyncArgs) -> Result<(), Error> {
-    let unbuilt = [("--exec", given.exec.is_some()), ("--webhook", given.webhook.is_some())];
-    match unbuilt.iter().find(|(_, is_given)| *is_given) {
-        None => Ok(()),
-        Some((option, _)) => {
-            Err(Error::Usage(format!("`{option}` is not built yet in this version of rcsync")))
-        }
-    }
-}
+/// An upload of a LoRA over a slow line takes about that long; a command that needs more can be given more.
+const HOOK_LIMIT: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::world::{Stream, fake};
     use super::*;
 
@@ -182,14 +186,6 @@ mod tests {
     fn without_anything_the_engine_s_defaults_hold() {
         let options = Settings::default().sync_options().unwrap();
         assert_eq!(format!("{options:?}"), format!("{:?}", SyncOptions::default()));
-    }
-
-    #[test]
-    fn what_is_not_built_is_refused() {
-        let sync = SyncArgs { exec: Some("x".to_owned()), ..SyncArgs::default() };
-        let settings = Settings { sync, ..Settings::default() };
-        let error = settings.sync_options().unwrap_err();
-        assert_eq!(error.to_string(), "`--exec` is not built yet in this version of rcsync");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::words::percent;
 use super::world::Stream;
 use crate::engine::event::{Event, Reporter};
 use crate::model::job::JobId;
+use crate::model::occasion::EventId;
 use crate::model::sanitize::is_invisible;
 
 /// Writes each event as one line to `out`; does what `on_closed` says once nobody reads them any more.
@@ -31,8 +32,17 @@ impl Reporter for JsonLines {
 
 /// Returns an event's line; `None` for those that are for bars alone.
 pub(crate) fn line(event: &Event, job: &JobId, now: Timestamp) -> Option<String> {
+    line_with(event, job, now, None)
+}
+
+/// The same for a hook, which may be told an event twice and tells by `event_id` that it is the same.
+pub(crate) fn line_with_id(event: &Event, job: &JobId, now: Timestamp, id: &EventId) -> Option<String> {
+    line_with(event, job, now, Some(id))
+}
+
+fn line_with(event: &Event, job: &JobId, now: Timestamp, id: Option<&EventId>) -> Option<String> {
     let (event, fields) = fields(event)?;
-    text(&Line { event, time: time(now), job_id: job.as_str(), fields })
+    text(&Line { event, time: time(now), job_id: job.as_str(), fields, event_id: id.map(EventId::as_str) })
 }
 
 /// Returns a document, on one line.
@@ -69,6 +79,8 @@ struct Line<'a> {
     job_id: &'a str,
     #[serde(flatten)]
     fields: Fields<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<&'a str>,
 }
 
 #[derive(Serialize)]

@@ -110,7 +110,7 @@ impl Layer {
         self.global = given.global.over(std::mem::take(&mut self.global));
         self.sync = given.sync.over(std::mem::take(&mut self.sync));
         // Commands and addresses for hooks often carry a key of some service.
-        let secret = matches!(option.name.as_str(), "exec" | "webhook");
+        let secret = matches!(option.name.as_str(), "exec" | "exec-done" | "webhook");
         let value = if secret { "(set)".to_owned() } else { for_terminal(value, 60) };
         self.settings.push(Setting { name: option.name.clone(), value, origin });
     }

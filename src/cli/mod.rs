@@ -8,11 +8,14 @@ mod exit;
 mod json;
 mod layers;
 mod lines;
+mod metrics;
 mod options;
 mod pace;
 mod render;
 #[cfg(test)]
 mod samples;
+#[cfg(unix)]
+mod service;
 mod shorthand;
 mod slips;
 mod suggest;

@@ -151,12 +151,21 @@ pub(crate) struct SyncArgs {
     /// Into ComfyUI.
     #[command(flatten)]
     pub(crate) comfy: ComfyArgs,
-    /// Run this after each published artifact.
-    #[arg(long, value_name = "CMD", hide = true)]
+    /// Run this after each published artifact, without a shell; {path}, {kind}, {step}, {sha256} and {job_id} are replaced within its arguments.
+    #[arg(long, value_name = "CMD")]
     pub(crate) exec: Option<String>,
-    /// POST each published artifact there.
-    #[arg(long, value_name = "URL", hide = true)]
+    /// Run this once at the end of the run; {exit_code}, {published}, {failed} and {job_id} are replaced.
+    #[arg(long, value_name = "CMD")]
+    pub(crate) exec_done: Option<String>,
+    /// POST each `published` and the last `done` event there, as JSON.
+    #[arg(long, value_name = "URL")]
     pub(crate) webhook: Option<String>,
+    /// Keep a Prometheus text file of this run up to date.
+    #[arg(long, value_name = "PATH.prom")]
+    pub(crate) metrics_file: Option<PathBuf>,
+    /// Longest run of one --exec or --exec-done command; then it is ended [default: 2m].
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) hook_timeout: Option<Duration>,
 }
 
 impl SyncArgs {
@@ -197,7 +206,10 @@ impl SyncArgs {
             keep_every,
             comfy: self.comfy.over(lower.comfy),
             exec: self.exec.or(lower.exec),
+            exec_done: self.exec_done.or(lower.exec_done),
             webhook: self.webhook.or(lower.webhook),
+            metrics_file: self.metrics_file.or(lower.metrics_file),
+            hook_timeout: self.hook_timeout.or(lower.hook_timeout),
         }
     }
 }

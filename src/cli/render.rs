@@ -6,6 +6,9 @@ use super::config::{Settings, Talk};
 use super::exit::Signals;
 use super::json::JsonLines;
 use super::lines::Lines;
+use super::metrics::Metrics;
+#[cfg(unix)]
+use super::service::Service;
 use super::values::Format;
 use super::view::{Look, View};
 use super::world::World;
@@ -18,6 +21,9 @@ pub(crate) struct Telling {
     view: Option<Arc<View>>,
     lines: Option<Lines>,
     json: Option<JsonLines>,
+    metrics: Option<Metrics>,
+    #[cfg(unix)]
+    service: Option<Service>,
 }
 
 impl Telling {
@@ -32,6 +38,9 @@ impl Telling {
             lines: (!json).then(|| lines(world, settings, view.clone())),
             json: json.then(|| json_lines(world, job, signals)),
             view,
+            metrics: metrics(world, settings, job),
+            #[cfg(unix)]
+            service: Service::begin(world).filter(|_| !settings.sync.dry_run),
         })
     }
 
@@ -40,11 +49,13 @@ impl Telling {
         if let Some(view) = &self.view {
             view.end();
         }
+        #[cfg(unix)]
+        if let Some(service) = &self.service {
+            service.end();
+        }
     }
-}
 
-impl Reporter for Telling {
-    fn report(&self, event: &Event) {
+    fn show(&self, event: &Event) {
         // The view first: the last event takes it away before the summary is written.
         if let Some(view) = &self.view {
             view.report(event);
@@ -56,6 +67,25 @@ impl Reporter for Telling {
             json.report(event);
         }
     }
+}
+
+impl Reporter for Telling {
+    fn report(&self, event: &Event) {
+        // Trouble before the event: nothing is told after the last one.
+        if let Some(message) = self.metrics.as_ref().and_then(|metrics| metrics.hear(event)) {
+            self.show(&Event::Notice { message });
+        }
+        #[cfg(unix)]
+        if let Some(service) = &self.service {
+            service.report(event);
+        }
+        self.show(event);
+    }
+}
+
+fn metrics(world: &World, settings: &Settings, job: &JobId) -> Option<Metrics> {
+    let path = settings.sync.metrics_file.clone().filter(|_| !settings.sync.dry_run)?;
+    Some(Metrics::new(path, job.clone(), world.now))
 }
 
 fn lines(world: &World, settings: &Settings, view: Option<Arc<View>>) -> Lines {

@@ -5,6 +5,8 @@
 
 mod transport;
 
+pub(super) use transport::cause;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -298,7 +300,7 @@ impl ApiClient {
     }
 
     fn fault(&self, request: &Request<'_>, error: &reqwest::Error) -> ApiError {
-        let cause = transport::cause(error, self.0.limits);
+        let cause = cause(error, self.0.limits);
         let surely_not_sent = error.is_connect() || error.is_builder();
         if request.changes_something() && !surely_not_sent {
             return ApiError::Unknown { cause };

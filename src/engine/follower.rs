@@ -36,6 +36,11 @@ pub struct View<'a> {
 
 /// Something that does its own work with published files.
 pub trait Follower: Send + Sync {
+    /// Sees the folder once before anything new is published in it: what is here now is not news.
+    fn begin(&self, view: &View<'_>, reporter: &dyn Reporter) {
+        let _ = (view, reporter);
+    }
+
     /// Does what is not done yet. Blocks; is called one at a time, from a thread that may. Its troubles are its own: it
     /// tells them to `reporter` and never stops the mirror. Doing it twice changes nothing.
     fn catch_up(&self, view: &View<'_>, reporter: &dyn Reporter);
@@ -62,6 +67,7 @@ impl Followers {
         let mut looking = JoinSet::new();
         let crowd = (!followers.is_empty()).then(|| Arc::new(Crowd { followers, dir, job, store, reporter }));
         if let Some(crowd) = &crowd {
+            crowd.tell(|follower, view, reporter| follower.begin(view, reporter), false);
             looking.spawn(crowd.clone().follow(nudge.clone(), end.clone()));
         }
         Self { nudge, end, looking, crowd }
@@ -115,11 +121,15 @@ impl Crowd {
     }
 
     fn catch_up(&self, last: bool) {
+        self.tell(|follower, view, reporter| follower.catch_up(view, reporter), last);
+    }
+
+    fn tell(&self, what: impl Fn(&dyn Follower, &View<'_>, &dyn Reporter), last: bool) {
         // A copy, so that nothing that is published waits for a slow follower.
         let manifest = self.store.lock().unwrap_or_else(PoisonError::into_inner).manifest().clone();
         let view = View { dir: &self.dir, job: &self.job, manifest: &manifest, last };
         for follower in &self.followers {
-            follower.catch_up(&view, self.reporter.as_ref());
+            what(follower.as_ref(), &view, self.reporter.as_ref());
         }
     }
 }

@@ -14,6 +14,7 @@ mod gate;
 pub(crate) mod hashing;
 mod history;
 mod hold;
+pub mod hooks;
 mod inspect;
 mod ledger;
 mod limiter;

@@ -110,7 +110,7 @@ impl Run {
             gates: Gates::default(),
             reporter: reporter.clone(),
             leftovers: folder.parts.fingerprints()?,
-            cancel: stop.token().clone(),
+            cancel: stop.token().child_token(),
             received: AtomicU64::new(0),
             small_files: AtomicU64::new(0),
             pushed_back: AtomicBool::new(false),

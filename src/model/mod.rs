@@ -19,6 +19,7 @@ pub mod local;
 mod local_name;
 mod loose_json;
 pub mod manifest;
+pub mod occasion;
 mod part_name;
 pub mod placement;
 pub mod rel_path;

@@ -9,6 +9,8 @@ mod crashes;
 #[cfg(target_os = "linux")]
 mod disks;
 mod faults;
+mod gallery;
+mod hooks;
 mod interface;
 mod life;
 mod mirror;

@@ -52,10 +52,10 @@ mod tests {
             ".SH SYNOPSIS",
             ".SH OPTIONS OF SYNC",
             "stall\\-timeout",
+            "webhook",
             "fBrcsync verify",
         ] {
             assert!(page.contains(part), "{part}: {page}");
         }
-        assert!(!page.contains("webhook"), "what is not built is not shown");
     }
 }

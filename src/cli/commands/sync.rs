@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::backend;
 use super::super::exit::Signals;
+use super::super::json;
 use super::super::options::SyncArgs;
 use super::super::render::Telling;
 use super::{Context, wait_for};
@@ -13,9 +14,11 @@ use crate::engine::Mirror;
 use crate::engine::event::{Event, Reporter};
 use crate::engine::follower::Follower;
 use crate::engine::gallery::Gallery;
+use crate::engine::hooks::{HookPlan, Hooks};
 use crate::engine::options::SyncOptions;
 use crate::error::{Error, ExitStatus};
 use crate::model::job::{JobId, JobTimes};
+use crate::model::occasion::EventId;
 
 pub(super) fn run(context: &Context<'_>, job: &str, dir: Option<PathBuf>) -> Result<ExitStatus, Error> {
     let following = Following::settle(context, dir)?;
@@ -124,7 +127,30 @@ async fn mirror_after(
     if let Some(first) = first {
         telling.report(&first);
     }
-    let ended = mirror.run(telling.clone(), signals.stop.clone()).await;
+    let plan = context.settings.hooks()?;
+    let ended = if plan.is_empty() {
+        mirror.run(telling.clone(), signals.stop.clone()).await
+    } else {
+        with_hooks(context, signals, mirror, plan, telling.clone()).await
+    };
     telling.end();
+    ended
+}
+
+async fn with_hooks(
+    context: &Context<'_>,
+    signals: &Signals,
+    mut mirror: Mirror,
+    plan: HookPlan,
+    telling: Arc<Telling>,
+) -> Result<ExitStatus, Error> {
+    let (job, now, dir) = (mirror.job.clone(), context.world.now, mirror.dir.clone());
+    let wording = Box::new(move |event: &Event, id: &EventId| {
+        json::line_with_id(event, &job, now(), id).unwrap_or_default()
+    });
+    let hooks = Hooks::new(plan, mirror.job.clone(), wording, telling, signals.stop.clone());
+    mirror.followers.push(hooks.clone());
+    let ended = mirror.run(hooks.clone(), signals.stop.clone()).await;
+    hooks.finish(&dir).await;
     ended
 }

@@ -52,7 +52,7 @@ pub(super) fn is_not_http(error: &reqwest::Error) -> bool {
 }
 
 /// Returns what went wrong, short and without any URL.
-pub(super) fn cause(error: &reqwest::Error, limits: Limits) -> String {
+pub(in crate::edge) fn cause(error: &reqwest::Error, limits: Limits) -> String {
     if let Some(fault) = links(error).find_map(|link| link.downcast_ref::<rustls::Error>()) {
         return format!("TLS: {}", tls_cause(fault));
     }
