@@ -114,13 +114,15 @@
       fact('Size', size),
       fact('Proof', proof),
       fact('SHA-256', make('code', {}, sha)),
-      link,
     );
+    one('.open', viewer).replaceChildren(link);
     for (const button of all('[data-go]', viewer)) {
       const way = go[button.dataset.go];
       button.disabled = Boolean(way) && !next(place, way);
     }
     if (!viewer.open) viewer.showModal();
+    // What had the focus may be gone or disabled now; the keys go on all the same.
+    if (!viewer.contains(document.activeElement)) viewer.focus();
   };
   const move = (name) => {
     if (name === 'close') return viewer.close();
@@ -133,8 +135,8 @@
     if (target === viewer) viewer.close();
   });
   viewer.addEventListener('close', () => one('.frame', viewer).replaceChildren());
-  viewer.addEventListener('keydown', (event) => {
-    if (event.target.matches('video, audio') || event.altKey || event.ctrlKey || event.metaKey) return;
+  document.addEventListener('keydown', (event) => {
+    if (!viewer.open || event.target.matches('video, audio') || event.altKey || event.ctrlKey || event.metaKey) return;
     const name = { ArrowLeft: 'before', ArrowRight: 'after', ArrowUp: 'above', ArrowDown: 'below' }[event.key];
     if (name) {
       event.preventDefault();
