@@ -57,8 +57,8 @@ fn policy() -> String {
 }
 
 /// A sample, large: filled by the script.
-const VIEWER: &str = "<dialog id=\"viewer\" aria-labelledby=\"viewer-title\">\n<div class=\"frame\"></div>\n\
-    <div class=\"notes\"><h2 id=\"viewer-title\"></h2>\n<p class=\"prompt\" dir=\"auto\"></p>\n<dl></dl>\n\
+const VIEWER: &str = "<dialog id=\"viewer\" tabindex=\"-1\" aria-labelledby=\"viewer-title\">\n<div class=\"frame\"></div>\n\
+    <div class=\"notes\"><h2 id=\"viewer-title\"></h2>\n<p class=\"prompt\" dir=\"auto\"></p>\n<dl></dl>\n<p class=\"open\"></p>\n\
     <div class=\"buttons\"><button type=\"button\" data-go=\"before\">← Earlier</button>\
     <button type=\"button\" data-go=\"after\">Later →</button>\
     <button type=\"button\" data-go=\"above\">↑ Prompt</button>\
@@ -243,7 +243,7 @@ fn checkpoints(html: &mut Html, album: &Album<'_>) {
         html.raw("<p class=\"empty\">No checkpoints are here yet.</p>\n");
     } else {
         html.raw(
-            "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-labelledby=\"checkpoints-title\">\n",
+            "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"Table of checkpoints\">\n",
         );
         html.raw("<table class=\"files\">\n<thead><tr><th scope=\"col\" class=\"end\">Step</th>");
         html.raw("<th scope=\"col\">File</th><th scope=\"col\" class=\"end\">Size</th>");
