@@ -105,7 +105,8 @@ impl Settings {
         given.metrics_file.as_deref().map_or(Ok(()), metrics::check)?;
         let kinds: Vec<ArtifactKind> = given.only.iter().map(|word| (*word).into()).collect();
         let selection = Selection::new(&kinds, &given.include, &given.exclude, &given.accept_unproven)
-            .map_err(|error| Error::Usage(error.to_string()))?;
+            .map_err(|error| Error::Usage(error.to_string()))?
+            .among(given.steps.clone(), given.last);
         let default = SyncOptions::default();
         Ok(SyncOptions {
             once: given.once,

@@ -12,6 +12,7 @@ use clap::Args;
 
 use super::values::{self, Format, KindWord, LinkWord, OnChangeWord, ProgressWhen};
 use crate::decide::placing::Subdir;
+use crate::decide::steps::Steps;
 use crate::model::units::ByteCount;
 
 /// A switch that may be given, taken back, or left alone.
@@ -106,6 +107,13 @@ pub(crate) struct SyncArgs {
     /// No files whose local path matches. May be repeated.
     #[arg(long, value_name = "GLOB")]
     pub(crate) exclude: Vec<String>,
+    /// Only these training steps, such as 1500,2000..3000,final: checkpoints and their samples. Both ends of a range
+    /// are in it; `final` is the last checkpoint, and so is the end of `2000..`.
+    #[arg(long, value_name = "STEPS")]
+    pub(crate) steps: Option<Steps>,
+    /// Only the newest N checkpoints of those that are listed; the final one is the newest, a pair counts as one.
+    #[arg(long, value_name = "N", value_parser = values::at_least_one)]
+    pub(crate) last: Option<NonZeroU32>,
     /// Transfers in flight over all files, 1 to 256 [default: 8].
     #[arg(long, value_name = "N", value_parser = values::connections)]
     pub(crate) connections: Option<NonZeroU16>,
@@ -194,6 +202,8 @@ impl SyncArgs {
             only: list_over(self.only, lower.only),
             include: list_over(self.include, lower.include),
             exclude: list_over(self.exclude, lower.exclude),
+            steps: self.steps.or(lower.steps),
+            last: self.last.or(lower.last),
             connections: self.connections.or(lower.connections),
             limit_rate: self.limit_rate.or(lower.limit_rate),
             retries: self.retries.or(lower.retries),

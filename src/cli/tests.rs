@@ -33,6 +33,8 @@ fn usage_errors_say_what_and_end_with_64() {
             "`--only smples`: it has to be one of checkpoints, samples, config; did you mean `samples`?",
         ),
         ("abc-1 --interval", "`--interval <DURATION>` needs a value"),
+        ("abc-1 --steps 3000..2000", "`--steps 3000..2000`: write steps and ranges with commas between them"),
+        ("abc-1 --last 0", "`--last 0`: write a whole number above 0"),
         ("demo --limit 3", "`--limit-rate <RATE>`"),
         ("demo a b", "`b` is one word too many; the form is `rcsync demo [DIR]`"),
         ("abc-1 --once=yes", "`--once` is a switch and takes no value"),

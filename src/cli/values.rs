@@ -1,6 +1,6 @@
 //! How single values are written on a command line, in a variable and in `config.toml`: one reader for all three.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -167,6 +167,11 @@ pub(crate) fn connections(text: &str) -> Result<NonZeroU16, String> {
 /// Reads a whole number.
 pub(crate) fn count(text: &str) -> Result<u32, String> {
     text.trim().parse().map_err(|_| "write a whole number, such as `3`".to_owned())
+}
+
+/// Reads a whole number above 0.
+pub(crate) fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
+    text.trim().parse().map_err(|_| "write a whole number above 0, such as `3`".to_owned())
 }
 
 /// Reads an address to listen on.

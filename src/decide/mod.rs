@@ -18,6 +18,7 @@ pub mod retry;
 pub mod room;
 pub mod run_state;
 pub mod select;
+pub mod steps;
 pub mod structure;
 pub mod tuning;
 pub mod verdict;

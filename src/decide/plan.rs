@@ -13,7 +13,7 @@ use crate::model::manifest::{Entry, EntryState, Manifest};
 use crate::model::rel_path::RelPath;
 use crate::model::revision::Revision;
 
-use super::select::Selection;
+use super::select::{Selection, Wanted};
 
 /// What an older `job.json` says of a file whose manifest is lost.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,7 +91,7 @@ pub enum FetchReason {
 /// Why a file is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SkipReason {
-    /// `--only`, `--include` or `--exclude`.
+    /// `--only`, `--include`, `--exclude`, `--steps` or `--last`.
     Unwanted,
     /// `prune` removed it.
     Pruned,
@@ -117,8 +117,9 @@ impl fmt::Display for Step {
 /// them in that order, then samples by step.
 #[must_use]
 pub fn plan(situation: &Situation<'_>) -> Vec<Action> {
+    let wanted = situation.selection.of(&situation.listing.artifacts);
     let mut actions: Vec<Action> =
-        situation.listing.artifacts.iter().map(|artifact| decide(situation, artifact)).collect();
+        situation.listing.artifacts.iter().map(|artifact| decide(situation, wanted, artifact)).collect();
     actions.sort_by(|a, b| order(&a.artifact).cmp(&order(&b.artifact)));
     actions
 }
@@ -132,12 +133,10 @@ fn order(artifact: &Artifact) -> (u8, u64, &RelPath) {
     (rank, artifact.step.unwrap_or(u64::MAX), &artifact.path)
 }
 
-fn decide(situation: &Situation<'_>, artifact: &Artifact) -> Action {
+fn decide(situation: &Situation<'_>, wanted: Wanted<'_>, artifact: &Artifact) -> Action {
     let mut artifact = artifact.clone();
     let step = match situation.manifest.entries.get(&artifact.key) {
-        _ if !situation.selection.wants(artifact.key.kind, &artifact.path) => {
-            Step::Skip(SkipReason::Unwanted)
-        }
+        _ if !wanted.has(&artifact) => Step::Skip(SkipReason::Unwanted),
         Some(entry) if entry.state == EntryState::Pruned => Step::Skip(SkipReason::Pruned),
         Some(entry) => known(situation, &artifact, entry),
         None => unknown(situation, &artifact),

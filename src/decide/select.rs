@@ -1,8 +1,12 @@
-//! Which artifacts the user wants: `--only`, `--include`, `--exclude`, `--accept-unproven`.
+//! Which artifacts the user wants: `--only`, `--include`, `--exclude`, `--steps`, `--last`, `--accept-unproven`.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use crate::model::artifact::ArtifactKind;
+use super::steps::Steps;
+use crate::model::artifact::{Artifact, ArtifactKind};
 use crate::model::rel_path::RelPath;
 
 /// A choice among artifacts. The default wants everything and accepts nothing unproven.
@@ -12,6 +16,8 @@ pub struct Selection {
     include: Option<GlobSet>,
     exclude: GlobSet,
     unproven: GlobSet,
+    steps: Option<Steps>,
+    last: Option<NonZeroU32>,
 }
 
 /// A pattern is not a valid glob.
@@ -41,7 +47,30 @@ impl Selection {
             include: if include.is_empty() { None } else { Some(compile(include)?) },
             exclude: compile(exclude)?,
             unproven: compile(unproven)?,
+            steps: None,
+            last: None,
         })
+    }
+
+    /// The same choice among these steps, and among the newest `last` checkpoints.
+    #[must_use]
+    pub fn among(self, steps: Option<Steps>, last: Option<NonZeroU32>) -> Self {
+        Self { steps, last, ..self }
+    }
+
+    /// Returns who of these is wanted.
+    ///
+    /// `--last` counts the steps that have a wanted checkpoint, the final one as the newest; so both halves of a pair
+    /// count as one. It says nothing of samples and the configuration.
+    #[must_use]
+    pub fn of(&self, artifacts: &[Artifact]) -> Wanted<'_> {
+        let all = Wanted { selection: self, oldest: 0 };
+        let Some(last) = self.last else { return all };
+        let is_wanted =
+            |artifact: &&Artifact| artifact.key.kind == ArtifactKind::Checkpoint && all.has(artifact);
+        let steps: BTreeSet<u64> = artifacts.iter().filter(is_wanted).map(place).collect();
+        let oldest = steps.into_iter().rev().take(usize::try_from(last.get()).unwrap_or(usize::MAX)).last();
+        Wanted { oldest: oldest.unwrap_or(0), ..all }
     }
 
     /// Whether this artifact is wanted.
@@ -59,6 +88,30 @@ impl Selection {
     }
 }
 
+/// A choice, with what only a whole listing can tell.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'s> {
+    selection: &'s Selection,
+    /// Older checkpoints are not wanted.
+    oldest: u64,
+}
+
+impl Wanted<'_> {
+    /// Whether this artifact is wanted.
+    #[must_use]
+    pub fn has(&self, artifact: &Artifact) -> bool {
+        let kind = artifact.key.kind;
+        self.selection.wants(kind, &artifact.path)
+            && self.selection.steps.as_ref().is_none_or(|steps| steps.chooses(kind, artifact.step))
+            && (kind != ArtifactKind::Checkpoint || place(artifact) >= self.oldest)
+    }
+}
+
+/// Where a checkpoint stands among the others: one without a step is the final one, after all others.
+fn place(artifact: &Artifact) -> u64 {
+    artifact.step.unwrap_or(u64::MAX)
+}
+
 fn compile(patterns: &[String]) -> Result<GlobSet, PatternError> {
     let fault = |pattern: &str, error: &globset::Error| PatternError {
         pattern: pattern.to_owned(),
@@ -73,4 +126,57 @@ fn compile(patterns: &[String]) -> Result<GlobSet, PatternError> {
 
 fn matches(globs: &GlobSet, path: &RelPath) -> bool {
     !globs.is_empty() && (globs.is_match(path.as_str()) || globs.is_match(path.file_name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::job::ListedArtifact;
+    use crate::model::listing::Listing;
+    use crate::model::source_url::SourceUrl;
+
+    const NAMES: [&str; 8] = [
+        "config.yaml",
+        "dog_000000250.safetensors",
+        "dog_000000500_high_noise.safetensors",
+        "dog_000000500_low_noise.safetensors",
+        "dog_000000750.safetensors",
+        "dog.safetensors",
+        "samples/1__000000250_0.jpg",
+        "samples/1__000000750_0.jpg",
+    ];
+
+    fn wanted(steps: &str, last: u32) -> Vec<String> {
+        let kind = |name: &str| match name.rsplit('.').next() {
+            Some("yaml") => ArtifactKind::Config,
+            Some("jpg") => ArtifactKind::Sample,
+            _ => ArtifactKind::Checkpoint,
+        };
+        let url = |name: &str| SourceUrl::parse(&format!("https://h/output/dog/{name}")).unwrap();
+        let listed = NAMES.map(|name| ListedArtifact { kind: kind(name), url: url(name), sample: None });
+        let artifacts = Listing::build(Some("dog"), &listed, &|_| None, &[]).artifacts;
+        let exclude = ["dog_000000750*".to_owned()];
+        let exclude = if steps == "excluded" { &exclude[..] } else { &[] };
+        let selection = Selection::new(&[], &[], exclude, &[]).unwrap();
+        let selection = selection.among(steps.parse().ok(), NonZeroU32::new(last));
+        let wanted = selection.of(&artifacts);
+        let there = artifacts.iter().filter(|artifact| wanted.has(artifact));
+        there.map(|artifact| artifact.path.as_str().to_owned()).collect()
+    }
+
+    fn without(missing: &[usize]) -> Vec<&'static str> {
+        (0..NAMES.len()).filter(|at| !missing.contains(at)).map(|at| NAMES[at]).collect()
+    }
+
+    #[test]
+    fn steps_and_the_last_ones() {
+        assert_eq!(wanted("", 0), NAMES);
+        assert_eq!(wanted("250..500", 0), without(&[4, 5, 7]));
+        assert_eq!(wanted("500..", 0), without(&[1, 6]));
+        assert_eq!(wanted("", 1), without(&[1, 2, 3, 4]), "the final one is the newest");
+        assert_eq!(wanted("", 3), without(&[1]), "a pair is one, and samples stay");
+        assert_eq!(wanted("", 99), NAMES);
+        assert_eq!(wanted("..750", 1), without(&[1, 2, 3, 5]), "the last one of those steps");
+        assert_eq!(wanted("excluded", 2), without(&[1, 4]), "what is not wanted does not count");
+    }
 }

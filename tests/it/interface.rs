@@ -330,6 +330,18 @@ async fn only_include_and_exclude_choose() {
             "--include *.yaml --include *500.safetensors",
             &["config.yaml", "my_first_lora_000000500.safetensors"],
         ),
+        (
+            "--steps 500..600 --only checkpoints,config",
+            &["config.yaml", "my_first_lora_000000500.safetensors"],
+        ),
+        (
+            "--steps final,250 --only checkpoints",
+            &["my_first_lora.safetensors", "my_first_lora_000000250.safetensors"],
+        ),
+        (
+            "--last 2 --exclude *.jpg",
+            &["config.yaml", "my_first_lora.safetensors", "my_first_lora_000000750.safetensors"],
+        ),
     ] {
         let _ = std::fs::remove_dir_all(bench.dir());
         let run = bench.run(&format!("JOB DIR --once {options} --output json"), &[]).await;
@@ -382,6 +394,8 @@ const OPTIONS: &[(&str, &str, &str)] = &[
     ("only", "checkpoints,samples", "['checkpoints', 'samples']"),
     ("include", "*.safetensors", "['*.safetensors']"),
     ("exclude", "*.png", "'*.png'"),
+    ("steps", "1500,2000..3000,final", "'1500,2000..3000'"),
+    ("last", "2", "2"),
     ("connections", "4", "4"),
     ("limit-rate", "10M", "'10M'"),
     ("retries", "2", "2"),
