@@ -200,6 +200,9 @@ pub(crate) struct ResultOf {
     /// Say of each artifact whether it is in this folder, and how it was proven.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+    /// Read the headers of the checkpoints, a few KiB of each: rank, element type, base model, trigger words, size.
+    #[arg(long)]
+    pub(crate) peek: bool,
 }
 
 /// `resume`

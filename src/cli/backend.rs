@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::config::Settings;
 use super::world::World;
 use crate::edge::api::{ApiClient, Limits};
+use crate::edge::http::ArtifactClient;
 use crate::edge::token::TokenSource;
+use crate::engine::options::SyncOptions;
 use crate::error::Error;
 use crate::model::api_base::ApiBase;
 use crate::model::artifact::ArtifactKey;
@@ -38,6 +40,13 @@ pub(crate) fn client(world: &World, settings: &Settings, base: &ApiBase) -> Resu
     // A missing token is told before anything is asked or created.
     tokens.load()?;
     Ok(ApiClient::new(base.clone(), tokens, Limits::default())?)
+}
+
+/// Makes the client for the hosts of artifacts, which knows no token.
+pub(crate) fn hosts(settings: &Settings, base: &ApiBase) -> Result<ArtifactClient, Error> {
+    let private = settings.sync.allow_private_hosts || base.is_private();
+    let stall = settings.sync.stall_timeout.unwrap_or(SyncOptions::default().stall_timeout);
+    ArtifactClient::new(private, stall).map_err(|fault| Error::Config(fault.to_string()))
 }
 
 /// Says where the token would come from, never what it is.

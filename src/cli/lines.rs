@@ -34,6 +34,8 @@ pub(crate) struct Lines {
     pub(crate) hold: bool,
     /// Whether bars show the steps, so that lines need not.
     pub(crate) bars: bool,
+    /// A dry run: nothing is done, so there is no end to tell of.
+    pub(crate) plan_only: bool,
     /// Whether to paint.
     pub(crate) colours: bool,
     /// What was held back.
@@ -56,6 +58,9 @@ impl Reporter for Lines {
     fn report(&self, event: &Event) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let is_news = held.hear(event, self.bars);
+        if self.plan_only && matches!(event, Event::Done { .. }) {
+            return;
+        }
         if let Event::Planned { path, kind, action } = event {
             (self.data)(&format!("{:<10}  {}  {}", kind, shown(path.as_str()), shown(action)));
             return;
@@ -237,6 +242,7 @@ mod tests {
             talk,
             hold,
             bars: false,
+            plan_only: false,
             colours: false,
             held: Mutex::default(),
         };

@@ -104,6 +104,7 @@ fn lines(world: &World, settings: &Settings, view: Option<Arc<View>>) -> Lines {
             && !world.err.is_terminal()
             && settings.talk < Talk::Verbose,
         bars: with_bars,
+        plan_only: settings.sync.dry_run,
         colours: world.colours(&world.err),
         held: Mutex::default(),
     }

@@ -20,6 +20,7 @@ mod ledger;
 mod limiter;
 mod look;
 pub mod options;
+pub mod peek;
 pub(crate) mod prune;
 mod recover;
 mod relist;

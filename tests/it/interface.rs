@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use rcsync::simulator::{Fault, JobPlan, Simulator, SimulatorConfig, What};
+use rcsync::simulator::{Fault, JobPlan, Origin, Simulator, SimulatorConfig, What};
 use serde_json::Value;
 
 use crate::support::{Bench, code, snapshot, stderr};
@@ -299,6 +299,7 @@ async fn a_dry_run_prints_the_plan_and_writes_nothing_at_all() {
     let hosted = bench.simulator.hosted(&bench.job).len();
     assert_eq!(stdout(&run).lines().count(), hosted, "{}", stdout(&run));
     assert!(stdout(&run).contains("my_first_lora_000000250.safetensors  fetch (new)"), "{}", stdout(&run));
+    assert!(!stderr(&run).contains("done"), "nothing was: {}", stderr(&run));
     assert_eq!(snapshot(&root), before);
     assert!(!bench.dir().exists());
     assert_eq!(bench.simulator.artifact_requests(), 0);
@@ -696,4 +697,47 @@ async fn help_completions_and_man_pages_need_nothing() {
         assert!(stdout(&run).contains("rcsync"), "{typed}");
     }
     assert_eq!(bench.simulator.requests().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peek_reads_headers_alone_and_shows_what_to_choose_by() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let job = simulator.add_job(JobPlan { checkpoint_bytes: 2_000_000, ..plan() });
+    let bench = Bench::new(simulator, job);
+    bench.simulator.finish(&bench.job);
+    bench.simulator.fault(Fault::once("_000000250.safetensors", What::Cut(5)));
+    bench.simulator.fault(Fault::always("_000000500.safetensors", What::IgnoreRange));
+    bench.simulator.fault(Fault::always("_000000750.safetensors", What::status(404)));
+    let peeked = bench.run("result JOB --peek --output json", &[]).await;
+    assert_eq!((code(&peeked), stderr(&peeked).as_str()), (0, ""));
+    let read = document(&peeked);
+    let row = |path: &str| {
+        let rows = read["artifacts"].as_array().unwrap();
+        rows.iter().find(|row| row["path"] == path).unwrap().clone()
+    };
+    for (path, step) in [
+        ("my_first_lora_000000250.safetensors", 250),
+        ("my_first_lora_000000500.safetensors", 500),
+        ("my_first_lora.safetensors", 1000),
+    ] {
+        let peek = &row(path)["peek"];
+        assert_eq!((&peek["step"], &peek["size"]), (&step.into(), &peek["hosted"]), "{path}: {peek}");
+        assert!(peek["rank"].as_u64() > Some(0) && peek["dtype"].is_string(), "{path}: {peek}");
+        assert!(peek["base_model"].is_string() && peek["trigger_words"].is_array(), "{path}: {peek}");
+    }
+    let gone = &row("my_first_lora_000000750.safetensors")["peek"];
+    assert!(gone["error"].as_str().unwrap().starts_with("the host answered HTTP 404"), "{gone}");
+    assert!(row("config.yaml").get("peek").is_none());
+    bench.simulator.clear_faults();
+    bench.simulator.clear_requests();
+    let words = bench.run("result JOB --peek", &[]).await;
+    assert!(stdout(&words).starts_with("step     size  rank  dtype"), "{}", stdout(&words));
+    let requests = bench.simulator.requests();
+    let asked: Vec<_> = requests.iter().filter(|request| request.origin == Origin::Artifacts).collect();
+    assert!(
+        asked.iter().all(|request| request.body_bytes < 100_000 && !request.had_authorization),
+        "{asked:?}"
+    );
+    assert!((4..=8).contains(&asked.len()), "{asked:?}");
+    assert!(!stdout(&words).contains("sig="));
 }

@@ -47,7 +47,7 @@ pub(crate) fn run(cli: Cli, world: &World) -> Result<ExitStatus, Error> {
     match cli.command {
         Command::Sync(typed) => sync::run(&context(typed.options)?, &typed.job, typed.dir),
         Command::Status(typed) => status::run(&context(plain())?, &typed.job),
-        Command::Result(typed) => result::run(&context(plain())?, &typed.job, typed.dir.as_deref()),
+        Command::Result(typed) => result::run(&context(plain())?, &typed),
         Command::Ls(typed) => ls::run(&context(plain())?, &typed.dir),
         Command::Verify(typed) if typed.repair => verify::repair(&context(plain())?, &typed.dir),
         Command::Verify(typed) => verify::run(&context(plain())?, &typed.dir),

@@ -1,33 +1,69 @@
 //! `rcsync result`: what a job offers now, and what of it is here.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde::Serialize;
 
+use super::super::args::ResultOf;
 use super::super::backend;
 use super::super::table::{Column, Room, natural, table};
-use super::super::words::shown;
+use super::super::words::{files, shown};
 use super::{Context, look, wait_for};
 use crate::edge::disk;
+use crate::edge::http::ArtifactClient;
+use crate::engine::peek::{PeekError, Peeked, can_peek, peek};
 use crate::error::{Error, ExitStatus};
-use crate::model::artifact::Artifact;
+use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::{JobId, ResultAnswer};
+use crate::model::listing::Listing;
 use crate::model::local::LocalFile;
 use crate::model::manifest::{EntryState, Manifest};
+use crate::model::source_url::SourceUrl;
+use crate::model::units::ByteCount;
 
-pub(super) fn run(context: &Context<'_>, job: &str, dir: Option<&Path>) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, typed: &ResultOf) -> Result<ExitStatus, Error> {
     let base = backend::api_base(context.world)?;
-    let job = backend::job_id(job, &base)?;
+    let job = backend::job_id(&typed.job, &base)?;
     let api = backend::client(context.world, &context.settings, &base)?;
-    let here = dir.map(|dir| here(dir, &job)).transpose()?;
+    let here = typed.dir.as_deref().map(|dir| here(dir, &job)).transpose()?;
+    let hosts = if typed.peek { Some(backend::hosts(&context.settings, &base)?) } else { None };
     wait_for(context.world, |signals| async move {
         let Some(answer) = look(&signals, api.result(&job)).await? else {
             return Ok(signals.status());
         };
-        let document = document(&job, &answer, here.as_ref());
+        let listing =
+            sorted(backend::listing(&answer, here.as_ref().and_then(|here| here.manifest.as_ref())));
+        let peeked = match &hosts {
+            None => None,
+            Some(hosts) => match signals.unless_ended(peek_all(hosts, &listing.artifacts)).await {
+                None => return Ok(signals.status()),
+                peeked => peeked,
+            },
+        };
+        let document = document(&job, &answer, &listing, here.as_ref(), peeked.as_ref());
         context.answer(&document, || words(&document, context.room()));
         Ok(ExitStatus::Complete)
     })
+}
+
+type AllPeeked = HashMap<ArtifactKey, Result<Peeked, PeekError>>;
+
+/// Reads the headers of all checkpoints that have one.
+async fn peek_all(hosts: &ArtifactClient, artifacts: &[Artifact]) -> AllPeeked {
+    let with_header: Vec<&Artifact> = artifacts.iter().filter(|artifact| can_peek(artifact)).collect();
+    let sources: Vec<&SourceUrl> = with_header.iter().map(|artifact| &artifact.url).collect();
+    let keys = with_header.iter().map(|artifact| artifact.key.clone());
+    keys.zip(peek(hosts, &sources).await).collect()
+}
+
+/// By kind and step, in natural order.
+fn sorted(mut listing: Listing) -> Listing {
+    listing.artifacts.sort_by(|a, b| {
+        let key = |artifact: &Artifact| (artifact.key.kind, artifact.step.unwrap_or(u64::MAX));
+        key(a).cmp(&key(b)).then_with(|| natural(a.path.as_str(), b.path.as_str()))
+    });
+    listing
 }
 
 /// What is known of DIR; a folder in which nothing was mirrored yet has nothing.
@@ -61,6 +97,8 @@ struct Document {
     unusable: Vec<String>,
     #[serde(skip)]
     with_dir: bool,
+    #[serde(skip)]
+    with_peek: bool,
 }
 
 #[derive(Serialize)]
@@ -75,23 +113,69 @@ struct Row {
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<&'static str>,
+    /// What the header says; absent without `--peek`, and for files that have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peek: Option<Peek>,
 }
 
-fn document(job: &JobId, answer: &ResultAnswer, here: Option<&Here<'_>>) -> Document {
-    let listing = backend::listing(answer, here.and_then(|here| here.manifest.as_ref()));
-    let mut artifacts = listing.artifacts;
-    artifacts.sort_by(|a, b| {
-        let key = |artifact: &Artifact| (artifact.key.kind, artifact.step.unwrap_or(u64::MAX));
-        key(a).cmp(&key(b)).then_with(|| natural(a.path.as_str(), b.path.as_str()))
-    });
+/// What a checkpoint's header says of it.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+enum Peek {
+    Read {
+        /// The step of the weights, also of a final checkpoint.
+        step: Option<u64>,
+        /// Bytes that the file has when it is whole.
+        size: u64,
+        /// Bytes that the host has, where it told.
+        hosted: Option<u64>,
+        rank: Option<u64>,
+        dtype: Option<&'static str>,
+        base_model: Option<String>,
+        trigger_words: Vec<String>,
+    },
+    Unread {
+        error: String,
+    },
+}
+
+impl Peek {
+    fn of(peeked: &Result<Peeked, PeekError>) -> Self {
+        match peeked {
+            Err(error) => Self::Unread { error: error.to_string() },
+            Ok(Peeked { header, hosted }) => Self::Read {
+                step: header.metadata.training_step,
+                size: header.declared_length,
+                hosted: *hosted,
+                rank: header.rank,
+                dtype: header.dtype,
+                base_model: header.metadata.ss_base_model_version.clone(),
+                trigger_words: header.metadata.trigger_words.clone(),
+            },
+        }
+    }
+}
+
+fn document(
+    job: &JobId,
+    answer: &ResultAnswer,
+    listing: &Listing,
+    here: Option<&Here<'_>>,
+    peeked: Option<&AllPeeked>,
+) -> Document {
+    let peeked_row = |artifact: &Artifact| {
+        let peek = peeked.and_then(|peeked| peeked.get(&artifact.key)).map(Peek::of);
+        Row { peek, ..row(artifact, here) }
+    };
     Document {
         job_id: job.to_string(),
         name: answer.name.clone(),
         status: answer.status.as_ref().map(|status| status.as_str().to_owned()),
         error: answer.error.clone(),
-        artifacts: artifacts.iter().map(|artifact| row(artifact, here)).collect(),
+        artifacts: listing.artifacts.iter().map(peeked_row).collect(),
         unusable: answer.unusable.iter().chain(&listing.rejected).cloned().collect(),
         with_dir: here.is_some(),
+        with_peek: peeked.is_some(),
     }
 }
 
@@ -115,16 +199,36 @@ fn row(artifact: &Artifact, here: Option<&Here<'_>>) -> Row {
         local,
         size: entry.map(|entry| entry.size),
         evidence: entry.map(|entry| entry.evidence.name()),
+        peek: None,
     }
 }
 
 fn words(document: &Document, room: Option<Room>) -> String {
+    let mut text = match &document.artifacts[..] {
+        [] => "nothing yet\n".to_owned(),
+        _ if document.with_peek => peek_table(document, room),
+        _ => plain_table(document, room),
+    };
+    for message in &document.unusable {
+        text += &format!("not usable: {}\n", shown(message));
+    }
+    if let Some(error) = &document.error {
+        text += &format!("error: {}\n", shown(error));
+    }
+    text
+}
+
+fn step_of(step: Option<u64>) -> String {
+    step.map_or_else(String::new, |step| step.to_string())
+}
+
+fn plain_table(document: &Document, room: Option<Room>) -> String {
     let mut columns = vec![Column::left("kind").goes(2), Column::right("step"), Column::left("name")];
     if document.with_dir {
         columns.splice(2..2, [Column::left("local"), Column::left("evidence").goes(1)]);
     }
     let cells = |row: &Row| {
-        let mut cells = vec![row.kind.to_owned(), row.step.map_or_else(String::new, |step| step.to_string())];
+        let mut cells = vec![row.kind.to_owned(), step_of(row.step)];
         if document.with_dir {
             cells.push(row.local.unwrap_or_default().to_owned());
             cells.push(row.evidence.unwrap_or_default().to_owned());
@@ -132,13 +236,66 @@ fn words(document: &Document, room: Option<Room>) -> String {
         cells.push(shown(&row.path));
         cells
     };
-    let rows: Vec<Vec<String>> = document.artifacts.iter().map(cells).collect();
-    let mut text = if rows.is_empty() { "nothing yet\n".to_owned() } else { table(&columns, rows, room) };
-    for message in &document.unusable {
-        text += &format!("not usable: {}\n", shown(message));
+    table(&columns, document.artifacts.iter().map(cells).collect(), room)
+}
+
+/// The checkpoints alone, as their headers describe them; what could not be read is told below.
+fn peek_table(document: &Document, room: Option<Room>) -> String {
+    let mut columns = vec![
+        Column::right("step"),
+        Column::right("size"),
+        Column::right("rank"),
+        Column::left("dtype").goes(1),
+        Column::left("base model").goes(2),
+        Column::left("trigger words").goes(3),
+        Column::left("name"),
+    ];
+    if document.with_dir {
+        columns.insert(6, Column::left("local"));
     }
-    if let Some(error) = &document.error {
-        text += &format!("error: {}\n", shown(error));
+    let (mut rows, mut unread) = (Vec::new(), String::new());
+    for row in &document.artifacts {
+        match &row.peek {
+            Some(Peek::Read { step, size, hosted, rank, dtype, base_model, trigger_words }) => {
+                let mut cells = vec![
+                    step_of(row.step.or(*step)),
+                    ByteCount(*size).to_string(),
+                    rank.map_or_else(String::new, |rank| rank.to_string()),
+                    dtype.unwrap_or_default().to_owned(),
+                    base_model.as_deref().map(shown).unwrap_or_default(),
+                    shown(&trigger_words.join(", ")),
+                    shown(&row.path),
+                ];
+                if document.with_dir {
+                    cells.insert(6, row.local.unwrap_or_default().to_owned());
+                }
+                rows.push(cells);
+                if let Some(hosted) = hosted.filter(|hosted| hosted < size) {
+                    unread += &format!(
+                        "still being written: {}, {} are there\n",
+                        shown(&row.path),
+                        ByteCount(hosted)
+                    );
+                }
+            }
+            Some(Peek::Unread { error }) => {
+                unread += &format!("not read: {}: {}\n", shown(&row.path), shown(error))
+            }
+            None => {}
+        }
+    }
+    // Not every training has a trigger word, and not every file tells its base model.
+    for at in (0..columns.len()).rev() {
+        if rows.iter().all(|row: &Vec<String>| row.get(at).is_none_or(String::is_empty)) {
+            columns.remove(at);
+            rows.iter_mut().filter(|row| at < row.len()).for_each(|row| drop(row.remove(at)));
+        }
+    }
+    let others = document.artifacts.iter().filter(|row| row.peek.is_none()).count() as u64;
+    let mut text = if rows.is_empty() { String::new() } else { table(&columns, rows, room) };
+    text += &unread;
+    if others > 0 {
+        text += &format!("{} without such a header; without `--peek` they are listed\n", files(others));
     }
     text
 }
@@ -169,10 +326,15 @@ mod tests {
         }
     }
 
+    fn listed(here: Option<&Here<'_>>) -> Document {
+        let listing = sorted(backend::listing(&answer(), None));
+        document(&job(), &answer(), &listing, here, None)
+    }
+
     #[test]
     fn one_row_an_artifact_in_natural_order() {
         assert_eq!(
-            words(&document(&job(), &answer(), None), None),
+            words(&listed(None), None),
             "\
 kind        step  name
 checkpoint   250  dog_000000250.safetensors
@@ -188,7 +350,7 @@ not usable: no path
     fn a_folder_without_anything_has_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let here = here(folder.path(), &job()).unwrap();
-        let document = document(&job(), &answer(), Some(&here));
+        let document = listed(Some(&here));
         assert!(document.artifacts.iter().all(|row| row.local == Some("missing")));
         assert!(words(&document, None).starts_with("kind        step  local    evidence  name\n"));
     }
