@@ -29,11 +29,55 @@ Exit codes:
 Every option of `sync` also has a variable, RCSYNC_<OPTION>, and may stand in
 ~/.config/rcsync/config.toml. A flag beats the variable, the variable the file.";
 
+const SHORT_EXAMPLES: &str = "\
+Examples:
+  rcsync demo                       see it work: no account, no network
+  rcsync 5b9b8e8e-1c1f-4c53 ~/dog   mirror that job until it ends
+  rcsync ls ~/dog                   what is there, and how it was proven
+
+`rcsync --help` has more, and the exit codes; `rcsync sync --help` all options.";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  rcsync status JOB
+  rcsync status JOB --output json | jq .percent";
+
+const RESULT_EXAMPLES: &str = "\
+Examples:
+  rcsync result JOB                 what can be fetched
+  rcsync result JOB --dir ~/dog     … and what of it is here
+  rcsync result JOB --peek          rank, base model and size from the headers alone
+  rcsync JOB ~/dog --steps 1500     then fetch the one you want";
+
+const LS_EXAMPLES: &str = "\
+Examples:
+  rcsync ls ~/dog
+  rcsync ls ~/dog --output json | jq -r '.files[] | select(.kind==\"checkpoint\").path'";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  rcsync doctor                     settings and where they come from, token, API, disk
+  rcsync doctor JOB --dir ~/dog     … and that job, its hosts and that folder";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Where they go:
+  bash        rcsync completions bash > ~/.local/share/bash-completion/completions/rcsync
+  zsh         rcsync completions zsh > \"${fpath[1]}/_rcsync\"
+  fish        rcsync completions fish > ~/.config/fish/completions/rcsync.fish
+  PowerShell  rcsync completions powershell | Out-String | Invoke-Expression";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  rcsync man | man -l -
+  rcsync man > ~/.local/share/man/man1/rcsync.1
+  rcsync man result > ~/.local/share/man/man1/rcsync-result.1";
+
 const SYNC_EXAMPLES: &str = "\
 Examples (JOB stands for the job's id, its status_url or its result_url):
   rcsync sync JOB                              follow it, fetch what it saves
   rcsync sync JOB out --only checkpoints       weights alone
   rcsync sync JOB out --exclude '*_0000?????.safetensors'
+  rcsync sync JOB out --last 2                 the newest two checkpoints
   rcsync sync JOB out --dry-run                what would be fetched, and why
   rcsync sync JOB out --output json | jq -r 'select(.event==\"published\").path'
   */10 * * * *  rcsync sync JOB /data/lora --once     a crontab: mails news alone";
@@ -78,7 +122,8 @@ Examples:
 #[command(
     name = "rcsync",
     version,
-    after_help = EXAMPLES,
+    after_help = SHORT_EXAMPLES,
+    after_long_help = EXAMPLES,
     override_usage = "rcsync [OPTIONS] <JOB_ID> [DIR]\n       rcsync <COMMAND> …",
     max_term_width = 100,
     subcommand_required = true,
@@ -103,8 +148,10 @@ pub(crate) enum Command {
     #[command(after_help = SUBMIT_EXAMPLES)]
     Submit(Submit),
     /// One look at a job's status and progress.
+    #[command(after_help = STATUS_EXAMPLES)]
     Status(Job),
     /// What a job offers now: one row an artifact.
+    #[command(after_help = RESULT_EXAMPLES)]
     Result(ResultOf),
     /// Cancel a job that waits or trains.
     Cancel(Job),
@@ -114,6 +161,7 @@ pub(crate) enum Command {
     #[command(after_help = EDIT_EXAMPLES)]
     Edit(Edit),
     /// What is mirrored in a folder, and how each file was proven.
+    #[command(after_help = LS_EXAMPLES)]
     Ls(Folder),
     /// Read every mirrored byte again and compare.
     Verify(Verify),
@@ -130,11 +178,14 @@ pub(crate) enum Command {
     /// The simulated Trainer API of the demo, left running for experiments.
     Simulate(Simulate),
     /// What this machine, token, API and disk look like from here. Nothing secret in it.
+    #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
     /// Print a completion script for a shell.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(Completions),
     /// Print the manual page.
-    Man,
+    #[command(after_help = MAN_EXAMPLES)]
+    Man(ManPage),
 }
 
 /// `sync`
@@ -328,6 +379,14 @@ pub(crate) struct Doctor {
     /// Look at the disk under this folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+}
+
+/// `man`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ManPage {
+    /// The page of this command, instead of the one of all.
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Option<String>,
 }
 
 /// `completions`

@@ -56,6 +56,18 @@ pub(crate) fn environment(world: &World) -> Result<Layer, Error> {
     Ok(layer)
 }
 
+/// Returns, for a variable that looks like one of ours and is none, the one that may have been meant.
+pub(crate) fn nearest_variable(name: &str) -> Option<Option<String>> {
+    let known: Vec<String> = known_options().iter().map(KnownOption::variable).collect();
+    if !name.starts_with(PREFIX) || known.iter().any(|known| known == name) {
+        return None;
+    }
+    Some(suggest::nearest(name, known.iter().map(String::as_str)).map(str::to_owned))
+}
+
+/// How the variables of options begin.
+const PREFIX: &str = "RCSYNC_";
+
 /// Where the configuration file is looked for, or `None` where no variable says.
 #[must_use]
 pub(crate) fn file_path(world: &World) -> Option<PathBuf> {
@@ -175,7 +187,7 @@ fn known_options() -> Vec<KnownOption> {
 
 impl KnownOption {
     fn variable(&self) -> String {
-        format!("RCSYNC_{}", self.name.to_ascii_uppercase().replace('-', "_"))
+        format!("{PREFIX}{}", self.name.to_ascii_uppercase().replace('-', "_"))
     }
 
     fn switch(&self, on: bool) -> Vec<String> {

@@ -56,7 +56,9 @@ pub fn run(arguments: Vec<OsString>, world: &World) -> ExitStatus {
 
 fn refuse(error: &Error, world: &World) -> ExitStatus {
     for line in explain(error).lines() {
-        world.err.line(&words::shown(line));
+        let line = words::shown(line);
+        let painted = line.strip_prefix("error:").map(|rest| format!("\u{1b}[1;31merror:\u{1b}[0m{rest}"));
+        world.err.line(painted.filter(|_| world.colours(&world.err)).as_deref().unwrap_or(&line));
     }
     error.exit_status()
 }

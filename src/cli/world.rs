@@ -21,6 +21,8 @@ type Variable = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 pub struct World {
     /// Reads an environment variable.
     pub variable: Arc<Variable>,
+    /// Names the environment variables that there are, those that are text.
+    pub variables: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Reads a small file whole.
     pub read_file: fn(&Path) -> io::Result<String>,
     /// Reads standard input whole, where that is small.
@@ -48,6 +50,9 @@ impl World {
         let (out, err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         let mut world = Self {
             variable: Arc::new(|name| std::env::var_os(name)),
+            variables: Arc::new(|| {
+                std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
+            }),
             read_file: read_small_file,
             read_stdin: || read_small(io::stdin().lock()),
             out: Stream::new(io::stdout(), out.then_some(|| terminal_size::terminal_size_of(io::stdout()))),
@@ -274,7 +279,9 @@ pub(crate) mod fake {
         let variables: BTreeMap<String, OsString> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect();
         let (out, err) = (Written::default(), Written::default());
+        let names: Vec<String> = variables.keys().cloned().collect();
         let world = World {
+            variables: Arc::new(move || names.clone()),
             variable: Arc::new(move |name| variables.get(name).cloned()),
             read_file: |_| Err(io::ErrorKind::NotFound.into()),
             read_stdin: || Ok(String::new()),

@@ -1,5 +1,6 @@
 //! `rcsync doctor`: what rcsync sees of this machine, with nothing secret in it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,13 +9,19 @@ use serde::Serialize;
 use super::super::args::Doctor;
 use super::super::config::Settings;
 use super::super::options::{GlobalArgs, SyncArgs};
-use super::super::words::{shown, state};
+use super::super::words::{files, shown, state};
 use super::super::world::World;
 use super::super::{backend, layers};
 use super::{Context, look, wait_for};
 use crate::edge::comfyui::{self, LoraFolder};
+use crate::edge::api::ApiClient;
 use crate::edge::disk;
+use crate::edge::http::RangeRequest;
 use crate::error::{ApiError, Error, ExitStatus, explain_briefly};
+use crate::model::api_base::ApiBase;
+use crate::model::job::JobId;
+use crate::model::revision::Revision;
+use crate::model::source_url::SourceUrl;
 use crate::model::units::ByteCount;
 
 /// Asked for when the user names no job: the API answers that it knows none of this name, and by that tells
@@ -31,9 +38,15 @@ pub(super) fn run(world: &World, global: GlobalArgs, typed: &Doctor) -> Result<E
         format!("rcsync {} ({} {})", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH),
     );
     let settings = settings(world, global, &mut report);
+    strangers(world, &mut report);
     report.good("terminal", terminal(world));
     disk_space(typed.dir.as_deref().unwrap_or_else(|| Path::new(".")), &mut report);
     comfy_ui(world, &settings, &mut report);
+    if let Some(dir) = &typed.dir {
+        let base = backend::api_base(world).unwrap_or_default();
+        let job = typed.job.as_deref().map(|job| backend::job_id(job, &base)).transpose()?;
+        folder(dir, job.as_ref(), &mut report);
+    }
     let context = Context { world, settings };
     wait_for(world, |signals| async move {
         let asked = look(&signals, ask(&context, typed.job.as_deref(), &mut report)).await?;
@@ -74,7 +87,10 @@ fn settings(world: &World, global: GlobalArgs, report: &mut Report) -> Settings 
     match layers::file_path(world) {
         None => report.good("config", "no place for a file: neither XDG_CONFIG_HOME nor HOME is set"),
         Some(path) => match (world.read_file)(&path) {
-            Ok(_) => report.good("config", shown(&path.display().to_string())),
+            Ok(_) => {
+                let path = shown(&path.display().to_string());
+                report.good("config", format!("{path}; a variable comes before it, a flag before both"));
+            }
             Err(_) if !path.exists() => {
                 report.good("config", format!("no file {}", shown(&path.display().to_string())))
             }
@@ -90,13 +106,47 @@ fn settings(world: &World, global: GlobalArgs, report: &mut Report) -> Settings 
             Settings::default()
         }
         Ok(settings) => {
-            for found in &settings.found {
+            for (at, found) in settings.found.iter().enumerate() {
+                let above = settings.found[..at].iter().find(|above| above.name == found.name);
+                let unused = above.map_or_else(String::new, |above| {
+                    format!(" (not used: {} comes first)", shown(&above.origin))
+                });
                 report.good(
                     "setting",
-                    format!("{} = {}, from {}", found.name, found.value, shown(&found.origin)),
+                    format!("{} = {}, from {}{unused}", found.name, found.value, shown(&found.origin)),
                 );
             }
             settings
+        }
+    }
+}
+
+/// A variable with a slip in its name does nothing, and nobody would notice.
+fn strangers(world: &World, report: &mut Report) {
+    for name in (world.variables)() {
+        let Some(near) = layers::nearest_variable(&name) else { continue };
+        let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        let text = format!("the environment variable `{}` stands for no option{near}", shown(&name));
+        report.findings.push(Finding { about: "settings", ok: false, text });
+    }
+}
+
+/// Says what a folder mirrors.
+fn folder(dir: &Path, job: Option<&JobId>, report: &mut Report) {
+    match backend::manifest(dir) {
+        Err(Error::NoMirror { why, job: None, .. }) => {
+            report.good("folder", format!("{}: {why}", shown(&dir.display().to_string())));
+        }
+        Err(error) => report.bad("folder", &error),
+        Ok(manifest) if job.is_some_and(|job| manifest.job != *job) => {
+            let why = format!("it mirrors job `{}`", manifest.job);
+            report.bad("folder", &Error::FolderUnfit { path: dir.to_path_buf(), why });
+        }
+        Ok(manifest) => {
+            let there = manifest.present();
+            let bytes = there.iter().fold(0_u64, |sum, (_, entry)| sum.saturating_add(entry.size));
+            let count = files(there.len() as u64);
+            report.good("folder", format!("mirrors job {}: {count}, {}", manifest.job, ByteCount(bytes)));
         }
     }
 }
@@ -105,10 +155,11 @@ fn terminal(world: &World) -> String {
     let kind = |terminal: bool| if terminal { "a terminal" } else { "no terminal" };
     let columns = world.err.columns();
     format!(
-        "output is {}, messages are {} of {columns} columns, {} colours",
+        "output is {}, messages are {} of {columns} columns, {} colours, {} Unicode",
         kind(world.out.is_terminal()),
         kind(world.err.is_terminal()),
-        if world.colours(&world.err) { "with" } else { "without" }
+        if world.colours(&world.err) { "with" } else { "without" },
+        if world.speaks_unicode() { "with" } else { "without" }
     )
 }
 
@@ -195,9 +246,59 @@ async fn ask(context: &Context<'_>, job: Option<&str>, report: &mut Report) -> R
             report.good("api", format!("{base} answers and takes the token"));
             let what = state(&answer.status, &answer.progress);
             report.good("job", format!("{named} is {}: {what}", shown(answer.status.as_str())));
+            ask_hosts(context, &client, &base, &named, report).await?;
         }
     }
     Ok(())
+}
+
+/// Hosts that are asked; more than one is rare.
+const MOST_HOSTS: usize = 4;
+
+/// Asks each host of the job's files for one byte of one file.
+async fn ask_hosts(
+    context: &Context<'_>,
+    api: &ApiClient,
+    base: &ApiBase,
+    job: &JobId,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let listed = match tokio::time::timeout(PATIENCE, api.result(job)).await {
+        Ok(Ok(answer)) => answer.artifacts,
+        Ok(Err(error)) => {
+            report.bad("hosts", &error.into());
+            return Ok(());
+        }
+        Err(_) => Vec::new(),
+    };
+    let mut hosts: BTreeMap<&str, (&SourceUrl, u64)> = BTreeMap::new();
+    for artifact in &listed {
+        hosts.entry(artifact.url.host()).or_insert((&artifact.url, 0)).1 += 1;
+    }
+    let client = backend::hosts(&context.settings, base)?;
+    for (host, (url, count)) in hosts.into_iter().take(MOST_HOSTS) {
+        let ask = RangeRequest { start: 0, end: Some(1), ..RangeRequest::default() };
+        let (ok, said) = match tokio::time::timeout(PATIENCE, client.get(url, &ask)).await {
+            Err(_) => (false, format!("does not answer within {} s", PATIENCE.as_secs())),
+            Ok(Err(fault)) => (false, shown(&fault.to_string())),
+            Ok(Ok((head, _))) => match head.status {
+                206 => (true, format!("answers, with ranges and {}", validators(&head.revision))),
+                200 => (true, format!("answers, without ranges and with {}", validators(&head.revision))),
+                status => (false, format!("answers HTTP {status} to a request for one of them")),
+            },
+        };
+        let text = format!("{} has {}; it {said}", shown(host), files(count));
+        report.findings.push(Finding { about: "host", ok, text });
+    }
+    Ok(())
+}
+
+fn validators(revision: &Revision) -> &'static str {
+    match (&revision.etag, &revision.last_modified) {
+        (Some(_), _) => "an ETag",
+        (None, Some(_)) => "a date",
+        (None, None) => "nothing to tell versions apart",
+    }
 }
 
 fn words(report: &Report) -> String {
@@ -240,6 +341,30 @@ mod tests {
         assert!(said().contains("comfyui   none at the usual places"), "{}", said());
         std::fs::create_dir_all(home.path().join("comfy/ComfyUI/models/loras")).unwrap();
         assert!(said().contains("comfyui   comfy-cli at "), "{}", said());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_comes_first_and_what_is_not_used() {
+        let (mut world, out, _) = fake::world(&[
+            ("HOME", "/h"),
+            ("RCSYNC_RETRIES", "7"),
+            ("RCSYNC_INTERVALL", "5s"),
+            ("RCSYNC_STRANGER", "1"),
+        ]);
+        world.read_file = |_| Ok("retries = 9\ninterval = '5s'\n".to_owned());
+        run(&world, GlobalArgs::default(), &Doctor { job: None, dir: None }).unwrap();
+        let text = out.text();
+        for line in [
+            "config    /h/.config/rcsync/config.toml; a variable comes before it, a flag before both",
+            "setting   retries = 7, from RCSYNC_RETRIES",
+            "setting   retries = 9, from /h/.config/rcsync/config.toml line 1 (not used: RCSYNC_RETRIES comes first)",
+            "setting   interval = '5s', from /h/.config/rcsync/config.toml line 2",
+            "settings  PROBLEM: the environment variable `RCSYNC_INTERVALL` stands for no option; did you mean `RCSYNC_INTERVAL`?",
+            "settings  PROBLEM: the environment variable `RCSYNC_STRANGER` stands for no option",
+        ] {
+            assert!(text.lines().any(|there| there == line), "{line}\n{text}");
+        }
     }
 
     #[test]

@@ -6,13 +6,36 @@ use clap::CommandFactory;
 use clap_mangen::Man;
 
 use super::super::args::Cli;
+use super::super::suggest;
+use super::super::words::shown;
 use super::super::world::World;
 use crate::error::{Error, ExitStatus};
 
-pub(super) fn run(world: &World) -> Result<ExitStatus, Error> {
-    let page = page().map_err(|source| Error::Disk { verb: "write", path: "rcsync.1".into(), source })?;
+pub(super) fn run(world: &World, command: Option<&str>) -> Result<ExitStatus, Error> {
+    let page = match command {
+        None => page(),
+        Some(name) => page_of(name)?,
+    };
+    let page = page.map_err(|source| Error::Disk { verb: "write", path: "rcsync.1".into(), source })?;
     world.out.write(&page);
     Ok(ExitStatus::Complete)
+}
+
+/// Returns the page of one command.
+fn page_of(name: &str) -> Result<io::Result<String>, Error> {
+    let mut program = Cli::command();
+    program.build();
+    let visible = |command: &&clap::Command| !command.is_hide_set() && command.get_name() != "help";
+    let Some(command) = program.get_subcommands().filter(visible).find(|command| command.get_name() == name)
+    else {
+        let near =
+            suggest::nearest(name, program.get_subcommands().filter(visible).map(clap::Command::get_name));
+        let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        return Err(Error::Usage(format!("there is no command `{}`{near}", shown(name))));
+    };
+    let mut page = Vec::new();
+    let written = Man::new(command.clone()).title(format!("rcsync-{name}")).render(&mut page);
+    Ok(written.map(|()| String::from_utf8_lossy(&page).into_owned()))
 }
 
 fn page() -> io::Result<String> {
@@ -43,6 +66,17 @@ fn page() -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn each_command_has_a_page() {
+        for command in ["sync", "ls", "verify", "result", "doctor", "completions"] {
+            let page = super::page_of(command).unwrap().unwrap();
+            assert!(page.contains(&format!(".TH rcsync-{command} 1")), "{page}");
+            assert!(page.contains(".SH NAME") && page.contains(".SH OPTIONS"), "{page}");
+        }
+        let error = super::page_of("resutl").unwrap_err().to_string();
+        assert_eq!(error, "there is no command `resutl`; did you mean `result`?");
+    }
+
     #[test]
     fn the_page_has_what_a_reader_looks_for() {
         let page = super::page().unwrap();

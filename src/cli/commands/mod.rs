@@ -64,7 +64,7 @@ pub(crate) fn run(cli: Cli, world: &World) -> Result<ExitStatus, Error> {
         Command::Simulate(typed) => simulate::run(&context(plain())?, typed.listen),
         // These two have to work on a machine whose settings are broken.
         Command::Completions(typed) => Ok(completions::run(world, typed.shell)),
-        Command::Man => man::run(world),
+        Command::Man(typed) => man::run(world, typed.command.as_deref()),
         Command::Doctor(typed) => doctor::run(world, global.clone(), &typed),
         Command::Submit(typed) => submit::run(&context(typed.options.clone())?, &typed),
         Command::Cancel(typed) => cancel::run(&context(plain())?, &typed.job),
