@@ -45,7 +45,7 @@ pub(crate) fn client(world: &World, settings: &Settings, base: &ApiBase) -> Resu
 /// Makes the client for the hosts of artifacts, which knows no token.
 pub(crate) fn hosts(settings: &Settings, base: &ApiBase) -> Result<ArtifactClient, Error> {
     let private = settings.sync.allow_private_hosts || base.is_private();
-    let stall = settings.sync.stall_timeout.unwrap_or(SyncOptions::default().stall_timeout);
+    let stall = settings.sync.stall_timeout.unwrap_or_else(|| SyncOptions::default().stall_timeout);
     ArtifactClient::new(private, stall).map_err(|fault| Error::Config(fault.to_string()))
 }
 

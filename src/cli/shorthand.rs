@@ -98,13 +98,27 @@ fn is_command(program: &clap::Command, word: &OsStr) -> bool {
     word == "help" || program.get_subcommands().any(|command| command.get_name() == word)
 }
 
+/// What other programs call our commands. Ids of jobs are no such words.
+const ELSEWHERE: &[(&[&str], &str)] = &[
+    (&["download", "pull", "fetch", "get", "follow", "watch", "clone", "copy"], "sync"),
+    (&["list", "dir", "show", "files"], "ls"),
+    (&["check", "fsck", "validate"], "verify"),
+    (&["info", "progress", "state"], "status"),
+    (&["results", "artifacts", "outputs"], "result"),
+    (&["stop", "kill", "abort"], "cancel"),
+    (&["create", "start", "train", "run", "new"], "submit"),
+    (&["restart", "continue", "retry"], "resume"),
+    (&["completion"], "completions"),
+];
+
 /// Whether `word` may be a job; an error when it looks like a command with a slip in it.
 fn not_a_typo(program: &clap::Command, word: &OsStr) -> Result<bool, Error> {
     let Some(word) = word.to_str().filter(|word| word.chars().all(char::is_alphabetic)) else {
         return Ok(true);
     };
     let commands = program.get_subcommands().filter(|command| !command.is_hide_set());
-    match suggest::nearest(word, commands.map(clap::Command::get_name)) {
+    let elsewhere = ELSEWHERE.iter().find(|(words, _)| words.contains(&word)).map(|(_, command)| *command);
+    match elsewhere.or_else(|| suggest::nearest(word, commands.map(clap::Command::get_name))) {
         None => Ok(true),
         Some(command) => Err(Error::Usage(format!(
             "there is no command `{word}`; did you mean `{command}`? (a job really called {word}: `rcsync sync {word}`)"
@@ -155,9 +169,15 @@ mod tests {
 
     #[test]
     fn a_slip_in_a_command_is_no_job() {
-        for (typed, command) in
-            [("statsu abc", "status"), ("resutl", "result"), ("veriyf x", "verify"), ("sl x", "ls")]
-        {
+        for (typed, command) in [
+            ("list x", "ls"),
+            ("download abc", "sync"),
+            ("stop abc", "cancel"),
+            ("statsu abc", "status"),
+            ("resutl", "result"),
+            ("veriyf x", "verify"),
+            ("sl x", "ls"),
+        ] {
             let error = expanded(typed).unwrap_err();
             assert!(error.contains(&format!("did you mean `{command}`?")), "{error}");
         }

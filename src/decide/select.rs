@@ -69,7 +69,8 @@ impl Selection {
         let is_wanted =
             |artifact: &&Artifact| artifact.key.kind == ArtifactKind::Checkpoint && all.has(artifact);
         let steps: BTreeSet<u64> = artifacts.iter().filter(is_wanted).map(place).collect();
-        let oldest = steps.into_iter().rev().take(usize::try_from(last.get()).unwrap_or(usize::MAX)).last();
+        let newer = usize::try_from(last.get() - 1).unwrap_or(usize::MAX);
+        let oldest = steps.into_iter().rev().nth(newer);
         Wanted { oldest: oldest.unwrap_or(0), ..all }
     }
 

@@ -179,6 +179,17 @@ async fn doctor_works_without_a_token_and_never_shows_one() {
         assert!(text.contains("RCSYNC_RETRIES") && text.contains("config.toml line 2"), "{text}");
     }
     assert!(!bench.dir().exists(), "a doctor touches nothing");
+    bench.simulator.finish(&bench.job);
+    let hosts = stdout(&bench.run("doctor JOB", &[]).await);
+    assert!(
+        hosts.contains("host      127.0.0.1 has 15 files; it answers, with ranges and an ETag"),
+        "{hosts}"
+    );
+    bench.simulator.fault(Fault::always("config.yaml", What::status(403)));
+    bench.simulator.fault(Fault::always("safetensors", What::status(403)));
+    let refused = stdout(&bench.run("doctor JOB", &[]).await);
+    assert!(refused.contains("PROBLEM: 127.0.0.1 has 15 files; it answers HTTP 403"), "{refused}");
+    bench.simulator.clear_faults();
     let broken = bench.config("intervall = '5s'\n");
     let broken = bench.run("doctor", &[("XDG_CONFIG_HOME", &broken)]).await;
     assert_eq!(code(&broken), 0);
