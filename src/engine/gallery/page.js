@@ -120,9 +120,13 @@
       const way = go[button.dataset.go];
       button.disabled = Boolean(way) && !next(place, way);
     }
-    if (!viewer.open) viewer.showModal();
-    // What had the focus may be gone or disabled now; the keys go on all the same.
-    if (!viewer.contains(document.activeElement)) viewer.focus();
+    const isNew = !viewer.open;
+    if (isNew) viewer.showModal();
+    // What had the focus may be gone or disabled now. A button below the picture would scroll it away on a small screen.
+    if (isNew || !viewer.contains(document.activeElement)) {
+      viewer.focus();
+      viewer.scrollTop = 0;
+    }
   };
   const move = (name) => {
     if (name === 'close') return viewer.close();
@@ -143,13 +147,13 @@
       move(name);
     }
   });
-  const opens = (link, to) => link.addEventListener('click', (event) => {
+  const opensViewer = (link, to) => link.addEventListener('click', (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
     show(to);
   });
   prompts.forEach(({ cells }, row) => cells.forEach((shots, column) => shots.forEach((shot, age) => {
-    opens(shot, { row, column, age });
+    opensViewer(shot, { row, column, age });
   })));
 
   // One step, or two beside each other.
@@ -165,7 +169,7 @@
     return shots.map((shot, age) => {
       const made = player(shot, false);
       const link = shot.dataset.media === 'image' ? make('a', { href: shot.href }, made) : made;
-      if (link !== made) opens(link, { row: prompt.number - 1, column, age });
+      if (link !== made) opensViewer(link, { row: prompt.number - 1, column, age });
       const { seed } = shot.dataset;
       return make('figure', {}, link, make('figcaption', {}, seed ? `seed ${seed}` : ''));
     });
