@@ -203,8 +203,15 @@ pub(crate) fn modified(metadata: &fs::Metadata) -> Option<i64> {
 
 /// Opens a regular file for reading without following a link at its end, and without hanging on a pipe.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true);
+    regular(path, OpenOptions::new().read(true))
+}
+
+/// The same, for writing too.
+pub(crate) fn reopen_regular(path: &Path) -> io::Result<File> {
+    regular(path, OpenOptions::new().read(true).write(true))
+}
+
+fn regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;

@@ -22,6 +22,7 @@ use crate::model::source_url::SourceUrl;
 
 use super::claims;
 use super::retry_after::retry_after;
+use super::trust::{tls_cause, with_trusted_roots};
 use super::wire::{self, Wire};
 
 /// More redirects than this are a loop or an attack; browsers stop at 20, curl at 50, the vendor's CLI at 10.
@@ -68,20 +69,31 @@ impl ArtifactClient {
     /// Builds a client. `private_hosts`: addresses in private networks are allowed, and so is plain http.
     ///
     /// # Errors
-    /// When the system's TLS set-up cannot be used.
-    pub fn new(private_hosts: bool, stall: Duration) -> Result<Self, Fault> {
-        let client = reqwest::Client::builder()
-            .http1_only()
-            .referer(false)
-            .redirect(redirect_policy(private_hosts))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(stall)
-            .tcp_nodelay(true)
-            .pool_max_idle_per_host(usize::from(u8::MAX))
-            .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(Arc::new(GuardedResolver { private_hosts }))
-            .build()
-            .map_err(|error| Fault::Untrusted { host: String::new(), cause: cause(&error) })?;
+    /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: says which.
+    pub fn new(private_hosts: bool, stall: Duration) -> Result<Self, String> {
+        let builder = || {
+            reqwest::Client::builder()
+                .http1_only()
+                .referer(false)
+                .redirect(redirect_policy(private_hosts))
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(stall)
+                .tcp_nodelay(true)
+                .pool_max_idle_per_host(usize::from(u8::MAX))
+                .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
+                .dns_resolver(Arc::new(GuardedResolver { private_hosts }))
+        };
+        let client = match with_trusted_roots(builder())?.build() {
+            Ok(client) => client,
+            // Small containers have no certificates. Where plain http is allowed they may not be needed.
+            Err(_) if private_hosts => builder().tls_certs_only([]).build().map_err(|error| cause(&error))?,
+            Err(error) => {
+                return Err(format!(
+                    "TLS: {} (`SSL_CERT_FILE` can name a file with certificates)",
+                    cause(&error)
+                ));
+            }
+        };
         let wire = Arc::new(client.clone());
         Ok(Self { client, wire, private_hosts, stall })
     }
@@ -336,8 +348,8 @@ fn classify(host: &str, received: u64, stall: Duration, error: &reqwest::Error) 
         if let Some(Refusal(why)) = link.downcast_ref::<Refusal>() {
             return Fault::Forbidden { host, why };
         }
-        if link.downcast_ref::<rustls::Error>().is_some() {
-            return Fault::Untrusted { host, cause: cause(error) };
+        if let Some(fault) = link.downcast_ref::<rustls::Error>() {
+            return Fault::Untrusted { host, cause: tls_cause(fault) };
         }
         // An I/O error hides what it wraps from `source`, and its own source is that of what it wraps.
         let wrapped = link.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);

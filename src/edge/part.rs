@@ -5,7 +5,7 @@
 //! before it counts. That makes the record safe even where the data it speaks of was never flushed.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -220,13 +220,18 @@ impl PartFolder {
         let old_record = left.with_extension("json");
         let record: Option<PartRecord> =
             fs::read_to_string(&old_record).ok().and_then(|text| sealed::unseal(text.trim_end()));
-        let usable = record.filter(|record| record.identity.key == *key && record.block == BLOCK);
+        // A link, a pipe, or a file longer than the whole was not left by us.
+        let fits =
+            |length| fs::symlink_metadata(&data).is_ok_and(|data| data.is_file() && data.len() <= length);
+        let usable = record.filter(|record| {
+            record.identity.key == *key && record.block == BLOCK && fits(record.identity.length)
+        });
         let Some(record) = usable else {
             disk::remove(&data)?;
             disk::remove(&old_record)?;
             return Ok(None);
         };
-        let file = OpenOptions::new().read(true).write(true).open(&data).map_err(fault("open", &data))?;
+        let file = disk::reopen_regular(&data).map_err(fault("open", &data))?;
         let blocks = trusted_blocks(&file, &record);
         let here = ranges(&blocks, record.identity.length);
         let part = Part::new(file, data, blocks, Some(record.identity.clone()));

@@ -6,6 +6,9 @@ use std::io::Read;
 use std::path::Path;
 
 use reqwest::{Certificate, ClientBuilder};
+use rustls::CertificateError;
+
+use crate::model::sanitize::for_terminal;
 
 /// The variable that OpenSSL, curl, Python and Go know.
 const VARIABLE: &str = "SSL_CERT_FILE";
@@ -35,6 +38,27 @@ fn read(path: OsString) -> Result<Vec<Certificate>, String> {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(complaint("which holds no certificate in PEM format")),
     }
+}
+
+/// Says what is wrong with the other side's certificate or protocol.
+pub(super) fn tls_cause(fault: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(certificate) = fault else {
+        return for_terminal(&fault.to_string(), 200);
+    };
+    let said = match certificate {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "the certificate has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the certificate is not valid yet (is this machine's clock right?)"
+        }
+        CertificateError::UnknownIssuer => {
+            "the certificate's issuer is not trusted here (`SSL_CERT_FILE` can name more)"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the certificate is for another host name"
+        }
+        _ => return for_terminal(&fault.to_string(), 200),
+    };
+    said.to_owned()
 }
 
 #[cfg(test)]

@@ -307,6 +307,7 @@ impl Committer {
 
     fn rename(&self, ready: &Ready) -> Result<Option<i64>, Error> {
         let path = self.dir.join(ready.entry.path.as_str());
+        ready.ensure_length()?;
         disk::create_folders(&self.dir, disk::parent(&path))?;
         disk::make_readable(ready.file.part.file())
             .map_err(fault("make readable", ready.file.part.path()))?;
@@ -375,6 +376,17 @@ enum Aside {
 }
 
 impl Ready {
+    /// Proven were the bytes that passed by: a part that has more of them now, or fewer, is not what was proven.
+    fn ensure_length(&self) -> Result<(), Error> {
+        let part = self.file.part.path();
+        let metadata = self.file.part.file().metadata().map_err(fault("read", part))?;
+        if metadata.len() == self.entry.size {
+            return Ok(());
+        }
+        let source = std::io::Error::other("somebody else changed it meanwhile");
+        Err(Error::Disk { verb: "publish", path: part.to_path_buf(), source })
+    }
+
     fn into_result(self, outcome: Result<Option<i64>, Error>) -> Committed {
         let Artifact { key, step, .. } = self.file.order.artifact;
         let kept = match self.set_aside {

@@ -17,6 +17,9 @@ use super::transfer::{State, Transfer};
 use super::workshop::Workshop;
 use super::writer::{Group, Writer};
 
+/// A host that hands out a few bytes with each connection would be asked for ever: less than this is no progress.
+const LEAST_PROGRESS: u64 = 1 << 10;
+
 /// How one piece ended well.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum PieceEnd {
@@ -192,6 +195,7 @@ impl Fetch<'_> {
     ) -> Result<PieceEnd, PieceFault> {
         let mut writer = Writer::new(self);
         let mut group = Group::new(self.shop.board.load());
+        let mut arrived = 0;
         let mut left = take.unwrap_or(u64::MAX);
         let fault = loop {
             if left == 0 {
@@ -219,8 +223,9 @@ impl Fetch<'_> {
             if chunk.is_empty() {
                 continue;
             }
-            *progressed = true;
             left -= chunk.len() as u64;
+            arrived += chunk.len() as u64;
+            *progressed |= arrived >= LEAST_PROGRESS || left == 0;
             if group.add(chunk) {
                 writer.put(group.take()).await?;
                 if writer.end.is_some() || self.attempt.is_abandoned() {

@@ -95,8 +95,7 @@ impl Mirror {
 
     fn hosts(&self) -> Result<ArtifactClient, Error> {
         let private = self.options.allow_private_hosts || self.api.is_private();
-        ArtifactClient::new(private, self.options.stall_timeout)
-            .map_err(|fault| Error::Config(fault.to_string()))
+        ArtifactClient::new(private, self.options.stall_timeout).map_err(Error::Config)
     }
 
     /// The same, with a client of the caller's for the hosts of artifacts.

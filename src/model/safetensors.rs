@@ -16,8 +16,9 @@ pub const LENGTH_BYTES: u64 = 8;
 /// The shortest header that can be an object: `{}`.
 pub const MIN_HEADER_BYTES: u64 = 2;
 
-/// The longest header that the format's own readers take. Real ones have 60 to 250 kB.
-pub const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// The longest header that is taken. Real ones have 60 to 250 kB; the format's own readers take 100 MB, which a hostile
+/// host could make every connection hold at once.
+pub const MAX_HEADER_BYTES: u64 = 16 << 20;
 
 /// More tensors than any model has (a LoRA has hundreds, the largest full models some ten thousand).
 pub const MAX_TENSORS: usize = 100_000;

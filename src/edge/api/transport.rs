@@ -4,9 +4,8 @@ use std::error::Error as StdError;
 use std::io;
 
 use reqwest::redirect;
-use rustls::CertificateError;
 
-use crate::edge::trust::with_trusted_roots;
+use crate::edge::trust::{tls_cause, with_trusted_roots};
 use crate::model::api_base::ApiBase;
 use crate::model::sanitize::{for_terminal, secrets_removed};
 
@@ -76,26 +75,6 @@ pub(in crate::edge) fn cause(error: &reqwest::Error, limits: Limits) -> String {
         None if cut() => "the connection was closed before the answer was complete".to_owned(),
         None => innermost(error),
     }
-}
-
-fn tls_cause(fault: &rustls::Error) -> String {
-    let rustls::Error::InvalidCertificate(certificate) = fault else {
-        return for_terminal(&fault.to_string(), 200);
-    };
-    let said = match certificate {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "the certificate has expired",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "the certificate is not valid yet (is this machine's clock right?)"
-        }
-        CertificateError::UnknownIssuer => {
-            "the certificate's issuer is not trusted here (`SSL_CERT_FILE` can name more)"
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "the certificate is for another host name"
-        }
-        _ => return for_terminal(&fault.to_string(), 200),
-    };
-    said.to_owned()
 }
 
 fn known_kind(error: &io::Error) -> Option<&'static str> {

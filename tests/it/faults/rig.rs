@@ -104,6 +104,8 @@ pub(crate) struct Run {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
+    /// The most memory that it held, in KiB, where the system tells.
+    pub(crate) peak: u64,
 }
 
 impl Run {
@@ -211,7 +213,9 @@ impl Rig {
         command.stdin(Stdio::null()).stdout(out.reopen().unwrap()).stderr(err.reopen().unwrap());
         let mut child = command.spawn().unwrap();
         let began = Instant::now();
+        let mut peak = 0;
         let code = loop {
+            peak = peak_of(child.id()).unwrap_or(peak);
             if let Some(status) = child.try_wait().unwrap() {
                 break status.code();
             }
@@ -223,7 +227,7 @@ impl Rig {
             std::thread::sleep(Duration::from_millis(10));
         };
         let read = |file: &tempfile::NamedTempFile| std::fs::read(file.path()).unwrap();
-        Run { code, stdout: read(&out), stderr: read(&err) }
+        Run { code, stdout: read(&out), stderr: read(&err), peak }
     }
 
     /// Returns what is published, by path below the folder.
@@ -242,7 +246,8 @@ impl Rig {
     /// Holds the promises that no fault excuses: nothing wrong under a final name, no secret anywhere, no hang.
     pub(crate) fn promises(&self, run: &Run) -> Result<(), String> {
         if run.code.is_none() {
-            return Err(format!("it hung: {}", run.said()));
+            let said = run.said();
+            return Err(format!("it hung: {}", said.get(..1500).unwrap_or(&said)));
         }
         for (path, bytes) in self.published() {
             let known = self.world.files.iter().filter(|hosted| hosted.local == path || hosted.local == "*");
@@ -282,6 +287,13 @@ impl Rig {
         }
         Ok(())
     }
+}
+
+/// Returns the most memory that a running process ever held, in KiB.
+fn peak_of(process: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// One row of the catalogue: a world, a run, and what must come of it.
@@ -384,12 +396,21 @@ impl Case {
         })
     }
 
+    /// It never held more memory than this, in MiB.
+    pub(crate) fn peak(self, most: u64) -> Self {
+        self.and(move |_, run| {
+            let peak = run.peak >> 10;
+            if peak <= most { Ok(()) } else { Err(format!("it held {peak} MiB")) }
+        })
+    }
+
     fn hold(&self) -> Result<(), String> {
         let rig = Rig::new(self.world.clone());
         let run = rig.once(&self.arguments);
         rig.promises(&run)?;
         let published = rig.published();
         let said = run.said();
+        let said = said.get(..1500).unwrap_or(&said);
         if run.code != Some(self.code) {
             return Err(format!("exit code {:?}, not {}: {said}", run.code, self.code));
         }
