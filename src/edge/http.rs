@@ -62,7 +62,7 @@ pub struct Body {
     response: reqwest::Response,
     received: u64,
     stall: Duration,
-    host: String,
+    source: SourceUrl,
 }
 
 impl ArtifactClient {
@@ -129,7 +129,7 @@ impl ArtifactClient {
         let sent = wire::send(self.wire.as_ref(), request).await;
         let response = sent.map_err(|error| self.fault(&host, 0, &error))?;
         let head = read_head(response.status().as_u16(), response.headers());
-        Ok((head, Body { response, received: 0, stall: self.stall, host }))
+        Ok((head, Body { response, received: 0, stall: self.stall, source: source.clone() }))
     }
 
     fn fault(&self, host: &str, received: u64, error: &reqwest::Error) -> Fault {
@@ -149,7 +149,7 @@ impl Body {
                 Ok(Some(bytes))
             }
             Ok(None) => Ok(None),
-            Err(error) => Err(classify(&self.host, self.received, self.stall, &error)),
+            Err(error) => Err(classify(self.source.host(), self.received, self.stall, &error)),
         }
     }
 
@@ -165,7 +165,8 @@ impl Body {
                 Ok(None) | Err(_) => break,
             }
         }
-        let text = for_terminal(String::from_utf8_lossy(&text).trim(), 120);
+        let text = self.source.redact(&String::from_utf8_lossy(&text));
+        let text = for_terminal(text.trim(), 120);
         Fault::Status { status, retry_after, excerpt: (!text.is_empty()).then_some(text) }
     }
 }

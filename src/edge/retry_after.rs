@@ -17,7 +17,17 @@ pub(super) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_bounded_wait_or_none(text in "-?[0-9]{0,30}|\\PC*", now in 0_u64..1 << 35) {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
+            prop_assert!(retry_after(&text, now).is_none_or(|wait| wait <= LONGEST));
+        }
+    }
 
     #[test]
     fn seconds_and_dates() {

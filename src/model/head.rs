@@ -80,7 +80,28 @@ fn number(digits: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_range_that_fits_or_malformed(text in "(bytes )?[0-9*/ +-]{0,40}|\\PC*") {
+            match ContentRange::parse(&text) {
+                ContentRange::Part { start, end, total } => {
+                    prop_assert!(start < end && total.is_none_or(|total| end <= total));
+                }
+                ContentRange::Unsatisfied { .. } | ContentRange::Malformed => {}
+            }
+        }
+
+        #[test]
+        fn what_is_written_is_read(start in 0..1_u64 << 50, length in 1..1_u64 << 50, more in 0..1_u64 << 50) {
+            let (end, total) = (start + length, start + length + more);
+            let expected = ContentRange::Part { start, end, total: Some(total) };
+            prop_assert_eq!(ContentRange::parse(&format!("bytes {start}-{}/{total}", end - 1)), expected);
+        }
+    }
 
     #[test]
     fn content_range_is_strict() {

@@ -7,11 +7,11 @@
 use std::fmt;
 use std::ops::Range;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Serialize, Serializer};
 use url::Url;
 
-use super::sanitize::{for_terminal, is_invisible};
+use super::sanitize::{for_terminal, is_invisible, secrets_removed};
 
 /// The address of a hosted file, sent byte for byte, shown without its query.
 ///
@@ -144,6 +144,25 @@ impl SourceUrl {
         self.origin.starts_with("https:")
     }
 
+    /// Takes out of a text what it repeats of the query: hosts quote requests, object stores quote signatures.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
+        /// Shorter values are numbers and flags; blackening them would only make the rest unreadable.
+        const SECRET_FROM: usize = 6;
+        let mut text = secrets_removed(text);
+        let query = self.raw[self.path.end..].strip_prefix('?').unwrap_or_default();
+        for pair in query.split(['&', '#']) {
+            let value = pair.split_once('=').map_or(pair, |(_, value)| value);
+            let decoded = percent_decode_str(value).decode_utf8_lossy();
+            for secret in [value, &decoded] {
+                if secret.len() >= SECRET_FROM {
+                    text = text.replace(secret, "…");
+                }
+            }
+        }
+        text
+    }
+
     /// Whether there is a query, also an empty one.
     #[must_use]
     pub const fn has_query(&self) -> bool {
@@ -201,7 +220,6 @@ impl Serialize for SourceUrl {
 
 #[cfg(test)]
 mod tests {
-    use percent_encoding::percent_decode_str;
     use proptest::prelude::*;
 
     use super::*;
@@ -284,7 +302,28 @@ mod tests {
         assert!(SourceUrl::parse(&long[..SourceUrl::MAX_BYTES]).is_ok());
     }
 
+    #[test]
+    fn what_repeats_its_query_is_blackened() {
+        let url = SourceUrl::parse("https://h/a.png?X-Sig=s%2Fecret1&v=1&k=AKIAEXAMPLE#f").unwrap();
+        for (text, shown) in [
+            ("no /a.png?X-Sig=s%2Fecret1&v=1 here", "no /a.png?… here"),
+            ("<Key>AKIAEXAMPLE</Key><Sig>s/ecret1</Sig>", "<Key>…</Key><Sig>…</Sig>"),
+            ("<Sig>s%2Fecret1</Sig> v1", "<Sig>…</Sig> v1"),
+        ] {
+            assert_eq!(url.redact(text), shown);
+        }
+        assert_eq!(SourceUrl::parse("https://h/a").unwrap().redact("plain"), "plain");
+    }
+
     proptest! {
+        #[test]
+        fn no_value_of_a_query_survives(value in "[a-zA-Z0-9%/+=_-]{6,40}", around in "\\PC{0,20}") {
+            prop_assume!(!around.contains(&value));
+            let url = SourceUrl::parse(&format!("https://h/a?sig={value}")).unwrap();
+            let shown = url.redact(&format!("{around}{value}{around} /a?sig={value} {around}"));
+            prop_assert!(!shown.contains(&value), "{shown}");
+        }
+
         /// What the client will request is what we said it would: same host, same segments.
         #[test]
         fn read_as_the_client_reads_it(

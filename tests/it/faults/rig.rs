@@ -346,6 +346,22 @@ impl Case {
         }
     }
 
+    /// Whether another download tool can be given the same: one checkpoint, at an address that needs no name server.
+    pub(crate) fn is_for_peers(&self) -> bool {
+        let plain = self.world.origin == "http://127.0.0.1:{port}" && self.world.secure.is_none();
+        let one = self.world.files.len() == 1 && self.world.files[0].kind == Kind::Checkpoint;
+        plain && one && self.arguments.is_empty()
+    }
+
+    pub(crate) const fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Whether the right bytes can be had at all.
+    pub(crate) const fn can_be_had(&self) -> bool {
+        self.published > 0
+    }
+
     pub(crate) fn arguments(mut self, arguments: &[&'static str]) -> Self {
         self.arguments = arguments.to_vec();
         self
