@@ -200,20 +200,20 @@ fn validators() -> Vec<Case> {
         Case::survives("C11", "neither tag nor date, and larger than one request", {
             World::of(vec![Hosted::checkpoint(&weights(1, 20 * MIB).etag(""), File::honest)])
         })
-        .asks(2..=2),
+        .asks(2..=9),
         Case::survives("C12", "another tag at each replica, the same date", {
             World::of(vec![Hosted::checkpoint(&weights(1, 20 * MIB), |file, ask| {
                 file.clone().etag(&format!("\"r{}\"", ask.nth)).modified(OLD_DATE).honest(ask)
             })])
         })
         // Two beginnings before the tags are not believed any more, each with as many ranges as there are connections.
-        .asks(2..=40),
+        .asks(2..=80),
         Case::survives("C12", "another tag in each answer, and no date", {
             World::of(vec![Hosted::checkpoint(&weights(1, 20 * MIB), |file, ask| {
                 file.clone().etag(&format!("\"r{}\"", ask.nth)).honest(ask)
             })])
         })
-        .asks(2..=20),
+        .asks(2..=80),
         Case::refuses("C12", "another tag in each answer, and each one breaks", {
             World::of(vec![Hosted::checkpoint(&weights(1, 3 * MIB), |file, ask| {
                 file.clone().etag(&format!("\"r{}\"", ask.nth)).honest(ask).cut(HALF, End::Close)
