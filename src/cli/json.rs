@@ -152,6 +152,9 @@ enum Fields<'a> {
         to: String,
         how: &'static str,
     },
+    Trouble {
+        message: &'a str,
+    },
     Notice {
         message: &'a str,
     },
@@ -222,6 +225,7 @@ fn fields(event: &Event) -> Option<(&'static str, Fields<'_>)> {
         Event::Mirrored { path, to, how } => {
             ("mirrored", Fields::Mirrored { path: path.as_str(), to: to.to_string_lossy().into_owned(), how })
         }
+        Event::Trouble { message } => ("trouble", Fields::Trouble { message }),
         Event::Notice { message } => ("notice", Fields::Notice { message }),
         Event::Stalled { step, quiet, usual, .. } => {
             let (quiet_seconds, usual_seconds) = (seconds(*quiet), seconds(*usual));

@@ -122,7 +122,12 @@ impl Layer {
         self.global = given.global.over(std::mem::take(&mut self.global));
         self.sync = given.sync.over(std::mem::take(&mut self.sync));
         // Commands and addresses for hooks often carry a key of some service.
-        let secret = matches!(option.name.as_str(), "exec" | "exec-done" | "webhook");
+        let secret = match option.name.as_str() {
+            "exec" | "exec-done" | "webhook" => true,
+            // A ComfyUI behind a gate has its key here.
+            "comfyui-url" => value.contains(['@', '?']),
+            _ => false,
+        };
         let value = if secret { "(set)".to_owned() } else { for_terminal(value, 60) };
         self.settings.push(Setting { name: option.name.clone(), value, origin });
     }

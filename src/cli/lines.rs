@@ -182,6 +182,7 @@ fn sentence(event: &Event, ending: &str) -> Option<(Weight, &'static str, String
         Event::Mirrored { path, to, how } => {
             (Weight::News, "mirrored", format!("{}  to {} ({how})", name(path), shown(&to.to_string_lossy())))
         }
+        Event::Trouble { message } => (Weight::Trouble, "trouble", shown(message)),
         Event::Notice { message } => (Weight::News, "notice", shown(message)),
         Event::Stalled { job, step, quiet, usual } => {
             let at = step.map_or_else(String::new, |step| format!(" at step {step}"));

@@ -171,7 +171,7 @@ impl ComfyUi {
         }
         if !trouble.is_empty() {
             let message = format!("ComfyUI has not got everything: {trouble}; it is tried again");
-            reporter.report(&Event::Notice { message });
+            reporter.report(&Event::Trouble { message });
         }
         *last = trouble;
     }

@@ -134,6 +134,11 @@ pub enum Event {
         /// `reflink`, `hardlink` or `copy`.
         how: &'static str,
     },
+    /// Something that a run wanted to do and could not, besides fetching: told also to those who want errors alone.
+    Trouble {
+        /// One sentence.
+        message: String,
+    },
     /// Something people should know, which is neither progress nor a failure.
     Notice {
         /// One sentence.

@@ -165,7 +165,12 @@ def main():
     rcsync = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "target/release/rcsync").resolve()
     if not rcsync.exists():
         skip(f"there is no {rcsync}; `cargo build --release` makes one")
-    work = pathlib.Path(tempfile.mkdtemp(prefix="rcsync-comfyui-"))
+    with tempfile.TemporaryDirectory(prefix="rcsync-comfyui-") as work:
+        check(rcsync, pathlib.Path(work))
+    say("everything held")
+
+
+def check(rcsync, work):
     venv.create(work / "venv", with_pip=True)
     python = work / "venv/bin/python"
     needs = PACKAGES + (["pyyaml"] if "COMFYUI" in os.environ else [])
@@ -203,7 +208,6 @@ def main():
     left = [path for path in second.rglob("*") if path.name.endswith("rcsync-part")]
     if left:
         sys.exit(f"FAILED: left behind: {left}")
-    say("everything held")
 
 
 main()

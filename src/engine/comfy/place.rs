@@ -1,5 +1,6 @@
 //! One look: what is missing is staged, recorded, renamed into place; what has to go goes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -89,7 +90,15 @@ impl<'a> Work<'a> {
             seats.extend(self.seat(lora)?);
         }
         if !self.held.placements.files.is_empty() || seats.iter().any(Seat::is_wanting) {
-            self.held.sweep(&self.folder());
+            let known: BTreeSet<PathBuf> = self
+                .held
+                .placements
+                .files
+                .iter()
+                .map(|placed| disk::parent(&placed.to.to_path(self.root)).to_path_buf())
+                .chain([self.folder()])
+                .collect();
+            known.iter().for_each(|folder| self.held.sweep(folder));
         }
         self.intend(&seats)?;
         let mut trouble = None;

@@ -2,6 +2,7 @@
 
 mod disks;
 mod place;
+mod running;
 mod watch;
 
 use std::path::{Path, PathBuf};
