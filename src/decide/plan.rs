@@ -212,3 +212,6 @@ pub fn run_stamp(status: &JobStatus, times: &JobTimes, resumes: u32) -> String {
 fn started(run: &str) -> &str {
     run.split_once('/').map_or(run, |(started, _)| started)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! When a file that is here is asked about again.
+
+use super::*;
+use crate::model::source_url::SourceUrl;
+
+/// A known file under this name, last asked about in `entry_run`.
+fn step_of(name: &str, entry_run: &str, run: &str, reached: Option<u64>) -> Step {
+    let kind = match name.rsplit_once('.') {
+        Some((_, "yaml")) => ArtifactKind::Config,
+        Some((_, "jpg")) => ArtifactKind::Sample,
+        _ => ArtifactKind::Checkpoint,
+    };
+    let path = RelPath::parse(name).unwrap();
+    let key = ArtifactKey { kind, path: format!("/o/{name}").into() };
+    let step = name.split('_').nth(1).and_then(|rest| rest.split('.').next()?.parse().ok());
+    let url = SourceUrl::parse(&format!("https://h/o/{name}")).unwrap();
+    let entry = Entry {
+        path: path.clone(),
+        step,
+        size: 5,
+        sha256: Sha256Digest::new([1; 32]),
+        evidence: Evidence::Length,
+        revision: Revision::default(),
+        run: entry_run.to_owned(),
+        modified: Some(7),
+        state: EntryState::Present,
+        older: Vec::new(),
+    };
+    let mut manifest = Manifest::new("job-1".parse().unwrap(), String::new());
+    manifest.entries.insert(key.clone(), entry);
+    let artifact = Artifact { key, path: path.clone(), step, url, sample: None };
+    let actions = plan(&Situation {
+        listing: &Listing { artifacts: vec![artifact], rejected: Vec::new() },
+        manifest: &manifest,
+        recollections: &HashMap::new(),
+        local: &[(path, LocalFile::File { size: 5, modified: Some(7) })].into(),
+        selection: &Selection::default(),
+        run,
+        reached,
+    });
+    actions[0].step.clone()
+}
+
+fn stamp(status: JobStatus, started: Option<&str>, finished: Option<&str>, resumes: u32) -> String {
+    let times = JobTimes {
+        created_at: None,
+        started_at: started.map(str::to_owned),
+        finished_at: finished.map(str::to_owned),
+    };
+    run_stamp(&status, &times, resumes)
+}
+
+#[test]
+fn runs_have_names_of_their_own() {
+    use JobStatus::{Failed, InQueue, Running, Stopped};
+    assert_eq!(stamp(Running, Some("a"), None, 0), "a");
+    assert_eq!(stamp(Running, Some("a"), Some("old"), 1), "a#1");
+    assert_eq!(stamp(Stopped, Some("a"), Some("b"), 0), "a/b");
+    assert_eq!(stamp(Failed, None, None, 2), "?#2/?");
+    assert_eq!(stamp(InQueue, Some("a"), Some("b"), 3), "", "in the queue nobody writes");
+}
+
+#[test]
+fn only_what_a_new_run_can_rewrite_is_asked_about_again_and_once() {
+    const NUMBERED: &str = "dog_000000250.safetensors";
+    for (name, before, now, reached, asked) in [
+        // The same run, and the queue.
+        (NUMBERED, "a", "a", Some(900), false),
+        ("dog.safetensors", "a/b", "a/b", None, false),
+        ("dog.safetensors", "a/b", "", Some(0), false),
+        // The end of a run: the files that are written last.
+        (NUMBERED, "a", "a/b", None, false),
+        ("dog.safetensors", "a", "a/b", None, true),
+        ("config.yaml", "a", "a/b", None, true),
+        // Another run: numbered ones once their step has been passed, samples never.
+        (NUMBERED, "a/b", "c", Some(249), false),
+        (NUMBERED, "a/b", "c", Some(250), true),
+        (NUMBERED, "a/b", "c/d", None, true),
+        ("dog.safetensors", "a/b", "c", Some(0), true),
+        ("config.yaml", "a/b", "c", Some(0), true),
+        ("1__000000250_0.jpg", "a/b", "c/d", None, false),
+        // A run that only the status tells of.
+        (NUMBERED, "a", "a#1", Some(250), true),
+        (NUMBERED, "a#1", "a#1", Some(250), false),
+        ("dog.safetensors", "?/?", "?#1", Some(0), true),
+        ("dog.safetensors", "?#1", "?#1/?", None, true),
+        ("dog.safetensors", "?#1/?", "?#1/?", None, false),
+    ] {
+        let step = step_of(name, before, now, reached);
+        let expected =
+            if asked { Step::Fetch(FetchReason::Recheck(Revision::default())) } else { Step::Keep };
+        assert_eq!(step, expected, "{name}: {before} -> {now} at {reached:?}");
+    }
+}
