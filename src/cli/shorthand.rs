@@ -27,8 +27,49 @@ pub(crate) fn expand(typed: Vec<OsString>) -> Result<Vec<OsString>, Error> {
     if add_sync {
         arguments.insert(1.min(arguments.len()), "sync".into());
     }
+    spare_the_only_word(&mut arguments, &program);
     arguments.extend(after);
     Ok(arguments)
+}
+
+/// `submit --follow dog.yaml` and `resume --follow JOB`: an option that may take a folder must not swallow the only word
+/// that the command cannot do without, so the two change places.
+fn spare_the_only_word(arguments: &mut [OsString], program: &clap::Command) {
+    let Some((command, at)) = first_positional(arguments, program).and_then(|word| {
+        let at = arguments.iter().position(|argument| std::ptr::eq(argument, word))?;
+        Some((program.find_subcommand(word)?, at))
+    }) else {
+        return;
+    };
+    if !command.get_arguments().any(|option| option.get_long() == Some("follow")) {
+        return;
+    }
+    let is_word = |word: &OsString| word == "-" || !word.as_encoded_bytes().starts_with(b"-");
+    let (mut follow, mut others, mut next) = (None, 0, at + 1);
+    while let Some(argument) = arguments.get(next) {
+        let option = argument.to_str().and_then(|word| word.strip_prefix("--"));
+        let takes_next = arguments.get(next + 1).is_some_and(is_word)
+            && option.is_some_and(|option| {
+                option == "follow" || takes_value(command, option) || wants_value(program, option)
+            });
+        match option {
+            Some("follow") if takes_next => follow = Some(next),
+            None if is_word(argument) => others += 1,
+            Some(_) | None => {}
+        }
+        next += if takes_next { 2 } else { 1 };
+    }
+    if let (Some(follow), 0) = (follow, others) {
+        arguments.swap(follow, follow + 1);
+    }
+}
+
+fn takes_value(command: &clap::Command, option: &str) -> bool {
+    command.get_arguments().any(|known| {
+        known.get_long() == Some(option)
+            && known.get_action().takes_values()
+            && !known.is_require_equals_set()
+    })
 }
 
 /// Splits before `--`: what stands after it is never an option.
@@ -161,6 +202,14 @@ mod tests {
             ("-V", "-V"),
             ("", ""),
             ("exit-2", "sync exit-2"),
+            ("submit --follow c.yaml --gpu-type H100", "submit c.yaml --follow --gpu-type H100"),
+            ("submit --gpu-type H100 --follow -", "submit --gpu-type H100 - --follow"),
+            ("submit c.yaml --follow out --gpu-type H100", "submit c.yaml --follow out --gpu-type H100"),
+            ("submit --follow out c.yaml --once", "submit --follow out c.yaml --once"),
+            ("submit --follow --once c.yaml", "submit --follow --once c.yaml"),
+            ("-q resume --interval 1s --follow abc-1", "-q resume --interval 1s abc-1 --follow"),
+            ("resume --follow abc-1 --token-file x", "resume abc-1 --follow --token-file x"),
+            ("resume abc-1 --follow", "resume abc-1 --follow"),
             ("training", "sync training"),
         ] {
             assert_eq!(expanded(typed).as_deref(), Ok(meant), "{typed}");

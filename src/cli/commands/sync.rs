@@ -58,7 +58,7 @@ impl Following {
         if *typed == (SyncArgs { dry_run, no_dry_run, ..SyncArgs::default() }) {
             return Ok(None);
         }
-        Err(Error::Usage("`sync`'s options are for `--follow`, which is not there".to_owned()))
+        Err(Error::Usage("`sync`'s options do nothing here without `--follow`".to_owned()))
     }
 
     /// Returns the folder, where the user named one.
