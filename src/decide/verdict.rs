@@ -25,9 +25,11 @@ pub enum Verdict {
 #[must_use]
 pub const fn verdict(fault: &Fault) -> Verdict {
     match fault {
-        Fault::Connect { .. } | Fault::Stalled { .. } | Fault::Interrupted { .. } | Fault::Range(_) => {
-            Verdict::Retry { at_least: None }
-        }
+        Fault::Connect { .. }
+        | Fault::Stalled { .. }
+        | Fault::Dripped { .. }
+        | Fault::Interrupted { .. }
+        | Fault::Range(_) => Verdict::Retry { at_least: None },
         Fault::Status { status, retry_after, .. } => match *status {
             // Object stores answer 400, 401 or 403 to a link that expired.
             400 | 401 | 403 => Verdict::Relist { gone: false },

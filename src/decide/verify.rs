@@ -18,9 +18,30 @@ use super::structure::{Checker, Format, Verdict};
 pub struct Inspection {
     position: u64,
     sha256: Sha256,
-    body: Option<Sha256>,
     sums: Vec<(Algorithm, Sum)>,
     checker: Checker,
+}
+
+/// The hash over everything after a safetensors header. It is computed beside the [`Inspection`], so that another
+/// processor can do it: two hashes of each byte one after the other would be slower than most links.
+#[derive(Debug)]
+pub struct BodyHash {
+    position: u64,
+    sha256: Sha256,
+}
+
+impl BodyHash {
+    /// Returns where the next bytes must begin.
+    #[must_use]
+    pub const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Takes the next bytes.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        self.position += bytes.len() as u64;
+    }
 }
 
 /// A checksum that only some servers ask for.
@@ -74,7 +95,7 @@ impl Inspection {
                 sums.extend(Sum::new(*algorithm).map(|sum| (*algorithm, sum)));
             }
         }
-        Self { position: 0, sha256: Sha256::new(), body: None, sums, checker: Checker::new(format) }
+        Self { position: 0, sha256: Sha256::new(), sums, checker: Checker::new(format) }
     }
 
     /// Returns how many bytes it has seen: where the next ones must begin.
@@ -102,28 +123,24 @@ impl Inspection {
             sum.update(bytes);
         }
         self.checker.feed(bytes);
-        match &mut self.body {
-            Some(body) => body.update(bytes),
-            None => self.body = self.begin_body(bytes),
-        }
         self.position += bytes.len() as u64;
     }
 
-    /// Begins the body's hash in the chunk in which the header ended, where the header has a hash to compare with.
-    fn begin_body(&self, bytes: &[u8]) -> Option<Sha256> {
+    /// Returns the hash that the trainer's own hash is compared with, to be fed beside this inspection: from the moment
+    /// in which the header has passed, where it has a hash in it.
+    #[must_use]
+    pub fn body(&self) -> Option<BodyHash> {
         let header = self.checker.header()?;
         header.metadata.sshs_model_hash?;
-        let skipped = usize::try_from(header.body_start.checked_sub(self.position)?).ok()?;
-        let mut body = Sha256::new();
-        body.update(bytes.get(skipped..)?);
-        Some(body)
+        Some(BodyHash { position: header.body_start, sha256: Sha256::new() })
     }
 
-    /// Ends at a file's last byte.
+    /// Ends at a file's last byte; `body` has seen everything from its first position to there.
     #[must_use]
-    pub fn finish(self) -> Received {
+    pub fn finish(self, body: Option<BodyHash>) -> Received {
         let declared = self.checker.header().and_then(|header| header.metadata.sshs_model_hash);
-        let computed = self.body.map(|body| Sha256Digest::new(body.finalize().into()));
+        let whole = body.filter(|body| body.position == self.position);
+        let computed = whole.map(|body| Sha256Digest::new(body.sha256.finalize().into()));
         let trainer_hash =
             declared.zip(computed).map(|(declared, computed)| TrainerHash { declared, computed });
         Received {
@@ -321,7 +338,12 @@ mod tests {
         for chunk in bytes.chunks(7) {
             inspection.feed(chunk);
         }
-        inspection.finish()
+        let body = inspection.body().map(|mut body| {
+            let start = usize::try_from(body.position()).unwrap();
+            body.feed(bytes.get(start..).unwrap_or_default());
+            body
+        });
+        inspection.finish(body)
     }
 
     fn evidence(judgement: Judgement) -> Evidence {

@@ -36,9 +36,6 @@ const RECORD_EVERY: u64 = 16 * BLOCK;
 /// without a flush: four a second and part cost nothing that can be measured.
 const RECORD_AFTER: Duration = Duration::from_millis(250);
 
-/// Data is pushed to the disk after this much, so that the flush before publishing is short.
-const FLUSH_EVERY: u64 = 64 * BLOCK;
-
 /// The folder of parts.
 #[derive(Debug, Clone)]
 pub struct PartFolder {
@@ -81,7 +78,6 @@ struct Books {
     identity: Option<PartIdentity>,
     blocks: Vec<Block>,
     unrecorded: u64,
-    unflushed: u64,
     recorded_at: Instant,
 }
 
@@ -244,7 +240,7 @@ impl PartFolder {
 impl Part {
     fn new(file: File, data: PathBuf, blocks: Vec<Block>, identity: Option<PartIdentity>) -> Self {
         let record = data.with_extension("json");
-        let books = Books { identity, blocks, unrecorded: 0, unflushed: 0, recorded_at: Instant::now() };
+        let books = Books { identity, blocks, unrecorded: 0, recorded_at: Instant::now() };
         Self { file, data, record, books: Mutex::new(books) }
     }
 
@@ -277,11 +273,7 @@ impl Part {
     /// When the disk refuses.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         disk::write_at(&self.file, bytes, offset).map_err(fault("write", &self.data))?;
-        let due = self.book(offset, bytes);
-        if due.flush {
-            disk::flush(&self.file).map_err(fault("flush", &self.data))?;
-        }
-        if due.record {
+        if self.book(offset, bytes) {
             self.record_now()?;
         }
         Ok(())
@@ -346,8 +338,9 @@ impl Part {
     }
 
     /// Sums the blocks that these bytes touch. Each block is written in order by one connection at a time, so a block's
-    /// sum can be taken out, updated without the lock, and put back.
-    fn book(&self, offset: u64, bytes: &[u8]) -> Due {
+    /// sum can be taken out, updated without the lock, and put back. A block that is full begins its way to the disk, so
+    /// that the flush before publishing is short. Returns whether the record is due.
+    fn book(&self, offset: u64, bytes: &[u8]) -> bool {
         let mut at = offset;
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -363,6 +356,9 @@ impl Part {
                 std::mem::take(&mut books.blocks[index])
             };
             let next = block.extend(within, now);
+            if matches!(next, Block::Full { .. }) {
+                disk::begin_flush(&self.file, at - within, BLOCK);
+            }
             self.books().blocks[index] = next;
             at += now.len() as u64;
             rest = later;
@@ -370,16 +366,9 @@ impl Part {
         let mut books = self.books();
         let count = bytes.len() as u64;
         books.unrecorded += count;
-        books.unflushed += count;
         let length = books.identity.as_ref().map_or(0, |identity| identity.length);
         let worth = length >= RECORD_FROM;
-        let record =
-            worth && (books.unrecorded >= RECORD_EVERY || books.recorded_at.elapsed() >= RECORD_AFTER);
-        let flush = books.unflushed >= FLUSH_EVERY;
-        if flush {
-            books.unflushed = 0;
-        }
-        Due { record, flush }
+        worth && (books.unrecorded >= RECORD_EVERY || books.recorded_at.elapsed() >= RECORD_AFTER)
     }
 }
 
@@ -389,11 +378,6 @@ impl Books {
         let runs = runs(&self.blocks, identity.length);
         Some(PartRecord { identity, block: BLOCK, runs })
     }
-}
-
-struct Due {
-    record: bool,
-    flush: bool,
 }
 
 impl Block {

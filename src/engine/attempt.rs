@@ -12,15 +12,18 @@ use tokio::time::Instant;
 
 use crate::decide::pieces::{Cut, Lease, PieceMap};
 use crate::decide::structure::Format;
-use crate::decide::verify::{Inspection, Received};
+use crate::decide::verify::{BodyHash, Inspection, Received};
+use crate::edge::blocking::blocking;
 use crate::edge::part::{Part, PartFolder, PartIdentity, TakenOver};
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::claim::{Claim, merge};
 use crate::model::revision::Revision;
 
-/// Bytes read back at once where the hash follows behind: large enough for one system call a MiB, small in memory.
-const READ_BACK: usize = 1 << 20;
+use super::writer::is_soon_done;
+
+/// Bytes read back at once where the hash follows behind: they stay in the processor's cache until they are hashed.
+const READ_BACK: usize = 256 << 10;
 
 /// A body of which nobody says how long it is, and whose format does not say either, ends by now, or it never will:
 /// more than any file of such a format that a trainer writes.
@@ -37,7 +40,49 @@ pub(super) struct Attempt {
     pieces: Mutex<PieceMap>,
     known: Mutex<Known>,
     part: Mutex<Option<Arc<Part>>>,
-    inspection: Mutex<Option<Inspection>>,
+    inspection: Mutex<Following<Inspection>>,
+    body: Mutex<Following<BodyHash>>,
+    body_begun: AtomicBool,
+    body_follows: AtomicBool,
+}
+
+/// A hash that follows what is here, and the buffer that it reads back into.
+#[derive(Debug)]
+struct Following<H> {
+    hash: Option<H>,
+    buffer: Vec<u8>,
+}
+
+impl<H> Default for Following<H> {
+    fn default() -> Self {
+        Self { hash: None, buffer: Vec::new() }
+    }
+}
+
+/// What takes a file's bytes in order.
+trait InOrder {
+    fn position(&self) -> u64;
+    fn feed(&mut self, bytes: &[u8]);
+}
+
+impl InOrder for Inspection {
+    fn position(&self) -> u64 {
+        self.position()
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        self.feed(bytes);
+    }
+}
+
+impl InOrder for BodyHash {
+    fn position(&self) -> u64 {
+        self.position()
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        self.feed(bytes);
+    }
 }
 
 /// What answers have told of the revision.
@@ -105,7 +150,10 @@ impl Attempt {
             pieces: Mutex::new(pieces),
             known: Mutex::new(known),
             part: Mutex::new(part),
-            inspection: Mutex::new(None),
+            inspection: Mutex::default(),
+            body: Mutex::default(),
+            body_begun: AtomicBool::new(false),
+            body_follows: AtomicBool::new(false),
         }
     }
 
@@ -207,7 +255,7 @@ impl Attempt {
 
     /// Writes bytes at their place and lets the hashes follow. Blocks; runs beside the connection that received them.
     pub(super) fn absorb(
-        &self,
+        self: &Arc<Self>,
         parts: &PartFolder,
         lease: Lease,
         offset: u64,
@@ -228,47 +276,90 @@ impl Attempt {
             let complete = !before && pieces.is_complete();
             Booked { wanted, complete, have: pieces.have(), unfinished: None, endless: false }
         };
-        let Ok(mut inspection) = self.inspection.try_lock() else { return Ok(booked) };
-        let inspection = inspection.get_or_insert_with(|| Inspection::new(self.format, &self.known().claims));
+        let Ok(mut following) = self.inspection.try_lock() else { return Ok(booked) };
+        let Following { hash, buffer } = &mut *following;
+        let inspection = hash.get_or_insert_with(|| Inspection::new(self.format, &self.known().claims));
         if inspection.position() == offset {
             for chunk in &chunks {
                 inspection.feed(chunk);
             }
         }
-        self.catch_up(inspection, &part)?;
+        self.inspect(inspection, buffer, &part)?;
         let unfinished = inspection.declared_length().zip(self.length()).filter(|(own, host)| own > host);
         let endless = self.length().is_none() && (inspection.is_hopeless() || booked.have > MOST_UNTOLD);
         Ok(Booked { unfinished: unfinished.map(|(own, _)| own), endless, ..booked })
     }
 
     /// Feeds the inspection whatever is here without a gap behind what it has seen.
-    fn catch_up(&self, inspection: &mut Inspection, part: &Part) -> Result<(), Error> {
-        let mut buffer = Vec::new();
-        while !self.is_abandoned() {
-            let position = inspection.position();
-            let here =
-                lock(&self.pieces).ranges().find(|range| range.start <= position && position < range.end);
-            let Some(range) = here else { break };
-            buffer.resize(READ_BACK, 0);
-            let want = usize::try_from(range.end - position).unwrap_or(usize::MAX).min(READ_BACK);
-            let read = part.read(position, &mut buffer[..want])?;
-            if read == 0 {
-                let source = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-                return Err(Error::Disk { verb: "read", path: part.path().to_path_buf(), source });
+    fn inspect(
+        self: &Arc<Self>,
+        inspection: &mut Inspection,
+        buffer: &mut Vec<u8>,
+        part: &Arc<Part>,
+    ) -> Result<(), Error> {
+        loop {
+            self.let_body_follow(inspection, part);
+            if !self.feed_next(inspection, buffer, part)? {
+                return Ok(());
             }
-            inspection.feed(&buffer[..read]);
         }
-        Ok(())
+    }
+
+    /// Has the body's hash follow on a thread of its own, from the moment in which the header says that there is one
+    /// to compare with. Small files do without the thread.
+    fn let_body_follow(self: &Arc<Self>, inspection: &Inspection, part: &Arc<Part>) {
+        if self.length().is_none_or(is_soon_done) {
+            return;
+        }
+        if !self.body_begun.load(Ordering::Acquire) {
+            let Some(body) = inspection.body() else { return };
+            lock(&self.body).hash = Some(body);
+            self.body_begun.store(true, Ordering::Release);
+        }
+        if !self.body_follows.swap(true, Ordering::AcqRel) {
+            let (attempt, part) = (self.clone(), part.clone());
+            // Nobody waits for it here; what it did not reach, or could not read, is met again at the file's end.
+            drop(blocking(move || {
+                let mut following = lock(&attempt.body);
+                let Following { hash: Some(body), buffer } = &mut *following else { return };
+                while attempt.feed_next(body, buffer, &part).unwrap_or(false) {}
+                attempt.body_follows.store(false, Ordering::Release);
+            }));
+        }
+    }
+
+    /// Feeds a hash the next bytes that are here; `false` where there are none yet.
+    fn feed_next(&self, hash: &mut impl InOrder, buffer: &mut Vec<u8>, part: &Part) -> Result<bool, Error> {
+        let position = hash.position();
+        let here = lock(&self.pieces).ranges().find(|range| range.start <= position && position < range.end);
+        let Some(range) = here.filter(|_| !self.is_abandoned()) else { return Ok(false) };
+        buffer.resize(READ_BACK, 0);
+        let want = usize::try_from(range.end - position).unwrap_or(usize::MAX).min(READ_BACK);
+        let read = part.read(position, &mut buffer[..want])?;
+        if read == 0 {
+            let source = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+            return Err(Error::Disk { verb: "read", path: part.path().to_path_buf(), source });
+        }
+        hash.feed(&buffer[..read]);
+        Ok(true)
     }
 
     /// Ends the inspection of a complete file. Blocks while the hashes catch up.
-    pub(super) fn finish(&self, parts: &PartFolder) -> Result<Option<(Received, Arc<Part>)>, Error> {
+    pub(super) fn finish(
+        self: &Arc<Self>,
+        parts: &PartFolder,
+    ) -> Result<Option<(Received, Arc<Part>)>, Error> {
         let part = self.part(parts)?;
-        let mut inspection = lock(&self.inspection);
-        let mut taken =
-            inspection.take().unwrap_or_else(|| Inspection::new(self.format, &self.known().claims));
-        self.catch_up(&mut taken, &part)?;
-        Ok((!self.is_abandoned()).then(|| (taken.finish(), part)))
+        let Following { hash, mut buffer } = std::mem::take(&mut *lock(&self.inspection));
+        let mut inspection = hash.unwrap_or_else(|| Inspection::new(self.format, &self.known().claims));
+        self.inspect(&mut inspection, &mut buffer, &part)?;
+        // Waits for the thread that the body's hash follows on.
+        let followed = std::mem::take(&mut *lock(&self.body)).hash;
+        let mut body = followed.or_else(|| inspection.body());
+        if let Some(body) = &mut body {
+            while self.feed_next(body, &mut buffer, &part)? {}
+        }
+        Ok((!self.is_abandoned()).then(|| (inspection.finish(body), part)))
     }
 
     fn part(&self, parts: &PartFolder) -> Result<Arc<Part>, Error> {

@@ -26,15 +26,18 @@ const PIECE: u64 = 16 * BLOCK;
 /// Halves smaller than this are not worth a round trip.
 const SPLIT: u64 = 2 * BLOCK;
 
+/// Where there are too few connections for small files to have one of their own, they get one piece in this many.
+const TURNS: u32 = 4;
+
 /// How files are cut into requests.
 pub(super) const CUT: Cut = Cut { piece: PIECE, split: SPLIT, block: BLOCK };
 
 /// How many connections may work on each kind of file while both kinds wait; what one kind leaves, the other takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shares {
-    /// For configs and samples: many small answers, each of which costs a round trip.
+    /// For samples: many small answers, each of which costs a round trip.
     pub(super) small: usize,
-    /// For checkpoints.
+    /// For checkpoints and the configuration.
     pub(super) large: usize,
 }
 
@@ -80,6 +83,8 @@ struct Inner {
     /// Begun files, in the order in which they were begun: what is left of them comes before anything new.
     begun: Vec<Arc<Transfer>>,
     delayed: BinaryHeap<Reverse<Delayed>>,
+    /// Counts takings while small files have no connection of their own.
+    turn: u32,
     /// Which files wait in `delayed`: however many there are, nobody has to look through them.
     waiting: HashSet<ArtifactKey>,
     load: Load,
@@ -109,6 +114,7 @@ impl Board {
             small: VecDeque::new(),
             begun: Vec::new(),
             delayed: BinaryHeap::new(),
+            turn: 0,
             waiting: HashSet::new(),
             load: Load { small: 0, large: 0 },
             under_way: HashSet::new(),
@@ -128,6 +134,14 @@ impl Board {
     /// Returns how busy the connections are.
     pub(super) fn load(&self) -> Load {
         self.inner().load
+    }
+
+    /// Whether connections that may work have nothing to do.
+    pub(super) fn has_idle_connections(&self) -> bool {
+        let inner = self.inner();
+        inner.load.small + inner.load.large < inner.shares.small + inner.shares.large
+            && inner.large.is_empty()
+            && inner.small.is_empty()
     }
 
     /// Orders files, in order of urgency. Files under way or cooling down are left alone. Returns how many were taken.
@@ -277,7 +291,12 @@ impl Inner {
         if self.load.small + self.load.large >= self.shares.small + self.shares.large {
             return Err(self.delayed.peek().map(|Reverse(delayed)| delayed.until));
         }
-        let small_first = self.load.small < self.shares.small;
+        let small_first = if self.shares.small == 0 {
+            self.turn = self.turn.wrapping_add(1);
+            self.turn.is_multiple_of(TURNS)
+        } else {
+            self.load.small < self.shares.small
+        };
         let work =
             self.take_of(!small_first).or_else(|| self.take_of(small_first)).or_else(|| self.split_largest());
         match work {

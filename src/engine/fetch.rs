@@ -1,9 +1,14 @@
 //! One connection's work: ask for a piece, take what the rules allow, hand what arrived to the disk.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::decide::pieces::Lease;
+use crate::decide::pulse::{Around, GivenUp, LOOK, Pulse, Typical};
 use crate::decide::resume::{Answer, Asked, resume};
 use crate::decide::room::Shortage;
 use crate::edge::http::{Body, RangeRequest};
@@ -42,6 +47,8 @@ pub(super) enum PieceEnd {
         /// Its length on the host.
         have: u64,
     },
+    /// It holds everybody up: what is left of it is asked for again on a fresh connection.
+    GivenUp,
     /// The run was interrupted, or the attempt abandoned by another connection.
     Stopped,
 }
@@ -197,6 +204,9 @@ impl Fetch<'_> {
         let mut group = Group::new(self.shop.board.load());
         let mut arrived = 0;
         let mut left = take.unwrap_or(u64::MAX);
+        let began = Instant::now();
+        let mut pulse = Pulse::new(Duration::ZERO, self.shop.options.stall_timeout);
+        let mut given_up = false;
         let fault = loop {
             if left == 0 {
                 break None;
@@ -204,8 +214,19 @@ impl Fetch<'_> {
             let chunk = tokio::select! {
                 biased;
                 () = self.shop.cancel.cancelled() => break None,
-                chunk = body.chunk() => chunk,
+                chunk = tokio::time::timeout(LOOK, body.chunk()) => chunk.unwrap_or(Ok(Some(Bytes::new()))),
             };
+            let came = chunk.as_ref().map_or(0, |chunk| chunk.as_ref().map_or(0, Bytes::len));
+            match pulse.observe(began.elapsed(), came as u64, || self.around(left)) {
+                None => {}
+                Some(GivenUp::Drips) => {
+                    break Some(Fault::Dripped { after: self.shop.options.stall_timeout });
+                }
+                Some(GivenUp::HoldsUp) => {
+                    given_up = true;
+                    break None;
+                }
+            }
             let mut chunk = match chunk {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break self.ended_early(take, left),
@@ -240,11 +261,15 @@ impl Fetch<'_> {
         };
         writer.put(group.take()).await?;
         writer.settle().await?;
+        if fault.is_none() && !given_up {
+            self.typical().learn(writer.offset - self.range.start, began.elapsed());
+        }
         if let Some(end) = writer.end {
             return Ok(end);
         }
         match fault {
             Some(fault) => Err(fault.into()),
+            None if given_up => Ok(PieceEnd::GivenUp),
             None if take.is_none() && !self.shop.cancel.is_cancelled() => {
                 // Nobody said how long it is; the connection's end is where it ends, and the proof must carry it all.
                 self.attempt.end_at(writer.offset);
@@ -253,6 +278,21 @@ impl Fetch<'_> {
             None if self.shop.cancel.is_cancelled() || self.attempt.is_abandoned() => Ok(PieceEnd::Stopped),
             None => Ok(PieceEnd::Done),
         }
+    }
+
+    /// What this connection is judged against. Where one that comes back would have to begin again, nobody could help.
+    fn around(&self, left: u64) -> Around {
+        let known = self.attempt.known();
+        let several = known.ranges_proven && known.revision.is_some_and(|revision| revision.is_comparable());
+        Around {
+            left,
+            typical: self.typical().rate(),
+            others_wait: several && self.shop.board.has_idle_connections(),
+        }
+    }
+
+    fn typical(&self) -> MutexGuard<'_, Typical> {
+        self.shop.typical.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ended_early(&self, take: Option<u64>, left: u64) -> Option<Fault> {

@@ -78,6 +78,12 @@ impl Room {
         !std::mem::replace(&mut self.books().told, true)
     }
 
+    /// Returns the bytes that may be written here before the disk is as full as it may be.
+    pub(super) fn above_floor(&self) -> Result<u64, Error> {
+        let space = disk::free_space(&self.folder)?;
+        Ok(space.free.saturating_sub(floor(self.min_free, space.total)))
+    }
+
     fn shortage(&self, promised: u64, wanted: u64) -> Result<Option<Shortage>, Error> {
         let space = disk::free_space(&self.folder)?;
         Ok(shortage(space.free, promised, floor(self.min_free, space.total), wanted))

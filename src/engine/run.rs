@@ -41,6 +41,7 @@ use super::{Mirror, tune};
 use life::Life;
 
 pub(super) mod life;
+mod outlook;
 pub(crate) mod repair;
 
 /// Finished files that may wait for their names; beyond that, transfers wait for the disk.
@@ -64,6 +65,7 @@ pub(super) struct Run {
     planned: bool,
     fetching: HashSet<ArtifactKey>,
     noticed: HashSet<String>,
+    outlook: outlook::Outlook,
 }
 
 /// What a pass over everything that is listed found.
@@ -114,6 +116,8 @@ impl Run {
             received: AtomicU64::new(0),
             small_files: AtomicU64::new(0),
             pushed_back: AtomicBool::new(false),
+            typical: Mutex::default(),
+            hurry: AtomicBool::new(false),
             endings: Mutex::default(),
             options: options.clone(),
         });
@@ -157,6 +161,7 @@ impl Run {
             planned: false,
             fetching: HashSet::new(),
             noticed: HashSet::new(),
+            outlook: outlook::Outlook::default(),
         })
     }
 
@@ -234,6 +239,7 @@ impl Run {
         };
         self.retain().await?;
         self.folder.write_ledger(looked, &listing.artifacts, &self.mirror.job)?;
+        self.look_ahead(looked, &listing, state);
         self.followers.nudge().notify_one();
         Ok(pass)
     }

@@ -87,9 +87,10 @@ impl Transfer {
         Self { order, state: Mutex::new(state) }
     }
 
-    /// Checkpoints are large; configs and samples, as a rule, are not. The class only decides who waits for whom.
+    /// Checkpoints are large; samples, as a rule, are not. The class only decides who waits for whom, and the
+    /// configuration, which is ordered first of all, must not wait behind samples.
     pub(super) fn is_large(&self) -> bool {
-        self.order.artifact.key.kind == ArtifactKind::Checkpoint
+        self.order.artifact.key.kind != ArtifactKind::Sample
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

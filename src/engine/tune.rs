@@ -59,6 +59,9 @@ pub(super) async fn tune(shop: Arc<Workshop>, shares: Shares, most: usize) {
             pushed_back,
         };
         let small_level = if shares.small == 0 { 0 } else { small.observe(now, &files) };
+        // Small files still get what checkpoints leave.
+        let hurry = load.large > 0 && shop.hurry.load(Ordering::Relaxed);
+        let small_level = if hurry { 0 } else { small_level };
         let large_level = large.observe(now, &bytes).min(most - small_level);
         shop.board.share_out(Shares { small: small_level, large: large_level });
     }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::doubt::{Doubted, doubted};
+use crate::decide::pulse::Typical;
 use crate::decide::verdict::{Verdict, verdict};
 use crate::decide::verify::{Contradiction, Expectation, Judgement, Received, judge, recognise};
 use crate::edge::blocking::blocking;
@@ -76,6 +77,10 @@ pub(super) struct Workshop {
     pub(super) small_files: AtomicU64,
     /// A host asked for less since somebody last looked.
     pub(super) pushed_back: AtomicBool,
+    /// What one connection brings, of those that brought all they were asked for.
+    pub(super) typical: Mutex<Typical>,
+    /// A save would be lost for want of speed: small files, which nobody deletes, wait.
+    pub(super) hurry: AtomicBool,
     pub(super) endings: Mutex<Endings>,
 }
 
@@ -217,7 +222,7 @@ impl Workshop {
             transfer.state().progressed();
         }
         match fetched.end {
-            Ok(PieceEnd::Done | PieceEnd::Stopped) => {}
+            Ok(PieceEnd::Done | PieceEnd::GivenUp | PieceEnd::Stopped) => {}
             Ok(PieceEnd::Complete) => self.finish(transfer, attempt).await,
             Ok(PieceEnd::Unchanged(revision)) => self.unchanged(transfer, revision).await,
             Ok(PieceEnd::Changed) => self.restart(transfer, attempt, |_| {}).await,

@@ -19,6 +19,12 @@ pub enum Fault {
         /// The limit.
         after: Duration,
     },
+    /// So little came for so long that it was as good as nothing.
+    #[error("hardly any data for {} s", after.as_secs())]
+    Dripped {
+        /// The limit.
+        after: Duration,
+    },
     /// The connection broke, or the body ended before its announced length.
     #[error("the connection broke after {received} bytes: {cause}")]
     Interrupted {

@@ -36,6 +36,17 @@ pub struct Process {
     pub training_folder: Option<Placed>,
     /// What is in `datasets`.
     pub datasets: Vec<Dataset>,
+    /// What is in `save`.
+    pub saving: Saving,
+}
+
+/// How a training saves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Saving {
+    /// `save.save_every`: steps between two saves.
+    pub save_every: Option<u64>,
+    /// `save.max_step_saves_to_keep`: how many of them the trainer keeps.
+    pub keep: Option<u64>,
 }
 
 /// One of `datasets`.
@@ -92,6 +103,14 @@ impl TrainingConfig {
     }
 }
 
+impl TrainingConfig {
+    /// Returns how the training saves; that of its first process that says so.
+    #[must_use]
+    pub fn saving(&self) -> Option<Saving> {
+        self.processes.iter().map(|process| process.saving).find(|saving| saving.save_every.is_some())
+    }
+}
+
 fn not_yaml(error: &serde_saphyr::Error) -> NotYaml {
     let error = error.without_snippet();
     let at = error.location().map(|place| (place.line(), place.column()));
@@ -117,7 +136,13 @@ fn process(node: &Spanned<Node>) -> Process {
             .filter(|dataset| !matches!(dataset.value, Node::Null))
             .map(dataset)
             .collect(),
+        saving: node.value.get("save").map(|save| saving(&save.value)).unwrap_or_default(),
     }
+}
+
+fn saving(save: &Node) -> Saving {
+    let number = |key| save.get(key).and_then(placed).and_then(|placed| placed.text.parse().ok());
+    Saving { save_every: number("save_every"), keep: number("max_step_saves_to_keep") }
 }
 
 fn dataset(node: &Spanned<Node>) -> Dataset {

@@ -1,7 +1,7 @@
 //! Transfers while the ground moves: links that expire, files that change, hosts that push back, disks that are full.
 
 use std::process::{Child, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rcsync::simulator::{Fault, HostOptions, JobPlan, Simulator, SimulatorConfig, TrainerHash, What};
 
@@ -125,4 +125,38 @@ async fn what_must_stay_free_stays_free() {
     assert!(written < MIB, "{written} bytes were written all the same");
     let next = bench.once(&[]).await;
     assert_eq!(code(&next), 0, "{}", stderr(&next));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_the_slowest_connection() {
+    let host = HostOptions { throttle: Some(2 * MIB), ..HostOptions::default() };
+    let bench = bench(host, large()).await;
+    bench.simulator.finish(&bench.job);
+    // Slower than anything, and above what counts as dripping: without help this would take half an hour.
+    bench.simulator.fault(Fault::once(".safetensors", What::Trickle(3000)).after(2));
+    let began = Instant::now();
+    let done = bench.once(&[]).await;
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    assert_eq!(stderr(&done), "", "not worth a word");
+    assert_eq!(bench.assert_sums_pass(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_link_and_the_disk_will_not_bear_is_told_in_time() {
+    let host = HostOptions { throttle: Some(MIB / 8), ..HostOptions::default() };
+    let config =
+        SimulatorConfig { host, step_time: Some(Duration::from_millis(20)), ..SimulatorConfig::default() };
+    let simulator = Simulator::start(config).await.unwrap();
+    // A save a second, of which two are kept; a link that needs half a minute for each; and the run is endless.
+    let plan = JobPlan { steps: 1 << 40, save_every: 50, keep: 2, checkpoint_bytes: 8 * MIB, ..large() };
+    let job = simulator.add_job(plan);
+    let bench = Bench::new(simulator, job);
+    let child = start(&bench, &["--connections", "2", "--interval", "1s", "--timeout", "8s"]);
+    let done = output(child).await;
+    assert_eq!(code(&done), 75, "{}", stderr(&done));
+    let told = stderr(&done);
+    let times = |what: &str| told.matches(what).count();
+    assert!(times("the link is too slow for step ") > 0, "{told}");
+    assert_eq!(times("the disk will be full at about step "), 1, "{told}");
 }
