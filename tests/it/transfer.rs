@@ -56,10 +56,12 @@ fn throttled() -> HostOptions {
 async fn a_file_that_changes_under_eight_connections_comes_whole_in_its_new_revision() {
     let bench = bench(throttled(), large()).await;
     bench.simulator.finish(&bench.job);
+    // Every connection breaks again and again, so that requests are left to be made when the file has changed.
+    bench.simulator.fault(Fault::once(".safetensors", What::Cut(2 * MIB)).times(24));
     let child = start(&bench, &["--once", "--connections", "8"]);
     let simulator = &bench.simulator;
-    until("every connection has brought something", || {
-        simulator.peak_transfers() >= 6 && simulator.artifact_bytes() > 4 * MIB
+    until("several connections have brought something", || {
+        simulator.peak_transfers() >= 4 && simulator.artifact_bytes() > MIB
     })
     .await;
     let path = "my_first_lora.safetensors";
@@ -138,7 +140,7 @@ async fn nobody_waits_for_the_slowest_connection() {
     let done = bench.once(&[]).await;
     assert_eq!(code(&done), 0, "{}", stderr(&done));
     assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
-    assert_eq!(stderr(&done), "", "not worth a word");
+    assert!(!stderr(&done).contains("retry"), "not worth a word: {}", stderr(&done));
     assert_eq!(bench.assert_sums_pass(), 2);
 }
 
