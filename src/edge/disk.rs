@@ -2,7 +2,7 @@
 //! `engine` changes a file by any other way, so that a simulation sees it all.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -40,7 +40,17 @@ pub(crate) fn replace(
     bytes: &[u8],
     durability: Durability,
 ) -> Result<(), Error> {
-    let staged = stage(path, staging, bytes, durability)?;
+    replace_by(path, staging, durability, |staged| staged.write_all(bytes))
+}
+
+/// The same, with bytes that `write` brings little by little.
+fn replace_by(
+    path: &Path,
+    staging: &Path,
+    durability: Durability,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Error> {
+    let staged = stage(path, staging, durability, write)?;
     if let Err(error) = rename(&staged, path) {
         let _ = remove(&staged);
         return Err(fault("write", path)(error));
@@ -56,7 +66,7 @@ pub(crate) fn replace(
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] when something stands there.
 pub(crate) fn create(path: &Path, staging: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let staged = stage(path, staging, bytes, Durability::Durable)?;
+    let staged = stage(path, staging, Durability::Durable, |staged| staged.write_all(bytes))?;
     if let Err(error) = rename_to_free_name(&staged, path) {
         let _ = remove(&staged);
         return Err(fault("write", path)(error));
@@ -65,7 +75,12 @@ pub(crate) fn create(path: &Path, staging: &Path, bytes: &[u8]) -> Result<(), Er
 }
 
 /// Writes what will be `path` under a name of its own.
-fn stage(path: &Path, staging: &Path, bytes: &[u8], durability: Durability) -> Result<PathBuf, Error> {
+fn stage(
+    path: &Path,
+    staging: &Path,
+    durability: Durability,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<PathBuf, Error> {
     let mut stage = tempfile::Builder::new();
     stage.prefix("replace-").suffix(".tmp");
     let staged = witnessed!(
@@ -73,7 +88,9 @@ fn stage(path: &Path, staging: &Path, bytes: &[u8], durability: Durability) -> R
         stage.tempfile_in(staging)
     );
     let staged = staged.map_err(fault("write", staging))?;
-    append(staged.as_file(), bytes).map_err(fault("write", path))?;
+    let mut appending = BufWriter::with_capacity(GATHERED, Appending(staged.as_file()));
+    write(&mut appending).and_then(|()| appending.flush()).map_err(fault("write", path))?;
+    drop(appending);
     make_readable(staged.as_file()).map_err(fault("write", path))?;
     if durability == Durability::Durable {
         flush(staged.as_file()).map_err(fault("flush", path))?;
@@ -83,9 +100,61 @@ fn stage(path: &Path, staging: &Path, bytes: &[u8], durability: Durability) -> R
 
 /// Replaces `path` only when it does not hold these bytes already, so that an idle run changes no file.
 pub(crate) fn replace_if_changed(path: &Path, staging: &Path, bytes: &[u8]) -> Result<(), Error> {
-    match fs::read(path) {
-        Ok(old) if old == bytes => Ok(()),
-        _ => replace(path, staging, bytes, Durability::Durable),
+    replace_by_if_changed(path, staging, |text| text.write_all(bytes))
+}
+
+/// The same, with bytes that `write` brings little by little; where they differ, it is asked for them once more.
+pub(crate) fn replace_by_if_changed(
+    path: &Path,
+    staging: &Path,
+    write: impl Fn(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Error> {
+    if holds(path, &write).unwrap_or(false) {
+        return Ok(());
+    }
+    replace_by(path, staging, Durability::Durable, write)
+}
+
+/// Whether a file holds what `write` brings, and nothing else.
+fn holds(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<bool> {
+    let mut comparing =
+        BufWriter::with_capacity(GATHERED, Comparing { old: open_regular(path)?, buffer: Vec::new() });
+    write(&mut comparing)?;
+    let mut old = comparing.into_inner().map_err(io::IntoInnerError::into_error)?.old;
+    Ok(old.read(&mut [0])? == 0)
+}
+
+/// Bytes that are gathered before a file sees them.
+const GATHERED: usize = 64 << 10;
+
+/// Writes to the end of a file that is being staged.
+struct Appending<'a>(&'a File);
+
+impl Write for Appending<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        append(self.0, bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes bytes that a file holds already, and nothing else.
+struct Comparing {
+    old: File,
+    buffer: Vec<u8>,
+}
+
+impl Write for Comparing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.resize(bytes.len(), 0);
+        self.old.read_exact(&mut self.buffer)?;
+        if self.buffer == bytes { Ok(bytes.len()) } else { Err(io::Error::from(io::ErrorKind::InvalidData)) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

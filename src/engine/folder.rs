@@ -1,6 +1,6 @@
 //! DIR, open for one run: its lock, its manifest, its parts, and what stands in it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ use crate::model::manifest::Manifest;
 use crate::model::rel_path::RelPath;
 
 use super::event::{Event, Reporter};
-use super::ledger::{self, JobArtifact, JobFile};
+use super::ledger::{self, JobArtifact, JobDraft, JobFile};
 use super::look::Looked;
 use super::prune;
 use super::recover::recover;
@@ -37,7 +37,7 @@ pub(super) struct Folder {
     pub(super) parts: PartFolder,
     pub(super) recollections: Recollections,
     pub(super) resumes: Resumes,
-    before: Vec<JobArtifact>,
+    before: Mutex<Before>,
     _lock: FolderLock,
 }
 
@@ -62,6 +62,26 @@ pub(super) fn known(dir: &Path) -> Result<Manifest, Error> {
             (Err(Error::NoInput(_)), Some(job)) => Ok(Manifest::new(job.job_id, String::new())),
             (manifest, _) => manifest,
         },
+    }
+}
+
+/// What `job.json` says of files that are offered no more, and what was offered last.
+#[derive(Debug, Default)]
+struct Before {
+    rows: Vec<JobArtifact>,
+    offered: HashSet<ArtifactKey>,
+}
+
+impl Before {
+    /// Keeps what is known of files that are offered no more, and nothing else: of those that are, the listing says it.
+    fn update(&mut self, dir: &Path, job: &JobId, listed: &[Artifact]) {
+        let offered: HashSet<ArtifactKey> = listed.iter().map(|artifact| artifact.key.clone()).collect();
+        if self.offered.iter().any(|key| !offered.contains(key)) {
+            self.rows = ledger::read_job(dir, job).map(|before| before.artifacts).unwrap_or_default();
+        }
+        self.rows.retain(|row| !offered.contains(&row.key()));
+        self.rows.shrink_to_fit();
+        self.offered = offered;
     }
 }
 
@@ -91,9 +111,13 @@ impl Folder {
         recover(dir, &mut store, &parts)?;
         prune::finish(dir, store.manifest())?;
         let before = ledger::read_job(dir, job);
-        let recollections = before.as_ref().map(ledger::recollections).unwrap_or_default();
+        let mut recollections = before.as_ref().map(ledger::recollections).unwrap_or_default();
+        // What the manifest knows needs no recollection.
+        recollections.retain(|key, _| !store.manifest().entries.contains_key(key));
+        recollections.shrink_to_fit();
         let resumes = before.as_ref().map(JobFile::resumes).unwrap_or_default();
-        let before = before.map(|before| before.artifacts).unwrap_or_default();
+        let rows = before.map(|before| before.artifacts).unwrap_or_default();
+        let before = Mutex::new(Before { rows, offered: HashSet::new() });
         let store = Arc::new(Mutex::new(store));
         Ok(Self { dir: dir.to_path_buf(), store, parts, recollections, resumes, before, _lock: lock })
     }
@@ -162,15 +186,17 @@ impl Folder {
     ) -> Result<(), Error> {
         let store = self.lock();
         ledger::write_sums(&self.dir, store.manifest(), |_| true)?;
-        let file = JobFile {
-            job_id: job.clone(),
-            name: looked.name().map(str::to_owned),
-            status: looked.status.status.clone(),
+        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        before.update(&self.dir, job, listed);
+        let file = JobDraft {
+            job_id: job,
+            name: looked.name(),
+            status: &looked.status.status,
             progress: looked.status.progress,
-            error: looked.error().map(str::to_owned),
+            error: looked.error(),
             times: looked.times(),
             resumes: looked.resumes,
-            artifacts: ledger::artifacts(listed, store.manifest(), &self.before),
+            artifacts: ledger::rows(listed, store.manifest(), &before.rows),
         };
         ledger::write_job(&self.dir, &file)
     }

@@ -1,11 +1,11 @@
 //! What rcsync writes for people and other programs: `SHA256SUMS` and `job.json`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::decide::plan::Recollection;
 use crate::edge::disk;
@@ -15,9 +15,10 @@ use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind, Sample};
 use crate::model::digest::Sha256Digest;
 use crate::model::evidence::Evidence;
 use crate::model::job::{JobId, JobStatus, JobTimes, Progress};
-use crate::model::manifest::{EntryState, Manifest};
+use crate::model::manifest::{Entry, EntryState, Manifest};
 use crate::model::rel_path::RelPath;
 use crate::model::revision::Revision;
+use crate::model::source_url::SourceUrl;
 
 use super::run::life::Resumes;
 
@@ -52,19 +53,100 @@ pub(super) fn write_sums(
 }
 
 /// `job.json`: the last seen state of the job and every artifact. URLs are written without their queries.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(from = "JobParts")]
 pub(super) struct JobFile {
     pub(super) job_id: JobId,
     pub(super) name: Option<String>,
     pub(super) status: JobStatus,
     pub(super) progress: Progress,
     pub(super) error: Option<String>,
-    #[serde(flatten)]
     pub(super) times: JobTimes,
     /// How often the job was seen to go on after an end.
-    #[serde(default, skip_serializing_if = "is_never")]
     pub(super) resumes: u32,
     pub(super) artifacts: Vec<JobArtifact>,
+}
+
+/// `job.json` as it is read: field by field, since flattening the times would keep everything in memory first.
+#[derive(Deserialize)]
+struct JobParts {
+    job_id: JobId,
+    name: Option<String>,
+    status: JobStatus,
+    progress: Progress,
+    error: Option<String>,
+    created_at: Option<String>,
+    started_at: Option<String>,
+    finished_at: Option<String>,
+    #[serde(default)]
+    resumes: u32,
+    artifacts: Vec<JobArtifact>,
+}
+
+impl From<JobParts> for JobFile {
+    fn from(parts: JobParts) -> Self {
+        let JobParts { job_id, name, status, progress, error, resumes, artifacts, .. } = parts;
+        let (created_at, started_at, finished_at) = (parts.created_at, parts.started_at, parts.finished_at);
+        let times = JobTimes { created_at, started_at, finished_at };
+        Self { job_id, name, status, progress, error, times, resumes, artifacts }
+    }
+}
+
+/// `job.json` as it is written: borrowed from what is known, since a long run has tens of thousands of artifacts.
+#[derive(Debug, Serialize)]
+pub(super) struct JobDraft<'a> {
+    pub(super) job_id: &'a JobId,
+    pub(super) name: Option<&'a str>,
+    pub(super) status: &'a JobStatus,
+    pub(super) progress: Progress,
+    pub(super) error: Option<&'a str>,
+    #[serde(flatten)]
+    pub(super) times: JobTimes,
+    #[serde(skip_serializing_if = "is_never")]
+    pub(super) resumes: u32,
+    pub(super) artifacts: Vec<Row<'a>>,
+}
+
+/// One artifact in a [`JobDraft`]; the same fields as in a [`JobArtifact`].
+#[derive(Debug, Serialize)]
+pub(super) struct Row<'a> {
+    path: &'a RelPath,
+    kind: ArtifactKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<u64>,
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<Address<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<&'a Sample>,
+    listed: bool,
+    state: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<Sha256Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<Evidence>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<&'a Revision>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    run: &'a str,
+}
+
+/// Where a file is or was hosted, without the query.
+#[derive(Debug)]
+enum Address<'a> {
+    Now(&'a SourceUrl),
+    Before(&'a str),
+}
+
+impl Serialize for Address<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Now(url) => serializer.serialize_str(url.to_string().trim_end_matches("?…")),
+            Self::Before(url) => serializer.serialize_str(url),
+        }
+    }
 }
 
 impl JobFile {
@@ -79,82 +161,106 @@ const fn is_never(resumes: &u32) -> bool {
 }
 
 /// One artifact in `job.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct JobArtifact {
     path: RelPath,
     kind: ArtifactKind,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     step: Option<u64>,
     key: Box<str>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     url: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     sample: Option<Sample>,
     /// Whether the job offers it now.
     listed: bool,
     /// `present`, `pruned` or `missing`.
     state: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     size: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     sha256: Option<Sha256Digest>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     evidence: Option<Evidence>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     revision: Option<Revision>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     run: String,
 }
 
 /// Lists every artifact that is offered now or known from before, in order of path.
-pub(super) fn artifacts(
-    listed: &[Artifact],
-    manifest: &Manifest,
-    before: &[JobArtifact],
-) -> Vec<JobArtifact> {
-    let mut found: HashMap<ArtifactKey, JobArtifact> = HashMap::new();
+pub(super) fn rows<'a>(
+    listed: &'a [Artifact],
+    manifest: &'a Manifest,
+    before: &'a [JobArtifact],
+) -> Vec<Row<'a>> {
+    let offered: HashSet<&ArtifactKey> = listed.iter().map(|artifact| &artifact.key).collect();
+    let mut rows: Vec<Row<'_>> = Vec::with_capacity(listed.len());
+    for artifact in listed {
+        let row = Row {
+            path: &artifact.path,
+            kind: artifact.key.kind,
+            step: artifact.step,
+            key: &artifact.key.path,
+            url: Some(Address::Now(&artifact.url)),
+            sample: artifact.sample.as_ref(),
+            listed: true,
+            state: "missing",
+            size: None,
+            sha256: None,
+            evidence: None,
+            revision: None,
+            run: "",
+        };
+        rows.push(row.known_as(manifest.entries.get(&artifact.key)));
+    }
     // What was known of a file that is offered no more (its prompt, its address) is kept.
     for old in before {
-        found.insert(old.key(), JobArtifact { listed: false, ..old.clone() });
+        let key = old.key();
+        if offered.contains(&key) {
+            continue;
+        }
+        let row = Row { listed: false, state: "missing", ..Row::of(old) };
+        rows.push(row.known_as(manifest.entries.get(&key)));
     }
-    for artifact in listed {
-        found.insert(
-            artifact.key.clone(),
-            JobArtifact {
-                path: artifact.path.clone(),
-                kind: artifact.key.kind,
-                step: artifact.step,
-                key: artifact.key.path.clone(),
-                url: Some(artifact.url.to_string().trim_end_matches("?…").to_owned()),
-                sample: artifact.sample.clone(),
-                listed: true,
-                state: String::new(),
-                size: None,
-                sha256: None,
-                evidence: None,
-                revision: None,
-                run: String::new(),
-            },
-        );
+    rows.sort_by(|a, b| (a.kind, a.path).cmp(&(b.kind, b.path)));
+    rows
+}
+
+impl<'a> Row<'a> {
+    /// What was written before.
+    fn of(old: &'a JobArtifact) -> Self {
+        Self {
+            path: &old.path,
+            kind: old.kind,
+            step: old.step,
+            key: &old.key,
+            url: old.url.as_deref().map(Address::Before),
+            sample: old.sample.as_ref(),
+            listed: old.listed,
+            state: &old.state,
+            size: old.size,
+            sha256: old.sha256,
+            evidence: old.evidence,
+            revision: old.revision.as_ref(),
+            run: &old.run,
+        }
     }
-    let mut artifacts: Vec<JobArtifact> = found
-        .into_iter()
-        .map(|(key, artifact)| match manifest.entries.get(&key) {
-            Some(entry) => JobArtifact {
-                path: entry.path.clone(),
-                state: state_word(entry.state).to_owned(),
-                size: Some(entry.size),
-                sha256: Some(entry.sha256),
-                evidence: Some(entry.evidence),
-                revision: Some(entry.revision.clone()),
-                run: entry.run.clone(),
-                ..artifact
-            },
-            None => JobArtifact { state: "missing".to_owned(), ..artifact },
-        })
-        .collect();
-    artifacts.sort_by(|a, b| (a.kind, &a.path).cmp(&(b.kind, &b.path)));
-    artifacts
+
+    fn known_as(self, entry: Option<&'a Entry>) -> Self {
+        let Some(entry) = entry else { return self };
+        let state = state_word(entry.state);
+        Self {
+            path: &entry.path,
+            state,
+            size: Some(entry.size),
+            sha256: Some(entry.sha256),
+            evidence: Some(entry.evidence),
+            revision: Some(&entry.revision),
+            run: &entry.run,
+            ..self
+        }
+    }
 }
 
 impl JobArtifact {
@@ -192,23 +298,34 @@ const fn state_word(state: EntryState) -> &'static str {
 }
 
 /// Rewrites `job.json` where it differs.
-pub(super) fn write_job(dir: &Path, job: &JobFile) -> Result<(), Error> {
-    let path = dir.join("job.json");
-    let mut text =
-        serde_json::to_string_pretty(job).map_err(|error| disk::fault("write", &path)(error.into()))?;
-    text.push('\n');
-    disk::replace_if_changed(&path, &dir.join(PRIVATE), text.as_bytes())
+pub(super) fn write_job(dir: &Path, job: &JobDraft<'_>) -> Result<(), Error> {
+    disk::replace_by_if_changed(&dir.join("job.json"), &dir.join(PRIVATE), |mut text| {
+        serde_json::to_writer_pretty(&mut text, job)?;
+        text.write_all(b"\n")
+    })
 }
 
 /// Says in `job.json` what the manifest says of each file's state, without having looked at the job anew.
 pub(super) fn refresh_job(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
-    let Some(mut job) = read_job(dir, &manifest.job) else { return Ok(()) };
-    for artifact in &mut job.artifacts {
-        if let Some(entry) = manifest.entries.get(&artifact.key()) {
-            state_word(entry.state).clone_into(&mut artifact.state);
+    let Some(job) = read_job(dir, &manifest.job) else { return Ok(()) };
+    let refreshed = |old| {
+        let row = Row::of(old);
+        match manifest.entries.get(&old.key()) {
+            Some(entry) => Row { state: state_word(entry.state), ..row },
+            None => row,
         }
-    }
-    write_job(dir, &job)
+    };
+    let draft = JobDraft {
+        job_id: &job.job_id,
+        name: job.name.as_deref(),
+        status: &job.status,
+        progress: job.progress,
+        error: job.error.as_deref(),
+        times: job.times.clone(),
+        resumes: job.resumes,
+        artifacts: job.artifacts.iter().map(refreshed).collect(),
+    };
+    write_job(dir, &draft)
 }
 
 /// Reads `job.json`, where there is one of this job that can be read. It only ever saves work: nothing rests on it.
@@ -218,7 +335,8 @@ pub(super) fn read_job(dir: &Path, job: &JobId) -> Option<JobFile> {
 
 /// Reads `job.json`, whichever job it is of.
 pub(super) fn read_any_job(dir: &Path) -> Option<JobFile> {
-    serde_json::from_str(&job_text(dir)?).ok()
+    let file = disk::open_regular(&dir.join("job.json")).ok()?;
+    serde_json::from_reader(BufReader::with_capacity(64 << 10, file.take(JOB_BOUND))).ok()
 }
 
 fn job_text(dir: &Path) -> Option<String> {

@@ -17,7 +17,7 @@ use crate::edge::disk;
 use crate::edge::http::ArtifactClient;
 use crate::error::{Error, ExitStatus};
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
-use crate::model::job::JobStatus;
+use crate::model::job::{JobStatus, Progress};
 use crate::model::listing::Listing;
 use crate::model::local::LocalFile;
 use crate::model::manifest::{EntryState, Manifest};
@@ -61,11 +61,20 @@ pub(super) struct Run {
     published: Arc<AtomicU64>,
     cadence: Cadence,
     life: Life,
-    told: Option<Looked>,
+    told: Option<Told>,
     planned: bool,
     fetching: HashSet<ArtifactKey>,
     noticed: HashSet<String>,
     outlook: outlook::Outlook,
+}
+
+/// What was last told of the job.
+#[derive(Debug)]
+struct Told {
+    name: Option<String>,
+    status: JobStatus,
+    progress: Progress,
+    error: Option<String>,
 }
 
 /// What a pass over everything that is listed found.
@@ -288,14 +297,19 @@ impl Run {
 
     fn tell_job(&mut self, looked: &Looked) {
         let changed = self.told.as_ref().is_none_or(|told| {
-            told.status.status != looked.status.status
-                || told.status.progress != looked.status.progress
-                || told.name() != looked.name()
-                || told.error() != looked.error()
+            told.status != looked.status.status
+                || told.progress != looked.status.progress
+                || told.name.as_deref() != looked.name()
+                || told.error.as_deref() != looked.error()
         });
         if changed {
             self.reporter.report(&job_event(looked));
-            self.told = Some(looked.clone());
+            self.told = Some(Told {
+                name: looked.name().map(str::to_owned),
+                status: looked.status.status.clone(),
+                progress: looked.status.progress,
+                error: looked.error().map(str::to_owned),
+            });
         }
     }
 

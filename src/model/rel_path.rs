@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,7 @@ use super::part_name;
 /// - not one of rcsync's own names: `job.json`, `SHA256SUMS`, `index.html`, `.rcsync`, `….rcsync-part`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct RelPath(Box<str>);
+pub struct RelPath(Arc<str>);
 
 /// The text is not a path that rcsync would write to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,7 +79,7 @@ impl RelPath {
     /// Returns the last part.
     #[must_use]
     pub fn file_name(&self) -> &str {
-        self.0.rsplit_once('/').map_or(&self.0, |(_, name)| name)
+        self.0.rsplit_once('/').map_or(&*self.0, |(_, name)| name)
     }
 
     /// Returns the last part in two: before the extension, and the extension with its dot (or nothing).
@@ -176,7 +177,7 @@ impl TryFrom<String> for RelPath {
 
 impl From<RelPath> for String {
     fn from(path: RelPath) -> Self {
-        path.0.into()
+        path.0.as_ref().to_owned()
     }
 }
 

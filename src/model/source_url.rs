@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Serialize, Serializer};
@@ -25,9 +26,9 @@ use super::sanitize::{for_terminal, is_invisible, secrets_removed};
 /// that is requested always decodes to the same segments as [`SourceUrl::url_path`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct SourceUrl {
-    raw: Box<str>,
+    raw: Arc<str>,
     /// `scheme://host[:port]`, as the parser normalised it.
-    origin: Box<str>,
+    origin: Arc<str>,
     /// Where the host stands in `origin`.
     host: Range<usize>,
     /// Where the path stands in `raw`; may be empty.
