@@ -75,7 +75,9 @@ async fn patiently(client: &ArtifactClient, source: &SourceUrl) -> Result<Peeked
 /// Whether the same request may bring more a moment later.
 fn may_pass(fault: &Fault) -> bool {
     match fault {
-        Fault::Connect { .. } | Fault::Stalled { .. } | Fault::Interrupted { .. } => true,
+        Fault::Connect { .. } | Fault::Stalled { .. } | Fault::Dripped { .. } | Fault::Interrupted { .. } => {
+            true
+        }
         Fault::Status { status, .. } => *status == 429 || *status >= 500,
         Fault::Range(_) | Fault::Forbidden { .. } | Fault::Untrusted { .. } => false,
     }
