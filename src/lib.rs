@@ -58,6 +58,8 @@ pub mod engine;
 pub mod error;
 #[doc(hidden)]
 pub mod model;
+#[cfg(test)]
+mod simulation;
 pub mod simulator;
 
 pub use decide::select::{PatternError, Selection};

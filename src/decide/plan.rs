@@ -68,9 +68,17 @@ pub enum Step {
     /// Get its bytes.
     Fetch(FetchReason),
     /// Read the local file and compare: it may be the one an older run left.
-    Adopt(Recollection),
+    Adopt {
+        /// What that run remembered of it.
+        memory: Recollection,
+        /// The job ran since: when it is that file, the host is asked whether it changed.
+        due: bool,
+    },
     /// Read the local file and compare: its time stamp changed, its length did not.
-    Inspect,
+    Inspect {
+        /// The job ran since: when it is that file, the host is asked whether it changed.
+        due: bool,
+    },
     /// Nothing: the user does not want it.
     Skip(SkipReason),
 }
@@ -105,8 +113,8 @@ impl fmt::Display for Step {
             Self::Fetch(FetchReason::Missing) => "fetch (missing here)",
             Self::Fetch(FetchReason::Damaged) => "fetch (differs from what was published)",
             Self::Fetch(FetchReason::Recheck(_)) => "ask again (the job ran again)",
-            Self::Adopt(_) => "adopt (an earlier run left it)",
-            Self::Inspect => "read again (its time stamp changed)",
+            Self::Adopt { .. } => "adopt (an earlier run left it)",
+            Self::Inspect { .. } => "read again (its time stamp changed)",
             Self::Skip(SkipReason::Unwanted) => "skip (not selected)",
             Self::Skip(SkipReason::Pruned) => "skip (pruned)",
         })
@@ -158,8 +166,10 @@ fn known(situation: &Situation<'_>, artifact: &Artifact, entry: &Entry) -> Step 
     match situation.local.get(&entry.path) {
         None | Some(LocalFile::Other) => Step::Fetch(FetchReason::Missing),
         Some(LocalFile::File { size, .. }) if *size != entry.size => Step::Fetch(FetchReason::Damaged),
-        Some(LocalFile::File { modified, .. }) if *modified != entry.modified => Step::Inspect,
-        Some(LocalFile::File { .. }) if is_due(situation, artifact, entry) => {
+        Some(LocalFile::File { modified, .. }) if *modified != entry.modified => {
+            Step::Inspect { due: is_due(situation, artifact, &entry.run) }
+        }
+        Some(LocalFile::File { .. }) if is_due(situation, artifact, &entry.run) => {
             Step::Fetch(FetchReason::Recheck(entry.revision.clone()))
         }
         Some(LocalFile::File { .. }) => Step::Keep,
@@ -169,22 +179,22 @@ fn known(situation: &Situation<'_>, artifact: &Artifact, entry: &Entry) -> Step 
 fn unknown(situation: &Situation<'_>, artifact: &Artifact) -> Step {
     match (situation.local.get(&artifact.path), situation.recollections.get(&artifact.key)) {
         (Some(LocalFile::File { size, .. }), Some(memory)) if *size == memory.size => {
-            Step::Adopt(memory.clone())
+            Step::Adopt { memory: memory.clone(), due: is_due(situation, artifact, &memory.run) }
         }
         _ => Step::Fetch(FetchReason::New),
     }
 }
 
 /// Whether a known file must be asked about again: only when the job ran since, and only files a run can rewrite.
-fn is_due(situation: &Situation<'_>, artifact: &Artifact, entry: &Entry) -> bool {
-    if entry.run == situation.run || situation.run.is_empty() {
+fn is_due(situation: &Situation<'_>, artifact: &Artifact, asked_in: &str) -> bool {
+    if asked_in == situation.run || situation.run.is_empty() {
         return false;
     }
     match (artifact.key.kind, artifact.step) {
         (ArtifactKind::Sample, _) => false,
         // A resumed run writes a numbered save again only when it passes that step again.
         (ArtifactKind::Checkpoint, Some(step)) => {
-            started(&entry.run) != started(situation.run)
+            started(asked_in) != started(situation.run)
                 && situation.reached.is_none_or(|reached| reached >= step)
         }
         (ArtifactKind::Checkpoint, None) | (ArtifactKind::Config, _) => true,

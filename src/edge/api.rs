@@ -87,6 +87,14 @@ impl ApiClient {
         Ok(Self(Arc::new(Shared { base, limits, tokens, token: Mutex::new(None), client, wire })))
     }
 
+    /// The same client, speaking over another wire.
+    #[cfg(test)]
+    pub(crate) fn over(self, wire: Arc<dyn Wire>) -> Self {
+        let Shared { base, limits, tokens, client, .. } = self.0.as_ref();
+        let (base, limits, tokens, client) = (base.clone(), *limits, tokens.clone(), client.clone());
+        Self(Arc::new(Shared { base, limits, tokens, token: Mutex::new(None), client, wire }))
+    }
+
     /// Returns where the API is.
     #[must_use]
     pub fn base(&self) -> &ApiBase {

@@ -199,14 +199,15 @@ pub(crate) fn flush_folder(folder: &Path) -> Result<(), Error> {
         .map_err(fault("flush", folder))
 }
 
-/// Creates a folder below `root` part by part, refusing to walk through a link. `root` itself must exist.
+/// Creates a folder below `root` part by part, refusing to walk through a link. `root` itself must exist. Every folder
+/// that was created is durable: files in it would be lost with its name.
 pub(crate) fn create_folders(root: &Path, folder: &Path) -> Result<(), Error> {
     let mut path = root.to_path_buf();
     let below = folder.strip_prefix(root).unwrap_or(folder);
     for part in below.components() {
         path.push(part);
         match make_folder(&path, &fs::DirBuilder::new()) {
-            Ok(()) => {}
+            Ok(()) => flush_folder(parent(&path))?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if !fs::symlink_metadata(&path).map_err(fault("read", &path))?.is_dir() {
                     return Err(fault("create", &path)(io::Error::from(io::ErrorKind::NotADirectory)));

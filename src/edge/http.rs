@@ -98,6 +98,12 @@ impl ArtifactClient {
         Ok(Self { client, wire, private_hosts, stall })
     }
 
+    /// The same client, speaking over another wire.
+    #[cfg(test)]
+    pub(crate) fn over(self, wire: Arc<dyn Wire>) -> Self {
+        Self { wire, ..self }
+    }
+
     /// Asks for a range; returns the answer's head at once, its body as it comes.
     ///
     /// # Errors

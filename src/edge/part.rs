@@ -23,8 +23,9 @@ use crate::model::revision::Revision;
 use super::disk::{self, Durability, fault};
 use super::sealed;
 
-/// Bytes in one block: what a crash can cost in each of the ranges on their way, at most.
-pub const BLOCK: u64 = 1 << 20;
+/// Bytes in one block: what a crash can cost in each of the ranges on their way, at most. Small in tests, so that small
+/// files have many blocks.
+pub const BLOCK: u64 = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 
 /// Data under this size is not recorded: fetching it again costs less than keeping books on it.
 const RECORD_FROM: u64 = 2 * BLOCK;
@@ -165,12 +166,12 @@ impl PartFolder {
     /// # Errors
     /// When the folder cannot be read or changed.
     pub fn sweep(&self, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
-        for path in self.leftovers("")? {
+        // Records as well as data: a power cut can bring either back without the other.
+        for path in self.left("")? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let fingerprint = name.split('.').next().unwrap_or_default();
             if !wanted(fingerprint) {
                 disk::remove(&path)?;
-                disk::remove(&path.with_extension("json"))?;
             }
         }
         Ok(())
@@ -195,12 +196,18 @@ impl PartFolder {
     }
 
     fn leftovers(&self, prefix: &str) -> Result<Vec<PathBuf>, Error> {
+        let mut found = self.left(prefix)?;
+        found.retain(|path| path.extension().is_some_and(|extension| extension == "part"));
+        Ok(found)
+    }
+
+    fn left(&self, prefix: &str) -> Result<Vec<PathBuf>, Error> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(fault("read", &self.folder))? {
             let path = entry.map_err(fault("read", &self.folder))?.path();
             let matches =
                 path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix));
-            if matches && path.extension().is_some_and(|extension| extension == "part") {
+            if matches {
                 found.push(path);
             }
         }

@@ -203,6 +203,10 @@ impl Board {
     /// Lets a file wait.
     pub(super) fn delay(&self, transfer: &Arc<Transfer>, until: Instant) {
         let mut inner = self.inner();
+        // Two connections may stumble over the same file, and the first of them may have given it up.
+        if transfer.state().ended {
+            return;
+        }
         inner.begun.retain(|begun| !Arc::ptr_eq(begun, transfer));
         if inner.waiting.insert(transfer.order.artifact.key.clone()) {
             let number = inner.delayed.len() as u64;
@@ -215,6 +219,7 @@ impl Board {
     /// Takes a file that came to its end out of the work; it may be ordered again later.
     pub(super) fn end(&self, transfer: &Arc<Transfer>) {
         let mut inner = self.inner();
+        transfer.state().ended = true;
         inner.begun.retain(|begun| !Arc::ptr_eq(begun, transfer));
     }
 
@@ -320,6 +325,9 @@ impl Inner {
         loop {
             let queue = if large { &mut self.large } else { &mut self.small };
             let transfer = queue.pop_front()?;
+            if transfer.state().ended {
+                continue;
+            }
             self.begun.push(transfer.clone());
             if transfer.state().attempt.is_none() {
                 return Some(Work::Begin(transfer));

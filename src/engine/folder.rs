@@ -225,7 +225,7 @@ fn create_private(folder: &Path) -> Result<(), Error> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     match disk::make_folder(folder, &builder) {
-        Ok(()) => Ok(()),
+        Ok(()) => disk::flush_folder(disk::parent(folder)),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             let metadata = fs::symlink_metadata(folder).map_err(fault("read", folder))?;
             if metadata.is_dir() {

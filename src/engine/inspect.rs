@@ -13,7 +13,8 @@ use crate::model::manifest::{Entry, EntryState, Record};
 
 use super::hashing::sha256_of;
 
-/// Settles every `Adopt` and `Inspect`: what is right is known from now on, what is not comes back as a `Fetch`.
+/// Settles every `Adopt` and `Inspect`: what is right is known from now on; what is not, or must be asked about since
+/// the job ran, comes back as a `Fetch`.
 pub(super) async fn inspect(
     dir: &Path,
     store: &Arc<Mutex<Store>>,
@@ -21,7 +22,7 @@ pub(super) async fn inspect(
 ) -> Result<Vec<Action>, Error> {
     let doubtful: Vec<Action> = actions
         .iter()
-        .filter(|action| matches!(action.step, Step::Adopt(_) | Step::Inspect))
+        .filter(|action| matches!(action.step, Step::Adopt { .. } | Step::Inspect { .. }))
         .cloned()
         .collect();
     if doubtful.is_empty() {
@@ -42,15 +43,19 @@ fn settle_all(dir: &Path, store: &Mutex<Store>, doubtful: Vec<Action>) -> Result
     for action in doubtful {
         let key = action.artifact.key.clone();
         let known = lock().manifest().entries.get(&key).cloned();
-        let (expected, reason) = match (&action.step, known) {
-            (Step::Adopt(memory), _) => (adopted(&action, memory), FetchReason::New),
-            (_, Some(entry)) => (entry, FetchReason::Damaged),
-            (_, None) => continue,
+        let (expected, reason, due) = match (&action.step, known) {
+            (Step::Adopt { memory, due }, _) => (adopted(&action, memory), FetchReason::New, *due),
+            (Step::Inspect { due }, Some(entry)) => (entry, FetchReason::Damaged, *due),
+            _ => continue,
         };
         let found = disk::look(dir, expected.path.as_str());
         let hash = sha256_of(&dir.join(expected.path.as_str()));
         match (found, hash) {
             (Some(LocalFile::File { modified, .. }), Ok(sha256)) if sha256 == expected.sha256 => {
+                if due {
+                    let step = Step::Fetch(FetchReason::Recheck(expected.revision.clone()));
+                    differing.push(Action { step, ..action });
+                }
                 records.push(Record::Know { key, entry: Entry { modified, ..expected } });
             }
             _ => differing.push(Action { step: Step::Fetch(reason), ..action }),

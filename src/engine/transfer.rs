@@ -66,6 +66,8 @@ pub(super) struct State {
     /// What follows a fault is not decided yet (a new address may be on its way): no further request meanwhile.
     pub(super) held: bool,
     pub(super) told_started: bool,
+    /// Its story is over: whatever a connection still has in hand of it, it is not taken up again.
+    pub(super) ended: bool,
 }
 
 impl Transfer {
@@ -83,6 +85,7 @@ impl Transfer {
             doubt: order.doubt.clone(),
             held: false,
             told_started: false,
+            ended: false,
         };
         Self { order, state: Mutex::new(state) }
     }

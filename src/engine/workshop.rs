@@ -333,10 +333,10 @@ impl Workshop {
 
     /// The host says that nothing changed since what is known: that is here, or was doubted.
     async fn unchanged(&self, transfer: &Arc<Transfer>, revision: Revision) {
-        self.board.end(transfer);
         let order = &transfer.order;
         match (&order.recheck, &order.entry, &order.doubt) {
             (Some(_), Some(entry), _) => {
+                self.board.end(transfer);
                 let mut entry = entry.clone();
                 entry.run.clone_from(&order.run);
                 self.commit(ToCommit::Know(order.artifact.key.clone(), Box::new(entry))).await;
@@ -448,6 +448,10 @@ impl Workshop {
                     () = self.cancel.cancelled() => return,
                     relisted = self.relister.newer_than(before.generation, &transfer.order.artifact.key, gone) => relisted,
                 };
+                // Another connection that stumbled over it was quicker.
+                if transfer.state().ended {
+                    return;
+                }
                 match relisted {
                     Relisted::Gone => return self.vanish(transfer),
                     Relisted::Here { url, generation } => {

@@ -13,7 +13,7 @@ use super::fetch::{Fetch, PieceEnd, PieceFault};
 use super::transfer::Transfer;
 
 /// Bytes gathered before they are written: large enough that a write costs little …
-const GROUP: usize = 1 << 20;
+const GROUP: usize = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 
 /// … and small enough that all connections together, with one group arriving and one being written each, stay far
 /// below the memory budget of 64 MiB.
@@ -25,7 +25,7 @@ const CROWD: usize = 16;
 
 /// Files up to this size are written and hashed by the connection itself, in less than half a millisecond: handing
 /// them to another thread and back takes longer than most of them do.
-const SOON_DONE: u64 = 512 << 10;
+const SOON_DONE: u64 = if cfg!(test) { 1 << 11 } else { 512 << 10 };
 
 /// Whether a file of this length is better dealt with on the spot than handed to a thread that may block.
 pub(super) const fn is_soon_done(length: u64) -> bool {

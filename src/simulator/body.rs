@@ -60,7 +60,7 @@ pub(crate) fn empty() -> Body {
 }
 
 /// The body that `slice` and `manner` describe.
-pub(crate) fn body(slice: Slice, manner: Manner, meter: Meter, gate: Arc<FlushGate>) -> Body {
+pub(crate) fn body(slice: Slice, manner: Manner, meter: Meter, gate: Option<Arc<FlushGate>>) -> Body {
     let sending = Sending { slice, manner, meter, gate, sent: 0, began: None };
     StreamBody::new(stream::unfold(Some(sending), Sending::next)).boxed_unsync()
 }
@@ -69,7 +69,7 @@ struct Sending {
     slice: Slice,
     manner: Manner,
     meter: Meter,
-    gate: Arc<FlushGate>,
+    gate: Option<Arc<FlushGate>>,
     sent: u64,
     began: Option<Instant>,
 }
@@ -84,7 +84,9 @@ impl Sending {
         }
         if sending.manner.cut == Some(sending.sent) {
             // Otherwise bytes that were sent would be lost with the connection, and the cut come early.
-            sending.gate.wait().await;
+            if let Some(gate) = &sending.gate {
+                gate.wait().await;
+            }
             return Some((Err(io::ErrorKind::ConnectionReset.into()), None));
         }
         if sending.manner.stall == Some(sending.sent) {

@@ -48,6 +48,18 @@ pub struct TrueVersion {
     pub trainer_hash_holds: Option<bool>,
 }
 
+/// What is to be had of a listed file.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// Nothing: it is listed all the same.
+    Gone,
+    /// A file in writing, or whose writer died.
+    Unfinished,
+    /// All of it, with this digest.
+    Whole(Sha256Digest),
+}
+
 impl Simulator {
     /// Starts both servers, and time if the configuration says so. Must be called within a Tokio runtime.
     ///
@@ -69,6 +81,53 @@ impl Simulator {
             tasks.spawn(drive(Arc::clone(&desk), step_time));
         }
         Ok(Self { desk, tasks })
+    }
+
+    /// A simulation without sockets: it answers what it is asked by [`Self::answer`].
+    #[cfg(test)]
+    pub(crate) fn unconnected(config: SimulatorConfig) -> Self {
+        let places = Places {
+            api_base: "http://127.0.0.1:1/prod/v1".to_owned(),
+            artifact_origin: "http://127.0.0.1:2".to_owned(),
+        };
+        let desk = Desk::new(config.token, places, config.submitted, config.host, config.seed);
+        Self { desk, tasks: JoinSet::new() }
+    }
+
+    /// Answers a request as one of the two servers would; an error means that the connection is dropped.
+    #[cfg(test)]
+    pub(crate) async fn answer(
+        &self,
+        origin: Origin,
+        request: hyper::Request<()>,
+        body: bytes::Bytes,
+    ) -> io::Result<hyper::Response<super::body::Body>> {
+        let window = Window { desk: Arc::clone(&self.desk), origin };
+        window.answer(request, Some(body), None).await
+    }
+
+    /// Lets one tick pass for every job.
+    #[cfg(test)]
+    pub(crate) fn tick(&self) {
+        self.desk.state().world.tick();
+    }
+
+    /// Returns every file that can be had whole now: its path under the job's output folder, and its bytes' digest.
+    #[cfg(test)]
+    pub(crate) fn offered(&self, id: &JobId) -> BTreeMap<String, Offered> {
+        self.with_job(id, |job| {
+            let listed = job.shelf().list().into_iter();
+            listed
+                .map(|file| {
+                    let offered = match &file.content {
+                        None => Offered::Gone,
+                        Some(_) if file.written != Written::Whole => Offered::Unfinished,
+                        Some(content) => Offered::Whole(content.digests().sha256),
+                    };
+                    (file.path.clone(), offered)
+                })
+                .collect()
+        })
     }
 
     /// Ends both servers and all connections, and returns when the ports are free again.

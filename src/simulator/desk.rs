@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::api::{self, Call, Places, Scene};
 use super::body::{self, Body, FlushGate};
@@ -121,7 +122,9 @@ impl Desk {
             || options.crc32c
             || options.linked_etag
             || options.validators == super::plan::Validators::Md5;
-        if view.content.is_made() && !needs_digests && !matches!(what, Some(What::OtherBytes)) {
+        let at_once = view.content.is_made() && !needs_digests && !matches!(what, Some(What::OtherBytes));
+        // With one thread for everything, nobody is spared anything.
+        if at_once || Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
             return host::answer(&asked, view, &options, what.as_ref(), turn);
         }
         // Hashing a large file takes seconds; other connections must not wait for it.
@@ -133,13 +136,25 @@ impl Desk {
 impl Service for Window {
     async fn call(&self, request: Request<Incoming>, gate: Arc<FlushGate>) -> io::Result<Response<Body>> {
         let (parts, incoming) = request.into_parts();
-        let request = Request::from_parts(parts, ());
+        let sent = read_body(incoming).await;
+        self.answer(Request::from_parts(parts, ()), sent, Some(gate)).await
+    }
+}
+
+impl Window {
+    /// Answers a request; `sent` is its body, unless that is too large or did not come whole. An error means that the
+    /// connection is dropped instead.
+    pub(crate) async fn answer(
+        &self,
+        request: Request<()>,
+        sent: Option<Bytes>,
+        gate: Option<Arc<FlushGate>>,
+    ) -> io::Result<Response<Body>> {
         let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
         let (what, latency) = {
             let mut state = self.desk.state();
             (state.faults.take(&target), state.host.latency)
         };
-        let sent = read_body(incoming).await;
         let body = match self.origin {
             Origin::Api => sent.as_ref().map(|sent| String::from_utf8_lossy(sent).into_owned()),
             Origin::Artifacts => None,
@@ -195,9 +210,7 @@ impl Service for Window {
         // Only a fault with a header that is none can make this fail.
         response.body(body).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
     }
-}
 
-impl Window {
     fn record(&self, request: &Request<()>, body: String, status: u16) -> RequestRecord {
         let headers = request.headers();
         let shown = headers.iter().map(|(name, value)| {

@@ -1,6 +1,8 @@
 //! Signed links: where a file is hosted, for how long, and whether a link is still good.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::files::noise;
 

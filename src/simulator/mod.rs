@@ -36,6 +36,10 @@ mod tests;
 mod training;
 mod world;
 
+#[cfg(test)]
+pub(crate) use body::Body;
+#[cfg(test)]
+pub(crate) use control::Offered;
 pub use control::{Simulator, TrueVersion};
 pub use faults::{Fault, What};
 pub use plan::{

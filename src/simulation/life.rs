@@ -1,0 +1,414 @@
+//! One universe from its first to its last day: lives of the mirror, what ends them, and the rest at the end.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fastrand::Rng;
+use tokio::time::Instant;
+
+use crate::edge::api::{ApiClient, Limits};
+use crate::edge::http::ArtifactClient;
+use crate::edge::token::TokenSource;
+use crate::edge::witness;
+use crate::engine::Mirror;
+use crate::engine::event::{Event, Reporter};
+use crate::engine::options::SyncOptions;
+use crate::engine::stop::Stop;
+use crate::error::{Error, ExitStatus};
+use crate::model::job::{JobId, JobStatus};
+use crate::simulator::{Fault, Offered, Origin, Simulator, What};
+
+use super::disk::{Crash, Disk, walk};
+use super::oracle::{FOREIGN, Oracle, Published, bare, foreign, snapshot};
+use super::universe::{Mishap, Universe};
+use super::wire::Line;
+
+/// After the world has come to rest, so many passes must bring everything.
+const PASSES_TO_REST: u32 = 8;
+
+/// No life goes on for longer: options and the world's own end see to that.
+const LONGEST_LIFE: Duration = Duration::from_secs(1800);
+
+/// Between two of them: longer than anything waits for its next try.
+const BETWEEN_PASSES: Duration = Duration::from_secs(90);
+
+/// Plays a universe; the error says what was broken.
+pub(super) fn play(seed: u64, trace: bool) -> Result<(), String> {
+    // Names of parts and waits after faults are drawn from the thread's own numbers.
+    fastrand::seed(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.map_err(|error| error.to_string())?.block_on(async { Story::begin(seed, trace)?.tell().await })
+}
+
+/// How a life is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// When the mirror says so.
+    Natural,
+    /// By a signal, after so long.
+    Signal(Duration),
+    /// Before the change of the disk of this number.
+    Crash(Crash, u64),
+}
+
+struct Story {
+    universe: Universe,
+    random: Rng,
+    world: Arc<Simulator>,
+    job: JobId,
+    root: tempfile::TempDir,
+    disk: Rc<Disk>,
+    published: Arc<Mutex<Published>>,
+    began: Instant,
+    mishaps: bool,
+    requests_told: usize,
+    trace: bool,
+}
+
+impl Story {
+    fn begin(seed: u64, trace: bool) -> Result<Self, String> {
+        let mut random = Rng::with_seed(seed);
+        let universe = Universe::new(seed, &mut random);
+        let root = scratch().map_err(|error| error.to_string())?;
+        let dir = root.path().join("out");
+        let write = |path: PathBuf, bytes: &[u8]| {
+            std::fs::create_dir_all(path.parent().unwrap_or(&path))?;
+            std::fs::write(path, bytes)
+        };
+        write(root.path().join("beside.txt"), b"beside").map_err(|error| error.to_string())?;
+        std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+        for name in FOREIGN.iter().filter(|_| universe.foreign_files) {
+            write(dir.join(name), &foreign(name)).map_err(|error| error.to_string())?;
+        }
+        let world = Arc::new(Simulator::unconnected(universe.config.clone()));
+        let job = world.add_job(universe.plan.clone());
+        let disk = Disk::new(&dir, universe.file_system);
+        let story = Self {
+            random,
+            world,
+            job,
+            root,
+            disk,
+            published: Arc::default(),
+            began: Instant::now(),
+            mishaps: true,
+            requests_told: 0,
+            trace,
+            universe,
+        };
+        story.say(|| format!("{:#?}", story.universe));
+        Ok(story)
+    }
+
+    async fn tell(mut self) -> Result<(), String> {
+        for _ in 0..self.universe.lives {
+            let gap = Duration::from_millis(self.random.u64(..40_000));
+            let _ = tokio::time::timeout(gap, self.let_time_pass()).await;
+            let once = self.random.bool();
+            let end = match self.random.u32(..8) {
+                0 | 1 => End::Natural,
+                2 => End::Signal(Duration::from_millis(self.random.u64(..60_000))),
+                3 | 4 => End::Crash(Crash::Kill, self.random.u64(..120)),
+                _ => End::Crash(Crash::PowerCut, self.random.u64(..120)),
+            };
+            let mut options = self.universe.options(once, &mut self.random);
+            options.timeout = Some(Duration::from_secs(self.random.u64(10..180)));
+            self.live(options, end).await?;
+        }
+        self.come_to_rest().await
+    }
+
+    /// One life of the mirror and what it leaves.
+    async fn live(&mut self, options: SyncOptions, end: End) -> Result<Option<ExitStatus>, String> {
+        self.say(|| format!("a life: {end:?}, {options:?}"));
+        self.disk.die_before(match end {
+            End::Crash(_, change) => Some(change),
+            End::Natural | End::Signal(_) => None,
+        });
+        let before = Instant::now();
+        let (outcome, asked) = self.run(options, end).await?;
+        self.say(|| format!("it ended: {outcome:?}"));
+        let mut exit = None;
+        match (outcome, end) {
+            (None, End::Crash(crash, _)) => self.disk = self.disk.after(crash, &mut self.random),
+            (None, _) => return Err("the disk died of itself".to_owned()),
+            (Some(ended), _) => {
+                self.disk.assert_all_was_seen();
+                exit = ended.ok();
+                // The power may go long after the end, too.
+                if self.random.u32(..3) == 0 {
+                    self.say(|| "the power goes after the end".to_owned());
+                    self.disk = self.disk.after(Crash::PowerCut, &mut self.random);
+                }
+            }
+        }
+        self.asked_little(asked, before.elapsed())?;
+        self.oracle().at_any_instant(&self.published())?;
+        Ok(exit)
+    }
+
+    /// Runs the mirror until it ends or the disk dies; `None` for that. Tells how often API and hosts were asked, too.
+    async fn run(
+        &mut self,
+        options: SyncOptions,
+        end: End,
+    ) -> Result<(Option<Result<ExitStatus, Error>>, [u64; 2]), String> {
+        let line = |origin, random: &mut Rng| {
+            Line::new(self.world.clone(), origin, options.stall_timeout, random.u64(..))
+        };
+        let to_api = line(Origin::Api, &mut self.random);
+        let to_hosts = line(Origin::Artifacts, &mut self.random);
+        let base = self.world.api_base().parse().map_err(|error| format!("{error}"))?;
+        let api = ApiClient::new(base, TokenSource::fixed(super::TOKEN), Limits::default());
+        let api = api.map_err(|error| error.to_string())?.over(to_api.clone());
+        let hosts = ArtifactClient::new(true, options.stall_timeout);
+        let hosts = hosts.map_err(|error| error.to_string())?.over(to_hosts.clone());
+        let mirror = Mirror { api, job: self.job.clone(), dir: self.dir(), options, followers: Vec::new() };
+        let stop = Stop::new();
+        let reporter = self.reporter();
+        let disk = self.disk.clone();
+        if self.trace {
+            disk.trace();
+        }
+        witness::call(disk.clone());
+        let outcome = {
+            let signal = async {
+                match end {
+                    End::Signal(after) => {
+                        tokio::time::sleep(after).await;
+                        stop.stop(ExitStatus::Interrupted);
+                        std::future::pending::<()>().await;
+                    }
+                    End::Natural | End::Crash(..) => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = disk.died() => None,
+                outcome = mirror.run_with(hosts, reporter, stop.clone()) => Some(outcome),
+                () = signal => None,
+                _ = tokio::time::timeout(LONGEST_LIFE, self.let_time_pass()) => None,
+            }
+        };
+        let hung = outcome.is_none() && !disk.is_dead();
+        // A mirror that met a dead disk and said so was dead itself.
+        let outcome = outcome.filter(|_| !disk.is_dead());
+        for request in self.world.requests().iter().skip(self.requests_told) {
+            self.requests_told += 1;
+            self.say(|| {
+                let headers =
+                    request.headers.iter().filter(|(name, _)| name.starts_with("if-") || name == "range");
+                let headers: Vec<_> = headers.collect();
+                format!(
+                    "asked {} {headers:?}: {} and {} bytes",
+                    request.path, request.status, request.body_bytes
+                )
+            });
+        }
+        let ended = nobody_left().await;
+        witness::dismiss();
+        ended?;
+        if hung {
+            return Err(format!("it went on for {LONGEST_LIFE:?}"));
+        }
+        let count = |line: &Line| line.carried.load(Ordering::Relaxed);
+        Ok((outcome, [count(&to_api), count(&to_hosts)]))
+    }
+
+    /// Time passes in the world, with its mishaps.
+    async fn let_time_pass(&mut self) {
+        loop {
+            tokio::time::sleep(self.universe.step).await;
+            self.world.tick();
+            let stopped = self.world.status(&self.job) == JobStatus::Stopped;
+            let early = self.world.step(&self.job) < self.universe.plan.steps;
+            if stopped && early && self.random.u32(..12) == 0 {
+                self.say(|| "the job is resumed".to_owned());
+                self.world.resume(&self.job);
+            }
+            if self.mishaps && self.random.u32(..6) == 0 {
+                let mishap = Mishap::new(&mut self.random);
+                self.say(|| format!("mishap: {mishap:?}"));
+                self.befall(mishap);
+            }
+        }
+    }
+
+    fn befall(&self, mishap: Mishap) {
+        match mishap {
+            Mishap::Fault(fault) => self.world.fault(fault),
+            Mishap::Outage(times) => self.world.fault(Fault::once("/jobs/", What::status(502)).times(times)),
+            Mishap::Expiry => self.world.expire_links(),
+            Mishap::Preemption => {
+                if self.world.status(&self.job) == JobStatus::Running {
+                    self.world.preempt(&self.job);
+                }
+            }
+            Mishap::EmptyList(times) => {
+                let empty = format!(
+                    r#"{{"id":"{}","name":"{}","status":"{}","artifacts":{{"checkpoints":[],"samples":[]}}}}"#,
+                    self.job,
+                    self.universe.plan.name,
+                    self.world.status(&self.job)
+                );
+                self.world.fault(Fault::once("/result", What::json(200, empty)).times(times));
+            }
+        }
+    }
+
+    /// The world comes to rest: what can be had must come, and then nothing more happens.
+    async fn come_to_rest(mut self) -> Result<(), String> {
+        self.mishaps = false;
+        self.world.clear_faults();
+        self.world.set_host(|host| host.link_lifetime = None);
+        if self.world.status(&self.job) == JobStatus::Stopped && self.random.bool() {
+            self.world.resume(&self.job);
+        }
+        self.world.finish(&self.job);
+        let offered = self.world.offered(&self.job);
+        let unfinished = offered.values().any(|offered| !matches!(offered, Offered::Whole(_)));
+        self.say(|| format!("rest: {offered:#?}"));
+        for pass in 1.. {
+            let options = self.universe.options(true, &mut self.random);
+            let exit = self.live(options, End::Natural).await?;
+            if exit == Some(ExitStatus::Complete) {
+                break;
+            }
+            if pass == PASSES_TO_REST {
+                if unfinished && exit == Some(ExitStatus::TryAgain) {
+                    break;
+                }
+                return Err(format!("I2: after {pass} passes at rest the last one ended as {exit:?}"));
+            }
+            tokio::time::sleep(BETWEEN_PASSES).await;
+        }
+        self.everything_is_here()?;
+        if unfinished {
+            return Ok(());
+        }
+        self.nothing_more_happens().await
+    }
+
+    fn everything_is_here(&self) -> Result<(), String> {
+        let dir = self.dir();
+        let here: Vec<(String, String)> = snapshot(&dir)
+            .into_iter()
+            .map(|(path, (sha256, _))| {
+                (bare(&path.strip_prefix(&dir).unwrap_or(&path).to_string_lossy()), sha256)
+            })
+            .collect();
+        for (path, offered) in self.world.offered(&self.job) {
+            let Offered::Whole(sha256) = offered else { continue };
+            if !here.contains(&(path.clone(), sha256.to_string())) {
+                return Err(format!("I2: `{path}` ({}) can be had and is not here", sha256.short()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn nothing_more_happens(&mut self) -> Result<(), String> {
+        let dir = self.dir();
+        // What a power cut did to time stamps is looked into once.
+        self.disk.die_before(None);
+        let options = self.universe.options(true, &mut self.random);
+        self.run(options, End::Natural).await?;
+        let parts = walk(&dir.join(".rcsync/parts"));
+        if let Some(part) = parts.keys().next() {
+            return Err(format!("`{}` is left at the end", part.display()));
+        }
+        let before = snapshot(&dir);
+        let options = self.universe.options(true, &mut self.random);
+        let (outcome, asked) = self.run(options, End::Natural).await?;
+        if !matches!(outcome, Some(Ok(ExitStatus::Complete))) || asked != [2, 0] {
+            return Err(format!("I5: an idle pass ended as {outcome:?} and asked API and hosts {asked:?}"));
+        }
+        let after = snapshot(&dir);
+        let changed = after.iter().find(|(path, file)| before.get(*path) != Some(file));
+        if let Some((path, _)) =
+            changed.or_else(|| before.iter().find(|(path, _)| !after.contains_key(*path)))
+        {
+            return Err(format!("I5: an idle pass changed `{}`", path.display()));
+        }
+        let beside = walk(self.root.path()).into_keys().filter(|path| !path.starts_with(&dir)).count();
+        if beside != 1 {
+            return Err(format!("I6: {beside} files beside the folder"));
+        }
+        Ok(())
+    }
+
+    /// I8: requests stay within bounds, whatever goes wrong.
+    fn asked_little(&self, [api, hosts]: [u64; 2], elapsed: Duration) -> Result<(), String> {
+        let seconds = elapsed.as_secs();
+        let files = self.world.truth(&self.job).len() as u64;
+        let most = (20 + 2 * seconds, 40 * (files + 1) + 4 * seconds);
+        if api > most.0 || hosts > most.1 {
+            return Err(format!("I8: {api} and {hosts} requests in {seconds} s for {files} files"));
+        }
+        Ok(())
+    }
+
+    fn reporter(&self) -> Arc<dyn Reporter> {
+        let (published, trace, began) = (self.published.clone(), self.trace, self.began);
+        Arc::new(move |event: &Event| {
+            if let Event::Published { path, sha256, .. } = event {
+                let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
+                published.push((path.to_string(), *sha256));
+            }
+            if trace {
+                show(began, &format!("{event:?}"));
+            }
+        })
+    }
+
+    fn say(&self, what: impl FnOnce() -> String) {
+        if self.trace {
+            for line in self.disk.told() {
+                show(self.began, &line);
+            }
+            show(self.began, &what());
+        }
+    }
+
+    fn oracle(&self) -> Oracle<'_> {
+        Oracle {
+            world: &self.world,
+            job: &self.job,
+            dir: self.disk.root(),
+            on_change: self.universe.on_change,
+            foreign_files: self.universe.foreign_files,
+        }
+    }
+
+    fn published(&self) -> Published {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.root.path().join("out")
+    }
+}
+
+/// Waits until every task of a life has ended, as it would with its process.
+async fn nobody_left() -> Result<(), String> {
+    let metrics = tokio::runtime::Handle::current().metrics();
+    for _ in 0..10_000 {
+        if metrics.num_alive_tasks() == 0 {
+            return Ok(());
+        }
+        tokio::task::yield_now().await;
+    }
+    Err(format!("{} tasks are left after the end", metrics.num_alive_tasks()))
+}
+
+fn show(began: Instant, what: &str) {
+    println!("{:9.3} {what}", began.elapsed().as_secs_f64());
+}
+
+/// A folder in memory where there is one: nothing here must outlive the test, and flushes cost nothing there.
+fn scratch() -> std::io::Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir())
+}

@@ -1,0 +1,141 @@
+//! What must be true of the folder, whatever happened. The numbers are those of `docs/reliability.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::engine::options::OnChange;
+use crate::model::digest::{Sha256Digest, hex};
+use crate::model::job::JobId;
+use crate::simulator::Simulator;
+
+use super::disk::walk;
+
+/// Files that somebody else put into the folder, one of them under a name that the trainer uses: not ours to touch.
+pub(super) const FOREIGN: [&str; 4] = ["notes.txt", "samples/mine.jpg", "foreign.safetensors", "config.yaml"];
+
+/// Checks one mirror's folder against what the world knows.
+pub(super) struct Oracle<'a> {
+    pub(super) world: &'a Simulator,
+    pub(super) job: &'a JobId,
+    pub(super) dir: &'a Path,
+    pub(super) on_change: OnChange,
+    pub(super) foreign_files: bool,
+}
+
+/// What was told to be published, newest last.
+pub(super) type Published = Vec<(String, Sha256Digest)>;
+
+impl Oracle<'_> {
+    /// Checks everything that holds at every instant.
+    pub(super) fn at_any_instant(&self, published: &Published) -> Result<(), String> {
+        let truth = self.truth();
+        let mut hashes: BTreeMap<String, Sha256Digest> = BTreeMap::new();
+        for (path, bytes) in walk(self.dir) {
+            let Some(bytes) = bytes else { continue };
+            let name = path.strip_prefix(self.dir).unwrap_or(&path).to_string_lossy().into_owned();
+            self.tell_no_secret(&name, &bytes)?;
+            if name.starts_with(".rcsync/") || name == "SHA256SUMS" || name == "job.json" {
+                continue;
+            }
+            if self.foreign_files && FOREIGN.contains(&name.as_str()) {
+                if bytes != foreign(&name) {
+                    return Err(format!("I3: the foreign file `{name}` was changed"));
+                }
+                continue;
+            }
+            let sha256 = Sha256Digest::new(Sha256::digest(&bytes).into());
+            let known = truth.get(&bare(&name)).is_some_and(|versions| versions.contains(&sha256));
+            if !known {
+                return Err(format!("I1: `{name}` ({} bytes) is no whole version of anything", bytes.len()));
+            }
+            hashes.insert(name, sha256);
+        }
+        for name in FOREIGN.iter().filter(|_| self.foreign_files) {
+            if !self.dir.join(name).exists() {
+                return Err(format!("I3: the foreign file `{name}` is gone"));
+            }
+        }
+        self.sums_pass(&hashes)?;
+        self.nothing_is_lost(&hashes, published)
+    }
+
+    fn truth(&self) -> BTreeMap<String, BTreeSet<Sha256Digest>> {
+        let versions = self.world.truth(self.job).into_iter();
+        versions
+            .map(|(path, versions)| (path, versions.into_iter().map(|version| version.sha256).collect()))
+            .collect()
+    }
+
+    fn tell_no_secret(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
+        // Random bytes may hold a short word by chance; texts may not.
+        let text = !name.ends_with(".safetensors") && !name.ends_with(".part") && !name.ends_with(".pt");
+        for secret in [self.world.token().as_bytes(), b"sig=", b"expires="] {
+            if text && bytes.windows(secret.len()).any(|window| window == secret) {
+                return Err(format!("I7: `{name}` holds `{}`", String::from_utf8_lossy(secret)));
+            }
+        }
+        Ok(())
+    }
+
+    fn sums_pass(&self, hashes: &BTreeMap<String, Sha256Digest>) -> Result<(), String> {
+        let sums = fs::read_to_string(self.dir.join("SHA256SUMS")).unwrap_or_default();
+        for line in sums.lines() {
+            let Some((expected, name)) = line.split_once("  ") else {
+                return Err(format!("SHA256SUMS has the line `{line}`"));
+            };
+            match hashes.get(name) {
+                Some(found) if found.to_string() == expected => {}
+                Some(_) => return Err(format!("SHA256SUMS does not fit `{name}`")),
+                None => return Err(format!("SHA256SUMS names `{name}`, which is not here")),
+            }
+        }
+        Ok(())
+    }
+
+    fn nothing_is_lost(
+        &self,
+        hashes: &BTreeMap<String, Sha256Digest>,
+        published: &Published,
+    ) -> Result<(), String> {
+        for (path, sha256) in published {
+            let kept = hashes.values().any(|found| found == sha256);
+            let replaced = self.on_change == OnChange::Replace && hashes.contains_key(path);
+            if !kept && !replaced {
+                return Err(format!("I4: `{path}` ({}) was published and is lost", sha256.short()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What stands in a foreign file.
+pub(super) fn foreign(name: &str) -> Vec<u8> {
+    format!("somebody's own {name}").into_bytes()
+}
+
+/// The name that a file had before it was put beside another one: `x~0123abcd.jpg` was `x.jpg`.
+pub(super) fn bare(name: &str) -> String {
+    let (folder, file) = name.rsplit_once('/').map_or(("", name), |(folder, file)| (folder, file));
+    let (stem, extension) = file.rsplit_once('.').unwrap_or((file, ""));
+    let stem = match stem.rsplit_once('~') {
+        Some((stem, mark)) if mark.len() == 8 && mark.bytes().all(|byte| byte.is_ascii_hexdigit()) => stem,
+        _ => stem,
+    };
+    let dot = if extension.is_empty() { "" } else { "." };
+    let slash = if folder.is_empty() { "" } else { "/" };
+    format!("{folder}{slash}{stem}{dot}{extension}")
+}
+
+/// Every file below a folder with the hash of its bytes and its time stamp.
+pub(super) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (String, std::time::SystemTime)> {
+    let files = walk(dir).into_iter();
+    files
+        .filter_map(|(path, bytes)| {
+            let modified = fs::metadata(&path).ok()?.modified().ok()?;
+            Some((path, (hex(&Sha256::digest(bytes?)), modified)))
+        })
+        .collect()
+}
