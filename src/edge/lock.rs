@@ -1,6 +1,7 @@
 //! One rcsync a folder: a lock file with the name of its owner in it.
 //!
-//! The lock saves work; correctness never rests on it, since on some network disks everybody gets every lock.
+//! The lock saves work; correctness never rests on it, since on some network disks everybody gets every lock. There the
+//! record still keeps out who can see that its owner lives; else two work side by side, each on parts of its own.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek};
@@ -26,6 +27,9 @@ struct Owner {
     pid: u32,
     host: String,
     since: String,
+    /// What tells the process from a later one with the same number, where the system says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    birth: Option<String>,
 }
 
 impl FolderLock {
@@ -39,11 +43,10 @@ impl FolderLock {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
             let mut file = disk::open(&path, &options).map_err(fault("create", &path))?;
-            match file.try_lock() {
+            let held = |owner| Error::FolderInUse { path: dir.to_path_buf(), owner };
+            match try_lock(&file) {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    return Err(Error::FolderInUse { path: dir.to_path_buf(), owner: describe(&mut file) });
-                }
+                Err(TryLockError::WouldBlock) => return Err(held(describe(read_owner(&mut file)))),
                 // No locks on this file system: go on without; see above.
                 Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(fault("lock", &path)(error)),
@@ -52,13 +55,14 @@ impl FolderLock {
             if !is_same_file(&file, &path) {
                 continue;
             }
-            let owner = Owner {
-                pid: std::process::id(),
-                host: host(),
-                since: jiff::Timestamp::now().strftime("%F %T UTC").to_string(),
-            };
+            if let Some(owner) = read_owner(&mut file).filter(Owner::is_another_that_lives) {
+                return Err(held(describe(Some(owner))));
+            }
+            let pid = std::process::id();
+            let since = jiff::Timestamp::now().strftime("%F %T UTC").to_string();
+            let owner = Owner { pid, host: host(), since, birth: birth(pid) };
             let text = serde_json::to_string(&owner).map_err(|error| fault("write", &path)(error.into()))?;
-            match disk::empty(&file).and_then(|()| disk::append(&file, text.as_bytes())) {
+            match disk::empty(&file).and_then(|()| disk::write_at(&file, text.as_bytes(), 0)) {
                 // A full disk has no room for a name; the lock holds without one.
                 Err(error) if !disk::is_full(&error) => return Err(fault("write", &path)(error)),
                 _ => {}
@@ -78,10 +82,42 @@ impl Drop for FolderLock {
     }
 }
 
-fn describe(file: &mut File) -> String {
+impl Owner {
+    /// Whether it is another process of this machine that still runs. Of other machines nobody here can tell.
+    fn is_another_that_lives(&self) -> bool {
+        self.pid != std::process::id()
+            && self.host == host()
+            && self.birth.is_some()
+            && self.birth == birth(self.pid)
+    }
+}
+
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    #[cfg(test)]
+    if super::witness::grants_every_lock() {
+        return Ok(());
+    }
+    file.try_lock()
+}
+
+fn read_owner(file: &mut File) -> Option<Owner> {
     let mut text = String::new();
-    let read = file.rewind().and_then(|()| file.take(4096).read_to_string(&mut text));
-    match read.ok().and_then(|_| serde_json::from_str::<Owner>(&text).ok()) {
+    file.rewind().and_then(|()| file.take(4096).read_to_string(&mut text)).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Tells a living process from every other that ever had or will have its number: by when it began, in which run of
+/// the system. Known on Linux alone.
+fn birth(pid: u32) -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; the fields behind it are numbers, and the twentieth is the moment.
+    let moment = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
+    Some(format!("{}/{moment}", boot.trim()))
+}
+
+fn describe(owner: Option<Owner>) -> String {
+    match owner {
         Some(owner) => {
             let clean = |text: &str| text.chars().filter(|c| !c.is_control()).take(100).collect::<String>();
             format!("process {} on {}, since {}", owner.pid, clean(&owner.host), clean(&owner.since))

@@ -354,8 +354,12 @@ mod tests {
     }
 
     fn records() -> Vec<Record> {
-        let doubt =
-            Doubt { sha256: Sha256Digest::new([1; 32]), revision: Revision::default(), after_end: true };
+        let doubt = Doubt {
+            sha256: Sha256Digest::new([1; 32]),
+            revision: Revision::default(),
+            after_end: true,
+            read_twice: false,
+        };
         vec![
             Record::Know { key: key(1), entry: entry(1) },
             Record::Prepare {

@@ -22,7 +22,7 @@ macro_rules! witnessed {
 pub(super) use witnessed;
 
 #[cfg(test)]
-pub(crate) use seen::{Change, Witness, call, dismiss, node, witness};
+pub(crate) use seen::{Change, Witness, call, dismiss, grants_every_lock, node, witness};
 
 #[cfg(test)]
 mod seen {
@@ -61,6 +61,10 @@ mod seen {
         fn allow(&self) -> io::Result<()>;
         /// Is told of each change that was made.
         fn saw(&self, change: Change);
+        /// Whether this disk grants every lock to everybody, as some network disks do.
+        fn grants_every_lock(&self) -> bool {
+            false
+        }
     }
 
     thread_local! {
@@ -75,6 +79,11 @@ mod seen {
     /// Sends this thread's witness away.
     pub(crate) fn dismiss() {
         WITNESS.with_borrow_mut(|place| *place = None);
+    }
+
+    /// Whether this thread's disk grants every lock.
+    pub(crate) fn grants_every_lock() -> bool {
+        WITNESS.with_borrow(|witness| witness.as_ref().is_some_and(|witness| witness.grants_every_lock()))
     }
 
     /// Acts in sight of the witness, if there is one.

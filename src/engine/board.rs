@@ -244,9 +244,11 @@ impl Board {
         }
     }
 
-    /// Returns when the first file that cools down may be ordered again.
+    /// Returns when the next file that cools down may be ordered again. Of those that have cooled down already, nothing
+    /// is waited for: they are ordered, or offered no more.
     pub(super) fn cooled_at(&self) -> Option<Instant> {
-        self.inner().cooling.values().map(|cooling| cooling.until).min()
+        let now = Instant::now();
+        self.inner().cooling.values().map(|cooling| cooling.until).filter(|until| *until > now).min()
     }
 
     /// Waits until no file is under way.

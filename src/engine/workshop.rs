@@ -310,8 +310,9 @@ impl Workshop {
     ) {
         let order = &transfer.order;
         let revision = attempt.known().revision.unwrap_or_default();
-        let doubt = Doubt { sha256: received.sha256, revision, after_end: !order.run_may_write };
         let next = doubted(received.sha256, transfer.state().doubt.as_ref(), order.run_may_write);
+        let read_twice = next == Doubted::Condemned;
+        let doubt = Doubt { sha256: received.sha256, revision, after_end: !order.run_may_write, read_twice };
         self.commit(ToCommit::Doubt(order.artifact.key.clone(), doubt.clone())).await;
         let _ = part.discard();
         match next {
@@ -341,7 +342,7 @@ impl Workshop {
                 entry.run.clone_from(&order.run);
                 self.commit(ToCommit::Know(order.artifact.key.clone(), Box::new(entry))).await;
             }
-            (_, _, Some(doubt)) if !order.run_may_write && doubt.after_end => {
+            (_, _, Some(doubt)) if !order.run_may_write && doubt.read_twice => {
                 self.fail(
                     transfer,
                     "its bytes still contradict their proof, and the host says they did not change".into(),

@@ -103,6 +103,10 @@ pub struct Doubt {
     pub revision: Revision,
     /// Whether the run was over when it was read: only then does a second equal read condemn it.
     pub after_end: bool,
+    /// Whether a second read brought the same bytes: until then the host's word that nothing changed says nothing, since
+    /// the bytes may have been spoilt on their way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_twice: bool,
 }
 
 /// One line of the journal.

@@ -351,7 +351,7 @@ impl Witness for Disk {
         let state = &mut *state;
         state.changes += 1;
         if let Some(trace) = &mut state.trace {
-            trace.push(describe(&change, &self.root, state.changes));
+            trace.push(describe(&change, &self.root, state.changes, &state.by_inode));
         }
         match change {
             Change::Opened { path, node } => {
@@ -401,15 +401,17 @@ impl Witness for Disk {
     }
 }
 
-fn describe(change: &Change, root: &Path, number: u64) -> String {
+fn describe(change: &Change, root: &Path, number: u64, known: &HashMap<u64, usize>) -> String {
+    // Numbers of inodes differ from run to run.
+    let index = |node: &u64| known.get(node).map_or_else(|| "new".to_owned(), usize::to_string);
     let short = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
     let what = match change {
-        Change::Opened { path, node } => format!("open {} (node {node})", short(path)),
+        Change::Opened { path, .. } => format!("open {}", short(path)),
         Change::Written { node, offset, bytes } => {
-            format!("write {} bytes at {offset:?} of node {node}", bytes.len())
+            format!("write {} bytes at {offset:?} of node {}", bytes.len(), index(node))
         }
-        Change::Emptied { node } => format!("empty node {node}"),
-        Change::Flushed { node } => format!("flush node {node}"),
+        Change::Emptied { node } => format!("empty node {}", index(node)),
+        Change::Flushed { node } => format!("flush node {}", index(node)),
         Change::FolderFlushed { path } => format!("flush folder {}", short(path)),
         Change::FolderMade { path } => format!("make folder {}", short(path)),
         Change::Renamed { from, to } => format!("rename {} to {}", short(from), short(to)),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -35,8 +35,34 @@ const LONGEST_LIFE: Duration = Duration::from_secs(1800);
 /// Between two of them: longer than anything waits for its next try.
 const BETWEEN_PASSES: Duration = Duration::from_secs(90);
 
+/// What happened, line by line, for whoever wants to know.
+#[derive(Debug, Clone)]
+pub(super) enum Trace {
+    /// Nobody does.
+    Untold,
+    /// It is printed.
+    Printed,
+    /// It is kept.
+    Kept(Arc<Mutex<Vec<String>>>),
+}
+
+impl Trace {
+    fn is_told(&self) -> bool {
+        !matches!(self, Self::Untold)
+    }
+
+    fn tell(&self, began: Instant, what: &str) {
+        let line = format!("{:9.3} {what}", began.elapsed().as_secs_f64());
+        match self {
+            Self::Untold => {}
+            Self::Printed => println!("{line}"),
+            Self::Kept(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).push(line),
+        }
+    }
+}
+
 /// Plays a universe; the error says what was broken.
-pub(super) fn play(seed: u64, trace: bool) -> Result<(), String> {
+pub(super) fn play(seed: u64, trace: Trace) -> Result<(), String> {
     // Names of parts and waits after faults are drawn from the thread's own numbers.
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -65,11 +91,11 @@ struct Story {
     began: Instant,
     mishaps: bool,
     requests_told: usize,
-    trace: bool,
+    trace: Trace,
 }
 
 impl Story {
-    fn begin(seed: u64, trace: bool) -> Result<Self, String> {
+    fn begin(seed: u64, trace: Trace) -> Result<Self, String> {
         let mut random = Rng::with_seed(seed);
         let universe = Universe::new(seed, &mut random);
         let root = scratch().map_err(|error| error.to_string())?;
@@ -164,13 +190,12 @@ impl Story {
         let base = self.world.api_base().parse().map_err(|error| format!("{error}"))?;
         let api = ApiClient::new(base, TokenSource::fixed(super::TOKEN), Limits::default());
         let api = api.map_err(|error| error.to_string())?.over(to_api.clone());
-        let hosts = ArtifactClient::new(true, options.stall_timeout);
-        let hosts = hosts.map_err(|error| error.to_string())?.over(to_hosts.clone());
+        let hosts = hosts(options.stall_timeout)?.over(to_hosts.clone());
         let mirror = Mirror { api, job: self.job.clone(), dir: self.dir(), options, followers: Vec::new() };
         let stop = Stop::new();
         let reporter = self.reporter();
         let disk = self.disk.clone();
-        if self.trace {
+        if self.trace.is_told() {
             disk.trace();
         }
         witness::call(disk.clone());
@@ -351,24 +376,24 @@ impl Story {
     }
 
     fn reporter(&self) -> Arc<dyn Reporter> {
-        let (published, trace, began) = (self.published.clone(), self.trace, self.began);
+        let (published, trace, began) = (self.published.clone(), self.trace.clone(), self.began);
         Arc::new(move |event: &Event| {
             if let Event::Published { path, sha256, .. } = event {
                 let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
                 published.push((path.to_string(), *sha256));
             }
-            if trace {
-                show(began, &format!("{event:?}"));
+            if trace.is_told() {
+                trace.tell(began, &format!("{event:?}"));
             }
         })
     }
 
     fn say(&self, what: impl FnOnce() -> String) {
-        if self.trace {
+        if self.trace.is_told() {
             for line in self.disk.told() {
-                show(self.began, &line);
+                self.trace.tell(self.began, &line);
             }
-            show(self.began, &what());
+            self.trace.tell(self.began, &what());
         }
     }
 
@@ -403,8 +428,10 @@ async fn nobody_left() -> Result<(), String> {
     Err(format!("{} tasks are left after the end", metrics.num_alive_tasks()))
 }
 
-fn show(began: Instant, what: &str) {
-    println!("{:9.3} {what}", began.elapsed().as_secs_f64());
+/// A client that was never used: making one reads every certificate of this machine.
+fn hosts(silence: Duration) -> Result<ArtifactClient, String> {
+    static CLIENT: OnceLock<Result<ArtifactClient, String>> = OnceLock::new();
+    CLIENT.get_or_init(|| ArtifactClient::new(true, silence).map_err(|error| error.to_string())).clone()
 }
 
 /// A folder in memory where there is one: nothing here must outlive the test, and flushes cost nothing there.

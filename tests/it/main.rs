@@ -13,6 +13,7 @@ mod gallery;
 mod hooks;
 mod interface;
 mod life;
+mod lock;
 mod mirror;
 mod prune;
 mod repair;

@@ -1,0 +1,110 @@
+//! Two at a time: the second one ends at once and says who is first, and a lock that nobody holds holds nobody up.
+
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig};
+
+use crate::support::{Bench, code, stderr};
+
+/// A mirror that follows a job which goes on.
+struct Following {
+    bench: Bench,
+    child: Child,
+}
+
+impl Following {
+    async fn start() -> Self {
+        let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+        let job =
+            simulator.add_job(JobPlan { checkpoint_bytes: 20_000, picture_side: 16, ..JobPlan::default() });
+        simulator.advance_steps(&job, 300);
+        let bench = Bench::new(simulator, job);
+        let child = follow(&bench).spawn().unwrap();
+        let following = Self { bench, child };
+        following.wait_for_record().await;
+        following
+    }
+
+    fn lock(&self) -> PathBuf {
+        self.bench.dir().join(".rcsync/lock")
+    }
+
+    /// Waits until the first one has written its name.
+    async fn wait_for_record(&self) -> String {
+        let began = Instant::now();
+        loop {
+            let record = std::fs::read_to_string(self.lock()).unwrap_or_default();
+            if record.ends_with('}') {
+                return record;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "it never took the lock");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn follow(bench: &Bench) -> Command {
+    bench.command(&[bench.job.as_str(), bench.dir().to_str().unwrap(), "-q"])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_one_ends_with_75_and_says_who_is_first() {
+    let mut first = Following::start().await;
+    let second = first.bench.once(&[]).await;
+    let said = stderr(&second);
+    assert_eq!(code(&second), 75, "{said}");
+    assert!(said.contains(&format!("process {}", first.child.id())), "{said}");
+    assert!(said.contains("since "), "{said}");
+    assert!(first.child.try_wait().unwrap().is_none(), "the first one goes on");
+
+    first.kill();
+    assert!(first.lock().exists(), "a killed process leaves its lock");
+    let third = first.bench.once(&[]).await;
+    assert_eq!(code(&third), 0, "{}", stderr(&third));
+    assert!(!first.lock().exists(), "an ended one does not");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn where_every_lock_is_granted_the_record_tells_who_is_first() {
+    let mut first = Following::start().await;
+    // The same record in a file that nobody has locked: what a network disk looks like that grants every lock.
+    let record = first.wait_for_record().await;
+    let unlocked = first.lock().with_extension("new");
+    std::fs::write(&unlocked, &record).unwrap();
+    std::fs::rename(&unlocked, first.lock()).unwrap();
+    let second = first.bench.once(&[]).await;
+    assert_eq!(code(&second), 75, "{}", stderr(&second));
+    assert!(stderr(&second).contains(&format!("process {}", first.child.id())), "{}", stderr(&second));
+    assert_eq!(std::fs::read_to_string(first.lock()).unwrap(), record, "and its record is left alone");
+
+    // Its number given to another process: this one, whose birth is another.
+    let pid = first.child.id().to_string();
+    first.kill();
+    let reused = record.replace(&pid, &std::process::id().to_string());
+    assert_ne!(reused, record);
+    std::fs::write(first.lock(), reused).unwrap();
+    let third = first.bench.once(&[]).await;
+    assert_eq!(code(&third), 0, "{}", stderr(&third));
+
+    // A torn record, and one of another machine, hold nobody up either: the lock decides.
+    for record in ["{\"pid\":1,\"ho".to_owned(), record.replace("\"host\":\"", "\"host\":\"elsewhere-")] {
+        std::fs::write(first.lock(), record).unwrap();
+        let next = first.bench.once(&[]).await;
+        assert_eq!(code(&next), 0, "{}", stderr(&next));
+    }
+}
