@@ -19,7 +19,11 @@ use super::store::PRIVATE;
 pub struct FolderLock {
     path: PathBuf,
     file: File,
+    knows_again: bool,
 }
+
+/// Owners that end one after the other while we try are few.
+const MOST_TRIES: u32 = 50;
 
 /// Who holds a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +43,7 @@ impl FolderLock {
     /// [`Error::FolderInUse`], or a disk error.
     pub fn take(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(PRIVATE).join("lock");
+        let mut tries = 0;
         loop {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
@@ -52,7 +57,10 @@ impl FolderLock {
                 Err(TryLockError::Error(error)) => return Err(fault("lock", &path)(error)),
             }
             // The last owner removes the file when it ends; a lock on a removed file locks nobody out.
-            if !is_same_file(&file, &path) {
+            // Some disks do not know a file again; there every try would end like this one.
+            tries += 1;
+            let knows_again = is_same_file(&file, &path);
+            if !knows_again && tries < MOST_TRIES {
                 continue;
             }
             if let Some(owner) = read_owner(&mut file).filter(Owner::is_another_that_lives) {
@@ -67,8 +75,24 @@ impl FolderLock {
                 Err(error) if !disk::is_full(&error) => return Err(fault("write", &path)(error)),
                 _ => {}
             }
-            return Ok(Self { path, file });
+            return Ok(Self { path, file, knows_again });
         }
+    }
+}
+
+impl FolderLock {
+    /// Finds out whether the folder is still the one that was locked: it may have been deleted, moved, or unmounted,
+    /// and another one may stand in its place.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn ensure_in_place(&self) -> Result<(), Error> {
+        if !self.knows_again || is_same_file(&self.file, &self.path) {
+            return Ok(());
+        }
+        let folder = disk::parent(disk::parent(&self.path));
+        let why = "it, or `.rcsync` in it, was deleted, moved or unmounted";
+        Err(fault("go on in", folder)(std::io::Error::new(std::io::ErrorKind::StaleNetworkFileHandle, why)))
     }
 }
 

@@ -8,6 +8,7 @@ pub mod comfyui;
 pub mod comfyui_server;
 pub(crate) mod disk;
 pub mod exec;
+pub(crate) mod handles;
 pub mod http;
 pub mod link;
 pub mod lock;

@@ -416,6 +416,19 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_that_was_not_cut_changes_nothing() {
+        let dir = folder();
+        let (mut store, _) = load(dir.path());
+        store.append(records()).unwrap();
+        let path = dir.path().join(PRIVATE).join("journal.jsonl");
+        let journal = fs::read(&path).unwrap();
+        store.append(vec![Record::Abandon { key: key(4) }]).unwrap();
+        store.fold().unwrap();
+        fs::write(&path, journal).unwrap();
+        assert_eq!(load(dir.path()).0.manifest(), store.manifest());
+    }
+
+    #[test]
     fn a_record_that_the_disk_refused_takes_no_later_one_with_it() {
         let dir = folder();
         let (mut store, _) = load(dir.path());

@@ -38,7 +38,7 @@ pub(super) struct Folder {
     pub(super) recollections: Recollections,
     pub(super) resumes: Resumes,
     before: Mutex<Before>,
-    _lock: FolderLock,
+    lock: FolderLock,
 }
 
 /// Reads what is known of a folder, beside a running rcsync too. Changes nothing.
@@ -119,7 +119,7 @@ impl Folder {
         let rows = before.map(|before| before.artifacts).unwrap_or_default();
         let before = Mutex::new(Before { rows, offered: HashSet::new() });
         let store = Arc::new(Mutex::new(store));
-        Ok(Self { dir: dir.to_path_buf(), store, parts, recollections, resumes, before, _lock: lock })
+        Ok(Self { dir: dir.to_path_buf(), store, parts, recollections, resumes, before, lock })
     }
 
     /// Reads what earlier runs saw of the job's resumptions.
@@ -141,6 +141,11 @@ impl Folder {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds out whether DIR is still the folder that was opened.
+    pub(super) fn ensure_in_place(&self) -> Result<(), Error> {
+        self.lock.ensure_in_place()
     }
 
     /// Gives what a look saw its local names.

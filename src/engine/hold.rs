@@ -1,12 +1,14 @@
 //! What transfers wait for beside their own faults: room on the disk, and hosts that asked for less.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::decide::room::Shortage;
-use crate::error::Error;
+use crate::edge::{disk, handles};
+use crate::error::{Error, explain_briefly};
 use crate::model::fault::Fault;
 use crate::model::source_url::SourceUrl;
 
@@ -50,6 +52,35 @@ impl Workshop {
             self.tell(&Event::Notice { message });
         }
         self.board.delay(transfer, Instant::now() + LOOK_FOR_ROOM);
+    }
+
+    /// The disk refused. What passes by itself is waited for, everything else is this file's end for now.
+    pub(super) fn stumble_over_disk(&self, transfer: &Arc<Transfer>, error: &Error) {
+        let Error::Disk { source, .. } = error else { return self.fail_disk(transfer, error) };
+        if disk::is_full(source) && !self.options.once && transfer.order.run_may_write {
+            // No inode, no quota, or somebody else was faster: free bytes say nothing of that.
+            if self.room.is_news() {
+                let message = format!("{}; waiting until there is room", explain_briefly(error));
+                self.tell(&Event::Notice { message });
+            }
+            self.room.give_back(&transfer.order.artifact.key);
+            self.board.delay(transfer, Instant::now() + LOOK_FOR_ROOM);
+        } else if handles::is_out(source) {
+            self.pushed_back.store(true, Ordering::Relaxed);
+            let (wait, tries) = {
+                let mut state = transfer.state();
+                state.tries += 1;
+                (state.backoff.next(None), state.tries)
+            };
+            if tries > self.options.retries.max(1) {
+                return self.fail_disk(transfer, error);
+            }
+            let path = Some(transfer.order.artifact.path.clone());
+            self.tell(&Event::Retrying { path, cause: explain_briefly(error), wait });
+            self.board.delay(transfer, Instant::now() + wait);
+        } else {
+            self.fail_disk(transfer, error);
+        }
     }
 
     /// Waits before a request while its host wants to be left alone. A single pass does not wait for long.

@@ -13,9 +13,9 @@ use crate::decide::cadence::{Cadence, Look, Next, next_save, save_interval};
 use crate::decide::plan::{Action, FetchReason, Situation, Step, plan};
 use crate::decide::run_state::RunState;
 use crate::edge::blocking::blocking;
-use crate::edge::disk;
 use crate::edge::http::ArtifactClient;
-use crate::error::{Error, ExitStatus};
+use crate::edge::{disk, handles};
+use crate::error::{Error, ExitStatus, explain_briefly};
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
 use crate::model::job::{JobStatus, Progress};
 use crate::model::listing::Listing;
@@ -23,7 +23,7 @@ use crate::model::local::LocalFile;
 use crate::model::manifest::{EntryState, Manifest};
 
 use super::board::Board;
-use super::commit::{Committed, Committer, ToCommit};
+use super::commit::{BATCH, Committed, Committer, ToCommit};
 use super::event::{Event, Reporter};
 use super::folder::Folder;
 use super::follower::Followers;
@@ -66,6 +66,8 @@ pub(super) struct Run {
     fetching: HashSet<ArtifactKey>,
     noticed: HashSet<String>,
     outlook: outlook::Outlook,
+    /// Why something of our own could not be written down, the last time that it was tried.
+    trouble: Option<Error>,
 }
 
 /// What was last told of the job.
@@ -108,8 +110,13 @@ impl Run {
         began: Instant,
     ) -> Result<Self, Error> {
         let options = mirror.options.clone();
-        let (commit, items) = mpsc::channel(COMMIT_QUEUE);
-        let (shares, most) = tune::begin(options.connections.map(|cap| usize::from(cap.get())));
+        let handles = handles::share_out();
+        let (commit, items) = mpsc::channel(COMMIT_QUEUE.min(handles.finished));
+        let wanted = options.connections.map(|cap| usize::from(cap.get()));
+        let (shares, most) = tune::begin(match wanted {
+            None if handles.connections >= tune::MOST => None,
+            wanted => Some(wanted.map_or(handles.connections, |cap| cap.min(handles.connections))),
+        });
         let shop = Arc::new(Workshop {
             client,
             parts: folder.parts.clone(),
@@ -120,7 +127,7 @@ impl Run {
             room: Room::new(folder.parts.path(""), options.min_free),
             gates: Gates::default(),
             reporter: reporter.clone(),
-            leftovers: folder.parts.fingerprints()?,
+            leftovers: Mutex::new(folder.parts.fingerprints()?),
             cancel: stop.token().child_token(),
             received: AtomicU64::new(0),
             small_files: AtomicU64::new(0),
@@ -137,8 +144,12 @@ impl Run {
         }
         connections.spawn(tune::tune(shop.clone(), shares, most));
         let mut committer = JoinSet::new();
-        let commits =
-            Committer { dir: mirror.dir.clone(), store: folder.store.clone(), on_change: options.on_change };
+        let commits = Committer {
+            dir: mirror.dir.clone(),
+            store: folder.store.clone(),
+            on_change: options.on_change,
+            batch: BATCH.min(handles.finished),
+        };
         let followers = Followers::start(
             std::mem::take(&mut mirror.followers),
             mirror.dir.clone(),
@@ -171,6 +182,7 @@ impl Run {
             fetching: HashSet::new(),
             noticed: HashSet::new(),
             outlook: outlook::Outlook::default(),
+            trouble: None,
         })
     }
 
@@ -179,7 +191,13 @@ impl Run {
         let mut looked = first;
         loop {
             self.life.count(&mut looked);
-            let pass = self.pass(&looked).await?;
+            let pass = match self.pass(&looked).await {
+                Err(error) if !self.mirror.options.once && is_full(&error) => {
+                    self.worry(error);
+                    Pass::default()
+                }
+                pass => pass?,
+            };
             if self.mirror.options.once {
                 self.wait_until_quiet().await;
                 return self.conclude(&looked, &pass).await;
@@ -209,6 +227,7 @@ impl Run {
 
     /// Plans and orders; what is ordered goes on in the background.
     async fn pass(&mut self, looked: &Looked) -> Result<Pass, Error> {
+        self.folder.ensure_in_place()?;
         self.tell_job(looked);
         let listing = self.folder.listing(looked);
         self.notice(looked.result.unusable.iter().chain(&listing.rejected));
@@ -247,10 +266,25 @@ impl Run {
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
         };
         self.retain().await?;
-        self.folder.write_ledger(looked, &listing.artifacts, &self.mirror.job)?;
+        self.write_ledger(looked, &listing.artifacts);
         self.look_ahead(looked, &listing, state);
         self.followers.nudge().notify_one();
         Ok(pass)
+    }
+
+    /// Writes `SHA256SUMS` and `job.json`. Trouble with them is no reason to lose a file that could still be had.
+    fn write_ledger(&mut self, looked: &Looked, listed: &[Artifact]) {
+        match self.folder.write_ledger(looked, listed, &self.mirror.job) {
+            Ok(()) => self.trouble = None,
+            Err(error) => self.worry(error),
+        }
+    }
+
+    /// Tells of trouble once, and remembers it for the end.
+    fn worry(&mut self, error: Error) {
+        let told = explain_briefly(&error);
+        self.notice(std::iter::once(&told));
+        self.trouble = Some(error);
     }
 
     async fn plan(&self, looked: &Looked, listing: &Listing, state: RunState) -> Result<Vec<Action>, Error> {
@@ -381,13 +415,16 @@ impl Run {
         for transfer in self.shop.board.begun() {
             let attempt = transfer.state().attempt.clone();
             if let Some(attempt) = attempt {
-                attempt.retire()?;
+                // What could not be written down is fetched again by the next run.
+                let _ = attempt.retire();
             }
         }
         let _ = self.shop.commit.send(ToCommit::End).await;
         while self.committer.join_next().await.is_some() {}
+        // Nothing is written where another folder may stand by now.
+        self.folder.ensure_in_place()?;
         let listing = self.folder.listing(looked);
-        self.folder.write_ledger(looked, &listing.artifacts, &self.mirror.job)?;
+        self.write_ledger(looked, &listing.artifacts);
         self.followers.finish().await;
         Ok(())
     }
@@ -421,10 +458,13 @@ impl Run {
         let (present, missing) =
             count(&self.mirror.dir, store.manifest(), &self.shop.endings(), &pass.wanted);
         if missing.is_empty() && pass.state.is_some_and(RunState::is_over) {
-            self.folder.parts.sweep(|_| false)?;
+            let _ = self.folder.parts.sweep(|_| false);
         }
-        store.compact()?;
+        let compacted = store.compact();
         drop(store);
+        if let Err(error) = compacted {
+            self.worry(error);
+        }
         let exit = if interrupted { self.stop.status() } else { self.verdict(pass, &missing) };
         self.reporter.report(&Event::Done {
             exit,
@@ -446,6 +486,9 @@ impl Run {
         let state = pass.state.unwrap_or(RunState::Running);
         match () {
             () if disk => ExitStatus::Disk,
+            () if self.trouble.is_some() => {
+                self.trouble.as_ref().map_or(ExitStatus::Disk, Error::exit_status)
+            }
             () if !missing.is_empty() => ExitStatus::TryAgain,
             () if self.mirror.options.once => ExitStatus::Complete,
             () if timed_out && !state.is_over() => ExitStatus::TryAgain,
@@ -454,7 +497,13 @@ impl Run {
     }
 }
 
-/// Counts the files that are here, offered still or not, and names wanted ones that are not. What the manifest knows may have gone since: a
+/// Whether the disk has no room for what was to be written down.
+fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Disk { source, .. } if disk::is_full(source))
+}
+
+/// Counts the files that are here, offered still or not, and names wanted ones that are not. What the manifest knows may
+/// have gone since: a
 /// file that was deleted here and could not be fetched again is not here, and one whose new bytes could not be had
 /// is not what is listed.
 fn count(

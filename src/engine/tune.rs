@@ -21,6 +21,9 @@ const FIRST: usize = 8;
 pub(super) const MOST_LARGE: usize = 64;
 const MOST_SMALL: usize = 32;
 
+/// The most connections that there ever are.
+pub(super) const MOST: usize = MOST_LARGE + MOST_SMALL;
+
 /// One connection in this many begins with small files.
 const SMALL_SHARE: usize = 4;
 
@@ -28,7 +31,7 @@ const SMALL_SHARE: usize = 4;
 pub(super) fn begin(cap: Option<usize>) -> (Shares, usize) {
     let first = cap.map_or(FIRST, |cap| cap.clamp(1, FIRST));
     let small = first / SMALL_SHARE;
-    (Shares { small, large: first - small }, cap.unwrap_or(MOST_LARGE + MOST_SMALL))
+    (Shares { small, large: first - small }, cap.unwrap_or(MOST))
 }
 
 /// Tunes until the run is cancelled.

@@ -68,8 +68,8 @@ pub(super) struct Workshop {
     pub(super) gates: Gates,
     pub(super) reporter: Arc<dyn Reporter>,
     pub(super) options: SyncOptions,
-    /// Files of which an earlier run left parts, by fingerprint.
-    pub(super) leftovers: HashSet<String>,
+    /// Files of which parts are left, of an earlier run or an earlier try in this one, by fingerprint.
+    pub(super) leftovers: Mutex<HashSet<String>>,
     pub(super) cancel: CancellationToken,
     /// Bytes of bodies that arrived.
     pub(super) received: AtomicU64,
@@ -185,7 +185,7 @@ impl Workshop {
     async fn begin(&self, transfer: &Arc<Transfer>) {
         let key = transfer.order.artifact.key.clone();
         let name = transfer.order.artifact.path.file_name().to_owned();
-        let attempt = if self.leftovers.contains(&key.fingerprint()) {
+        let attempt = if self.is_left_over(&key) {
             let parts = self.parts.clone();
             let taken = blocking({
                 let key = key.clone();
@@ -194,7 +194,7 @@ impl Workshop {
             match taken.await {
                 Ok(Ok(Some(taken))) => Attempt::resumed(key, &name, taken),
                 Ok(Ok(None)) | Err(_) => Attempt::new(key, &name),
-                Ok(Err(error)) => return self.fail_disk(transfer, &error),
+                Ok(Err(error)) => return self.stumble_over_disk(transfer, &error),
             }
         } else {
             Attempt::new(key, &name)
@@ -237,7 +237,7 @@ impl Workshop {
                 self.board.stir();
             }
             Err(PieceFault::NoRoom(shortage)) => self.wait_for_room(transfer, shortage),
-            Err(PieceFault::Disk(error)) => self.fail_disk(transfer, &error),
+            Err(PieceFault::Disk(error)) => self.stumble_over_disk(transfer, &error),
         }
     }
 
@@ -254,7 +254,7 @@ impl Workshop {
         let (received, part) = match finished {
             Ok(Ok(Some(finished))) => finished,
             Ok(Ok(None)) => return,
-            Ok(Err(error)) => return self.fail_disk(transfer, &error),
+            Ok(Err(error)) => return self.stumble_over_disk(transfer, &error),
             Err(lost) => {
                 let source = std::io::Error::other(lost);
                 let path = transfer.order.artifact.path.as_str().into();
@@ -524,11 +524,18 @@ impl Workshop {
         let key = transfer.order.artifact.key.clone();
         let attempt = transfer.state().attempt.clone();
         // What arrived stays for the next try, as far as the disk still takes the record.
-        let _ = attempt.map(|attempt| attempt.retire());
+        if let Some(attempt) = attempt {
+            let _ = attempt.retire();
+            self.leftovers.lock().unwrap_or_else(PoisonError::into_inner).insert(key.fingerprint());
+        }
         self.endings().missing.insert(key.clone(), why);
         self.room.give_back(&key);
         self.board.end(transfer);
         self.board.close(&key, Some(cool_down));
+    }
+
+    fn is_left_over(&self, key: &ArtifactKey) -> bool {
+        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner).contains(&key.fingerprint())
     }
 
     pub(super) fn endings(&self) -> std::sync::MutexGuard<'_, Endings> {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::decide::plan::{Action, FetchReason, Step};
+use crate::decide::room::floor;
 use crate::edge::blocking::blocking;
 use crate::edge::blocks::BlockFolder;
 use crate::edge::disk::{self, fault};
@@ -131,7 +132,7 @@ fn seed(
     let Some(entry) = entry else { return Ok(()) };
     let Some(sums) = BlockFolder::new(dir).read(&bad.key, entry.sha256) else { return Ok(()) };
     let space = disk::free_space(dir)?;
-    let floor = options.min_free.map_or_else(|| (1 << 30).min(space.total / 100), |size| size.0);
+    let floor = floor(options.min_free, space.total);
     if sums.identity().revision.is_comparable() && space.free >= entry.size.saturating_add(floor) {
         sums.seed(&bad.path.to_path(dir), parts)?;
     }
