@@ -168,6 +168,8 @@ async fn what_is_hosted_no_more_is_told_and_left_alone() {
         assert_eq!(ended, 1, "{document}");
         let why = document["bad"][0]["why"].as_str().unwrap();
         assert!(why.contains("offers it no more"), "{why}");
+        let parts = fs::read_dir(bench.dir().join(".rcsync/parts")).unwrap().count();
+        assert!(parts <= 2, "one part and its record at the most: {parts}");
         assert!(fs::read(&path).unwrap() == rotten);
         if !still_listed {
             break;

@@ -99,8 +99,15 @@ pub(in crate::engine) async fn repair(
         }
     };
     let seeding = beside(&mirror.dir, {
-        let (dir, bad, options) = (mirror.dir.clone(), found.bad.clone(), mirror.options.clone());
+        let (dir, options) = (mirror.dir.clone(), mirror.options.clone());
         let parts = folder.parts.clone();
+        // What is hosted no more, or has a part already, needs no seed.
+        let left = parts.fingerprints()?;
+        let listing = folder.listing(&looked);
+        let hosted: HashSet<&ArtifactKey> = listing.artifacts.iter().map(|artifact| &artifact.key).collect();
+        let wants_seed =
+            |file: &&BadFile| hosted.contains(&file.key) && !left.contains(&file.key.fingerprint());
+        let bad: Vec<BadFile> = found.bad.iter().filter(wants_seed).cloned().collect();
         move || {
             for file in &bad {
                 // Only ever a saving: a file without a seed is fetched whole.
