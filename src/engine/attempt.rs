@@ -121,7 +121,12 @@ impl Attempt {
 
     /// Goes on with what an earlier run left.
     pub(super) fn resumed(key: ArtifactKey, file_name: &str, taken: TakenOver) -> Self {
-        let TakenOver { part, identity, here } = taken;
+        let TakenOver { part, identity, mut here } = taken;
+        // Complete as it may be, it may be of a revision that is hosted no more: its last block is asked for again, so
+        // that the host says which one it has. What is here of others is asked about with their next request anyway.
+        if here.iter().map(|range| range.end - range.start).sum::<u64>() == identity.length {
+            here.retain(|range| range.end < identity.length);
+        }
         let pieces = PieceMap::resumed(identity.length, here);
         let have = pieces.have();
         let known = Known {
