@@ -13,15 +13,15 @@ use super::fetch::{Fetch, PieceEnd, PieceFault};
 use super::transfer::Transfer;
 
 /// Bytes gathered before they are written: large enough that a write costs little …
-const GROUP: usize = if cfg!(test) { 1 << 12 } else { 1 << 20 };
+const GROUP: usize = if cfg!(test) { 1 << 12 } else { 512 << 10 };
 
 /// … and small enough that all connections together, with one group arriving and one being written each, stay far
 /// below the memory budget of 64 MiB.
-const ALL_GROUPS: usize = 8 << 20;
+const ALL_GROUPS: usize = 4 << 20;
 
 /// With more connections than this, bytes are copied out of the HTTP library's buffers, which are several times larger
 /// than what they bring when each connection brings little. Below, that copy would cost more than the memory.
-const CROWD: usize = 16;
+const CROWD: usize = 8;
 
 /// Files up to this size are written and hashed by the connection itself, in less than half a millisecond: handing
 /// them to another thread and back takes longer than most of them do.
