@@ -14,6 +14,12 @@ const HOLD: Duration = Duration::from_secs(5);
 /// A measurement needs this long: shorter ones see bursts, longer ones leave a throttled host idle.
 const WINDOW: Duration = Duration::from_millis(150);
 
+/// A doubling that brings as much as this is believed sooner …
+const CLEAR: f64 = 1.5;
+
+/// … after this long: a throttled host is reached in half a second, and a doubtful gain is still measured in full.
+const GLANCE: Duration = Duration::from_millis(50);
+
 /// One kind of work's count of connections. Times are durations since any fixed moment.
 #[derive(Debug, Clone)]
 pub struct Tuner {
@@ -67,10 +73,11 @@ impl Tuner {
             return self.level;
         };
         let elapsed = now.saturating_sub(since);
-        if elapsed < WINDOW {
+        let rate = (sample.done - done) / elapsed.as_secs_f64();
+        let is_clear = self.on_trial.is_some_and(|(_, brought)| rate >= brought * CLEAR);
+        if elapsed < if is_clear { GLANCE } else { WINDOW } {
             return self.level;
         }
-        let rate = (sample.done - done) / elapsed.as_secs_f64();
         self.window = Some((now, sample.done));
         match self.on_trial {
             Some((before, brought)) if rate < brought * WORTH => {

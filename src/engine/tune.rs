@@ -12,13 +12,13 @@ use super::board::Shares;
 use super::workshop::Workshop;
 
 /// How often to look: several looks make one measurement.
-const EVERY: Duration = Duration::from_millis(50);
+const EVERY: Duration = Duration::from_millis(25);
 
 /// Connections where the user does not say: enough to fill most links, few enough for any host.
 const FIRST: usize = 8;
 
-/// The most connections that any host has rewarded in measurements; browsers and CDNs bear as many.
-pub(super) const MOST_LARGE: usize = 64;
+/// More connections than this no host has rewarded in measurements, and each costs memory.
+pub(super) const MOST_LARGE: usize = 48;
 const MOST_SMALL: usize = 32;
 
 /// The most connections that there ever are.

@@ -47,7 +47,12 @@ impl Group {
     pub(super) fn new(load: Load) -> Self {
         let connections = (load.small + load.large).max(1);
         let enough = GROUP.min(ALL_GROUPS / connections);
-        Self { enough, gathered: 0, chunks: Vec::new(), copied: (connections > CROWD).then(Vec::new) }
+        Self {
+            enough,
+            gathered: 0,
+            chunks: Vec::new(),
+            copied: (connections > CROWD).then(|| Vec::with_capacity(enough)),
+        }
     }
 
     /// Adds bytes; returns whether these are enough for a write.
