@@ -44,7 +44,15 @@ fn sentence(error: &clap::Error) -> String {
         ErrorKind::MissingRequiredArgument => {
             let missing = texts(error, ContextKind::InvalidArg);
             let verb = if missing.len() == 1 { "is" } else { "are" };
-            format!("`{}` {verb} missing{}", missing.join("` and `"), usage())
+            // A command that wants one of two options has neither in its form; then the form as typed has it.
+            let own = usage();
+            let is_told = missing.iter().all(|missing| own.contains(missing.as_str()));
+            let form = if is_told {
+                own
+            } else {
+                typed_usage(error).map_or(own, |form| format!("; the form is `{form}`"))
+            };
+            format!("`{}` {verb} missing{form}", missing.join("` and `"))
         }
         ErrorKind::ValueValidation => {
             let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
@@ -85,10 +93,24 @@ fn unknown(error: &clap::Error, word: &str, usage: &str) -> String {
     if let Some((_, meant)) = ELSEWHERE.iter().find(|(words, _)| words.contains(&bare)) {
         return format!("there is no option `{word}`; what you want is {meant}");
     }
+    if let Some(command) = command_with(bare) {
+        return format!("there is no option `{word}` here; it is one of `rcsync {command}`{usage}");
+    }
     let near = text(error, ContextKind::SuggestedArg);
     let near =
         near.map_or_else(|| usage.to_owned(), |near| format!("; did you mean `{}`?", bare_option(&near)));
     format!("there is no option `{word}`{near}")
+}
+
+/// Returns the command that has this option: one who types it knows what it does, but not where.
+fn command_with(option: &str) -> Option<String> {
+    let long = option.strip_prefix("--")?;
+    let program = Cli::command();
+    let has = |command: &&clap::Command| {
+        let mut arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
+        !command.is_hide_set() && arguments.any(|argument| argument.get_long() == Some(long))
+    };
+    program.get_subcommands().find(has).map(|command| command.get_name().to_owned())
 }
 
 /// Takes the value's name away: `--interval <DURATION>` is typed `--interval`.
@@ -133,15 +155,21 @@ fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
     }
 }
 
-/// Returns the command's form as the help shows it, on one line: `rcsync ls <DIR>`.
-fn usage(error: &clap::Error) -> Option<String> {
+/// Returns the form with the options that were typed, on one line.
+fn typed_usage(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::StyledStr(typed)) = error.get(ContextKind::Usage) else { return None };
-    // What comes with the error shows the options that were typed; the command's own form has what can be.
-    let typed = typed.to_string();
-    let name = typed.trim().strip_prefix("Usage:")?.split_whitespace().nth(1)?;
+    one_line(&typed.to_string())
+}
+
+/// Returns the command's own form as the help shows it, on one line: `rcsync ls <DIR>`.
+fn usage(error: &clap::Error) -> Option<String> {
+    let typed = typed_usage(error)?;
+    let name = typed.split_whitespace().nth(1)?;
     let mut program = Cli::command();
     program.build();
-    let command = program.find_subcommand_mut(name)?;
-    let form = command.render_usage().to_string();
-    Some(form.trim().strip_prefix("Usage:")?.lines().next()?.trim().replace("[OPTIONS] ", ""))
+    one_line(&program.find_subcommand_mut(name)?.render_usage().to_string())
+}
+
+fn one_line(usage: &str) -> Option<String> {
+    Some(usage.trim().strip_prefix("Usage:")?.lines().next()?.trim().replace("[OPTIONS] ", ""))
 }

@@ -113,10 +113,7 @@ impl Run {
         let handles = handles::share_out();
         let (commit, items) = mpsc::channel(COMMIT_QUEUE.min(handles.finished));
         let wanted = options.connections.map(|cap| usize::from(cap.get()));
-        let (shares, most) = tune::begin(match wanted {
-            None if handles.connections >= tune::MOST => None,
-            wanted => Some(wanted.map_or(handles.connections, |cap| cap.min(handles.connections))),
-        });
+        let (shares, most) = tune::begin(wanted, options.limit_rate, handles.connections);
         let shop = Arc::new(Workshop {
             client,
             parts: folder.parts.clone(),

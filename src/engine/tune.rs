@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::decide::tuning::{Sample, Tuner};
+use crate::model::units::ByteCount;
 
 use super::board::Shares;
 use super::workshop::Workshop;
@@ -18,20 +19,30 @@ const EVERY: Duration = Duration::from_millis(25);
 const FIRST: usize = 8;
 
 /// More connections than this no host has rewarded in measurements, and each costs memory.
-pub(super) const MOST_LARGE: usize = 48;
+const MOST_LARGE: usize = 48;
 const MOST_SMALL: usize = 32;
 
 /// The most connections that there ever are.
-pub(super) const MOST: usize = MOST_LARGE + MOST_SMALL;
+const MOST: usize = MOST_LARGE + MOST_SMALL;
 
 /// One connection in this many begins with small files.
 const SMALL_SHARE: usize = 4;
 
-/// Returns the shares to begin with, and the most connections there will ever be.
-pub(super) fn begin(cap: Option<usize>) -> (Shares, usize) {
-    let first = cap.map_or(FIRST, |cap| cap.clamp(1, FIRST));
+/// A limited rate is shared by one connection for so many bytes a second of it. What cannot go faster should go one
+/// after the other: shared by eight, a slow rate brings the oldest checkpoint no sooner than the newest, and too late.
+const RATE_OF_ONE: u64 = 8 << 20;
+
+/// Returns the shares to begin with, and the most connections there will ever be: as many as the user says, or as are
+/// rewarded, and never more than the process's files bear.
+pub(super) fn begin(cap: Option<usize>, limit: Option<ByteCount>, bearable: usize) -> (Shares, usize) {
+    let most = cap.unwrap_or(MOST).min(bearable).max(1);
+    if let (None, Some(limit)) = (cap, limit) {
+        let large = usize::try_from(limit.0 / RATE_OF_ONE).unwrap_or(MOST_LARGE).min(most - 1).max(1);
+        return (Shares { small: 1, large: large.min(FIRST - 1) }, large + 1);
+    }
+    let first = most.min(FIRST);
     let small = first / SMALL_SHARE;
-    (Shares { small, large: first - small }, cap.unwrap_or(MOST))
+    (Shares { small, large: first - small }, most)
 }
 
 /// Tunes until the run is cancelled.
@@ -74,4 +85,20 @@ pub(super) async fn tune(shop: Arc<Workshop>, shares: Shares, most: usize) {
 #[expect(clippy::cast_precision_loss, reason = "a rate does not need the last bit")]
 const fn as_f64(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_rate_goes_to_one_checkpoint_at_a_time() {
+        let mib = |count: u64| Some(ByteCount(count << 20));
+        assert_eq!(begin(None, mib(1), 500), (Shares { small: 1, large: 1 }, 2));
+        assert_eq!(begin(None, mib(24), 500), (Shares { small: 1, large: 3 }, 4));
+        assert_eq!(begin(None, mib(240), 500), (Shares { small: 1, large: 7 }, 31));
+        assert_eq!(begin(Some(8), mib(1), 500), begin(Some(8), None, 500), "the user's count counts");
+        assert_eq!(begin(None, None, 500), (Shares { small: 2, large: 6 }, MOST));
+        assert_eq!(begin(Some(200), None, 20), (Shares { small: 2, large: 6 }, 20));
+    }
 }

@@ -126,6 +126,8 @@ struct Running {
     settled: HashSet<EventId>,
     /// What an earlier run published and did not tell.
     left_over: HashSet<EventId>,
+    /// Whether it is told of alarms: a command is made for files, a webhook reads what it gets.
+    hears_alarms: bool,
     work: Sender<Work>,
     thread: JoinHandle<()>,
 }
@@ -208,6 +210,27 @@ impl Hooks {
         Occasion { json: (self.wording)(&event, &id), about: format!("`{}`", entry.path), id, values }
     }
 
+    /// A job that went silent is worth a message: its GPU is still billing.
+    fn alarm(&self, event: &Event, step: Option<u64>) {
+        let step = step.map_or_else(String::new, |step| step.to_string());
+        let id = EventId::of(&["stalled", self.job.as_str(), &step]);
+        let values = vec![
+            ("event", "stalled".to_owned()),
+            ("event_id", id.as_str().to_owned()),
+            ("job_id", self.job.as_str().to_owned()),
+            ("step", step),
+        ];
+        let occasion = Occasion {
+            json: (self.wording)(event, &id),
+            about: "a job that went silent".to_owned(),
+            id,
+            values,
+        };
+        for hook in self.state().running.iter().filter(|hook| hook.hears_alarms) {
+            let _ = hook.work.send(Work::Tell(Box::new(occasion.clone())));
+        }
+    }
+
     fn note_trouble(&self, what: &str, cause: &str) {
         self.reporter.report(&Event::Notice { message: format!("{what}: {cause}") });
     }
@@ -228,6 +251,7 @@ impl Reporter for Hooks {
             Event::Published { path, .. } if !self.plan.published.is_empty() => {
                 self.state().heard.insert(path.clone(), event.clone());
             }
+            Event::Stalled { step, .. } => self.alarm(event, *step),
             Event::Done { .. } => self.state().done = Some(event.clone()),
             _ => {}
         }
@@ -267,7 +291,10 @@ impl Follower for Hooks {
                 .name("rcsync-hook".to_owned())
                 .spawn(move || worker.work(&works))
             {
-                Ok(thread) => state.running.push(Running { settled, left_over, work, thread }),
+                Ok(thread) => {
+                    let hears_alarms = matches!(hook, Hook::Webhook(_));
+                    state.running.push(Running { settled, left_over, hears_alarms, work, thread });
+                }
                 Err(error) => {
                     let what = format!("`{}` is told nothing in this run", hook.option());
                     self.note_trouble(&what, &error.to_string());
