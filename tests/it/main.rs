@@ -16,6 +16,7 @@ mod life;
 mod lock;
 mod mirror;
 mod prune;
+mod monitoring;
 mod repair;
 #[cfg(target_os = "linux")]
 mod rig;

@@ -1,0 +1,57 @@
+//! What watches rcsync: systemd's socket and Prometheus' text file.
+#![cfg(unix)]
+
+use std::os::unix::net::UnixDatagram;
+
+use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig};
+
+use crate::support::{Bench, code, stderr};
+
+async fn finished() -> Bench {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let plan = JobPlan { checkpoint_bytes: 100_000, picture_side: 32, ..JobPlan::default() };
+    let job = simulator.add_job(plan);
+    simulator.finish(&job);
+    Bench::new(simulator, job)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_is_told_that_it_is_ready_and_that_it_ends() {
+    let bench = finished().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let dir = bench.dir();
+    let mut command = bench.command(&[bench.job.as_str(), dir.to_str().unwrap(), "--once"]);
+    command.env("NOTIFY_SOCKET", &path);
+    let run = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    let mut told = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(count) = socket.recv(&mut buffer) {
+        told.push(String::from_utf8(buffer[..count].to_vec()).unwrap());
+    }
+    let at = |word: &str| told.iter().position(|text| text.contains(word));
+    assert!(at("READY=1").is_some() && at("READY=1") < at("STOPPING=1"), "{told:?}");
+    assert!(told.iter().any(|text| text.starts_with("STATUS=")), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_file_says_how_a_run_ended() {
+    let bench = finished().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rcsync.prom");
+    let run = bench.once(&["--metrics-file", path.to_str().unwrap()]).await;
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let value = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name}{{")))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    let hosted = f64::from(u32::try_from(bench.simulator.hosted(&bench.job).len()).unwrap());
+    assert_eq!(value("rcsync_exit_code"), Some(0.0), "{text}");
+    assert_eq!(value("rcsync_present_files"), Some(hosted), "{text}");
+    assert_eq!(value("rcsync_published_files_total"), Some(hosted), "{text}");
+    assert!(!text.contains(bench.simulator.token()), "{text}");
+}
