@@ -49,6 +49,12 @@ impl RunState {
         !matches!(self, Self::Queued | Self::Running)
     }
 
+    /// Whether the trainer was ended from outside or by a fault, perhaps in the middle of a save.
+    #[must_use]
+    pub const fn is_cut_off(self) -> bool {
+        matches!(self, Self::StoppedEarly | Self::Failed | Self::Canceled)
+    }
+
     /// Returns how following a run that ended like this ends, where every listed file is here.
     #[must_use]
     pub const fn exit_status(self) -> ExitStatus {

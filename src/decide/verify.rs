@@ -11,7 +11,7 @@ use crate::model::claim::{Algorithm, Claim};
 use crate::model::digest::{Sha256Digest, hex};
 use crate::model::evidence::Evidence;
 
-use super::structure::{Checker, Format, Verdict};
+use super::structure::{Checker, Format, UNWRITTEN, Verdict};
 
 /// Follows one file's bytes in order and computes everything that a proof may need.
 #[derive(Debug)]
@@ -72,6 +72,8 @@ pub struct Received {
     pub trainer_hash: Option<TrainerHash>,
     /// How many zero bytes it ends with: what a file that has its length before its bytes still lacks.
     pub trailing_zeros: u64,
+    /// Whether it is a safetensors file whose body ends with as many zeros as an unwritten block of a disk.
+    pub looks_unwritten: bool,
     sums: Vec<(Algorithm, String)>,
     structure: Verdict,
 }
@@ -138,7 +140,10 @@ impl Inspection {
     /// Ends at a file's last byte; `body` has seen everything from its first position to there.
     #[must_use]
     pub fn finish(self, body: Option<BodyHash>) -> Received {
-        let declared = self.checker.header().and_then(|header| header.metadata.sshs_model_hash);
+        let header = self.checker.header();
+        let trailing_zeros = self.checker.trailing_zeros();
+        let looks_unwritten = header.is_some() && trailing_zeros >= UNWRITTEN;
+        let declared = header.and_then(|header| header.metadata.sshs_model_hash);
         let whole = body.filter(|body| body.position == self.position);
         let computed = whole.map(|body| Sha256Digest::new(body.sha256.finalize().into()));
         let trainer_hash =
@@ -147,7 +152,8 @@ impl Inspection {
             size: self.position,
             sha256: Sha256Digest::new(self.sha256.finalize().into()),
             trainer_hash,
-            trailing_zeros: self.checker.trailing_zeros(),
+            trailing_zeros,
+            looks_unwritten,
             sums: self.sums.into_iter().map(|(algorithm, sum)| (algorithm, sum.finish(algorithm))).collect(),
             structure: self.checker.finish(self.position),
         }
@@ -223,6 +229,8 @@ pub struct Expectation<'a> {
     pub half_of_pair: bool,
     /// The user accepts a body that contradicts its own header's hash (`--accept-unproven`).
     pub accept_unproven: bool,
+    /// What an earlier look read of a file that was in doubt.
+    pub read_before: Option<Sha256Digest>,
 }
 
 /// What became of the proof.
@@ -253,6 +261,15 @@ pub enum Contradiction {
     /// More or fewer bytes than the server declared, or nobody can tell whether these are all.
     #[error("{0}")]
     Length(String),
+    /// Nothing proves the body, and it ends with zeros: one that is still being written does, one with an empty tensor at
+    /// its end does too. The same bytes at a later look tell the two apart.
+    #[error(
+        "it ends with {zeros} zero bytes, like one that was not written to its end (`--accept-unproven` takes it)"
+    )]
+    Unwritten {
+        /// How many.
+        zeros: u64,
+    },
 }
 
 /// Weighs what arrived against what was claimed; the best proof counts, and one contradiction condemns.
@@ -293,6 +310,11 @@ pub fn judge(received: &Received, expected: &Expectation<'_>) -> Judgement {
             return Judgement::Contradicted(Contradiction::Hash(why));
         }
         None => {}
+    }
+    // Half a pair carries a hash that proves nothing, and some trainers write none.
+    let in_doubt = received.looks_unwritten && evidence != Some(Evidence::TrainerHash);
+    if in_doubt && !expected.accept_unproven && expected.read_before != Some(received.sha256) {
+        return Judgement::Contradicted(Contradiction::Unwritten { zeros: received.trailing_zeros });
     }
     evidence.map_or_else(
         || {
@@ -405,6 +427,32 @@ mod tests {
         let tag = [Claim::new(Algorithm::Md5Tag, &[0; 16]).unwrap()];
         let received = inspect(Format::Unknown, &tag, &file);
         assert_eq!(evidence(judge(&received, &Expectation { claims: &tag, ..plain })), Evidence::Length);
+    }
+
+    #[test]
+    fn a_body_that_ends_with_zeros_is_read_twice_where_no_hash_proves_it() {
+        let json =
+            r#"{"__metadata__":{"format":"pt"},"t":{"dtype":"U8","shape":[2000],"data_offsets":[0,2000]}}"#;
+        let mut file = (json.len() as u64).to_le_bytes().to_vec();
+        file.extend_from_slice(json.as_bytes());
+        file.resize(file.len() + 1000, 7);
+        file.resize(file.len() + 1000, 0);
+        let received = || inspect(Format::Safetensors, &[], &file);
+        let once = Expectation { length: Some(file.len() as u64), ..Expectation::default() };
+        let unwritten = Judgement::Contradicted(Contradiction::Unwritten { zeros: 1000 });
+        assert_eq!(judge(&received(), &once), unwritten);
+        assert_eq!(judge(&received(), &Expectation { half_of_pair: true, ..once }), unwritten);
+        let other = Some(Sha256Digest::new([7; 32]));
+        assert_eq!(judge(&received(), &Expectation { read_before: other, ..once }), unwritten);
+        let twice = Expectation { read_before: Some(received().sha256), ..once };
+        assert_eq!(evidence(judge(&received(), &twice)), Evidence::Structure);
+        assert_eq!(
+            evidence(judge(&received(), &Expectation { accept_unproven: true, ..once })),
+            Evidence::Structure
+        );
+        let mut hashed = file.clone();
+        *hashed.last_mut().unwrap() = 1;
+        assert_eq!(evidence(judge(&inspect(Format::Safetensors, &[], &hashed), &once)), Evidence::Structure);
     }
 
     #[test]

@@ -320,6 +320,7 @@ impl Run {
             doubt: manifest.doubts.get(key).cloned(),
             half_of_pair: action.artifact.pair_half(looked.name()).is_some(),
             run_may_write: !state.is_over(),
+            cut_off: state.is_cut_off(),
             run: looked.run(),
             generation,
         };

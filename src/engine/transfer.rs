@@ -33,6 +33,8 @@ pub(super) struct Order {
     pub(super) half_of_pair: bool,
     /// Whether the run may still be writing it.
     pub(super) run_may_write: bool,
+    /// The run ended before its time, perhaps in the middle of a save.
+    pub(super) cut_off: bool,
     /// The run of the job; see [`crate::decide::plan::run_stamp`].
     pub(super) run: String,
     /// Which listing its address is from.

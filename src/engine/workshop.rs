@@ -268,6 +268,11 @@ impl Workshop {
             claims: &known.claims,
             half_of_pair: transfer.order.half_of_pair,
             accept_unproven: self.options.selection.accepts_unproven(&artifact.path),
+            // The same bytes again prove nothing where nobody is left to write the rest.
+            read_before: match &transfer.state().doubt {
+                Some(doubt) if !transfer.order.cut_off => Some(doubt.sha256),
+                _ => None,
+            },
         };
         if let Some(entry) = as_published(transfer, attempt)
             && entry.revision.compare(&known.revision.clone().unwrap_or_default()) == Agreement::Same
@@ -309,7 +314,11 @@ impl Workshop {
         why: &Contradiction,
     ) {
         let order = &transfer.order;
-        let revision = attempt.known().revision.unwrap_or_default();
+        // What may be whole after all must be read again, whatever the host says of a change.
+        let revision = match why {
+            Contradiction::Unwritten { .. } => Revision::default(),
+            _ => attempt.known().revision.unwrap_or_default(),
+        };
         let next = doubted(received.sha256, transfer.state().doubt.as_ref(), order.run_may_write);
         let read_twice = next == Doubted::Condemned;
         let doubt = Doubt { sha256: received.sha256, revision, after_end: !order.run_may_write, read_twice };

@@ -377,13 +377,15 @@ impl Story {
 
     fn reporter(&self) -> Arc<dyn Reporter> {
         let (published, trace, began) = (self.published.clone(), self.trace.clone(), self.began);
+        // The folder is another one each time; the story is not.
+        let root = self.root.path().display().to_string();
         Arc::new(move |event: &Event| {
             if let Event::Published { path, sha256, .. } = event {
                 let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
                 published.push((path.to_string(), *sha256));
             }
             if trace.is_told() {
-                trace.tell(began, &format!("{event:?}"));
+                trace.tell(began, &format!("{event:?}").replace(&root, ""));
             }
         })
     }

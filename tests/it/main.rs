@@ -15,8 +15,8 @@ mod interface;
 mod life;
 mod lock;
 mod mirror;
-mod prune;
 mod monitoring;
+mod prune;
 mod repair;
 #[cfg(target_os = "linux")]
 mod rig;

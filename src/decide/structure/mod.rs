@@ -22,9 +22,9 @@ use self::verdict::Fault;
 pub use self::verdict::{Defect, Verdict};
 use crate::model::safetensors::SafetensorsHeader;
 
-/// So many zeros at the end of a file with a fault speak for a file of full length that is still being written: no
-/// format's own padding is as long as a block of a disk.
-const UNWRITTEN: u64 = 512;
+/// So many zeros at the end of a file speak for one of full length that is still being written: no format's own padding
+/// is as long as a block of a disk.
+pub(super) const UNWRITTEN: u64 = 512;
 
 /// What a name's extension says the file should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
