@@ -135,7 +135,7 @@ async fn a_hook_that_is_missing_is_told_once_and_what_it_missed_comes_later() {
 }
 
 /// A receiver that answers each POST with the next status, and gives out the bodies.
-fn receiver(statuses: Vec<u16>) -> (String, Receiver<(String, serde_json::Value)>) {
+pub(crate) fn receiver(statuses: Vec<u16>) -> (String, Receiver<(String, serde_json::Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://user:s3cret@{}/T0/s3cret?key=s3cret", listener.local_addr().unwrap());
     let (send, receive) = channel();

@@ -291,3 +291,22 @@ async fn a_job_that_goes_silent_is_told_once() {
     bench.simulator.finish(&job);
     assert_eq!(followed.end(), 0);
 }
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_hears_of_a_silent_job() {
+    let (address, told) = crate::hooks::receiver(Vec::new());
+    let bench = bench().await;
+    let job = bench.job.clone();
+    let followed = Followed::start(&bench, &format!("{job} out --interval 50ms --webhook {address}"));
+    for step in 1..=15 {
+        bench.simulator.advance_steps(&job, 1);
+        followed.step(step);
+    }
+    let hears = || told.recv_timeout(std::time::Duration::from_secs(20)).expect("it is told").1;
+    let stalled = std::iter::repeat_with(hears).find(|told| told["event"] == "stalled").unwrap();
+    assert_eq!(stalled["step"], 15);
+    assert_eq!(stalled["job_id"], job.as_str());
+    bench.simulator.finish(&job);
+    assert_eq!(followed.end(), 0);
+}

@@ -20,7 +20,7 @@ pub(super) const SCRIPT: &str = include_str!("page.js");
 /// What a relative link may hold as it is; everything else is percent-encoded.
 const LINK: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// Returns the whole page, without its first lines (see [`super::sign`]).
+/// Returns the whole page, without its first lines, which say whose it is.
 pub(super) fn page(album: &Album<'_>) -> String {
     let mut html = Html::default();
     let title = title(album);
