@@ -101,7 +101,7 @@ fn hooks_are_told_no_secret() {
     }
     let heard = Host::start(Arc::new(|_| Reply::new(200, b"")));
     let webhook = format!("http://127.0.0.1:{}/hook", heard.port());
-    let run = rig.once(&["--exec", "sh -c 'env > hook-environment'", "--webhook", &webhook]);
+    let run = rig.once(&["--exec", "sh -c 'env > ../hook-environment'", "--webhook", &webhook]);
     rig.promises(&run).unwrap();
     assert_eq!(run.code, Some(0), "{}", run.said());
     let told =
