@@ -8,6 +8,7 @@ mod commands;
 mod crashes;
 #[cfg(target_os = "linux")]
 mod disks;
+mod evidence;
 mod faults;
 mod gallery;
 mod hooks;

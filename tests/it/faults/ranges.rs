@@ -3,7 +3,7 @@
 use super::host::Ask;
 use super::reply::{End, Reply};
 use super::rig::{Case, World, hold_all, ranges};
-use super::world::{File, Hosted, MIB, weights};
+use super::world::{File, Hosted, MIB, weights, yaml};
 
 const HALF: usize = 3 * MIB / 2;
 
@@ -119,6 +119,18 @@ fn answers() -> Vec<Case> {
                 Reply::new(206, &body).header("Content-Type", "multipart/byteranges; boundary=THIS")
             }),
         ),
+        // Nothing tells where this file ends but the host, once it is asked for more.
+        Case::survives("C6", "416, and the file ends where the part does", {
+            World::of(vec![Hosted::config(&yaml(), |file, ask| match ask.starts_at() {
+                0 => file.whole().chunked(false),
+                _ => file.honest(ask),
+            })])
+        })
+        .asks(2..=2)
+        .and(|rig, _| {
+            let (asks, end) = (rig.host.asks(), rig.world.files[0].truth[0].len());
+            if asks[1].starts_at() == end { Ok(()) } else { Err(format!("asked for {}", ranges(&asks))) }
+        }),
         Case::survives(
             "C7",
             "416, and a file that is shorter than what is here",

@@ -54,6 +54,7 @@ fn tricks(text: &str) -> Option<char> {
     text.chars().find(acts)
 }
 
+/// O5: whatever is printed, in whatever form, holds no secret and nothing that a terminal acts upon.
 #[test]
 fn secrets_and_tricks_stay_where_they_are() {
     let rig = Rig::new(hostile());
