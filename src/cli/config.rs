@@ -8,6 +8,7 @@ use super::metrics;
 use super::options::{GlobalArgs, SyncArgs};
 use super::values::{Format, ProgressWhen};
 use super::world::World;
+use crate::decide::loras::Weights;
 use crate::decide::retention::Retention;
 use crate::decide::select::Selection;
 use crate::edge::comfyui;
@@ -145,6 +146,7 @@ impl Settings {
             keep: given.comfyui_keep,
             link: given.comfyui_link.map_or_else(LinkMode::default, LinkMode::from),
             sidecars: given.comfyui_sidecars,
+            weights: if given.comfyui_pickles { Weights::PicklesToo } else { Weights::Safetensors },
             url: given.comfyui_url.clone(),
         })))
     }

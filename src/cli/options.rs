@@ -246,6 +246,13 @@ pub(crate) struct ComfyArgs {
     /// Take back a `comfyui-sidecars` from a variable or the configuration file.
     #[arg(long, hide = true, overrides_with_all = ["comfyui_sidecars", "no_comfyui_sidecars"])]
     pub(crate) no_comfyui_sidecars: bool,
+    /// Place LoRAs and embeddings that are pickles (.pt, .ckpt …) too. Off, since loading a pickle can run code that
+    /// somebody put into it, and nobody can prove one whole; only for trainers that you trust. Never optimizer.pt.
+    #[arg(long, overrides_with_all = ["comfyui_pickles", "no_comfyui_pickles"])]
+    pub(crate) comfyui_pickles: bool,
+    /// Take back a `comfyui-pickles` from a variable or the configuration file.
+    #[arg(long, hide = true, overrides_with_all = ["comfyui_pickles", "no_comfyui_pickles"])]
+    pub(crate) no_comfyui_pickles: bool,
     /// Ask the ComfyUI that runs there, such as http://127.0.0.1:8188, whether it lists what was placed.
     #[arg(long, value_name = "URL", value_parser = values::server)]
     pub(crate) comfyui_url: Option<url::Url>,
@@ -259,6 +266,10 @@ impl ComfyArgs {
             (self.comfyui_sidecars, self.no_comfyui_sidecars),
             (lower.comfyui_sidecars, lower.no_comfyui_sidecars),
         );
+        let (comfyui_pickles, no_comfyui_pickles) = over(
+            (self.comfyui_pickles, self.no_comfyui_pickles),
+            (lower.comfyui_pickles, lower.no_comfyui_pickles),
+        );
         Self {
             comfyui: self.comfyui.or(lower.comfyui),
             comfyui_subdir: self.comfyui_subdir.or(lower.comfyui_subdir),
@@ -266,6 +277,8 @@ impl ComfyArgs {
             comfyui_link: self.comfyui_link.or(lower.comfyui_link),
             comfyui_sidecars,
             no_comfyui_sidecars,
+            comfyui_pickles,
+            no_comfyui_pickles,
             comfyui_url: self.comfyui_url.or(lower.comfyui_url),
         }
     }

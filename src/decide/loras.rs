@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::artifact::{ArtifactKey, ArtifactKind, PairHalf};
 use crate::model::evidence::Evidence;
 use crate::model::manifest::{Entry, EntryState, Manifest};
+use crate::model::rel_path::RelPath;
 
 /// One LoRA: one file, or the two halves of a Wan 2.2 pair.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,15 +38,25 @@ pub struct Loras<'a> {
     pub halves: Vec<Part<'a>>,
 }
 
+/// Which kinds of files count as LoRAs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Weights {
+    /// Safetensors alone: data that runs nothing, and that can be proven whole.
+    #[default]
+    Safetensors,
+    /// Pickles as well, because somebody asked for them: loading one can run whatever code it carries.
+    PicklesToo,
+}
+
 /// Finds the LoRAs among everything that is published.
 ///
 /// `job_name` tells the final save of a job that is itself called `…_high_noise` from half a pair.
 #[must_use]
-pub fn find<'a>(manifest: &'a Manifest, job_name: Option<&str>) -> Loras<'a> {
+pub fn find<'a>(manifest: &'a Manifest, job_name: Option<&str>, weights: Weights) -> Loras<'a> {
     let mut pairs: BTreeMap<(Option<u64>, String), Vec<Part<'a>>> = BTreeMap::new();
     let mut loras = Loras::default();
     let preview = Previews::of(manifest);
-    for (key, entry) in manifest.entries.iter().filter(|(key, entry)| is_lora(key, entry)) {
+    for (key, entry) in manifest.entries.iter().filter(|(key, entry)| is_lora(key, entry, weights)) {
         let half = key.pair_half(job_name);
         let part = Part { key, entry, half: half.as_ref().map(|(_, half)| *half) };
         match half {
@@ -66,21 +77,43 @@ pub fn find<'a>(manifest: &'a Manifest, job_name: Option<&str>) -> Loras<'a> {
             loras.halves.append(&mut files);
         }
     }
-    loras.whole.sort_by_key(|lora| (lora.step.unwrap_or(u64::MAX), lora.files[0].entry.path.clone()));
+    loras.whole.sort_by_key(|lora| {
+        let path = &lora.files[0].entry.path;
+        (lora.step.unwrap_or(u64::MAX), !is_safetensors(path), path.clone())
+    });
     loras
 }
 
-/// Whether a file is weights that ComfyUI's LoRA loaders take. Parts of a full model stand in folders of their own;
-/// pickles can carry code and are never placed.
-fn is_lora(key: &ArtifactKey, entry: &Entry) -> bool {
+/// Whether a file is weights that ComfyUI's LoRA loaders take. Parts of a full model stand in folders of their own.
+fn is_lora(key: &ArtifactKey, entry: &Entry, weights: Weights) -> bool {
+    let is_weights = match weights {
+        _ if is_safetensors(&entry.path) => entry.evidence >= Evidence::Structure,
+        Weights::Safetensors => false,
+        // Nobody can look into a pickle without loading it, so its length has to do.
+        Weights::PicklesToo => is_pickle(&entry.path),
+    };
     key.kind == ArtifactKind::Checkpoint
         && entry.state == EntryState::Present
-        && entry.evidence >= Evidence::Structure
+        && is_weights
         && entry.path.parent().is_none()
-        && entry.path.stem_and_extension().1.eq_ignore_ascii_case(".safetensors")
         // What the trainer writes when it trains a critic of a VAE; no loader takes it.
         && !entry.path.file_name().starts_with("CRITIC_")
 }
+
+fn is_safetensors(path: &RelPath) -> bool {
+    path.stem_and_extension().1.eq_ignore_ascii_case(".safetensors")
+}
+
+/// Whether it is a pickle that ComfyUI would list and can load. `optimizer.pt` is the state of a training: it is listed
+/// like a LoRA, is none, and every attempt to use it fails. So nobody who asks for pickles means it.
+fn is_pickle(path: &RelPath) -> bool {
+    let (stem, extension) = path.stem_and_extension();
+    PICKLES.iter().any(|pickle| extension.eq_ignore_ascii_case(pickle))
+        && !stem.eq_ignore_ascii_case("optimizer")
+}
+
+/// What ComfyUI lists besides safetensors. The trainer of our jobs writes embeddings as `.pt`; others write the rest.
+const PICKLES: [&str; 6] = [".pt", ".pt2", ".pth", ".ckpt", ".bin", ".pkl"];
 
 /// The pictures of a job, by step: that of the first prompt, and of several the last one drawn.
 struct Previews<'a> {

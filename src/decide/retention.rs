@@ -56,31 +56,7 @@ fn is_final(key: &ArtifactKey, entry: &Entry) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::digest::Sha256Digest;
-    use crate::model::evidence::Evidence;
-    use crate::model::rel_path::RelPath;
-    use crate::model::revision::Revision;
-
-    fn manifest(files: &[(ArtifactKind, &str, Option<u64>)]) -> Manifest {
-        let mut manifest = Manifest::new("job".parse().unwrap(), "https://h".to_owned());
-        for (kind, path, step) in files {
-            let key = ArtifactKey { kind: *kind, path: format!("/output/dog/{path}").into() };
-            let entry = Entry {
-                path: RelPath::parse(path).unwrap(),
-                step: *step,
-                size: 7,
-                sha256: Sha256Digest::new([7; 32]),
-                evidence: Evidence::Structure,
-                revision: Revision::default(),
-                run: String::new(),
-                modified: Some(1),
-                state: EntryState::Present,
-                older: Vec::new(),
-            };
-            manifest.entries.insert(key, entry);
-        }
-        manifest
-    }
+    use crate::model::manifest::examples::manifest;
 
     fn gone(manifest: &Manifest, retention: Retention) -> Vec<&str> {
         surplus(manifest, retention).into_iter().map(|(_, entry)| entry.path.as_str()).collect()

@@ -17,6 +17,7 @@ use std::sync::{Mutex, OnceLock};
 
 use url::Url;
 
+use crate::decide::loras::Weights;
 use crate::decide::placing::Subdir;
 use crate::edge::comfyui::LoraFolder;
 use crate::edge::disk::{self, fault};
@@ -42,6 +43,8 @@ pub struct ComfyOptions {
     pub link: LinkMode,
     /// Whether each gets its SHA-256 in a file beside it.
     pub sidecars: bool,
+    /// Which kinds of files are placed.
+    pub weights: Weights,
     /// A running ComfyUI to ask whether it lists what was placed.
     pub url: Option<Url>,
 }

@@ -227,3 +227,6 @@ mod as_list {
         Ok(lines.into_iter().map(|line| (line.key, line.value)).collect())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod examples;

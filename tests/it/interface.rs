@@ -423,6 +423,7 @@ const OPTIONS: &[(&str, &str, &str)] = &[
     ("comfyui-keep", "2", "2"),
     ("comfyui-link", "copy", "'copy'"),
     ("comfyui-sidecars", "", "true"),
+    ("comfyui-pickles", "", "true"),
     ("comfyui-url", "http://127.0.0.1:1/", "'http://127.0.0.1:1/'"),
     ("keep-last", "2", "2"),
     ("keep-every", "500", "500"),

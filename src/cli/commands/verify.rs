@@ -196,12 +196,11 @@ pub(super) mod tests {
     use sha2::{Digest as _, Sha256};
 
     use super::*;
-    use crate::cli::samples::{job, path};
+    use crate::cli::samples::job;
     use crate::model::artifact::{ArtifactKey, ArtifactKind};
     use crate::model::digest::Sha256Digest;
     use crate::model::evidence::Evidence;
-    use crate::model::manifest::{Entry, EntryState, Manifest};
-    use crate::model::revision::Revision;
+    use crate::model::manifest::{Entry, Manifest, examples};
 
     /// A folder with these files, and a manifest that knows them.
     pub(in super::super) fn folder(contents: &[(&str, Option<u64>, &str)]) -> (tempfile::TempDir, Manifest) {
@@ -211,16 +210,11 @@ pub(super) mod tests {
             fs::write(folder.path().join(name), text).unwrap();
             let key = ArtifactKey { kind: ArtifactKind::Checkpoint, path: format!("/o/{name}").into() };
             let entry = Entry {
-                path: path(name),
-                step: *step,
                 size: text.len() as u64,
                 sha256: Sha256Digest::new(Sha256::digest(text).into()),
                 evidence: Evidence::TrainerHash,
-                revision: Revision::default(),
-                run: String::new(),
                 modified: None,
-                state: EntryState::Present,
-                older: Vec::new(),
+                ..examples::entry(name, *step)
             };
             manifest.entries.insert(key, entry);
         }

@@ -1,28 +1,5 @@
 use super::*;
-use crate::model::digest::Sha256Digest;
-use crate::model::rel_path::RelPath;
-use crate::model::revision::Revision;
-
-fn manifest_of(files: &[(ArtifactKind, &str, Option<u64>)]) -> Manifest {
-    let mut manifest = Manifest::new("job".parse().unwrap(), "https://h".to_owned());
-    for (kind, path, step) in files {
-        let key = ArtifactKey { kind: *kind, path: format!("/output/dog/{path}").into() };
-        let entry = Entry {
-            path: RelPath::parse(path).unwrap(),
-            step: *step,
-            size: 7,
-            sha256: Sha256Digest::new([7; 32]),
-            evidence: Evidence::TrainerHash,
-            revision: Revision::default(),
-            run: String::new(),
-            modified: Some(1),
-            state: EntryState::Present,
-            older: Vec::new(),
-        };
-        manifest.entries.insert(key, entry);
-    }
-    manifest
-}
+use crate::model::manifest::examples::{self, manifest};
 
 fn names(loras: &Loras<'_>) -> Vec<String> {
     let name = |lora: &Lora<'_>| {
@@ -33,9 +10,11 @@ fn names(loras: &Loras<'_>) -> Vec<String> {
 
 use ArtifactKind::{Checkpoint, Config, Sample};
 
+const SAFE: Weights = Weights::Safetensors;
+
 #[test]
 fn only_proven_weights_at_the_top_are_loras() {
-    let mut manifest = manifest_of(&[
+    let mut manifest = manifest(&[
         (Checkpoint, "dog.safetensors", None),
         (Checkpoint, "dog_000000500.safetensors", Some(500)),
         (Checkpoint, "dog_000000250.SafeTensors", Some(250)),
@@ -52,33 +31,56 @@ fn only_proven_weights_at_the_top_are_loras() {
         match entry.path.file_name() {
             "pruned_000000100.safetensors" => entry.state = EntryState::Pruned,
             "weak_000000100.safetensors" => entry.evidence = Evidence::Length,
-            _ => entry.evidence = Evidence::Structure,
+            _ => {}
         }
     }
-    let loras = find(&manifest, Some("dog"));
+    let loras = find(&manifest, Some("dog"), SAFE);
     assert_eq!(names(&loras), ["dog_000000250.SafeTensors", "dog_000000500.safetensors", "dog.safetensors"]);
     assert!(loras.halves.is_empty());
 }
 
 #[test]
+fn pickles_come_when_they_are_asked_for_and_the_optimizer_never() {
+    let mut manifest = manifest(&[
+        (Checkpoint, "dog.safetensors", None),
+        (Checkpoint, "dog.pt", None),
+        (Checkpoint, "trigger_000000250.PT", Some(250)),
+        (Checkpoint, "old_000000250.ckpt", Some(250)),
+        (Checkpoint, "optimizer.pt", None),
+        (Checkpoint, "Optimizer.PT", None),
+        (Checkpoint, "part/model.bin", None),
+        (Checkpoint, "notes.txt", None),
+        (Checkpoint, "weak.safetensors", None),
+        (Sample, "samples/x.pt", None),
+    ]);
+    // The length is all that can be proven of a pickle; of safetensors it is not enough.
+    for entry in manifest.entries.values_mut().filter(|entry| entry.path.as_str() != "dog.safetensors") {
+        entry.evidence = Evidence::Length;
+    }
+    assert_eq!(names(&find(&manifest, Some("dog"), SAFE)), ["dog.safetensors"]);
+    let asked = find(&manifest, Some("dog"), Weights::PicklesToo);
+    assert_eq!(names(&asked), ["old_000000250.ckpt", "trigger_000000250.PT", "dog.safetensors", "dog.pt"]);
+}
+
+#[test]
 fn both_halves_or_none() {
-    let manifest = manifest_of(&[
+    let manifest = manifest(&[
         (Checkpoint, "dog_000000250_high_noise.safetensors", Some(250)),
         (Checkpoint, "dog_000000250_low_noise.safetensors", Some(250)),
         (Checkpoint, "dog_000000500_low_noise.safetensors", Some(500)),
         (Checkpoint, "dog_high_noise.safetensors", None),
     ]);
-    let loras = find(&manifest, Some("dog"));
+    let loras = find(&manifest, Some("dog"), SAFE);
     assert_eq!(names(&loras), ["dog_000000250_high_noise.safetensors+dog_000000250_low_noise.safetensors"]);
     assert_eq!(loras.halves.len(), 2);
     // A job that is called so has a final save of that name, which is whole.
-    let loras = find(&manifest, Some("dog_high_noise"));
+    let loras = find(&manifest, Some("dog_high_noise"), SAFE);
     assert!(names(&loras).contains(&"dog_high_noise.safetensors".to_owned()));
 }
 
 #[test]
 fn the_picture_is_of_the_same_step_and_the_first_prompt() {
-    let manifest = manifest_of(&[
+    let manifest = manifest(&[
         (Checkpoint, "dog_000000250.safetensors", Some(250)),
         (Checkpoint, "dog_000000500.safetensors", Some(500)),
         (Checkpoint, "dog.safetensors", None),
@@ -91,13 +93,13 @@ fn the_picture_is_of_the_same_step_and_the_first_prompt() {
     ]);
     let shown = |manifest: &Manifest| -> Vec<Option<String>> {
         let path = |entry: &Entry| entry.path.as_str().to_owned();
-        find(manifest, Some("dog")).whole.iter().map(|lora| lora.preview.map(path)).collect()
+        find(manifest, Some("dog"), SAFE).whole.iter().map(|lora| lora.preview.map(path)).collect()
     };
     // Drawn twice, since the job was resumed: the later one. The final save has none before its own is drawn.
     let first = Some("samples/1000000000009__000000250_0.jpg".to_owned());
     assert_eq!(shown(&manifest), [first.clone(), None, None]);
     let mut later = manifest;
     let last = "samples/1000000000005__000000600_0.png";
-    later.entries.extend(manifest_of(&[(Sample, last, Some(600))]).entries);
+    later.entries.extend(examples::manifest(&[(Sample, last, Some(600))]).entries);
     assert_eq!(shown(&later), [first, None, Some(last.to_owned())]);
 }

@@ -1,37 +1,25 @@
 use super::*;
-use crate::decide::loras;
+use crate::decide::loras::{self, Weights};
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
-use crate::model::evidence::Evidence;
-use crate::model::manifest::{Entry, EntryState, Manifest};
+use crate::model::manifest::{Manifest, examples};
 use crate::model::placement::What;
-use crate::model::revision::Revision;
 
 fn digest(byte: u8) -> Sha256Digest {
     Sha256Digest::new([byte; 32])
 }
 
-fn key(name: &str) -> ArtifactKey {
-    ArtifactKey { kind: ArtifactKind::Checkpoint, path: format!("/output/dog/{name}").into() }
-}
-
 fn manifest(names: &[(&str, Option<u64>, u8)]) -> Manifest {
-    let mut manifest = Manifest::new("job".parse().unwrap(), "https://h".to_owned());
-    for (name, step, byte) in names {
-        let entry = Entry {
-            path: RelPath::parse(name).unwrap(),
-            step: *step,
-            size: 7,
-            sha256: digest(*byte),
-            evidence: Evidence::Structure,
-            revision: Revision::default(),
-            run: String::new(),
-            modified: Some(1),
-            state: EntryState::Present,
-            older: Vec::new(),
-        };
-        manifest.entries.insert(key(name), entry);
+    let files: Vec<_> =
+        names.iter().map(|(name, step, _)| (ArtifactKind::Checkpoint, *name, *step)).collect();
+    let mut manifest = examples::manifest(&files);
+    for (name, _, byte) in names {
+        manifest.entries.get_mut(&key(name)).unwrap().sha256 = digest(*byte);
     }
     manifest
+}
+
+fn key(name: &str) -> ArtifactKey {
+    examples::key(ArtifactKind::Checkpoint, name)
 }
 
 fn placed(step: Option<u64>, byte: u8, state: PlacedState) -> Placed {
@@ -84,7 +72,7 @@ fn names_are_plain_or_marked_alike() {
         ("dog_000000250_low_noise.safetensors", Some(250), 2),
         ("dog.safetensors", None, 3),
     ]);
-    let found = loras::find(&manifest, Some("dog"));
+    let found = loras::find(&manifest, Some("dog"), Weights::Safetensors);
     let subdir = RelPath::parse("d").unwrap();
     let names = |at: usize, naming| -> Vec<String> {
         places(&found.whole[at], Some(&subdir), naming).unwrap().iter().map(ToString::to_string).collect()
@@ -139,7 +127,7 @@ fn the_newest_and_the_final_stay() {
         ("dog_000000500.safetensors", Some(500), 2),
         ("dog.safetensors", None, 9),
     ]);
-    let whole = loras::find(&manifest, Some("dog")).whole;
+    let whole = loras::find(&manifest, Some("dog"), Weights::Safetensors).whole;
     let state = PlacedState::Placed;
     // 750 is placed although DIR has it no more: it counts.
     let files = [placed(Some(250), 1, state), placed(Some(750), 3, state), placed(None, 9, state)];

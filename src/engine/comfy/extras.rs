@@ -1,5 +1,6 @@
 //! What stands beside a LoRA: a picture that every picker shows, and its SHA-256 where that is wanted.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -44,6 +45,9 @@ impl<'a> Work<'a> {
                 }
             }
         }
+        // `dog.pt` beside `dog.safetensors`: a picker looks for both under one name, and LoRAs come first.
+        let mut named = BTreeSet::new();
+        extras.retain(|extra: &Extra| named.insert(extra.record.to.clone()));
         if extras.is_empty() {
             return Ok(());
         }

@@ -55,7 +55,7 @@ struct Staged<'a> {
 
 impl Placing<'_> {
     pub(super) fn run(&self) -> Result<Outcome, Error> {
-        let found = loras::find(self.manifest, self.name);
+        let found = loras::find(self.manifest, self.name, self.comfy.options.weights);
         let halves = found.halves.len() as u64;
         if found.whole.is_empty() {
             return Ok(Outcome { halves, ..Outcome::default() });

@@ -7,10 +7,8 @@ use super::*;
 use crate::edge::store::PRIVATE;
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::digest::Sha256Digest;
-use crate::model::evidence::Evidence;
 use crate::model::job::JobId;
-use crate::model::manifest::{Entry, EntryState};
-use crate::model::rel_path::RelPath;
+use crate::model::manifest::{Entry, examples};
 
 struct Folder {
     root: tempfile::TempDir,
@@ -35,16 +33,10 @@ impl Folder {
     fn add(&mut self, kind: ArtifactKind, path: &str, step: Option<u64>) -> ArtifactKey {
         let key = ArtifactKey { kind, path: format!("/o/{path}").into() };
         let entry = Entry {
-            path: RelPath::parse(path).unwrap(),
-            step,
             size: 3 << 20,
             sha256: Sha256Digest::new(sha2::Sha256::digest(path).into()),
-            evidence: Evidence::Structure,
-            revision: Default::default(),
-            run: String::new(),
             modified: None,
-            state: EntryState::Present,
-            older: Vec::new(),
+            ..examples::entry(path, step)
         };
         self.manifest.entries.insert(key.clone(), entry);
         key

@@ -8,9 +8,8 @@ use std::rc::Rc;
 use super::*;
 use crate::edge::witness::{Change, Witness, call, dismiss};
 use crate::model::digest::Sha256Digest;
-use crate::model::evidence::Evidence;
 use crate::model::job::JobId;
-use crate::model::revision::Revision;
+use crate::model::manifest::examples;
 
 const ORIGIN: &str = "https://api.example";
 
@@ -61,16 +60,10 @@ impl Mirrored {
             let key = ArtifactKey { kind: ArtifactKind::Checkpoint, path: format!("/o/{path}").into() };
             let sha256 = crate::engine::hashing::sha256_of(&path.to_path(&mirrored.dir())).unwrap();
             let entry = Entry {
-                path,
-                step,
                 size: metadata.len(),
                 sha256,
-                evidence: Evidence::Structure,
-                revision: Revision::default(),
-                run: String::new(),
                 modified: disk::modified(&metadata),
-                state: EntryState::Present,
-                older: Vec::new(),
+                ..examples::entry(path.as_str(), step)
             };
             records.push(Record::Know { key, entry });
         }

@@ -8,7 +8,7 @@ mod watch;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig};
+use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig, StaticFile, StaticJob};
 
 use crate::support::Bench;
 
@@ -38,6 +38,17 @@ impl Stage {
         let job = simulator.add_job(plan);
         let stage = Self { bench: Bench::new(simulator, job) };
         std::fs::create_dir_all(stage.loras()).unwrap();
+        stage
+    }
+
+    /// A job that is over and has just these files, mirrored already.
+    pub(crate) async fn of_files(name: &str, files: Vec<StaticFile>) -> Self {
+        let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+        let job =
+            simulator.add_static_job(StaticJob { name: name.to_owned(), files, ..StaticJob::default() });
+        let stage = Self { bench: Bench::new(simulator, job) };
+        std::fs::create_dir_all(stage.loras()).unwrap();
+        assert_eq!(crate::support::code(&stage.bench.once(&[]).await), 0);
         stage
     }
 

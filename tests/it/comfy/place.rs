@@ -1,6 +1,7 @@
 use std::fs;
 
-use rcsync::simulator::{Family, JobPlan, Writes};
+use rcsync::model::artifact::ArtifactKind;
+use rcsync::simulator::{Family, JobPlan, StaticBytes, StaticFile, TrainerHash, Writes};
 
 use super::{Stage, assert_same, plan};
 use crate::support::{code, snapshot, stderr};
@@ -49,6 +50,44 @@ async fn a_mirrored_job_is_in_comfyui_and_an_idle_pass_changes_nothing() {
     let third = stage.mirror(&[]).await;
     assert_eq!((code(&third), stderr(&third).as_str()), (0, ""));
     assert_eq!((snapshot(&bench.dir()), snapshot(&stage.ui())), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pickles_are_placed_when_they_are_asked_for() {
+    let weights = |step| StaticBytes::Weights { bytes: 9000, step, hash: TrainerHash::Right };
+    let pickle = || StaticBytes::Exact(b"PK\x03\x04 not to be loaded"[..].into());
+    let file = |path: &str, bytes| StaticFile::new(ArtifactKind::Checkpoint, path, bytes);
+    let files = vec![
+        file("dog.safetensors", weights(1000)),
+        file("dog.pt", pickle()),
+        file("sks_000000250.pt", pickle()),
+        file("optimizer.pt", pickle()),
+    ];
+    let stage = Stage::of_files("dog", files).await;
+    assert_eq!(code(&stage.mirror(&["--comfyui-sidecars"]).await), 0);
+    assert_eq!(stage.placed(), ["dog/dog.safetensors", "dog/dog.sha256"]);
+    let run = stage.mirror(&["--comfyui-sidecars", "--comfyui-pickles"]).await;
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    // `optimizer.pt` is no LoRA, so it is none that anybody can mean.
+    let all = [
+        "dog/dog.pt",
+        "dog/dog.safetensors",
+        "dog/dog.sha256",
+        "dog/sks_000000250.pt",
+        "dog/sks_000000250.sha256",
+    ];
+    assert_eq!(stage.placed(), all);
+    assert_eq!(stage.assert_same_bytes(), 3);
+    // Not asked for any more: what is placed stays, since only `--comfyui-keep` removes.
+    assert_eq!(code(&stage.mirror(&[]).await), 0);
+    assert_eq!(stage.placed(), all);
+    // Both at once, and one name for the sums of two: it is that of the LoRA that can be proven.
+    fs::remove_dir_all(stage.loras().join("dog")).unwrap();
+    assert_eq!(code(&stage.mirror(&["--comfyui-sidecars", "--comfyui-pickles"]).await), 0);
+    assert_eq!(stage.placed(), all);
+    let sums = fs::read_to_string(stage.bench.dir().join("SHA256SUMS")).unwrap();
+    let sidecar = fs::read_to_string(stage.loras().join("dog/dog.sha256")).unwrap();
+    assert!(sums.contains(&format!("{sidecar}  dog.safetensors")), "{sidecar}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
