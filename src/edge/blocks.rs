@@ -165,6 +165,29 @@ mod tests {
     }
 
     #[test]
+    fn what_another_may_still_write_is_copied_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (blocks, theirs, file, bytes) = kept(dir.path());
+        blocks.read(&key(), Sha256Digest::new([1; 32])).unwrap().seed(&file, &theirs).unwrap();
+        let names = || {
+            let entries = fs::read_dir(theirs.path("")).unwrap();
+            entries.map(|entry| entry.unwrap().file_name()).collect::<std::collections::BTreeSet<_>>()
+        };
+        let before = names();
+        let ours = PartFolder::beside(theirs.path(""), crate::edge::lock::Others::here());
+        let taken = ours.take_over(&key()).unwrap().unwrap();
+        assert_eq!(taken.here.iter().map(|range| range.end - range.start).sum::<u64>(), bytes.len() as u64);
+        assert!(names().is_superset(&before), "theirs stays under its name");
+        // What they write from now on is not written into ours.
+        for name in &before {
+            fs::write(theirs.path(name.to_str().unwrap()), "another revision").unwrap();
+        }
+        assert_eq!(fs::read(taken.part.path()).unwrap(), bytes);
+        ours.sweep(|_| false).unwrap();
+        assert!(names().is_superset(&before), "and is not swept away");
+    }
+
+    #[test]
     fn a_torn_record_is_no_record() {
         let dir = tempfile::tempdir().unwrap();
         let (blocks, ..) = kept(dir.path());

@@ -6,6 +6,8 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +21,36 @@ use super::store::PRIVATE;
 pub struct FolderLock {
     path: PathBuf,
     file: File,
+    /// The private folder, where a folder can be opened.
+    place: Option<File>,
     knows_again: bool,
+    record: String,
+    others: Others,
+}
+
+/// Whether another may be at work in the folder in spite of the lock, on a disk that grants every lock: one on another
+/// machine, of which nobody here can tell whether it lives.
+#[derive(Debug, Clone, Default)]
+pub struct Others(Arc<AtomicBool>);
+
+impl Others {
+    /// Whether one may be.
+    #[must_use]
+    pub fn may_be_here(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One is.
+    #[cfg(test)]
+    pub(crate) fn here() -> Self {
+        let others = Self::default();
+        others.seen();
+        others
+    }
+
+    fn seen(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Owners that end one after the other while we try are few.
@@ -63,19 +94,24 @@ impl FolderLock {
             if !knows_again && tries < MOST_TRIES {
                 continue;
             }
-            if let Some(owner) = read_owner(&mut file).filter(Owner::is_another_that_lives) {
-                return Err(held(describe(Some(owner))));
+            let others = Others::default();
+            match read_owner(&mut file) {
+                Some(owner) if owner.is_another_that_lives() => return Err(held(describe(Some(owner)))),
+                Some(owner) if owner.host != host() => others.seen(),
+                Some(_) | None => {}
             }
             let pid = std::process::id();
             let since = jiff::Timestamp::now().strftime("%F %T UTC").to_string();
             let owner = Owner { pid, host: host(), since, birth: birth(pid) };
-            let text = serde_json::to_string(&owner).map_err(|error| fault("write", &path)(error.into()))?;
-            match disk::empty(&file).and_then(|()| disk::write_at(&file, text.as_bytes(), 0)) {
+            let record =
+                serde_json::to_string(&owner).map_err(|error| fault("write", &path)(error.into()))?;
+            match disk::empty(&file).and_then(|()| disk::write_at(&file, record.as_bytes(), 0)) {
                 // A full disk has no room for a name; the lock holds without one.
                 Err(error) if !disk::is_full(&error) => return Err(fault("write", &path)(error)),
                 _ => {}
             }
-            return Ok(Self { path, file, knows_again });
+            let place = File::open(disk::parent(&path)).ok();
+            return Ok(Self { path, file, place, knows_again, record, others });
         }
     }
 }
@@ -87,20 +123,37 @@ impl FolderLock {
     /// # Errors
     /// When it is not.
     pub fn ensure_in_place(&self) -> Result<(), Error> {
-        if !self.knows_again || is_same_file(&self.file, &self.path) {
-            return Ok(());
+        let private = disk::parent(&self.path);
+        let in_place = match &self.place {
+            // The lock file itself may be another's by now, where every lock is granted.
+            Some(place) => is_same_file(place, private),
+            None => is_same_file(&self.file, &self.path),
+        };
+        if self.knows_again && !in_place {
+            let why = "it, or `.rcsync` in it, was deleted, moved or unmounted";
+            let source = std::io::Error::new(std::io::ErrorKind::StaleNetworkFileHandle, why);
+            return Err(fault("go on in", disk::parent(private))(source));
         }
-        let folder = disk::parent(disk::parent(&self.path));
-        let why = "it, or `.rcsync` in it, was deleted, moved or unmounted";
-        Err(fault("go on in", folder)(std::io::Error::new(std::io::ErrorKind::StaleNetworkFileHandle, why)))
+        if read_record(&self.path).is_some_and(|record| record != self.record && !record.is_empty()) {
+            self.others.seen();
+        }
+        Ok(())
+    }
+
+    /// Tells whether another may be at work here.
+    #[must_use]
+    pub fn others(&self) -> Others {
+        self.others.clone()
     }
 }
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
         // Removed so that an idle run leaves the folder as it was. Failing is harmless: the next run takes it over.
-        // Where the folder was moved and another stands in its place, the lock there is somebody else's.
-        if is_same_file(&self.file, &self.path) {
+        // Where the folder was moved and another stands in its place, or another got the lock too, it is somebody
+        // else's. A full disk may have had no room for our name.
+        let ours = read_record(&self.path).is_none_or(|record| record == self.record || record.is_empty());
+        if ours && is_same_file(&self.file, &self.path) {
             let _ = disk::remove(&self.path);
         }
     }
@@ -124,10 +177,19 @@ fn try_lock(file: &File) -> Result<(), TryLockError> {
     file.try_lock()
 }
 
+/// A record longer than this is not ours.
+const RECORD_BOUND: u64 = 4096;
+
 fn read_owner(file: &mut File) -> Option<Owner> {
     let mut text = String::new();
-    file.rewind().and_then(|()| file.take(4096).read_to_string(&mut text)).ok()?;
+    file.rewind().and_then(|()| file.take(RECORD_BOUND).read_to_string(&mut text)).ok()?;
     serde_json::from_str(&text).ok()
+}
+
+fn read_record(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    disk::open_regular(path).and_then(|file| file.take(RECORD_BOUND).read_to_string(&mut text)).ok()?;
+    Some(text)
 }
 
 /// Tells a living process from every other that ever had or will have its number: by when it began, in which run of

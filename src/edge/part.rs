@@ -21,6 +21,7 @@ use crate::model::claim::Claim;
 use crate::model::revision::Revision;
 
 use super::disk::{self, Durability, fault};
+use super::lock::Others;
 use super::sealed;
 
 /// Bytes in one block: what a crash can cost in each of the ranges on their way, at most. Small in tests, so that small
@@ -41,6 +42,7 @@ const RECORD_AFTER: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone)]
 pub struct PartFolder {
     folder: PathBuf,
+    others: Others,
 }
 
 /// What a part is a part of.
@@ -109,8 +111,14 @@ pub struct TakenOver {
 impl PartFolder {
     /// Opens `.rcsync/parts`; it must exist.
     #[must_use]
-    pub const fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    pub fn new(folder: PathBuf) -> Self {
+        Self::beside(folder, Others::default())
+    }
+
+    /// The same, where others may be at work.
+    #[must_use]
+    pub fn beside(folder: PathBuf, others: Others) -> Self {
+        Self { folder, others }
     }
 
     /// Returns the path of a part by its file name, as journal records give it.
@@ -161,11 +169,14 @@ impl PartFolder {
         Ok(stems.map(str::to_owned).collect())
     }
 
-    /// Removes parts of files that nobody wants any more.
+    /// Removes parts of files that nobody wants any more; where another may be at work, none, since some are another's.
     ///
     /// # Errors
     /// When the folder cannot be read or changed.
     pub fn sweep(&self, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+        if self.others.may_be_here() {
+            return Ok(());
+        }
         // Records as well as data: a power cut can bring either back without the other.
         for path in self.left("")? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -216,6 +227,9 @@ impl PartFolder {
     }
 
     fn claim(&self, left: &Path, key: &ArtifactKey) -> Result<Option<TakenOver>, Error> {
+        if self.others.may_be_here() {
+            return self.copy(left, key);
+        }
         let data = disk::private_name(&self.folder, &key.fingerprint(), "part");
         if disk::rename(left, &data).is_err() {
             return Ok(None);
@@ -240,6 +254,24 @@ impl PartFolder {
         let part = Part::new(file, data, blocks, Some(record.identity.clone()));
         part.record_now()?;
         disk::remove(&old_record)?;
+        Ok(Some(TakenOver { part, identity: record.identity, here }))
+    }
+
+    /// Begins a part with the good blocks of one that somebody else may still write: a new name alone would keep two
+    /// from meeting in the folder, and not in the file.
+    fn copy(&self, left: &Path, key: &ArtifactKey) -> Result<Option<TakenOver>, Error> {
+        let record = fs::read_to_string(left.with_extension("json")).ok();
+        let record: Option<PartRecord> = record.and_then(|text| sealed::unseal(text.trim_end()));
+        let record = record.filter(|record| record.identity.key == *key && record.block == BLOCK);
+        let (Some(record), Ok(from)) = (record, disk::open_regular(left)) else { return Ok(None) };
+        let part = self.create(key)?;
+        part.identify(record.identity.clone());
+        let copied = each_trusted_block(&from, &record, |start, bytes| part.write(start, bytes));
+        let blocks = copied.inspect_err(|_| {
+            let _ = part.discard();
+        })?;
+        part.record_now()?;
+        let here = ranges(&blocks, record.identity.length);
         Ok(Some(TakenOver { part, identity: record.identity, here }))
     }
 }
@@ -439,6 +471,15 @@ pub(super) fn trusted_ranges(file: &File, record: &PartRecord) -> Vec<Range<u64>
 
 /// Reads every recorded block and keeps those whose bytes still have the recorded sum.
 fn trusted_blocks(file: &File, record: &PartRecord) -> Vec<Block> {
+    each_trusted_block(file, record, |_, _| Ok(())).unwrap_or_default()
+}
+
+/// The same, and does something with the bytes of each of them, as they were when they were summed.
+fn each_trusted_block(
+    file: &File,
+    record: &PartRecord,
+    act: impl Fn(u64, &[u8]) -> Result<(), Error>,
+) -> Result<Vec<Block>, Error> {
     let length = record.identity.length;
     let mut blocks = Vec::new();
     let mut buffer = vec![0; usize::try_from(BLOCK).unwrap_or_default()];
@@ -458,6 +499,7 @@ fn trusted_blocks(file: &File, record: &PartRecord) -> Vec<Block> {
             }
             let found = low_half(crc_fast::checksum(CrcAlgorithm::Crc32IsoHdlc, &buffer[..wanted]));
             if expected == Some(found) {
+                act(start, &buffer[..wanted])?;
                 let index = usize::try_from(index).unwrap_or(usize::MAX);
                 if blocks.len() <= index {
                     blocks.resize(index + 1, Block::Empty);
@@ -466,7 +508,7 @@ fn trusted_blocks(file: &File, record: &PartRecord) -> Vec<Block> {
             }
         }
     }
-    blocks
+    Ok(blocks)
 }
 
 fn read_whole(file: &File, start: u64, buffer: &mut [u8]) -> bool {

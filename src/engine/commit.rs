@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -62,6 +63,13 @@ pub(super) struct Finished {
     pub(super) elapsed: Duration,
 }
 
+impl Finished {
+    fn name(&self) -> (ArtifactKey, RelPath) {
+        let Artifact { key, path, .. } = &self.order.artifact;
+        (key.clone(), path.clone())
+    }
+}
+
 /// What became of one item.
 #[derive(Debug)]
 pub(super) enum Committed {
@@ -104,14 +112,25 @@ impl Committer {
                     ToCommit::End => ended = true,
                 }
             }
+            let known_names = known.iter().filter_map(|record| match record {
+                Record::Know { key, entry } => Some((key.clone(), entry.path.clone())),
+                _ => None,
+            });
+            let names: Vec<_> = finished.iter().map(Finished::name).chain(known_names).collect();
             let flushed = flush_all(finished).await;
             let (this, done) = (self.clone(), done.clone());
             let committing = blocking(move || {
-                for (key, committed) in this.commit(known, flushed) {
+                let results = panic::catch_unwind(AssertUnwindSafe(|| this.commit(known, flushed)));
+                // Whoever waits for these files must hear that they do not come.
+                let lost = |(key, path): (ArtifactKey, RelPath)| {
+                    let error = lost(&this.dir.join(path.as_str()), DEFECT);
+                    (key, Committed::Failed(path, error))
+                };
+                for (key, committed) in results.unwrap_or_else(|_| names.into_iter().map(lost).collect()) {
                     done(&key, committed);
                 }
             });
-            // A panic here is a defect of ours; files of that batch stay parts, and the next run publishes them.
+            // A panic in the telling itself is nothing that could be told.
             let _ = committing.await;
         }
     }
@@ -134,8 +153,8 @@ impl Committer {
     fn publish(&self, store: &mut Store, flushed: Vec<Flushed>) -> Vec<(ArtifactKey, Committed)> {
         let mut results = Vec::new();
         let mut placed = Vec::new();
-        for (file, flushed) in flushed {
-            match flushed.and_then(|()| self.place(store, file)) {
+        for flushed in flushed {
+            match flushed.and_then(|file| self.place(store, file)) {
                 Ok(Placed::Here(key, entry)) => {
                     results.push((key.clone(), Committed::Known));
                     let _ = store.note(vec![Record::Know { key, entry: *entry }]);
@@ -314,7 +333,7 @@ impl Committer {
         disk::make_readable(ready.file.part.file())
             .map_err(fault("make readable", ready.file.part.path()))?;
         match &ready.set_aside {
-            None => return self.take_name(ready.file.part.path(), &path),
+            None => return take_name(ready, &path),
             Some(Aside::Replaced) => {}
             Some(Aside::Kept(kept)) => keep_old(&path, &self.dir.join(kept.as_str()))?,
             Some(Aside::Edited(kept)) => keep_old(&path, &self.dir.join(kept))?,
@@ -322,11 +341,19 @@ impl Committer {
         disk::rename(ready.file.part.path(), &path).map_err(fault("publish", &path))?;
         stamp(&path)
     }
+}
 
-    fn take_name(&self, part: &Path, path: &Path) -> Result<Option<i64>, Error> {
-        disk::rename_to_free_name(part, path).map_err(fault("publish", path))?;
-        stamp(path)
+fn take_name(ready: &Ready, path: &Path) -> Result<Option<i64>, Error> {
+    match disk::rename_to_free_name(ready.file.part.path(), path) {
+        // Another rcsync, to whom this disk gave the lock too, was quicker.
+        Err(error)
+            if error.kind() == std::io::ErrorKind::AlreadyExists && holds(path, ready.entry.sha256) =>
+        {
+            let _ = ready.file.part.discard();
+        }
+        renamed => renamed.map_err(fault("publish", path))?,
     }
+    stamp(path)
 }
 
 /// Keeps old bytes under another name before new ones take theirs: by a second link, so that the name is never empty.
@@ -413,22 +440,34 @@ impl Ready {
     }
 }
 
-/// A proven file and whether its bytes are on the disk now.
-type Flushed = (Finished, Result<(), Unplaced>);
+/// A proven file whose bytes are on the disk now, or why they are not.
+type Flushed = Result<Finished, Unplaced>;
+
+/// What is said of a panic: a defect of ours, which the files of a batch survive as parts that the next run publishes.
+const DEFECT: &str = "rcsync stumbled over a defect of its own; what arrived is kept for the next run";
+
+fn lost(path: &Path, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    fault("publish", path)(std::io::Error::other(why))
+}
 
 /// Flushes every part, several at once. A part whose flush failed is dropped: flushing again would prove nothing.
 async fn flush_all(finished: Vec<Finished>) -> Vec<Flushed> {
     let flush = |file: Finished| {
-        blocking(move || {
-            let outcome = file.part.flush().map_err(|error| {
+        let (key, path) = file.name();
+        let flushing = blocking(move || match file.part.flush() {
+            Ok(()) => Ok(file),
+            Err(error) => {
                 let _ = file.part.discard();
-                let Artifact { key, path, .. } = file.order.artifact.clone();
-                Unplaced { key, path, error }
-            });
-            (file, outcome)
-        })
+                Err(error)
+            }
+        });
+        async move {
+            let flushed = flushing.await.unwrap_or_else(|_| Err(lost(Path::new(path.as_str()), DEFECT)));
+            flushed.map_err(|error| Unplaced { key, path, error })
+        }
     };
-    let flushing = stream::iter(finished).map(flush).buffered(FLUSHERS);
-    // A panic here is a defect of ours; that file stays a part, and the next run publishes it.
-    flushing.filter_map(|flushed| std::future::ready(flushed.ok())).collect().await
+    stream::iter(finished).map(flush).buffered(FLUSHERS).collect().await
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,15 +99,17 @@ impl Folder {
         let lock = FolderLock::take(dir)?;
         let parts = private.join("parts");
         create_private(&parts)?;
-        remove_staged(&private)?;
-        remove_staged(&parts)?;
+        if !lock.others().may_be_here() {
+            remove_staged(&private)?;
+            remove_staged(&parts)?;
+        }
         let (mut store, damage) = Store::load(dir, job, origin)?;
         if damage.snapshot {
             let message =
                 "the manifest was damaged and was put aside; files that are here are checked and kept";
             reporter.report(&Event::Notice { message: message.to_owned() });
         }
-        let parts = PartFolder::new(parts);
+        let parts = PartFolder::beside(parts, lock.others());
         recover(dir, &mut store, &parts)?;
         prune::finish(dir, store.manifest())?;
         let before = ledger::read_job(dir, job);

@@ -447,10 +447,14 @@ impl Run {
         let interrupted = self.stop.is_stopped();
         self.wind_up(looked).await?;
         // Last, so that whoever does something with published files has had each of them.
-        if self.retain().await? {
-            let listing = self.folder.listing(looked);
-            self.folder.write_ledger(looked, &listing.artifacts, &self.mirror.job)?;
-            self.followers.look_again().await;
+        match self.retain().await {
+            Ok(false) => {}
+            Ok(true) => {
+                let listing = self.folder.listing(looked);
+                self.write_ledger(looked, &listing.artifacts);
+                self.followers.look_again().await;
+            }
+            Err(error) => self.worry(error),
         }
         let mut store = self.folder.lock();
         let (present, missing) =

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig};
+use rcsync::simulator::{HostOptions, JobPlan, Simulator, SimulatorConfig};
 
 use crate::support::{Bench, code, stderr};
 
@@ -106,5 +106,67 @@ async fn where_every_lock_is_granted_the_record_tells_who_is_first() {
         std::fs::write(first.lock(), record).unwrap();
         let next = first.bench.once(&[]).await;
         assert_eq!(code(&next), 0, "{}", stderr(&next));
+    }
+}
+
+/// J2, G14: two machines on a share that grants every lock, at the same time, on a first run and on a run that replaces
+/// a file. Work is done twice, and nothing else goes wrong.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_both_got_the_lock_double_their_work_alone() {
+    if !crate::rig::have(&["strace"]) {
+        return;
+    }
+    for connections in ["1", "8"] {
+        let host = HostOptions { throttle: Some(8_000_000), ..HostOptions::default() };
+        let simulator =
+            Simulator::start(SimulatorConfig { host, ..SimulatorConfig::default() }).await.unwrap();
+        let job = simulator.add_job(JobPlan {
+            steps: 1000,
+            keep: 0,
+            checkpoint_bytes: 3_000_000,
+            picture_side: 32,
+            ..JobPlan::default()
+        });
+        simulator.advance_steps(&job, 800);
+        let bench = Bench::new(simulator, job);
+        for finish in [false, true] {
+            if finish {
+                bench.simulator.finish(&bench.job);
+            }
+            let dir = bench.dir();
+            let arguments =
+                [bench.job.as_str(), dir.to_str().unwrap(), "--once", "--connections", connections];
+            let begin = || crate::rig::lockless(&bench.command(&arguments)).spawn().unwrap();
+            let first = begin();
+            // The record of another machine: nobody here can tell whether it lives.
+            let lock = dir.join(".rcsync/lock");
+            let began = Instant::now();
+            while !std::fs::read_to_string(&lock).is_ok_and(|text| text.ends_with('}')) {
+                assert!(began.elapsed() < Duration::from_secs(60), "it never took the lock");
+                tokio::task::yield_now().await;
+            }
+            let record = std::fs::read_to_string(&lock).unwrap();
+            std::fs::write(&lock, record.replace("\"host\":\"", "\"host\":\"elsewhere-")).unwrap();
+            let second = begin();
+            let ended = tokio::task::spawn_blocking(move || {
+                [first, second].map(|child| child.wait_with_output().unwrap())
+            })
+            .await
+            .unwrap();
+            for output in &ended {
+                assert_eq!(code(output), 0, "{connections} connections: {}", stderr(output));
+            }
+            assert!(!lock.exists(), "the last one takes the lock with it");
+            bench.assert_published_is_true();
+            bench.assert_sums_pass();
+        }
+        let rest = bench.once(&[]).await;
+        assert_eq!(code(&rest), 0, "{}", stderr(&rest));
+        assert_eq!(bench.assert_published_is_true(), bench.simulator.hosted(&bench.job).len());
+        bench.assert_sums_pass();
+        let names = crate::support::snapshot(&bench.dir()).into_keys();
+        let twice: Vec<PathBuf> = names.filter(|path| path.to_string_lossy().contains('~')).collect();
+        assert!(twice.is_empty(), "{twice:?}");
     }
 }

@@ -1,0 +1,100 @@
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+
+use super::*;
+use crate::decide::structure::Format;
+use crate::decide::verify::{Inspection, recognise};
+use crate::edge::part::PartFolder;
+use crate::edge::store::PRIVATE;
+use crate::edge::witness::{Change, Witness, call, dismiss};
+use crate::model::artifact::ArtifactKind;
+use crate::model::evidence::Evidence;
+use crate::model::source_url::SourceUrl;
+
+/// Panics before the change of this number.
+struct Defect(Cell<u32>);
+
+impl Witness for Defect {
+    fn allow(&self) -> io::Result<()> {
+        self.0.set(self.0.get().wrapping_sub(1));
+        assert_ne!(self.0.get(), 0, "a defect");
+        Ok(())
+    }
+
+    fn saw(&self, _: Change) {}
+}
+
+fn finished(parts: &PartFolder, name: &str) -> Finished {
+    let artifact = Artifact {
+        key: ArtifactKey { kind: ArtifactKind::Sample, path: format!("/o/{name}").into() },
+        path: RelPath::parse(name).unwrap(),
+        step: None,
+        url: SourceUrl::parse(&format!("https://h.example/o/{name}")).unwrap(),
+        sample: None,
+    };
+    let part = parts.create(&artifact.key).unwrap();
+    part.write(0, name.as_bytes()).unwrap();
+    let mut inspection = Inspection::new(Format::Unknown, &[]);
+    inspection.feed(name.as_bytes());
+    let received = inspection.finish(None);
+    let verified = recognise(&received, received.sha256, Evidence::Length).unwrap();
+    let order = Order {
+        artifact,
+        recheck: None,
+        is_damaged: false,
+        entry: None,
+        doubt: None,
+        half_of_pair: false,
+        run_may_write: false,
+        cut_off: false,
+        run: String::new(),
+        generation: 0,
+    };
+    let elapsed = Duration::ZERO;
+    Finished { order, part: Arc::new(part), verified, revision: Revision::default(), elapsed }
+}
+
+/// A panic at any step of a batch is told of each of its files, so that nobody waits for them; later ones come through.
+#[tokio::test]
+async fn a_defect_is_told_of_each_file_and_nobody_waits() {
+    for at in 1..16 {
+        let dir = tempfile::tempdir().unwrap();
+        let private = dir.path().join(PRIVATE);
+        fs::create_dir_all(private.join("parts")).unwrap();
+        let parts = PartFolder::new(private.join("parts"));
+        let (store, _) = Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example").unwrap();
+        let committer = Committer {
+            dir: dir.path().to_path_buf(),
+            store: Arc::new(Mutex::new(store)),
+            on_change: OnChange::Keep,
+            batch: 2,
+        };
+        let (commit, items) = mpsc::channel(8);
+        for name in ["a", "b", "c"] {
+            commit.send(ToCommit::Publish(Box::new(finished(&parts, name)))).await.unwrap();
+        }
+        commit.send(ToCommit::End).await.unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let telling = told.clone();
+        call(Rc::new(Defect(Cell::new(at))));
+        committer
+            .run(items, move |key, committed| {
+                let came = matches!(committed, Committed::Published(..) | Committed::Known);
+                telling.lock().unwrap().push((key.path.to_string(), came));
+            })
+            .await;
+        dismiss();
+        let told = told.lock().unwrap();
+        let mut names: Vec<&str> = told.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["/o/a", "/o/b", "/o/c"], "defect at change {at}");
+        for (key, came) in told.iter() {
+            let name = key.trim_start_matches("/o/");
+            let here = fs::read(dir.path().join(name)).ok();
+            assert!(!came || here.as_deref() == Some(name.as_bytes()), "`{name}` is no true claim");
+        }
+        // The first two come to grief, in their flush or later; the third is another batch.
+        assert!(at > 3 || told.iter().any(|(name, came)| name == "/o/c" && *came), "defect at change {at}");
+    }
+}
