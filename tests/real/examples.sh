@@ -40,6 +40,10 @@ PYTHON
   fi
 fi
 
+if need python3 "the Dockerfile"; then
+  tests/real/dockerfile.py "$binary"
+fi
+
 # The commands in them are commands that this rcsync knows.
 for words in "$(sed -n 's|.*ExecStart=/usr/local/bin/rcsync ||p' examples/systemd/rcsync@.service)" \
              "$(sed -n 's|^[*/0-9 ]*/usr/local/bin/rcsync ||p' examples/crontab)"; do
