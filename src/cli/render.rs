@@ -32,7 +32,7 @@ impl Telling {
         // A dry run is over before anything could move.
         let moves = settings.bars(world) && !settings.sync.dry_run;
         let look = Look { colours: world.colours(&world.err), unicode: world.speaks_unicode() };
-        let view = moves.then(|| Arc::new(View::new(world.err.clone(), look)));
+        let view = moves.then(|| Arc::new(View::new(world.err.clone(), look, world.shrinking())));
         let json = settings.format == Format::Json;
         Arc::new(Self {
             lines: (!json).then(|| lines(world, settings, view.clone())),

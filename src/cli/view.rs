@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::world::Stream;
 use crate::engine::event::{Event, Reporter};
 use canvas::Canvas;
+pub(crate) use canvas::Shrinking;
 use facts::Facts;
 pub(crate) use frame::Look;
 
@@ -41,8 +42,8 @@ struct Scene {
 
 impl View {
     /// Begins to draw onto `stream`.
-    pub(crate) fn new(stream: Stream, look: Look) -> Self {
-        let view = Self::still(stream, look);
+    pub(crate) fn new(stream: Stream, look: Look, shrinking: Shrinking) -> Self {
+        let view = Self::still(stream, look, shrinking);
         let shared = view.shared.clone();
         // A thread of its own: drawing must go on while the runtime's threads are busy with hashing.
         let drawing = std::thread::Builder::new().name("view".to_owned()).spawn(move || shared.draw_on());
@@ -52,8 +53,8 @@ impl View {
     }
 
     /// A view that draws when it is told to.
-    fn still(stream: Stream, look: Look) -> Self {
-        let (facts, canvas) = (Facts::default(), Canvas::new(stream));
+    fn still(stream: Stream, look: Look, shrinking: Shrinking) -> Self {
+        let (facts, canvas) = (Facts::default(), Canvas::new(stream, shrinking));
         let scene = Mutex::new(Scene { facts, canvas, look, moved: true, ended: false });
         Self { shared: Arc::new(Shared { scene, wake: Condvar::new() }) }
     }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
+use super::view::Shrinking;
 use crate::edge::comfyui::Surroundings;
 use crate::error::Error;
 
@@ -89,6 +90,18 @@ impl World {
     #[must_use]
     pub fn is_dumb(&self) -> bool {
         (self.variable)("TERM").is_some_and(|value| value == "dumb")
+    }
+
+    /// Returns what the terminal does with long lines when it gets narrower. Nobody can be asked, so it is told by who
+    /// is known to do it; tmux hides the terminal that it runs in.
+    #[must_use]
+    pub(crate) fn shrinking(&self) -> Shrinking {
+        let value = |name: &str| (self.variable)(name).filter(|value| !value.is_empty());
+        let term = value("TERM").unwrap_or_default().to_string_lossy().into_owned();
+        let is_multiplexed = value("TMUX").is_some();
+        let cuts =
+            term.starts_with("linux") || term.starts_with("screen") || value("XTERM_VERSION").is_some();
+        if cuts && !is_multiplexed { Shrinking::Cuts } else { Shrinking::Rewraps }
     }
 
     /// Whether the locale has more characters than ASCII; the first of its variables that is set decides.
@@ -174,8 +187,13 @@ impl Stream {
     /// Returns the columns to use: between 40 and 200, and 80 where nobody knows.
     #[must_use]
     pub fn columns(&self) -> u16 {
-        let columns = self.size.and_then(|size| size()).map_or(80, |(width, _)| width.0);
-        columns.clamp(40, 200)
+        self.width().clamp(40, 200)
+    }
+
+    /// Returns the columns of the terminal as they are, and 80 where nobody knows.
+    #[must_use]
+    pub fn width(&self) -> u16 {
+        self.size.and_then(|size| size()).map_or(80, |(width, _)| width.0)
     }
 
     /// Returns the rows of the terminal, and 24 where nobody knows.
@@ -228,6 +246,7 @@ fn in_ascii(text: &str) -> Cow<'_, str> {
 pub(crate) mod fake {
     //! A world made of memory.
 
+    use std::cell::Cell;
     use std::collections::BTreeMap;
 
     use super::*;
@@ -246,8 +265,17 @@ pub(crate) mod fake {
         }
 
         pub(crate) fn terminal(&self) -> Stream {
-            Stream::new(self.clone(), Some(|| Some((terminal_size::Width(80), terminal_size::Height(24)))))
+            COLUMNS.set(80);
+            Stream::new(
+                self.clone(),
+                Some(|| Some((terminal_size::Width(COLUMNS.get()), terminal_size::Height(24)))),
+            )
         }
+    }
+
+    thread_local! {
+        /// The columns of the terminals of this test.
+        pub(crate) static COLUMNS: Cell<u16> = const { Cell::new(80) };
     }
 
     impl Write for Written {
@@ -316,6 +344,25 @@ mod tests {
         assert!(!speaks(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")]), "the first one that is set decides");
         assert!(speaks(&[("LC_ALL", ""), ("LC_CTYPE", "en_US.UTF-8"), ("LANG", "C")]));
         assert!(!speaks(&[("LC_CTYPE", "de_DE.ISO-8859-1"), ("LANG", "de_DE.UTF-8")]));
+    }
+
+    #[test]
+    fn terminals_that_cut_lines_off_are_few() {
+        let does = |variables: &[(&str, &str)]| fake::world(variables).0.shrinking();
+        for (variables, shrinking) in [
+            (&[("TERM", "xterm-256color")][..], Shrinking::Rewraps),
+            (&[], Shrinking::Rewraps),
+            (&[("TERM", "xterm"), ("XTERM_VERSION", "XTerm(379)")], Shrinking::Cuts),
+            (&[("TERM", "linux")], Shrinking::Cuts),
+            (&[("TERM", "screen.xterm-256color")], Shrinking::Cuts),
+            (&[("TERM", "screen-256color"), ("TMUX", "/t/default,1,0")], Shrinking::Rewraps),
+            (
+                &[("TERM", "tmux"), ("TMUX", "/t/default,1,0"), ("XTERM_VERSION", "XTerm(379)")],
+                Shrinking::Rewraps,
+            ),
+        ] {
+            assert_eq!(does(variables), shrinking, "{variables:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::cli::samples::{done, every_event, path, published, running};
 use crate::cli::words::columns as columns_of;
-use crate::cli::world::fake::Written;
+use crate::cli::world::fake::{COLUMNS, Written};
 use crate::error::ExitStatus;
 use crate::model::artifact::ArtifactKind;
 use crate::model::job::JobStatus;
@@ -175,20 +175,89 @@ fn before_the_first_look_and_after_the_end() {
     assert!(!lines.contains('!'), "nothing is deleted any more: {lines}");
 }
 
-/// What a terminal of 80 columns shows after these bytes.
-fn screen(written: &Written, columns: u16) -> Vec<String> {
-    let mut terminal = vt100::Parser::new(24.try_into().unwrap(), columns.try_into().unwrap(), 100);
+fn terminal(columns: u16) -> vt100::Parser {
+    vt100::Parser::new(24.try_into().unwrap(), columns.try_into().unwrap(), 100)
+}
+
+fn process(terminal: &mut vt100::Parser, text: &str) {
     // A terminal's driver makes a line feed go to the first column.
-    terminal.process(written.text().replace("\r\n", "\n").replace('\n', "\r\n").as_bytes());
-    let lines: Vec<String> = terminal.screen().rows(0, columns).collect();
+    terminal.process(text.replace("\r\n", "\n").replace('\n', "\r\n").as_bytes());
+}
+
+fn rows_of(terminal: &vt100::Parser) -> Vec<String> {
+    let (_, columns) = terminal.screen().size();
+    let lines: Vec<String> = terminal.screen().rows(0, columns.get()).collect();
     let last = lines.iter().rposition(|line| !line.is_empty()).map_or(0, |at| at + 1);
     lines[..last].to_vec()
+}
+
+/// What a terminal of so many columns shows after these bytes.
+fn screen(written: &Written, columns: u16) -> Vec<String> {
+    let mut terminal = terminal(columns);
+    process(&mut terminal, &written.text());
+    rows_of(&terminal)
+}
+
+/// The same screen when the terminal gets other columns: lines are broken anew, or cut off.
+fn resized(old: &vt100::Parser, columns: u16, shrinking: Shrinking) -> vt100::Parser {
+    COLUMNS.set(columns);
+    let mut new = terminal(columns);
+    let mut text = String::new();
+    for (row, line) in (0u16..).zip(rows_of(old)) {
+        let kept = match shrinking {
+            Shrinking::Rewraps => line,
+            Shrinking::Cuts => line.chars().take(usize::from(columns)).collect(),
+        };
+        text += &kept;
+        text += if old.screen().row_wrapped(row) && shrinking == Shrinking::Rewraps { "" } else { "\n" };
+    }
+    process(&mut new, &text);
+    new
+}
+
+#[test]
+fn a_terminal_of_other_columns_keeps_what_is_above_and_one_view() {
+    for shrinking in [Shrinking::Rewraps, Shrinking::Cuts] {
+        let written = Written::default();
+        let view = View::still(written.terminal(), PLAIN, shrinking);
+        let mut seen = 0;
+        let mut catch_up = |terminal: &mut vt100::Parser| {
+            let text = written.text();
+            process(terminal, &text[seen..]);
+            seen = text.len();
+        };
+        COLUMNS.set(200);
+        let (facts, now) = busy(Instant::now());
+        view.shared.scene().facts = facts;
+        let mut terminal = terminal(200);
+        view.line("published  a.safetensors");
+        // A long first line, then a shorter one: its end is gone, and takes part in nothing.
+        view.shared.scene().draw(None, now);
+        view.report(&published());
+        view.shared.scene().draw(None, now);
+        catch_up(&mut terminal);
+        for columns in [60, 40, 43, 120, 30, 80, 200, 41] {
+            let wide = terminal.screen().size().1;
+            terminal = resized(&terminal, columns, shrinking);
+            view.shared.scene().draw(None, now);
+            catch_up(&mut terminal);
+            let rows = rows_of(&terminal);
+            let at = format!("{shrinking:?} {wide} -> {columns}: {rows:#?}");
+            assert_eq!(rows[0], "published  a.safetensors", "{at}");
+            assert!(rows[1].starts_with("dog  RUNNING"), "{at}");
+            let once = |words: &str| rows.iter().filter(|row| row.contains(words)).count() == 1;
+            assert!(once("RUNNING") && once("next checkpoint") && once("! "), "{at}");
+        }
+        view.end();
+        catch_up(&mut terminal);
+        assert_eq!(rows_of(&terminal), ["published  a.safetensors"]);
+    }
 }
 
 #[test]
 fn lines_go_above_and_the_view_stays_below() {
     let written = Written::default();
-    let view = View::still(written.terminal(), PLAIN);
+    let view = View::still(written.terminal(), PLAIN, Shrinking::Rewraps);
     let draw = |view: &View| view.shared.scene().draw(None, Instant::now());
     draw(&view);
     view.report(&running(320));
@@ -223,19 +292,24 @@ fn lines_go_above_and_the_view_stays_below() {
 #[test]
 fn what_did_not_change_is_not_written() {
     let written = Written::default();
-    let view = View::still(written.terminal(), PLAIN);
+    let view = View::still(written.terminal(), PLAIN, Shrinking::Rewraps);
     view.report(&running(320));
     let now = Instant::now();
     view.shared.scene().draw(None, now);
     let before = written.text().len();
     view.shared.scene().draw(None, now);
     assert_eq!(written.text().len(), before);
-    assert!(!written.text().contains("\u{1b}[2J"), "nothing is blank in between");
+    view.report(&running(330));
+    view.shared.scene().draw(None, now);
+    let second = written.text().split_off(before);
+    assert!(second.contains("step 330") && !second.contains("files here"), "{second:?}");
+    assert!(!second.contains("\u{1b}[J"), "nothing is blank in between: {second:?}");
 }
 
 #[test]
 fn every_event_may_come_in_any_order() {
-    let view = View::still(Written::default().terminal(), Look { colours: true, unicode: true });
+    let view =
+        View::still(Written::default().terminal(), Look { colours: true, unicode: true }, Shrinking::Rewraps);
     for event in every_event().iter().chain(every_event().iter().rev()) {
         view.report(event);
         view.shared.scene().draw(None, Instant::now());
@@ -245,7 +319,7 @@ fn every_event_may_come_in_any_order() {
 #[test]
 fn a_view_that_draws_by_itself_ends() {
     let written = Written::default();
-    let view = View::new(written.terminal(), PLAIN);
+    let view = View::new(written.terminal(), PLAIN, Shrinking::Rewraps);
     view.report(&running(320));
     drop(view);
     assert_eq!(screen(&written, 80), Vec::<String>::new());
