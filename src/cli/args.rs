@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use super::options::{ComfyArgs, GlobalArgs, SyncArgs};
@@ -61,10 +61,13 @@ Examples:
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Where they go:
-  bash        rcsync completions bash > ~/.local/share/bash-completion/completions/rcsync
-  zsh         rcsync completions zsh > \"${fpath[1]}/_rcsync\"
-  fish        rcsync completions fish > ~/.config/fish/completions/rcsync.fish
-  PowerShell  rcsync completions powershell | Out-String | Invoke-Expression";
+  bash        mkdir -p ~/.local/share/bash-completion/completions
+              rcsync completions bash > ~/.local/share/bash-completion/completions/rcsync
+  zsh         mkdir -p ~/.zfunc; rcsync completions zsh > ~/.zfunc/_rcsync
+              and in ~/.zshrc, before compinit: fpath+=~/.zfunc
+  fish        mkdir -p ~/.config/fish/completions
+              rcsync completions fish > ~/.config/fish/completions/rcsync.fish
+  PowerShell  in $PROFILE: rcsync completions powershell | Out-String | Invoke-Expression";
 
 const MAN_EXAMPLES: &str = "\
 Examples:
@@ -195,7 +198,7 @@ pub(crate) struct Sync {
     #[arg(value_name = "JOB_ID")]
     pub(crate) job: String,
     /// Where to; created when it is not there [default: ./<JOB_ID>].
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
     /// How.
     #[command(flatten)]
@@ -206,7 +209,7 @@ pub(crate) struct Sync {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Submit {
     /// The AI Toolkit configuration; `-` reads standard input.
-    #[arg(value_name = "CONFIG.yaml")]
+    #[arg(value_name = "CONFIG.yaml", value_hint = ValueHint::FilePath)]
     pub(crate) config: PathBuf,
     /// The machine: ADA_80_PLUS, or H100 as the web page calls it; HOPPER_141, or H200.
     #[arg(
@@ -227,7 +230,7 @@ pub(crate) struct Submit {
     #[arg(long)]
     pub(crate) force: bool,
     /// Mirror the job until it ends [DIR: ./<JOB_ID> when left away].
-    #[arg(long, value_name = "DIR", num_args = 0..=1)]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0..=1)]
     pub(crate) follow: Option<Option<PathBuf>>,
     /// How.
     #[command(flatten)]
@@ -249,7 +252,7 @@ pub(crate) struct ResultOf {
     #[arg(value_name = "JOB_ID")]
     pub(crate) job: String,
     /// Say of each artifact whether it is in this folder, and how it was proven.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
     /// Read the headers of the checkpoints, a few KiB of each: rank, element type, base model, trigger words, size.
     #[arg(long)]
@@ -263,7 +266,7 @@ pub(crate) struct Resume {
     #[arg(value_name = "JOB_ID")]
     pub(crate) job: String,
     /// Mirror the job until it ends [DIR: ./<JOB_ID> when left away].
-    #[arg(long, value_name = "DIR", num_args = 0..=1)]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, num_args = 0..=1)]
     pub(crate) follow: Option<Option<PathBuf>>,
     /// How.
     #[command(flatten)]
@@ -277,7 +280,7 @@ pub(crate) struct Edit {
     #[arg(value_name = "JOB_ID")]
     pub(crate) job: String,
     /// The new configuration; `-` reads standard input.
-    #[arg(value_name = "CONFIG.yaml")]
+    #[arg(value_name = "CONFIG.yaml", value_hint = ValueHint::FilePath)]
     pub(crate) config: PathBuf,
     /// Resume the job afterwards.
     #[arg(long)]
@@ -294,7 +297,7 @@ pub(crate) struct Edit {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Folder {
     /// The folder that a job was mirrored into.
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
 }
 
@@ -302,7 +305,7 @@ pub(crate) struct Folder {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Verify {
     /// The folder that a job was mirrored into.
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     /// Fetch what is bad or missing: bad blocks alone, where the host still has the same bytes.
     #[arg(long)]
@@ -313,7 +316,7 @@ pub(crate) struct Verify {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Prune {
     /// The folder that a job was mirrored into.
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     /// Keep the newest N numbered checkpoints.
     #[arg(long, value_name = "N", required_unless_present = "keep_every", conflicts_with = "keep_every")]
@@ -330,7 +333,7 @@ pub(crate) struct Prune {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct MirrorTo {
     /// The folder that a job was mirrored into.
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     /// Where to, and how.
     #[command(flatten)]
@@ -344,7 +347,7 @@ pub(crate) struct MirrorTo {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Gallery {
     /// The folder that a job was mirrored into.
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     /// Show it in the browser.
     #[arg(long)]
@@ -355,7 +358,7 @@ pub(crate) struct Gallery {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Demo {
     /// Where to [default: ./rcsync-demo, or the next free name].
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
     /// Into ComfyUI too.
     #[command(flatten)]
@@ -377,7 +380,7 @@ pub(crate) struct Doctor {
     #[arg(value_name = "JOB_ID")]
     pub(crate) job: Option<String>,
     /// Look at the disk under this folder.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
 }
 

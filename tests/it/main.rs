@@ -4,6 +4,7 @@
 mod architecture;
 mod comfy;
 mod commands;
+mod completions;
 #[cfg(target_os = "linux")]
 mod crashes;
 #[cfg(target_os = "linux")]

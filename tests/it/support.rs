@@ -141,3 +141,11 @@ pub(crate) fn code(output: &Output) -> i32 {
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
+
+/// Says why a test tests nothing.
+pub(crate) fn skip(why: &str) {
+    #[expect(clippy::print_stderr, reason = "a test that tests nothing has to say so")]
+    {
+        eprintln!("skipped: {why}");
+    }
+}

@@ -1,4 +1,8 @@
 //! `rcsync completions`: a script for a shell.
+//!
+//! The parser's library writes it. What it does not know is put in afterwards: that `rcsync JOB` means `sync`, that
+//! options which only take something back are no offer, and where a word is a folder. Tests try the scripts in the
+//! shells themselves.
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -8,8 +12,76 @@ use super::super::world::World;
 use crate::error::ExitStatus;
 
 pub(super) fn run(world: &World, shell: Shell) -> ExitStatus {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "rcsync", &mut script);
-    world.out.write(&String::from_utf8_lossy(&script));
+    world.out.write(&script(shell));
     ExitStatus::Complete
 }
+
+fn script(shell: Shell) -> String {
+    let mut command = Cli::command();
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, "rcsync", &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).chain(["help"]).collect();
+    let commands = names.join(" ");
+    match shell {
+        Shell::Bash => {
+            BASH.replace("COMMANDS", &commands)
+                + &script.replace("complete -F _rcsync ", "complete -F _rcsync_of_job ")
+        }
+        Shell::Zsh => {
+            without_taking_back(&script).replacen("_rcsync() {\n", &(ZSH.replace("COMMANDS", &commands)), 1)
+        }
+        Shell::Fish => {
+            // Before an option has got its value, there is no command yet.
+            let script = without_taking_back(&script)
+                .replacen("2>/dev/null\n    or return\n", "2>/dev/null\n    or return 0\n", 1)
+                .replacen(
+                    "    contains -- $cmd[1] $argv\n",
+                    "    # A word that is no command is a job, to be mirrored.\n    contains -- $cmd[1] COMMANDS; \
+                     or set cmd[1] sync\n    contains -- $cmd[1] $argv\n",
+                    1,
+                );
+            (script + FISH).replace("COMMANDS", &commands)
+        }
+        _ => without_taking_back(&script),
+    }
+}
+
+/// Leaves out the hidden options, which take back what a variable or the configuration file says. Every script but
+/// bash's has a line for each.
+fn without_taking_back(script: &str) -> String {
+    let offers = |line: &&str| ["'--no-", "-l no-", "cand --no-"].iter().any(|form| line.contains(form));
+    script.split_inclusive('\n').filter(|line| !offers(line)).collect()
+}
+
+/// Around the library's function: a job is a `sync`, and files are found where no dash was typed.
+const BASH: &str = r#"_rcsync_of_job() {
+    local words=("${COMP_WORDS[@]}") at=$COMP_CWORD word offers=()
+    if ((at > 1)) && [[ ${words[1]} != -* && " COMMANDS " != *" ${words[1]} "* ]]; then
+        words=("${words[0]}" sync "${words[@]:1}")
+        ((at += 1))
+    fi
+    local COMP_WORDS=("${words[@]}") COMP_CWORD=$at
+    _rcsync "$1" "$2" "$3"
+    for word in "${COMPREPLY[@]}"; do
+        [[ $word == --no-* || ($word == -* && $2 != -*) ]] || offers+=("$word")
+    done
+    COMPREPLY=("${offers[@]}")
+}
+
+"#;
+
+/// At the beginning of the library's function.
+const ZSH: &str = r#"_rcsync() {
+    # A word that is no command is a job, to be mirrored.
+    if (( CURRENT > 2 )) && [[ $words[2] != -* && " COMMANDS " != *" $words[2] "* ]]; then
+        words=($words[1] sync "${(@)words[2,-1]}")
+        (( CURRENT += 1 ))
+    fi
+"#;
+
+/// Words that are no options.
+const FISH: &str = r#"complete -c rcsync -n "__fish_rcsync_using_subcommand ls verify prune mirror gallery" -f -a "(__fish_complete_directories)"
+complete -c rcsync -n "__fish_rcsync_using_subcommand completions" -f -a "bash elvish fish powershell zsh"
+complete -c rcsync -n "__fish_rcsync_using_subcommand man" -f -a "COMMANDS"
+"#;

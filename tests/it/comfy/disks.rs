@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Stage, plan};
-use crate::support::{code, stderr};
+use crate::support::{code, skip, stderr};
 
 /// A file system in a file, mounted for one test.
 struct Mounted {
@@ -54,13 +54,6 @@ async fn ways(from: &Path, to: &Path, more: &[&str]) -> (i32, Vec<String>, Strin
         (event["event"] == "mirrored").then(|| event["how"].as_str().unwrap().to_owned())
     };
     (code(&run), events.lines().filter_map(how).collect(), format!("{}{events}", stderr(&run)))
-}
-
-fn skip(why: &str) {
-    #[expect(clippy::print_stderr, reason = "a test that tests nothing has to say so")]
-    {
-        eprintln!("skipped: {why}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

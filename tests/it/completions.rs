@@ -1,0 +1,126 @@
+//! The completion scripts in the shells themselves. A shell that is not there is said and passed over.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::support::skip;
+
+/// What is typed, what has to be offered, and what must not be.
+const TYPED: &[(&str, &[&str], &[&str])] = &[
+    ("rcsync s", &["sync", "submit", "status", "simulate"], &["result", "somewhere/"]),
+    ("rcsync --output ", &["pretty", "json"], &["sync", "some.yaml"]),
+    ("rcsync --output j", &["json"], &["pretty"]),
+    ("rcsync ls ", &["somewhere"], &["--quiet", "sync"]),
+    ("rcsync ls some", &["somewhere"], &[]),
+    ("rcsync submit so", &["some.yaml"], &[]),
+    ("rcsync sync JOB --comfyui-link ", &["auto", "reflink", "hardlink", "copy"], &["some.yaml"]),
+    ("rcsync sync JOB --comfyui so", &["somewhere"], &[]),
+    ("rcsync sync JOB --on-ch", &["--on-change"], &[]),
+    ("rcsync sync JOB --no", &[], &["--no-once"]),
+    ("rcsync sync JOB --only ", &["checkpoints", "samples", "config"], &[]),
+    ("rcsync submit some.yaml --gpu-type ", &["ADA_80_PLUS", "HOPPER_141"], &[]),
+    ("rcsync verify somewhere --r", &["--repair"], &[]),
+    ("rcsync completions ", &["bash", "fish", "powershell", "zsh"], &["some.yaml"]),
+    // A job is a `sync`.
+    ("rcsync 5b9b8e8e --comfyui-li", &["--comfyui-link"], &[]),
+    ("rcsync 5b9b8e8e somewhere --on-change ", &["keep", "replace"], &[]),
+    ("rcsync 5b9b8e8e some", &["somewhere"], &["status"]),
+];
+
+/// Tries everything in one shell: `script` gets what is typed as its argument and prints what is offered.
+fn offers_fit(shell: &str, script: &str) {
+    let shell_is_there =
+        Command::new(shell).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    if !shell_is_there {
+        return skip(&format!("there is no {shell}"));
+    }
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("somewhere")).unwrap();
+    std::fs::write(root.path().join("some.yaml"), "").unwrap();
+    let written = Command::new(env!("CARGO_BIN_EXE_rcsync")).args(["completions", shell]).output().unwrap();
+    assert!(written.status.success());
+    // zsh finds functions by the names of files.
+    std::fs::write(root.path().join("_rcsync"), written.stdout).unwrap();
+    for (typed, wanted, unwanted) in TYPED {
+        let offered = run(shell, script, typed, root.path());
+        let has =
+            |word: &&&str| offered.split_whitespace().any(|offer| offer.trim_end_matches('/') == **word);
+        let missing: Vec<_> = wanted.iter().filter(|word| !has(word)).collect();
+        let odd: Vec<_> = unwanted.iter().filter(has).collect();
+        assert!(
+            missing.is_empty() && odd.is_empty(),
+            "{shell}: `{typed}`: no {missing:?}, but {odd:?}: {offered}"
+        );
+    }
+}
+
+fn run(shell: &str, script: &str, typed: &str, folder: &Path) -> String {
+    let output = Command::new(shell)
+        .args(if shell == "bash" { &["--norc", "--noprofile"][..] } else { &[] })
+        .args(["-c", script])
+        .args((shell != "fish").then_some(shell))
+        .arg(typed)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", folder)
+        .env("TERM", "dumb")
+        .env("LC_ALL", "C.UTF-8")
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{shell}: `{typed}`: {} {said}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What readline does: the words so far to the function that was registered, and names of files where it has none.
+const BASH: &str = r#"
+    . ./_rcsync
+    [[ $(complete -p rcsync) == "complete -o bashdefault -o default -o nosort -F "* ]] || exit 9
+    function=$(complete -p rcsync); function=${function##*-F }; function=${function% rcsync}
+    read -r -a COMP_WORDS <<<"$1"
+    [[ $1 == *" " ]] && COMP_WORDS+=("")
+    COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMP_LINE=$1 COMP_POINT=${#1}
+    word=${COMP_WORDS[COMP_CWORD]}
+    "$function" rcsync "$word" "${COMP_WORDS[COMP_CWORD - 1]}"
+    ((${#COMPREPLY[@]})) || mapfile -t COMPREPLY < <(compgen -f -- "$word")
+    printf '%s\n' "${COMPREPLY[@]}"
+"#;
+
+const FISH: &str = r"
+    source ./_rcsync
+    complete -C $argv[1] | string split -f 1 \t
+    true
+";
+
+/// A shell in a terminal of its own, in which the key is pressed: what it completes is what it shows.
+const ZSH: &str = r#"
+    zmodload zsh/zpty || exit 9
+    zpty shell zsh -f -i
+    zpty -w shell "PS1=; stty -echo; fpath=($PWD \$fpath); autoload -U compinit; compinit -u -d $PWD/dump; LISTMAX=9999"
+    zpty -w shell "zstyle ':completion:*' insert-tab false"
+    zpty -w shell "offers() { compadd() { local -a hits; builtin compadd -O hits \"\$@\"; print -rl -- \$hits >> $PWD/offers; builtin compadd \"\$@\" }; _main_complete }"
+    zpty -w shell "zle -C offers complete-word offers; bindkey '^T' offers; print re''ady"
+    zpty -r -m shell line '*ready*'
+    zpty -w -n shell "$1"$'\x14'
+    zpty -w -n shell $'\x15'"print ov''er"$'\n'
+    zpty -r -m shell line '*over*'
+    zpty -d shell
+    cat $PWD/offers 2>/dev/null; rm -f $PWD/offers
+"#;
+
+#[test]
+fn in_bash() {
+    offers_fit("bash", BASH);
+}
+
+#[test]
+fn in_fish() {
+    offers_fit("fish", FISH);
+}
+
+#[test]
+fn in_zsh() {
+    offers_fit("zsh", ZSH);
+}
