@@ -1,5 +1,5 @@
-//! Serves the same faults to other download tools: `tests/peers/run` starts this, runs them all, and prints who
-//! survived. One fresh server for each tool and case.
+//! Serves the same faults to other download tools: `tests/peers/run` starts this for one tool after the other, runs
+//! them all, and prints who survived. One fresh server for each tool and case.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use super::reply::{End, Reply};
 use super::rig::{Case, Rig, World};
 use super::world::{File, Hosted, MIB, hex, weights};
 
-/// The tools, as the script names them.
-const PEERS: [&str; 6] = ["aria2", "curl", "wget2", "rclone", "hf", "rcsync"];
+/// Which tool the servers are for, as the script names it.
+const PEER: &str = "RCSYNC_PEER";
 
 /// Where the list of servers is written.
 const LIST: &str = "RCSYNC_PEERS_LIST";
@@ -26,6 +26,8 @@ enum Play {
     Run,
     /// Kill it in the middle, go to the next stage, run it again.
     Kill,
+    /// The same with Ctrl-C in place of the kill.
+    Interrupt,
     /// Run it, look at what it made of that, go to the next stage, run it again.
     Again,
 }
@@ -37,7 +39,18 @@ fn staged(old: &File, new: &File, script: fn(usize, &File, &File, &Ask) -> Reply
     let now = stage.clone();
     let hosted =
         Hosted::checkpoint(old, move |_, ask| script(now.load(Ordering::SeqCst), &first, &second, ask));
-    (World::of(vec![hosted.or(new)]), stage)
+    // Other bytes under a name mean that the job ran again, and the API says so.
+    let (now, ran_again) = (stage.clone(), !Arc::ptr_eq(&old.bytes, &new.bytes));
+    let world = World::of(vec![hosted.or(new)]).api(move |ask, listing| {
+        let again = ran_again && now.load(Ordering::SeqCst) > 0 && ask.path().ends_with("/result");
+        again.then(|| {
+            let mut result = listing.result.clone();
+            result["started_at"] = json!("2026-02-01T08:00:00.000001");
+            result["finished_at"] = json!("2026-02-01T09:00:00.000001");
+            Reply::json(&result.to_string())
+        })
+    });
+    (world, stage)
 }
 
 type Staged = (World, Arc<AtomicUsize>);
@@ -81,6 +94,19 @@ fn two_stages() -> Vec<(&'static str, &'static str, Play, Make)> {
             let file = weights(1, 9 * MIB);
             staged(&file, &file, |stage, old, _, ask| if stage == 0 { half(old, ask) } else { old.whole() })
         }),
+        ("H19", "interrupted in the middle, run again", Play::Interrupt, || {
+            let file = weights(1, 9 * MIB);
+            staged(
+                &file,
+                &file,
+                |stage, old, _, ask| if stage == 0 { half(old, ask) } else { old.honest(ask) },
+            )
+        }),
+        ("H19, C8", "interrupted in the middle, the file is replaced, run again", Play::Interrupt, || {
+            staged(&weights(1, 9 * MIB), &weights(2, 9 * MIB), |stage, old, new, ask| {
+                if stage == 0 { half(old, ask) } else { new.honest(ask) }
+            })
+        }),
         ("M1", "complete, then a longer file is hosted under the name", Play::Again, || {
             staged(&weights(1, 3 * MIB), &weights(2, 5 * MIB), |stage, old, new, ask| {
                 if stage == 0 { old.honest(ask) } else { new.honest(ask) }
@@ -118,7 +144,8 @@ fn row(id: &str, about: &str, peer: &str, play: Play, rig: &Rig, stage: u16, can
         "url": format!("http://127.0.0.1:{}{}", rig.host.port(), hosted.path),
         "api": format!("http://127.0.0.1:{}", rig.api.port()),
         "stage": format!("http://127.0.0.1:{stage}/"),
-        "length": hosted.truth[0].len(), "truths": truths,
+        "length": hosted.truth[0].len(), "next_length": hosted.truth[hosted.truth.len() - 1].len(),
+        "truths": truths,
     })
 }
 
@@ -134,24 +161,27 @@ fn simple_cases() -> Vec<Case> {
 #[ignore = "serves until its input ends: tests/peers/run starts it"]
 fn serve_for_peers() {
     let Some(list) = std::env::var_os(LIST) else { return };
+    let peer = std::env::var(PEER).unwrap();
     let (mut rows, mut kept) = (Vec::new(), Vec::new());
-    for peer in PEERS {
-        for case in simple_cases() {
-            let rig = Rig::new(case.world().clone());
-            rows.push(row(case.id, case.about, peer, Play::Run, &rig, 9, case.can_be_had()));
-            kept.push((rig, None));
-        }
-        for (id, about, play, make) in two_stages() {
-            let (world, stage) = make();
-            let rig = Rig::new(world);
-            let next = super::host::Host::start(Arc::new(move |_| {
-                stage.fetch_add(1, Ordering::SeqCst);
-                Reply::new(200, b"next")
-            }));
-            rows.push(row(id, about, peer, play, &rig, next.port(), true));
-            kept.push((rig, Some(next)));
-        }
+    for case in simple_cases() {
+        let rig = Rig::new(case.world().clone());
+        rows.push(row(case.id, case.about, &peer, Play::Run, &rig, 9, case.can_be_had()));
+        kept.push((rig, None));
     }
-    std::fs::write(list, serde_json::to_vec_pretty(&rows).unwrap()).unwrap();
+    for (id, about, play, make) in two_stages() {
+        let (world, stage) = make();
+        let rig = Rig::new(world);
+        let next = super::host::Host::start(Arc::new(move |_| {
+            stage.fetch_add(1, Ordering::SeqCst);
+            Reply::new(200, b"next")
+        }));
+        rows.push(row(id, about, &peer, play, &rig, next.port(), true));
+        kept.push((rig, Some(next)));
+    }
+    // Under its name only when it is whole: the script waits for the name.
+    let list = std::path::PathBuf::from(list);
+    let written = list.with_extension("part");
+    std::fs::write(&written, serde_json::to_vec_pretty(&rows).unwrap()).unwrap();
+    std::fs::rename(written, list).unwrap();
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
