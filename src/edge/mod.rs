@@ -13,7 +13,7 @@ pub mod http;
 pub mod link;
 pub mod lock;
 pub mod part;
-mod retry_after;
+pub mod retry_after;
 pub(crate) mod sealed;
 pub mod store;
 pub mod token;

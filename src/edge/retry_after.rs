@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 /// Reads the header; a date in the past is no wait, anything unreadable is `None`.
-pub(super) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+#[must_use]
+pub fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<i64>() {
         return Some(Duration::from_secs(seconds.max(0).unsigned_abs()).min(LONGEST));

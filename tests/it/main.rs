@@ -5,6 +5,7 @@ mod architecture;
 mod comfy;
 mod commands;
 mod completions;
+mod corpus;
 #[cfg(target_os = "linux")]
 mod crashes;
 #[cfg(target_os = "linux")]
