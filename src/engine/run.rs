@@ -207,9 +207,7 @@ impl Run {
             if !self.wait(wait).await {
                 return self.conclude(&looked, &pass).await;
             }
-            let api = &self.mirror.api;
-            let cancel = self.stop.token();
-            match look(api, &self.mirror.job, Patience::Endless, self.reporter.as_ref(), cancel).await {
+            match self.look_again().await {
                 Ok(Some(next)) => looked = next,
                 Err(refused) => {
                     // The API will have no more of it, but the addresses that it gave still work.
@@ -220,6 +218,22 @@ impl Run {
                 Ok(None) => return self.conclude(&looked, &pass).await,
             }
         }
+    }
+
+    /// Looks until the API answers; `None` when the run should end instead.
+    async fn look_again(&self) -> Result<Option<Looked>, Error> {
+        let (api, job, cancel) = (&self.mirror.api, &self.mirror.job, self.stop.token());
+        let answer = look(api, job, Patience::Endless, self.reporter.as_ref(), cancel);
+        match self.deadline() {
+            // However long the API is away, nobody waits for longer than he was told to.
+            Some(deadline) => tokio::time::timeout_at(deadline, answer).await.unwrap_or(Ok(None)),
+            None => answer.await,
+        }
+    }
+
+    /// When this run should end, whatever is left.
+    fn deadline(&self) -> Option<Instant> {
+        self.mirror.options.timeout.map(|timeout| self.began + timeout)
     }
 
     /// Plans and orders; what is ordered goes on in the background.
@@ -380,7 +394,7 @@ impl Run {
 
     /// Waits; `false` when the run should end instead of looking again.
     async fn wait(&self, wait: std::time::Duration) -> bool {
-        let deadline = self.mirror.options.timeout.map(|timeout| self.began + timeout);
+        let deadline = self.deadline();
         let until = Instant::now() + wait;
         let until = deadline.map_or(until, |deadline| deadline.min(until));
         tokio::select! {
@@ -391,9 +405,8 @@ impl Run {
     }
 
     async fn wait_until_quiet(&self) {
-        let deadline = self.mirror.options.timeout.map(|timeout| self.began + timeout);
         let over = async {
-            match deadline {
+            match self.deadline() {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
                 None => std::future::pending().await,
             }

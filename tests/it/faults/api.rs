@@ -397,6 +397,26 @@ fn a13_a_lost_job_loses_nothing() {
     }
 }
 
+/// A1: an API that is away keeps nobody for longer than `--timeout`.
+#[test]
+fn a1_a_timeout_holds_while_the_api_is_away() {
+    let looks = AtomicUsize::new(0);
+    let mut world = checkpoint();
+    world.status = "RUNNING";
+    world.progress = (250, 1000);
+    let rig = Rig::new(world.api(move |_, _| match looks.fetch_add(1, Ordering::SeqCst) {
+        0 | 1 => None,
+        _ => Some(Reply::new(502, b"away")),
+    }));
+    let dir = rig.dir();
+    let arguments = ["job-0001", dir.to_str().unwrap(), "--interval", "1s", "--timeout", "3s"];
+    let began = std::time::Instant::now();
+    let run = rig.run(rig.command(&arguments));
+    rig.promises(&run).unwrap();
+    assert_eq!((run.code, rig.published().len()), (Some(75), 1), "{}", run.said());
+    assert!(began.elapsed() < std::time::Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
 /// A16, A17: a list that lags behind the status is waited for.
 #[test]
 fn a16_a17_files_that_are_listed_after_the_end() {
