@@ -19,6 +19,8 @@ use tokio::sync::Notify;
 
 use crate::edge::witness::{Change, Witness};
 
+use super::universe::Locks;
+
 /// How names become durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileSystem {
@@ -42,6 +44,7 @@ pub(super) enum Crash {
 pub(super) struct Disk {
     root: PathBuf,
     file_system: FileSystem,
+    locks: Locks,
     state: RefCell<State>,
     died: Notify,
 }
@@ -127,7 +130,7 @@ impl Write {
 
 impl Disk {
     /// Takes in what stands below `root` now; all of it is durable.
-    pub(super) fn new(root: &Path, file_system: FileSystem) -> Rc<Self> {
+    pub(super) fn new(root: &Path, file_system: FileSystem, locks: Locks) -> Rc<Self> {
         let mut state = State::default();
         for (path, bytes) in walk(root) {
             let node = bytes.map(|bytes| {
@@ -144,6 +147,7 @@ impl Disk {
         Rc::new(Self {
             root: root.to_path_buf(),
             file_system,
+            locks,
             state: RefCell::new(state),
             died: Notify::new(),
         })
@@ -241,7 +245,7 @@ impl Disk {
             }
             placed.insert(*node, path.clone());
         }
-        Self::new(&self.root, self.file_system)
+        Self::new(&self.root, self.file_system, self.locks)
     }
 }
 
@@ -337,6 +341,10 @@ impl Node {
 }
 
 impl Witness for Disk {
+    fn grants_every_lock(&self) -> bool {
+        self.locks == Locks::AreGranted
+    }
+
     fn allow(&self) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         if state.dies_at.is_some_and(|at| state.changes >= at) {

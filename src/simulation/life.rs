@@ -18,12 +18,13 @@ use crate::engine::event::{Event, Reporter};
 use crate::engine::options::SyncOptions;
 use crate::engine::stop::Stop;
 use crate::error::{Error, ExitStatus};
+use crate::model::digest::Sha256Digest;
 use crate::model::job::{JobId, JobStatus};
 use crate::simulator::{Fault, Offered, Origin, Simulator, What};
 
 use super::disk::{Crash, Disk, walk};
 use super::oracle::{FOREIGN, Oracle, Published, bare, foreign, snapshot};
-use super::universe::{Mishap, Universe};
+use super::universe::{Locks, Mishap, Universe};
 use super::wire::Line;
 
 /// After the world has come to rest, so many passes must bring everything.
@@ -80,6 +81,13 @@ enum End {
     Crash(Crash, u64),
 }
 
+/// One mirror that is about to run.
+struct Player {
+    mirror: Mirror,
+    hosts: ArtifactClient,
+    lines: [Arc<Line>; 2],
+}
+
 struct Story {
     universe: Universe,
     random: Rng,
@@ -90,6 +98,10 @@ struct Story {
     published: Arc<Mutex<Published>>,
     began: Instant,
     mishaps: bool,
+    /// Whether this life is two mirrors side by side.
+    twins: bool,
+    /// Whether two of them worked at once, and no single one has come to its end since.
+    doubled: bool,
     requests_told: usize,
     trace: Trace,
 }
@@ -111,7 +123,7 @@ impl Story {
         }
         let world = Arc::new(Simulator::unconnected(universe.config.clone()));
         let job = world.add_job(universe.plan.clone());
-        let disk = Disk::new(&dir, universe.file_system);
+        let disk = Disk::new(&dir, universe.file_system, universe.locks);
         let story = Self {
             random,
             world,
@@ -121,6 +133,8 @@ impl Story {
             published: Arc::default(),
             began: Instant::now(),
             mishaps: true,
+            twins: false,
+            doubled: false,
             requests_told: 0,
             trace,
             universe,
@@ -134,6 +148,7 @@ impl Story {
             let gap = Duration::from_millis(self.random.u64(..40_000));
             let _ = tokio::time::timeout(gap, self.let_time_pass()).await;
             let once = self.random.bool();
+            self.twins = self.universe.twins && self.random.bool();
             let end = match self.random.u32(..8) {
                 0 | 1 => End::Natural,
                 2 => End::Signal(Duration::from_millis(self.random.u64(..60_000))),
@@ -171,6 +186,11 @@ impl Story {
                 }
             }
         }
+        if self.twins {
+            self.doubled |= self.universe.locks == Locks::AreGranted;
+        } else if exit == Some(ExitStatus::Complete) {
+            self.doubled = false;
+        }
         self.asked_little(asked, before.elapsed())?;
         self.oracle().at_any_instant(&self.published())?;
         Ok(exit)
@@ -182,18 +202,20 @@ impl Story {
         options: SyncOptions,
         end: End,
     ) -> Result<(Option<Result<ExitStatus, Error>>, [u64; 2]), String> {
-        let line = |origin, random: &mut Rng| {
-            Line::new(self.world.clone(), origin, options.stall_timeout, random.u64(..))
-        };
-        let to_api = line(Origin::Api, &mut self.random);
-        let to_hosts = line(Origin::Artifacts, &mut self.random);
-        let base = self.world.api_base().parse().map_err(|error| format!("{error}"))?;
-        let api = ApiClient::new(base, TokenSource::fixed(super::TOKEN), Limits::default());
-        let api = api.map_err(|error| error.to_string())?.over(to_api.clone());
-        let hosts = hosts(options.stall_timeout)?.over(to_hosts.clone());
-        let mirror = Mirror { api, job: self.job.clone(), dir: self.dir(), options, followers: Vec::new() };
+        let one = self.player(&options)?;
+        let delay = Duration::from_millis(self.random.u64(..20_000));
+        let twin = if self.twins { Some(self.player(&options)?) } else { None };
+        let lines: Vec<[Arc<Line>; 2]> =
+            [Some(&one), twin.as_ref()].into_iter().flatten().map(|player| player.lines.clone()).collect();
         let stop = Stop::new();
-        let reporter = self.reporter();
+        let (reporter, for_second) = (self.reporter(), self.reporter());
+        let first = one.mirror.run_with(one.hosts, reporter, stop.clone());
+        let second = async {
+            let twin = twin?;
+            tokio::time::sleep(delay).await;
+            Some(twin.mirror.run_with(twin.hosts, for_second, stop.clone()).await)
+        };
+        let both = async { tokio::join!(first, second) };
         let disk = self.disk.clone();
         if self.trace.is_told() {
             disk.trace();
@@ -213,7 +235,7 @@ impl Story {
             tokio::select! {
                 biased;
                 () = disk.died() => None,
-                outcome = mirror.run_with(hosts, reporter, stop.clone()) => Some(outcome),
+                outcomes = both => Some(outcomes),
                 () = signal => None,
                 _ = tokio::time::timeout(LONGEST_LIFE, self.let_time_pass()) => None,
             }
@@ -239,8 +261,33 @@ impl Story {
         if hung {
             return Err(format!("it went on for {LONGEST_LIFE:?}"));
         }
-        let count = |line: &Line| line.carried.load(Ordering::Relaxed);
-        Ok((outcome, [count(&to_api), count(&to_hosts)]))
+        let count =
+            |lines: &[Arc<Line>; 2]| lines.each_ref().map(|line| line.carried.load(Ordering::Relaxed));
+        let asked = lines.iter().map(count).fold([0, 0], |sum, one| [sum[0] + one[0], sum[1] + one[1]]);
+        let Some((outcome, second)) = outcome else { return Ok((None, asked)) };
+        if let Some(second) = second {
+            self.say(|| format!("the other one ended: {second:?}"));
+            if self.universe.locks == Locks::Work && lines[0][1].overlaps(&lines[1][1]) {
+                return Err(format!("the lock let a second mirror in: {second:?}"));
+            }
+        }
+        Ok((Some(outcome), asked))
+    }
+
+    /// A mirror with its lines into the world.
+    fn player(&mut self, options: &SyncOptions) -> Result<Player, String> {
+        let line = |origin, random: &mut Rng| {
+            Line::new(self.world.clone(), origin, options.stall_timeout, random.u64(..))
+        };
+        let to_api = line(Origin::Api, &mut self.random);
+        let to_hosts = line(Origin::Artifacts, &mut self.random);
+        let base = self.world.api_base().parse().map_err(|error| format!("{error}"))?;
+        let api = ApiClient::new(base, TokenSource::fixed(super::TOKEN), Limits::default());
+        let api = api.map_err(|error| error.to_string())?.over(to_api.clone());
+        let hosts = hosts(options.stall_timeout)?.over(to_hosts.clone());
+        let (job, dir, options) = (self.job.clone(), self.dir(), options.clone());
+        let mirror = Mirror { api, job, dir, options, followers: Vec::new() };
+        Ok(Player { mirror, hosts, lines: [to_api, to_hosts] })
     }
 
     /// Time passes in the world, with its mishaps.
@@ -262,8 +309,20 @@ impl Story {
         }
     }
 
-    fn befall(&self, mishap: Mishap) {
+    fn befall(&mut self, mishap: Mishap) {
         match mishap {
+            Mishap::Replica { breaks_after, answers } => {
+                let hosted = self.world.hosted(&self.job);
+                let published = self.published();
+                let is_new = |path: &&String| published.iter().all(|(known, _)| known != *path);
+                let new: Vec<&String> =
+                    hosted.iter().filter(|path| path.ends_with(".safetensors")).filter(is_new).collect();
+                // The name up to the job's own may be encoded; what follows it is not.
+                let Some(name) = new.get(self.random.usize(..new.len().max(1))) else { return };
+                let place = &name[name.rfind('_').unwrap_or_else(|| name.rfind('.').unwrap_or(0))..];
+                self.world.fault(Fault::once(place, What::Cut(breaks_after)));
+                self.world.fault(Fault::once(place, What::OtherBytes).times(answers));
+            }
             Mishap::Fault(fault) => self.world.fault(fault),
             Mishap::Outage(times) => self.world.fault(Fault::once("/jobs/", What::status(502)).times(times)),
             Mishap::Expiry => self.world.expire_links(),
@@ -286,7 +345,7 @@ impl Story {
 
     /// The world comes to rest: what can be had must come, and then nothing more happens.
     async fn come_to_rest(mut self) -> Result<(), String> {
-        self.mishaps = false;
+        (self.mishaps, self.twins) = (false, false);
         self.world.clear_faults();
         self.world.set_host(|host| host.link_lifetime = None);
         if self.world.status(&self.job) == JobStatus::Stopped && self.random.bool() {
@@ -327,7 +386,10 @@ impl Story {
             .collect();
         for (path, offered) in self.world.offered(&self.job) {
             let Offered::Whole(sha256) = offered else { continue };
-            if !here.contains(&(path.clone(), sha256.to_string())) {
+            // A replica's version may have been published in its place; nobody asks again within the same run.
+            let is_here = |sha256: &Sha256Digest| here.contains(&(path.clone(), sha256.to_string()));
+            let of_replica = |(other, sha256): &(String, Sha256Digest)| *other == path && is_here(sha256);
+            if !is_here(&sha256) && !self.world.other_versions(&self.job).iter().any(of_replica) {
                 return Err(format!("I2: `{path}` ({}) can be had and is not here", sha256.short()));
             }
         }
@@ -368,6 +430,8 @@ impl Story {
     fn asked_little(&self, [api, hosts]: [u64; 2], elapsed: Duration) -> Result<(), String> {
         let seconds = elapsed.as_secs();
         let files = self.world.truth(&self.job).len() as u64;
+        let mirrors = 1 + u64::from(self.twins);
+        let [api, hosts] = [api, hosts].map(|asked| asked / mirrors);
         let most = (20 + 2 * seconds, 40 * (files + 1) + 4 * seconds);
         if api > most.0 || hosts > most.1 {
             return Err(format!("I8: {api} and {hosts} requests in {seconds} s for {files} files"));
@@ -406,6 +470,7 @@ impl Story {
             dir: self.disk.root(),
             on_change: self.universe.on_change,
             foreign_files: self.universe.foreign_files,
+            doubled: self.doubled,
         }
     }
 

@@ -27,6 +27,9 @@ pub(super) struct Universe {
     pub(super) foreign_files: bool,
     /// Lives of the mirror before the world comes to rest.
     pub(super) lives: u32,
+    pub(super) locks: Locks,
+    /// Whether some lives are two mirrors side by side.
+    pub(super) twins: bool,
 }
 
 /// Something that befalls the world.
@@ -42,6 +45,18 @@ pub(super) enum Mishap {
     Preemption,
     /// The list is empty for so many requests.
     EmptyList(u64),
+    /// A checkpoint's transfer breaks after so many bytes, and the next answers come from a replica that has another
+    /// version of it.
+    Replica { breaks_after: u64, answers: u64 },
+}
+
+/// What a folder's lock is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Locks {
+    /// One holds it at a time.
+    Work,
+    /// Everybody gets it, and nobody can see whether the other one lives: two machines on a network disk.
+    AreGranted,
 }
 
 fn pick<T: Copy>(random: &mut Rng, from: &[T]) -> T {
@@ -101,6 +116,7 @@ impl Universe {
             ranges: !one_in(random, 10),
             validators: pick(random, &validators),
             if_range_never_matches: one_in(random, 12),
+            if_range_ignored: one_in(random, 3),
             repr_digest: one_in(random, 6),
             crc32c: one_in(random, 8),
             linked_etag: one_in(random, 10),
@@ -122,6 +138,8 @@ impl Universe {
             on_change: if one_in(random, 3) { OnChange::Replace } else { OnChange::Keep },
             foreign_files: one_in(random, 3),
             lives: random.u32(1..6),
+            locks: if one_in(random, 3) { Locks::Work } else { Locks::AreGranted },
+            twins: one_in(random, 4),
         }
     }
 
@@ -143,11 +161,12 @@ impl Universe {
 
 impl Mishap {
     pub(super) fn new(random: &mut Rng) -> Self {
-        match random.u32(..12) {
+        match random.u32(..14) {
             0 => Self::Outage(random.u64(1..8)),
             1 => Self::Expiry,
             2 => Self::Preemption,
             3 => Self::EmptyList(random.u64(1..3)),
+            4 | 5 => Self::Replica { breaks_after: random.u64(1..20_000), answers: random.u64(1..3) },
             _ => Self::Fault(fault(random)),
         }
     }

@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use futures::stream;
 use http_body_util::BodyExt as _;
 use reqwest::{Request, Response};
+use tokio::time::Instant;
 
 use crate::edge::wire::Wire;
 use crate::simulator::{Origin, Simulator};
@@ -28,6 +29,8 @@ pub(super) struct Line {
     random: Mutex<Rng>,
     /// Requests that were carried.
     pub(super) carried: AtomicU64,
+    /// When the first one and the last one were sent.
+    busy: Mutex<Option<(Instant, Instant)>>,
 }
 
 impl fmt::Debug for Line {
@@ -40,7 +43,14 @@ impl Line {
     /// `silence`: no byte of an artifact for this long is a fault.
     pub(super) fn new(world: Arc<Simulator>, origin: Origin, silence: Duration, seed: u64) -> Arc<Self> {
         let random = Mutex::new(Rng::with_seed(seed));
-        Arc::new(Self { world, origin, silence, random, carried: AtomicU64::new(0) })
+        Arc::new(Self { world, origin, silence, random, carried: AtomicU64::new(0), busy: Mutex::default() })
+    }
+
+    /// Whether each of two lines was in use before the other one was done.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        let busy = |line: &Self| *line.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(one), Some(other)) = (busy(self), busy(other)) else { return false };
+        one.0 <= other.1 && other.0 <= one.1
     }
 
     fn draw<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
@@ -75,6 +85,8 @@ impl Line {
 impl Wire for Line {
     fn carry(&self, request: Request) -> BoxFuture<'_, reqwest::Result<Response>> {
         self.carried.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((now, now)).1 = now;
         let patience = if self.origin == Origin::Api { API_TIMEOUT } else { self.silence };
         Box::pin(async move {
             match tokio::time::timeout(patience, self.ask(request)).await {

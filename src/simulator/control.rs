@@ -288,6 +288,13 @@ impl Simulator {
         truth
     }
 
+    /// Returns every version that [`What::OtherBytes`](super::What::OtherBytes) may have served, as [`Self::truth`] does.
+    #[cfg(test)]
+    pub(crate) fn other_versions(&self, id: &JobId) -> Vec<(String, Sha256Digest)> {
+        let versions: Vec<Version> = self.with_job(id, |job| job.shelf().ever().to_vec());
+        versions.into_iter().map(|version| (version.path, version.content.other().digests().sha256)).collect()
+    }
+
     /// Ends the life of all links that were given out so far.
     pub fn expire_links(&self) {
         self.desk.state().links.expire_all();

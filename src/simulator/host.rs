@@ -132,7 +132,7 @@ fn ranged(
     if !options.ranges || matches!(what, Some(What::IgnoreRange)) {
         return Ranged::Whole;
     }
-    if let Some(condition) = asked.if_range.as_deref() {
+    if let Some(condition) = asked.if_range.as_deref().filter(|_| !options.if_range_ignored) {
         let dated = options.validators != Validators::None && condition == modified;
         // Weak validators never match here.
         let tagged = !condition.starts_with("W/") && etag == Some(condition);

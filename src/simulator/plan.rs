@@ -52,6 +52,8 @@ pub struct HostOptions {
     pub validators: Validators,
     /// Whether `If-Range` is believed to differ whatever it says, as some servers do: the answer is a 200.
     pub if_range_never_matches: bool,
+    /// A range is served whatever the `If-Range` beside it says.
+    pub if_range_ignored: bool,
     /// Send `Repr-Digest: sha-256=:…:` for whole files.
     pub repr_digest: bool,
     /// Send `x-amz-checksum-crc32c` for whole files.
@@ -74,6 +76,7 @@ impl Default for HostOptions {
             ranges: true,
             validators: Validators::Strong,
             if_range_never_matches: false,
+            if_range_ignored: false,
             repr_digest: false,
             crc32c: false,
             linked_etag: false,
