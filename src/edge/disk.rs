@@ -424,6 +424,75 @@ fn rename_unless_taken(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
+/// Gives a flushed part its final name; what stood under it is gone. The name may be on another disk that somebody mounted
+/// below DIR: then a copy is made beside it first.
+pub(crate) fn publish(part: &Path, path: &Path) -> io::Result<()> {
+    publish_by(part, path, rename)
+}
+
+/// The same, to a name under which nothing stands.
+pub(crate) fn publish_to_free_name(part: &Path, path: &Path) -> io::Result<()> {
+    publish_by(part, path, rename_to_free_name)
+}
+
+fn publish_by(part: &Path, path: &Path, rename: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    match rename(part, path) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
+        result => return result,
+    }
+    // Named after the part's file and not after its writer, so that what a crash leaves here is found by the next try.
+    let stem = part.file_name().and_then(|name| name.to_str()?.split('.').next()).unwrap_or("copy");
+    let staged = parent(path).join(format!(".{stem}.rcsync-part"));
+    let copied = copy(part, &staged).and_then(|()| rename(&staged, path));
+    if copied.is_err() {
+        let _ = remove(&staged);
+    }
+    copied?;
+    // What is left of it here costs room and nothing else; the last pass sweeps it.
+    let _ = remove(part);
+    Ok(())
+}
+
+/// Copies a file to another disk, flushes the copy, and reads it back: that disk has not shown yet that it keeps bytes.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let _ = remove(to);
+    let source = open_regular(from)?;
+    let target = create_new(to)?;
+    let (mut bytes, mut read_back) = (vec![0; COPIED], vec![0; COPIED]);
+    let mut at = 0;
+    loop {
+        let count = read_at(&source, &mut bytes, at)?;
+        if count == 0 {
+            break;
+        }
+        write_at(&target, &bytes[..count], at)?;
+        at += count as u64;
+    }
+    flush(&target)?;
+    make_readable(&target)?;
+    let mut at = 0;
+    loop {
+        let count = read_at(&source, &mut bytes, at)?;
+        let mut filled = 0;
+        while filled < count {
+            match read_at(&target, &mut read_back[filled..count], at + filled as u64)? {
+                0 => break,
+                more => filled += more,
+            }
+        }
+        if bytes[..count] != read_back[..filled] {
+            return Err(io::Error::other("the other disk holds other bytes than it was given"));
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        at += count as u64;
+    }
+}
+
+/// Bytes that are copied at a time.
+const COPIED: usize = 1 << 20;
+
 /// Removes a file; that it is gone already is fine.
 pub(crate) fn remove(path: &Path) -> Result<(), Error> {
     match witnessed!(|()| Change::Removed { path: path.to_path_buf() }, fs::remove_file(path)) {

@@ -22,7 +22,7 @@ use crate::model::source_url::SourceUrl;
 
 use super::claims;
 use super::retry_after::retry_after;
-use super::trust::{tls_cause, with_trusted_roots};
+use super::trust::{no_client, tls_cause, with_trusted_roots};
 use super::wire::{self, Wire};
 
 /// More redirects than this are a loop or an attack; browsers stop at 20, curl at 50, the vendor's CLI at 10.
@@ -87,12 +87,7 @@ impl ArtifactClient {
             Ok(client) => client,
             // Small containers have no certificates. Where plain http is allowed they may not be needed.
             Err(_) if private_hosts => builder().tls_certs_only([]).build().map_err(|error| cause(&error))?,
-            Err(error) => {
-                return Err(format!(
-                    "TLS: {} (`SSL_CERT_FILE` can name a file with certificates)",
-                    cause(&error)
-                ));
-            }
+            Err(error) => return Err(no_client(&cause(&error))),
         };
         let wire = Arc::new(client.clone());
         Ok(Self { client, wire, private_hosts, stall })
@@ -332,15 +327,20 @@ impl Resolve for GuardedResolver {
         let private_hosts = self.private_hosts;
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let any = !found.is_empty();
-            let usable: Vec<SocketAddr> =
-                found.into_iter().filter(|address| private_hosts || is_public(address.ip())).collect();
-            if any && usable.is_empty() {
-                return Err(Box::new(Refusal(PRIVATE)) as Box<dyn StdError + Send + Sync>);
+            match usable(found, private_hosts) {
+                Ok(usable) => Ok(Box::new(usable.into_iter()) as Addrs),
+                Err(refusal) => Err(Box::new(refusal) as Box<dyn StdError + Send + Sync>),
             }
-            Ok(Box::new(usable.into_iter()) as Addrs)
         })
     }
+}
+
+/// Returns those of a name's addresses that may be dialled.
+fn usable(found: Vec<SocketAddr>, private_hosts: bool) -> Result<Vec<SocketAddr>, Refusal> {
+    let any = !found.is_empty();
+    let usable: Vec<SocketAddr> =
+        found.into_iter().filter(|address| private_hosts || is_public(address.ip())).collect();
+    if any && usable.is_empty() { Err(Refusal(PRIVATE)) } else { Ok(usable) }
 }
 
 /// A rule that an address breaks, carried through the HTTP library's error.
@@ -430,6 +430,34 @@ mod tests {
         assert!(refusal(&Url::parse("https://u:p@example.com/x").unwrap(), true).is_some());
         assert_eq!(refusal(&Url::parse("https://example.com/x").unwrap(), false), None);
         assert_eq!(refusal(&Url::parse("http://127.0.0.1/x").unwrap(), true), None);
+    }
+
+    #[test]
+    fn of_each_answer_of_a_name_server_only_public_addresses_are_dialled() {
+        let answer =
+            |ips: &[&str]| ips.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 443)).collect::<Vec<_>>();
+        let public = answer(&["1.1.1.1"]);
+        assert_eq!(usable(public.clone(), false).unwrap(), public);
+        assert_eq!(usable(answer(&["127.0.0.1", "1.1.1.1", "::1"]), false).unwrap(), public);
+        assert!(usable(answer(&["169.254.169.254"]), false).is_err());
+        assert_eq!(usable(answer(&["10.0.0.1"]), true).unwrap(), answer(&["10.0.0.1"]));
+        assert!(usable(Vec::new(), false).unwrap().is_empty());
+    }
+
+    /// A name that the system says is this machine (`localhost` is, on every one) is not dialled, and no connection
+    /// that was made before is used again for it.
+    #[tokio::test]
+    async fn a_name_that_turns_out_private_is_never_dialled() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        listener.set_nonblocking(true).unwrap();
+        let client = ArtifactClient::new(false, Duration::from_secs(5)).unwrap();
+        let source = SourceUrl::parse(&format!("https://localhost:{port}/x")).unwrap();
+        for _ in 0..3 {
+            let refused = client.get(&source, &RangeRequest::default()).await.unwrap_err();
+            assert!(matches!(refused, Fault::Forbidden { why, .. } if why == PRIVATE), "{refused}");
+        }
+        assert!(listener.accept().is_err(), "nobody knocked");
     }
 
     #[test]

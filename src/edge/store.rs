@@ -22,6 +22,10 @@ const FORMAT: u32 = 1;
 /// A journal longer than this (and than the manifest) is folded into the snapshot.
 const COMPACT_FROM: u64 = 512;
 
+/// A snapshot is written once in hundreds of records: one that changes under this many readings in a row is on a disk
+/// that does not know a file again.
+const MOST_PEEKS: u32 = 10;
+
 /// The private folder below DIR.
 pub const PRIVATE: &str = ".rcsync";
 
@@ -101,18 +105,32 @@ impl Store {
     /// # Errors
     /// When the disk refuses, there is no manifest, or it cannot be read by this version.
     pub fn peek(dir: &Path) -> Result<Manifest, Error> {
+        Self::peek_while(dir, || ())
+    }
+
+    /// The same; `meanwhile` is what others do between the look at the snapshot and the one at the journal.
+    fn peek_while(dir: &Path, mut meanwhile: impl FnMut()) -> Result<Manifest, Error> {
         let folder = dir.join(PRIVATE);
         let path = folder.join("manifest.json");
-        match read_snapshot(&folder)? {
-            Loaded::Snapshot(snapshot) => {
-                let (manifest, sequence) = (snapshot.manifest, snapshot.sequence);
-                let mut store =
-                    Self { folder, manifest, sequence, journal: None, lines: 0, is_spoilt: false };
-                store.replay()?;
-                Ok(store.manifest)
+        let mut tries = 0;
+        loop {
+            let before = stamp(&path);
+            let (manifest, sequence) = match read_snapshot(&folder)? {
+                Loaded::Snapshot(snapshot) => (snapshot.manifest, snapshot.sequence),
+                Loaded::Nothing => return Err(Error::NoInput(path)),
+                Loaded::Damaged => {
+                    return Err(Error::BadInput(format!("`{}` is damaged", path.display())));
+                }
+            };
+            meanwhile();
+            let folder = folder.clone();
+            let mut store = Self { folder, manifest, sequence, journal: None, lines: 0, is_spoilt: false };
+            store.replay()?;
+            // Had the journal been folded into a new snapshot meanwhile, its records would be in neither of the two.
+            tries += 1;
+            if stamp(&path) == before || tries == MOST_PEEKS {
+                return Ok(store.manifest);
             }
-            Loaded::Nothing => Err(Error::NoInput(path)),
-            Loaded::Damaged => Err(Error::BadInput(format!("`{}` is damaged", path.display()))),
         }
     }
 
@@ -270,6 +288,16 @@ impl Store {
     }
 }
 
+/// What tells a snapshot from the one that takes its place.
+fn stamp(path: &Path) -> Option<(u64, u64, Option<i64>)> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    #[cfg(unix)]
+    let node = std::os::unix::fs::MetadataExt::ino(&metadata);
+    #[cfg(not(unix))]
+    let node = 0;
+    Some((node, metadata.len(), disk::modified(&metadata)))
+}
+
 enum Loaded {
     Nothing,
     Damaged,
@@ -373,6 +401,23 @@ mod tests {
                 prepared: Prepared { part: "y.part".to_owned(), entry: entry(4) },
             },
         ]
+    }
+
+    #[test]
+    fn a_reader_beside_a_compaction_sees_all_that_was_written() {
+        let dir = folder();
+        let (mut store, _) = load(dir.path());
+        store.append(records()).unwrap();
+        let known = store.manifest().clone();
+        let mut compactions = 0;
+        let seen = Store::peek_while(dir.path(), || {
+            if compactions == 0 {
+                compactions += 1;
+                store.fold().unwrap();
+            }
+        });
+        assert_eq!(seen.unwrap(), known);
+        assert_eq!(compactions, 1);
     }
 
     #[test]

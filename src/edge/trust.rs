@@ -27,6 +27,11 @@ pub(super) fn with_trusted_roots(builder: ClientBuilder) -> Result<ClientBuilder
     Ok(if asks_the_system_alone { builder.tls_certs_merge(certificates) } else { builder })
 }
 
+/// Says why no client could be made: as a rule there are no certificates, as in small containers.
+pub(super) fn no_client(cause: &str) -> String {
+    format!("TLS: {cause} (`{VARIABLE}` can name a file with certificates)")
+}
+
 fn read(path: OsString) -> Result<Vec<Certificate>, String> {
     let path = Path::new(&path);
     let complaint = |why: &str| format!("TLS: `{VARIABLE}` names `{}`, {why}", path.display());

@@ -338,13 +338,13 @@ impl Committer {
             Some(Aside::Kept(kept)) => keep_old(&path, &self.dir.join(kept.as_str()))?,
             Some(Aside::Edited(kept)) => keep_old(&path, &self.dir.join(kept))?,
         }
-        disk::rename(ready.file.part.path(), &path).map_err(fault("publish", &path))?;
+        disk::publish(ready.file.part.path(), &path).map_err(fault("publish", &path))?;
         stamp(&path)
     }
 }
 
 fn take_name(ready: &Ready, path: &Path) -> Result<Option<i64>, Error> {
-    match disk::rename_to_free_name(ready.file.part.path(), path) {
+    match disk::publish_to_free_name(ready.file.part.path(), path) {
         // Another rcsync, to whom this disk gave the lock too, was quicker.
         Err(error)
             if error.kind() == std::io::ErrorKind::AlreadyExists && holds(path, ready.entry.sha256) =>

@@ -55,7 +55,7 @@ fn settle(dir: &Path, parts: &PartFolder, prepared: &Prepared) -> Result<Option<
     disk::create_folders(dir, disk::parent(&path))?;
     let file = disk::open_regular(&part).map_err(fault("open", &part))?;
     disk::make_readable(&file).map_err(fault("make readable", &part))?;
-    disk::rename_to_free_name(&part, &path).map_err(fault("publish", &path))?;
+    disk::publish_to_free_name(&part, &path).map_err(fault("publish", &path))?;
     disk::flush_folder(disk::parent(&path))?;
     disk::remove(&part.with_extension("json"))?;
     let metadata = fs::symlink_metadata(&path).map_err(fault("read", &path))?;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -277,6 +277,7 @@ impl Run {
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
         };
         self.retain().await?;
+        self.fold_journal().await;
         self.write_ledger(looked, &listing.artifacts);
         self.look_ahead(looked, &listing, state);
         self.followers.nudge().notify_one();
@@ -288,6 +289,15 @@ impl Run {
         match self.folder.write_ledger(looked, listed, &self.mirror.job) {
             Ok(()) => self.trouble = None,
             Err(error) => self.worry(error),
+        }
+    }
+
+    /// Folds a journal that has grown long: a run may last for weeks, and whoever reads the folder reads all of it.
+    async fn fold_journal(&mut self) {
+        let store = self.folder.store.clone();
+        let folding = blocking(move || store.lock().unwrap_or_else(PoisonError::into_inner).compact());
+        if let Ok(Err(error)) = folding.await {
+            self.worry(error);
         }
     }
 

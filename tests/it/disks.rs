@@ -12,8 +12,10 @@ use rcsync::simulator::{
     HostOptions, JobPlan, PictureFormat, Simulator, SimulatorConfig, StaticBytes, StaticFile, StaticJob,
 };
 
-use crate::rig::{Disk, have, long_sweeps, skip, with_fault};
-use crate::support::{Bench, code, stderr};
+use crate::rig::{
+    Disk, begin_with_fault, have, long_sweeps, skip, watch, with_fault, without_privilege, wrapped,
+};
+use crate::support::{Bench, Lines, code, stderr};
 
 fn plan() -> JobPlan {
     JobPlan {
@@ -105,7 +107,8 @@ async fn no_room_in_any_call_loses_nothing() {
     let dir = bench.dir().with_file_name("faulty");
     let journal = dir.join(".rcsync/journal.jsonl");
     let calls = ["pwrite64", "fdatasync", "renameat2", "rename", "mkdir", "write"];
-    let all = ["ENOSPC", "EIO", "EDQUOT", "EROFS"];
+    // ESTALE: the server of a network disk came back without what it knew of open files.
+    let all = ["ENOSPC", "EIO", "EDQUOT", "EROFS", "ESTALE"];
     for (at, error) in all.into_iter().enumerate() {
         for call in calls.iter().take(if at < 2 || long_sweeps() { calls.len() } else { 1 }) {
             for from in if long_sweeps() { &["1+", "2+", "3+", "4+"][..] } else { &["2+"] } {
@@ -167,6 +170,7 @@ async fn what_a_disk_cannot_do_is_done_without() {
         "renameat2:error=EINVAL",
         "pwrite64:error=EINTR:when=1+2",
         "linkat:error=EPERM",
+        "fallocate:error=EOPNOTSUPP",
     ] {
         let dir = bench.dir().with_file_name("limited");
         let (status, _, said) = with_fault(&command(&bench, &dir, &["--once", "-q"]), inject, None);
@@ -353,6 +357,167 @@ async fn a_full_disk_pauses_a_follower() {
     let ended = child.wait_with_output().unwrap();
     assert_eq!(code(&ended), 0);
     assert_sound(&bench, &disk.path().join("out"), "done");
+}
+
+/// The same when the disk fills up in the middle of a file, although there was room when it began.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fills_up_in_mid_file_pauses_and_goes_on() {
+    let Some(disk) = Disk::ext4() else { return };
+    let simulator =
+        Simulator::start(SimulatorConfig { host: slow(), ..SimulatorConfig::default() }).await.unwrap();
+    let job = simulator.add_job(plan());
+    simulator.advance_steps(&job, 300);
+    let bench = Bench::new(simulator, job);
+    let dir = disk.path().join("out");
+    let mut child = begun(&bench, &dir, &["--min-free", "0", "--interval", "1s", "--timeout", "60s"]);
+    let ballast = fill(&disk.path(), 0);
+    let lines = Lines::of(child.stderr.take().unwrap());
+    let told = lines.wait_for("notice", |line| line.starts_with("notice"));
+    assert!(told.contains("my_first_lora_000000250"), "{told}");
+    assert_sound(&bench, &dir, "full in mid-file");
+    assert!(!dir.join("my_first_lora_000000250.safetensors").exists(), "it does not fit");
+    fs::remove_file(ballast).unwrap();
+    lines.wait_for("file", |line| line.contains("published  my_first_lora_000000250.safetensors"));
+    bench.simulator.set_host(|host| host.throttle = None);
+    bench.simulator.finish(&bench.job);
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    assert_eq!(code(&ended), 0);
+    assert_eq!(assert_sound(&bench, &dir, "done"), bench.simulator.hosted(&bench.job).len());
+}
+
+fn allow(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// G7: a folder that may not be written is told before anything is fetched; one below it costs its own files alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_written_is_told_and_costs_itself_alone() {
+    let bench = finished().await;
+    let dir = bench.dir();
+    let once = |dir: &Path| without_privilege(&command(&bench, dir, &["--once"]));
+    fs::create_dir(&dir).unwrap();
+    for (at, told) in [(dir.clone(), "out/.rcsync"), (dir.join("new"), "out/new")] {
+        allow(&dir, 0o555);
+        let Some(mut run) = once(&at) else { return };
+        let run = run.output().unwrap();
+        assert_eq!(code(&run), 73, "{}", stderr(&run));
+        let said = stderr(&run);
+        assert!(said.contains(told) && said.contains("ermission denied"), "{said}");
+        assert_eq!(bench.simulator.artifact_requests(), 0, "nothing is fetched for nowhere");
+        allow(&dir, 0o755);
+    }
+    fs::create_dir(dir.join("samples")).unwrap();
+    allow(&dir.join("samples"), 0o555);
+    let run = once(&dir).unwrap().output().unwrap();
+    let said = stderr(&run);
+    assert_eq!(code(&run), 74, "{said}");
+    assert!(said.contains("samples/") && said.contains("ermission denied"), "{said}");
+    let samples =
+        bench.simulator.hosted(&bench.job).iter().filter(|path| path.starts_with("samples")).count();
+    let published = assert_sound(&bench, &dir, "samples may not be written");
+    assert_eq!(published + samples, bench.simulator.hosted(&bench.job).len(), "{said}");
+    allow(&dir.join("samples"), 0o755);
+    assert_goes_on(&bench, &dir, "may be written").await;
+}
+
+/// G8: files may grow no further than that (as on a disk that takes no large ones), and names no longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_may_not_grow_and_paths_that_are_too_long() {
+    let bench = finished().await;
+    let dir = bench.dir();
+    // In units of 512 bytes or of a KiB, as the shell has it: in either a checkpoint of three million bytes is too large.
+    let limit = ["-c", "ulimit -f 2500; exec \"$0\" \"$@\""];
+    let run = wrapped(&command(&bench, &dir, &["--once"]), "sh", &limit).output().unwrap();
+    let said = stderr(&run);
+    assert_eq!(run.status.code(), Some(74), "{:?}: {said}", run.status);
+    assert!(said.contains("my_first_lora_000000250") && said.contains("File too large"), "{said}");
+    assert!(assert_sound(&bench, &dir, "small files") > 0, "what fits is here: {said}");
+    assert_goes_on(&bench, &dir, "files may grow").await;
+
+    let mut deep = bench.dir().with_file_name("deep");
+    while deep.as_os_str().len() < 4068 {
+        let room = 4075 - deep.as_os_str().len();
+        deep.push("d".repeat(room.clamp(2, 201) - 1));
+    }
+    let run = command(&bench, &deep, &["--once"]).output().unwrap();
+    assert!([73, 74].contains(&code(&run)), "{}", stderr(&run));
+    assert!(stderr(&run).contains("File name too long"), "{}", stderr(&run));
+}
+
+/// G10: a folder below DIR may be another disk, over which no rename leads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_on_another_disk_gets_whole_files_too() {
+    let (Some(disk), Some(other)) = (Disk::ext4(), Disk::ext4()) else { return };
+    let (bench, dir) = (finished().await, disk.path().join("out"));
+    fs::create_dir_all(dir.join("samples")).unwrap();
+    other.bind(&dir.join("samples"));
+    let first = run(&bench, &dir, &["--once"]).await;
+    let samples = || fs::read_dir(dir.join("samples")).unwrap().map(|entry| entry.unwrap().file_name());
+    let staged = || samples().filter(|name| name.to_string_lossy().starts_with('.')).count();
+    let outcome = (code(&first), staged());
+    let found = assert_sound(&bench, &dir, "two disks");
+    let name = samples().find(|name| name.to_string_lossy().ends_with(".jpg")).unwrap();
+    fs::remove_file(dir.join("samples").join(name)).unwrap();
+    let again = run(&bench, &dir, &["--once"]).await;
+    let all = bench.simulator.hosted(&bench.job).len();
+    let end = (code(&again), staged(), assert_sound(&bench, &dir, "again"));
+    // The other disk takes nothing: told, and nothing half is there.
+    let name = samples().find(|name| name.to_string_lossy().ends_with(".jpg")).unwrap();
+    fs::remove_file(dir.join("samples").join(name)).unwrap();
+    other.remount("ro");
+    let short = run(&bench, &dir, &["--once"]).await;
+    let after = (code(&short), staged());
+    let unmounted = Command::new("umount").arg("-l").arg(dir.join("samples")).status().unwrap();
+    assert!(unmounted.success());
+    assert_eq!((outcome, found), ((0, 0), all), "{}", stderr(&first));
+    assert_eq!(end, (0, 0, all), "{}", stderr(&again));
+    assert_eq!(after, (74, 0), "{}", stderr(&short));
+}
+
+/// G17: a slow disk slows the network down; it does not fill the memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_disk_holds_the_network_back() {
+    if !have(&["strace"]) {
+        return;
+    }
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let job = simulator.add_job(JobPlan { checkpoint_bytes: 48 << 20, keep: 0, steps: 1000, ..plan() });
+    simulator.finish(&job);
+    let bench = Bench::new(simulator, job);
+    let dir = bench.dir();
+    let slow = "pwrite64,fdatasync:delay_exit=10000";
+    let mut child = begin_with_fault(&command(&bench, &dir, &["--once", "-q"]), slow);
+    let (held, child) = tokio::task::spawn_blocking(move || (watch(&mut child), child)).await.unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(code(&ended), 0, "{}", stderr(&ended));
+    assert_eq!(assert_sound(&bench, &dir, "slow"), bench.simulator.hosted(&bench.job).len());
+    assert!(held.peak > 0 && held.peak < 96 << 10, "{held:?} for 200 MiB");
+}
+
+/// N13, N14: many files on many connections, within bounds of memory and of open files.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_and_open_files_stay_within_bounds() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let job = simulator.add_job(JobPlan {
+        steps: 4000,
+        save_every: 100,
+        sample_every: 20,
+        keep: 0,
+        checkpoint_bytes: 2_000_000,
+        picture_side: 32,
+        ..JobPlan::default()
+    });
+    simulator.finish(&job);
+    let bench = Bench::new(simulator, job);
+    let dir = bench.dir();
+    let mut child = command(&bench, &dir, &["--once", "-q", "--connections", "8"]).spawn().unwrap();
+    let (held, child) = tokio::task::spawn_blocking(move || (watch(&mut child), child)).await.unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(code(&ended), 0, "{}", stderr(&ended));
+    assert!(held.peak > 0 && held.peak < 96 << 10, "{held:?}");
+    // What is finished waits for its name with its file open: a batch of them at the most.
+    assert!(held.files > 0 && held.files < 512 + 64 + 8, "{held:?}");
 }
 
 /// Names that differ in their case alone, and names that Windows keeps for itself, on a disk that minds both.

@@ -10,6 +10,8 @@ mod corpus;
 mod crashes;
 #[cfg(target_os = "linux")]
 mod disks;
+#[cfg(target_os = "linux")]
+mod environment;
 mod evidence;
 mod faults;
 mod gallery;

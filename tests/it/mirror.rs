@@ -241,3 +241,39 @@ async fn bad_input_gets_one_clear_message_and_the_right_code() {
     let file = bench.once(&[]).await;
     assert_eq!(code(&file), 73, "{}", stderr(&file));
 }
+
+/// N11: the journal of a run that goes on for long is folded while it goes on, and not only at its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_run_folds_its_journal() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let job = simulator.add_job(JobPlan {
+        steps: 2000,
+        save_every: 1000,
+        sample_every: 5,
+        keep: 0,
+        checkpoint_bytes: 10_000,
+        picture_side: 8,
+        ..JobPlan::default()
+    });
+    simulator.advance_steps(&job, 1500);
+    let bench = Bench::new(simulator, job);
+    let dir = bench.dir();
+    let arguments = [bench.job.as_str(), dir.to_str().unwrap(), "--interval", "1s", "--timeout", "120s"];
+    let mut child = bench.command(&arguments).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let began = std::time::Instant::now();
+    // What is folded is in the snapshot; a run that only begins has nothing in it.
+    let is_folded = || {
+        let snapshot = std::fs::read_to_string(dir.join(".rcsync/manifest.json")).unwrap_or_default();
+        snapshot.matches("__000000").count() > 500
+    };
+    while !is_folded() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "the journal grows and grows");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(child.try_wait().unwrap().is_none(), "the run goes on");
+    bench.simulator.finish(&bench.job);
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    assert_eq!(code(&ended), 0);
+    bench.assert_published_is_true();
+    bench.assert_sums_pass();
+}

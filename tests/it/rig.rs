@@ -63,6 +63,61 @@ pub(crate) fn lockless(command: &Command) -> Command {
     lockless
 }
 
+/// The same command without root's power to write where nobody may, so that permissions mean what they say; `None`, with
+/// the reason printed, where that cannot be had.
+pub(crate) fn without_privilege(command: &Command) -> Option<Command> {
+    if !rustix::process::geteuid().is_root() {
+        return Some(wrapped(command, "env", &[]));
+    }
+    let kept = ["--bounding-set", "-dac_override,-dac_read_search"];
+    have(&["setpriv"]).then(|| wrapped(command, "setpriv", &kept))
+}
+
+/// The same command, begun by another program.
+pub(crate) fn wrapped(command: &Command, program: &str, arguments: &[&str]) -> Command {
+    let mut wrapped = Command::new(program);
+    wrapped.args(arguments).arg(command.get_program()).args(command.get_args()).env_clear();
+    for (name, value) in command.get_envs() {
+        wrapped.envs(value.map(|value| (name, value)));
+    }
+    if let Some(folder) = command.get_current_dir() {
+        wrapped.current_dir(folder);
+    }
+    wrapped.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    wrapped
+}
+
+/// Starts a command whose calls of some kinds are told or changed as `inject` says.
+pub(crate) fn begin_with_fault(command: &Command, inject: &str) -> std::process::Child {
+    let calls = inject.split(':').next().unwrap();
+    let (trace, inject) = (format!("trace={calls}"), format!("inject={inject}"));
+    traced(command, &["--seccomp-bpf", "-o", "/dev/null", "-e", &trace, "-e", &inject]).spawn().unwrap()
+}
+
+/// What a process holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Held {
+    /// The most memory that it ever held, in KiB.
+    pub(crate) peak: u64,
+    /// Files that it has open now.
+    pub(crate) files: usize,
+}
+
+/// Looks at a process until it ends, and returns the most that it held.
+pub(crate) fn watch(child: &mut std::process::Child) -> Held {
+    let mut most = Held::default();
+    while child.try_wait().unwrap().is_none() {
+        let folder = PathBuf::from(format!("/proc/{}", child.id()));
+        let status = std::fs::read_to_string(folder.join("status")).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(0);
+        let files = std::fs::read_dir(folder.join("fd")).map_or(0, Iterator::count);
+        most = Held { peak: most.peak.max(peak), files: most.files.max(files) };
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    most
+}
+
 /// How a run that was to be killed ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -180,6 +235,11 @@ impl Disk {
 
     pub(crate) fn xfs() -> Option<Self> {
         Self::make(&["mkfs.xfs", "-q", "-f"], 320, ("mount", "loop"))
+    }
+
+    /// Shows it under another folder too.
+    pub(crate) fn bind(&self, to: &Path) {
+        run(Command::new("mount").arg("--bind").arg(self.path()).arg(to)).unwrap();
     }
 
     fn image(&self) -> PathBuf {

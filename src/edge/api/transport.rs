@@ -5,7 +5,7 @@ use std::io;
 
 use reqwest::redirect;
 
-use crate::edge::trust::{tls_cause, with_trusted_roots};
+use crate::edge::trust::{no_client, tls_cause, with_trusted_roots};
 use crate::model::api_base::ApiBase;
 use crate::model::sanitize::{for_terminal, secrets_removed};
 
@@ -42,7 +42,7 @@ pub(super) fn client(base: &ApiBase, limits: Limits) -> Result<reqwest::Client, 
         // certificates are needed, which small containers do not have.
         builder.no_proxy().tls_certs_only([])
     };
-    builder.build().map_err(|error| format!("TLS: {}", innermost(&error)))
+    builder.build().map_err(|error| no_client(&innermost(&error)))
 }
 
 /// Whether what came back was no HTTP at all, or had a head without end.

@@ -1,4 +1,5 @@
 use std::fs;
+use std::path::Path;
 
 use rcsync::model::artifact::ArtifactKind;
 use rcsync::simulator::{Family, JobPlan, StaticBytes, StaticFile, TrainerHash, Writes};
@@ -35,7 +36,7 @@ async fn a_mirrored_job_is_in_comfyui_and_an_idle_pass_changes_nothing() {
         .collect();
     assert_eq!(mirrored.len(), 4);
     for event in mirrored {
-        let to = std::path::Path::new(event["to"].as_str().unwrap());
+        let to = Path::new(event["to"].as_str().unwrap());
         assert!(to.starts_with(stage.loras()) && to.ends_with(event["path"].as_str().unwrap()), "{event}");
         assert!(["reflink", "hardlink", "copy"].contains(&event["how"].as_str().unwrap()), "{event}");
     }
@@ -309,4 +310,34 @@ async fn a_killed_mirror_leaves_whole_files_and_goes_on() {
     // What was placed before a kill is known to be ours.
     assert_eq!(code(&stage.mirror(&["--comfyui-keep", "1"]).await), 0);
     assert_eq!(stage.assert_same_bytes(), 2);
+}
+
+/// J5: two jobs of the same name, mirrored into one ComfyUI: every LoRA of both is there, under a name of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_jobs_of_one_name_do_not_meet() {
+    let stage = Stage::finished(plan()).await;
+    let (bench, ui) = (&stage.bench, stage.ui());
+    let other = bench.simulator.add_job(JobPlan { checkpoint_bytes: 90_000, ..plan() });
+    bench.simulator.finish(&other);
+    let second = bench.dir().with_file_name("second");
+    let pass = async |job: &str, dir: &Path| {
+        let arguments = [job, dir.to_str().unwrap(), "--once", "--comfyui", ui.to_str().unwrap()];
+        let mut command = bench.command(&arguments);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    };
+    for _ in 0..2 {
+        for (job, dir) in [(bench.job.as_str(), bench.dir()), (other.as_str(), second.clone())] {
+            let run = pass(job, &dir).await;
+            assert_eq!(code(&run), 0, "{}", stderr(&run));
+        }
+    }
+    let bytes = |folder: &Path| {
+        let models = super::below(folder).into_iter().filter(|path| super::is_model(Path::new(path)));
+        models.map(|path| fs::read(folder.join(path)).unwrap()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let placed = bytes(&stage.loras());
+    let is_lora = |bytes: &Vec<u8>| placed.contains(bytes);
+    let (ours, theirs) = (bytes(&bench.dir()), bytes(&second));
+    assert_eq!((ours.iter().filter(|file| is_lora(file)).count(), placed.len()), (4, 8));
+    assert_eq!(theirs.iter().filter(|file| is_lora(file)).count(), 4);
 }

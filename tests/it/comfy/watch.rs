@@ -87,3 +87,29 @@ async fn a_mirror_works_beside_an_rcsync_that_holds_the_folder() {
     assert_eq!(code(&run), 0, "{}", stderr(&run));
     assert_eq!(stage.assert_same_bytes(), 4);
 }
+
+/// L11: where no events are to be had (the user's watches are used up, or a disk sends none), it looks by itself, and
+/// does not call that a full disk.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn without_events_it_looks_by_itself() {
+    if !crate::rig::have(&["strace"]) {
+        return;
+    }
+    for inject in ["inotify_add_watch:error=ENOSPC", "inotify_init1:error=EMFILE"] {
+        let stage = Stage::new(plan()).await;
+        let (bench, ui) = (&stage.bench, stage.ui());
+        fs::create_dir(bench.dir()).unwrap();
+        let dir = bench.dir();
+        let arguments = ["mirror", dir.to_str().unwrap(), "--comfyui", ui.to_str().unwrap(), "--watch"];
+        let mut watch = Running(crate::rig::begin_with_fault(&bench.command(&arguments), inject));
+        bench.simulator.advance_steps(&bench.job, 300);
+        assert_eq!(code(&bench.once(&[]).await), 0);
+        let took = appears(&stage.loras().join("my_first_lora/my_first_lora_000000250.safetensors")).await;
+        assert!(took < Duration::from_secs(6), "{inject}: {took:?}");
+        watch.0.kill().unwrap();
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut watch.0.stderr.take().unwrap(), &mut said).unwrap();
+        assert!(!said.to_lowercase().contains("space") && !said.contains("error"), "{inject}: {said}");
+    }
+}

@@ -500,3 +500,47 @@ fn d3_a_token_refused_later_loses_nothing() {
     rig.promises(&run).unwrap();
     assert_eq!((run.code, rig.published().len()), (Some(77), 1), "{}", run.said());
 }
+
+/// I3: time stamps of any kind, or none, cost nothing: they are shown and kept as they came.
+#[test]
+fn i3_time_stamps_of_any_kind() {
+    let stamps = [
+        json!("2026-01-31T12:03:10"),
+        json!("2026-01-31T12:03:10.143086"),
+        json!("2026-01-31T12:03:10Z"),
+        json!("2026-01-31T12:03:10+09:00"),
+        json!("31 January, after lunch"),
+        json!("9999-99-99T99:99:99"),
+        json!(""),
+        json!(1_769_860_990),
+        json!(null),
+        json!({}),
+    ];
+    let case = |stamp: Value| {
+        let about: &'static str = Box::leak(stamp.to_string().into_boxed_str());
+        let text = stamp.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let world = checkpoint().api(move |ask, listing| {
+            let mut answer = match ask.path().rsplit('/').next() {
+                Some("status") => listing.status.clone(),
+                _ => listing.result.clone(),
+            };
+            for name in ["created_at", "started_at", "finished_at"] {
+                answer[name] = stamp.clone();
+            }
+            Some(Reply::json(&answer.to_string()))
+        });
+        Case::survives("I3", about, world).and(move |rig, _| {
+            let job =
+                std::fs::read_to_string(rig.dir().join("job.json")).map_err(|error| error.to_string())?;
+            match &text {
+                Some(text) if !job.contains(text.as_str()) => Err(format!("`{text}` is not kept: {job}")),
+                _ => Ok(()),
+            }?;
+            let asked = rig.host.asks().len();
+            let again = rig.once(&[]);
+            let idle = again.code == Some(0) && rig.host.asks().len() == asked;
+            if idle { Ok(()) } else { Err(format!("a second pass is not idle: {}", again.said())) }
+        })
+    };
+    hold_all(stamps.into_iter().map(case).collect());
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::host::Ask;
-use super::reply::Reply;
+use super::reply::{End, Reply};
 use super::rig::{Case, Rig, World, hold_all};
 use super::world::{File, Hosted, picture, weights};
 
@@ -311,7 +311,7 @@ fn l9_nothing_unfinished_has_a_model_s_name() {
             })
         });
         witness.lock().unwrap().extend(models);
-        if ask.nth < 3 { file.honest(ask).cut(700_000, super::reply::End::Close) } else { file.honest(ask) }
+        if ask.nth < 3 { file.honest(ask).cut(700_000, End::Close) } else { file.honest(ask) }
     });
     let rig = Rig::new(World::of(vec![hosted]));
     dir.set(rig.dir()).unwrap();
@@ -319,4 +319,51 @@ fn l9_nothing_unfinished_has_a_model_s_name() {
     rig.promises(&run).unwrap();
     assert_eq!(run.code, Some(0), "{}", run.said());
     assert!(seen.lock().unwrap().is_empty(), "{:?}", seen.lock().unwrap());
+}
+
+/// J6: while a run publishes, somebody opens a published file, moves it away, and takes a part from under it. Each costs
+/// that file alone, and nothing of theirs is touched.
+#[test]
+fn j6_somebody_opens_moves_and_takes_files_meanwhile() {
+    let place = Arc::new(std::sync::Mutex::new(None::<PathBuf>));
+    let touched = place.clone();
+    let meddle = move |ask: &Ask| {
+        let Some(dir) = touched.lock().unwrap().clone() else { return };
+        let published = dir.join("samples/1724085406830__000000250_0.png");
+        if ask.nth == 0 {
+            // Until the first picture is here: it is held open, and moved away.
+            let began = std::time::Instant::now();
+            while !published.exists() && began.elapsed() < std::time::Duration::from_secs(10) {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            let open = std::fs::File::open(&published).unwrap();
+            std::fs::rename(&published, dir.join("moved.png")).unwrap();
+            drop(open);
+        } else if ask.nth == 1 {
+            // The part that this answer goes on with is gone.
+            for entry in std::fs::read_dir(dir.join(".rcsync/parts")).unwrap() {
+                std::fs::remove_file(entry.unwrap().path()).unwrap();
+            }
+        }
+    };
+    let big = weights(1, 9 << 20);
+    let checkpoint = Hosted::checkpoint(&big, move |file, ask| {
+        meddle(ask);
+        let honest = file.honest(ask);
+        if ask.nth == 0 { honest.cut(5 << 20, End::Close) } else { honest }
+    });
+    let first = Hosted::sample("1724085406830__000000250_0.png", &picture(0), honest);
+    let other = Hosted::sample("1724085406830__000000250_1.png", &picture(1), honest);
+    let rig = Rig::new(World::of(vec![checkpoint, first, other]));
+    *place.lock().unwrap() = Some(rig.dir());
+    let run = rig.once(&["--connections", "4"]);
+    let moved = std::fs::read(rig.dir().join("moved.png")).unwrap();
+    assert!(moved == *rig.world.files[1].truth[0].bytes, "what was moved is whole");
+    std::fs::rename(rig.dir().join("moved.png"), rig.root().join("moved.png")).unwrap();
+    rig.promises(&run).unwrap();
+    assert!(matches!(run.code, Some(0 | 74 | 75)), "{:?}: {}", run.code, run.said());
+    assert!(rig.published().contains_key("samples/1724085406830__000000250_1.png"), "{}", run.said());
+    let next = rig.once(&[]);
+    rig.promises(&next).unwrap();
+    assert_eq!((next.code, rig.published().len()), (Some(0), 3), "{}", next.said());
 }

@@ -83,7 +83,7 @@ fn reseal(path: &Path, change: impl Fn(String) -> String) {
     std::fs::write(path, format!("{{\"crc32\":\"{sum:08x}\",\"body\":{body}}}\n")).unwrap();
 }
 
-/// K5, K6, K7, K8: a manifest that is whole, and not for us.
+/// K6, K7, K8, J8: a manifest that is whole, and not for us.
 #[test]
 fn k5_k8_a_manifest_that_is_not_for_us() {
     type Change = fn(String) -> String;

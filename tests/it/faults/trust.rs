@@ -37,6 +37,15 @@ impl Authority {
 
     /// Returns TLS with a certificate for `name`, valid in these years.
     fn serve(&self, name: &str, from: i32, to: i32) -> Secure {
+        self.serve_with(name, from, to, &[])
+    }
+
+    /// The same, with these protocols above TLS, the best first.
+    fn serve_speaking(&self, name: &str, protocols: &[&str]) -> Secure {
+        self.serve_with(name, 2020, 2090, protocols)
+    }
+
+    fn serve_with(&self, name: &str, from: i32, to: i32, protocols: &[&str]) -> Secure {
         let key = KeyPair::generate().unwrap();
         let mut parameters = CertificateParams::new(vec![name.to_owned()]).unwrap();
         parameters.not_before = rcgen::date_time_ymd(from, 1, 1);
@@ -44,12 +53,13 @@ impl Authority {
         let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let config = Arc::new(config);
         Arc::new(move |stream| {
             let connection = rustls::ServerConnection::new(config.clone()).unwrap();
@@ -136,6 +146,28 @@ fn group_e_tls() {
             assert!(rig.host.asks().len() <= 1, "{about}");
         }
     }
+}
+
+/// B12, N4: HTTP/2 is never spoken, neither where a server would choose it first nor where it begins with it unasked; so
+/// none of its floods and resets can come.
+#[test]
+fn b12_n4_http_2_is_never_spoken() {
+    let ours = Authority::new("ours");
+    let both = over_tls(ours.serve_speaking("localhost", &["h2", "http/1.1"]), honest);
+    let (rig, spoken) = run(both, &ours.pem);
+    assert_eq!(spoken.code, Some(0), "{}", spoken.said());
+    for ask in rig.host.asks() {
+        assert_eq!(ask.method, "GET", "no preface of HTTP/2");
+        assert!(ask.header("upgrade").is_none() && ask.header("http2-settings").is_none());
+    }
+    // A server that knows nothing else cannot be spoken with: the handshake fails, and that is all.
+    let (rig, run) = run(over_tls(ours.serve_speaking("localhost", &["h2"]), honest), &ours.pem);
+    assert_eq!((run.code, rig.host.asks().len()), (Some(75), 0), "{}", run.said());
+    // SETTINGS, a flood of them, and resets, where an answer is due.
+    let flood = [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 1, 0, 0, 0, 8].repeat(10_000);
+    hold_all(vec![Case::refuses("B12, N4", "frames of HTTP/2 instead of an answer", {
+        World::of(vec![Hosted::checkpoint(&weights(1, 1000), move |_, _| Reply::raw(&flood))])
+    })]);
 }
 
 /// E4: a file of authorities that cannot be read is named, instead of "unknown issuer".
