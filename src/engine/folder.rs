@@ -228,10 +228,7 @@ async fn look_at_all(dir: PathBuf, paths: Vec<RelPath>) -> Result<Local, Error> 
 }
 
 fn create_private(folder: &Path) -> Result<(), Error> {
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match disk::make_folder(folder, &builder) {
+    match disk::make_folder(folder, &for_this_user_alone()) {
         Ok(()) => disk::flush_folder(disk::parent(folder)),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             let metadata = fs::symlink_metadata(folder).map_err(fault("read", folder))?;
@@ -242,6 +239,19 @@ fn create_private(folder: &Path) -> Result<(), Error> {
         }
         Err(error) => Err(fault("create", folder)(error)),
     }
+}
+
+#[cfg(unix)]
+fn for_this_user_alone() -> fs::DirBuilder {
+    let mut builder = fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+/// Elsewhere a folder has the permissions of the one that it is in.
+#[cfg(not(unix))]
+fn for_this_user_alone() -> fs::DirBuilder {
+    fs::DirBuilder::new()
 }
 
 /// Removes what replacing a file left when it was cut off.
