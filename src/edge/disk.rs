@@ -309,10 +309,7 @@ fn regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 /// user) can read it as far as the user's umask allows.
 pub(crate) fn make_readable(file: &File) -> io::Result<()> {
     #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.set_permissions(fs::Permissions::from_mode(0o666 & !umask()))?;
-    }
+    rustix::fs::fchmod(file, rustix::fs::Mode::from_raw_mode(0o666).difference(umask()))?;
     #[cfg(not(unix))]
     let _ = file;
     Ok(())
@@ -320,12 +317,12 @@ pub(crate) fn make_readable(file: &File) -> io::Result<()> {
 
 /// Reads the process's umask. There is no way to ask without setting it, so it is set once, back at once, and kept.
 #[cfg(unix)]
-fn umask() -> u32 {
-    static UMASK: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+fn umask() -> rustix::fs::Mode {
+    static UMASK: std::sync::OnceLock<rustix::fs::Mode> = std::sync::OnceLock::new();
     *UMASK.get_or_init(|| {
         let old = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         rustix::process::umask(old);
-        old.as_raw_mode()
+        old
     })
 }
 
