@@ -62,7 +62,9 @@ pub mod model;
 mod simulation;
 pub mod simulator;
 
+pub use decide::retention::Retention;
 pub use decide::select::{PatternError, Selection};
+pub use decide::steps::{Steps, StepsError};
 pub use edge::api::{ApiClient, Limits};
 pub use edge::token::{Token, TokenSource};
 pub use engine::Mirror;
@@ -71,11 +73,17 @@ pub use engine::follower::{Follower, View};
 pub use engine::options::{OnChange, SyncOptions};
 pub use engine::stop::Stop;
 pub use error::{ApiError, Error, ExitStatus, explain};
-pub use model::api_base::ApiBase;
-pub use model::artifact::{ArtifactKey, ArtifactKind};
-pub use model::digest::Sha256Digest;
+pub use model::api_answer::{ChangeAnswer, SubmitAnswer};
+pub use model::api_base::{ApiBase, ApiBaseError};
+pub use model::api_request::{GpuCount, GpuType, SubmitRequest};
+pub use model::artifact::{ArtifactKey, ArtifactKind, Sample};
+pub use model::digest::{DigestError, Sha256Digest};
 pub use model::evidence::Evidence;
-pub use model::job::{JobId, JobStatus, Progress};
-pub use model::manifest::{Entry, EntryState, Manifest};
-pub use model::rel_path::RelPath;
-pub use model::units::ByteCount;
+pub use model::job::{
+    JobId, JobIdError, JobStatus, JobTimes, ListedArtifact, Progress, ResultAnswer, StatusAnswer,
+};
+pub use model::manifest::{Entry, EntryState, Manifest, Older};
+pub use model::rel_path::{RelPath, RelPathError};
+pub use model::revision::Revision;
+pub use model::source_url::SourceUrl;
+pub use model::units::{ByteCount, ByteCountError};

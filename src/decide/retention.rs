@@ -9,6 +9,7 @@ use crate::model::manifest::{Entry, EntryState, Manifest};
 /// What stays of the numbered checkpoints. Whatever has no step in its name stays in any case: the final save, the
 /// optimizer, the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Retention {
     /// The newest so many steps.
     KeepLast(NonZeroU32),

@@ -69,6 +69,7 @@ impl Default for SyncOptions {
 
 /// What becomes of the old bytes when a hosted file got new ones under an old name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum OnChange {
     /// They are kept beside the new ones as `<stem>~<first 8 of their sha256><ext>`.
     #[default]

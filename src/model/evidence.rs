@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// How a published file was proven, weakest first, so that `max` is the best of several proofs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Evidence {
     /// The length agrees with what the server declared; nobody can check more of this format.
     Length,
