@@ -250,7 +250,8 @@ fn validators() -> Vec<Case> {
                         if ask.nth == 0 { old.honest(ask) } else { served.honest(ask) }
                     },
                 )
-                .only(&new),
+                // Whoever takes everything with the first answer has the old version, whole.
+                .or(&new),
             ])
         })
         .and(|rig, _| {
