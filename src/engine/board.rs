@@ -379,3 +379,6 @@ impl Ord for Delayed {
         (self.until, self.number).cmp(&(other.until, other.number))
     }
 }
+
+#[cfg(test)]
+mod tests;

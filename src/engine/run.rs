@@ -276,7 +276,10 @@ impl Run {
             lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
         };
-        self.retain().await?;
+        // Tried again at the end; what is to be fetched does not wait for it.
+        if let Err(error) = self.retain().await {
+            self.worry(error);
+        }
         self.fold_journal().await;
         self.write_ledger(looked, &listing.artifacts);
         self.look_ahead(looked, &listing, state);

@@ -128,6 +128,43 @@ async fn no_room_in_any_call_loses_nothing() {
     }
 }
 
+/// A disk without room for the lists, when old checkpoints go: the run still says how it ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_room_for_the_lists_at_the_end_is_told_with_the_last_event() {
+    if !have(&["strace"]) {
+        return;
+    }
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let job = simulator.add_job(JobPlan { save_every: 100, checkpoint_bytes: 20_000, ..plan() });
+    simulator.finish(&job);
+    let bench = Bench::new(simulator, job);
+    let dir = bench.dir();
+    assert_goes_on(&bench, &dir, "first").await;
+    let mut refused = 0;
+    for from in 1..5 {
+        let what = format!("rename:error=ENOSPC:when={from}+");
+        let command = command(&bench, &dir, &["--once", "--keep-last", "1", "--output", "json"]);
+        let (status, said, trace) = with_fault(&command, &what, None);
+        let done = said.lines().last().unwrap_or_default();
+        let ended = status.code().unwrap_or(-1);
+        // A gallery that cannot be written is told, and changes nothing else.
+        assert!(ended == 74 || ended == 0 && from > 1, "{what}: {ended}: {said}{trace}");
+        refused += usize::from(ended == 74);
+        assert!(
+            done.contains("\"event\":\"done\"") && done.contains(&format!("\"exit_code\":{ended},")),
+            "{what}: {said}"
+        );
+        assert_sound(&bench, &dir, &what);
+        let next = run(&bench, &dir, &["--once", "--keep-last", "1"]).await;
+        assert_eq!(code(&next), 0, "{what}: {}", stderr(&next));
+        assert_sound(&bench, &dir, &what);
+        // Begun anew, with everything to be removed once more.
+        fs::remove_dir_all(&dir).unwrap();
+        assert_goes_on(&bench, &dir, "again").await;
+    }
+    assert!(refused > 1, "both lists are replaced by renames");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_flush_is_never_tried_again() {
     if !have(&["strace"]) {

@@ -87,6 +87,10 @@ fn outages() -> Vec<Case> {
             checkpoint().api(|ask, listing| Some(Reply::json(&format!("\u{feff}{}", text(ask, listing))))),
         ),
     ];
+    let trailing =
+        |ask: &Ask, listing: &Listing| Reply::json(&format!("{}<!-- cached -->", text(ask, listing)));
+    cases.push(Case::survives("A5", "something behind the answer, once", once(trailing)));
+    cases.push(Case::new("A5", "something behind the answer", always(trailing), 76, 0));
     let broken: [(&str, &[u8]); 6] = [
         ("nothing", b""),
         ("half of it", br#"{"id":"job-0001","sta"#),
@@ -131,12 +135,24 @@ fn meanings() -> Vec<Case> {
         ),
         Case::survives(
             "A7",
-            "an object for a list, numbers as texts",
+            "an object for a list",
             listed(|result| {
                 let only = result["artifacts"]["checkpoints"][0].clone();
                 result["artifacts"]["checkpoints"] = only;
             }),
         ),
+        Case::survives(
+            "A7",
+            "numbers as texts",
+            checkpoint().api(|ask, listing| {
+                let mut answer: Value = serde_json::from_str(&text(ask, listing)).unwrap();
+                if ask.path().ends_with("/status") {
+                    answer["progress"] = json!({ "current_step": "1000", "total_steps": "1000" });
+                }
+                Some(Reply::json(&answer.to_string()))
+            }),
+        )
+        .says("1000"),
         Case::new("A7", "no artifacts at all", listed(|result| result["artifacts"] = Value::Null), 0, 0),
         Case::survives(
             "A8",
@@ -321,7 +337,13 @@ fn links() -> Vec<Case> {
                 _ => file.honest(ask),
             })])
         })
-        .arguments(&["--retries", "3"]),
+        .arguments(&["--retries", "3"])
+        .and(|_, run| {
+            match run.events("retrying").first().map(|event| event["wait_seconds"].as_f64()) {
+                Some(Some(wait)) if wait >= 1.0 => Ok(()),
+                other => Err(format!("it waited {other:?}")),
+            }
+        }),
     ]
 }
 

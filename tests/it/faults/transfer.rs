@@ -53,6 +53,27 @@ fn connections() -> Vec<Case> {
             .says("refused")
             .asks(0..=0),
         Case::refuses("B1", "no such host", at("http://no-such-host.invalid")).says("no-such-host.invalid"),
+        Case::new(
+            "B1",
+            "one host refuses, the other one serves",
+            {
+                let dead = Hosted::sample("1724085406830__000000250_0.png", &picture(0), honest);
+                let mut world = checkpoint(honest);
+                world.files.push(dead);
+                world.api(move |ask, listing| {
+                    ask.path().ends_with("/result").then(|| {
+                        let mut result = listing.result.clone();
+                        let path = format!("http://{refused}/output/samples/1724085406830__000000250_0.png");
+                        result["artifacts"]["samples"][0]["path"] = path.into();
+                        Reply::json(&result.to_string())
+                    })
+                })
+            },
+            75,
+            1,
+        )
+        .says("refused")
+        .asks(1..=2),
         Case::survives("B20", "the first of the host's addresses is dead", at("http://localhost:{port}")),
         Case::survives("B13", "a connection that closes after each answer, unannounced", {
             let files = (0..12).map(|n| {
@@ -284,7 +305,67 @@ fn b2_a_host_that_swallows_connections() {
     drop(queued);
 }
 
-/// Asked through a proxy that refuses, the message says so.
+/// B19: asked through a proxy that refuses to connect to a host of https, nothing gets past it.
+#[test]
+fn b19_a_proxy_that_refuses_to_connect() {
+    let proxy =
+        super::host::Host::start(std::sync::Arc::new(|_| Reply::new(403, b"not there").end(End::Close)));
+    let mut world = checkpoint(honest);
+    "https://localhost:{port}".clone_into(&mut world.origin);
+    let rig = super::rig::Rig::new(world);
+    let run = rig.once_with(&[], |command| {
+        let address = format!("http://127.0.0.1:{}", proxy.port());
+        command.env("HTTPS_PROXY", &address).env("https_proxy", &address);
+    });
+    rig.promises(&run).unwrap();
+    assert_eq!((run.code, rig.published().len()), (Some(75), 0), "{}", run.said());
+    assert!(proxy.asks().iter().all(|ask| ask.method == "CONNECT"), "{:?}", proxy.asks());
+    assert!(!proxy.asks().is_empty() && rig.host.asks().is_empty());
+}
+
+/// B19: through a SOCKS proxy, which is told the name and resolves it.
+#[test]
+fn b19_a_proxy_that_speaks_socks() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let rig = super::rig::Rig::new({
+        let mut world = checkpoint(honest);
+        "http://trainer.test:{port}".clone_into(&mut world.origin);
+        world
+    });
+    let host = rig.host.port();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            std::thread::spawn(move || socks(client.unwrap(), host));
+        }
+    });
+    let run = rig.once_with(&[], |command| {
+        command.env("ALL_PROXY", format!("socks5h://{address}")).env("NO_PROXY", "127.0.0.1");
+    });
+    rig.promises(&run).unwrap();
+    assert_eq!((run.code, rig.published().len()), (Some(0), 1), "{}", run.said());
+}
+
+/// Serves one client of a SOCKS 5 proxy that knows one name.
+fn socks(mut client: std::net::TcpStream, port: u16) -> std::io::Result<()> {
+    use std::io::{Read as _, Write as _};
+    let mut head = [0; 2];
+    client.read_exact(&mut head)?;
+    client.read_exact(&mut vec![0; usize::from(head[1])])?;
+    client.write_all(&[5, 0])?;
+    let mut ask = [0; 5];
+    client.read_exact(&mut ask)?;
+    let mut name = vec![0; usize::from(ask[4]) + 2];
+    client.read_exact(&mut name)?;
+    let known = ask[..4] == [5, 1, 0, 3] && name.starts_with(b"trainer.test");
+    client.write_all(&[5, u8::from(!known), 0, 1, 127, 0, 0, 1, 0, 0])?;
+    let mut host = std::net::TcpStream::connect(("127.0.0.1", port))?;
+    let (mut back, mut to) = (host.try_clone()?, client.try_clone()?);
+    std::thread::spawn(move || std::io::copy(&mut back, &mut to));
+    std::io::copy(&mut client, &mut host).map(drop)
+}
+
+/// B19: asked through a proxy that refuses, the message says so.
 #[test]
 fn b19_a_proxy_that_refuses() {
     let proxy = super::host::Host::start(std::sync::Arc::new(|_| Reply::new(407, b"who are you?")));

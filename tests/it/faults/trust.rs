@@ -200,6 +200,8 @@ fn group_e_redirects() {
     let mut cases = vec![
         Case::refuses("E6", "a loop", redirecting(|ask| to(&ask.target))).asks(2..=12),
         Case::refuses("E6", "no Location", redirecting(|_| Reply::new(302, b"moved"))).asks(1..=1),
+        Case::refuses("E6", "a Location in other letters", redirecting(|_| to("/output/l\u{f6}ra\u{2713}")))
+            .asks(1..=4),
         Case::refuses("E6", "a Location that is none", redirecting(|_| to("http://[::1/"))),
         Case::survives("E6", "a relative one, and a loop that ends", {
             World::of(vec![Hosted::checkpoint(&weights(1, 3 * MIB), |file, ask| {
