@@ -1,10 +1,12 @@
 use std::fs;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use rcsync::simulator::JobPlan;
+
 use super::{Stage, plan};
-use crate::support::{code, stderr};
+use crate::support::{code, skip, stderr};
 
 /// A process that ends with its test.
 struct Running(Child);
@@ -18,24 +20,98 @@ impl Drop for Running {
 
 impl Stage {
     fn watch(&self) -> Running {
+        Running(self.watch_command().spawn().unwrap())
+    }
+
+    fn watch_command(&self) -> Command {
         let (dir, ui) = (self.bench.dir(), self.ui());
         let arguments = ["mirror", dir.to_str().unwrap(), "--comfyui", ui.to_str().unwrap(), "--watch", "-q"];
-        Running(self.bench.command(&arguments).spawn().unwrap())
+        self.bench.command(&arguments)
     }
 }
 
-/// Waits until `path` is there; returns how long that took.
-async fn appears(path: &Path) -> Duration {
-    let began = Instant::now();
+/// Waits until `path` is there; returns when, and how long this machine kept the test itself from looking.
+async fn appears(path: &Path) -> (Instant, Duration) {
+    let (began, mut noise) = (Instant::now(), Duration::ZERO);
     while !path.exists() {
         assert!(began.elapsed() < Duration::from_secs(20), "{} does not come", path.display());
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let before = Instant::now();
+        tokio::time::sleep(LOOK).await;
+        noise = noise.max(before.elapsed().saturating_sub(LOOK));
     }
-    began.elapsed()
+    (Instant::now(), noise)
+}
+
+/// Between two looks of the test.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Mirrors a job with a process of its own beside `mirror --watch`; returns how long after its name in DIR each
+/// checkpoint got one in ComfyUI, and how much of that may be this machine's noise.
+async fn latencies(stage: &Stage, watch: &mut Running) -> Vec<(Duration, Duration)> {
+    let bench = &stage.bench;
+    let dir = bench.dir();
+    let mut sync = Running(
+        bench
+            .command(&[bench.job.as_str(), dir.to_str().unwrap(), "-q", "--interval", "1s"])
+            .spawn()
+            .unwrap(),
+    );
+    let mut took = Vec::new();
+    for step in (100..=500).step_by(100) {
+        bench.simulator.advance_steps(&bench.job, 100);
+        bench.simulator.finish_writes(&bench.job);
+        let name = format!("my_first_lora_{step:09}.safetensors");
+        let (published, _) = appears(&dir.join(&name)).await;
+        let (placed, noise) = appears(&stage.loras().join("my_first_lora").join(&name)).await;
+        took.push((placed - published, noise));
+    }
+    assert!(sync.0.try_wait().unwrap().is_none() && watch.0.try_wait().unwrap().is_none());
+    took
+}
+
+/// The promise is a second or two. The longest of several is held to two seconds and what the machine itself
+/// was seen to lose, and half of them to half a second more than looking takes, so that a slow way is no outlier.
+fn assert_soon(took: &[(Duration, Duration)], usual: Duration) {
+    println!("from a name in DIR to one in ComfyUI, and noise: {took:?}");
+    for (took, noise) in took {
+        assert!(*took < Duration::from_secs(2) + *noise, "{took:?}, noise {noise:?}");
+    }
+    let mut sorted: Vec<_> = took.iter().map(|(took, noise)| took.saturating_sub(*noise)).collect();
+    sorted.sort();
+    assert!(sorted[sorted.len() / 2] < usual, "{sorted:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_another_rcsync_publishes_appears_soon() {
+async fn what_is_published_is_there_within_two_seconds() {
+    let stage = Stage::new(JobPlan { save_every: 100, ..plan() }).await;
+    fs::create_dir(stage.bench.dir()).unwrap();
+    let mut watch = stage.watch();
+    assert_soon(&latencies(&stage, &mut watch).await, Duration::from_millis(1000));
+}
+
+/// In a user's namespace of its own, Linux can be told to have no events to give.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")]
+async fn without_events_it_is_there_as_soon() {
+    let none = "echo 0 > /proc/sys/user/max_inotify_instances";
+    let can = Command::new("unshare").args(["-Ur", "sh", "-c", none]).output();
+    if !can.as_ref().is_ok_and(|output| output.status.success()) {
+        return skip(&format!("this system has no namespace to take events away in: {can:?}"));
+    }
+    let stage = Stage::new(JobPlan { save_every: 100, ..plan() }).await;
+    fs::create_dir(stage.bench.dir()).unwrap();
+    let mirror = stage.watch_command();
+    let mut command = Command::new("unshare");
+    command.args(["-Ur", "sh", "-c", &format!("{none}; exec \"$@\""), "sh"]);
+    command.arg(mirror.get_program()).args(mirror.get_args()).env_clear();
+    command.envs(mirror.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let mut watch = Running(command.spawn().unwrap());
+    assert_soon(&latencies(&stage, &mut watch).await, Duration::from_millis(1500));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_goes_away_is_waited_for() {
     let stage = Stage::new(plan()).await;
     let bench = &stage.bench;
     // A folder that has nothing yet is waited for.
@@ -47,8 +123,7 @@ async fn what_another_rcsync_publishes_appears_soon() {
     appears(&folder.join("my_first_lora_000000250.safetensors")).await;
     bench.simulator.advance_steps(&bench.job, 250);
     assert_eq!(code(&bench.once(&[]).await), 0);
-    let took = appears(&folder.join("my_first_lora_000000500.safetensors")).await;
-    assert!(took < Duration::from_secs(4), "{took:?}");
+    appears(&folder.join("my_first_lora_000000500.safetensors")).await;
 
     // ComfyUI's disk goes away and comes back; what came meanwhile is placed then, and nothing is made in its stead.
     let away = stage.ui().with_file_name("away");
