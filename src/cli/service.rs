@@ -1,8 +1,12 @@
 //! Under systemd (`Type=notify`): when the run is ready, what it does, that it lives, and that it ends.
 //!
 //! Only where `NOTIFY_SOCKET` is set. What cannot be said to the manager is not said: it is no reason to stop a mirror.
+//! So nothing here waits for a manager that does not listen, as the library's own sending would once its queue is full.
 
-use std::sync::{Mutex, PoisonError};
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sd_notify::NotifyState;
 use tokio::task::JoinHandle;
@@ -12,14 +16,18 @@ use super::world::World;
 use crate::engine::event::{Event, Reporter};
 
 /// Speaks to the service manager.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Service {
+    manager: Arc<Manager>,
     state: Mutex<State>,
     watchdog: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// Whether the job was seen and the folder is ours.
+    seen: bool,
+    /// Whether that was told.
     ready: bool,
     doing: String,
     present: u64,
@@ -29,25 +37,27 @@ struct State {
 impl Service {
     /// Begins to speak, where somebody listens.
     pub(crate) fn begin(world: &World) -> Option<Self> {
-        (world.variable)("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())?;
+        let socket = (world.variable)("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())?;
+        let manager = Arc::new(Manager::at(&socket).ok()?);
+        let living = manager.clone();
         let every = sd_notify::watchdog_enabled().filter(|every| !every.is_zero());
         // The run's own runtime says that it lives: where that hangs, nothing is said.
         let watchdog = every.and_then(|every| {
             let runtime = tokio::runtime::Handle::try_current().ok()?;
             Some(runtime.spawn(async move {
                 loop {
-                    say(&[NotifyState::Watchdog]);
+                    living.say(&[NotifyState::Watchdog]);
                     // The manager advises half the time.
                     tokio::time::sleep(every / 2).await;
                 }
             }))
         });
-        Some(Self { state: Mutex::default(), watchdog })
+        Some(Self { manager, state: Mutex::default(), watchdog })
     }
 
     /// Says that the run ends.
     pub(crate) fn end(&self) {
-        say(&[NotifyState::Stopping]);
+        self.manager.say(&[NotifyState::Stopping]);
         if let Some(watchdog) = &self.watchdog {
             watchdog.abort();
         }
@@ -76,22 +86,55 @@ impl Reporter for Service {
             _ => return,
         }
         let mut news = Vec::new();
-        // The job was seen and the folder is ours.
-        if !state.ready && matches!(event, Event::Plan { .. }) {
-            state.ready = true;
+        state.seen |= matches!(event, Event::Plan { .. });
+        if state.seen && !state.ready {
             news.push(NotifyState::Ready);
         }
         let status = format!("{}; {} here", state.doing, words::files(state.present));
         if status != state.told {
             news.push(NotifyState::Status(&status));
         }
-        if !news.is_empty() {
-            say(&news);
+        // What did not fit into a full queue is said with the next event.
+        if !news.is_empty() && self.manager.say(&news) {
+            state.ready = state.seen;
+            state.told = status;
         }
-        state.told = status;
     }
 }
 
-fn say(news: &[NotifyState<'_>]) {
-    let _ = sd_notify::notify(news);
+/// The manager's ear.
+#[derive(Debug)]
+struct Manager {
+    socket: UnixDatagram,
+    address: SocketAddr,
+}
+
+impl Manager {
+    fn at(path: &OsStr) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, address: address(path)? })
+    }
+
+    /// Says it, unless the manager has more to read than fits; `false` then.
+    fn say(&self, news: &[NotifyState<'_>]) -> bool {
+        let text: String = news.iter().map(|news| format!("{news}\n")).collect();
+        self.socket.send_to_addr(text.as_bytes(), &self.address).is_ok()
+    }
+}
+
+/// A path, or a name behind `@` that Linux keeps apart from all files.
+#[cfg(target_os = "linux")]
+fn address(path: &OsStr) -> io::Result<SocketAddr> {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::ffi::OsStrExt as _;
+    match path.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(path),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn address(path: &OsStr) -> io::Result<SocketAddr> {
+    SocketAddr::from_pathname(path)
 }

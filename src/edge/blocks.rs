@@ -72,6 +72,14 @@ impl BlockFolder {
         fits.then_some(sums)
     }
 
+    /// Forgets the sums of a file that is not wanted here any more.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn forget(&self, key: &ArtifactKey) -> Result<(), Error> {
+        disk::remove(&self.path(key))
+    }
+
     fn path(&self, key: &ArtifactKey) -> PathBuf {
         self.folder.join(format!("{}.json", key.fingerprint()))
     }

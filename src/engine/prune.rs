@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::decide::retention::{Retention, surplus};
+use crate::edge::blocks::BlockFolder;
 use crate::edge::disk::{self, Durability, fault};
 use crate::edge::sealed;
 use crate::edge::store::{PRIVATE, Store};
@@ -22,10 +23,10 @@ use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::manifest::{Entry, EntryState, Manifest, Record};
 use crate::model::rel_path::RelPath;
 
-use super::event::Reporter;
+use super::event::{Event, Reporter};
 use super::folder::Folder;
 use super::hashing::is_as_published;
-use super::{known, ledger};
+use super::{gallery, known, ledger};
 
 /// A list of ten thousand paths has some MB.
 const LIST_BOUND: u64 = 64 << 20;
@@ -63,6 +64,11 @@ pub(crate) fn prune(dir: &Path, retention: Retention, reporter: &dyn Reporter) -
     let mut store = folder.lock();
     if !pruned.removed.is_empty() {
         ledger::refresh_job(dir, store.manifest())?;
+        // Somebody else's page stays; it was told when the folder was mirrored.
+        match gallery::refresh(dir, store.manifest()) {
+            Ok(_) | Err(Error::ForeignPage(_)) => {}
+            Err(error) => reporter.report(&Event::Notice { message: gallery::trouble(&error) }),
+        }
     }
     store.compact()?;
     Ok(pruned)
@@ -92,13 +98,17 @@ pub(super) fn apply(dir: &Path, store: &Arc<Mutex<Store>>, retention: Retention)
 /// Ends what was begun: by [`apply`] just now, or by a run that was cut off.
 pub(super) fn finish(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
     let Some(listed) = read_list(dir)? else { return Ok(()) };
-    let is_going = |entry: &&Entry| entry.state == EntryState::Pruned && listed.contains(&entry.path);
-    let going: Vec<&Entry> = manifest.entries.values().filter(is_going).collect();
+    let going = manifest
+        .entries
+        .iter()
+        .filter(|(_, entry)| entry.state == EntryState::Pruned && listed.contains(&entry.path));
     ledger::write_sums(dir, manifest, |_| true)?;
-    for entry in going {
+    let blocks = BlockFolder::new(dir);
+    for (key, entry) in going {
         if is_as_published(dir, entry) {
             disk::remove(&entry.path.to_path(dir))?;
         }
+        blocks.forget(key)?;
     }
     disk::flush_folder(dir)?;
     disk::remove(&list_path(dir))

@@ -42,6 +42,47 @@ async fn systemd_is_told_that_it_is_ready_and_that_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_manager_that_does_not_listen_holds_nothing_up() {
+    let bench = finished().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    // Its queue is full from the beginning, and nobody reads it.
+    let full = UnixDatagram::unbound().unwrap();
+    full.set_nonblocking(true).unwrap();
+    while full.send_to(b"STATUS=full", &path).is_ok() {}
+    let dir = bench.dir();
+    let mut command = bench.command(&[bench.job.as_str(), dir.to_str().unwrap(), "--once"]);
+    command.env("NOTIFY_SOCKET", &path);
+    let run = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let run = tokio::time::timeout(std::time::Duration::from_secs(60), run).await;
+    let run = run.expect("the run waits for a manager that does not listen").unwrap();
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    drop(socket);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")]
+async fn a_manager_whose_socket_is_no_file_is_told_too() {
+    use std::os::linux::net::SocketAddrExt as _;
+    let bench = finished().await;
+    let name = format!("rcsync-test-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let socket = UnixDatagram::bind_addr(&address).unwrap();
+    let dir = bench.dir();
+    let mut command = bench.command(&[bench.job.as_str(), dir.to_str().unwrap(), "--once"]);
+    command.env("NOTIFY_SOCKET", format!("@{name}"));
+    let run = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    let (mut said, mut buffer) = (String::new(), [0; 4096]);
+    socket.set_nonblocking(true).unwrap();
+    while let Ok(count) = socket.recv(&mut buffer) {
+        said += std::str::from_utf8(&buffer[..count]).unwrap();
+    }
+    assert!(said.contains("READY=1\n"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_metrics_file_says_how_a_run_ended() {
     let bench = finished().await;
     let folder = tempfile::tempdir().unwrap();

@@ -29,7 +29,7 @@ fn weights(bench: &Bench) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_pruned_is_not_fetched_again_and_everything_stays_true() {
-    let bench = bench(plan()).await;
+    let bench = bench(JobPlan { checkpoint_bytes: 2_200_000, ..plan() }).await;
     bench.simulator.finish(&bench.job);
     assert_eq!(code(&bench.once(&[]).await), 0);
     let dir = bench.dir();
@@ -38,6 +38,8 @@ async fn what_was_pruned_is_not_fetched_again_and_everything_stays_true() {
         arguments.extend(more);
         bench.command(&arguments).output().unwrap()
     };
+    let blocks = || std::fs::read_dir(dir.join(".rcsync/blocks")).unwrap().count();
+    assert_eq!(blocks(), 5, "large enough to have sums of their blocks");
     let before = snapshot(&dir);
     let rehearsal = prune(&["--keep-last", "1", "--dry-run"]);
     assert_eq!(code(&rehearsal), 0, "{}", stderr(&rehearsal));
@@ -64,6 +66,10 @@ async fn what_was_pruned_is_not_fetched_again_and_everything_stays_true() {
     bench.assert_sums_pass();
     let job = std::fs::read_to_string(dir.join("job.json")).unwrap();
     assert_eq!(job.matches("\"pruned\"").count(), 2, "{job}");
+    // The page and the sums for a repair forget them, too.
+    let page = std::fs::read_to_string(dir.join("index.html")).unwrap();
+    assert!(!page.contains("my_first_lora_000000250.safetensors"), "the gallery is as it was");
+    assert_eq!(blocks(), 3, "of what stays");
 
     bench.simulator.clear_requests();
     let again = bench.once(&[]).await;

@@ -126,7 +126,8 @@ impl Follower for Gallery {
     }
 }
 
-fn trouble(error: &Error) -> String {
+/// Says why there is no new page; the mirror goes on without.
+pub(super) fn trouble(error: &Error) -> String {
     let words = explain_briefly(error);
     match error.hint() {
         Some(hint) if matches!(error, Error::ForeignPage(_)) => format!("no gallery: {words}; {hint}"),
