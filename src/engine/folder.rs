@@ -16,7 +16,7 @@ use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::JobId;
 use crate::model::listing::Listing;
 use crate::model::local::Local;
-use crate::model::manifest::Manifest;
+use crate::model::manifest::{Entry, Manifest, Record};
 use crate::model::rel_path::RelPath;
 
 use super::event::{Event, Reporter};
@@ -112,6 +112,7 @@ impl Folder {
         let parts = PartFolder::beside(parts, lock.others());
         recover(dir, &mut store, &parts)?;
         prune::finish(dir, store.manifest())?;
+        forget_gone_versions(dir, &mut store, reporter)?;
         let before = ledger::read_job(dir, job);
         let mut recollections = before.as_ref().map(ledger::recollections).unwrap_or_default();
         // What the manifest knows needs no recollection.
@@ -207,6 +208,30 @@ impl Folder {
         };
         ledger::write_job(&self.dir, &file)
     }
+}
+
+/// Forgets older versions of files that somebody deleted: they are hosted nowhere, so nobody can bring them back, and
+/// to miss them for ever would help nobody. What can be had again is missing until it is here.
+fn forget_gone_versions(dir: &Path, store: &mut Store, reporter: &dyn Reporter) -> Result<(), Error> {
+    let mut gone = Vec::new();
+    let mut records = Vec::new();
+    for (key, entry) in &store.manifest().entries {
+        let (kept, lost): (Vec<_>, Vec<_>) =
+            entry.older.iter().cloned().partition(|older| disk::look(dir, older.path.as_str()).is_some());
+        if !lost.is_empty() {
+            gone.extend(lost.into_iter().map(|older| older.path));
+            records.push(Record::Know { key: key.clone(), entry: Entry { older: kept, ..entry.clone() } });
+        }
+    }
+    if records.is_empty() {
+        return Ok(());
+    }
+    store.append(records)?;
+    for path in gone {
+        let message = format!("`{path}` is gone: it was an older version, hosted no more, and is forgotten");
+        reporter.report(&Event::Notice { message });
+    }
+    ledger::write_sums(dir, store.manifest(), |_| true)
 }
 
 fn paths(manifest: &Manifest, listing: &Listing) -> Vec<RelPath> {

@@ -202,3 +202,26 @@ async fn what_cannot_be_had_now_says_try_again() {
     let last = verify(&bench, &["--repair"]).await;
     assert_eq!(code(&last), 0, "{}", stderr(&last));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_version_that_was_deleted_is_missed_until_the_next_look_at_the_folder() {
+    let bench = mirrored().await;
+    bench.simulator.rewrite(&bench.job, "my_first_lora.safetensors");
+    bench.simulator.resume(&bench.job);
+    bench.simulator.finish(&bench.job);
+    assert_eq!(code(&bench.once(&[]).await), 0);
+    let is_older = |path: &PathBuf| path.to_string_lossy().contains("my_first_lora~");
+    let kept = snapshot(&bench.dir()).into_keys().find(is_older).expect("the bytes before");
+    assert_eq!(code(&verify(&bench, &[]).await), 0);
+    fs::remove_file(kept).unwrap();
+    let missed = verify(&bench, &[]).await;
+    assert_eq!(code(&missed), 1, "{}", stderr(&missed));
+    // Nobody can bring it back, so it is told once and forgotten by whatever holds the folder next.
+    let repaired = verify(&bench, &["--repair"]).await;
+    assert_eq!(code(&repaired), 0, "{}", stderr(&repaired));
+    assert!(stderr(&repaired).contains("is gone: it was an older version"), "{}", stderr(&repaired));
+    let again = verify(&bench, &["--repair"]).await;
+    assert_eq!((code(&again), stderr(&again).as_str()), (0, ""));
+    assert_eq!(code(&verify(&bench, &[]).await), 0);
+    bench.assert_sums_pass();
+}
