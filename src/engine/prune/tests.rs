@@ -45,7 +45,7 @@ fn job() -> JobId {
     "job".parse().unwrap()
 }
 
-fn silent(_: &super::super::event::Event) {}
+fn silent(_: &Event) {}
 
 impl Mirrored {
     fn new() -> Self {
