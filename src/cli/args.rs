@@ -61,13 +61,16 @@ Examples:
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Where they go:
-  bash        mkdir -p ~/.local/share/bash-completion/completions
-              rcsync completions bash > ~/.local/share/bash-completion/completions/rcsync
-  zsh         mkdir -p ~/.zfunc; rcsync completions zsh > ~/.zfunc/_rcsync
-              and in ~/.zshrc, before compinit: fpath+=~/.zfunc
-  fish        mkdir -p ~/.config/fish/completions
-              rcsync completions fish > ~/.config/fish/completions/rcsync.fish
-  PowerShell  in $PROFILE: rcsync completions powershell | Out-String | Invoke-Expression";
+  bash (with its bash-completion package):
+    mkdir -p ~/.local/share/bash-completion/completions
+    rcsync completions bash > ~/.local/share/bash-completion/completions/rcsync
+  zsh (and in ~/.zshrc, before compinit: fpath+=~/.zfunc):
+    mkdir -p ~/.zfunc; rcsync completions zsh > ~/.zfunc/_rcsync
+  fish:
+    mkdir -p ~/.config/fish/completions
+    rcsync completions fish > ~/.config/fish/completions/rcsync.fish
+  PowerShell (in $PROFILE):
+    rcsync completions powershell | Out-String | Invoke-Expression";
 
 const MAN_EXAMPLES: &str = "\
 Examples:
@@ -319,9 +322,9 @@ pub(crate) struct Prune {
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     /// Keep the newest N numbered checkpoints.
-    #[arg(long, value_name = "N", required_unless_present = "keep_every", conflicts_with = "keep_every")]
+    #[arg(long, value_name = "N", conflicts_with = "keep_every")]
     pub(crate) keep_last: Option<NonZeroU32>,
-    /// Keep one numbered checkpoint in so many steps.
+    /// Keep the numbered checkpoints whose step so many divide.
     #[arg(long, value_name = "STEPS")]
     pub(crate) keep_every: Option<NonZeroU64>,
     /// Say what would be removed; remove nothing.
@@ -335,12 +338,12 @@ pub(crate) struct MirrorTo {
     /// The folder that a job was mirrored into.
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
-    /// Where to, and how.
-    #[command(flatten)]
-    pub(crate) comfy: ComfyArgs,
     /// Go on as files come, from this machine or another, until Ctrl-C.
     #[arg(long)]
     pub(crate) watch: bool,
+    /// Where to, and how.
+    #[command(flatten)]
+    pub(crate) comfy: ComfyArgs,
 }
 
 /// `gallery`

@@ -166,7 +166,7 @@ fn sentence(event: &Event, ending: &str) -> Option<(Weight, &'static str, String
         ),
         Event::Settling { path, declared, have } => {
             let of = declared.map_or_else(String::new, |declared| format!(" of {}", ByteCount(declared)));
-            let text = format!("{}  still being written: {}{of}", name(path), ByteCount(*have));
+            let text = format!("{}  {}{of} written", name(path), ByteCount(*have));
             (Weight::Background, "settling", text)
         }
         Event::Retrying { path, cause, wait } => {
@@ -266,7 +266,7 @@ job        dog  RUNNING  step 320 of 2000 (16 %)
 plan       2 files to fetch, 5 here
 started    dog_000000250.safetensors  164 MiB  step 250  1.0 KiB are here already
 published  dog_000000250.safetensors  164 MiB  trainer-hash  step 250
-settling   dog_000000500.safetensors  still being written: 1.0 KiB of 164 MiB
+settling   dog_000000500.safetensors  1.0 KiB of 164 MiB written
 retrying   dog_000000500.safetensors  in 1.5 s: connection reset
 retrying   the API  in 2.0 s: HTTP 503
 vanished   samples/1__000000250_0.jpg  gone from the host before it was fetched

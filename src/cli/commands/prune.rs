@@ -20,8 +20,10 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Er
     let retention = match (typed.keep_last, typed.keep_every) {
         (Some(count), _) => Retention::KeepLast(count),
         (None, Some(steps)) => Retention::KeepEvery(steps),
-        // The parser asks for one of them.
-        (None, None) => return Err(Error::Usage("`--keep-last <N>` or `--keep-every <STEPS>`?".to_owned())),
+        (None, None) => {
+            let what = "`prune` needs to know what stays: `--keep-last <N>` or `--keep-every <STEPS>`";
+            return Err(Error::Usage(what.to_owned()));
+        }
     };
     let pruned = if typed.dry_run {
         engine::prune::rehearse(&typed.dir, retention)?
