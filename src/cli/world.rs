@@ -347,6 +347,17 @@ mod tests {
     }
 
     #[test]
+    fn a_terminal_is_painted_unless_somebody_said_no() {
+        let written = fake::Written::default();
+        let painted = |variables: &[(&str, &str)]| fake::world(variables).0.colours(&written.terminal());
+        assert!(painted(&[("TERM", "xterm")]));
+        assert!(painted(&[("TERM", "xterm"), ("NO_COLOR", "")]), "an empty one says nothing");
+        assert!(!painted(&[("TERM", "xterm"), ("NO_COLOR", "1")]));
+        assert!(!painted(&[("TERM", "dumb")]));
+        assert!(!fake::world(&[("TERM", "xterm")]).0.colours(&written.stream()), "a pipe");
+    }
+
+    #[test]
     fn terminals_that_cut_lines_off_are_few() {
         let does = |variables: &[(&str, &str)]| fake::world(variables).0.shrinking();
         for (variables, shrinking) in [

@@ -102,6 +102,31 @@ fn text_from_outside_is_never_markup_and_names_are_only_paths() {
 }
 
 #[test]
+fn the_page_may_load_what_stands_beside_it_and_run_its_own_script_alone() {
+    let mut folder = Folder::new();
+    folder.sample("samples/1__000000500_0.jpg", Some(500), "a dog");
+    folder.write_job("dog", "", 500);
+    refresh(folder.dir(), &folder.manifest).unwrap();
+    let page = folder.page();
+    let (_, rest) = page.split_once("Content-Security-Policy\" content=\"").unwrap();
+    let policy = rest.split_once('"').unwrap().0.replace("&#39;", "'");
+    let between = |first: &str, last: &str| page.split_once(first).unwrap().1.split_once(last).unwrap().0;
+    let hash = |text: &str| {
+        use base64::Engine as _;
+        base64::prelude::BASE64_STANDARD.encode(sha2::Sha256::digest(text))
+    };
+    let (style, script) = (hash(between("<style>", "</style>")), hash(between("<script>", "</script>")));
+    assert_eq!(
+        policy,
+        format!(
+            "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'sha256-{style}'; \
+             script-src 'sha256-{script}'; base-uri 'none'; form-action 'none'; \
+             require-trusted-types-for 'script'; trusted-types 'none'"
+        )
+    );
+}
+
+#[test]
 fn samples_stand_by_prompt_and_step_whatever_their_order() {
     let mut folder = Folder::new();
     for (time, step, number, prompt) in [

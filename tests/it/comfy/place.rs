@@ -29,6 +29,8 @@ async fn a_mirrored_job_is_in_comfyui_and_an_idle_pass_changes_nothing() {
     assert_eq!(stage.placed(), ALL, "LoRAs and their pictures, no pickle");
     assert_eq!(stage.assert_same_bytes(), 4);
     let events = String::from_utf8(first.stdout).unwrap();
+    let told = events.lines().find(|line| line.contains("LoRAs go to")).expect("where, and why there");
+    assert!(told.contains(stage.loras().to_str().unwrap()), "{told}");
     let mirrored: Vec<serde_json::Value> = events
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -261,6 +263,31 @@ async fn the_newest_and_the_final_are_kept() {
     let before = snapshot(&stage.ui());
     assert_eq!(code(&stage.mirror(&["--comfyui-keep", "1"]).await), 0);
     assert_eq!(snapshot(&stage.ui()), before, "what was removed does not come back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_edited_since_it_was_placed_stays_and_an_edited_picture_shows_nothing() {
+    let stage = Stage::finished(plan()).await;
+    let samples = super::below(&stage.bench.dir());
+    let is_first_of_500 = |path: &&String| path.ends_with("__000000500_0.jpg");
+    let sample = stage.bench.dir().join(samples.iter().find(is_first_of_500).expect("a sample"));
+    let mut picture = fs::read(&sample).unwrap();
+    *picture.last_mut().unwrap() ^= 1;
+    fs::write(&sample, picture).unwrap();
+    assert_eq!(code(&stage.mirror(&[]).await), 0);
+    let folder = stage.loras().join("my_first_lora");
+    assert!(folder.join("my_first_lora_000000500.safetensors").exists());
+    assert!(!folder.join("my_first_lora_000000500.jpg").exists(), "its bytes were never proven");
+    // DIR has forgotten the LoRA by the time that its edited copy would have to go.
+    let dir = stage.bench.dir();
+    let pruned = stage.bench.command(&["prune", dir.to_str().unwrap(), "--keep-last", "1"]).output().unwrap();
+    assert_eq!(code(&pruned), 0, "{}", stderr(&pruned));
+    let edited = folder.join("my_first_lora_000000250.safetensors");
+    fs::remove_file(&edited).unwrap();
+    fs::write(&edited, "edited").unwrap();
+    assert_eq!(code(&stage.mirror(&["--comfyui-keep", "1"]).await), 0);
+    assert_eq!(fs::read(&edited).unwrap(), b"edited");
+    assert!(!folder.join("my_first_lora_000000500.safetensors").exists(), "nobody touched this one");
 }
 
 #[tokio::test(flavor = "multi_thread")]

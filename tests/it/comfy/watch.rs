@@ -125,12 +125,12 @@ async fn a_disk_that_goes_away_is_waited_for() {
 
     // ComfyUI's disk goes away and comes back; what came meanwhile is placed then, and nothing is made in its stead.
     let away = stage.ui().with_file_name("away");
-    fs::rename(stage.ui(), &away).unwrap();
+    fs::rename(stage.loras(), &away).unwrap();
     bench.simulator.advance_steps(&bench.job, 250);
     assert_eq!(code(&bench.once(&[]).await), 0);
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert!(!stage.ui().exists(), "nothing is made where a disk was");
-    fs::rename(&away, stage.ui()).unwrap();
+    assert!(!stage.loras().exists(), "nothing is made where a disk was");
+    fs::rename(&away, stage.loras()).unwrap();
     appears(&folder.join("my_first_lora_000000750.safetensors")).await;
 
     // DIR goes away and comes back.
