@@ -477,6 +477,22 @@ fn a18_foreign_addresses_in_answers_are_ignored() {
     assert_eq!((run.code, evil.asks().len()), (Some(0), 0), "{}", run.said());
 }
 
+/// E12: whatever way the API points to, the token goes there with nobody, not even to another port of the same host.
+#[test]
+fn e12_a_redirect_of_the_api_is_not_followed() {
+    for status in [301, 302, 303, 307, 308] {
+        let other = Host::start(Arc::new(|_| Reply::new(200, b"{}")));
+        let port = other.port();
+        let rig = Rig::new(checkpoint().api(move |ask, _| {
+            let place = format!("http://127.0.0.1:{port}{}", ask.target);
+            Some(Reply::new(status, b"").header("Location", &place))
+        }));
+        let run = rig.once(&[]);
+        rig.promises(&run).unwrap();
+        assert_eq!((run.code, other.asks().len()), (Some(65), 0), "{status}: {}", run.said());
+    }
+}
+
 /// D12: a token that is replaced in its file while rcsync runs is taken up at the next refusal.
 #[test]
 fn d12_a_renewed_token_is_taken_up() {
