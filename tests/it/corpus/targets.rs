@@ -71,8 +71,9 @@ fn listed(line: &str) -> Option<ListedArtifact> {
     let rest = chars.as_str();
     let url =
         SourceUrl::parse(rest).or_else(|_| SourceUrl::parse(&format!("https://h.example/{rest}"))).ok()?;
+    // The same for the same file: one that is listed twice, with two steps and no name, is named by either.
     let sample = (kind == ArtifactKind::Sample).then(|| Sample {
-        step: Some(rest.len() as u64 % 7),
+        step: Some(url.url_path().len() as u64 % 7),
         index: Some(0),
         ..Sample::default()
     });
