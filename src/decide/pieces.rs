@@ -6,6 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
+
+use super::pulse::Typical;
 
 /// How finely files are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +17,48 @@ pub struct Cut {
     pub piece: u64,
     /// A piece on its way is split only when both halves have at least this much left: less is not worth a round trip.
     pub split: u64,
-    /// Splits fall on multiples of this, so that every block of the part file comes from one connection.
+    /// Pieces end, and splits fall, on multiples of this where halves are larger, so that every block of the part file
+    /// comes from one connection: one that two have written is not trusted after a crash.
     pub block: u64,
+}
+
+impl Cut {
+    /// A piece should keep a connection busy for so long: when the last bytes of a file come, the hash, which follows
+    /// the front of what is here, then has no more than this behind it …
+    const BUSY: Duration = Duration::from_millis(100);
+
+    /// … and for so many times as long as its connection waits for the first byte, or the waiting tells.
+    const WAITS: u32 = 8;
+
+    /// Longer pieces may be asked for only so many times as long as what was measured: how fast a host sends the first
+    /// bytes of an answer does not tell how fast it sends the rest.
+    const STRETCH: f64 = 2.0;
+
+    /// A split is worth it when both halves are longer than what a connection brings in so many times as long as it
+    /// waits for the first byte …
+    const SPLIT_WAITS: u32 = 2;
+
+    /// … and never for less than this: the requests themselves cost something.
+    const LEAST_SPLIT: u64 = 128 << 10;
+
+    /// Cuts to the measure of what a connection brings: pieces not longer than `most`, splits not larger than now. As it
+    /// is where nothing is known yet.
+    #[must_use]
+    pub fn to_measure(self, typical: &Typical, most: u64) -> Self {
+        let rate = typical.rate();
+        if rate <= 0.0 {
+            return self;
+        }
+        let busy = Self::BUSY.max(typical.wait() * Self::WAITS).as_secs_f64();
+        // Casts saturate.
+        let piece = (rate * busy).min(typical.length() * Self::STRETCH) as u64;
+        let split = (rate * (typical.wait() * Self::SPLIT_WAITS).as_secs_f64()) as u64;
+        Self {
+            piece: aligned(piece, self.block).clamp(self.block.min(most), most),
+            split: split.clamp(Self::LEAST_SPLIT.min(self.split), self.split),
+            block: self.block,
+        }
+    }
 }
 
 /// A piece that one connection is fetching.
@@ -60,6 +103,12 @@ impl PieceMap {
         self.here.iter().map(|(start, end)| end - start).sum()
     }
 
+    /// Returns how many bytes are on their way. Pieces overlap neither each other nor what is here, save for one that
+    /// was stretched to the end of the file.
+    fn leased(&self) -> u64 {
+        self.leases.iter().map(|(_, range)| range.end - range.start).sum()
+    }
+
     /// Whether every byte is here.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -91,6 +140,9 @@ impl PieceMap {
         let Some(length) = self.length else {
             return self.leases.is_empty().then(|| self.lease(self.have()..self.have() + cut.piece));
         };
+        if self.have() + self.leased() >= length {
+            return None;
+        }
         let gap = self.first_gap(length)?;
         let end = gap.end.min(gap.start + cut.piece);
         // A remainder smaller than a split is taken along: a tiny last request costs a round trip for nothing.
@@ -106,7 +158,9 @@ impl PieceMap {
         self.length?;
         let (_, range) = self.leases.iter_mut().max_by_key(|(_, range)| range.end - range.start)?;
         let left = range.end - range.start;
-        let middle = aligned(range.start + left / 2, cut.block);
+        let middle = range.start + left / 2;
+        // Blocks are kept whole where that leaves something on both sides.
+        let middle = if left >= 4 * cut.block { aligned(middle, cut.block) } else { middle };
         if middle <= range.start || middle - range.start < cut.split || range.end - middle < cut.split {
             return None;
         }
@@ -232,6 +286,24 @@ mod tests {
         map.advance(c, 20);
         assert!(map.is_complete());
         assert_eq!(map.ranges().collect::<Vec<_>>(), vec![0..100]);
+    }
+
+    #[test]
+    fn pieces_are_cut_to_what_a_connection_brings() {
+        const CUT: Cut = Cut { piece: 4 << 20, split: 1 << 20, block: 1 << 20 };
+        let mib = |length: u64, millis, wait| {
+            let mut typical = Typical::default();
+            for _ in 0..8 {
+                typical.learn(length << 20, Duration::from_millis(millis), Duration::from_millis(wait));
+            }
+            CUT.to_measure(&typical, 16 << 20).piece >> 20
+        };
+        assert_eq!(CUT.to_measure(&Typical::default(), 16 << 20), CUT, "nothing is known");
+        assert_eq!(mib(16, 400, 0), 4, "a tenth of a second");
+        assert_eq!(mib(16, 9000, 0), 1, "less is not worth a round trip");
+        assert_eq!(mib(16, 400, 25), 8, "a long wait for each answer wants longer answers");
+        assert_eq!(mib(2, 1, 0), 4, "a fast beginning says little about what follows");
+        assert_eq!(mib(16, 10, 0), 16, "no more than is asked for at once");
     }
 
     #[test]

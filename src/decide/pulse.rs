@@ -27,33 +27,53 @@ pub struct Pulse {
     dripping: Duration,
 }
 
-/// What a connection brings as a rule: the mean of those that brought all they were asked for, the latest weighing
-/// most.
+/// What a connection brings as a rule: the mean of those that brought all they were asked for, each by the time that it
+/// took, the latest weighing most. Hosts that throttle each connection send the first bytes of an answer at once: by
+/// their time, short answers count for little.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Typical {
-    rate: Option<f64>,
+    pieces: f64,
+    bytes: f64,
+    seconds: f64,
+    waited: f64,
 }
 
 impl Typical {
     /// The weight of the latest.
-    const LATEST: f64 = 0.25;
+    const LATEST: f64 = 0.125;
 
     /// Less than this is over before it has found its speed, in bytes.
     const FROM: u64 = 512 << 10;
 
-    /// Takes in what a connection brought in how long.
-    pub fn learn(&mut self, bytes: u64, took: Duration) {
+    /// Takes in what a connection brought in how long, and how long it had waited for the answer's head.
+    pub fn learn(&mut self, bytes: u64, took: Duration, waited: Duration) {
         if bytes < Self::FROM || took.is_zero() {
             return;
         }
-        let rate = as_f64(bytes) / took.as_secs_f64();
-        self.rate = Some(self.rate.map_or(rate, |known| known + (rate - known) * Self::LATEST));
+        let add = |sum: &mut f64, latest: f64| *sum = sum.mul_add(1.0 - Self::LATEST, latest);
+        add(&mut self.pieces, 1.0);
+        add(&mut self.bytes, as_f64(bytes));
+        add(&mut self.seconds, took.as_secs_f64());
+        add(&mut self.waited, waited.as_secs_f64());
     }
 
     /// Returns bytes a second; 0 where nobody knows.
     #[must_use]
     pub fn rate(&self) -> f64 {
-        self.rate.unwrap_or(0.0)
+        if self.seconds > 0.0 { self.bytes / self.seconds } else { 0.0 }
+    }
+
+    /// Returns how many bytes a connection was asked for; 0 where nobody knows.
+    #[must_use]
+    pub fn length(&self) -> f64 {
+        if self.pieces > 0.0 { self.bytes / self.pieces } else { 0.0 }
+    }
+
+    /// Returns how long a connection waits for the head of an answer.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        let mean = if self.pieces > 0.0 { self.waited / self.pieces } else { 0.0 };
+        Duration::try_from_secs_f64(mean).unwrap_or_default()
     }
 }
 
@@ -149,12 +169,12 @@ mod tests {
     #[test]
     fn what_is_typical_follows_what_comes() {
         let mut typical = Typical::default();
-        typical.learn(1000, Duration::from_secs(1));
+        typical.learn(1000, Duration::from_secs(1), Duration::ZERO);
         assert_eq!(typical.rate(), 0.0, "too little to tell");
-        typical.learn(8 << 20, Duration::from_secs(1));
+        typical.learn(8 << 20, Duration::from_secs(1), Duration::ZERO);
         assert_eq!(typical.rate(), 8_388_608.0);
-        for _ in 0..20 {
-            typical.learn(1 << 20, Duration::from_secs(1));
+        for _ in 0..50 {
+            typical.learn(1 << 20, Duration::from_secs(1), Duration::ZERO);
         }
         assert!(typical.rate() < 1_100_000.0);
     }

@@ -8,8 +8,12 @@ use std::time::Duration;
 /// A doubling that brings less than this was not worth it: noise between two measurements is about as large.
 const WORTH: f64 = 1.15;
 
-/// How long a count that did not pay is not tried again; links change, but not from second to second.
-const HOLD: Duration = Duration::from_secs(5);
+/// How long a count that did not pay is not tried again, the first time: one measurement may have been unlucky, and a
+/// short download is over soon. Each further time is twice as long …
+const FIRST_HOLD: Duration = Duration::from_millis(500);
+
+/// … up to this: links change, but not from second to second.
+const LONGEST_HOLD: Duration = Duration::from_secs(8);
 
 /// A measurement needs this long: shorter ones see bursts, longer ones leave a throttled host idle.
 const WINDOW: Duration = Duration::from_millis(150);
@@ -20,6 +24,9 @@ const CLEAR: f64 = 1.5;
 /// … after this long: a throttled host is reached in half a second, and a doubtful gain is still measured in full.
 const GLANCE: Duration = Duration::from_millis(50);
 
+/// The first measurement of all is this short: it has the many short downloads to itself.
+const FIRST_WINDOW: Duration = Duration::from_millis(75);
+
 /// One kind of work's count of connections. Times are durations since any fixed moment.
 #[derive(Debug, Clone)]
 pub struct Tuner {
@@ -28,7 +35,9 @@ pub struct Tuner {
     /// What the level below brought, while a higher one is on trial.
     on_trial: Option<(usize, f64)>,
     hold_until: Duration,
+    hold: Duration,
     window: Option<(Duration, f64)>,
+    is_new: bool,
 }
 
 /// What was seen since the last look.
@@ -47,7 +56,15 @@ impl Tuner {
     #[must_use]
     pub fn new(first: usize, most: usize) -> Self {
         let most = most.max(1);
-        Self { level: first.clamp(1, most), most, on_trial: None, hold_until: Duration::ZERO, window: None }
+        Self {
+            level: first.clamp(1, most),
+            most,
+            on_trial: None,
+            hold_until: Duration::ZERO,
+            hold: FIRST_HOLD,
+            window: None,
+            is_new: true,
+        }
     }
 
     /// Returns the present count.
@@ -75,9 +92,16 @@ impl Tuner {
         let elapsed = now.saturating_sub(since);
         let rate = (sample.done - done) / elapsed.as_secs_f64();
         let is_clear = self.on_trial.is_some_and(|(_, brought)| rate >= brought * CLEAR);
-        if elapsed < if is_clear { GLANCE } else { WINDOW } {
+        let enough = match (is_clear, self.is_new) {
+            (true, _) => GLANCE,
+            (false, true) => FIRST_WINDOW,
+            (false, false) => WINDOW,
+        };
+        // A rate of nothing is nothing to compare with.
+        if elapsed < enough || rate <= 0.0 {
             return self.level;
         }
+        self.is_new = false;
         self.window = Some((now, sample.done));
         match self.on_trial {
             Some((before, brought)) if rate < brought * WORTH => {
@@ -98,7 +122,8 @@ impl Tuner {
     fn settle(&mut self, now: Duration) {
         self.on_trial = None;
         self.window = None;
-        self.hold_until = now + HOLD;
+        self.hold_until = now + self.hold;
+        self.hold = (self.hold * 2).min(LONGEST_HOLD);
     }
 }
 

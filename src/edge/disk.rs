@@ -8,6 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::error::Error;
 use crate::model::local::LocalFile;
+use crate::model::rel_path::RelPath;
 
 #[cfg(test)]
 use super::witness::node;
@@ -254,13 +255,35 @@ pub(crate) fn empty(file: &File) -> io::Result<()> {
 
 /// Looks at what stands at a path below `root`, without following links, in the path or at its end.
 pub(crate) fn look(root: &Path, relative: &str) -> Option<LocalFile> {
+    look_by(root, relative, || runs_through_link(root, relative))
+}
+
+/// The same for many paths, each with what stands there. Neighbours share a look at the folders above them.
+pub(crate) fn look_at_each(
+    root: &Path,
+    paths: impl IntoIterator<Item = RelPath>,
+) -> impl Iterator<Item = (RelPath, LocalFile)> {
+    let mut last = (String::new(), false);
+    paths.into_iter().filter_map(move |path| {
+        let found = look_by(root, path.as_str(), || {
+            let folder = path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
+            if last.0 != folder {
+                last = (folder.to_owned(), runs_through_link(root, path.as_str()));
+            }
+            last.1
+        });
+        found.map(|found| (path, found))
+    })
+}
+
+fn look_by(root: &Path, relative: &str, through_link: impl FnOnce() -> bool) -> Option<LocalFile> {
     let path = root.join(relative);
     let metadata = match fs::symlink_metadata(&path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Some(LocalFile::Other),
         Err(_) => return None,
     };
-    if !metadata.is_file() || runs_through_link(root, relative) {
+    if !metadata.is_file() || through_link() {
         return Some(LocalFile::Other);
     }
     Some(LocalFile::File { size: metadata.len(), modified: modified(&metadata) })

@@ -82,6 +82,8 @@ struct Books {
     blocks: Vec<Block>,
     unrecorded: u64,
     recorded_at: Instant,
+    /// Whether a record stands beside the data.
+    is_recorded: bool,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -279,7 +281,8 @@ impl PartFolder {
 impl Part {
     fn new(file: File, data: PathBuf, blocks: Vec<Block>, identity: Option<PartIdentity>) -> Self {
         let record = data.with_extension("json");
-        let books = Books { identity, blocks, unrecorded: 0, recorded_at: Instant::now() };
+        let books =
+            Books { identity, blocks, unrecorded: 0, recorded_at: Instant::now(), is_recorded: false };
         Self { file, data, record, books: Mutex::new(books) }
     }
 
@@ -336,6 +339,7 @@ impl Part {
             books.unrecorded = 0;
             books.recorded_at = Instant::now();
             let Some(record) = books.record() else { return Ok(()) };
+            books.is_recorded = true;
             sealed::seal(&record).map_err(|error| fault("record", &self.record)(error.into()))?
         };
         let staging = disk::parent(&self.record);
@@ -360,7 +364,7 @@ impl Part {
     /// # Errors
     /// When the disk refuses.
     pub fn remove_record(&self) -> Result<(), Error> {
-        disk::remove(&self.record)
+        if self.books().is_recorded { disk::remove(&self.record) } else { Ok(()) }
     }
 
     /// Removes data and record.
@@ -369,7 +373,7 @@ impl Part {
     /// When the disk refuses.
     pub fn discard(&self) -> Result<(), Error> {
         disk::remove(&self.data)?;
-        disk::remove(&self.record)
+        self.remove_record()
     }
 
     fn books(&self) -> std::sync::MutexGuard<'_, Books> {

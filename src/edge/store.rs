@@ -140,6 +140,12 @@ impl Store {
         &self.manifest
     }
 
+    /// Returns the number of the last record: while it stays, so does the manifest.
+    #[must_use]
+    pub const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// Takes records in and makes them durable, all with one flush.
     ///
     /// # Errors

@@ -189,13 +189,18 @@ impl Attempt {
     /// Leases the next piece, or, where `split` says so, half of the largest one on its way. A host that has not
     /// proven ranges, or whose answers cannot be compared, serves one connection at a time.
     pub(super) fn lease(&self, cut: &Cut, split: bool) -> Option<(Lease, Range<u64>)> {
-        let known = self.known();
-        let several = known.ranges_proven && known.revision.is_some_and(|revision| revision.is_comparable());
+        // Asked of each file that was begun, whenever a connection looks for work: it copies nothing.
         let mut pieces = lock(&self.pieces);
-        if pieces.is_complete() || (!several && pieces.is_busy()) {
+        if pieces.is_complete() || (pieces.is_busy() && !self.serves_several()) {
             return None;
         }
         if split { pieces.split(cut) } else { pieces.next(cut) }
+    }
+
+    /// Whether several connections may serve it: the host has proven ranges, and its answers can be compared.
+    pub(super) fn serves_several(&self) -> bool {
+        let known = lock(&self.known);
+        known.ranges_proven && known.revision.as_ref().is_some_and(Revision::is_comparable)
     }
 
     /// Returns what a split could take from the largest piece on its way.

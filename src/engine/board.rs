@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::decide::pieces::{Cut, Lease};
+use crate::decide::pulse::Typical;
 use crate::edge::part::BLOCK;
 use crate::model::artifact::ArtifactKey;
 
@@ -23,14 +24,17 @@ use super::transfer::Transfer;
 /// several connections on one file stay close together and the hash close behind them.
 const PIECE: u64 = 16 * BLOCK;
 
-/// Halves smaller than this are not worth a round trip.
+/// What one request asks for before anybody knows what a connection brings.
+const FIRST_PIECE: u64 = 2 * BLOCK;
+
+/// Halves smaller than this are not worth a round trip, as far as nobody knows how long that takes.
 const SPLIT: u64 = 2 * BLOCK;
 
 /// Where there are too few connections for small files to have one of their own, they get one piece in this many.
 const TURNS: u32 = 4;
 
-/// How files are cut into requests.
-pub(super) const CUT: Cut = Cut { piece: PIECE, split: SPLIT, block: BLOCK };
+/// How files are cut into requests, to begin with.
+const CUT: Cut = Cut { piece: FIRST_PIECE, split: SPLIT, block: BLOCK };
 
 /// How many connections may work on each kind of file while both kinds wait; what one kind leaves, the other takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +45,12 @@ pub(super) struct Shares {
     pub(super) large: usize,
 }
 
+impl Shares {
+    const fn all(self) -> usize {
+        self.small + self.large
+    }
+}
+
 /// How busy the connections are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Load {
@@ -48,6 +58,13 @@ pub(super) struct Load {
     pub(super) small: usize,
     /// Connections at work on large files.
     pub(super) large: usize,
+}
+
+impl Load {
+    /// Connections at work.
+    pub(super) const fn all(self) -> usize {
+        self.small + self.large
+    }
 }
 
 /// A piece of work for one connection.
@@ -78,6 +95,9 @@ pub(super) struct Board {
 #[derive(Debug)]
 struct Inner {
     shares: Shares,
+    cut: Cut,
+    /// A connection that may work found nothing to do since somebody last asked.
+    starved: bool,
     large: VecDeque<Arc<Transfer>>,
     small: VecDeque<Arc<Transfer>>,
     /// Begun files, in the order in which they were begun: what is left of them comes before anything new.
@@ -110,6 +130,8 @@ impl Board {
     pub(super) fn new(shares: Shares) -> Self {
         let inner = Inner {
             shares,
+            cut: CUT,
+            starved: false,
             large: VecDeque::new(),
             small: VecDeque::new(),
             begun: Vec::new(),
@@ -131,6 +153,16 @@ impl Board {
         }
     }
 
+    /// Cuts pieces to the measure of what connections bring.
+    pub(super) fn cut_to_measure(&self, typical: &Typical) {
+        self.inner().cut = CUT.to_measure(typical, PIECE);
+    }
+
+    /// Whether any connection that may work found nothing to do since this was last asked.
+    pub(super) fn take_starved(&self) -> bool {
+        std::mem::take(&mut self.inner().starved)
+    }
+
     /// Returns how busy the connections are.
     pub(super) fn load(&self) -> Load {
         self.inner().load
@@ -139,9 +171,7 @@ impl Board {
     /// Whether connections that may work have nothing to do.
     pub(super) fn has_idle_connections(&self) -> bool {
         let inner = self.inner();
-        inner.load.small + inner.load.large < inner.shares.small + inner.shares.large
-            && inner.large.is_empty()
-            && inner.small.is_empty()
+        inner.load.all() < inner.shares.all() && inner.large.is_empty() && inner.small.is_empty()
     }
 
     /// Orders files, in order of urgency. Files under way or cooling down are left alone. Returns how many were taken.
@@ -173,8 +203,10 @@ impl Board {
             // Registered before the look, so that nothing that is put up in between is missed.
             woken.as_mut().enable();
             let due = match self.inner().take() {
-                Ok(work) => {
-                    self.stir();
+                Ok((work, more)) => {
+                    if more {
+                        self.stir();
+                    }
                     return work;
                 }
                 Err(due) => due,
@@ -286,8 +318,8 @@ impl Inner {
         if transfer.is_large() { &mut self.large } else { &mut self.small }
     }
 
-    /// Takes the next piece, or says when a delayed file is due.
-    fn take(&mut self) -> Result<Work, Option<Instant>> {
+    /// Takes the next piece, and says whether one more connection may work; or says when a delayed file is due.
+    fn take(&mut self) -> Result<(Work, bool), Option<Instant>> {
         let now = Instant::now();
         while self.delayed.peek().is_some_and(|Reverse(delayed)| delayed.until <= now) {
             if let Some(Reverse(delayed)) = self.delayed.pop() {
@@ -295,7 +327,7 @@ impl Inner {
                 self.queue(&delayed.transfer).push_front(delayed.transfer);
             }
         }
-        if self.load.small + self.load.large >= self.shares.small + self.shares.large {
+        if self.load.all() >= self.shares.all() {
             return Err(self.delayed.peek().map(|Reverse(delayed)| delayed.until));
         }
         let small_first = if self.shares.small == 0 {
@@ -311,16 +343,19 @@ impl Inner {
                 let busy =
                     if work.transfer().is_large() { &mut self.load.large } else { &mut self.load.small };
                 *busy += 1;
-                Ok(work)
+                Ok((work, self.load.all() < self.shares.all()))
             }
-            None => Err(self.delayed.peek().map(|Reverse(delayed)| delayed.until)),
+            None => {
+                self.starved = true;
+                Err(self.delayed.peek().map(|Reverse(delayed)| delayed.until))
+            }
         }
     }
 
     fn take_of(&mut self, large: bool) -> Option<Work> {
         let begun = self.begun.iter().filter(|transfer| transfer.is_large() == large);
         for transfer in begun {
-            if let Some(work) = piece(transfer, false) {
+            if let Some(work) = piece(transfer, &self.cut, false) {
                 return Some(work);
             }
         }
@@ -334,7 +369,7 @@ impl Inner {
             if transfer.state().attempt.is_none() {
                 return Some(Work::Begin(transfer));
             }
-            if let Some(work) = piece(&transfer, false) {
+            if let Some(work) = piece(&transfer, &self.cut, false) {
                 return Some(work);
             }
         }
@@ -345,18 +380,18 @@ impl Inner {
             transfer.state().attempt.as_ref().map_or(0, |attempt| attempt.largest_lease())
         };
         let largest = self.begun.iter().max_by_key(|transfer| size(transfer))?;
-        piece(largest, true)
+        piece(largest, &self.cut, true)
     }
 }
 
-fn piece(transfer: &Arc<Transfer>, split: bool) -> Option<Work> {
+fn piece(transfer: &Arc<Transfer>, cut: &Cut, split: bool) -> Option<Work> {
     let state = transfer.state();
     let attempt = state.attempt.clone()?;
     if state.held || (state.whole_only && split) {
         return None;
     }
     drop(state);
-    let (lease, range) = attempt.lease(&CUT, split)?;
+    let (lease, range) = attempt.lease(cut, split)?;
     Some(Work::Piece { transfer: transfer.clone(), attempt, lease, range })
 }
 

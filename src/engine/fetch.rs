@@ -136,7 +136,9 @@ impl Fetch<'_> {
             if_changed: ask.if_changed.is_some(),
             tolerate_suspect: tolerate,
         };
+        let asked_at = Instant::now();
         let Some((head, body)) = self.shop.get(&url, &ask).await? else { return Ok(PieceEnd::Stopped) };
+        let waited = asked_at.elapsed();
         let answer = resume(&asked, &head);
         if let (Some(here), Answer::Take { total, .. }) = (&here, &answer)
             && here.compare(&State::validators(&head, *total)) == Agreement::Same
@@ -154,7 +156,7 @@ impl Fetch<'_> {
                 }
                 self.tell_started(total);
                 self.shop.board.stir();
-                self.take(body, skip, take, progressed).await
+                self.take(body, skip, take, waited, progressed).await
             }
             Answer::Changed => Ok(PieceEnd::Changed),
             Answer::Unchanged => Ok(PieceEnd::Unchanged(here.unwrap_or_default())),
@@ -198,6 +200,7 @@ impl Fetch<'_> {
         mut body: Body,
         mut skip: u64,
         take: Option<u64>,
+        waited: Duration,
         progressed: &mut bool,
     ) -> Result<PieceEnd, PieceFault> {
         let mut writer = Writer::new(self);
@@ -246,6 +249,7 @@ impl Fetch<'_> {
             }
             left -= chunk.len() as u64;
             arrived += chunk.len() as u64;
+            self.shop.count_received(chunk.len() as u64);
             *progressed |= arrived >= LEAST_PROGRESS || left == 0;
             if group.add(chunk) {
                 writer.put(group.take()).await?;
@@ -262,7 +266,12 @@ impl Fetch<'_> {
         writer.put(group.take()).await?;
         writer.settle().await?;
         if fault.is_none() && !given_up {
-            self.typical().learn(writer.offset - self.range.start, began.elapsed());
+            let typical = {
+                let mut typical = self.typical();
+                typical.learn(writer.offset - self.range.start, began.elapsed(), waited);
+                *typical
+            };
+            self.shop.board.cut_to_measure(&typical);
         }
         if let Some(end) = writer.end {
             return Ok(end);
@@ -282,12 +291,10 @@ impl Fetch<'_> {
 
     /// What this connection is judged against. Where one that comes back would have to begin again, nobody could help.
     fn around(&self, left: u64) -> Around {
-        let known = self.attempt.known();
-        let several = known.ranges_proven && known.revision.is_some_and(|revision| revision.is_comparable());
         Around {
             left,
             typical: self.typical().rate(),
-            others_wait: several && self.shop.board.has_idle_connections(),
+            others_wait: self.attempt.serves_several() && self.shop.board.has_idle_connections(),
         }
     }
 

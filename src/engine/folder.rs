@@ -1,6 +1,6 @@
 //! DIR, open for one run: its lock, its manifest, its parts, and what stands in it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -234,20 +234,16 @@ fn forget_gone_versions(dir: &Path, store: &mut Store, reporter: &dyn Reporter) 
     ledger::write_sums(dir, store.manifest(), |_| true)
 }
 
-fn paths(manifest: &Manifest, listing: &Listing) -> Vec<RelPath> {
-    let listed = listing.artifacts.iter().map(|artifact| artifact.path.clone());
-    listed.chain(manifest.entries.values().map(|entry| entry.path.clone())).collect()
+/// Every listed and known path, once, in order.
+fn paths(manifest: &Manifest, listing: &Listing) -> BTreeSet<RelPath> {
+    let listed = listing.artifacts.iter().map(|artifact| &artifact.path);
+    listed.chain(manifest.entries.values().map(|entry| &entry.path)).cloned().collect()
 }
 
-async fn look_at_all(dir: PathBuf, paths: Vec<RelPath>) -> Result<Local, Error> {
+async fn look_at_all(dir: PathBuf, paths: BTreeSet<RelPath>) -> Result<Local, Error> {
     let looking = blocking({
         let dir = dir.clone();
-        move || {
-            paths
-                .into_iter()
-                .filter_map(|path| disk::look(&dir, path.as_str()).map(|found| (path, found)))
-                .collect()
-        }
+        move || disk::look_at_each(&dir, paths).collect()
     });
     looking.await.map_err(|lost| fault("look into", &dir)(std::io::Error::other(lost)))
 }

@@ -7,9 +7,12 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::decide::room::{Shortage, floor, shortage};
-use crate::edge::disk;
+use crate::edge::disk::{self, Space};
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::units::ByteCount;
@@ -22,12 +25,29 @@ pub(super) struct Room {
     books: Mutex<Books>,
 }
 
+/// What a look at the file system said stays true enough for this long …
+const FRESH: Duration = Duration::from_millis(20);
+
+/// … while there is so much more room than is asked for that nobody can fill it in that time.
+const AMPLE: u64 = 1 << 30;
+
 #[derive(Debug, Default)]
 struct Books {
+    /// How much room there was when somebody last looked.
+    seen: Option<(Instant, Space)>,
     promises: HashMap<ArtifactKey, u64>,
     promised: u64,
     /// Somebody was told that there is no room, and there has been none since.
     told: bool,
+}
+
+/// Whether what others were promised counts against a wish.
+#[derive(Debug, Clone, Copy)]
+enum Promised {
+    /// A new promise comes after those that stand.
+    Counted,
+    /// These bytes are part of a promise.
+    Spent,
 }
 
 impl Room {
@@ -41,7 +61,7 @@ impl Room {
         if books.promises.contains_key(key) {
             return Ok(None);
         }
-        let short = self.shortage(books.promised, wanted)?;
+        let short = self.shortage(&mut books, wanted, Promised::Counted)?;
         if short.is_none() {
             books.promises.insert(key.clone(), wanted);
             books.promised += wanted;
@@ -52,9 +72,9 @@ impl Room {
 
     /// Asks for leave to write bytes of a file now, and takes them out of its promise.
     pub(super) fn spend(&self, key: &ArtifactKey, count: u64) -> Result<Option<Shortage>, Error> {
-        let short = self.shortage(0, count)?;
+        let mut books = self.books();
+        let short = self.shortage(&mut books, count, Promised::Spent)?;
         if short.is_none() {
-            let mut books = self.books();
             let promise = books.promises.get_mut(key);
             let kept = promise.map_or(0, |left| {
                 let kept = (*left).min(count);
@@ -84,9 +104,20 @@ impl Room {
         Ok(space.free.saturating_sub(floor(self.min_free, space.total)))
     }
 
-    fn shortage(&self, promised: u64, wanted: u64) -> Result<Option<Shortage>, Error> {
+    fn shortage(&self, books: &mut Books, wanted: u64, kind: Promised) -> Result<Option<Shortage>, Error> {
+        let promised = match kind {
+            Promised::Counted => books.promised,
+            Promised::Spent => 0,
+        };
+        let judge =
+            |space: Space, wanted| shortage(space.free, promised, floor(self.min_free, space.total), wanted);
+        let seen = books.seen.filter(|(at, _)| at.elapsed() < FRESH);
+        if seen.is_some_and(|(_, space)| judge(space, wanted.saturating_add(AMPLE)).is_none()) {
+            return Ok(None);
+        }
         let space = disk::free_space(&self.folder)?;
-        Ok(shortage(space.free, promised, floor(self.min_free, space.total), wanted))
+        books.seen = Some((Instant::now(), space));
+        Ok(judge(space, wanted))
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {

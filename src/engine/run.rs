@@ -66,6 +66,8 @@ pub(super) struct Run {
     fetching: HashSet<ArtifactKey>,
     noticed: HashSet<String>,
     outlook: outlook::Outlook,
+    /// How far the manifest was when `SHA256SUMS` and `job.json` last told of it.
+    written_at: Option<u64>,
     /// Why something of our own could not be written down, the last time that it was tried.
     trouble: Option<Error>,
 }
@@ -179,6 +181,7 @@ impl Run {
             fetching: HashSet::new(),
             noticed: HashSet::new(),
             outlook: outlook::Outlook::default(),
+            written_at: None,
             trouble: None,
         })
     }
@@ -238,6 +241,7 @@ impl Run {
 
     /// Plans and orders; what is ordered goes on in the background.
     async fn pass(&mut self, looked: &Looked) -> Result<Pass, Error> {
+        self.written_at = None;
         self.folder.ensure_in_place()?;
         self.tell_job(looked);
         let listing = self.folder.listing(looked);
@@ -289,6 +293,7 @@ impl Run {
 
     /// Writes `SHA256SUMS` and `job.json`. Trouble with them is no reason to lose a file that could still be had.
     fn write_ledger(&mut self, looked: &Looked, listed: &[Artifact]) {
+        self.written_at = Some(self.folder.lock().sequence());
         match self.folder.write_ledger(looked, listed, &self.mirror.job) {
             Ok(()) => self.trouble = None,
             Err(error) => self.worry(error),
@@ -447,8 +452,11 @@ impl Run {
         while self.committer.join_next().await.is_some() {}
         // Nothing is written where another folder may stand by now.
         self.folder.ensure_in_place()?;
-        let listing = self.folder.listing(looked);
-        self.write_ledger(looked, &listing.artifacts);
+        let sequence = self.folder.lock().sequence();
+        if self.written_at != Some(sequence) || self.trouble.is_some() {
+            let listing = self.folder.listing(looked);
+            self.write_ledger(looked, &listing.artifacts);
+        }
         self.followers.finish().await;
         Ok(())
     }

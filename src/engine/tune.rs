@@ -60,16 +60,16 @@ pub(super) async fn tune(shop: Arc<Workshop>, shares: Shares, most: usize) {
         }
         let now = began.elapsed();
         let load = shop.board.load();
-        let full = load.small + load.large >= small.level() + large.level();
+        let busy = !shop.board.take_starved();
         let pushed_back = shop.pushed_back.swap(false, Ordering::Relaxed);
         let files = Sample {
             done: as_f64(shop.small_files.load(Ordering::Relaxed)),
-            saturated: load.small > 0 && (full || load.small >= small.level()),
+            saturated: busy && load.small > 0,
             pushed_back,
         };
         let bytes = Sample {
             done: as_f64(shop.received.load(Ordering::Relaxed)),
-            saturated: load.large > 0 && (full || load.large >= large.level()),
+            saturated: busy && load.large > 0,
             pushed_back,
         };
         let small_level = if shares.small == 0 { 0 } else { small.observe(now, &files) };

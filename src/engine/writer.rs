@@ -45,7 +45,7 @@ pub(super) struct Group {
 impl Group {
     /// Begins an empty group on one of so many busy connections.
     pub(super) fn new(load: Load) -> Self {
-        let connections = (load.small + load.large).max(1);
+        let connections = load.all().max(1);
         let enough = GROUP.min(ALL_GROUPS / connections);
         Self {
             enough,
@@ -113,7 +113,6 @@ impl<'a> Writer<'a> {
         let count: u64 = group.iter().map(|chunk| chunk.len() as u64).sum();
         shop.spend_room(transfer, count)?;
         self.offset += count;
-        shop.count_received(count);
         self.running = Some(if attempt.length().is_some_and(is_soon_done) {
             Writing::Done(attempt.absorb(&shop.parts, lease, offset, &group))
         } else {
