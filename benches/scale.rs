@@ -152,7 +152,7 @@ fn inspection_of_64_mib(bencher: Bencher<'_, '_>) {
 /// The books of one file of 100 GiB: every piece leased and booked.
 #[divan::bench(sample_count = 10)]
 fn pieces_of_100_gib(bencher: Bencher<'_, '_>) {
-    let cut = Cut { piece: 16 << 20, split: 2 << 20, block: 1 << 20 };
+    let cut = Cut { piece: 16 << 20, first: 16 << 20, split: 2 << 20, block: 1 << 20 };
     bencher.bench_local(|| {
         let mut map = PieceMap::resumed(100 << 30, []);
         while let Some((lease, range)) = map.next(&cut) {

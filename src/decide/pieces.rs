@@ -15,6 +15,9 @@ use super::pulse::Typical;
 pub struct Cut {
     /// The most bytes one request asks for.
     pub piece: u64,
+    /// The same while nobody knows how long the file is: a file that is no longer comes in one answer, with whatever the
+    /// host claims of it as a whole.
+    pub first: u64,
     /// A piece on its way is split only when both halves have at least this much left: less is not worth a round trip.
     pub split: u64,
     /// Pieces end, and splits fall, on multiples of this where halves are larger, so that every block of the part file
@@ -41,10 +44,10 @@ impl Cut {
     /// … and never for less than this: the requests themselves cost something.
     const LEAST_SPLIT: u64 = 128 << 10;
 
-    /// Cuts to the measure of what a connection brings: pieces not longer than `most`, splits not larger than now. As it
-    /// is where nothing is known yet.
+    /// Cuts to the measure of what a connection brings: pieces not longer than the first, splits not larger than now. As
+    /// it is where nothing is known yet.
     #[must_use]
-    pub fn to_measure(self, typical: &Typical, most: u64) -> Self {
+    pub fn to_measure(self, typical: &Typical) -> Self {
         let rate = typical.rate();
         if rate <= 0.0 {
             return self;
@@ -54,9 +57,9 @@ impl Cut {
         let piece = (rate * busy).min(typical.length() * Self::STRETCH) as u64;
         let split = (rate * (typical.wait() * Self::SPLIT_WAITS).as_secs_f64()) as u64;
         Self {
-            piece: aligned(piece, self.block).clamp(self.block.min(most), most),
+            piece: aligned(piece, self.block).clamp(self.block.min(self.first), self.first),
             split: split.clamp(Self::LEAST_SPLIT.min(self.split), self.split),
-            block: self.block,
+            ..self
         }
     }
 }
@@ -138,7 +141,7 @@ impl PieceMap {
     #[must_use]
     pub fn next(&mut self, cut: &Cut) -> Option<(Lease, Range<u64>)> {
         let Some(length) = self.length else {
-            return self.leases.is_empty().then(|| self.lease(self.have()..self.have() + cut.piece));
+            return self.leases.is_empty().then(|| self.lease(self.have()..self.have() + cut.first));
         };
         if self.have() + self.leased() >= length {
             return None;
@@ -173,6 +176,18 @@ impl PieceMap {
     #[must_use]
     pub fn largest_lease(&self) -> u64 {
         self.leases.iter().map(|(_, range)| range.end - range.start).max().unwrap_or(0)
+    }
+
+    /// Shortens the first piece of a file that turned out to be longer than it, where the rest of the answer is better
+    /// left to others.
+    pub fn shorten(&mut self, lease: Lease, cut: &Cut) {
+        let length = self.length.unwrap_or(0);
+        if let Some((_, range)) = self.leases.iter_mut().find(|(id, _)| *id == lease)
+            && range.end < length
+            && range.end - range.start > 2 * cut.piece
+        {
+            range.end = aligned(range.start + cut.piece, cut.block).max(range.start + 1);
+        }
     }
 
     /// Stretches a piece to the end of the file: the host sends all of it, whatever was asked for.
@@ -257,7 +272,7 @@ const fn aligned(offset: u64, block: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const CUT: Cut = Cut { piece: 40, split: 10, block: 10 };
+    const CUT: Cut = Cut { piece: 40, first: 40, split: 10, block: 10 };
 
     #[test]
     fn the_first_answer_tells_the_length() {
@@ -290,20 +305,35 @@ mod tests {
 
     #[test]
     fn pieces_are_cut_to_what_a_connection_brings() {
-        const CUT: Cut = Cut { piece: 4 << 20, split: 1 << 20, block: 1 << 20 };
+        const CUT: Cut = Cut { piece: 4 << 20, first: 16 << 20, split: 1 << 20, block: 1 << 20 };
         let mib = |length: u64, millis, wait| {
             let mut typical = Typical::default();
             for _ in 0..8 {
                 typical.learn(length << 20, Duration::from_millis(millis), Duration::from_millis(wait));
             }
-            CUT.to_measure(&typical, 16 << 20).piece >> 20
+            CUT.to_measure(&typical).piece >> 20
         };
-        assert_eq!(CUT.to_measure(&Typical::default(), 16 << 20), CUT, "nothing is known");
+        assert_eq!(CUT.to_measure(&Typical::default()), CUT, "nothing is known");
         assert_eq!(mib(16, 400, 0), 4, "a tenth of a second");
         assert_eq!(mib(16, 9000, 0), 1, "less is not worth a round trip");
         assert_eq!(mib(16, 400, 25), 8, "a long wait for each answer wants longer answers");
         assert_eq!(mib(2, 1, 0), 4, "a fast beginning says little about what follows");
         assert_eq!(mib(16, 10, 0), 16, "no more than is asked for at once");
+    }
+
+    #[test]
+    fn a_long_file_s_first_answer_is_shared() {
+        const CUT: Cut = Cut { piece: 20, first: 100, split: 10, block: 10 };
+        let first = |length| {
+            let mut map = PieceMap::unknown();
+            let (lease, range) = map.next(&CUT).unwrap();
+            assert_eq!(range, 0..100);
+            map.set_length(length);
+            map.shorten(lease, &CUT);
+            map.wanted(lease)
+        };
+        assert_eq!((first(90), first(100)), (90, 100), "one answer has it all");
+        assert_eq!(first(101), 20, "others take what follows");
     }
 
     #[test]

@@ -212,6 +212,11 @@ impl Attempt {
         lock(&self.pieces).release(lease);
     }
 
+    /// A file that is longer than its first answer is shared with others.
+    pub(super) fn shorten(&self, lease: Lease, cut: &Cut) {
+        lock(&self.pieces).shorten(lease, cut);
+    }
+
     /// The host sends the whole file whatever is asked for: this connection takes all of it.
     pub(super) fn stretch(&self, lease: Lease) {
         lock(&self.pieces).stretch(lease);

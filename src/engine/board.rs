@@ -24,7 +24,7 @@ use super::transfer::Transfer;
 /// several connections on one file stay close together and the hash close behind them.
 const PIECE: u64 = 16 * BLOCK;
 
-/// What one request asks for before anybody knows what a connection brings.
+/// What the next request for a file asks for, while nobody knows what a connection brings.
 const FIRST_PIECE: u64 = 2 * BLOCK;
 
 /// Halves smaller than this are not worth a round trip, as far as nobody knows how long that takes.
@@ -34,7 +34,7 @@ const SPLIT: u64 = 2 * BLOCK;
 const TURNS: u32 = 4;
 
 /// How files are cut into requests, to begin with.
-const CUT: Cut = Cut { piece: FIRST_PIECE, split: SPLIT, block: BLOCK };
+const CUT: Cut = Cut { piece: FIRST_PIECE, first: PIECE, split: SPLIT, block: BLOCK };
 
 /// How many connections may work on each kind of file while both kinds wait; what one kind leaves, the other takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +155,12 @@ impl Board {
 
     /// Cuts pieces to the measure of what connections bring.
     pub(super) fn cut_to_measure(&self, typical: &Typical) {
-        self.inner().cut = CUT.to_measure(typical, PIECE);
+        self.inner().cut = CUT.to_measure(typical);
+    }
+
+    /// Returns how files are cut into requests now.
+    pub(super) fn cut(&self) -> Cut {
+        self.inner().cut
     }
 
     /// Whether any connection that may work found nothing to do since this was last asked.

@@ -299,9 +299,7 @@ impl Committer {
         for ready in placed {
             let path = self.dir.join(ready.entry.path.as_str());
             let folder = disk::parent(&path);
-            let made =
-                if folders.contains(folder) { Ok(()) } else { disk::create_folders(&self.dir, folder) };
-            let outcome = made.and_then(|()| self.rename(ready, &path));
+            let outcome = self.rename(ready, &path);
             if outcome.is_ok() && !folders.contains(folder) {
                 folders.insert(folder.to_path_buf());
             }
@@ -332,6 +330,8 @@ impl Committer {
 
     fn rename(&self, ready: &Ready, path: &Path) -> Result<Option<i64>, Error> {
         ready.ensure_length()?;
+        // For each file anew: somebody may tidy up in the middle of a batch.
+        disk::create_folders(&self.dir, disk::parent(path))?;
         disk::make_readable(ready.file.part.file())
             .map_err(fault("make readable", ready.file.part.path()))?;
         match &ready.set_aside {

@@ -150,9 +150,11 @@ impl Fetch<'_> {
                 if let Some(total) = total {
                     self.promise_room(total)?;
                 }
-                self.attempt.learn(&head.revision, total, &head.claims, ranges_proven);
+                let is_first = self.attempt.learn(&head.revision, total, &head.claims, ranges_proven);
                 if whole_only || !ranges_proven {
                     self.attempt.stretch(self.lease);
+                } else if is_first && self.attempt.serves_several() {
+                    self.attempt.shorten(self.lease, &self.shop.board.cut());
                 }
                 self.tell_started(total);
                 self.shop.board.stir();
