@@ -306,7 +306,8 @@ pub(super) fn redaction(bytes: &[u8]) {
         .split(['&', '#'])
         .map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value))
         // What stands before the query too is no secret; `…` is what a secret is replaced with.
-        .filter(|secret| secret.len() >= SECRET_FROM && !secret.contains('…'));
+        .filter(|secret| secret.len() >= SECRET_FROM && !secret.contains('…'))
+        .filter(|secret| !format!("{before}?").contains(secret));
     let quoted = url.redact(&format!("{quoting} {address} {quoting}"));
     for secret in secrets {
         assert!(!quoted.contains(secret), "`{secret}` is in {quoted:?}");
