@@ -197,6 +197,11 @@ impl Attempt {
         if split { pieces.split(cut) } else { pieces.next(cut) }
     }
 
+    /// Whether a connection serves it.
+    pub(super) fn is_busy(&self) -> bool {
+        lock(&self.pieces).is_busy()
+    }
+
     /// Whether several connections may serve it: the host has proven ranges, and its answers can be compared.
     pub(super) fn serves_several(&self) -> bool {
         let known = lock(&self.known);

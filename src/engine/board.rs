@@ -96,6 +96,8 @@ pub(super) struct Board {
 struct Inner {
     shares: Shares,
     cut: Cut,
+    /// Each connection takes a file of its own, as far as there are any.
+    one_each: bool,
     /// A connection that may work found nothing to do since somebody last asked.
     starved: bool,
     large: VecDeque<Arc<Transfer>>,
@@ -131,6 +133,7 @@ impl Board {
         let inner = Inner {
             shares,
             cut: CUT,
+            one_each: false,
             starved: false,
             large: VecDeque::new(),
             small: VecDeque::new(),
@@ -156,6 +159,11 @@ impl Board {
     /// Cuts pieces to the measure of what connections bring.
     pub(super) fn cut_to_measure(&self, typical: &Typical) {
         self.inner().cut = CUT.to_measure(typical);
+    }
+
+    /// Whether each connection takes a file of its own, as far as there are any, instead of all the oldest.
+    pub(super) fn give_one_each(&self, one_each: bool) {
+        self.inner().one_each = one_each;
     }
 
     /// Returns how files are cut into requests now.
@@ -358,12 +366,26 @@ impl Inner {
     }
 
     fn take_of(&mut self, large: bool) -> Option<Work> {
-        let begun = self.begun.iter().filter(|transfer| transfer.is_large() == large);
-        for transfer in begun {
-            if let Some(work) = piece(transfer, &self.cut, false) {
-                return Some(work);
-            }
+        if self.one_each && large {
+            let unattended = |transfer: &Transfer| {
+                transfer.state().attempt.as_ref().is_some_and(|attempt| !attempt.is_busy())
+            };
+            self.continue_begun(large, unattended)
+                .or_else(|| self.begin_next(large))
+                .or_else(|| self.continue_begun(large, |_| true))
+        } else {
+            self.continue_begun(large, |_| true).or_else(|| self.begin_next(large))
         }
+    }
+
+    /// The next piece of a file that was begun.
+    fn continue_begun(&self, large: bool, fits: impl Fn(&Transfer) -> bool) -> Option<Work> {
+        let begun = self.begun.iter().filter(|transfer| transfer.is_large() == large && fits(transfer));
+        begun.into_iter().find_map(|transfer| piece(transfer, &self.cut, false))
+    }
+
+    /// The first piece of the next file.
+    fn begin_next(&mut self, large: bool) -> Option<Work> {
         loop {
             let queue = if large { &mut self.large } else { &mut self.small };
             let transfer = queue.pop_front()?;
