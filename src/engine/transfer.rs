@@ -123,3 +123,34 @@ impl State {
         Revision { length: total, ..head.revision.clone() }
     }
 }
+
+/// What tests order.
+#[cfg(test)]
+pub(super) mod examples {
+    use super::*;
+    use crate::model::artifact::ArtifactKey;
+    use crate::model::rel_path::RelPath;
+
+    /// An order for a file that nothing is known of but its name.
+    pub(in crate::engine) fn order(kind: ArtifactKind, name: &str) -> Order {
+        let artifact = Artifact {
+            key: ArtifactKey { kind, path: format!("/o/{name}").into() },
+            path: RelPath::parse(name).unwrap(),
+            step: None,
+            url: SourceUrl::parse(&format!("https://h.example/o/{name}")).unwrap(),
+            sample: None,
+        };
+        Order {
+            artifact,
+            recheck: None,
+            is_damaged: false,
+            entry: None,
+            doubt: None,
+            half_of_pair: false,
+            run_may_write: false,
+            cut_off: false,
+            run: String::new(),
+            generation: 0,
+        }
+    }
+}

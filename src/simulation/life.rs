@@ -102,6 +102,8 @@ struct Story {
     twins: bool,
     /// Whether two of them worked at once, and no single one has come to its end since.
     doubled: bool,
+    /// Whether two of them ever did: what they took for an edit of the other's stays beside the files.
+    ever_doubled: bool,
     requests_told: usize,
     trace: Trace,
 }
@@ -135,6 +137,7 @@ impl Story {
             mishaps: true,
             twins: false,
             doubled: false,
+            ever_doubled: false,
             requests_told: 0,
             trace,
             universe,
@@ -188,6 +191,7 @@ impl Story {
         }
         if self.twins {
             self.doubled |= self.universe.locks == Locks::AreGranted;
+            self.ever_doubled |= self.doubled;
         } else if exit == Some(ExitStatus::Complete) {
             self.doubled = false;
         }
@@ -471,6 +475,7 @@ impl Story {
             on_change: self.universe.on_change,
             foreign_files: self.universe.foreign_files,
             doubled: self.doubled,
+            ever_doubled: self.ever_doubled,
         }
     }
 

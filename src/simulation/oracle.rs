@@ -26,6 +26,8 @@ pub(super) struct Oracle<'a> {
     /// Whether two mirrors worked side by side, and no later one has come to its end: each of them knows only what it did
     /// itself, so what the other one placed is somebody else's file or an edit to it, and is kept as such.
     pub(super) doubled: bool,
+    /// Whether that ever was so: what was kept as an edit stays.
+    pub(super) ever_doubled: bool,
 }
 
 /// What was told to be published, newest last.
@@ -36,7 +38,7 @@ impl Oracle<'_> {
     pub(super) fn at_any_instant(&self, published: &Published) -> Result<(), String> {
         let truth = self.truth();
         let origin = |name: &str| {
-            let edited = name.strip_suffix(".edited").filter(|_| self.doubled);
+            let edited = name.strip_suffix(".edited").filter(|_| self.ever_doubled);
             bare(edited.and_then(|name| name.rsplit_once('~')).map_or(name, |(name, _)| name))
         };
         let mut hashes: BTreeMap<String, Sha256Digest> = BTreeMap::new();

@@ -1,30 +1,31 @@
 use super::*;
-use crate::engine::transfer::Order;
-use crate::model::artifact::{Artifact, ArtifactKind};
-use crate::model::rel_path::RelPath;
-use crate::model::source_url::SourceUrl;
+use crate::engine::transfer::examples::order;
+use crate::model::artifact::ArtifactKind;
+use crate::model::revision::{Etag, Revision};
 
 fn transfer(name: &str) -> Transfer {
-    let artifact = Artifact {
-        key: ArtifactKey { kind: ArtifactKind::Sample, path: format!("/o/{name}").into() },
-        path: RelPath::parse(name).unwrap(),
-        step: None,
-        url: SourceUrl::parse(&format!("https://h.example/o/{name}")).unwrap(),
-        sample: None,
-    };
-    let order = Order {
-        artifact,
-        recheck: None,
-        is_damaged: false,
-        entry: None,
-        doubt: None,
-        half_of_pair: false,
-        run_may_write: false,
-        cut_off: false,
-        run: String::new(),
-        generation: 0,
-    };
-    Transfer::new(order, 0)
+    Transfer::new(order(ArtifactKind::Sample, name), 0)
+}
+
+/// All bring the oldest checkpoint, so that it is whole soonest, unless hashing is what takes time.
+#[tokio::test]
+async fn where_hashing_takes_time_each_connection_takes_a_file_of_its_own() {
+    for (one_each, second) in [(false, "old"), (true, "new")] {
+        let board = Board::new(Shares { small: 0, large: 4 });
+        board.give_one_each(one_each);
+        let checkpoint = |name| Transfer::new(order(ArtifactKind::Checkpoint, name), 0);
+        assert_eq!(board.order(vec![checkpoint("old"), checkpoint("new")]), 2);
+        let Work::Begin(oldest) = board.next().await else { panic!("nothing is known of it yet") };
+        let attempt = Attempt::new(oldest.order.artifact.key.clone(), "old");
+        let revision = Revision { etag: Some(Etag::parse("\"1\"").unwrap()), ..Revision::default() };
+        attempt.learn(&revision, Some(64 * PIECE), &[], true);
+        oldest.state().attempt = Some(Arc::new(attempt));
+        board.idle(&oldest);
+        let names = [board.next().await, board.next().await]
+            .map(|work| work.transfer().order.artifact.path.as_str().to_owned());
+        assert_eq!(names, ["old", second]);
+        assert!(!board.take_starved(), "everybody had something to do");
+    }
 }
 
 /// A file that is listed and never to be had (a host that answers 404 for hundreds of them) is ordered ever more seldom,

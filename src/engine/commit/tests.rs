@@ -8,9 +8,9 @@ use crate::decide::verify::{Inspection, recognise};
 use crate::edge::part::PartFolder;
 use crate::edge::store::PRIVATE;
 use crate::edge::witness::{Change, Witness, call, dismiss};
+use crate::engine::transfer::examples::order;
 use crate::model::artifact::ArtifactKind;
 use crate::model::evidence::Evidence;
-use crate::model::source_url::SourceUrl;
 
 /// Panics before the change of this number.
 struct Defect(Cell<u32>);
@@ -26,31 +26,13 @@ impl Witness for Defect {
 }
 
 fn finished(parts: &PartFolder, name: &str) -> Finished {
-    let artifact = Artifact {
-        key: ArtifactKey { kind: ArtifactKind::Sample, path: format!("/o/{name}").into() },
-        path: RelPath::parse(name).unwrap(),
-        step: None,
-        url: SourceUrl::parse(&format!("https://h.example/o/{name}")).unwrap(),
-        sample: None,
-    };
-    let part = parts.create(&artifact.key).unwrap();
+    let order = order(ArtifactKind::Sample, name);
+    let part = parts.create(&order.artifact.key).unwrap();
     part.write(0, name.as_bytes()).unwrap();
     let mut inspection = Inspection::new(Format::Unknown, &[]);
     inspection.feed(name.as_bytes());
     let received = inspection.finish(None);
     let verified = recognise(&received, received.sha256, Evidence::Length).unwrap();
-    let order = Order {
-        artifact,
-        recheck: None,
-        is_damaged: false,
-        entry: None,
-        doubt: None,
-        half_of_pair: false,
-        run_may_write: false,
-        cut_off: false,
-        run: String::new(),
-        generation: 0,
-    };
     let elapsed = Duration::ZERO;
     Finished { order, part: Arc::new(part), verified, revision: Revision::default(), elapsed }
 }
