@@ -78,8 +78,8 @@ async fn a_file_that_changes_under_eight_connections_comes_whole_in_its_new_revi
 async fn links_that_expire_in_mid_file_are_renewed_once_for_all_connections() {
     let bench = bench(throttled(), large()).await;
     bench.simulator.finish(&bench.job);
-    // Every connection breaks once, so that each of them has to come back with its link.
-    bench.simulator.fault(Fault::once(".safetensors", What::Cut(3 * MIB)).times(8));
+    // Every connection breaks once, in the middle of its first piece, so that each of them has to come back with its link.
+    bench.simulator.fault(Fault::once(".safetensors", What::Cut(MIB)).times(8));
     let child = start(&bench, &["--once", "--connections", "8"]);
     let simulator = &bench.simulator;
     until("every connection has brought something", || simulator.artifact_bytes() > 4 * MIB).await;
