@@ -24,8 +24,20 @@ const CLEAR: f64 = 1.5;
 /// … after this long: a throttled host is reached in half a second, and a doubtful gain is still measured in full.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// The first measurement of all is this short: it has the many short downloads to itself.
+/// The first measurement of all is this short: many downloads would be over before a longer one.
 const FIRST_WINDOW: Duration = Duration::from_millis(75);
+
+/// From this rate on, in bytes a second, hashing is what takes time: one processor hashes some 1.4 GB a second, and has
+/// the network and the disk to serve besides.
+const HASH_BOUND: f64 = 500e6;
+
+/// Whether each connection should take a file of its own. Connections on one file bring its bytes out of order, which are
+/// then read back, and one after the other they pass one hash; a file each keeps every processor busy. On slower links
+/// the oldest file is whole sooner when all bring its pieces, and where a save would else be lost (`hurry`) it must be.
+#[must_use]
+pub fn deserve_one_each(bytes_a_second: f64, hurry: bool) -> bool {
+    bytes_a_second > HASH_BOUND && !hurry
+}
 
 /// One kind of work's count of connections. Times are durations since any fixed moment.
 #[derive(Debug, Clone)]
@@ -145,6 +157,14 @@ mod tests {
 
     fn connections(level: usize) -> f64 {
         f64::from(u32::try_from(level).unwrap())
+    }
+
+    #[test]
+    fn the_oldest_file_has_all_connections_unless_hashing_takes_the_time() {
+        assert!(!deserve_one_each(0.0, false), "nothing is known yet");
+        assert!(!deserve_one_each(125e6, false), "a gigabit");
+        assert!(deserve_one_each(1e9, false));
+        assert!(!deserve_one_each(1e9, true), "the trainer deletes it next");
     }
 
     #[test]

@@ -298,10 +298,9 @@ impl Committer {
         let mut outcomes = Vec::with_capacity(placed.len());
         for ready in placed {
             let path = self.dir.join(ready.entry.path.as_str());
-            let folder = disk::parent(&path);
             let outcome = self.rename(ready, &path);
-            if outcome.is_ok() && !folders.contains(folder) {
-                folders.insert(folder.to_path_buf());
+            if outcome.is_ok() {
+                folders.insert(disk::parent(&path).to_path_buf());
             }
             outcomes.push(outcome);
         }

@@ -339,14 +339,10 @@ pub(super) fn read_job(dir: &Path, job: &JobId) -> Option<JobFile> {
 /// Reads `job.json`, whichever job it is of.
 pub(super) fn read_any_job(dir: &Path) -> Option<JobFile> {
     let file = disk::open_regular(&dir.join("job.json")).ok()?;
-    let length = file.metadata().ok()?.len();
-    let mut file = file.take(JOB_BOUND);
-    if length > AT_ONCE {
-        return serde_json::from_reader(BufReader::with_capacity(64 << 10, file)).ok();
+    if file.metadata().ok()?.len() <= AT_ONCE {
+        return serde_json::from_str(&job_text(dir)?).ok();
     }
-    let mut text = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-    file.read_to_end(&mut text).ok()?;
-    serde_json::from_slice(&text).ok()
+    serde_json::from_reader(BufReader::with_capacity(64 << 10, file.take(JOB_BOUND))).ok()
 }
 
 fn job_text(dir: &Path) -> Option<String> {

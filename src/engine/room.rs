@@ -41,15 +41,6 @@ struct Books {
     told: bool,
 }
 
-/// Whether what others were promised counts against a wish.
-#[derive(Debug, Clone, Copy)]
-enum Promised {
-    /// A new promise comes after those that stand.
-    Counted,
-    /// These bytes are part of a promise.
-    Spent,
-}
-
 impl Room {
     pub(super) fn new(folder: PathBuf, min_free: Option<ByteCount>) -> Self {
         Self { folder, min_free, books: Mutex::default() }
@@ -61,7 +52,8 @@ impl Room {
         if books.promises.contains_key(key) {
             return Ok(None);
         }
-        let short = self.shortage(&mut books, wanted, Promised::Counted)?;
+        let promised = books.promised;
+        let short = self.shortage(&mut books, promised, wanted)?;
         if short.is_none() {
             books.promises.insert(key.clone(), wanted);
             books.promised += wanted;
@@ -73,7 +65,7 @@ impl Room {
     /// Asks for leave to write bytes of a file now, and takes them out of its promise.
     pub(super) fn spend(&self, key: &ArtifactKey, count: u64) -> Result<Option<Shortage>, Error> {
         let mut books = self.books();
-        let short = self.shortage(&mut books, count, Promised::Spent)?;
+        let short = self.shortage(&mut books, 0, count)?;
         if short.is_none() {
             let promise = books.promises.get_mut(key);
             let kept = promise.map_or(0, |left| {
@@ -104,11 +96,7 @@ impl Room {
         Ok(space.free.saturating_sub(floor(self.min_free, space.total)))
     }
 
-    fn shortage(&self, books: &mut Books, wanted: u64, kind: Promised) -> Result<Option<Shortage>, Error> {
-        let promised = match kind {
-            Promised::Counted => books.promised,
-            Promised::Spent => 0,
-        };
+    fn shortage(&self, books: &mut Books, promised: u64, wanted: u64) -> Result<Option<Shortage>, Error> {
         let judge =
             |space: Space, wanted| shortage(space.free, promised, floor(self.min_free, space.total), wanted);
         let seen = books.seen.filter(|(at, _)| at.elapsed() < FRESH);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::decide::tuning::{Sample, Tuner};
+use crate::decide::tuning::{Sample, Tuner, deserve_one_each};
 use crate::model::units::ByteCount;
 
 use super::board::Shares;
@@ -31,11 +31,6 @@ const SMALL_SHARE: usize = 4;
 /// A limited rate is shared by one connection for so many bytes a second of it. What cannot go faster should go one
 /// after the other: shared by eight, a slow rate brings the oldest checkpoint no sooner than the newest, and too late.
 const RATE_OF_ONE: u64 = 8 << 20;
-
-/// From this rate on, in bytes a second, hashing is what takes time. Connections on one file bring its bytes out of order,
-/// which are then read back, and one after the other they pass one hash; a file each keeps every processor busy. Below
-/// that, the oldest file is whole sooner when all bring its pieces.
-const HASH_BOUND: f64 = 500e6;
 
 /// Returns the shares to begin with, and the most connections there will ever be: as many as the user says, or as are
 /// rewarded, and never more than the process's files bear.
@@ -83,8 +78,7 @@ pub(super) async fn tune(shop: Arc<Workshop>, shares: Shares, most: usize) {
         let small_level = if hurry { 0 } else { small_level };
         let large_level = large.observe(now, &bytes).min(most - small_level);
         let rate = shop.typical.lock().unwrap_or_else(PoisonError::into_inner).rate();
-        let all = rate * as_f64(load.large as u64);
-        shop.board.give_one_each(all > HASH_BOUND && !hurry);
+        shop.board.give_one_each(deserve_one_each(rate * as_f64(load.large as u64), hurry));
         shop.board.share_out(Shares { small: small_level, large: large_level });
     }
 }
