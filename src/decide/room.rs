@@ -4,6 +4,7 @@
 //! not fill the disk together, and what must stay free for others stays free.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::model::units::ByteCount;
 
@@ -12,6 +13,12 @@ const MIN_FREE: u64 = 1 << 30;
 
 /// … but no more than this share of a small disk.
 const MIN_FREE_SHARE: u64 = 100;
+
+/// What a look at the disk said stays true enough for this long …
+const FRESH: Duration = Duration::from_millis(20);
+
+/// … while there is so much more room than is asked for that nobody can fill it in that time.
+const AMPLE: u64 = 1 << 30;
 
 /// Returns the bytes that must stay free on a disk of `total` bytes.
 #[must_use]
@@ -48,9 +55,27 @@ pub const fn shortage(free: u64, promised: u64, floor: u64, wanted: u64) -> Opti
     if free.saturating_sub(floor) < wanted { Some(Shortage { wanted, free, floor }) } else { None }
 }
 
+/// Whether `wanted` more bytes fit without another look at the disk; `age` is how old the last one is.
+#[must_use]
+pub fn surely_fits(age: Duration, free: u64, promised: u64, floor: u64, wanted: u64) -> bool {
+    age < FRESH && shortage(free, promised, floor, wanted.saturating_add(AMPLE)).is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_old_look_and_one_at_a_disk_that_is_nearly_full_are_not_trusted() {
+        let gib = |count: u64| count << 30;
+        let fits = |millis, free, wanted| {
+            surely_fits(Duration::from_millis(millis), gib(free), gib(2), gib(1), gib(wanted))
+        };
+        assert!(fits(19, 5, 1), "5 GiB, of which 2 are promised and 1 stays free, take 1 with 1 to spare");
+        assert!(!fits(20, 5, 1), "others may have written since");
+        assert!(!fits(0, 4, 1), "it fits, and nothing is to spare");
+        assert!(!surely_fits(Duration::ZERO, gib(5), 0, 0, u64::MAX), "no sum overflows");
+    }
 
     #[test]
     fn a_gibibyte_stays_free_or_a_hundredth_or_what_the_user_says() {

@@ -7,11 +7,10 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::decide::room::{Shortage, floor, shortage};
+use crate::decide::room::{Shortage, floor, shortage, surely_fits};
 use crate::edge::disk::{self, Space};
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
@@ -24,12 +23,6 @@ pub(super) struct Room {
     min_free: Option<ByteCount>,
     books: Mutex<Books>,
 }
-
-/// What a look at the file system said stays true enough for this long …
-const FRESH: Duration = Duration::from_millis(20);
-
-/// … while there is so much more room than is asked for that nobody can fill it in that time.
-const AMPLE: u64 = 1 << 30;
 
 #[derive(Debug, Default)]
 struct Books {
@@ -97,15 +90,15 @@ impl Room {
     }
 
     fn shortage(&self, books: &mut Books, promised: u64, wanted: u64) -> Result<Option<Shortage>, Error> {
-        let judge =
-            |space: Space, wanted| shortage(space.free, promised, floor(self.min_free, space.total), wanted);
-        let seen = books.seen.filter(|(at, _)| at.elapsed() < FRESH);
-        if seen.is_some_and(|(_, space)| judge(space, wanted.saturating_add(AMPLE)).is_none()) {
+        let floor = |space: Space| floor(self.min_free, space.total);
+        if let Some((at, space)) = books.seen
+            && surely_fits(at.elapsed(), space.free, promised, floor(space), wanted)
+        {
             return Ok(None);
         }
         let space = disk::free_space(&self.folder)?;
         books.seen = Some((Instant::now(), space));
-        Ok(judge(space, wanted))
+        Ok(shortage(space.free, promised, floor(space), wanted))
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
