@@ -94,11 +94,12 @@ const FISH: &str = r"
     true
 ";
 
-/// A shell in a terminal of its own, in which the key is pressed: what it completes is what it shows.
+/// A shell in a terminal of its own, in which the key is pressed: what it completes is what it shows. Keys may come before
+/// the shell reads them one by one; so the terminal must not take the one that empties the line for itself.
 const ZSH: &str = r#"
     zmodload zsh/zpty || exit 9
     zpty shell zsh -f -i
-    zpty -w shell "PS1=; stty -echo; fpath=($PWD \$fpath); autoload -U compinit; compinit -u -d $PWD/dump; LISTMAX=9999"
+    zpty -w shell "PS1=; stty -echo kill undef; fpath=($PWD \$fpath); autoload -U compinit; compinit -u -d $PWD/dump; LISTMAX=9999"
     zpty -w shell "zstyle ':completion:*' insert-tab false"
     zpty -w shell "offers() { compadd() { local -a hits; builtin compadd -O hits \"\$@\"; print -rl -- \$hits >> $PWD/offers; builtin compadd \"\$@\" }; _main_complete }"
     zpty -w shell "zle -C offers complete-word offers; bindkey '^T' offers; print re''ady"
