@@ -193,12 +193,17 @@ fn read_record(path: &Path) -> Option<String> {
 }
 
 /// Tells a living process from every other that ever had or will have its number: by when it began, in which run of
-/// the system. Known on Linux alone.
+/// the system. Known on Linux alone (proc_pid_stat(5)).
 fn birth(pid: u32) -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; the fields behind it are numbers, and the twentieth is the moment.
-    let moment = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
+    // The name in parentheses may hold anything. Behind it comes the state, and the twentieth field is the moment.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    // Dead, and only not buried yet: in a container whose first process buries nobody, for ever.
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    let moment = fields.nth(18)?;
     Some(format!("{}/{moment}", boot.trim()))
 }
 

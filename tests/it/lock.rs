@@ -8,6 +8,21 @@ use rcsync::simulator::{HostOptions, JobPlan, Simulator, SimulatorConfig};
 
 use crate::support::{Bench, code, stderr};
 
+/// In a container whose first process buries nobody, a killed mirror stays in the list of processes for ever.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_one_that_nobody_buries_holds_nobody_up() {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+    let mut first = Following::start().await;
+    first.child.kill().unwrap();
+    let pid = Pid::from_child(&first.child);
+    waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+    let second = first.bench.once(&[]).await;
+    assert_eq!(code(&second), 0, "{}", stderr(&second));
+    assert_eq!(first.child.wait().unwrap().code(), None, "it was there, unburied, all the time");
+}
+
 /// A mirror that follows a job which goes on.
 struct Following {
     bench: Bench,
