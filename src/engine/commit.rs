@@ -334,25 +334,27 @@ impl Committer {
         disk::make_readable(ready.file.part.file())
             .map_err(fault("make readable", ready.file.part.path()))?;
         match &ready.set_aside {
-            None => return take_name(ready, path),
-            Some(Aside::Replaced) => {}
+            None | Some(Aside::Replaced) => {}
             Some(Aside::Kept(kept)) => keep_old(path, &self.dir.join(kept.as_str()))?,
             Some(Aside::Edited(kept)) => keep_old(path, &self.dir.join(kept))?,
         }
-        disk::publish(ready.file.part.path(), path).map_err(fault("publish", path))?;
-        stamp(path)
+        take_name(ready, path)
     }
 }
 
 fn take_name(ready: &Ready, path: &Path) -> Result<Option<i64>, Error> {
-    match disk::publish_to_free_name(ready.file.part.path(), path) {
-        // Another rcsync, to whom this disk gave the lock too, was quicker.
-        Err(error)
-            if error.kind() == std::io::ErrorKind::AlreadyExists && holds(path, ready.entry.sha256) =>
-        {
+    let part = ready.file.part.path();
+    let named = match ready.set_aside {
+        None => disk::publish_to_free_name(part, path),
+        Some(_) => disk::publish(part, path),
+    };
+    match named {
+        // Another rcsync, to whom this disk gave the lock too, was quicker: with a part of its own, or, when it had
+        // just begun and read that this one was about to be named, with this one.
+        Err(_) if holds(path, ready.entry.sha256) => {
             let _ = ready.file.part.discard();
         }
-        renamed => renamed.map_err(fault("publish", path))?,
+        named => named.map_err(fault("publish", path))?,
     }
     stamp(path)
 }

@@ -38,26 +38,49 @@ fn settle(dir: &Path, parts: &PartFolder, prepared: &Prepared) -> Result<Option<
     let entry = &prepared.entry;
     let path = dir.join(entry.path.as_str());
     let part = parts.path(&prepared.part);
-    if let Some(LocalFile::File { size, modified }) = disk::look(dir, entry.path.as_str())
-        && size == entry.size
-        && sha256_of(&path)? == entry.sha256
-    {
+    let stands = match standing(dir, entry)? {
+        Some(modified) => Some(modified),
+        None => match move_into_place(dir, &part, &path, entry) {
+            Ok(true) => {
+                let metadata = fs::symlink_metadata(&path).map_err(fault("read", &path))?;
+                Some(disk::modified(&metadata))
+            }
+            Ok(false) => None,
+            // Another rcsync, to whom this disk gave the lock too, was at it, and was quicker.
+            Err(_) if fs::symlink_metadata(&part).is_err() => standing(dir, entry)?,
+            Err(error) => return Err(error),
+        },
+    };
+    if stands.is_some() {
         disk::flush_folder(disk::parent(&path))?;
         disk::remove(&part.with_extension("json"))?;
-        return Ok(Some(modified));
     }
+    Ok(stands)
+}
+
+/// Returns the time stamp of the file where it stands under its final name with the bytes that were proven.
+fn standing(dir: &Path, entry: &Entry) -> Result<Option<Option<i64>>, Error> {
+    match disk::look(dir, entry.path.as_str()) {
+        Some(LocalFile::File { size, modified })
+            if size == entry.size && sha256_of(&dir.join(entry.path.as_str()))? == entry.sha256 =>
+        {
+            Ok(Some(modified))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Gives a part that is whole its final name; `false` where it is not, or where something else has the name: that is
+/// left alone, and the file is fetched again and finds its place then.
+fn move_into_place(dir: &Path, part: &Path, path: &Path, entry: &Entry) -> Result<bool, Error> {
     let whole =
-        fs::symlink_metadata(&part).is_ok_and(|metadata| metadata.is_file() && metadata.len() == entry.size);
-    // A name that something else took meanwhile is left alone: the file is fetched again and finds its place then.
-    if !whole || disk::look(dir, entry.path.as_str()).is_some() || sha256_of(&part)? != entry.sha256 {
-        return Ok(None);
+        fs::symlink_metadata(part).is_ok_and(|metadata| metadata.is_file() && metadata.len() == entry.size);
+    if !whole || disk::look(dir, entry.path.as_str()).is_some() || sha256_of(part)? != entry.sha256 {
+        return Ok(false);
     }
-    disk::create_folders(dir, disk::parent(&path))?;
-    let file = disk::open_regular(&part).map_err(fault("open", &part))?;
-    disk::make_readable(&file).map_err(fault("make readable", &part))?;
-    disk::publish_to_free_name(&part, &path).map_err(fault("publish", &path))?;
-    disk::flush_folder(disk::parent(&path))?;
-    disk::remove(&part.with_extension("json"))?;
-    let metadata = fs::symlink_metadata(&path).map_err(fault("read", &path))?;
-    Ok(Some(disk::modified(&metadata)))
+    disk::create_folders(dir, disk::parent(path))?;
+    let file = disk::open_regular(part).map_err(fault("open", part))?;
+    disk::make_readable(&file).map_err(fault("make readable", part))?;
+    disk::publish_to_free_name(part, path).map_err(fault("publish", path))?;
+    Ok(true)
 }

@@ -207,7 +207,7 @@ impl Run {
             let Some(wait) = going.or_else(|| self.next_look(&pass)) else {
                 return self.conclude(&looked, &pass).await;
             };
-            if !self.wait(wait).await {
+            if !self.wait(&looked, wait).await {
                 return self.conclude(&looked, &pass).await;
             }
             match self.look_again().await {
@@ -411,14 +411,32 @@ impl Run {
     }
 
     /// Waits; `false` when the run should end instead of looking again.
-    async fn wait(&self, wait: std::time::Duration) -> bool {
+    async fn wait(&mut self, looked: &Looked, wait: std::time::Duration) -> bool {
         let deadline = self.deadline();
         let until = Instant::now() + wait;
         let until = deadline.map_or(until, |deadline| deadline.min(until));
+        if !self.shop.board.is_quiet() {
+            tokio::select! {
+                biased;
+                () = self.stop.token().cancelled() => return false,
+                () = tokio::time::sleep_until(until) => {}
+                () = self.shop.board.quiet() => self.tell_what_came(looked),
+            }
+        }
         tokio::select! {
             biased;
             () = self.stop.token().cancelled() => false,
             () = tokio::time::sleep_until(until) => deadline.is_none_or(|deadline| Instant::now() < deadline),
+        }
+    }
+
+    /// Writes down what came since the last look. The next one may be an hour away, and who reads the folder until then,
+    /// or after a kill, should find all of it in `SHA256SUMS`.
+    fn tell_what_came(&mut self, looked: &Looked) {
+        // A folder that went away is the next look's business.
+        if self.folder.ensure_in_place().is_ok() {
+            let listing = self.folder.listing(looked);
+            self.write_ledger(looked, &listing.artifacts);
         }
     }
 

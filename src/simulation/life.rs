@@ -294,14 +294,14 @@ impl Story {
         Ok(Player { mirror, hosts, lines: [to_api, to_hosts] })
     }
 
-    /// Time passes in the world, with its mishaps.
+    /// Time passes in the world, with its mishaps until it comes to rest.
     async fn let_time_pass(&mut self) {
         loop {
             tokio::time::sleep(self.universe.step).await;
             self.world.tick();
             let stopped = self.world.status(&self.job) == JobStatus::Stopped;
             let early = self.world.step(&self.job) < self.universe.plan.steps;
-            if stopped && early && self.random.u32(..12) == 0 {
+            if self.mishaps && stopped && early && self.random.u32(..12) == 0 {
                 self.say(|| "the job is resumed".to_owned());
                 self.world.resume(&self.job);
             }

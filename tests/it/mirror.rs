@@ -2,7 +2,7 @@
 
 use rcsync::simulator::{Family, Fault, HostOptions, JobPlan, Simulator, SimulatorConfig, What, Writes};
 
-use crate::support::{Bench, code, snapshot, stderr};
+use crate::support::{Bench, code, snapshot, stderr, until};
 
 fn plan() -> JobPlan {
     JobPlan { steps: 1000, keep: 0, checkpoint_bytes: 300_000, picture_side: 48, ..JobPlan::default() }
@@ -240,6 +240,24 @@ async fn bad_input_gets_one_clear_message_and_the_right_code() {
     std::fs::write(bench.dir(), "a file where the folder should be").unwrap();
     let file = bench.once(&[]).await;
     assert_eq!(code(&file), 73, "{}", stderr(&file));
+}
+
+/// Whoever reads the folder before the next look, an hour from now, or after a kill, finds everything in the list.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_is_listed_before_the_next_look() {
+    let bench = bench(HostOptions::default(), plan()).await;
+    bench.simulator.advance_steps(&bench.job, 300);
+    let arguments =
+        [bench.job.as_str(), bench.dir().to_str().unwrap(), "-q", "--interval", "1h"].map(str::to_owned);
+    let mut child = bench.command(&arguments.each_ref().map(String::as_str)).spawn().unwrap();
+    until("everything that is offered is listed", || {
+        let sums = std::fs::read_to_string(bench.dir().join("SHA256SUMS")).unwrap_or_default();
+        !sums.is_empty() && sums.lines().count() == bench.simulator.truth(&bench.job).len()
+    })
+    .await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    bench.assert_sums_pass();
 }
 
 /// N11: the journal of a run that goes on for long is folded while it goes on, and not only at its end.

@@ -149,3 +149,14 @@ pub(crate) fn skip(why: &str) {
         eprintln!("skipped: {why}");
     }
 }
+
+/// Waits for what comes by itself.
+pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("waited in vain until {what}");
+}

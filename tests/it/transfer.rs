@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rcsync::simulator::{Fault, HostOptions, JobPlan, Simulator, SimulatorConfig, TrainerHash, What};
 
-use crate::support::{Bench, code, snapshot, stderr};
+use crate::support::{Bench, code, snapshot, stderr, until};
 
 const MIB: u64 = 1 << 20;
 
@@ -36,16 +36,6 @@ fn start(bench: &Bench, more: &[&str]) -> Child {
 
 async fn output(child: Child) -> Output {
     tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap()
-}
-
-async fn until(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if done() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("waited in vain until {what}");
 }
 
 fn throttled() -> HostOptions {

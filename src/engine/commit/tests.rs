@@ -8,6 +8,7 @@ use crate::decide::verify::{Inspection, recognise};
 use crate::edge::part::PartFolder;
 use crate::edge::store::PRIVATE;
 use crate::edge::witness::{Change, Witness, call, dismiss};
+use crate::engine::recover::recover;
 use crate::engine::transfer::examples::order;
 use crate::model::artifact::ArtifactKind;
 use crate::model::evidence::Evidence;
@@ -78,5 +79,58 @@ async fn a_defect_is_told_of_each_file_and_nobody_waits() {
         }
         // The first two come to grief, in their flush or later; the third is another batch.
         assert!(at > 3 || told.iter().any(|(name, came)| name == "/o/c" && *came), "defect at change {at}");
+    }
+}
+
+/// Another rcsync gives a part its name just before the next change.
+struct Quicker {
+    part: PathBuf,
+    path: PathBuf,
+}
+
+impl Witness for Quicker {
+    fn allow(&self) -> io::Result<()> {
+        let _ = fs::rename(&self.part, &self.path);
+        Ok(())
+    }
+
+    fn saw(&self, _: Change) {}
+}
+
+/// J2: one that begins on a disk that granted it the lock too reads that a part is about to get its name, and moves it
+/// there. Both find it done, whoever was quicker.
+#[test]
+fn a_part_that_another_named_meanwhile_is_published() {
+    for is_quicker in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let private = dir.path().join(PRIVATE);
+        fs::create_dir_all(private.join("parts")).unwrap();
+        let parts = PartFolder::new(private.join("parts"));
+        let load = || Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example").unwrap().0;
+        let store = Arc::new(Mutex::new(load()));
+        let committer = Committer {
+            dir: dir.path().to_path_buf(),
+            store: store.clone(),
+            on_change: OnChange::Keep,
+            batch: 2,
+        };
+        let file = finished(&parts, "a");
+        let Ok(Placed::Ready(ready)) = committer.place(&store.lock().unwrap(), file) else {
+            panic!("what is in its way?")
+        };
+        let key = ready.file.order.artifact.key.clone();
+        let prepared = Prepared { part: ready.file.part.name(), entry: ready.entry.clone() };
+        store.lock().unwrap().append(vec![Record::Prepare { key, prepared }]).unwrap();
+        let path = dir.path().join("a");
+        let part = ready.file.part.path().to_path_buf();
+        let mut other = load();
+        if is_quicker {
+            call(Rc::new(Quicker { part, path: path.clone() }));
+        }
+        let recovered = recover(dir.path(), &mut other, &parts);
+        dismiss();
+        assert_eq!(recovered.unwrap(), 1);
+        committer.rename(&ready, &path).unwrap();
+        assert_eq!(fs::read(path).unwrap(), b"a");
     }
 }
