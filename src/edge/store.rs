@@ -264,6 +264,8 @@ impl Store {
             Err(error) => return Err(fault("read", &path)(error)),
         };
         let mut reader = BufReader::new(journal);
+        // Two that both got the lock number their lines each on their own: the order in the file is what counts.
+        let folded = self.sequence;
         let mut dropped = 0;
         let mut line = Vec::new();
         loop {
@@ -283,9 +285,9 @@ impl Store {
             self.lines += 1;
             match sealed::unseal::<Line<Record>>(text) {
                 // Known from the snapshot already: the journal was not cut after it was folded in.
-                Some(line) if line.sequence <= self.sequence => {}
+                Some(line) if line.sequence <= folded => {}
                 Some(line) => {
-                    self.sequence = line.sequence;
+                    self.sequence = self.sequence.max(line.sequence);
                     self.manifest.apply(line.record);
                 }
                 None => dropped += 1,
@@ -441,6 +443,19 @@ mod tests {
         let (last, damage) = load(dir.path());
         assert_eq!((last.manifest(), damage), (&known, Damage::default()));
         assert_eq!(Store::peek(dir.path()).unwrap(), known);
+    }
+
+    /// J2: on a disk that grants every lock two write, each with numbers of its own.
+    #[test]
+    fn of_two_writers_the_later_line_counts() {
+        let dir = folder();
+        let (mut one, _) = load(dir.path());
+        one.append(vec![Record::Know { key: key(9), entry: entry(9) }]).unwrap();
+        let (mut other, _) = load(dir.path());
+        one.append(vec![Record::Know { key: key(1), entry: entry(1) }]).unwrap();
+        let later = Entry { sha256: Sha256Digest::new([8; 32]), ..entry(1) };
+        other.append(vec![Record::Know { key: key(1), entry: later.clone() }]).unwrap();
+        assert_eq!(load(dir.path()).0.manifest().entries[&key(1)], later);
     }
 
     #[test]
