@@ -42,15 +42,16 @@ impl BlockFolder {
         Self { folder: dir.join(PRIVATE).join("blocks") }
     }
 
-    /// Keeps the sums of a part that has got its final name. A power cut may lose them.
+    /// Keeps the sums of a part that is whole and has got its final name. A power cut may lose them.
     ///
     /// # Errors
     /// When the disk refuses; nothing but a saving is lost then.
     pub fn keep(&self, part: &Part, sha256: Sha256Digest) -> Result<(), Error> {
-        let Some(record) = part.record() else { return Ok(()) };
-        if record.identity.length < WORTH_FROM {
+        if !part.length().is_some_and(|length| length >= WORTH_FROM) {
             return Ok(());
         }
+        part.sum_shared_blocks()?;
+        let Some(record) = part.record() else { return Ok(()) };
         let path = self.path(&record.identity.key);
         match disk::make_folder(&self.folder, &fs::DirBuilder::new()) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -170,6 +171,28 @@ mod tests {
         assert_eq!(sums.seed(&file, &parts).unwrap(), 2 * BLOCK);
         let taken = parts.take_over(&key()).unwrap().unwrap();
         assert_eq!(taken.here, [0..BLOCK, 2 * BLOCK..3 * BLOCK]);
+    }
+
+    /// Near a file's end two connections share a block, and neither can sum it.
+    #[test]
+    fn a_block_that_came_from_two_connections_is_known_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let parts = PartFolder::new(dir.path().to_path_buf());
+        let part = parts.create(&key()).unwrap();
+        let length = 2 * BLOCK + BLOCK / 2;
+        let revision = Revision { etag: Some(Etag::parse("\"a\"").unwrap()), ..Revision::default() };
+        part.identify(PartIdentity { key: key(), revision, length, claims: Vec::new() });
+        let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        let middle = BLOCK + BLOCK / 3;
+        for range in [middle..length, 0..middle] {
+            let at = |at| usize::try_from(at).unwrap();
+            part.write(range.start, &bytes[at(range.start)..at(range.end)]).unwrap();
+        }
+        fs::create_dir(dir.path().join(PRIVATE)).unwrap();
+        let blocks = BlockFolder::new(dir.path());
+        blocks.keep(&part, Sha256Digest::new([1; 32])).unwrap();
+        let sums = blocks.read(&key(), Sha256Digest::new([1; 32])).unwrap();
+        assert_eq!(sums.bad_ranges(part.path()).unwrap(), Vec::<Range<u64>>::new());
     }
 
     #[test]

@@ -346,6 +346,40 @@ impl Part {
         disk::replace(&self.record, staging, text.as_bytes(), Durability::Hopeful)
     }
 
+    /// Returns the whole file's length in bytes, once it is known what this is a part of.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.books().identity.as_ref().map(|identity| identity.length)
+    }
+
+    /// Sums the blocks of a whole file that two connections brought between them: they are read back, from the page cache
+    /// as a rule. Only the last pieces of a file are split that finely, so these are few.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn sum_shared_blocks(&self) -> Result<(), Error> {
+        let Some(length) = self.length() else { return Ok(()) };
+        let mut buffer = Vec::new();
+        for index in 0..length.div_ceil(BLOCK) {
+            let at = usize::try_from(index).unwrap_or(usize::MAX);
+            if self.books().blocks.get(at).is_some_and(|block| block.sum(index, length).is_some()) {
+                continue;
+            }
+            let start = index * BLOCK;
+            buffer.resize(usize::try_from((length - start).min(BLOCK)).unwrap_or_default(), 0);
+            if !read_whole(&self.file, start, &mut buffer) {
+                let source = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+                return Err(fault("read", &self.data)(source));
+            }
+            let sum = low_half(crc_fast::checksum(CrcAlgorithm::Crc32IsoHdlc, &buffer));
+            let mut books = self.books();
+            if books.blocks.len() <= at {
+                books.blocks.resize(at + 1, Block::Empty);
+            }
+            books.blocks[at] = Block::Full { sum };
+        }
+        Ok(())
+    }
+
     /// Returns what the record would say now, where it is known what this is a part of.
     pub(super) fn record(&self) -> Option<PartRecord> {
         self.books().record()
@@ -435,6 +469,16 @@ impl Block {
         let upto = upto + bytes.len() as u64;
         if upto == BLOCK { Self::Full { sum: low_half(sum.finalize()) } } else { Self::Begun { upto, sum } }
     }
+
+    /// Returns the checksum of this block of a file of `length` bytes, where all of it was summed.
+    fn sum(&self, index: u64, length: u64) -> Option<u32> {
+        match self {
+            Self::Full { sum } => Some(*sum),
+            // The last block is full when the file ends in it.
+            Self::Begun { upto, sum } if index * BLOCK + upto == length => Some(low_half(sum.finalize())),
+            Self::Empty | Self::Begun { .. } => None,
+        }
+    }
 }
 
 /// The crate gives every checksum as 64 bits; a CRC-32 is in the low half.
@@ -447,13 +491,7 @@ fn runs(blocks: &[Block], length: u64) -> Vec<(u64, String)> {
     let mut open = false;
     for (index, block) in blocks.iter().enumerate() {
         let index = index as u64;
-        let sum = match block {
-            Block::Full { sum } => Some(*sum),
-            // The last block is full when the file ends in it.
-            Block::Begun { upto, sum } if index * BLOCK + upto == length => Some(low_half(sum.finalize())),
-            Block::Empty | Block::Begun { .. } => None,
-        };
-        let Some(sum) = sum else {
+        let Some(sum) = block.sum(index, length) else {
             open = false;
             continue;
         };

@@ -417,8 +417,9 @@ fn piece(transfer: &Arc<Transfer>, cut: &Cut, split: bool) -> Option<Work> {
     if state.held || (state.whole_only && split) {
         return None;
     }
-    drop(state);
+    // Still under the state's lock: whoever holds the file back does so before its piece is free again.
     let (lease, range) = attempt.lease(cut, split)?;
+    drop(state);
     Some(Work::Piece { transfer: transfer.clone(), attempt, lease, range })
 }
 

@@ -65,7 +65,8 @@ pub(super) struct State {
     /// The host ignores ranges even so: one stream from the start.
     pub(super) whole_only: bool,
     pub(super) doubt: Option<Doubt>,
-    /// What follows a fault is not decided yet (a new address may be on its way): no further request meanwhile.
+    /// What follows an answer or a fault is not decided yet (a new address may be on its way): no further request
+    /// meanwhile.
     pub(super) held: bool,
     pub(super) told_started: bool,
     /// Its story is over: whatever a connection still has in hand of it, it is not taken up again.

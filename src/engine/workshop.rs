@@ -137,12 +137,18 @@ impl Workshop {
                     let before = Before::of(&transfer);
                     let fetch = Fetch { shop: &self, transfer: &transfer, attempt: &attempt, lease, range };
                     let fetched = fetch.run().await;
-                    if matches!(fetched.end, Err(PieceFault::Network(_))) {
-                        // Until it is decided what follows, nobody else runs into the same fault.
+                    // Until it is decided what follows, nobody else asks the same again or runs into the same fault.
+                    let is_decided =
+                        matches!(fetched.end, Ok(PieceEnd::Done | PieceEnd::GivenUp | PieceEnd::Stopped));
+                    if !is_decided {
                         transfer.state().held = true;
                     }
                     attempt.release(lease);
                     self.follow_up(&transfer, &attempt, fetched, before).await;
+                    if !is_decided {
+                        transfer.state().held = false;
+                        self.board.stir();
+                    }
                 }
             }
             self.board.idle(&transfer);
@@ -215,7 +221,6 @@ impl Workshop {
         before: Before,
     ) {
         if attempt.is_abandoned() {
-            transfer.state().held = false;
             return;
         }
         if fetched.progressed {
@@ -233,8 +238,6 @@ impl Workshop {
             Ok(PieceEnd::Unfinished { declared, have }) => self.settle(transfer, attempt, declared, have),
             Err(PieceFault::Network(fault)) => {
                 self.stumble(transfer, fault, before, fetched.progressed).await;
-                transfer.state().held = false;
-                self.board.stir();
             }
             Err(PieceFault::NoRoom(shortage)) => self.wait_for_room(transfer, shortage),
             Err(PieceFault::Disk(error)) => self.stumble_over_disk(transfer, &error),

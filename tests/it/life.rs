@@ -244,6 +244,22 @@ async fn after_a_resumption_what_may_be_rewritten_is_asked_about_once() {
     bench.assert_sums_pass();
 }
 
+/// Between an answer and what follows from it, another connection must not ask the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_many_that_may_be_rewritten_is_asked_about_once() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let plan = JobPlan { steps: 500, save_every: 1, sample_every: 500, keep: 0, ..small() };
+    let job = simulator.add_job(plan);
+    simulator.finish(&job);
+    let bench = Bench::new(simulator, job);
+    assert_eq!(code(&bench.once(&[]).await), 0);
+    assert!(bench.simulator.resume(&bench.job));
+    bench.simulator.advance_steps(&bench.job, 0);
+    bench.simulator.clear_requests();
+    assert_eq!(code(&bench.once(&[]).await), 0);
+    assert_eq!(asked(&bench, ".safetensors"), (500, 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_went_on_is_noticed_although_no_time_stamp_says_so() {
     let bench = bench().await;
