@@ -47,7 +47,7 @@ impl BlockFolder {
     /// # Errors
     /// When the disk refuses; nothing but a saving is lost then.
     pub fn keep(&self, part: &Part, sha256: Sha256Digest) -> Result<(), Error> {
-        if !part.length().is_some_and(|length| length >= WORTH_FROM) {
+        if part.length().is_none_or(|length| length < WORTH_FROM) {
             return Ok(());
         }
         part.sum_shared_blocks()?;
