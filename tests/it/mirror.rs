@@ -257,6 +257,8 @@ async fn what_came_is_listed_before_the_next_look() {
     .await;
     child.kill().unwrap();
     child.wait().unwrap();
+    let looks = bench.simulator.requests().into_iter().filter(|request| request.path.ends_with("/status"));
+    assert_eq!(looks.count(), 1, "news shortens the interval: a later look would list it anyway");
     bench.assert_sums_pass();
 }
 
