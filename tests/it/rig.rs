@@ -2,6 +2,7 @@
 //!
 //! They need Linux, root and a few programs; whoever asks for one that is not here gets `None`, and the reason is printed.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -149,7 +150,8 @@ pub(crate) fn killed_after(
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let (mut steps, mut last) = (0, String::new());
     let mut at_kill = Some(at_kill);
-    for line in lines.map_while(Result::ok) {
+    let mut interrupted = HashMap::new();
+    for line in lines.map_while(Result::ok).filter_map(|line| whole_call(line, &mut interrupted)) {
         let is_change = line.contains(below)
             && line.contains(") = ")
             && (!line.contains("openat(") || line.contains("O_CREAT"));
@@ -163,6 +165,23 @@ pub(crate) fn killed_after(
         }
     }
     Ended { status: child.wait().unwrap(), steps, last }
+}
+
+/// strace(1) splits the line of a call during which another thread made one; this puts it together when the call is
+/// over. `begun` is what each thread has begun.
+fn whole_call(line: String, begun: &mut HashMap<String, String>) -> Option<String> {
+    let thread = |line: &str| match line.strip_prefix("[pid ").and_then(|rest| rest.split_once(']')) {
+        Some((pid, _)) => pid.trim().to_owned(),
+        None => String::new(),
+    };
+    if let Some(beginning) = line.strip_suffix(" <unfinished ...>") {
+        begun.insert(thread(&line), beginning.to_owned());
+        return None;
+    }
+    match line.split_once(" resumed>") {
+        Some((head, end)) if head.contains("<... ") => Some(begun.remove(&thread(&line))? + end),
+        _ => Some(line),
+    }
 }
 
 /// Runs a command and lets the kernel kill it at the `nth` call of this kind in one of its threads.
