@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use rcsync::simulator::{Fault, JobPlan, Origin, Simulator, SimulatorConfig, What};
 use serde_json::Value;
 
-use crate::support::{Bench, code, snapshot, stderr};
+use crate::support::{Bench, code, snapshot, stderr, until};
 
 fn plan() -> JobPlan {
     JobPlan { steps: 1000, keep: 0, checkpoint_bytes: 60_000, picture_side: 48, ..JobPlan::default() }
@@ -626,6 +626,41 @@ async fn signals_end_with_130_and_143_and_a_second_rcsync_with_75() {
         assert_eq!(code(&ended), expected, "{}", stderr(&ended));
         assert!(stderr(&ended).contains("parts are kept"), "{}", stderr(&ended));
     }
+}
+
+/// H19: whoever cannot wait for the end presses Ctrl-C again, and a terminal that is closed ends a run like a kill.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(unix)]
+async fn a_second_interrupt_ends_at_once_and_a_closed_terminal_costs_nothing() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let bench = bench().await;
+    bench.simulator.advance_steps(&bench.job, 300);
+    let (dir, hook) = (bench.dir(), bench.dir().with_file_name("hook"));
+    let slow = format!("sh -c 'echo $$ > {}; exec sleep 300'", hook.display());
+    let arguments = [bench.job.as_str(), dir.to_str().unwrap(), "--interval", "100ms", "--exec-done", &slow];
+    let running = bench.command(&arguments).spawn().unwrap();
+    let pid = Pid::from_child(&running);
+    let file = dir.join("my_first_lora_000000250.safetensors");
+    until("a file is here", || file.exists()).await;
+    kill_process(pid, Signal::INT).unwrap();
+    let number = || std::fs::read_to_string(&hook).ok()?.strip_suffix('\n')?.parse().ok();
+    until("the end waits for a hook", || number().is_some()).await;
+    kill_process(pid, Signal::INT).unwrap();
+    let ended = running.wait_with_output().unwrap();
+    assert_eq!(code(&ended), 130, "{}", stderr(&ended));
+    // A run that takes its time to end ends its hooks first.
+    let hook = Pid::from_raw(number().unwrap()).unwrap();
+    kill_process(hook, Signal::KILL).expect("nobody waited for the hook");
+
+    let mut running = bench.command(&arguments[..4]).spawn().unwrap();
+    until("it is at work", || dir.join(".rcsync/lock").exists()).await;
+    kill_process(Pid::from_child(&running), Signal::HUP).unwrap();
+    assert_eq!(running.wait().unwrap().code(), None, "the system ends it");
+    bench.simulator.finish(&bench.job);
+    let rest = bench.once(&[]).await;
+    assert_eq!(code(&rest), 0, "{}", stderr(&rest));
+    assert_eq!(bench.assert_published_is_true(), bench.simulator.hosted(&bench.job).len());
+    bench.assert_sums_pass();
 }
 
 #[tokio::test(flavor = "multi_thread")]
