@@ -70,7 +70,7 @@ fn entry(path: &RelPath) -> Entry {
 }
 
 fn know(listing: &Listing) -> Vec<Record> {
-    let know = |artifact: &rcsync::model::artifact::Artifact| Record::Know {
+    let know = |artifact: &Arc<rcsync::model::artifact::Artifact>| Record::Know {
         key: artifact.key.clone(),
         entry: entry(&artifact.path),
     };

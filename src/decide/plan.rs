@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
 use crate::model::digest::Sha256Digest;
@@ -55,7 +56,7 @@ pub struct Situation<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Action {
     /// The file, with the path it will get.
-    pub artifact: Artifact,
+    pub artifact: Arc<Artifact>,
     /// What to do.
     pub step: Step,
 }
@@ -141,7 +142,7 @@ fn order(artifact: &Artifact) -> (u8, u64, &RelPath) {
     (rank, artifact.step.unwrap_or(u64::MAX), &artifact.path)
 }
 
-fn decide(situation: &Situation<'_>, wanted: Wanted<'_>, artifact: &Artifact) -> Action {
+fn decide(situation: &Situation<'_>, wanted: Wanted<'_>, artifact: &Arc<Artifact>) -> Action {
     let mut artifact = artifact.clone();
     let step = match situation.manifest.entries.get(&artifact.key) {
         _ if !wanted.has(&artifact) => Step::Skip(SkipReason::Unwanted),
@@ -151,7 +152,8 @@ fn decide(situation: &Situation<'_>, wanted: Wanted<'_>, artifact: &Artifact) ->
     };
     // Nothing that is no file of ours is ever in the way of one: the new file goes beside it.
     if matches!(step, Step::Fetch(_)) && situation.local.get(&artifact.path) == Some(&LocalFile::Other) {
-        artifact.path = beside(&artifact);
+        let path = beside(&artifact);
+        Arc::make_mut(&mut artifact).path = path;
     }
     Action { artifact, step }
 }

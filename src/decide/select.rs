@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
@@ -63,12 +64,12 @@ impl Selection {
     /// `--last` counts the steps that have a wanted checkpoint, the final one as the newest; so both halves of a pair
     /// count as one. It says nothing of samples and the configuration.
     #[must_use]
-    pub fn of(&self, artifacts: &[Artifact]) -> Wanted<'_> {
+    pub fn of(&self, artifacts: &[Arc<Artifact>]) -> Wanted<'_> {
         let all = Wanted { selection: self, oldest: 0 };
         let Some(last) = self.last else { return all };
         let is_wanted =
             |artifact: &&Artifact| artifact.key.kind == ArtifactKind::Checkpoint && all.has(artifact);
-        let steps: BTreeSet<u64> = artifacts.iter().filter(is_wanted).map(place).collect();
+        let steps: BTreeSet<u64> = artifacts.iter().map(Arc::as_ref).filter(is_wanted).map(place).collect();
         let newer = usize::try_from(last.get() - 1).unwrap_or(usize::MAX);
         let oldest = steps.into_iter().rev().nth(newer);
         Wanted { oldest: oldest.unwrap_or(0), ..all }

@@ -99,13 +99,9 @@ fn stage(
     staged.into_temp_path().keep().map_err(|kept| fault("write", path)(kept.error))
 }
 
-/// Replaces `path` only when it does not hold these bytes already, so that an idle run changes no file.
-pub(crate) fn replace_if_changed(path: &Path, staging: &Path, bytes: &[u8]) -> Result<(), Error> {
-    replace_by_if_changed(path, staging, |text| text.write_all(bytes))
-}
-
-/// The same, with bytes that `write` brings little by little; where they differ, it is asked for them once more.
-pub(crate) fn replace_by_if_changed(
+/// Replaces `path` only when it does not hold the bytes already that `write` brings, so that an idle run changes no file.
+/// Where they differ, `write` is asked for them once more.
+pub(crate) fn replace_if_changed(
     path: &Path,
     staging: &Path,
     write: impl Fn(&mut dyn Write) -> io::Result<()>,
@@ -574,7 +570,10 @@ mod tests {
         assert_eq!(durable, ["open", "write", "flush", "rename", "flush folder"]);
         let hopeful = diary(|| replace(&path, folder.path(), b"newer", Durability::Hopeful).unwrap());
         assert_eq!(hopeful, ["open", "write", "rename"]);
-        assert_eq!(diary(|| replace_if_changed(&path, folder.path(), b"newer").unwrap()), [""; 0]);
+        assert_eq!(
+            diary(|| replace_if_changed(&path, folder.path(), |text| text.write_all(b"newer")).unwrap()),
+            [""; 0]
+        );
         assert_eq!(fs::read(&path).unwrap(), b"newer");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing staged is left");
     }

@@ -6,6 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +53,8 @@ struct Line<R> {
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
-    manifest: Manifest,
+    /// Shared with whoever looks at it for longer than the lock is held; a change then makes a copy first.
+    manifest: Arc<Manifest>,
     sequence: u64,
     journal: Option<File>,
     lines: u64,
@@ -95,6 +97,7 @@ impl Store {
         if manifest.origin != origin {
             return Err(unfit(format!("it mirrors this job from `{}`", manifest.origin)));
         }
+        let manifest = Arc::new(manifest);
         let mut store = Self { folder, manifest, sequence, journal: None, lines: 0, is_spoilt: false };
         damage.lines = store.replay()?;
         Ok((store, damage))
@@ -123,20 +126,20 @@ impl Store {
                 }
             };
             meanwhile();
-            let folder = folder.clone();
+            let (folder, manifest) = (folder.clone(), Arc::new(manifest));
             let mut store = Self { folder, manifest, sequence, journal: None, lines: 0, is_spoilt: false };
             store.replay()?;
             // Had the journal been folded into a new snapshot meanwhile, its records would be in neither of the two.
             tries += 1;
             if stamp(&path) == before || tries == MOST_PEEKS {
-                return Ok(store.manifest);
+                return Ok(Arc::unwrap_or_clone(store.manifest));
             }
         }
     }
 
-    /// Returns what is known.
+    /// Returns what is known. A clone of it costs nothing and stays as it is.
     #[must_use]
-    pub const fn manifest(&self) -> &Manifest {
+    pub const fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
     }
 
@@ -195,8 +198,9 @@ impl Store {
         }
         self.sequence = sequence;
         self.lines += records.len() as u64;
+        let manifest = Arc::make_mut(&mut self.manifest);
         for record in records {
-            self.manifest.apply(record);
+            manifest.apply(record);
         }
         Ok(())
     }
@@ -226,7 +230,7 @@ impl Store {
 
     fn snapshot(&self) -> Result<(), Error> {
         let path = self.folder.join("manifest.json");
-        let snapshot = Snapshot { format: FORMAT, sequence: self.sequence, manifest: &self.manifest };
+        let snapshot = Snapshot { format: FORMAT, sequence: self.sequence, manifest: self.manifest.as_ref() };
         let mut text = sealed::seal(&snapshot).map_err(|error| fault("write", &path)(error.into()))?;
         text.push('\n');
         disk::replace(&path, &self.folder, text.as_bytes(), Durability::Durable)
@@ -288,7 +292,7 @@ impl Store {
                 Some(line) if line.sequence <= folded => {}
                 Some(line) => {
                     self.sequence = self.sequence.max(line.sequence);
-                    self.manifest.apply(line.record);
+                    Arc::make_mut(&mut self.manifest).apply(line.record);
                 }
                 None => dropped += 1,
             }
@@ -424,7 +428,7 @@ mod tests {
                 store.fold().unwrap();
             }
         });
-        assert_eq!(seen.unwrap(), known);
+        assert_eq!(seen.unwrap(), *known);
         assert_eq!(compactions, 1);
     }
 
@@ -442,7 +446,7 @@ mod tests {
         assert!(!dir.path().join(PRIVATE).join("journal.jsonl").exists());
         let (last, damage) = load(dir.path());
         assert_eq!((last.manifest(), damage), (&known, Damage::default()));
-        assert_eq!(Store::peek(dir.path()).unwrap(), known);
+        assert_eq!(Store::peek(dir.path()).unwrap(), *known);
     }
 
     /// J2: on a disk that grants every lock two write, each with numbers of its own.

@@ -65,7 +65,7 @@ pub(super) struct Finished {
 
 impl Finished {
     fn name(&self) -> (ArtifactKey, RelPath) {
-        let Artifact { key, path, .. } = &self.order.artifact;
+        let Artifact { key, path, .. } = self.order.artifact.as_ref();
         (key.clone(), path.clone())
     }
 }
@@ -420,7 +420,7 @@ impl Ready {
     }
 
     fn into_result(self, outcome: Result<Option<i64>, Error>) -> Committed {
-        let Artifact { key, step, .. } = self.file.order.artifact;
+        let artifact = self.file.order.artifact;
         let kept = match self.set_aside {
             Some(Aside::Edited(kept)) => Some(kept),
             Some(Aside::Kept(_) | Aside::Replaced) | None => None,
@@ -429,8 +429,8 @@ impl Ready {
             Ok(_) => {
                 let event = Event::Published {
                     path: self.entry.path,
-                    kind: key.kind,
-                    step,
+                    kind: artifact.key.kind,
+                    step: artifact.step,
                     size: self.entry.size,
                     sha256: self.entry.sha256,
                     evidence: self.entry.evidence,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,7 +21,7 @@ use crate::model::manifest::{Entry, Manifest, Record};
 use crate::model::rel_path::RelPath;
 
 use super::event::{Event, Reporter};
-use super::ledger::{self, JobArtifact, JobDraft, JobFile};
+use super::ledger::{self, JobArtifact, JobDraft, Rows};
 use super::look::Looked;
 use super::prune;
 use super::recover::recover;
@@ -55,11 +56,11 @@ pub(super) fn known(dir: &Path) -> Result<Manifest, Error> {
         Ok(metadata) if !metadata.is_dir() => no_mirror("it is a file", None),
         Ok(_) => match (Store::peek(dir), ledger::read_any_job(dir)) {
             (Err(Error::NoInput(_)), None) => no_mirror("nothing was mirrored into it yet", None),
-            (Err(Error::NoInput(_)), Some(job)) if !ledger::recollections(&job).is_empty() => {
-                no_mirror("its private folder `.rcsync` is gone", Some(job.job_id))
+            (Err(Error::NoInput(_)), Some(read)) if !ledger::recollections(&read.artifacts).is_empty() => {
+                no_mirror("its private folder `.rcsync` is gone", Some(read.job.job_id))
             }
             // The job was looked at, and had nothing yet.
-            (Err(Error::NoInput(_)), Some(job)) => Ok(Manifest::new(job.job_id, String::new())),
+            (Err(Error::NoInput(_)), Some(read)) => Ok(Manifest::new(read.job.job_id, String::new())),
             (manifest, _) => manifest,
         },
     }
@@ -69,20 +70,28 @@ pub(super) fn known(dir: &Path) -> Result<Manifest, Error> {
 #[derive(Debug, Default)]
 struct Before {
     rows: Vec<JobArtifact>,
-    offered: HashSet<ArtifactKey>,
+    /// Hashes of their keys: they are many.
+    offered: HashSet<u64>,
 }
 
 impl Before {
     /// Keeps what is known of files that are offered no more, and nothing else: of those that are, the listing says it.
-    fn update(&mut self, dir: &Path, job: &JobId, listed: &[Artifact]) {
-        let offered: HashSet<ArtifactKey> = listed.iter().map(|artifact| artifact.key.clone()).collect();
-        if self.offered.iter().any(|key| !offered.contains(key)) {
-            self.rows = ledger::read_job(dir, job).map(|before| before.artifacts).unwrap_or_default();
+    fn update(&mut self, dir: &Path, job: &JobId, listed: &[Arc<Artifact>]) {
+        let offered: HashSet<u64> = listed.iter().map(|artifact| hash(&artifact.key)).collect();
+        let is_gone = |row: &JobArtifact| !offered.contains(&hash(&row.key()));
+        if self.offered.is_subset(&offered) {
+            self.rows.retain(is_gone);
+        } else {
+            self.rows =
+                ledger::read_job_keeping(dir, job, is_gone).map(|read| read.artifacts).unwrap_or_default();
         }
-        self.rows.retain(|row| !offered.contains(&row.key()));
-        self.rows.shrink_to_fit();
         self.offered = offered;
     }
+}
+
+/// Tells keys apart. Of two with the same hash, which has never been seen, one could lose the words of its prompt.
+fn hash(key: &ArtifactKey) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
 }
 
 impl Folder {
@@ -113,21 +122,31 @@ impl Folder {
         recover(dir, &mut store, &parts)?;
         prune::finish(dir, store.manifest())?;
         forget_gone_versions(dir, &mut store, reporter)?;
-        let before = ledger::read_job(dir, job);
-        let mut recollections = before.as_ref().map(ledger::recollections).unwrap_or_default();
-        // What the manifest knows needs no recollection.
-        recollections.retain(|key, _| !store.manifest().entries.contains_key(key));
-        recollections.shrink_to_fit();
-        let resumes = before.as_ref().map(JobFile::resumes).unwrap_or_default();
-        let rows = before.map(|before| before.artifacts).unwrap_or_default();
-        let before = Mutex::new(Before { rows, offered: HashSet::new() });
+        let mut recollections = Recollections::new();
+        let mut offered = HashSet::new();
+        let read = ledger::read_job_keeping(dir, job, |row| {
+            let key = row.key();
+            if row.is_listed() {
+                offered.insert(hash(&key));
+            }
+            // What the manifest knows needs no recollection.
+            if !store.manifest().entries.contains_key(&key)
+                && let Some(memory) = ledger::recollection(row)
+            {
+                recollections.insert(key, memory);
+            }
+            !row.is_listed()
+        });
+        let resumes = read.as_ref().map(|read| read.job.resumes()).unwrap_or_default();
+        let rows = read.map(|read| read.artifacts).unwrap_or_default();
+        let before = Mutex::new(Before { rows, offered });
         let store = Arc::new(Mutex::new(store));
         Ok(Self { dir: dir.to_path_buf(), store, parts, recollections, resumes, before, lock })
     }
 
     /// Reads what earlier runs saw of the job's resumptions.
     pub(super) fn peek_resumes(dir: &Path, job: &JobId) -> Resumes {
-        ledger::read_job(dir, job).as_ref().map(JobFile::resumes).unwrap_or_default()
+        ledger::read_head(dir, job).map(|head| head.resumes()).unwrap_or_default()
     }
 
     /// Reads what is known of a folder without changing anything.
@@ -138,7 +157,7 @@ impl Folder {
             Err(error) => return Err(error),
         };
         let recollections =
-            ledger::read_job(dir, job).as_ref().map(ledger::recollections).unwrap_or_default();
+            ledger::read_job(dir, job).map(|read| ledger::recollections(&read.artifacts)).unwrap_or_default();
         Ok((manifest, recollections))
     }
 
@@ -189,7 +208,7 @@ impl Folder {
     pub(super) fn write_ledger(
         &self,
         looked: &Looked,
-        listed: &[Artifact],
+        listed: &[Arc<Artifact>],
         job: &JobId,
     ) -> Result<(), Error> {
         let store = self.lock();
@@ -204,7 +223,7 @@ impl Folder {
             error: looked.error(),
             times: looked.times(),
             resumes: looked.resumes,
-            artifacts: ledger::rows(listed, store.manifest(), &before.rows),
+            artifacts: Rows::new(listed, store.manifest(), &before.rows),
         };
         ledger::write_job(&self.dir, &file)
     }

@@ -1,11 +1,14 @@
 //! What rcsync writes for people and other programs: `SHA256SUMS` and `job.json`.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
+use std::fmt;
 use std::io::{BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::decide::plan::Recollection;
 use crate::edge::disk;
@@ -28,6 +31,9 @@ const JOB_BOUND: u64 = 512 << 20;
 /// A `job.json` up to this size is read at once, in a third of the time; a larger one piece by piece, in bounded memory.
 const AT_ONCE: u64 = 4 << 20;
 
+/// The field of `job.json` that may be long.
+const ARTIFACTS: &str = "artifacts";
+
 /// Rewrites `SHA256SUMS` where it differs: every file that should be in DIR and `listed` keeps.
 pub(super) fn write_sums(
     dir: &Path,
@@ -44,55 +50,35 @@ pub(super) fn write_sums(
     lines.retain(|(path, _)| listed(path.as_str()));
     lines.sort();
     lines.dedup();
-    let mut text = String::with_capacity(lines.len() * 128);
-    for (path, sha256) in lines {
-        let _ = writeln!(text, "{sha256}  {path}");
-    }
     let path = dir.join("SHA256SUMS");
-    if text.is_empty() && !path.exists() {
+    if lines.is_empty() && !path.exists() {
         return Ok(());
     }
-    disk::replace_if_changed(&path, &dir.join(PRIVATE), text.as_bytes())
+    disk::replace_if_changed(&path, &dir.join(PRIVATE), |text| {
+        lines.iter().try_for_each(|(path, sha256)| writeln!(text, "{sha256}  {path}"))
+    })
 }
 
 /// `job.json`: the last seen state of the job and every artifact. URLs are written without their queries.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(from = "JobParts")]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct JobFile {
+    pub(super) job: JobHead,
+    pub(super) artifacts: Vec<JobArtifact>,
+}
+
+/// What stands in `job.json` before the artifacts, which may be many.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct JobHead {
     pub(super) job_id: JobId,
     pub(super) name: Option<String>,
     pub(super) status: JobStatus,
     pub(super) progress: Progress,
     pub(super) error: Option<String>,
+    #[serde(flatten)]
     pub(super) times: JobTimes,
     /// How often the job was seen to go on after an end.
-    pub(super) resumes: u32,
-    pub(super) artifacts: Vec<JobArtifact>,
-}
-
-/// `job.json` as it is read: field by field, since flattening the times would keep everything in memory first.
-#[derive(Deserialize)]
-struct JobParts {
-    job_id: JobId,
-    name: Option<String>,
-    status: JobStatus,
-    progress: Progress,
-    error: Option<String>,
-    created_at: Option<String>,
-    started_at: Option<String>,
-    finished_at: Option<String>,
     #[serde(default)]
-    resumes: u32,
-    artifacts: Vec<JobArtifact>,
-}
-
-impl From<JobParts> for JobFile {
-    fn from(parts: JobParts) -> Self {
-        let JobParts { job_id, name, status, progress, error, resumes, artifacts, .. } = parts;
-        let (created_at, started_at, finished_at) = (parts.created_at, parts.started_at, parts.finished_at);
-        let times = JobTimes { created_at, started_at, finished_at };
-        Self { job_id, name, status, progress, error, times, resumes, artifacts }
-    }
+    pub(super) resumes: u32,
 }
 
 /// `job.json` as it is written: borrowed from what is known, since a long run has tens of thousands of artifacts.
@@ -107,7 +93,7 @@ pub(super) struct JobDraft<'a> {
     pub(super) times: JobTimes,
     #[serde(skip_serializing_if = "is_never")]
     pub(super) resumes: u32,
-    pub(super) artifacts: Vec<Row<'a>>,
+    pub(super) artifacts: Rows<'a>,
 }
 
 /// One artifact in a [`JobDraft`]; the same fields as in a [`JobArtifact`].
@@ -152,7 +138,7 @@ impl Serialize for Address<'_> {
     }
 }
 
-impl JobFile {
+impl JobHead {
     /// Returns what was seen of the job's resumptions.
     pub(super) fn resumes(&self) -> Resumes {
         Resumes { last: Some(self.status.clone()), count: self.resumes }
@@ -191,48 +177,95 @@ pub(super) struct JobArtifact {
     run: String,
 }
 
-/// Lists every artifact that is offered now or known from before, in order of path.
-pub(super) fn rows<'a>(
-    listed: &'a [Artifact],
+/// The rows of a [`JobDraft`], in order of kind and path. Each is made when it is written.
+#[derive(Debug)]
+pub(super) struct Rows<'a> {
+    sources: Vec<(ArtifactKind, &'a RelPath, Source<'a>)>,
     manifest: &'a Manifest,
-    before: &'a [JobArtifact],
-) -> Vec<Row<'a>> {
-    let offered: HashSet<&ArtifactKey> = listed.iter().map(|artifact| &artifact.key).collect();
-    let mut rows: Vec<Row<'_>> = Vec::with_capacity(listed.len());
-    for artifact in listed {
-        let row = Row {
-            path: &artifact.path,
-            kind: artifact.key.kind,
-            step: artifact.step,
-            key: &artifact.key.path,
-            url: Some(Address::Now(&artifact.url)),
-            sample: artifact.sample.as_ref(),
-            listed: true,
-            state: "missing",
-            size: None,
-            sha256: None,
-            evidence: None,
-            revision: None,
-            run: "",
-        };
-        rows.push(row.known_as(manifest.entries.get(&artifact.key)));
-    }
-    // What was known of a file that is offered no more (its prompt, its address) is kept.
-    for old in before {
-        let key = old.key();
-        if offered.contains(&key) {
-            continue;
+}
+
+/// Where a row comes from.
+#[derive(Debug, Clone, Copy)]
+enum Source<'a> {
+    /// The job offers it.
+    Listed(&'a Artifact),
+    /// It was offered once. What was known of it (its prompt, its address) is kept.
+    Before(&'a JobArtifact),
+    /// The job was not looked at: only what became of it here is news.
+    Again(&'a JobArtifact),
+}
+
+impl<'a> Rows<'a> {
+    /// Every artifact that is offered now or known from before.
+    pub(super) fn new(
+        listed: &'a [Arc<Artifact>],
+        manifest: &'a Manifest,
+        before: &'a [JobArtifact],
+    ) -> Self {
+        let path = |key: &ArtifactKey, path| manifest.entries.get(key).map_or(path, |entry| &entry.path);
+        let offered: HashSet<&ArtifactKey> = listed.iter().map(|artifact| &artifact.key).collect();
+        let mut sources = Vec::with_capacity(listed.len() + before.len());
+        for artifact in listed {
+            let path = path(&artifact.key, &artifact.path);
+            sources.push((artifact.key.kind, path, Source::Listed(artifact)));
         }
-        let row = Row { listed: false, state: "missing", ..Row::of(old) };
-        rows.push(row.known_as(manifest.entries.get(&key)));
+        for old in before {
+            let key = old.key();
+            if !offered.contains(&key) {
+                sources.push((old.kind, path(&key, &old.path), Source::Before(old)));
+            }
+        }
+        sources.sort_by_key(|(kind, path, _)| (*kind, *path));
+        Self { sources, manifest }
     }
-    rows.sort_by(|a, b| (a.kind, a.path).cmp(&(b.kind, b.path)));
-    rows
+
+    /// The rows as they were written, where the manifest says nothing else.
+    fn again(manifest: &'a Manifest, before: &'a [JobArtifact]) -> Self {
+        Self {
+            sources: before.iter().map(|old| (old.kind, &old.path, Source::Again(old))).collect(),
+            manifest,
+        }
+    }
+}
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.sources.iter().map(|(_, _, source)| Row::of(*source, self.manifest)))
+    }
 }
 
 impl<'a> Row<'a> {
+    fn of(source: Source<'a>, manifest: &'a Manifest) -> Self {
+        match source {
+            Source::Listed(artifact) => Self {
+                path: &artifact.path,
+                kind: artifact.key.kind,
+                step: artifact.step,
+                key: &artifact.key.path,
+                url: Some(Address::Now(&artifact.url)),
+                sample: artifact.sample.as_deref(),
+                listed: true,
+                state: "missing",
+                size: None,
+                sha256: None,
+                evidence: None,
+                revision: None,
+                run: "",
+            }
+            .known_as(manifest.entries.get(&artifact.key)),
+            Source::Before(old) => Self { listed: false, state: "missing", ..Self::written(old) }
+                .known_as(manifest.entries.get(&old.key())),
+            Source::Again(old) => {
+                let row = Self::written(old);
+                let state =
+                    manifest.entries.get(&old.key()).map_or(row.state, |entry| state_word(entry.state));
+                Self { state, ..row }
+            }
+        }
+    }
+
     /// What was written before.
-    fn of(old: &'a JobArtifact) -> Self {
+    fn written(old: &'a JobArtifact) -> Self {
         Self {
             path: &old.path,
             kind: old.kind,
@@ -302,7 +335,7 @@ const fn state_word(state: EntryState) -> &'static str {
 
 /// Rewrites `job.json` where it differs.
 pub(super) fn write_job(dir: &Path, job: &JobDraft<'_>) -> Result<(), Error> {
-    disk::replace_by_if_changed(&dir.join("job.json"), &dir.join(PRIVATE), |mut text| {
+    disk::replace_if_changed(&dir.join("job.json"), &dir.join(PRIVATE), |mut text| {
         serde_json::to_writer_pretty(&mut text, job)?;
         text.write_all(b"\n")
     })
@@ -310,14 +343,7 @@ pub(super) fn write_job(dir: &Path, job: &JobDraft<'_>) -> Result<(), Error> {
 
 /// Says in `job.json` what the manifest says of each file's state, without having looked at the job anew.
 pub(super) fn refresh_job(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
-    let Some(job) = read_job(dir, &manifest.job) else { return Ok(()) };
-    let refreshed = |old| {
-        let row = Row::of(old);
-        match manifest.entries.get(&old.key()) {
-            Some(entry) => Row { state: state_word(entry.state), ..row },
-            None => row,
-        }
-    };
+    let Some(JobFile { job, artifacts }) = read_job(dir, &manifest.job) else { return Ok(()) };
     let draft = JobDraft {
         job_id: &job.job_id,
         name: job.name.as_deref(),
@@ -326,63 +352,147 @@ pub(super) fn refresh_job(dir: &Path, manifest: &Manifest) -> Result<(), Error> 
         error: job.error.as_deref(),
         times: job.times.clone(),
         resumes: job.resumes,
-        artifacts: job.artifacts.iter().map(refreshed).collect(),
+        artifacts: Rows::again(manifest, &artifacts),
     };
     write_job(dir, &draft)
 }
 
 /// Reads `job.json`, where there is one of this job that can be read. It only ever saves work: nothing rests on it.
 pub(super) fn read_job(dir: &Path, job: &JobId) -> Option<JobFile> {
-    read_any_job(dir).filter(|read| read.job_id == *job)
+    read_job_keeping(dir, job, |_| true)
+}
+
+/// The same, with those artifacts alone that `keep` takes: of 50,000, all would be 40 MB.
+pub(super) fn read_job_keeping(
+    dir: &Path,
+    job: &JobId,
+    mut keep: impl FnMut(&JobArtifact) -> bool,
+) -> Option<JobFile> {
+    read(dir, Some(&mut keep)).filter(|read| read.job.job_id == *job)
 }
 
 /// Reads `job.json`, whichever job it is of.
 pub(super) fn read_any_job(dir: &Path) -> Option<JobFile> {
-    let file = disk::open_regular(&dir.join("job.json")).ok()?;
-    if file.metadata().ok()?.len() <= AT_ONCE {
-        return serde_json::from_str(&job_text(dir)?).ok();
-    }
-    serde_json::from_reader(BufReader::with_capacity(64 << 10, file.take(JOB_BOUND))).ok()
-}
-
-fn job_text(dir: &Path) -> Option<String> {
-    let file = disk::open_regular(&dir.join("job.json")).ok()?;
-    let mut text = String::new();
-    file.take(JOB_BOUND).read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
-/// The beginning of `job.json`: the job without its artifacts, which may be many.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(super) struct JobHead {
-    job_id: JobId,
-    pub(super) name: Option<String>,
-    pub(super) status: JobStatus,
-    pub(super) progress: Progress,
-    // Not all the times: flattening them would keep the artifacts in memory first.
-    pub(super) started_at: Option<String>,
+    read(dir, Some(&mut |_| true))
 }
 
 /// Reads the beginning of `job.json`, where there is one of this job that can be read.
 pub(super) fn read_head(dir: &Path, job: &JobId) -> Option<JobHead> {
-    let text = job_text(dir)?;
-    let read: JobHead = serde_json::from_str(&text).ok()?;
-    (read.job_id == *job).then_some(read)
+    let head = read(dir, None)?.job;
+    (head.job_id == *job).then_some(head)
 }
 
-/// What a `job.json` remembers of files that were present.
-pub(super) fn recollections(job: &JobFile) -> HashMap<ArtifactKey, Recollection> {
-    let remembered = job.artifacts.iter().filter_map(|artifact| {
-        let key = artifact.key();
-        let memory = Recollection {
-            path: artifact.path.clone(),
-            size: artifact.size?,
-            sha256: artifact.sha256?,
-            evidence: artifact.evidence?,
-            revision: artifact.revision.clone().unwrap_or_default(),
-            run: artifact.run.clone(),
-        };
-        (artifact.state == "present").then_some((key, memory))
-    });
-    remembered.collect()
+/// Takes artifacts, or none.
+type Keep<'k> = &'k mut dyn FnMut(&JobArtifact) -> bool;
+
+fn read(dir: &Path, keep: Option<Keep<'_>>) -> Option<JobFile> {
+    let file = disk::open_regular(&dir.join("job.json")).ok()?;
+    let length = file.metadata().ok()?.len();
+    let mut bytes = file.take(JOB_BOUND);
+    let (mut head, mut artifacts) = (serde_json::Map::new(), Vec::new());
+    let wants_all = keep.is_some();
+    let reading = Reading { head: &mut head, artifacts: &mut artifacts, keep };
+    let read = if wants_all && length <= AT_ONCE {
+        let mut text = String::new();
+        bytes.read_to_string(&mut text).ok()?;
+        reading.deserialize(&mut serde_json::Deserializer::from_str(&text))
+    } else {
+        let bytes = BufReader::with_capacity(64 << 10, bytes);
+        reading.deserialize(&mut serde_json::Deserializer::from_reader(bytes))
+    };
+    // Whoever wants no artifacts stops at them, which looks like a fault.
+    if wants_all {
+        read.ok()?;
+    }
+    let job = serde_json::from_value(head.into()).ok()?;
+    Some(JobFile { job, artifacts })
+}
+
+/// Reads `job.json` field by field: no more of it is in memory at any time than what is kept.
+struct Reading<'r, 'k> {
+    head: &'r mut serde_json::Map<String, Value>,
+    artifacts: &'r mut Vec<JobArtifact>,
+    keep: Option<Keep<'k>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Reading<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reading<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a job")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut fields: A) -> Result<(), A::Error> {
+        while let Some(field) = fields.next_key::<String>()? {
+            if field != ARTIFACTS {
+                let value = fields.next_value()?;
+                self.head.insert(field, value);
+            } else if let Some(keep) = self.keep.take() {
+                fields.next_value_seed(Keeping { artifacts: self.artifacts, keep })?;
+            } else if self.head.is_empty() {
+                // Somebody put the fields in another order.
+                fields.next_value::<IgnoredAny>()?;
+            } else {
+                return Err(A::Error::custom("the artifacts are not wanted"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads artifacts, and keeps those that are wanted.
+struct Keeping<'r, 'k> {
+    artifacts: &'r mut Vec<JobArtifact>,
+    keep: Keep<'k>,
+}
+
+impl<'de> DeserializeSeed<'de> for Keeping<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Keeping<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("artifacts")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut artifacts: A) -> Result<(), A::Error> {
+        while let Some(artifact) = artifacts.next_element::<JobArtifact>()? {
+            if (self.keep)(&artifact) {
+                self.artifacts.push(artifact);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What `job.json` remembers of a file that was present.
+pub(super) fn recollection(artifact: &JobArtifact) -> Option<Recollection> {
+    let memory = Recollection {
+        path: artifact.path.clone(),
+        size: artifact.size?,
+        sha256: artifact.sha256?,
+        evidence: artifact.evidence?,
+        revision: artifact.revision.clone().unwrap_or_default(),
+        run: artifact.run.clone(),
+    };
+    (artifact.state == "present").then_some(memory)
+}
+
+/// The same of every file.
+pub(super) fn recollections(artifacts: &[JobArtifact]) -> HashMap<ArtifactKey, Recollection> {
+    artifacts.iter().filter_map(|artifact| Some((artifact.key(), recollection(artifact)?))).collect()
 }

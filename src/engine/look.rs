@@ -1,5 +1,6 @@
 //! One look at the job: status and result, with patience for an API that is away.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -59,7 +60,7 @@ impl Looked {
         run_stamp(&self.status.status, &self.times(), self.resumes)
     }
 
-    pub(super) fn state(&self, listed: &[Artifact]) -> RunState {
+    pub(super) fn state(&self, listed: &[Arc<Artifact>]) -> RunState {
         let has_final = listed.iter().any(|artifact| artifact.is_final_checkpoint(self.name()));
         run_state(&self.status.status, &self.status.progress, self.error().is_some(), has_final)
     }

@@ -292,7 +292,7 @@ impl Run {
     }
 
     /// Writes `SHA256SUMS` and `job.json`. Trouble with them is no reason to lose a file that could still be had.
-    fn write_ledger(&mut self, looked: &Looked, listed: &[Artifact]) {
+    fn write_ledger(&mut self, looked: &Looked, listed: &[Arc<Artifact>]) {
         self.written_at = Some(self.folder.lock().sequence());
         match self.folder.write_ledger(looked, listed, &self.mirror.job) {
             Ok(()) => self.trouble = None,
@@ -641,7 +641,7 @@ pub(super) async fn rehearse(
         reached: if state.is_over() { None } else { Some(looked.status.progress.current_step.unwrap_or(0)) },
     });
     for action in &actions {
-        let Artifact { key, path, .. } = &action.artifact;
+        let Artifact { key, path, .. } = action.artifact.as_ref();
         reporter.report(&Event::Planned {
             path: path.clone(),
             kind: key.kind,

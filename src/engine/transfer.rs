@@ -20,7 +20,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub(super) struct Order {
     /// The file and the path it will get.
-    pub(super) artifact: Artifact,
+    pub(super) artifact: Arc<Artifact>,
     /// Ask only whether it changed since this revision: the file is here.
     pub(super) recheck: Option<Revision>,
     /// What is here under its name is not what was published, whatever its length and time stamp say.
@@ -142,7 +142,7 @@ pub(super) mod examples {
             sample: None,
         };
         Order {
-            artifact,
+            artifact: artifact.into(),
             recheck: None,
             is_damaged: false,
             entry: None,

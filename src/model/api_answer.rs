@@ -3,6 +3,8 @@
 //! What a job offers matters more than how neatly it is described, so only `path` is asked for strictly; the
 //! rest may be missing, null or of another type than documented.
 
+use std::sync::Arc;
+
 use super::api_message::{excerpt, fault_in_answer, is_html, line, message};
 use super::artifact::{ArtifactKind, Sample};
 use super::job::{JobId, JobStatus, JobTimes, ListedArtifact, Progress, ResultAnswer, StatusAnswer};
@@ -244,7 +246,7 @@ impl Offered {
         match SourceUrl::parse(&path) {
             Ok(url) => {
                 let sample = (kind == ArtifactKind::Sample).then(|| sample(&members));
-                self.artifacts.push(ListedArtifact { kind, url, sample });
+                self.artifacts.push(ListedArtifact { kind, url, sample: sample.map(Arc::new) });
             }
             Err(fault) => self.note(format!("`{place}`: {fault}")),
         }

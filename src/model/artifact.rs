@@ -1,6 +1,7 @@
 //! One file that a training job offers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -129,7 +130,7 @@ pub struct Artifact {
     /// Where it is hosted now.
     pub url: SourceUrl,
     /// What the sample shows, for samples.
-    pub sample: Option<Sample>,
+    pub sample: Option<Arc<Sample>>,
 }
 
 impl Artifact {
@@ -211,7 +212,7 @@ mod tests {
 
     fn artifact(kind: ArtifactKind, url: &str, job_name: Option<&str>) -> Artifact {
         let listed = ListedArtifact { kind, url: SourceUrl::parse(url).unwrap(), sample: None };
-        Listing::build(job_name, &[listed], &|_| None, &[]).artifacts.remove(0)
+        Listing::build(job_name, &[listed], &|_| None, &[]).artifacts[0].as_ref().clone()
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -207,7 +208,7 @@ pub struct ListedArtifact {
     /// Where it is hosted.
     pub url: SourceUrl,
     /// What the sample shows, for samples.
-    pub sample: Option<Sample>,
+    pub sample: Option<Arc<Sample>>,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use super::artifact::{Artifact, ArtifactKey, ArtifactKind, Sample};
 use super::collision_key::TakenNames;
@@ -20,7 +21,7 @@ use super::source_url::SourceUrl;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Listing {
     /// The files, in the API's order.
-    pub artifacts: Vec<Artifact>,
+    pub artifacts: Vec<Arc<Artifact>>,
     /// What was listed and cannot be mirrored, each with the reason in words fit for people.
     pub rejected: Vec<String>,
 }
@@ -56,13 +57,13 @@ impl Listing {
         let mut artifacts = Vec::with_capacity(items.len());
         for (item, path) in items.into_iter().zip(paths) {
             match path {
-                Some(path) => artifacts.push(Artifact {
+                Some(path) => artifacts.push(Arc::new(Artifact {
                     path,
                     step: item.step(job_name),
                     url: item.url.clone(),
                     sample: item.sample.cloned(),
                     key: item.key,
-                }),
+                })),
                 None => rejected.push(format!("{}: no free name is left for it", shown(item.url))),
             }
         }
@@ -74,7 +75,7 @@ impl Listing {
 struct Item<'a> {
     key: ArtifactKey,
     url: &'a SourceUrl,
-    sample: Option<&'a Sample>,
+    sample: Option<&'a Arc<Sample>>,
 }
 
 impl Item<'_> {
@@ -110,7 +111,7 @@ fn identified(listed: &[ListedArtifact]) -> (Vec<Item<'_>>, Vec<String>) {
             }
             Entry::Occupied(place) => {
                 let item = &mut items[*place.get()];
-                item.sample = item.sample.filter(|sample| **sample != Sample::default()).or(sample.as_ref());
+                item.sample = item.sample.filter(|sample| ***sample != Sample::default()).or(sample.as_ref());
                 // Here the query alone tells files apart, and a query that changes with each signature cannot.
                 if url.url_path().ends_with('/') && url.expose() != item.url.expose() {
                     rejected

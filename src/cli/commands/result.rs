@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -50,8 +51,9 @@ pub(super) fn run(context: &Context<'_>, typed: &ResultOf) -> Result<ExitStatus,
 type AllPeeked = HashMap<ArtifactKey, Result<Peeked, PeekError>>;
 
 /// Reads the headers of all checkpoints that have one.
-async fn peek_all(hosts: &ArtifactClient, artifacts: &[Artifact]) -> AllPeeked {
-    let with_header: Vec<&Artifact> = artifacts.iter().filter(|artifact| can_peek(artifact)).collect();
+async fn peek_all(hosts: &ArtifactClient, artifacts: &[Arc<Artifact>]) -> AllPeeked {
+    let with_header: Vec<&Artifact> =
+        artifacts.iter().map(Arc::as_ref).filter(|artifact| can_peek(artifact)).collect();
     let sources: Vec<&SourceUrl> = with_header.iter().map(|artifact| &artifact.url).collect();
     let keys = with_header.iter().map(|artifact| artifact.key.clone());
     keys.zip(peek(hosts, &sources).await).collect()
@@ -163,7 +165,7 @@ fn document(
     here: Option<&Here<'_>>,
     peeked: Option<&AllPeeked>,
 ) -> Document {
-    let peeked_row = |artifact: &Artifact| {
+    let peeked_row = |artifact: &Arc<Artifact>| {
         let peek = peeked.and_then(|peeked| peeked.get(&artifact.key)).map(Peek::of);
         Row { peek, ..row(artifact, here) }
     };

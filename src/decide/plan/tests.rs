@@ -30,7 +30,7 @@ fn step_of(name: &str, entry_run: &str, run: &str, reached: Option<u64>) -> Step
     manifest.entries.insert(key.clone(), entry);
     let artifact = Artifact { key, path: path.clone(), step, url, sample: None };
     let actions = plan(&Situation {
-        listing: &Listing { artifacts: vec![artifact], rejected: Vec::new() },
+        listing: &Listing { artifacts: vec![artifact.into()], rejected: Vec::new() },
         manifest: &manifest,
         recollections: &HashMap::new(),
         local: &[(path, LocalFile::File { size: 5, modified: Some(7) })].into(),

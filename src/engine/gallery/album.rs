@@ -9,7 +9,7 @@ use crate::model::manifest::{EntryState, Manifest};
 use crate::model::rel_path::RelPath;
 
 use super::super::history::History;
-use super::super::ledger::JobFile;
+use super::super::ledger::{JobFile, JobHead};
 use super::course::Course;
 
 /// Everything on the page.
@@ -18,7 +18,7 @@ pub(super) struct Album<'a> {
     /// What is in DIR.
     pub(super) manifest: &'a Manifest,
     /// What the job last said of itself, where that is known.
-    pub(super) job: Option<&'a JobFile>,
+    pub(super) job: Option<&'a JobHead>,
     /// Samples by prompt, in the trainer's order.
     pub(super) prompts: Vec<Prompt<'a>>,
     /// Every step that has samples, in order; those of which nobody knows the step last.
@@ -129,7 +129,7 @@ impl<'a> Album<'a> {
         let is_config = |key: &ArtifactKey| key.kind == ArtifactKind::Config;
         Self {
             manifest,
-            job,
+            job: job.map(|read| &read.job),
             prompts,
             steps,
             checkpoints: checkpoints(manifest, job),

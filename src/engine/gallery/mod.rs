@@ -92,7 +92,7 @@ impl State {
         let Some(job) = ledger::read_head(view.dir, view.job) else { return Ok(()) };
         let now = Timestamp::now().as_second();
         let mut history = History::load(view.dir);
-        if history.note(Moment::new(now, &job.status, &job.progress, job.started_at.as_deref())) {
+        if history.note(Moment::new(now, &job.status, &job.progress, job.times.started_at.as_deref())) {
             history.save(view.dir)?;
         }
         Ok(())

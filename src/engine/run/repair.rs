@@ -159,7 +159,7 @@ impl Run {
         let state = looked.state(&listing.artifacts);
         let bad: HashMap<&ArtifactKey, &Problem> =
             found.bad.iter().filter(|file| !file.is_older).map(|file| (&file.key, &file.problem)).collect();
-        let order = |artifact: &Artifact| {
+        let order = |artifact: &Arc<Artifact>| {
             let reason = match bad.get(&artifact.key)? {
                 Problem::Missing => FetchReason::Missing,
                 _ => FetchReason::Damaged,

@@ -68,7 +68,7 @@ fn the_documented_result() {
         prompt: Some("a dog".into()),
         control_images: vec![],
     };
-    assert_eq!(answer.artifacts[3].sample, Some(sample));
+    assert_eq!(answer.artifacts[3].sample.as_deref(), Some(&sample));
     assert_eq!(answer.status, Some(JobStatus::Stopped));
     assert_eq!(answer.times.finished_at.as_deref(), Some("2026-01-31T16:12:34.143086"));
     assert!(answer.unusable.is_empty() && answer.error.is_none());

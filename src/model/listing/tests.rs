@@ -209,9 +209,9 @@ fn files_without_names() {
          ! https://h/?…: its path has no file name, and is not the only such",
     );
     let mut sample = listed(ArtifactKind::Sample, "https://h/?a");
-    sample.sample = Some(Sample { step: Some(500), index: Some(3), ..Sample::default() });
+    sample.sample = Some(Sample { step: Some(500), index: Some(3), ..Sample::default() }.into());
     assert_eq!(build("j", &[sample.clone()]).artifacts[0].path.as_str(), "samples/sample_000000500_3");
-    sample.sample = Some(Sample { step: Some(500), ..Sample::default() });
+    sample.sample = Some(Sample { step: Some(500), ..Sample::default() }.into());
     assert_eq!(build("j", &[sample]).artifacts[0].path.as_str(), "samples/sample_000000500");
 }
 
@@ -226,10 +226,10 @@ fn one_file_listed_twice_is_one() {
          s https://other:8443/j/samples/a.png
          c /j/samples/a.png",
     );
-    let described = Sample { prompt: Some("a dog".into()), ..Sample::default() };
+    let described = Arc::new(Sample { prompt: Some("a dog".into()), ..Sample::default() });
     twice[2].sample = Some(described.clone());
     twice[1].sample = Some(described.clone());
-    twice[3].sample = Some(Sample { prompt: Some("a cat".into()), ..Sample::default() });
+    twice[3].sample = Some(Sample { prompt: Some("a cat".into()), ..Sample::default() }.into());
     let listing = build("j", &twice);
     let keys: Vec<String> = listing.artifacts.iter().map(|artifact| artifact.key.to_string()).collect();
     assert_eq!(

@@ -77,7 +77,7 @@ fn listed(line: &str) -> Option<ListedArtifact> {
         index: Some(0),
         ..Sample::default()
     });
-    Some(ListedArtifact { kind, url, sample })
+    Some(ListedArtifact { kind, url, sample: sample.map(Into::into) })
 }
 
 fn holds_what_names_promise(listing: &Listing) {
