@@ -4,9 +4,9 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Sealed<B> {
     crc32: String,
     body: B,
@@ -14,8 +14,8 @@ struct Sealed<B> {
 
 /// Wraps a value; the result has no line break.
 pub(crate) fn seal<T: Serialize>(value: &T) -> serde_json::Result<String> {
-    let body = to_raw_value(value)?;
-    serde_json::to_string(&Sealed { crc32: checksum(body.get()), body })
+    let body = serde_json::to_string(value)?;
+    Ok(format!(r#"{{"crc32":"{}","body":{body}}}"#, checksum(&body)))
 }
 
 /// Unwraps a value; `None` for anything that is not exactly what was sealed.

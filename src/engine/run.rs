@@ -249,7 +249,8 @@ impl Run {
         let generation = self.shop.relister.learn(&listing).await;
         let state = looked.state(&listing.artifacts);
         let actions = self.plan(looked, &listing, state).await?;
-        let order = |action: &Action| self.transfer(looked, action, state, generation);
+        let run = looked.run();
+        let order = |action: &Action| self.transfer(looked, &run, action, state, generation);
         let transfers: Vec<Transfer> =
             actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).map(order).collect();
         let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
@@ -335,7 +336,14 @@ impl Run {
         Ok(actions)
     }
 
-    fn transfer(&self, looked: &Looked, action: &Action, state: RunState, generation: u64) -> Transfer {
+    fn transfer(
+        &self,
+        looked: &Looked,
+        run: &str,
+        action: &Action,
+        state: RunState,
+        generation: u64,
+    ) -> Transfer {
         let store = self.folder.lock();
         let manifest = store.manifest();
         let key = &action.artifact.key;
@@ -353,7 +361,7 @@ impl Run {
             half_of_pair: action.artifact.pair_half(looked.name()).is_some(),
             run_may_write: !state.is_over(),
             cut_off: state.is_cut_off(),
-            run: looked.run(),
+            run: run.to_owned(),
             generation,
         };
         Transfer::new(order, fastrand::u64(..))

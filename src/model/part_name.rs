@@ -148,7 +148,11 @@ fn is_bad_end(c: char) -> bool {
 
 /// Whether Windows opens a device under this name: up to the first dot, blanks before it not counted.
 fn is_device(name: &str) -> bool {
-    let base = name.split('.').next().unwrap_or(name).trim_end().to_ascii_uppercase();
+    let base = name.split('.').next().unwrap_or(name).trim_end();
+    if base.len() > "CONOUT$".len() {
+        return false;
+    }
+    let base = base.to_ascii_uppercase();
     if matches!(base.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$" | "CLOCK$") {
         return true;
     }

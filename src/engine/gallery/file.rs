@@ -1,5 +1,6 @@
 //! The page as a file: whether it is rcsync's own, whether it is out of date, and how it is replaced.
 
+use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -116,8 +117,11 @@ impl Stamp {
         for source in [dir.join("job.json"), History::path(dir)] {
             hasher.update(format!("{:?}", look(&source)));
         }
+        let mut line = String::new();
         for (key, entry) in &manifest.entries {
-            hasher.update(format!("{key}\n{} {:?} {}\n", entry.path, entry.state, entry.evidence));
+            line.clear();
+            let _ = writeln!(line, "{key}\n{} {:?} {}", entry.path, entry.state, entry.evidence);
+            hasher.update(&line);
             hasher.update(entry.sha256.as_bytes());
             hasher.update([u8::try_from(entry.older.len()).unwrap_or(u8::MAX)]);
         }

@@ -159,13 +159,14 @@ impl Run {
         let state = looked.state(&listing.artifacts);
         let bad: HashMap<&ArtifactKey, &Problem> =
             found.bad.iter().filter(|file| !file.is_older).map(|file| (&file.key, &file.problem)).collect();
+        let run = looked.run();
         let order = |artifact: &Arc<Artifact>| {
             let reason = match bad.get(&artifact.key)? {
                 Problem::Missing => FetchReason::Missing,
                 _ => FetchReason::Damaged,
             };
             let action = Action { artifact: artifact.clone(), step: Step::Fetch(reason) };
-            Some(self.transfer(looked, &action, state, generation))
+            Some(self.transfer(looked, &run, &action, state, generation))
         };
         let transfers: Vec<Transfer> = listing.artifacts.iter().filter_map(order).collect();
         let wanted: Vec<ArtifactKey> =
