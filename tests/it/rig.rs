@@ -42,8 +42,9 @@ pub(crate) fn skip(why: &str) {
 /// Wraps a command so that every change it makes is told, one line a change.
 fn traced(command: &Command, arguments: &[&str]) -> Command {
     let mut traced = Command::new("strace");
-    // -D: the tracer is a process of its own, so that the child is rcsync itself.
-    traced.args(["-D", "-f", "-qq", "-y"]).args(arguments);
+    // -D: the tracer is a process of its own, so that the child is rcsync itself. -a: what a call returned comes right
+    // after it, also in the second line of one that comes in two.
+    traced.args(["-D", "-f", "-qq", "-y", "-a", "1"]).args(arguments);
     traced.arg(command.get_program()).args(command.get_args()).env_clear();
     for (name, value) in command.get_envs() {
         traced.envs(value.map(|value| (name, value)));
@@ -209,11 +210,13 @@ pub(crate) fn with_fault(
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let output = traced(command, &arguments).stdout(Stdio::piped()).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut interrupted = HashMap::new();
     // What wakes a thread is no file.
     let calls = text(&output.stderr)
         .lines()
+        .filter_map(|line| whole_call(line.to_owned(), &mut interrupted))
         .filter(|line| !line.contains("eventfd"))
-        .fold(String::new(), |all, line| all + line + "\n");
+        .fold(String::new(), |all, line| all + &line + "\n");
     (output.status, text(&output.stdout), calls)
 }
 
