@@ -496,3 +496,42 @@ pub(super) fn recollection(artifact: &JobArtifact) -> Option<Recollection> {
 pub(super) fn recollections(artifacts: &[JobArtifact]) -> HashMap<ArtifactKey, Recollection> {
     artifacts.iter().filter_map(|artifact| Some((artifact.key(), recollection(artifact)?))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str =
+        r#""job_id":"j1","name":null,"status":"RUNNING","progress":{},"error":null,"resumes":2"#;
+    const ROW: &str = r#"{"path":"a.jpg","kind":"sample","key":"/a.jpg","listed":true,"state":"missing"}"#;
+
+    fn head_of(text: &str) -> Option<JobHead> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("job.json"), text).unwrap();
+        read_head(dir.path(), &"j1".parse().unwrap())
+    }
+
+    #[test]
+    fn the_head_is_read_without_the_artifacts() {
+        let whole = format!("{{{HEAD},\"artifacts\":[{ROW}]}}");
+        assert_eq!(head_of(&whole).unwrap().resumes, 2);
+        // What comes behind the head is not read: it may be as long as it likes.
+        assert_eq!(head_of(&whole[..whole.len() - 20]).unwrap().resumes, 2);
+        let other_order = format!("{{\"artifacts\":[{ROW}],{HEAD}}}");
+        assert_eq!(head_of(&other_order).unwrap().resumes, 2);
+        assert_eq!(head_of(&format!("{{\"artifacts\":[{ROW}]}}")), None);
+    }
+
+    #[test]
+    fn artifacts_that_are_not_wanted_are_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = ROW.replace("a.jpg", "b.jpg");
+        let text = format!("{{{HEAD},\"artifacts\":[{ROW},{other}]}}");
+        std::fs::write(dir.path().join("job.json"), text).unwrap();
+        let job = "j1".parse().unwrap();
+        let read = read_job_keeping(dir.path(), &job, |row| row.path().as_str() == "b.jpg").unwrap();
+        assert_eq!(read.artifacts.len(), 1);
+        assert_eq!(read_job(dir.path(), &job).unwrap().artifacts.len(), 2);
+        assert!(read_job(dir.path(), &"j2".parse().unwrap()).is_none(), "it is of another job");
+    }
+}

@@ -65,6 +65,38 @@ async fn a_job_of_a_hundred_checkpoints_and_two_thousand_samples() {
     assert_eq!(snapshot(&bench.dir()), before, "an idle pass changes no file");
 }
 
+/// What the job offers no more keeps its line in `job.json`, with its prompt and its address, in every later pass.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_offered_no_more_is_remembered() {
+    let bench = bench(HostOptions::default(), plan()).await;
+    bench.simulator.finish(&bench.job);
+    assert_eq!(code(&bench.once(&[]).await), 0);
+    let hosted = bench.simulator.hosted(&bench.job);
+    let gone: Vec<&String> = hosted.iter().filter(|path| path.ends_with(".jpg")).take(2).collect();
+    let rows = || {
+        let text = std::fs::read(bench.dir().join("job.json")).unwrap();
+        let job: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let rows = job["artifacts"].as_array().unwrap().clone();
+        let (gone, rest): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| gone.iter().any(|path| row["path"] == path.as_str()));
+        (gone, rest.len())
+    };
+    let (mut expected, rest) = rows();
+    assert!(expected.iter().all(|row| row["sample"]["prompt"].is_string() && row["url"].is_string()));
+    // One at a time: each later pass remembers what the ones before it saw go.
+    for (at, path) in gone.iter().enumerate() {
+        bench.simulator.delete(&bench.job, path, false);
+        for row in expected.iter_mut().filter(|row| row["path"] == path.as_str()) {
+            row["listed"] = false.into();
+        }
+        for pass in ["which sees it go", "after that"] {
+            let run = bench.once(&[]).await;
+            assert_eq!(code(&run), 0, "{}", stderr(&run));
+            assert_eq!(rows(), (expected.clone(), rest), "file {at}, the pass {pass}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_token_never_reaches_the_artifact_host() {
     let bench = bench(HostOptions::default(), plan()).await;
