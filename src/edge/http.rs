@@ -34,6 +34,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of a refusal's body is read for its message.
 const EXCERPT_BOUND: usize = 8 << 10;
 
+/// How long that is waited for.
+const EXCERPT_TIME: Duration = Duration::from_secs(5);
+
 /// Gets ranges of hosted files.
 #[derive(Debug, Clone)]
 pub struct ArtifactClient {
@@ -71,6 +74,7 @@ impl ArtifactClient {
     /// # Errors
     /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: says which.
     pub fn new(private_hosts: bool, stall: Duration) -> Result<Self, String> {
+        let proxies: Arc<[String]> = proxy_hosts(|name| std::env::var(name).ok()).into();
         let builder = || {
             reqwest::Client::builder()
                 .http1_only()
@@ -81,7 +85,7 @@ impl ArtifactClient {
                 .tcp_nodelay(true)
                 .pool_max_idle_per_host(usize::from(u8::MAX))
                 .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
-                .dns_resolver(Arc::new(GuardedResolver { private_hosts }))
+                .dns_resolver(Arc::new(GuardedResolver { private_hosts, proxies: Arc::clone(&proxies) }))
         };
         let client = match with_trusted_roots(builder())?.build() {
             Ok(client) => client,
@@ -160,12 +164,16 @@ impl Body {
         let wait = self.response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = wait.and_then(|text| retry_after(text, SystemTime::now()));
         let mut text = Vec::new();
-        while text.len() < EXCERPT_BOUND {
-            match self.chunk().await {
-                Ok(Some(bytes)) => text.extend_from_slice(&bytes),
-                Ok(None) | Err(_) => break,
+        let reading = async {
+            while text.len() < EXCERPT_BOUND {
+                match self.chunk().await {
+                    Ok(Some(bytes)) => text.extend_from_slice(&bytes),
+                    Ok(None) | Err(_) => break,
+                }
             }
-        }
+        };
+        // A host that sends its excuse byte by byte holds nobody up: what came until then is told.
+        let _ = tokio::time::timeout(EXCERPT_TIME, reading).await;
         let text = self.source.redact(&String::from_utf8_lossy(&text));
         let text = for_terminal(text.trim(), 120);
         Fault::Status { status, retry_after, excerpt: (!text.is_empty()).then_some(text) }
@@ -320,11 +328,24 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 #[derive(Debug)]
 struct GuardedResolver {
     private_hosts: bool,
+    /// Hosts that the user told us to go through, wherever they are.
+    proxies: Arc<[String]>,
+}
+
+/// Returns the hosts of the proxies that the environment names: the HTTP library dials those through the resolver too.
+fn proxy_hosts(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+    let host = |value: String| {
+        let address = if value.contains("://") { value } else { format!("http://{value}") };
+        Some(Url::parse(&address).ok()?.host_str()?.to_ascii_lowercase())
+    };
+    names.into_iter().filter_map(variable).filter_map(host).collect()
 }
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let private_hosts = self.private_hosts;
+        let is_proxy = self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
+        let private_hosts = self.private_hosts || is_proxy;
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             match usable(found, private_hosts) {
@@ -458,6 +479,28 @@ mod tests {
             assert!(matches!(refused, Fault::Forbidden { why, .. } if why == PRIVATE), "{refused}");
         }
         assert!(listener.accept().is_err(), "nobody knocked");
+    }
+
+    #[test]
+    fn a_proxy_may_be_named_in_any_way() {
+        let variable = |name: &str| match name {
+            "HTTPS_PROXY" => Some("proxy.Corp.example:3128".to_owned()),
+            "all_proxy" => Some("socks5h://user:s3cret@localhost:1080".to_owned()),
+            "http_proxy" => Some("http://".to_owned()),
+            _ => None,
+        };
+        assert_eq!(proxy_hosts(variable), ["proxy.corp.example", "localhost"]);
+    }
+
+    #[tokio::test]
+    async fn a_proxy_may_be_on_a_private_address() {
+        let proxies: Arc<[String]> = ["localhost".to_owned()].into();
+        let resolved = |proxies| {
+            let resolver = GuardedResolver { private_hosts: false, proxies };
+            async move { resolver.resolve("localhost".parse().unwrap()).await.is_ok() }
+        };
+        assert!(resolved(proxies).await);
+        assert!(!resolved([].into()).await, "nobody else may");
     }
 
     #[test]

@@ -90,13 +90,7 @@ impl Store {
             }
             Loaded::Snapshot(snapshot) => (snapshot.manifest, snapshot.sequence),
         };
-        let unfit = |why: String| Error::FolderUnfit { path: dir.to_path_buf(), why };
-        if manifest.job != *job {
-            return Err(unfit(format!("it mirrors job `{}`", manifest.job)));
-        }
-        if manifest.origin != origin {
-            return Err(unfit(format!("it mirrors this job from `{}`", manifest.origin)));
-        }
+        ensure_fit(dir, &manifest, job, origin)?;
         let manifest = Arc::new(manifest);
         let mut store = Self { folder, manifest, sequence, journal: None, lines: 0, is_spoilt: false };
         damage.lines = store.replay()?;
@@ -316,18 +310,35 @@ enum Loaded {
     Snapshot(Box<Snapshot<Manifest>>),
 }
 
+/// Finds out whether a folder mirrors this job, from there.
+///
+/// # Errors
+/// When it does not.
+pub(crate) fn ensure_fit(dir: &Path, manifest: &Manifest, job: &JobId, origin: &str) -> Result<(), Error> {
+    let unfit = |why: String| Err(Error::FolderUnfit { path: dir.to_path_buf(), why });
+    if manifest.job != *job {
+        return unfit(format!("it mirrors job `{}`", manifest.job));
+    }
+    if manifest.origin != origin {
+        return unfit(format!("it mirrors this job from `{}`", manifest.origin));
+    }
+    Ok(())
+}
+
 fn read_snapshot(folder: &Path) -> Result<Loaded, Error> {
     #[derive(Deserialize)]
     struct FormatOnly {
         format: u32,
     }
     let path = folder.join("manifest.json");
-    let mut text = String::new();
     let file = match disk::open_regular(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Loaded::Nothing),
         Err(error) => return Err(fault("read", &path)(error)),
     };
+    // At its size at once: a text that grows by doubling takes half as much again.
+    let length = file.metadata().map_or(0, |metadata| metadata.len().min(SNAPSHOT_BOUND));
+    let mut text = String::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
     match file.take(SNAPSHOT_BOUND).read_to_string(&mut text) {
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => return Ok(Loaded::Damaged),

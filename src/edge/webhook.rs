@@ -1,9 +1,9 @@
 //! POSTs an event to an address of the user's. Such an address is a secret: only its host is ever shown.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{StatusCode, redirect};
 use url::Url;
 
@@ -11,6 +11,7 @@ use crate::model::occasion::Occasion;
 use crate::model::units::ByteCount;
 
 use super::api::{self, Limits};
+use super::retry_after::retry_after;
 use super::trust::with_trusted_roots;
 
 /// Tries of one call while nothing or a passing trouble comes back.
@@ -18,6 +19,9 @@ const TRIES: u32 = 3;
 
 /// Waits between them: doubled each time, so that a service that is started anew is met again.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// The longest wait that a receiver may ask for between two tries.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// How long one try may take; receivers that work for longer than this should answer first.
 const LIMITS: Limits =
@@ -83,21 +87,23 @@ impl Webhook {
         let mut wait = FIRST_WAIT;
         let mut tries = 1;
         loop {
-            let (cause, passing) = match self.send(occasion).await {
-                Ok(status) if status.is_success() => return Ok(()),
-                Ok(status) => (format!("HTTP {}", status.as_u16()), is_passing(status)),
-                Err(error) => (api::cause(&error, LIMITS), true),
+            let (cause, passing, asked) = match self.send(occasion).await {
+                Ok((status, _)) if status.is_success() => return Ok(()),
+                Ok((status, asked)) => (format!("HTTP {}", status.as_u16()), is_passing(status), asked),
+                Err(error) => (api::cause(&error, LIMITS), true, None),
             };
             if !passing || tries >= TRIES {
                 return Err(cause);
             }
-            tokio::time::sleep(wait).await;
+            // A receiver that says when it takes more is believed, for a minute.
+            tokio::time::sleep(asked.map_or(wait, |asked| asked.clamp(wait, LONGEST_WAIT))).await;
             wait *= 2;
             tries += 1;
         }
     }
 
-    async fn send(&self, occasion: &Occasion) -> reqwest::Result<StatusCode> {
+    /// Sends it once; returns the answer's status, and how long it asks to wait.
+    async fn send(&self, occasion: &Occasion) -> reqwest::Result<(StatusCode, Option<Duration>)> {
         let request = self
             .client
             .post(self.url.clone())
@@ -105,7 +111,9 @@ impl Webhook {
             // So that a receiver can tell what it was told before.
             .header("Idempotency-Key", occasion.id.as_str())
             .body(occasion.json.clone());
-        Ok(request.send().await?.status())
+        let answer = request.send().await?;
+        let asked = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        Ok((answer.status(), asked.and_then(|text| retry_after(text, SystemTime::now()))))
     }
 }
 

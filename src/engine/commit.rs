@@ -23,7 +23,7 @@ use crate::error::{Error, explain_briefly};
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::digest::Sha256Digest;
 use crate::model::local::LocalFile;
-use crate::model::manifest::{Doubt, Entry, EntryState, Older, Prepared, Record};
+use crate::model::manifest::{Doubt, Entry, EntryState, Manifest, Older, Prepared, Record};
 use crate::model::rel_path::RelPath;
 use crate::model::revision::Revision;
 
@@ -45,8 +45,8 @@ const FLUSHERS: usize = 8;
 pub(super) enum ToCommit {
     /// A proven file wants its final name.
     Publish(Box<Finished>),
-    /// More is known of a file that is here.
-    Know(ArtifactKey, Box<Entry>),
+    /// The host said in this run of the job that a file which is here did not change.
+    Unchanged(ArtifactKey, RelPath, String),
     /// A body contradicted its proof.
     Doubt(ArtifactKey, Doubt),
     /// Nothing more comes.
@@ -91,6 +91,13 @@ pub(super) struct Committer {
     pub(super) batch: usize,
 }
 
+/// What an answer that a file did not change adds to the manifest: nothing where the file was pruned since it was asked.
+fn asked_in(manifest: &Manifest, key: ArtifactKey, run: String) -> Option<Record> {
+    let entry = manifest.entries.get(&key).filter(|entry| entry.state == EntryState::Present)?;
+    let entry = Entry { run, ..entry.clone() };
+    Some(Record::Know { key, entry })
+}
+
 impl Committer {
     /// Commits whatever comes until the end is told; tells what became of each file, in order.
     pub(super) async fn run(
@@ -103,24 +110,22 @@ impl Committer {
         let mut ended = false;
         while !ended && items.recv_many(&mut batch, self.batch).await > 0 {
             let mut finished = Vec::new();
-            let mut known = Vec::new();
+            let (mut unchanged, mut doubts) = (Vec::new(), Vec::new());
             for item in batch.drain(..) {
                 match item {
                     ToCommit::Publish(file) => finished.push(*file),
-                    ToCommit::Know(key, entry) => known.push(Record::Know { key, entry: *entry }),
-                    ToCommit::Doubt(key, doubt) => known.push(Record::Doubt { key, doubt }),
+                    ToCommit::Unchanged(key, path, run) => unchanged.push((key, path, run)),
+                    ToCommit::Doubt(key, doubt) => doubts.push(Record::Doubt { key, doubt }),
                     ToCommit::End => ended = true,
                 }
             }
-            let known_names = known.iter().filter_map(|record| match record {
-                Record::Know { key, entry } => Some((key.clone(), entry.path.clone())),
-                _ => None,
-            });
-            let names: Vec<_> = finished.iter().map(Finished::name).chain(known_names).collect();
+            let unchanged_names = unchanged.iter().map(|(key, path, _)| (key.clone(), path.clone()));
+            let names: Vec<_> = finished.iter().map(Finished::name).chain(unchanged_names).collect();
             let flushed = flush_all(finished).await;
             let (this, done) = (self.clone(), done.clone());
             let committing = blocking(move || {
-                let results = panic::catch_unwind(AssertUnwindSafe(|| this.commit(known, flushed)));
+                let results =
+                    panic::catch_unwind(AssertUnwindSafe(|| this.commit(unchanged, doubts, flushed)));
                 // Whoever waits for these files must hear that they do not come.
                 let lost = |(key, path): (ArtifactKey, RelPath)| {
                     let error = lost(&this.dir.join(path.as_str()), DEFECT);
@@ -135,17 +140,18 @@ impl Committer {
         }
     }
 
-    fn commit(&self, known: Vec<Record>, flushed: Vec<Flushed>) -> Vec<(ArtifactKey, Committed)> {
+    fn commit(
+        &self,
+        unchanged: Vec<(ArtifactKey, RelPath, String)>,
+        doubts: Vec<Record>,
+        flushed: Vec<Flushed>,
+    ) -> Vec<(ArtifactKey, Committed)> {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut results: Vec<_> = known
-            .iter()
-            .filter_map(|record| match record {
-                Record::Know { key, .. } => Some((key.clone(), Committed::Known)),
-                _ => None,
-            })
-            .collect();
+        let mut results: Vec<_> = unchanged.iter().map(|(key, ..)| (key.clone(), Committed::Known)).collect();
+        let mut notes = doubts;
+        notes.extend(unchanged.into_iter().filter_map(|(key, _, run)| asked_in(store.manifest(), key, run)));
         // What could not be noted is found out again by the next run; the disk's trouble shows with the next file.
-        let _ = store.note(known);
+        let _ = store.note(notes);
         results.extend(self.publish(&mut store, flushed));
         results
     }
@@ -206,17 +212,22 @@ impl Committer {
                 let ours = known.filter(|entry| entry.path == path);
                 let untouched = ours.is_some_and(|entry| entry.size == size && entry.modified == modified);
                 let here = match ours {
-                    Some(entry) if untouched && !file.order.is_damaged => entry.sha256,
-                    _ => sha256_of(&full).map_err(unplaced)?,
+                    Some(entry) if untouched && !file.order.is_damaged => Some(entry.sha256),
+                    _ => match sha256_of(&full) {
+                        Ok(here) => Some(here),
+                        // The disk gives it back no more.
+                        Err(_) if untouched => None,
+                        Err(error) => return Err(unplaced(error)),
+                    },
                 };
-                if here == verified.sha256() {
+                if here == Some(verified.sha256()) {
                     let mut entry = self.entry(&file, path, older);
                     entry.modified = modified;
                     let _ = file.part.discard();
                     return Ok(Placed::Here(artifact.key.clone(), Box::new(entry)));
                 }
-                match ours {
-                    Some(entry) if entry.sha256 == here => match self.on_change {
+                match (ours, here) {
+                    (Some(entry), Some(here)) if entry.sha256 == here => match self.on_change {
                         OnChange::Replace => set_aside = Some(Aside::Replaced),
                         OnChange::Keep => {
                             let kept = self.name_to_keep(&path.with_suffix(&here.short()), here);
@@ -224,12 +235,14 @@ impl Committer {
                             set_aside = Some(Aside::Kept(kept));
                         }
                     },
-                    // Nobody wrote it since: the disk lost bytes of it, and what is left is of no use to anybody.
-                    Some(_) if untouched => set_aside = Some(Aside::Replaced),
                     // Edited or cut off here since it was published: the edit is kept, under a name no loader lists.
-                    Some(_) => set_aside = Some(Aside::Edited(self.edited_name(&path, here))),
+                    (Some(_), Some(here)) if !untouched => {
+                        set_aside = Some(Aside::Edited(self.edited_name(&path, here)));
+                    }
+                    // Nobody wrote it since: the disk lost bytes of it, and what is left is of no use to anybody.
+                    (Some(_), _) => set_aside = Some(Aside::Replaced),
                     // Somebody else's file.
-                    None => path = self.free_name(&beside(artifact)),
+                    (None, _) => path = self.free_name(&beside(artifact)),
                 }
             }
         }

@@ -11,7 +11,7 @@ use crate::edge::blocking::blocking;
 use crate::edge::disk::{self, fault};
 use crate::edge::lock::FolderLock;
 use crate::edge::part::PartFolder;
-use crate::edge::store::{PRIVATE, Store};
+use crate::edge::store::{PRIVATE, Store, ensure_fit};
 use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::JobId;
@@ -102,7 +102,7 @@ impl Folder {
         origin: &str,
         reporter: &dyn Reporter,
     ) -> Result<Self, Error> {
-        fs::create_dir_all(dir).map_err(fault("create", dir))?;
+        create(dir)?;
         let private = dir.join(PRIVATE);
         create_private(&private)?;
         let lock = FolderLock::take(dir)?;
@@ -152,7 +152,10 @@ impl Folder {
     /// Reads what is known of a folder without changing anything.
     pub(super) fn peek(dir: &Path, job: &JobId, origin: &str) -> Result<(Manifest, Recollections), Error> {
         let manifest = match Store::peek(dir) {
-            Ok(manifest) => manifest,
+            Ok(manifest) => {
+                ensure_fit(dir, &manifest, job, origin)?;
+                manifest
+            }
             Err(Error::NoInput(_)) => Manifest::new(job.clone(), origin.to_owned()),
             Err(error) => return Err(error),
         };
@@ -265,6 +268,15 @@ async fn look_at_all(dir: PathBuf, paths: BTreeSet<RelPath>) -> Result<Local, Er
         move || disk::look_at_each(&dir, paths).collect()
     });
     looking.await.map_err(|lost| fault("look into", &dir)(std::io::Error::other(lost)))
+}
+
+/// Creates DIR, so that its name lasts as long as what is mirrored into it.
+fn create(dir: &Path) -> Result<(), Error> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let there = dir.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or_else(|| Path::new("."));
+    disk::create_folders(there, dir)
 }
 
 fn create_private(folder: &Path) -> Result<(), Error> {

@@ -88,10 +88,7 @@ pub(super) async fn look(
             Err(fault) => fault,
         };
         tries += 1;
-        let asked = match &fault {
-            ApiError::Busy { retry_after, .. } => retry_after.map(Duration::from_secs),
-            _ => None,
-        };
+        let asked = fault.retry_after();
         let out_of_patience =
             patience == Patience::Short && (tries >= TRIES || asked.is_some_and(|wait| wait > LONGEST_WAIT));
         if !fault.is_transient() || out_of_patience {

@@ -79,11 +79,13 @@ pub(super) fn apply(dir: &Path, store: &Arc<Mutex<Store>>, retention: Retention)
     let lock = || store.lock().unwrap_or_else(PoisonError::into_inner);
     // A file with a new time stamp is read, which takes its time; what is committed meanwhile need not wait for that.
     let manifest = lock().manifest().clone();
-    let judged = judge(dir, &manifest, retention);
+    let mut judged = judge(dir, &manifest, retention);
+    let mut store = lock();
+    // What was published anew meanwhile was not judged.
+    judged.going.retain(|(key, entry)| store.manifest().entries.get(key) == Some(entry));
     if judged.going.is_empty() {
         return Ok(judged.told());
     }
-    let mut store = lock();
     let paths: Vec<&RelPath> = judged.going.iter().map(|(_, entry)| &entry.path).collect();
     write_list(dir, &paths)?;
     let records = judged.going.iter().map(|(key, entry)| {
@@ -134,7 +136,7 @@ fn judge(dir: &Path, manifest: &Manifest, retention: Retention) -> Judged {
         .present()
         .into_iter()
         .filter(|(kind, entry)| *kind == ArtifactKind::Checkpoint && entry.step.is_some());
-    let kept = (numbered.count() - surplus.len()) as u64;
+    let kept = numbered.count().saturating_sub(surplus.len()) as u64;
     let (going, edited): (Vec<_>, Vec<_>) = surplus.into_iter().partition(|(_, entry)| {
         disk::look(dir, entry.path.as_str()).is_none() || is_as_published(dir, entry)
     });

@@ -312,8 +312,10 @@ impl Run {
 
     /// Tells of trouble once, and remembers it for the end.
     fn worry(&mut self, error: Error) {
-        let told = explain_briefly(&error);
-        self.notice(std::iter::once(&told));
+        let message = explain_briefly(&error);
+        if self.is_news(&message) {
+            self.reporter.report(&Event::Trouble { message });
+        }
         self.trouble = Some(error);
     }
 
@@ -387,11 +389,15 @@ impl Run {
 
     fn notice<'a>(&mut self, messages: impl Iterator<Item = &'a String>) {
         for message in messages {
-            // A list that is wrong in the same way at every look is told once.
-            if self.noticed.len() < 1000 && self.noticed.insert(message.clone()) {
+            if self.is_news(message) {
                 self.reporter.report(&Event::Notice { message: message.clone() });
             }
         }
+    }
+
+    /// Whether this was not told yet: what is wrong in the same way at every look is told once.
+    fn is_news(&mut self, message: &str) -> bool {
+        self.noticed.len() < 1000 && self.noticed.insert(message.to_owned())
     }
 
     /// Returns how long to wait for the next look; `None` when there need not be one.

@@ -15,9 +15,9 @@ use crate::decide::verdict::{Verdict, verdict};
 use crate::decide::verify::{Contradiction, Expectation, Judgement, Received, judge, recognise};
 use crate::edge::blocking::blocking;
 use crate::edge::http::{ArtifactClient, Body, RangeRequest};
-use crate::edge::part::{Part, PartFolder};
+use crate::edge::part::PartFolder;
 use crate::error::{Error, explain_briefly};
-use crate::model::artifact::ArtifactKey;
+use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::fault::Fault;
 use crate::model::head::Head;
 use crate::model::manifest::{Doubt, Entry};
@@ -165,7 +165,12 @@ impl Workshop {
 
     pub(super) async fn pace(&self, bytes: usize) {
         if let Some(limiter) = &self.limiter {
-            limiter.take(bytes as u64).await;
+            // Whoever is told to end does not wait for the rate.
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => {}
+                () = limiter.take(bytes as u64) => {}
+            }
         }
     }
 
@@ -304,7 +309,7 @@ impl Workshop {
                 self.commit(ToCommit::Publish(Box::new(finished))).await;
             }
             Judgement::Unfinished { declared, have } => self.settle(transfer, attempt, declared, have),
-            Judgement::Contradicted(why) => self.doubt(transfer, attempt, &received, &part, &why).await,
+            Judgement::Contradicted(why) => self.doubt(transfer, attempt, &received, &why).await,
         }
     }
 
@@ -313,7 +318,6 @@ impl Workshop {
         transfer: &Arc<Transfer>,
         attempt: &Arc<Attempt>,
         received: &Received,
-        part: &Arc<Part>,
         why: &Contradiction,
     ) {
         let order = &transfer.order;
@@ -326,7 +330,7 @@ impl Workshop {
         let read_twice = next == Doubted::Condemned;
         let doubt = Doubt { sha256: received.sha256, revision, after_end: !order.run_may_write, read_twice };
         self.commit(ToCommit::Doubt(order.artifact.key.clone(), doubt.clone())).await;
-        let _ = part.discard();
+        let _ = attempt.abandon();
         match next {
             Doubted::Condemned => self.fail(transfer, why.to_string(), false),
             Doubted::SecondLook => {
@@ -348,11 +352,10 @@ impl Workshop {
     async fn unchanged(&self, transfer: &Arc<Transfer>, revision: Revision) {
         let order = &transfer.order;
         match (&order.recheck, &order.entry, &order.doubt) {
-            (Some(_), Some(entry), _) => {
+            (Some(_), Some(_), _) => {
                 self.board.end(transfer);
-                let mut entry = entry.clone();
-                entry.run.clone_from(&order.run);
-                self.commit(ToCommit::Know(order.artifact.key.clone(), Box::new(entry))).await;
+                let Artifact { key, path, .. } = order.artifact.as_ref();
+                self.commit(ToCommit::Unchanged(key.clone(), path.clone(), order.run.clone())).await;
             }
             (_, _, Some(doubt)) if !order.run_may_write && doubt.read_twice => {
                 self.fail(
@@ -524,8 +527,9 @@ impl Workshop {
         self.miss(transfer, ending, COOL_DOWN);
     }
 
-    /// A proven file could not get its name; its part stays, and the next run publishes it.
+    /// A proven file could not get its name; its part stays, and the next try publishes it.
     pub(super) fn could_not_publish(&self, key: &ArtifactKey, path: RelPath, error: &Error) {
+        self.leave_over(key);
         let cause = explain_briefly(error);
         self.tell(&Event::Failed { path, cause: cause.clone() });
         self.endings().missing.insert(key.clone(), Missing::Failed { cause, disk: true });
@@ -538,12 +542,17 @@ impl Workshop {
         // What arrived stays for the next try, as far as the disk still takes the record.
         if let Some(attempt) = attempt {
             let _ = attempt.retire();
-            self.leftovers.lock().unwrap_or_else(PoisonError::into_inner).insert(key.fingerprint());
+            self.leave_over(&key);
         }
         self.endings().missing.insert(key.clone(), why);
         self.room.give_back(&key);
         self.board.end(transfer);
         self.board.close(&key, Some(cool_down));
+    }
+
+    /// Remembers that a part of this file stands here, so that the next try goes on with it.
+    fn leave_over(&self, key: &ArtifactKey) {
+        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner).insert(key.fingerprint());
     }
 
     fn is_left_over(&self, key: &ArtifactKey) -> bool {

@@ -110,7 +110,10 @@ impl<'a> Work<'a> {
         }
         self.held.save()?;
         self.extras(&seats)?;
-        if let Some(kept) = &kept {
+        // No older LoRA goes for newer ones that could not be placed.
+        if let Some(kept) = &kept
+            && trouble.is_none()
+        {
             self.remove_surplus(whole, kept);
         }
         trouble.map_or(Ok(()), Err)

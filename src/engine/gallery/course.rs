@@ -32,7 +32,11 @@ pub(super) struct Turn {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum What {
     /// The first look at it, in whatever state it was.
-    FirstSeen(JobStatus),
+    FirstSeen {
+        status: JobStatus,
+        /// Whether its last step was done.
+        is_complete: bool,
+    },
     Queued,
     Began,
     Resumed,
@@ -78,7 +82,7 @@ fn turns(moments: &[Moment]) -> Vec<Turn> {
     let mut before: Option<&Moment> = None;
     for moment in moments {
         let what = match before {
-            None => Some(What::FirstSeen(moment.status.clone())),
+            None => Some(What::FirstSeen { status: moment.status.clone(), is_complete: is_complete(moment) }),
             Some(before) if moment.status != before.status => Some(match &moment.status {
                 JobStatus::InQueue => What::Queued,
                 JobStatus::Running if was_running => What::Resumed,
@@ -150,7 +154,7 @@ mod tests {
         assert_eq!(
             whats,
             [
-                What::FirstSeen(JobStatus::InQueue),
+                What::FirstSeen { status: JobStatus::InQueue, is_complete: false },
                 What::Began,
                 What::Stopped,
                 What::Queued,

@@ -323,7 +323,7 @@ fn training(html: &mut Html, album: &Album<'_>) {
 
 fn told(html: &mut Html, turn: &Turn) {
     let words = match &turn.what {
-        What::FirstSeen(status) => format!("first seen: {}", state(status, false).0),
+        What::FirstSeen { status, is_complete } => format!("first seen: {}", state(status, *is_complete).0),
         What::Queued => "waits for a GPU".to_owned(),
         What::Began => "training began".to_owned(),
         What::Resumed => "resumed".to_owned(),

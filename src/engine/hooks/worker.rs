@@ -180,6 +180,6 @@ impl Worker {
 
     fn say(&self, what: &str) {
         let message = format!("`{}` {what}", self.hook.option());
-        self.reporter.report(&Event::Notice { message });
+        self.reporter.report(&Event::Trouble { message });
     }
 }

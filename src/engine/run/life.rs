@@ -126,8 +126,9 @@ impl Run {
                 self.reporter.report(&Event::Resumed { attempt: Some(attempt), step, reason });
                 self.life.auto_resume.sent(now, run);
             }
-            // Never sent again before looks have shown for a while that nothing came of it.
-            Err(ApiError::Unknown { cause }) => {
+            // Never sent again before looks have shown for a while that nothing came of it. An answer that says nothing
+            // came from somebody who may have taken the request.
+            Err(ApiError::Unknown { cause } | ApiError::Unintelligible { why: cause }) => {
                 self.tell_notice(format!("it is unknown whether the API resumed the job ({cause}): looking"));
                 self.life.auto_resume.sent(now, run);
             }
