@@ -503,6 +503,31 @@ mod tests {
         assert!(!resolved([].into()).await, "nobody else may");
     }
 
+    /// A host that sends its excuse byte by byte.
+    #[tokio::test]
+    async fn an_excuse_is_waited_for_for_a_moment_alone() {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x", listener.local_addr().unwrap());
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let host = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            stream.write_all(b"HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\nwait").unwrap();
+            let _ = ended.recv();
+        });
+        let client = ArtifactClient::new(true, Duration::from_hours(1)).unwrap();
+        let source = SourceUrl::parse(&url).unwrap();
+        let (_, body) = client.get(&source, &RangeRequest::default()).await.unwrap();
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let fault = body.into_refusal().await;
+        assert_eq!(began.elapsed().as_secs(), 5);
+        assert!(matches!(fault, Fault::Status { status: 500, .. }), "{fault}");
+        drop(end);
+        host.join().unwrap();
+    }
+
     #[test]
     fn ranges_are_closed_only_on_the_wire() {
         let ask = RangeRequest { start: 10, end: Some(20), ..RangeRequest::default() };

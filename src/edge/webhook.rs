@@ -124,6 +124,30 @@ fn is_passing(status: StatusCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::occasion::EventId;
+
+    #[tokio::test]
+    async fn a_receiver_that_says_when_it_takes_more_is_believed() {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for head in ["429 Busy\r\nRetry-After: 1", "200 Fine"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                write!(stream, "HTTP/1.1 {head}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+            }
+        });
+        let began = std::time::Instant::now();
+        let occasion = Occasion {
+            id: EventId::of(&["a"]),
+            about: "a".to_owned(),
+            values: Vec::new(),
+            json: "{}".to_owned(),
+        };
+        Webhook::new(&url).unwrap().post(&occasion).await.unwrap();
+        assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    }
 
     #[test]
     fn an_address_is_never_shown() {

@@ -106,7 +106,8 @@ async fn a_killed_run_loses_no_event_and_repeats_it_under_its_id() {
 async fn a_failing_hook_is_told_and_stops_nothing() {
     let bench = bench(HostOptions::default()).await;
     bench.simulator.finish(&bench.job);
-    let failing = bench.once(&["--exec", "sh -c 'echo no room >&2; exit 3'"]).await;
+    // It is trouble, so whoever wants errors alone hears of it.
+    let failing = bench.once(&["-q", "--exec", "sh -c 'echo no room >&2; exit 3'"]).await;
     assert_eq!(code(&failing), 0);
     assert!(stderr(&failing).contains("ended with code 3: no room"), "{}", stderr(&failing));
     assert_eq!(bench.assert_published_is_true(), bench.simulator.hosted(&bench.job).len());

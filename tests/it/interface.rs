@@ -628,6 +628,41 @@ async fn signals_end_with_130_and_143_and_a_second_rcsync_with_75() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_refuses_the_folder_of_another_job_as_a_run_does() {
+    let bench = bench().await;
+    bench.simulator.finish(&bench.job);
+    assert_eq!(code(&bench.once(&[]).await), 0);
+    let other = bench.simulator.add_job(JobPlan::default());
+    let dir = bench.dir();
+    for more in [&["--once"][..], &["--dry-run"]] {
+        let mut arguments = vec![other.as_str(), dir.to_str().unwrap()];
+        arguments.extend(more);
+        let mut command = bench.command(&arguments);
+        let refused = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert_eq!(code(&refused), 73, "{more:?}: {}", stderr(&refused));
+        assert!(stderr(&refused).contains(bench.job.as_str()), "{}", stderr(&refused));
+    }
+}
+
+/// Whoever is told to end does not wait until the rate allows what has come already.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(unix)]
+async fn a_slow_rate_does_not_hold_up_the_end() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let bench = bench().await;
+    bench.simulator.finish(&bench.job);
+    let dir = bench.dir();
+    let arguments = [bench.job.as_str(), dir.to_str().unwrap(), "--once", "--limit-rate", "1K"];
+    let running = bench.command(&arguments).spawn().unwrap();
+    until("bytes were asked for", || bench.simulator.artifact_bytes() > 64 << 10).await;
+    kill_process(Pid::from_child(&running), Signal::INT).unwrap();
+    let began = std::time::Instant::now();
+    let ended = running.wait_with_output().unwrap();
+    assert_eq!(code(&ended), 130, "{}", stderr(&ended));
+    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
 /// H19: whoever cannot wait for the end presses Ctrl-C again, and a terminal that is closed ends a run like a kill.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(unix)]

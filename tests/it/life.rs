@@ -200,6 +200,22 @@ async fn a_resumption_whose_answer_gets_lost_is_not_sent_again() {
     assert_eq!(posts(&bench), ["resume"]);
 }
 
+/// Whoever answers with nothing sensible may have taken the request: it counts, or a job would be resumed for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumption_that_is_answered_with_nonsense_counts() {
+    let bench = bench().await;
+    let job = bench.job.clone();
+    bench.simulator.advance_steps(&job, 15);
+    bench.simulator.preempt(&job);
+    bench.simulator.fault(Fault::always("/resume", What::json(200, "[]")));
+    let followed = Followed::start(&bench, &format!("{job} out --auto-resume=1 --interval 100ms"));
+    followed.wait_for("notice", |told| told["message"].as_str().unwrap().contains("unknown whether"));
+    assert!(bench.simulator.resume(&job));
+    bench.simulator.finish(&job);
+    assert_eq!(followed.end(), 0);
+    assert_eq!(posts(&bench), ["resume"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_resumption_what_may_be_rewritten_is_asked_about_once() {
     let bench = bench().await;

@@ -6,6 +6,7 @@ use std::process::Output;
 
 use rcsync::simulator::{Fault, JobPlan, Simulator, SimulatorConfig, TrainerHash, What};
 
+use crate::rig::{have, with_fault};
 use crate::support::{Bench, code, snapshot, stderr};
 
 const MIB: usize = 1 << 20;
@@ -108,6 +109,29 @@ async fn a_flipped_bit_costs_one_block() {
     bench.simulator.clear_requests();
     assert_eq!(code(&bench.once(&[]).await), 0);
     assert_eq!(bench.simulator.artifact_requests(), 0, "nothing is left to do");
+}
+
+/// A file that the disk gives back no more is fetched again, and the new one takes its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_read_is_replaced() {
+    if !have(&["strace"]) {
+        return;
+    }
+    let bench = mirrored().await;
+    let path = checkpoint(&bench);
+    let good = fs::read(&path).unwrap();
+    let command = bench.command(&["verify", bench.dir().to_str().unwrap(), "--repair"]);
+    let inode = |path: &PathBuf| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+    let old = inode(&path);
+    // Whatever stands under this name cannot be read in this run: also what the repair puts there.
+    let (_, said, calls) = with_fault(&command, "read,pread64:error=EIO", Some(&path));
+    assert!(calls.contains("EIO"), "{calls}");
+    assert_ne!(inode(&path), old, "another file has its name: {said}");
+    assert!(fs::read(&path).unwrap() == good);
+    assert_eq!(code(&verify(&bench, &[]).await), 0);
+    assert!(bench.simulator.artifact_bytes() >= good.len() as u64, "all of it came again");
+    assert_eq!(edited(&bench), Vec::<PathBuf>::new());
+    bench.assert_sums_pass();
 }
 
 /// Block checksums choose what is fetched; they prove nothing. Here they are fooled, and so is the file's structure.

@@ -12,6 +12,7 @@ use crate::engine::recover::recover;
 use crate::engine::transfer::examples::order;
 use crate::model::artifact::ArtifactKind;
 use crate::model::evidence::Evidence;
+use crate::model::manifest::examples;
 
 /// Panics before the change of this number.
 struct Defect(Cell<u32>);
@@ -133,4 +134,18 @@ fn a_part_that_another_named_meanwhile_is_published() {
         committer.rename(&ready, &path).unwrap();
         assert_eq!(fs::read(path).unwrap(), b"a");
     }
+}
+
+/// A host that answers late, that a file did not change, does not bring back what was pruned meanwhile.
+#[test]
+fn a_late_answer_revives_nothing() {
+    let (kind, path) = (ArtifactKind::Checkpoint, "a_000000250.safetensors");
+    let (key, manifest) = (examples::key(kind, path), examples::manifest(&[(kind, path, Some(250))]));
+    let asked = asked_in(&manifest, key.clone(), "run 2".to_owned());
+    assert!(matches!(asked, Some(Record::Know { entry, .. }) if entry.run == "run 2"));
+    let mut pruned = manifest;
+    pruned.entries.get_mut(&key).unwrap().state = EntryState::Pruned;
+    assert_eq!(asked_in(&pruned, key.clone(), "run 2".to_owned()), None);
+    pruned.entries.clear();
+    assert_eq!(asked_in(&pruned, key, "run 2".to_owned()), None);
 }

@@ -166,6 +166,7 @@ mod tests {
         assert_eq!(course.points[..2], [(100, 0), (200, 0)]);
         let late = Course::new(&moments[9..], [(150, 8), (50, 7)].into_iter());
         assert_eq!(late.points, [(50, 7), (150, 8)], "nobody looked on: samples tell");
+        assert_eq!(late.turns[0].what, What::FirstSeen { status: JobStatus::Stopped, is_complete: true });
         assert_eq!(course.total, Some(1000));
         assert_eq!(Course::new(&moments[..8], std::iter::empty()).seconds_a_step, Some(2.0));
     }
