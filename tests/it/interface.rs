@@ -645,24 +645,6 @@ async fn a_dry_run_refuses_the_folder_of_another_job_as_a_run_does() {
     }
 }
 
-/// Whoever is told to end does not wait until the rate allows what has come already.
-#[tokio::test(flavor = "multi_thread")]
-#[cfg(unix)]
-async fn a_slow_rate_does_not_hold_up_the_end() {
-    use rustix::process::{Pid, Signal, kill_process};
-    let bench = bench().await;
-    bench.simulator.finish(&bench.job);
-    let dir = bench.dir();
-    let arguments = [bench.job.as_str(), dir.to_str().unwrap(), "--once", "--limit-rate", "1K"];
-    let running = bench.command(&arguments).spawn().unwrap();
-    until("bytes were asked for", || bench.simulator.artifact_bytes() > 64 << 10).await;
-    kill_process(Pid::from_child(&running), Signal::INT).unwrap();
-    let began = std::time::Instant::now();
-    let ended = running.wait_with_output().unwrap();
-    assert_eq!(code(&ended), 130, "{}", stderr(&ended));
-    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
-}
-
 /// H19: whoever cannot wait for the end presses Ctrl-C again, and a terminal that is closed ends a run like a kill.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(unix)]
