@@ -9,6 +9,7 @@ use clap_complete::Shell;
 
 use super::options::{ComfyArgs, GlobalArgs, SyncArgs};
 use super::values::{self, GpuType};
+use crate::model::api_request::GpuCount;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -224,8 +225,8 @@ pub(crate) struct Submit {
     )]
     pub(crate) gpu_type: GpuType,
     /// 1, or 8 with ADA_80_PLUS.
-    #[arg(long, value_parser = ["1", "8"])]
-    pub(crate) gpu_count: Option<String>,
+    #[arg(long, value_parser = values::gpu_count())]
+    pub(crate) gpu_count: Option<GpuCount>,
     /// A GPU's id, passed on as it is.
     #[arg(long, value_name = "ID")]
     pub(crate) gpu_id: Option<String>,

@@ -1,6 +1,5 @@
 //! What the front door needs of the rest of the house, in one place, with the errors that fit a command line.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::config::Settings;
@@ -31,7 +30,7 @@ pub(crate) fn api_base(world: &World) -> Result<ApiBase, Error> {
 
 /// Reads a job id, or a status or result URL of this API.
 pub(crate) fn job_id(text: &str, base: &ApiBase) -> Result<JobId, Error> {
-    base.job(text).map_err(|error| Error::Usage(format!("`{}`: {error}", super::words::shown(text))))
+    base.job(text).map_err(|error| Error::Usage(format!("`{}`: {error}", super::words::shown_value(text))))
 }
 
 /// Makes the client, with the token from wherever it is.
@@ -58,11 +57,6 @@ fn tokens(world: &World, settings: &Settings) -> TokenSource {
     let variable = world.variable.clone();
     let home = world.folder("HOME").or_else(|| world.folder("USERPROFILE"));
     TokenSource::new(move |name| variable(name), home, settings.token_file.clone())
-}
-
-/// Reads what is known of a folder, beside a running rcsync too.
-pub(crate) fn manifest(dir: &Path) -> Result<Manifest, Error> {
-    crate::engine::known(dir)
 }
 
 /// Gives what a job offers its local names, those that `manifest` knows first.
@@ -118,7 +112,10 @@ pub(crate) async fn simulate(listen: std::net::SocketAddr, script: Script) -> Re
         Script::Demo => Duration::from_millis(25),
         Script::Long => Duration::from_millis(300),
     };
-    let config = SimulatorConfig { listen, step_time: Some(step), ..SimulatorConfig::default() };
+    // Whoever can reach the API can reach what it lists.
+    let artifact_listen = std::net::SocketAddr::new(listen.ip(), 0);
+    let config =
+        SimulatorConfig { listen, artifact_listen, step_time: Some(step), ..SimulatorConfig::default() };
     let simulator = Simulator::start(config)
         .await
         .map_err(|error| Error::Usage(format!("cannot listen on `{listen}`: {error}")))?;
@@ -138,5 +135,18 @@ impl Simulated {
             None,
         );
         Ok(ApiClient::new(base, tokens, Limits::default())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn whoever_reaches_the_simulated_api_reaches_its_files() {
+        let simulated = simulate("127.0.0.2:0".parse().unwrap(), Script::Long).await.unwrap();
+        assert!(simulated.base.starts_with("http://127.0.0.2:"));
+        assert!(simulated.simulator.artifact_origin().starts_with("http://127.0.0.2:"));
     }
 }

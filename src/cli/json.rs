@@ -175,7 +175,7 @@ enum Fields<'a> {
 
 fn fields(event: &Event) -> Option<(&'static str, Fields<'_>)> {
     Some(match event {
-        Event::Submitted { name } => ("submitted", Fields::Submitted { name: name.as_deref() }),
+        Event::Submitted { name, .. } => ("submitted", Fields::Submitted { name: name.as_deref() }),
         Event::Resumed { attempt, step, reason } => {
             let (attempt, of) = attempt.unzip();
             ("resumed", Fields::Resumed { attempt, of, step: *step, reason })

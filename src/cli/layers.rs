@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser};
 use toml::de::{DeTable, DeValue};
 
 use super::options::{GlobalArgs, SyncArgs};
+use super::words::shown_value;
 use super::world::World;
 use super::{suggest, values};
 use crate::error::Error;
@@ -46,9 +47,12 @@ pub(crate) fn environment(world: &World) -> Result<Layer, Error> {
     for option in known_options() {
         let variable = option.variable();
         let Some(value) = world.text(&variable)? else { continue };
-        let spelled = option.spell_text(&value).and_then(|words| parse(&words));
+        let spelled = layer
+            .contradiction(&option)
+            .map_or_else(|| option.spell_text(&value), Err)
+            .and_then(|words| parse(&words));
         let given = spelled.map_err(|why| {
-            let shown = for_terminal(&value, 60);
+            let shown = option.shown(&value);
             Error::Usage(format!("the environment variable `{variable}` is `{shown}`: {why}"))
         })?;
         layer.add(given, &option, &value, variable);
@@ -105,7 +109,10 @@ pub(crate) fn file(world: &World, path: &Path) -> Result<Layer, Error> {
         if layer.settings.iter().any(|setting| setting.name == name) {
             return Err(fault(at, &format!("`{name}` is given twice")));
         }
-        let given = option.spell_toml(value.get_ref()).and_then(|words| parse(&words));
+        let given = layer
+            .contradiction(option)
+            .map_or_else(|| option.spell_toml(value.get_ref()), Err)
+            .and_then(|words| parse(&words));
         let given = given.map_err(|why| fault(at, &format!("`{name}`: {why}")))?;
         let shown = text.get(value.span()).unwrap_or_default();
         layer.add(given, option, shown, format!("{} line {}", path.display(), line_of(&text, at)));
@@ -121,15 +128,16 @@ impl Layer {
     fn add(&mut self, given: Given, option: &KnownOption, value: &str, origin: String) {
         self.global = given.global.over(std::mem::take(&mut self.global));
         self.sync = given.sync.over(std::mem::take(&mut self.sync));
-        // Commands and addresses for hooks often carry a key of some service.
-        let secret = match option.name.as_str() {
-            "exec" | "exec-done" | "webhook" => true,
-            // A ComfyUI behind a gate has its key here.
-            "comfyui-url" => value.contains(['@', '?']),
-            _ => false,
-        };
-        let value = if secret { "(set)".to_owned() } else { for_terminal(value, 60) };
-        self.settings.push(Setting { name: option.name.clone(), value, origin });
+        self.settings.push(Setting { name: option.name.clone(), value: option.shown(value), origin });
+    }
+
+    /// Returns why this source cannot say this option too: of the two ways to prune, it has said the other.
+    fn contradiction(&self, option: &KnownOption) -> Option<String> {
+        let pair = ["keep-last", "keep-every"];
+        let other =
+            pair.iter().find(|other| pair.contains(&option.name.as_str()) && **other != option.name)?;
+        let said = self.settings.iter().find(|setting| setting.name == *other)?;
+        Some(format!("it cannot be had together with `{other}` ({})", said.origin))
     }
 }
 
@@ -195,6 +203,14 @@ impl KnownOption {
         format!("{PREFIX}{}", self.name.to_ascii_uppercase().replace('-', "_"))
     }
 
+    /// Returns a value as it may be shown: commands and addresses for hooks often carry a key of some service.
+    fn shown(&self, value: &str) -> String {
+        match self.name.as_str() {
+            "exec" | "exec-done" | "webhook" => "(set)".to_owned(),
+            _ => for_terminal(&shown_value(value), 60),
+        }
+    }
+
     fn switch(&self, on: bool) -> Vec<String> {
         vec![format!("--{}{}", if on { "" } else { "no-" }, self.name)]
     }
@@ -236,6 +252,10 @@ impl KnownOption {
             (Shape::Value | Shape::Count, DeValue::Integer(number)) if number.radix() == 10 => {
                 Ok(vec![self.with(number.as_str())])
             }
+            (Shape::Value | Shape::Count, DeValue::Integer(_)) => {
+                Err("write the number with decimal digits".to_owned())
+            }
+            (Shape::Value, DeValue::Float(number)) => Ok(vec![self.with(number.as_str())]),
             (Shape::Value, _) => wants("a string or a number"),
             (Shape::Count, _) => wants("a number, true or false"),
         }

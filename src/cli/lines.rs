@@ -38,6 +38,8 @@ pub(crate) struct Lines {
     pub(crate) plan_only: bool,
     /// Whether to paint.
     pub(crate) colours: bool,
+    /// The command that goes on after an early end.
+    pub(crate) again: String,
     /// What was held back.
     pub(crate) held: Mutex<Held>,
 }
@@ -65,7 +67,7 @@ impl Reporter for Lines {
             (self.data)(&format!("{:<10}  {}  {}", kind, shown(path.as_str()), shown(action)));
             return;
         }
-        let Some((weight, mark, text)) = sentence(event, &held.ending) else { return };
+        let Some((weight, mark, text)) = sentence(event, &held.ending, &self.again) else { return };
         // The view shows what a plan counts.
         let is_shown = self.bars && matches!(event, Event::Plan { .. });
         let weight = if is_news && !is_shown { weight } else { Weight::Detail };
@@ -125,13 +127,13 @@ impl Lines {
     }
 }
 
-fn sentence(event: &Event, ending: &str) -> Option<(Weight, &'static str, String)> {
+fn sentence(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'static str, String)> {
     let at = |step: &Option<u64>| step.map_or_else(String::new, |step| format!("  step {step}"));
     let name = |path: &RelPath| shown(path.as_str());
     Some(match event {
-        Event::Submitted { name } => {
-            let text = name.as_deref().map_or_else(|| "the job".to_owned(), shown);
-            (Weight::News, "submitted", text)
+        Event::Submitted { job, name } => {
+            let name = name.as_deref().map_or_else(|| "the job".to_owned(), shown);
+            (Weight::News, "submitted", format!("{name} as {job}"))
         }
         Event::Resumed { attempt, reason, .. } => {
             let count = attempt.map_or_else(String::new, |(number, most)| format!("{number} of {most}: "));
@@ -196,12 +198,12 @@ fn sentence(event: &Event, ending: &str) -> Option<(Weight, &'static str, String
         Event::Waiting { wait } => {
             (Weight::Detail, "waiting", format!("{} until the next look", span(*wait)))
         }
-        Event::Done { .. } => return summary(event, ending),
+        Event::Done { .. } => return summary(event, ending, again),
         Event::Received { .. } | Event::Pace { .. } | Event::Planned { .. } => return None,
     })
 }
 
-fn summary(event: &Event, ending: &str) -> Option<(Weight, &'static str, String)> {
+fn summary(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'static str, String)> {
     let Event::Done { exit, published, bytes, present, failed, elapsed } = event else { return None };
     let new = match published {
         0 => "nothing new".to_owned(),
@@ -213,11 +215,11 @@ fn summary(event: &Event, ending: &str) -> Option<(Weight, &'static str, String)
         ExitStatus::Complete if *published == 0 => (Weight::Background, "done", counts),
         ExitStatus::Complete => (Weight::News, "done", counts),
         ExitStatus::Interrupted | ExitStatus::Terminated => {
-            let text = format!("{counts}; parts are kept, the same command goes on from them");
+            let text = format!("{counts}; parts are kept, {again} goes on from them");
             (Weight::News, "stopped", text)
         }
         ExitStatus::TryAgain if *failed > 0 => {
-            (Weight::Trouble, "not done", format!("{counts}; the same command fetches the rest"))
+            (Weight::Trouble, "not done", format!("{counts}; {again} fetches the rest"))
         }
         ExitStatus::TryAgain | ExitStatus::Negative if !ending.is_empty() => {
             (Weight::Trouble, "not done", format!("{counts}; {ending}"))
@@ -245,6 +247,7 @@ mod tests {
             bars: false,
             plan_only: false,
             colours: false,
+            again: "the same command".to_owned(),
             held: Mutex::default(),
         };
         let lines: Arc<dyn Reporter> = Arc::new(lines);
@@ -259,7 +262,7 @@ mod tests {
         assert_eq!(
             err,
             "\
-submitted  dog
+submitted  dog as abc-1
 resumed    1 of 3: it stopped at step 700 of 2000
 resumed    as asked
 job        dog  RUNNING  step 320 of 2000 (16 %)

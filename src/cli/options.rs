@@ -68,14 +68,14 @@ impl GlobalArgs {
     /// Lays these over `lower`.
     #[must_use]
     pub(crate) fn over(self, lower: Self) -> Self {
-        // The two are ends of one scale: whoever speaks of it at all in a higher place decides all of it.
-        let speaks = self.quiet || self.verbose || self.no_quiet || self.no_verbose;
-        let talk = if speaks { &self } else { &lower };
+        // The two are ends of one scale: whoever says one of them in a higher place decides all of it. What is taken
+        // back there is taken back alone.
+        let says = self.quiet || self.verbose;
         Self {
-            quiet: talk.quiet,
-            verbose: talk.verbose,
-            no_quiet: talk.no_quiet,
-            no_verbose: talk.no_verbose,
+            quiet: self.quiet || (!says && !self.no_quiet && lower.quiet),
+            verbose: self.verbose || (!says && !self.no_verbose && lower.verbose),
+            no_quiet: self.no_quiet || lower.no_quiet,
+            no_verbose: self.no_verbose || lower.no_verbose,
             token_file: self.token_file.or(lower.token_file),
             output: self.output.or(lower.output),
             progress: self.progress.or(lower.progress),

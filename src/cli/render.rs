@@ -16,6 +16,9 @@ use crate::engine::event::{Event, Reporter};
 use crate::error::ExitStatus;
 use crate::model::job::JobId;
 
+/// What goes on after an early end, wherever nothing is begun anew by it.
+pub(crate) const THE_SAME_COMMAND: &str = "the same command";
+
 /// Everything that tells people and programs about a run.
 pub(crate) struct Telling {
     view: Option<Arc<View>>,
@@ -27,15 +30,21 @@ pub(crate) struct Telling {
 }
 
 impl Telling {
-    /// Chooses by the settings and by where the streams go.
-    pub(crate) fn new(world: &World, settings: &Settings, job: &JobId, signals: &Signals) -> Arc<Self> {
+    /// Chooses by the settings and by where the streams go; `again` is the command that goes on after an early end.
+    pub(crate) fn new(
+        world: &World,
+        settings: &Settings,
+        job: &JobId,
+        signals: &Signals,
+        again: &str,
+    ) -> Arc<Self> {
         // A dry run is over before anything could move.
         let moves = settings.bars(world) && !settings.sync.dry_run;
         let look = Look { colours: world.colours(&world.err), unicode: world.speaks_unicode() };
         let view = moves.then(|| Arc::new(View::new(world.err.clone(), look, world.shrinking())));
         let json = settings.format == Format::Json;
         Arc::new(Self {
-            lines: (!json).then(|| lines(world, settings, view.clone())),
+            lines: (!json).then(|| lines(world, settings, view.clone(), again)),
             json: json.then(|| json_lines(world, job, signals)),
             view,
             metrics: metrics(world, settings, job),
@@ -88,7 +97,7 @@ fn metrics(world: &World, settings: &Settings, job: &JobId) -> Option<Metrics> {
     Some(Metrics::new(path, job.clone(), world.now))
 }
 
-fn lines(world: &World, settings: &Settings, view: Option<Arc<View>>) -> Lines {
+fn lines(world: &World, settings: &Settings, view: Option<Arc<View>>, again: &str) -> Lines {
     let (out, err) = (world.out.clone(), world.err.clone());
     let with_bars = view.is_some();
     let print: Box<dyn Fn(&str) + Send + Sync> = match view {
@@ -106,6 +115,7 @@ fn lines(world: &World, settings: &Settings, view: Option<Arc<View>>) -> Lines {
         bars: with_bars,
         plan_only: settings.sync.dry_run,
         colours: world.colours(&world.err),
+        again: again.to_owned(),
         held: Mutex::default(),
     }
 }

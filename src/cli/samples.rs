@@ -51,7 +51,7 @@ pub(crate) fn every_event() -> Vec<Event> {
     let kind = ArtifactKind::Checkpoint;
     let size = Some(171_863_244);
     vec![
-        Event::Submitted { name: Some("dog".to_owned()) },
+        Event::Submitted { job: "abc-1".parse().unwrap(), name: Some("dog".to_owned()) },
         Event::Resumed {
             attempt: Some((1, 3)),
             step: Some(700),

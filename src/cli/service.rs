@@ -37,7 +37,7 @@ struct State {
 impl Service {
     /// Begins to speak, where somebody listens.
     pub(crate) fn begin(world: &World) -> Option<Self> {
-        let socket = (world.variable)("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())?;
+        let socket = world.set("NOTIFY_SOCKET")?;
         let manager = Arc::new(Manager::at(&socket).ok()?);
         let living = manager.clone();
         let every = sd_notify::watchdog_enabled().filter(|every| !every.is_zero());

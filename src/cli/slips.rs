@@ -5,7 +5,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::args::Cli;
 use super::suggest;
-use super::words::shown;
+use super::words::{shown, shown_value};
 use crate::error::Error;
 
 /// Options of other programs that people type here, and what they mean.
@@ -15,12 +15,16 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["--bwlimit", "--rate", "--limit", "--max-rate"], "`--limit-rate <RATE>`"),
     (&["-n", "--dryrun", "--simulate"], "`--dry-run`"),
     (&["--silent", "-s", "--no-progress"], "`--quiet`"),
+    (&["--api-key", "--key", "--auth"], "the environment variable `RUNCOMFY_TOKEN`"),
+];
+
+/// What people want of `sync` alone.
+const OF_SYNC: &[(&[&str], &str)] = &[
     (
         &["--dir", "-d", "--local-dir", "--output-dir", "--to", "-O"],
         "the folder as a word of its own: `rcsync <JOB_ID> <DIR>`",
     ),
     (&["--follow", "--watch", "-f", "-w"], "nothing: without `--once`, rcsync follows the job to its end"),
-    (&["--api-key", "--key", "--auth"], "the environment variable `RUNCOMFY_TOKEN`"),
     (&["--resume", "--continue", "-c"], "nothing: what an earlier run has fetched is never fetched again"),
     (&["--checksum", "--check"], "nothing: every file is proven; `rcsync verify <DIR>` reads all again"),
 ];
@@ -89,11 +93,17 @@ fn unknown(error: &clap::Error, word: &str, usage: &str) -> String {
     if !word.starts_with('-') {
         return format!("`{word}` is one word too many{usage}");
     }
-    let bare = word.split_once('=').map_or(word, |(option, _)| option);
-    if let Some((_, meant)) = ELSEWHERE.iter().find(|(words, _)| words.contains(&bare)) {
+    let command = command(error);
+    let of_sync = if command.as_deref() == Some("sync") { OF_SYNC } else { &[] };
+    if let Some((_, meant)) = ELSEWHERE.iter().chain(of_sync).find(|(words, _)| words.contains(&word)) {
         return format!("there is no option `{word}`; what you want is {meant}");
     }
-    if let Some(command) = command_with(bare) {
+    if ["submit", "resume"].iter().any(|known| command.as_deref() == Some(known))
+        && ["--watch", "-w", "-f"].contains(&word)
+    {
+        return format!("there is no option `{word}`; what you want is `--follow`");
+    }
+    if let Some(command) = command_with(word) {
         return format!("there is no option `{word}` here; it is one of `rcsync {command}`{usage}");
     }
     let near = text(error, ContextKind::SuggestedArg);
@@ -121,9 +131,9 @@ fn bare_option(argument: &str) -> &str {
 /// `--timeout <DURATION>` with the value that was typed: `--timeout 0`; a positional keeps its name.
 fn with_value(argument: &str, value: &str) -> String {
     if argument.starts_with('-') {
-        format!("{} {value}", bare_option(argument))
+        format!("{} {}", bare_option(argument), shown_value(value))
     } else {
-        format!("{argument}: {value}")
+        format!("{argument}: {}", shown_value(value))
     }
 }
 
@@ -161,10 +171,14 @@ fn typed_usage(error: &clap::Error) -> Option<String> {
     one_line(&typed.to_string())
 }
 
+/// Returns the command that was typed.
+fn command(error: &clap::Error) -> Option<String> {
+    typed_usage(error)?.split_whitespace().nth(1).map(str::to_owned)
+}
+
 /// Returns the command's own form as the help shows it, on one line: `rcsync ls <DIR>`.
 fn usage(error: &clap::Error) -> Option<String> {
-    let typed = typed_usage(error)?;
-    let name = typed.split_whitespace().nth(1)?;
+    let name = command(error)?;
     let mut program = Cli::command();
     program.build();
     one_line(&program.find_subcommand_mut(name)?.render_usage().to_string())

@@ -28,6 +28,12 @@ fn usage_errors_say_what_and_end_with_64() {
         ("abc-1 --json", "there is no option `--json`; what you want is `--output json`"),
         ("abc-1 --jobs=4", "there is no option `--jobs`; what you want is `--connections <N>`"),
         ("abc-1 --dir out", "`rcsync <JOB_ID> <DIR>`"),
+        ("abc-1 --watch", "`--watch`; what you want is nothing: without `--once`, rcsync follows"),
+        ("submit x.yaml --gpu-type H100 --watch", "`--watch`; what you want is `--follow`"),
+        ("ls out --watch", "`--watch` here; it is one of `rcsync edit`; the form is `rcsync ls <DIR>`"),
+        ("https://example.org/x?token=t0ken", "`https://example.org/x?…`"),
+        ("status example.org/x?token=t0ken", "`example.org/x?…`"),
+        ("abc-1 --comfyui-url http://me:t0ken@h:x/", "`--comfyui-url http://…@h:x/`"),
         (
             "abc-1 --only checkpoint,smples",
             "`--only smples`: it has to be one of checkpoints, samples, config; did you mean `samples`?",

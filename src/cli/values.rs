@@ -4,12 +4,13 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::SignedDuration;
 use url::Url;
 
 use crate::edge::link::LinkMode;
 use crate::engine::options::OnChange;
-use crate::model::api_request;
+use crate::model::api_request::{self, GpuCount};
 use crate::model::artifact::ArtifactKind;
 use crate::model::units::ByteCount;
 
@@ -172,6 +173,11 @@ pub(crate) fn count(text: &str) -> Result<u32, String> {
 /// Reads a whole number above 0.
 pub(crate) fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
     text.trim().parse().map_err(|_| "write a whole number above 0, such as `3`".to_owned())
+}
+
+/// Reads a number of GPUs that can be rented together.
+pub(crate) fn gpu_count() -> impl TypedValueParser<Value = GpuCount> {
+    PossibleValuesParser::new(["1", "8"]).try_map(|text| text.parse())
 }
 
 /// Reads an address to listen on.

@@ -13,6 +13,18 @@ pub(crate) fn shown(text: &str) -> String {
     sanitize::for_terminal(text, LONGEST)
 }
 
+/// The same for what was typed or set: an address in it may carry a key in its query, or a password before its host.
+pub(crate) fn shown_value(text: &str) -> String {
+    let mut text = sanitize::secrets_removed(text);
+    if let Some(start) = text.find("://").map(|at| at + 3) {
+        let end = text[start..].find('/').map_or(text.len(), |at| start + at);
+        if let Some(at) = text[start..end].rfind('@') {
+            text.replace_range(start..start + at, "…");
+        }
+    }
+    shown(&text)
+}
+
 /// Returns a duration as people say it: `4.2 s`, `3m 20s`, `1h 02m`, `2d 03h`.
 pub(crate) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();

@@ -71,13 +71,18 @@ impl World {
     /// # Errors
     /// When it is not UTF-8.
     pub fn text(&self, name: &str) -> Result<Option<String>, Error> {
-        match (self.variable)(name).filter(|value| !value.is_empty()) {
+        match self.set(name) {
             None => Ok(None),
             Some(value) => value
                 .into_string()
                 .map(Some)
                 .map_err(|_| Error::Usage(format!("the environment variable `{name}` is not UTF-8"))),
         }
+    }
+
+    /// Returns a variable that is set and not empty.
+    pub(crate) fn set(&self, name: &str) -> Option<OsString> {
+        (self.variable)(name).filter(|value| !value.is_empty())
     }
 
     /// Returns a variable that holds an absolute path. Relative ones are passed over, as the XDG rules ask.
@@ -89,14 +94,14 @@ impl World {
     /// Whether the terminal can do no more than a typewriter.
     #[must_use]
     pub fn is_dumb(&self) -> bool {
-        (self.variable)("TERM").is_some_and(|value| value == "dumb")
+        self.set("TERM").is_some_and(|value| value == "dumb")
     }
 
     /// Returns what the terminal does with long lines when it gets narrower. Nobody can be asked, so it is told by who
     /// is known to do it; tmux hides the terminal that it runs in.
     #[must_use]
     pub(crate) fn shrinking(&self) -> Shrinking {
-        let value = |name: &str| (self.variable)(name).filter(|value| !value.is_empty());
+        let value = |name: &str| self.set(name);
         let term = value("TERM").unwrap_or_default().to_string_lossy().into_owned();
         let is_multiplexed = value("TMUX").is_some();
         let cuts =
@@ -107,8 +112,7 @@ impl World {
     /// Whether the locale has more characters than ASCII; the first of its variables that is set decides.
     #[must_use]
     pub fn speaks_unicode(&self) -> bool {
-        let set = |name| (self.variable)(name).filter(|value| !value.is_empty());
-        match ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set) {
+        match ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| self.set(name)) {
             Some(locale) => {
                 let locale = locale.to_string_lossy().to_ascii_lowercase();
                 locale.contains("utf-8") || locale.contains("utf8")
@@ -128,8 +132,7 @@ impl World {
     /// Whether `stream` may be painted: a terminal that can, and nobody said no.
     #[must_use]
     pub fn colours(&self, stream: &Stream) -> bool {
-        let said_no = (self.variable)("NO_COLOR").is_some_and(|value| !value.is_empty());
-        stream.is_terminal() && !said_no && !self.is_dumb()
+        stream.is_terminal() && self.set("NO_COLOR").is_none() && !self.is_dumb()
     }
 }
 

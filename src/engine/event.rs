@@ -15,6 +15,8 @@ use crate::model::rel_path::RelPath;
 pub enum Event {
     /// The job was submitted by this command. Always first.
     Submitted {
+        /// The new job.
+        job: JobId,
         /// The job's name, where the API gave one.
         name: Option<String>,
     },

@@ -271,7 +271,7 @@ async fn look_at_all(dir: PathBuf, paths: BTreeSet<RelPath>) -> Result<Local, Er
 }
 
 /// Creates DIR, so that its name lasts as long as what is mirrored into it.
-fn create(dir: &Path) -> Result<(), Error> {
+pub(super) fn create(dir: &Path) -> Result<(), Error> {
     if dir.is_dir() {
         return Ok(());
     }

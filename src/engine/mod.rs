@@ -141,6 +141,11 @@ pub fn known(dir: &Path) -> Result<Manifest, Error> {
     folder::known(dir)
 }
 
+/// Creates the folder that a job will be mirrored into, where it is not there yet.
+pub(crate) fn create_folder(dir: &Path) -> Result<(), Error> {
+    folder::create(dir)
+}
+
 /// Nothing was begun, so nothing is lost.
 fn interrupted(reporter: &dyn Reporter, stop: &Stop, began: Instant) -> ExitStatus {
     let exit = stop.status();

@@ -6,7 +6,7 @@ use std::process::Output;
 use rcsync::model::job::JobId;
 use rcsync::simulator::{Fault, JobPlan, RequestRecord, Simulator, SimulatorConfig, What};
 
-use crate::support::{Bench, Lines, code, stderr};
+use crate::support::{Bench, Lines, code, snapshot, stderr, until};
 
 const CONFIG: &str = "\
 job: extension
@@ -314,4 +314,113 @@ async fn a_watched_configuration_is_checked_at_each_save_and_sent_when_the_job_t
     let [post] = posts(&bench).try_into().unwrap();
     let body: serde_json::Value = serde_json::from_str(&post.body).unwrap();
     assert_eq!(body["config_file"], longer);
+}
+
+/// The signal comes while the API keeps its answer to itself.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(unix)]
+async fn a_signal_between_a_command_and_its_answer_is_told() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let bench = bench().await;
+    write(&bench, "c.yaml", CONFIG);
+    for (command, state, path, said) in [
+        ("submit c.yaml --gpu-type H100", "RUNNING", "/jobs", ""),
+        ("submit c.yaml --gpu-type H100 --follow out", "RUNNING", "/jobs", ""),
+        ("cancel JOB", "RUNNING", "/cancel", ""),
+        ("resume JOB", "STOPPED", "/resume", ""),
+        ("edit JOB c.yaml", "STOPPED", "/edit", ""),
+        ("edit JOB c.yaml --watch", "STOPPED", "/edit", ""),
+        ("edit JOB c.yaml --resume", "STOPPED", "/resume", "the new configuration was taken"),
+    ] {
+        bench.simulator.clear_faults();
+        bench.simulator.clear_requests();
+        let job = job_in(&bench.simulator, state);
+        bench.simulator.fault(Fault::always(path, What::Stall(0)));
+        let arguments = command.replace("JOB", job.as_str());
+        let running = bench.command(&arguments.split_whitespace().collect::<Vec<_>>()).spawn().unwrap();
+        until("it was sent", || posts(&bench).iter().any(|post| post.path.ends_with(path))).await;
+        kill_process(Pid::from_child(&running), Signal::INT).unwrap();
+        let ended = tokio::task::spawn_blocking(|| running.wait_with_output().unwrap()).await.unwrap();
+        assert_eq!(code(&ended), 130, "{command}: {}", stderr(&ended));
+        assert!(
+            stderr(&ended).contains("interrupted before the answer came"),
+            "{command}: {}",
+            stderr(&ended)
+        );
+        assert!(stderr(&ended).contains("before you send it again"), "{command}: {}", stderr(&ended));
+        assert!(stderr(&ended).contains(said), "{command}: {}", stderr(&ended));
+    }
+}
+
+/// Whoever has paid for a job has its name, and is not told to pay again.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(unix)]
+async fn a_followed_submission_tells_its_job_at_once() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let bench = bench().await;
+    write(&bench, "c.yaml", CONFIG);
+    bench.simulator.fault(Fault::always("/status", What::status(404)));
+    let mut running =
+        bench.command(&["submit", "c.yaml", "--gpu-type", "H100", "--follow", "out"]).spawn().unwrap();
+    let said = Lines::of(running.stderr.take().unwrap());
+    let submitted = said.wait_for("submission", |line| line.starts_with("submitted  dog as "));
+    let job = submitted.rsplit(' ').next().unwrap();
+    kill_process(Pid::from_child(&running), Signal::INT).unwrap();
+    let stopped = said.wait_for("end", |line| line.starts_with("stopped"));
+    assert!(stopped.ends_with(&format!("`rcsync {job} out` goes on from them")), "{stopped}");
+    assert_eq!(running.wait().unwrap().code(), Some(130));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_that_a_variable_asks_for_sends_and_changes_nothing() {
+    let bench = bench().await;
+    write(&bench, "c.yaml", CONFIG);
+    bench.simulator.finish(&bench.job);
+    assert_eq!(code(&bench.once(&[]).await), 0);
+    let before = snapshot(&bench.dir());
+    let running = job_in(&bench.simulator, "RUNNING");
+    let stopped = job_in(&bench.simulator, "STOPPED");
+    for (command, job) in [
+        ("submit c.yaml --gpu-type H100 --follow new", None),
+        ("cancel RUNNING", Some(&running)),
+        ("resume STOPPED --follow new", Some(&stopped)),
+        ("edit STOPPED c.yaml --resume", Some(&stopped)),
+        ("prune out --keep-last 1", None),
+        ("verify out --repair", Some(&bench.job)),
+    ] {
+        bench.simulator.clear_requests();
+        let typed = command.replace("RUNNING", running.as_str()).replace("STOPPED", stopped.as_str());
+        let dry = async |more: &str| {
+            let typed = format!("{typed} {more}");
+            let set = |command: &mut std::process::Command| {
+                command.env("RCSYNC_DRY_RUN", "1");
+            };
+            run_with(&bench, &typed, set).await
+        };
+        let json = dry("--output json").await;
+        assert_eq!(code(&json), 0, "{command}: {}", stderr(&json));
+        let document: serde_json::Value = serde_json::from_str(&out(&json)).unwrap();
+        if let Some(job) = job {
+            assert_eq!(document["job_id"], job.as_str(), "{command}: {document}");
+        }
+        assert_eq!(document["dry_run"] == true, !command.starts_with("verify"), "{command}: {document}");
+        let quiet = dry("-q").await;
+        assert!(quiet.stderr.is_empty() && quiet.stdout.is_empty(), "{command}: {}", stderr(&quiet));
+        assert!(posts(&bench).is_empty(), "{command}");
+        assert!(!bench.dir().with_file_name("new").exists(), "{command}");
+        assert_eq!(snapshot(&bench.dir()), before, "{command}");
+    }
+}
+
+/// What variables and the configuration file say is meant for real jobs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_runs_nobody_s_hooks() {
+    let bench = bench().await;
+    let mut command = bench.command(&["demo", "show"]);
+    // Taken for a demo's own, it would end the command.
+    let mut running = command.env("RCSYNC_EXEC", "'no end").spawn().unwrap();
+    let said = Lines::of(running.stderr.take().unwrap());
+    said.wait_for("beginning", |line| line.starts_with("a simulated job on "));
+    running.kill().unwrap();
+    running.wait().unwrap();
 }

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::super::backend;
 use super::super::words::shown;
-use super::{Context, change, look, wait_for};
+use super::change::{self, Order};
+use super::{Context, look, wait_for};
 use crate::decide::command::Command;
 use crate::error::{Error, ExitStatus};
 use crate::model::job::JobStatus;
@@ -23,9 +24,17 @@ pub(super) fn run(context: &Context<'_>, job: &str) -> Result<ExitStatus, Error>
     wait_for(context.world, |signals| async move {
         let Some(before) = look(&signals, api.status(&job)).await? else { return Ok(signals.status()) };
         change::ensure_fits(Command::Cancel, &job, &before.status)?;
-        let sending = api.cancel(&job);
-        let Some(answer) = change::send(Command::Cancel, &job, &before, &api, &signals, sending).await?
-        else {
+        if context.settings.sync.dry_run {
+            context.rehearsed(
+                "cancel",
+                Some(&job),
+                before.name.as_deref(),
+                &format!("job `{job}` would be canceled"),
+            );
+            return Ok(ExitStatus::Complete);
+        }
+        let order = Order { context, api: &api, job: &job, before: &before, signals: &signals };
+        let Some(answer) = order.send(Command::Cancel, api.cancel(&job)).await? else {
             return Ok(signals.status());
         };
         let status = answer.status.unwrap_or(JobStatus::Canceled);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::super::exit::Signals;
+use super::Context;
 use crate::decide::command::{Command, Misfit, misfit, was_carried_out};
 use crate::edge::api::ApiClient;
 use crate::error::{ApiError, Error};
@@ -44,60 +45,83 @@ pub(super) fn ensure_fits(command: Command, job: &JobId, status: &JobStatus) -> 
     }
 }
 
-/// Sends a command once; `None` when a signal came before its answer.
-pub(super) async fn send(
-    command: Command,
-    job: &JobId,
-    before: &StatusAnswer,
-    api: &ApiClient,
-    signals: &Signals,
-    sending: impl Future<Output = Result<ChangeAnswer, ApiError>>,
-) -> Result<Option<ChangeAnswer>, Error> {
-    let Some(answer) = signals.unless_ended(sending).await else { return Ok(None) };
-    match answer {
-        Ok(answer) => Ok(Some(ChangeAnswer { name: answer.name.or_else(|| before.name.clone()), ..answer })),
-        Err(ApiError::Refused { status, message }) => {
-            // The job may have moved on between the look and the command: then its state says it better.
-            let now = signals.unless_ended(api.status(job)).await;
-            if let Some(Ok(now)) = now {
-                ensure_fits(command, job, &now.status)?;
-            }
-            Err(ApiError::Refused { status, message }.into())
-        }
-        Err(ApiError::Unknown { cause }) => {
-            let Some(now) = signals.unless_ended(find_out(command, job, before, api)).await else {
-                return Ok(None);
-            };
-            match now {
-                Some(now) if was_carried_out(command, &before.status, &now.status) == Some(true) => {
-                    Ok(Some(ChangeAnswer { name: now.name, status: Some(now.status) }))
-                }
-                Some(now) => {
-                    Err(ApiError::Unknown { cause: format!("{cause}; the job is {} now", now.status) }.into())
-                }
-                None => Err(ApiError::Unknown { cause }.into()),
-            }
-        }
-        Err(fault) => Err(fault.into()),
-    }
+/// Says that a signal came between a command and its answer: whether it was carried out, nobody knows yet.
+pub(super) fn tell_interrupted(context: &Context<'_>) {
+    let cause = "interrupted before the answer came".to_owned();
+    context.complain(&ApiError::Unknown { cause }.into());
 }
 
-/// Looks at the job until it shows that the command was carried out, a few times at most; the last look counts.
-async fn find_out(
-    command: Command,
-    job: &JobId,
-    before: &StatusAnswer,
-    api: &ApiClient,
-) -> Option<StatusAnswer> {
-    let mut last = None;
-    for wait in LOOKS {
-        tokio::time::sleep(wait).await;
-        let Ok(now) = api.status(job).await else { continue };
-        let shown = was_carried_out(command, &before.status, &now.status);
-        last = Some(now);
-        if shown != Some(false) {
-            break;
+/// A job that is to be changed.
+#[derive(Clone, Copy)]
+pub(super) struct Order<'a> {
+    pub(super) context: &'a Context<'a>,
+    pub(super) api: &'a ApiClient,
+    pub(super) job: &'a JobId,
+    /// What it did when it was looked at.
+    pub(super) before: &'a StatusAnswer,
+    pub(super) signals: &'a Signals,
+}
+
+impl Order<'_> {
+    /// Sends a command once; `None` when a signal came before its answer, which is told then.
+    pub(super) async fn send(
+        self,
+        command: Command,
+        sending: impl Future<Output = Result<ChangeAnswer, ApiError>>,
+    ) -> Result<Option<ChangeAnswer>, Error> {
+        let Self { context, before, signals, .. } = self;
+        let answer = match signals.unless_ended(sending).await {
+            None => None,
+            Some(Err(ApiError::Unknown { cause })) => {
+                let Some(now) = signals.unless_ended(self.find_out(command)).await else {
+                    context.complain(&ApiError::Unknown { cause }.into());
+                    return Ok(None);
+                };
+                Some(self.concluded(command, cause, now))
+            }
+            Some(Err(ApiError::Refused { status, message })) => {
+                // The job may have moved on between the look and the command: then its state says it better.
+                if let Some(Ok(now)) = signals.unless_ended(self.api.status(self.job)).await {
+                    ensure_fits(command, self.job, &now.status)?;
+                }
+                Some(Err(ApiError::Refused { status, message }))
+            }
+            Some(answer) => Some(answer),
+        };
+        let Some(answer) = answer else {
+            tell_interrupted(context);
+            return Ok(None);
+        };
+        let answer = answer?;
+        Ok(Some(ChangeAnswer { name: answer.name.or_else(|| before.name.clone()), ..answer }))
+    }
+
+    /// Concludes from the last look what became of a command whose answer got lost.
+    fn concluded(
+        self,
+        command: Command,
+        cause: String,
+        now: Option<StatusAnswer>,
+    ) -> Result<ChangeAnswer, ApiError> {
+        let Some(now) = now else { return Err(ApiError::Unknown { cause }) };
+        match was_carried_out(command, &self.before.status, &now.status) {
+            Some(true) => Ok(ChangeAnswer { name: now.name, status: Some(now.status) }),
+            _ => Err(ApiError::Unknown { cause: format!("{cause}; the job is {} now", now.status) }),
         }
     }
-    last
+
+    /// Looks at the job until it shows that the command was carried out, a few times at most; the last look counts.
+    async fn find_out(self, command: Command) -> Option<StatusAnswer> {
+        let mut last = None;
+        for wait in LOOKS {
+            tokio::time::sleep(wait).await;
+            let Ok(now) = self.api.status(self.job).await else { continue };
+            let shown = was_carried_out(command, &self.before.status, &now.status);
+            last = Some(now);
+            if shown != Some(false) {
+                break;
+            }
+        }
+        last
+    }
 }

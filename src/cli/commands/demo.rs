@@ -9,8 +9,7 @@ use super::super::config::Talk;
 use super::super::values::Format;
 use super::super::words::shown;
 use super::{Context, ls, sync, wait_for};
-use crate::edge::disk::fault;
-use crate::engine::Mirror;
+use crate::engine::{self, Mirror};
 use crate::error::{Error, ExitStatus};
 
 pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitStatus, Error> {
@@ -39,8 +38,7 @@ pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitSta
         };
         let exit = sync::mirror(context, &signals, mirror).await?;
         if words {
-            let there =
-                ls::words(&ls::document(&backend::manifest(&dir)?), ls::digits(context), context.room());
+            let there = ls::words(&ls::document(&engine::known(&dir)?), ls::digits(context), context.room());
             context.world.out.write(&there);
             context.world.out.line(&format!("next: `rcsync verify {place}` reads every byte again"));
         }
@@ -54,7 +52,7 @@ fn pretend(path: &Path) -> Result<(), Error> {
         std::fs::read_dir(path).map_or_else(|_| !path.exists(), |mut entries| entries.next().is_none());
     if is_empty {
         let loras = path.join("models").join("loras");
-        std::fs::create_dir_all(&loras).map_err(fault("create", &loras))?;
+        engine::create_folder(&loras)?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use crate::edge::api::ApiClient;
 use crate::edge::comfyui::{self, LoraFolder};
 use crate::edge::disk;
 use crate::edge::http::RangeRequest;
+use crate::engine;
 use crate::error::{ApiError, Error, ExitStatus, explain_briefly};
 use crate::model::api_base::ApiBase;
 use crate::model::job::JobId;
@@ -133,7 +134,7 @@ fn strangers(world: &World, report: &mut Report) {
 
 /// Says what a folder mirrors.
 fn folder(dir: &Path, job: Option<&JobId>, report: &mut Report) {
-    match backend::manifest(dir) {
+    match engine::known(dir) {
         Err(Error::NoMirror { why, job: None, .. }) => {
             report.good("folder", format!("{}: {why}", shown(&dir.display().to_string())));
         }

@@ -9,7 +9,8 @@ use super::super::backend;
 use super::super::exit::Signals;
 use super::super::training_file::TrainingFile;
 use super::super::words::shown;
-use super::{Context, change, look, wait_for};
+use super::change::{self, Order};
+use super::{Context, look, wait_for};
 use crate::decide::command::Command;
 use crate::edge::api::ApiClient;
 use crate::error::{Error, ExitStatus};
@@ -29,6 +30,11 @@ pub(super) fn run(context: &Context<'_>, typed: &Edit) -> Result<ExitStatus, Err
     if typed.watch && typed.config.as_os_str() == "-" {
         return Err(Error::Usage("`--watch` needs a file: standard input is not saved again".to_owned()));
     }
+    if typed.watch && context.settings.sync.dry_run {
+        let what =
+            "`--watch` sends what is saved, and `RCSYNC_DRY_RUN` or the configuration file says `dry-run`";
+        return Err(Error::Usage(what.to_owned()));
+    }
     let file = TrainingFile::read(context.world, &typed.config)?;
     if !typed.watch {
         file.approve(context.world, typed.force)?;
@@ -45,6 +51,12 @@ pub(super) fn run(context: &Context<'_>, typed: &Edit) -> Result<ExitStatus, Err
         change::ensure_fits(Command::Edit, &job, &before.status)?;
         if !typed.force {
             ensure_same_name(&file, &job, before.name.as_deref())?;
+        }
+        if context.settings.sync.dry_run {
+            let again = if typed.resume { " and be resumed" } else { "" };
+            let what = format!("job `{job}` would get the configuration of {}{again}", file.label);
+            context.rehearsed("edit", Some(&job), before.name.as_deref(), &what);
+            return Ok(ExitStatus::Complete);
         }
         match push.send(&file, &before).await? {
             true => Ok(ExitStatus::Complete),
@@ -66,23 +78,19 @@ impl Push<'_> {
     /// Returns whether it was done; not, when a signal came in between.
     async fn send(&self, file: &TrainingFile, before: &StatusAnswer) -> Result<bool, Error> {
         let Self { api, job, signals, .. } = *self;
-        let sending = api.edit(job, &file.text);
-        let Some(edited) = change::send(Command::Edit, job, before, api, signals, sending).await? else {
+        let order = Order { context: self.context, api, job, before, signals };
+        let Some(edited) = order.send(Command::Edit, api.edit(job, &file.text)).await? else {
             return Ok(false);
         };
         let mut status = edited.status.clone();
         if self.resume {
-            let resumed = change::send(Command::Resume, job, before, api, signals, api.resume(job)).await;
-            match resumed {
-                Ok(Some(resumed)) => status = resumed.status,
-                Ok(None) => return Ok(false),
-                Err(error) => {
-                    self.context
-                        .world
-                        .err
-                        .line("the new configuration was taken, but the job was not resumed");
-                    return Err(error);
-                }
+            let resumed = order.send(Command::Resume, api.resume(job)).await;
+            if !matches!(resumed, Ok(Some(_))) {
+                self.context.world.err.line("the new configuration was taken; this is about the resuming");
+            }
+            match resumed? {
+                Some(resumed) => status = resumed.status,
+                None => return Ok(false),
             }
         }
         self.tell(edited.name.as_deref(), status.as_ref());

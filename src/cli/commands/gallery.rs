@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::super::backend;
 use super::super::config::Talk;
 use super::super::words::shown;
 use super::Context;
 use crate::edge::token::SECRET_VARIABLES;
+use crate::engine;
 use crate::engine::gallery;
 use crate::error::{Error, ExitStatus};
 
@@ -23,7 +23,7 @@ struct Document {
 }
 
 pub(super) fn run(context: &Context<'_>, dir: &Path, open: bool) -> Result<ExitStatus, Error> {
-    let done = gallery::refresh(dir, &backend::manifest(dir)?)?;
+    let done = gallery::refresh(dir, &engine::known(dir)?)?;
     let path = done.path.display().to_string();
     let document =
         Document { path, changed: done.changed, samples: done.samples, checkpoints: done.checkpoints };

@@ -4,16 +4,16 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::super::backend;
 use super::super::table::{Column, Room, natural, table};
 use super::super::words::{files, shown};
 use super::Context;
+use crate::engine;
 use crate::error::{Error, ExitStatus};
 use crate::model::manifest::Manifest;
 use crate::model::units::ByteCount;
 
 pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
-    let manifest = backend::manifest(dir)?;
+    let manifest = engine::known(dir)?;
     let document = document(&manifest);
     context.answer(&document, || words(&document, digits(context), context.room()));
     Ok(ExitStatus::Complete)

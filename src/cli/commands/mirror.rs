@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::config::Talk;
 use super::super::exit::Signals;
-use super::super::render::Telling;
+use super::super::render::{THE_SAME_COMMAND, Telling};
 use super::super::values::Format;
 use super::super::words::shown;
 use super::{Context, wait_for};
@@ -26,7 +26,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, watch: bool) -> Result<Exit
     let comfy = Arc::new(comfy);
     wait_for(context.world, |signals| async move {
         let Some(job) = job(context, dir, watch, &signals).await? else { return Ok(signals.status()) };
-        let telling = Telling::new(context.world, &context.settings, &job, &signals);
+        let telling = Telling::new(context.world, &context.settings, &job, &signals, THE_SAME_COMMAND);
         let ended = if watch {
             say_where(context, &comfy);
             watch::watch(comfy, dir.to_path_buf(), telling.clone(), signals.stop.clone()).await

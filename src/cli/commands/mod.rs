@@ -22,14 +22,16 @@ mod verify;
 use serde::Serialize;
 
 use super::args::{Cli, Command};
-use super::config::Settings;
+use super::config::{Settings, Talk};
 use super::exit::Signals;
 use super::json;
 use super::options::SyncArgs;
 use super::table::Room;
 use super::values::Format;
+use super::words::shown;
 use super::world::World;
-use crate::error::{Error, ExitStatus};
+use crate::error::{Error, ExitStatus, explain};
+use crate::model::job::JobId;
 
 /// What every command works with.
 pub(crate) struct Context<'w> {
@@ -49,16 +51,20 @@ pub(crate) fn run(cli: Cli, world: &World) -> Result<ExitStatus, Error> {
         Command::Status(typed) => status::run(&context(plain())?, &typed.job),
         Command::Result(typed) => result::run(&context(plain())?, &typed),
         Command::Ls(typed) => ls::run(&context(plain())?, &typed.dir),
-        Command::Verify(typed) if typed.repair => verify::repair(&context(plain())?, &typed.dir),
-        Command::Verify(typed) => verify::run(&context(plain())?, &typed.dir),
+        Command::Verify(typed) => {
+            let context = context(plain())?;
+            // A dry run of a repair tells what is bad, and mends nothing.
+            let mends = typed.repair && !context.settings.sync.dry_run;
+            if mends { verify::repair(&context, &typed.dir) } else { verify::run(&context, &typed.dir) }
+        }
         Command::Mirror(typed) => {
             let options = SyncArgs { comfy: typed.comfy, ..plain() };
             mirror::run(&context(options)?, &typed.dir, typed.watch)
         }
         Command::Demo(typed) => {
-            // A demo goes into somebody's ComfyUI when they say so now, not because a file once said so.
+            // What variables and the file say is meant for real jobs: their hooks and ComfyUI are not for a show.
             let mut context = context(plain())?;
-            context.settings.sync.comfy = typed.comfy;
+            context.settings.sync = SyncArgs { comfy: typed.comfy, ..plain() };
             demo::run(&context, typed.dir)
         }
         Command::Simulate(typed) => simulate::run(&context(plain())?, typed.listen),
@@ -70,7 +76,10 @@ pub(crate) fn run(cli: Cli, world: &World) -> Result<ExitStatus, Error> {
         Command::Cancel(typed) => cancel::run(&context(plain())?, &typed.job),
         Command::Resume(typed) => resume::run(&context(typed.options.clone())?, &typed),
         Command::Edit(typed) => edit::run(&context(plain())?, &typed),
-        Command::Prune(typed) => prune::run(&context(plain())?, &typed),
+        Command::Prune(typed) => {
+            let options = SyncArgs { dry_run: typed.dry_run, ..plain() };
+            prune::run(&context(options)?, &typed)
+        }
         Command::Gallery(typed) => gallery::run(&context(plain())?, &typed.dir, typed.open),
     }
 }
@@ -81,6 +90,34 @@ impl Context<'_> {
         let out = &self.world.out;
         let dots = if self.world.speaks_unicode() { "…" } else { "~" };
         out.is_terminal().then(|| Room { columns: out.columns().into(), dots })
+    }
+
+    /// Says that something is wrong, where the command goes on or ends with a code of its own.
+    fn complain(&self, error: &Error) {
+        for line in explain(error).lines() {
+            self.world.err.line(&shown(line));
+        }
+    }
+
+    /// Says what a dry run of a command would have done: a sentence, or a JSON document.
+    fn rehearsed(&self, command: &'static str, job: Option<&JobId>, name: Option<&str>, what: &str) {
+        #[derive(Serialize)]
+        struct Rehearsed<'a> {
+            dry_run: bool,
+            command: &'static str,
+            job_id: Option<&'a str>,
+            name: Option<&'a str>,
+        }
+        match self.settings.format {
+            Format::Json => {
+                let document = Rehearsed { dry_run: true, command, job_id: job.map(JobId::as_str), name };
+                self.world.out.line(&json::text(&document).unwrap_or_default());
+            }
+            Format::Pretty if self.settings.talk > Talk::Quiet => {
+                self.world.err.line(&format!("{what}; nothing was sent"));
+            }
+            Format::Pretty => {}
+        }
     }
 
     /// Prints a command's one answer: words, or a JSON document.

@@ -25,7 +25,8 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Er
             return Err(Error::Usage(what.to_owned()));
         }
     };
-    let pruned = if typed.dry_run {
+    let dry_run = context.settings.sync.dry_run;
+    let pruned = if dry_run {
         engine::prune::rehearse(&typed.dir, retention)?
     } else {
         let tell = |event: &Event| {
@@ -35,7 +36,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Er
         };
         engine::prune::prune(&typed.dir, retention, &tell)?
     };
-    let document = document(&pruned, typed.dry_run);
+    let document = document(&pruned, dry_run);
     context.answer(&document, || words(&document, &typed.dir, context.settings.talk));
     Ok(ExitStatus::Complete)
 }

@@ -13,6 +13,7 @@ use super::super::words::{files, shown};
 use super::{Context, look, wait_for};
 use crate::edge::disk;
 use crate::edge::http::ArtifactClient;
+use crate::engine;
 use crate::engine::peek::{PeekError, Peeked, can_peek, peek};
 use crate::error::{Error, ExitStatus};
 use crate::model::artifact::{Artifact, ArtifactKey};
@@ -75,7 +76,7 @@ struct Here<'a> {
 }
 
 fn here<'a>(dir: &'a Path, job: &JobId) -> Result<Here<'a>, Error> {
-    let manifest = match backend::manifest(dir) {
+    let manifest = match engine::known(dir) {
         Ok(manifest) => Some(manifest),
         Err(Error::NoMirror { job: None, .. }) => None,
         Err(error) => return Err(error),

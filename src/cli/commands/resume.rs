@@ -5,9 +5,9 @@ use serde::Serialize;
 use super::super::args::Resume;
 use super::super::backend;
 use super::super::words::shown;
-use super::change::Links;
+use super::change::{self, Links, Order};
 use super::sync::Following;
-use super::{Context, change, look, wait_for};
+use super::{Context, look, wait_for};
 use crate::decide::command::Command;
 use crate::engine::event::Event;
 use crate::error::{Error, ExitStatus};
@@ -31,7 +31,8 @@ pub(super) fn run(context: &Context<'_>, typed: &Resume) -> Result<ExitStatus, E
         let Some(before) = look(&signals, api.status(&job)).await? else { return Ok(signals.status()) };
         change::ensure_fits(Command::Resume, &job, &before.status)?;
         if context.settings.sync.dry_run {
-            context.world.err.line(&format!("job `{job}` would be resumed; nothing was sent"));
+            let what = format!("job `{job}` would be resumed");
+            context.rehearsed("resume", Some(&job), before.name.as_deref(), &what);
             return Ok(ExitStatus::Complete);
         }
         // The status answer has no time stamps, and they tell the old end from the next one.
@@ -39,9 +40,8 @@ pub(super) fn run(context: &Context<'_>, typed: &Resume) -> Result<ExitStatus, E
             Some(_) => look(&signals, api.result(&job)).await?.map(|result| result.times),
             None => None,
         };
-        let sending = api.resume(&job);
-        let Some(answer) = change::send(Command::Resume, &job, &before, &api, &signals, sending).await?
-        else {
+        let order = Order { context, api: &api, job: &job, before: &before, signals: &signals };
+        let Some(answer) = order.send(Command::Resume, api.resume(&job)).await? else {
             return Ok(signals.status());
         };
         if let Some(following) = following {

@@ -1,7 +1,6 @@
 //! `rcsync submit`: check a training configuration, send it once, and mirror the job where that is wanted.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -9,19 +8,13 @@ use super::super::args::Submit;
 use super::super::backend;
 use super::super::training_file::TrainingFile;
 use super::super::words::shown;
-use super::change::Links;
+use super::change::{self, Links};
 use super::sync::Following;
 use super::{Context, wait_for};
-use crate::edge::api::ApiClient;
-use crate::engine::event::Event;
-use crate::error::{ApiError, Error, ExitStatus, explain};
+use crate::engine;
+use crate::error::{ApiError, Error, ExitStatus};
 use crate::model::api_answer::SubmitAnswer;
 use crate::model::api_request::{GpuCount, GpuType, SubmitRequest};
-use crate::model::job::JobId;
-
-/// A job may be accepted in one place and asked for in another: it is given a few seconds to become known everywhere.
-const LOOKS: u32 = 10;
-const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -41,6 +34,9 @@ pub(super) fn run(context: &Context<'_>, typed: &Submit) -> Result<ExitStatus, E
     file.approve(context.world, typed.force)?;
     if let Some(dir) = following.as_ref().and_then(Following::dir) {
         ensure_free(dir)?;
+        if !context.settings.sync.dry_run {
+            engine::create_folder(dir)?;
+        }
     }
     let base = backend::api_base(context.world)?;
     let api = backend::client(context.world, &context.settings, &base)?;
@@ -48,26 +44,18 @@ pub(super) fn run(context: &Context<'_>, typed: &Submit) -> Result<ExitStatus, E
     let count = gpu_count.unwrap_or(GpuCount::One);
     if context.settings.sync.dry_run {
         let name = file.name.as_deref().map_or_else(|| file.label.clone(), shown);
-        let gpus = count.number();
-        context
-            .world
-            .err
-            .line(&format!("{name} would be submitted to {gpus} x {gpu_type}; nothing was sent"));
+        let what = format!("{name} would be submitted to {} x {gpu_type}", count.number());
+        context.rehearsed("submit", None, file.name.as_deref(), &what);
         return Ok(ExitStatus::Complete);
     }
     wait_for(context.world, |signals| async move {
         let Some(answer) = signals.unless_ended(api.submit(&request)).await else {
-            let cause = "interrupted before the answer came".to_owned();
-            context.world.err.line(&explain(&ApiError::Unknown { cause }.into()));
+            change::tell_interrupted(context);
             return Ok(signals.status());
         };
         let answer = answer.map_err(in_doubt)?;
         if let Some(following) = following {
-            let Some(()) = signals.unless_ended(until_known(&api, &answer.id)).await else {
-                return Ok(signals.status());
-            };
-            let first = Event::Submitted { name: answer.name };
-            return following.follow(context, &signals, api, answer.id, Some(first)).await;
+            return following.follow_submitted(context, &signals, api, answer).await;
         }
         let document = Document {
             job_id: answer.id.as_str(),
@@ -85,8 +73,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Submit) -> Result<ExitStatus, E
 /// Returns the machine that was asked for, where there is such a one.
 fn machine(typed: &Submit) -> Result<(GpuType, Option<GpuCount>), Error> {
     let gpu_type = GpuType::from(typed.gpu_type);
-    let count = typed.gpu_count.as_deref().map(str::parse::<GpuCount>).transpose();
-    let count = count.map_err(|error| Error::Usage(format!("`--gpu-count`: {error}")))?;
+    let count = typed.gpu_count;
     if gpu_type == GpuType::Hopper141 && count == Some(GpuCount::Eight) && !typed.force {
         return Err(Error::Usage(
             "8 GPUs are there with ADA_80_PLUS (H100) alone; `--force` asks for them all the same".to_owned(),
@@ -95,18 +82,12 @@ fn machine(typed: &Submit) -> Result<(GpuType, Option<GpuCount>), Error> {
     Ok((gpu_type, count))
 }
 
-/// A new job needs a folder of its own, and one that can be written: that is found out before anything is paid.
+/// A new job needs a folder of its own: that is found out before anything is paid.
 fn ensure_free(dir: &Path) -> Result<(), Error> {
-    let taken = match backend::manifest(dir) {
+    let taken = match engine::known(dir) {
         Ok(manifest) => manifest.job,
         Err(Error::NoMirror { job: Some(job), .. }) => job,
-        Err(Error::NoMirror { job: None, .. }) => {
-            return std::fs::create_dir_all(dir).map_err(|source| Error::Disk {
-                verb: "create",
-                path: dir.to_path_buf(),
-                source,
-            });
-        }
+        Err(Error::NoMirror { job: None, .. }) => return Ok(()),
         Err(error) => return Err(error),
     };
     let why = format!("it mirrors job `{taken}`, and nothing was submitted");
@@ -122,16 +103,6 @@ fn in_doubt(fault: ApiError) -> ApiError {
             ),
         },
         fault => fault,
-    }
-}
-
-async fn until_known(api: &ApiClient, job: &JobId) {
-    for _ in 0..LOOKS {
-        match api.status(job).await {
-            Err(ApiError::UnknownJob { .. }) => tokio::time::sleep(BETWEEN_LOOKS).await,
-            // Whatever else is wrong, the mirror has the patience and the words for it.
-            Ok(_) | Err(_) => return,
-        }
     }
 }
 

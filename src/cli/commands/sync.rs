@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::backend;
 use super::super::exit::Signals;
 use super::super::json;
 use super::super::options::SyncArgs;
-use super::super::render::Telling;
+use super::super::render::{THE_SAME_COMMAND, Telling};
+use super::super::words::shown;
 use super::{Context, wait_for};
 use crate::edge::api::ApiClient;
 use crate::engine::Mirror;
@@ -16,9 +18,14 @@ use crate::engine::follower::Follower;
 use crate::engine::gallery::Gallery;
 use crate::engine::hooks::{HookPlan, Hooks};
 use crate::engine::options::SyncOptions;
-use crate::error::{Error, ExitStatus};
+use crate::error::{ApiError, Error, ExitStatus};
+use crate::model::api_answer::SubmitAnswer;
 use crate::model::job::{JobId, JobTimes};
 use crate::model::occasion::EventId;
+
+/// A job may be accepted in one place and asked for in another: it is given a few seconds to become known everywhere.
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 
 pub(super) fn run(context: &Context<'_>, job: &str, dir: Option<PathBuf>) -> Result<ExitStatus, Error> {
     let following = Following::settle(context, dir)?;
@@ -64,6 +71,19 @@ impl Following {
     /// Returns the folder, where the user named one.
     pub(super) fn dir(&self) -> Option<&Path> {
         self.dir.as_deref()
+    }
+
+    /// The same for a job that was submitted just now.
+    pub(super) async fn follow_submitted(
+        self,
+        context: &Context<'_>,
+        signals: &Signals,
+        api: ApiClient,
+        answer: SubmitAnswer,
+    ) -> Result<ExitStatus, Error> {
+        let SubmitAnswer { id, name } = answer;
+        let first = Event::Submitted { job: id.clone(), name };
+        self.follow(context, signals, api, id, Some(first)).await
     }
 
     /// The same for a job that was resumed just now, when it had these time stamps.
@@ -123,9 +143,17 @@ async fn mirror_after(
     mirror: Mirror,
     first: Option<Event>,
 ) -> Result<ExitStatus, Error> {
-    let telling = Telling::new(context.world, &context.settings, &mirror.job, signals);
+    // What began with `submit` or `resume` must not be typed again: a job would be paid twice.
+    let again = match &first {
+        None => THE_SAME_COMMAND.to_owned(),
+        Some(_) => format!("`rcsync {} {}`", mirror.job, shown(&mirror.dir.display().to_string())),
+    };
+    let telling = Telling::new(context.world, &context.settings, &mirror.job, signals, &again);
     if let Some(first) = first {
         telling.report(&first);
+        if matches!(first, Event::Submitted { .. }) {
+            signals.unless_ended(until_known(&mirror.api, &mirror.job)).await;
+        }
     }
     let plan = context.settings.hooks()?;
     let ended = if plan.is_empty() {
@@ -135,6 +163,16 @@ async fn mirror_after(
     };
     telling.end();
     ended
+}
+
+async fn until_known(api: &ApiClient, job: &JobId) {
+    for _ in 0..LOOKS {
+        match api.status(job).await {
+            Err(ApiError::UnknownJob { .. }) => tokio::time::sleep(BETWEEN_LOOKS).await,
+            // Whatever else is wrong, the mirror has the patience and the words for it.
+            Ok(_) | Err(_) => return,
+        }
+    }
 }
 
 async fn with_hooks(

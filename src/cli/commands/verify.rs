@@ -9,10 +9,12 @@ use serde::Serialize;
 use super::super::backend;
 use super::super::config::{Settings, Talk};
 use super::super::exit::Signals;
-use super::super::render::Telling;
+use super::super::options::SyncArgs;
+use super::super::render::{THE_SAME_COMMAND, Telling};
 use super::super::values::Format;
 use super::super::words::{files, shown};
 use super::{Context, wait_for};
+use crate::engine;
 use crate::engine::Mirror;
 use crate::engine::check::{BadFile, Checked, Problem, check};
 use crate::engine::event::{Event, Reporter};
@@ -21,7 +23,7 @@ use crate::error::{Error, ExitStatus};
 use crate::model::units::ByteCount;
 
 pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
-    let manifest = backend::manifest(dir)?;
+    let manifest = engine::known(dir)?;
     wait_for(context.world, |signals: Signals| async move {
         let (folder, known) = (dir.to_path_buf(), manifest.clone());
         let reading = tokio::task::spawn_blocking({
@@ -43,12 +45,14 @@ pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error
 pub(super) fn repair(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
     let options = context.settings.sync_options()?;
     let base = backend::api_base(context.world)?;
-    let job = backend::manifest(dir)?.job;
+    let job = engine::known(dir)?.job;
     let api = backend::client(context.world, &context.settings, &base)?;
     wait_for(context.world, |signals: Signals| async move {
         // One document is the answer; what happens on the way is told to people, on standard error.
-        let settings = Settings { format: Format::Pretty, ..context.settings.clone() };
-        let telling = Telling::new(context.world, &settings, &job, &signals);
+        // The metrics are the mirror's: a repair says nothing of how far the job is.
+        let sync = SyncArgs { metrics_file: None, ..context.settings.sync.clone() };
+        let settings = Settings { format: Format::Pretty, sync, ..context.settings.clone() };
+        let telling = Telling::new(context.world, &settings, &job, &signals, THE_SAME_COMMAND);
         let teller = Arc::new(OnTheWay(telling.clone()));
         let mirror = Mirror { api, job: job.clone(), dir: dir.to_path_buf(), options, followers: Vec::new() };
         let repaired = mirror.repair(teller, signals.stop.clone()).await;

@@ -134,3 +134,38 @@ fn the_file_is_looked_for_where_xdg_says() {
     }
     assert_eq!(path(&[]), None);
 }
+
+#[test]
+fn a_value_is_shown_without_what_may_be_secret() {
+    for (name, value, shown) in [
+        ("RCSYNC_COMFYUI_URL", "ftp://me:s3cret@h/?key=s3cret", "`ftp://…@h/?…`"),
+        ("RCSYNC_HOOK_TIMEOUT", "https://h/?key=s3cret", "`https://h/?…`"),
+    ] {
+        let error = from_variables(&[(name, value)]).unwrap_err();
+        assert!(error.contains(shown) && !error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_taken_back_is_taken_back_alone() {
+    let layer = from_variables(&[("RCSYNC_QUIET", "1"), ("RCSYNC_VERBOSE", "0")]).unwrap();
+    assert!(layer.global.quiet && !layer.global.verbose);
+    let layer = from_file("verbose = true\nquiet = false\n").unwrap();
+    assert!(layer.global.verbose && !layer.global.quiet);
+}
+
+#[test]
+fn one_source_names_one_way_to_prune() {
+    let error = from_variables(&[("RCSYNC_KEEP_LAST", "2"), ("RCSYNC_KEEP_EVERY", "500")]).unwrap_err();
+    assert!(error.contains("cannot be had together with `keep-last` (RCSYNC_KEEP_LAST)"), "{error}");
+    let error = from_file("keep-every = 500\nkeep-last = 2\n").unwrap_err();
+    assert!(error.contains("line 2: `keep-last`: it cannot be had together with `keep-every`"), "{error}");
+}
+
+#[test]
+fn numbers_are_taken_as_they_are_written() {
+    let layer = from_file("interval = 0.5\nretries = 2\n").unwrap();
+    assert_eq!(layer.sync.interval, Some(Duration::from_millis(500)));
+    let error = from_file("retries = 0x10\n").unwrap_err();
+    assert!(error.ends_with("write the number with decimal digits"), "{error}");
+}

@@ -7,11 +7,10 @@ use tokio::time::Instant;
 
 use super::super::super::config::Talk;
 use super::super::super::training_file::TrainingFile;
-use super::super::super::words::shown;
 use super::{Push, ensure_same_name};
 use crate::decide::command::{Command, misfit};
 use crate::edge::watch::Watch;
-use crate::error::{Error, ExitStatus, explain};
+use crate::error::{Error, ExitStatus};
 
 /// How often a job that does not take an edit yet is looked at: nobody waits at the screen for the end of a training.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(15);
@@ -52,10 +51,7 @@ pub(super) async fn watch(push: &Push<'_>, path: &Path, force: bool) -> Result<E
             };
         }
         if let Some(mut next) = waiting.take() {
-            let Some(left) = signals.unless_ended(next.send(push, force)).await else {
-                return Ok(signals.status());
-            };
-            waiting = left?.then_some(next);
+            waiting = next.send(push, force).await?.then_some(next);
         }
         let Some(()) = signals.unless_ended(watch.changed()).await else { return Ok(signals.status()) };
     }
@@ -78,13 +74,15 @@ impl Waiting {
             return Ok(true);
         }
         self.due = Instant::now() + BETWEEN_LOOKS;
-        let before = match push.api.status(push.job).await {
-            Ok(before) => before,
-            Err(fault) if fault.is_transient() => {
+        // What was sent and then interrupted is told there, so nothing here may be dropped while it is sent.
+        let before = match push.signals.unless_ended(push.api.status(push.job)).await {
+            None => return Ok(true),
+            Some(Ok(before)) => before,
+            Some(Err(fault)) if fault.is_transient() => {
                 self.tell(push, &format!("the API gives no answer, trying on: {fault}"));
                 return Ok(true);
             }
-            Err(fault) => return Err(fault.into()),
+            Some(Err(fault)) => return Err(fault.into()),
         };
         if let Some(misfit) = misfit(Command::Edit, push.job, &before.status) {
             self.tell(
@@ -122,8 +120,6 @@ impl Push<'_> {
     }
 
     fn complain(&self, error: &Error) {
-        for line in explain(error).lines() {
-            self.context.world.err.line(&shown(line));
-        }
+        self.context.complain(error);
     }
 }
