@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::model::training_config::{Dataset, Placed, Process, TrainingConfig};
+use crate::model::training_config::{Dataset, Located, Process, TrainingConfig};
 
 /// Where the trainer writes, and nowhere else.
 const TRAINING_FOLDER: &str = "/app/ai-toolkit/output";
@@ -56,7 +56,7 @@ pub fn objections(config: &TrainingConfig) -> Vec<Objection> {
 fn check_training_folder(process: &Process, found: &mut Vec<Objection>) {
     match &process.training_folder {
         Some(folder) if folder.text == TRAINING_FOLDER => {}
-        Some(Placed { text, line }) => {
+        Some(Located { text, line }) => {
             object(
                 found,
                 Some(*line),
@@ -75,7 +75,7 @@ fn check_dataset(dataset: &Dataset, found: &mut Vec<Objection>) {
     if dataset.folders.is_empty() {
         object(found, Some(dataset.line), format!("`folder_path` is missing here; {WANTED}"));
     }
-    for Placed { text, line } in &dataset.folders {
+    for Located { text, line } in &dataset.folders {
         if text.strip_prefix(DATASETS).is_none_or(str::is_empty) {
             object(found, Some(*line), format!("`folder_path` is `{text}`; {WANTED}"));
         }

@@ -93,8 +93,7 @@ fn partial(asked: &Asked, head: &Head) -> Answer {
     match agreement(asked, head) {
         Agreement::Different => return Answer::Changed,
         Agreement::Suspect if !asked.tolerate_suspect => return Answer::Changed,
-        // Bytes from before and bytes of this answer cannot be told to be of one revision.
-        Agreement::Unknown if asked.start > 0 => return Answer::Changed,
+        Agreement::Unknown if cannot_tell(asked) => return Answer::Changed,
         Agreement::Same | Agreement::Suspect | Agreement::Unknown => {}
     }
     let skip = asked.start - start;
@@ -109,7 +108,8 @@ fn whole(asked: &Asked, head: &Head) -> Answer {
     }
     if asked.start == 0 {
         return match agreement(asked, head) {
-            Agreement::Different if asked.known.is_some() => Answer::Changed,
+            Agreement::Different => Answer::Changed,
+            Agreement::Unknown if cannot_tell(asked) => Answer::Changed,
             _ if head.content_length == Some(0) => Answer::Empty,
             _ => Answer::Take {
                 skip: 0,
@@ -143,6 +143,12 @@ fn unsatisfied(asked: &Asked, head: &Head) -> Answer {
 }
 
 /// Compares the known revision with the answer's, filling the answer's length in from its range.
+/// Whether bytes that may be here cannot be told to be of one revision with those of an answer that says nothing: the
+/// ones before it, or, where a revision could be fetched in several ranges, those after it.
+fn cannot_tell(asked: &Asked) -> bool {
+    asked.start > 0 || asked.known.as_ref().is_some_and(Revision::is_comparable)
+}
+
 fn agreement(asked: &Asked, head: &Head) -> Agreement {
     let Some(known) = &asked.known else { return Agreement::Unknown };
     let mut now = head.revision.clone();
@@ -287,6 +293,24 @@ mod tests {
                 asked(0, Some(40), None),
                 head(200, None, Some(100), "\"a\""),
                 Answer::Take { skip: 0, take: Some(100), total: Some(100), ranges_proven: false },
+            ),
+            (
+                "first piece, no tag any more",
+                asked(0, Some(40), known()),
+                head(206, Some("bytes 0-39/100"), Some(40), ""),
+                Answer::Changed,
+            ),
+            (
+                "200 at the start, no tag any more",
+                asked(0, None, known()),
+                head(200, None, Some(100), ""),
+                Answer::Changed,
+            ),
+            (
+                "first piece, never a tag",
+                asked(0, Some(40), Some(Revision { etag: None, ..revision("\"a\"", 100) })),
+                head(206, Some("bytes 0-39/100"), Some(40), ""),
+                take(0, 40, Some(100)),
             ),
             (
                 "200 without length",

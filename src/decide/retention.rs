@@ -48,10 +48,7 @@ pub fn surplus(manifest: &Manifest, retention: Retention) -> Vec<(&ArtifactKey, 
 }
 
 fn is_final(key: &ArtifactKey, entry: &Entry) -> bool {
-    key.kind == ArtifactKind::Checkpoint
-        && entry.state == EntryState::Present
-        && entry.step.is_none()
-        && entry.path.stem_and_extension().1.eq_ignore_ascii_case(".safetensors")
+    entry.state == EntryState::Present && key.kind.may_be_final(entry.step, &entry.path)
 }
 
 #[cfg(test)]

@@ -69,7 +69,8 @@ impl Selection {
         let Some(last) = self.last else { return all };
         let is_wanted =
             |artifact: &&Artifact| artifact.key.kind == ArtifactKind::Checkpoint && all.has(artifact);
-        let steps: BTreeSet<u64> = artifacts.iter().map(Arc::as_ref).filter(is_wanted).map(place).collect();
+        let wanted = artifacts.iter().map(Arc::as_ref).filter(is_wanted);
+        let steps: BTreeSet<u64> = wanted.filter_map(place).collect();
         let newer = usize::try_from(last.get() - 1).unwrap_or(usize::MAX);
         let oldest = steps.into_iter().rev().nth(newer);
         Wanted { oldest: oldest.unwrap_or(0), ..all }
@@ -105,13 +106,14 @@ impl Wanted<'_> {
         let kind = artifact.key.kind;
         self.selection.wants(kind, &artifact.path)
             && self.selection.steps.as_ref().is_none_or(|steps| steps.chooses(kind, artifact.step))
-            && (kind != ArtifactKind::Checkpoint || place(artifact) >= self.oldest)
+            && (kind != ArtifactKind::Checkpoint || place(artifact).is_none_or(|place| place >= self.oldest))
     }
 }
 
-/// Where a checkpoint stands among the others: one without a step is the final one, after all others.
-fn place(artifact: &Artifact) -> u64 {
-    artifact.step.unwrap_or(u64::MAX)
+/// Where a checkpoint stands among the others, the final one after all of them; an optimizer's state has no place.
+fn place(artifact: &Artifact) -> Option<u64> {
+    let is_final = artifact.key.kind.may_be_final(artifact.step, &artifact.path);
+    artifact.step.or_else(|| is_final.then_some(u64::MAX))
 }
 
 fn compile(patterns: &[String]) -> Result<GlobSet, PatternError> {
@@ -137,7 +139,7 @@ mod tests {
     use crate::model::listing::Listing;
     use crate::model::source_url::SourceUrl;
 
-    const NAMES: [&str; 8] = [
+    const NAMES: [&str; 9] = [
         "config.yaml",
         "dog_000000250.safetensors",
         "dog_000000500_high_noise.safetensors",
@@ -146,6 +148,7 @@ mod tests {
         "dog.safetensors",
         "samples/1__000000250_0.jpg",
         "samples/1__000000750_0.jpg",
+        "optimizer.pt",
     ];
 
     fn wanted(steps: &str, last: u32) -> Vec<String> {
@@ -157,9 +160,12 @@ mod tests {
         let url = |name: &str| SourceUrl::parse(&format!("https://h/output/dog/{name}")).unwrap();
         let listed = NAMES.map(|name| ListedArtifact { kind: kind(name), url: url(name), sample: None });
         let artifacts = Listing::build(Some("dog"), &listed, &|_| None, &[]).artifacts;
-        let exclude = ["dog_000000750*".to_owned()];
-        let exclude = if steps == "excluded" { &exclude[..] } else { &[] };
-        let selection = Selection::new(&[], &[], exclude, &[]).unwrap();
+        let exclude = match steps {
+            "excluded" => vec!["dog_000000750*".to_owned()],
+            "no final" => vec!["dog.safetensors".to_owned()],
+            _ => Vec::new(),
+        };
+        let selection = Selection::new(&[], &[], &exclude, &[]).unwrap();
         let selection = selection.among(steps.parse().ok(), NonZeroU32::new(last));
         let wanted = selection.of(&artifacts);
         let there = artifacts.iter().filter(|artifact| wanted.has(artifact));
@@ -173,12 +179,13 @@ mod tests {
     #[test]
     fn steps_and_the_last_ones() {
         assert_eq!(wanted("", 0), NAMES);
-        assert_eq!(wanted("250..500", 0), without(&[4, 5, 7]));
+        assert_eq!(wanted("250..500", 0), without(&[4, 5, 7, 8]));
         assert_eq!(wanted("500..", 0), without(&[1, 6]));
         assert_eq!(wanted("", 1), without(&[1, 2, 3, 4]), "the final one is the newest");
         assert_eq!(wanted("", 3), without(&[1]), "a pair is one, and samples stay");
         assert_eq!(wanted("", 99), NAMES);
-        assert_eq!(wanted("..750", 1), without(&[1, 2, 3, 5]), "the last one of those steps");
+        assert_eq!(wanted("..750", 1), without(&[1, 2, 3, 5, 8]), "the last one of those steps");
+        assert_eq!(wanted("no final", 1), without(&[1, 2, 3, 5]), "an optimizer is no checkpoint to count");
         assert_eq!(wanted("excluded", 2), without(&[1, 4]), "what is not wanted does not count");
     }
 }

@@ -191,7 +191,7 @@ impl Sum {
 }
 
 /// A proof that a whole file is what it claims to be. It cannot be made elsewhere, and publishing spends it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Verified {
     size: u64,
     sha256: Sha256Digest,
@@ -234,7 +234,7 @@ pub struct Expectation<'a> {
 }
 
 /// What became of the proof.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub enum Judgement {
     /// It is what it claims to be.
     Proven(Verified),

@@ -95,12 +95,6 @@ impl ApiClient {
         Self(Arc::new(Shared { base, limits, tokens, token: Mutex::new(None), client, wire }))
     }
 
-    /// Returns where the API is.
-    #[must_use]
-    pub fn base(&self) -> &ApiBase {
-        &self.0.base
-    }
-
     /// Returns the API's scheme, host and port.
     #[must_use]
     pub fn origin(&self) -> String {

@@ -20,6 +20,7 @@ use crate::model::revision::{Condition, Etag, LastModified, Revision};
 use crate::model::sanitize::for_terminal;
 use crate::model::source_url::SourceUrl;
 
+use super::causes::{innermost, links};
 use super::claims;
 use super::retry_after::retry_after;
 use super::trust::{no_client, tls_cause, with_trusted_roots};
@@ -90,8 +91,10 @@ impl ArtifactClient {
         let client = match with_trusted_roots(builder())?.build() {
             Ok(client) => client,
             // Small containers have no certificates. Where plain http is allowed they may not be needed.
-            Err(_) if private_hosts => builder().tls_certs_only([]).build().map_err(|error| cause(&error))?,
-            Err(error) => return Err(no_client(&cause(&error))),
+            Err(_) if private_hosts => {
+                builder().tls_certs_only([]).build().map_err(|error| innermost(&error))?
+            }
+            Err(error) => return Err(no_client(&innermost(&error))),
         };
         let wire = Arc::new(client.clone());
         Ok(Self { client, wire, private_hosts, stall })
@@ -371,37 +374,21 @@ struct Refusal(&'static str);
 
 fn classify(host: &str, received: u64, stall: Duration, error: &reqwest::Error) -> Fault {
     let host = host.to_owned();
-    let mut source: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(link) = source {
+    for link in links(error) {
         if let Some(Refusal(why)) = link.downcast_ref::<Refusal>() {
             return Fault::Forbidden { host, why };
         }
         if let Some(fault) = link.downcast_ref::<rustls::Error>() {
             return Fault::Untrusted { host, cause: tls_cause(fault) };
         }
-        // An I/O error hides what it wraps from `source`, and its own source is that of what it wraps.
-        let wrapped = link.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        source = wrapped.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| link.source());
     }
     if error.is_connect() {
-        Fault::Connect { host, cause: cause(error) }
+        Fault::Connect { host, cause: innermost(error) }
     } else if error.is_timeout() {
         Fault::Stalled { after: stall }
     } else {
-        Fault::Interrupted { received, cause: cause(error) }
+        Fault::Interrupted { received, cause: innermost(error) }
     }
-}
-
-/// Returns the innermost cause: the outer layers only say that a request failed, and may name the URL.
-fn cause(error: &reqwest::Error) -> String {
-    let mut innermost: &dyn StdError = error;
-    while let Some(next) = innermost.source() {
-        innermost = next;
-    }
-    if error.source().is_none() {
-        return "the request failed".to_owned();
-    }
-    for_terminal(&innermost.to_string(), 200)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod api;
 pub(crate) mod blocking;
 pub mod blocks;
+mod causes;
 mod claims;
 pub mod comfyui;
 pub mod comfyui_server;

@@ -133,6 +133,16 @@ pub struct Artifact {
     pub sample: Option<Arc<Sample>>,
 }
 
+impl ArtifactKind {
+    /// Whether a file of this kind and name without a step may be a run's final save: an `optimizer.pt` has no step either.
+    #[must_use]
+    pub fn may_be_final(self, step: Option<u64>, path: &RelPath) -> bool {
+        self == Self::Checkpoint
+            && step.is_none()
+            && path.stem_and_extension().1.eq_ignore_ascii_case(".safetensors")
+    }
+}
+
 impl Artifact {
     /// Returns the trainer's own name for this file; see [`ArtifactKey::trainer_name`].
     #[must_use]

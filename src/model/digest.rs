@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// A SHA-256 digest, shown and stored as 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -40,6 +41,13 @@ impl fmt::Debug for Sha256Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sha256:{self}")
     }
+}
+
+/// Returns the first `digits` hex digits of the SHA-256 of `bytes`.
+pub(super) fn short_hash(bytes: &[u8], digits: usize) -> String {
+    let mut text = hex(&Sha256::digest(bytes));
+    text.truncate(digits);
+    text
 }
 
 /// The text is not 64 hex digits.

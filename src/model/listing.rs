@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use super::artifact::{Artifact, ArtifactKey, ArtifactKind, Sample};
 use super::collision_key::TakenNames;
+use super::digest::short_hash;
 use super::job::ListedArtifact;
 use super::local_name::{SAMPLES, checkpoint_step, local_path, sample_step};
-use super::part_name::short_hash;
 use super::rel_path::RelPath;
 use super::sanitize::for_terminal;
 use super::source_url::SourceUrl;

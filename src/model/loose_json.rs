@@ -42,7 +42,7 @@ impl<'a> Loose<'a> {
         self.raw() == "null"
     }
 
-    /// Returns the members of an object; of anything else, and of an object with an unreadable key, none.
+    /// Returns the members of an object; of anything else none.
     pub(super) fn members(self) -> Members<'a> {
         serde_json::from_str(self.raw()).unwrap_or_default()
     }
@@ -120,10 +120,13 @@ impl<'de> Deserialize<'de> for Members<'de> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
                 while members.len() < MEMBERS_BOUND {
-                    let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? else {
+                    let Some((key, value)) = map.next_entry::<&'de RawValue, &'de RawValue>()? else {
                         return Ok(Members(members));
                     };
-                    members.push((key, Loose(value)));
+                    // Half a surrogate pair is good JSON and no text: nobody asks for such a member.
+                    if let Ok(key) = serde_json::from_str(key.get()) {
+                        members.push((key, Loose(value)));
+                    }
                 }
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
                 Ok(Members(members))
@@ -156,6 +159,14 @@ mod tests {
 
     fn whole(json: &str) -> Option<u64> {
         Loose::parse(json.as_bytes()).unwrap().whole()
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_costs_its_member_alone() {
+        let json = br#"{"a":1,"\ud800":2,"\u0062":3}"#;
+        let members = Loose::parse(json).unwrap().members();
+        let read: Vec<_> = members.iter().map(|(name, value)| (name, value.whole())).collect();
+        assert_eq!(read, [("a", Some(1)), ("b", Some(3))]);
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl Manifest {
     }
 }
 
-/// Maps with structured keys as JSON lists of `{kind, url_path, …value}`.
+/// Maps with structured keys as JSON lists of `{"key": {"kind": …, "path": …}, …value}`.
 mod as_list {
     use std::collections::BTreeMap;
 

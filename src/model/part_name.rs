@@ -7,10 +7,9 @@
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
-use sha2::{Digest, Sha256};
 
 use super::collision_key::CollisionKey;
-use super::digest::hex;
+use super::digest::short_hash;
 use super::sanitize::is_invisible;
 
 /// The longest part: 255 bytes is the least that common file systems take, less room for what tools append
@@ -81,13 +80,6 @@ pub(super) fn split_extension(name: &str) -> (&str, &str) {
         }
         _ => (name, ""),
     }
-}
-
-/// Returns the first `digits` hex digits of the SHA-256 of `bytes`.
-pub(super) fn short_hash(bytes: &[u8], digits: usize) -> String {
-    let mut text = hex(&Sha256::digest(bytes));
-    text.truncate(digits);
-    text
 }
 
 fn is_kept(name: &str, is_top: bool) -> bool {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::collision_key::CollisionKey;
+use super::digest::short_hash;
 use super::part_name;
 
 /// A path under DIR, its parts separated by `/` on every system.
@@ -148,7 +149,7 @@ impl RelPath {
         else {
             return Self(path.into());
         };
-        let mark = part_name::short_hash(between.join("/").as_bytes(), 8);
+        let mark = short_hash(between.join("/").as_bytes(), 8);
         Self(format!("{first}/_~{mark}/{last}").into())
     }
 }

@@ -55,8 +55,6 @@ const DTYPES: [(&str, u64); 22] = [
 /// A header that accounts for every byte of its file: tensors without holes, overlaps or second names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SafetensorsHeader {
-    /// The length of the JSON text, with its padding.
-    pub header_length: u64,
     /// Where the tensors' bytes begin. Their hash is the trainer's `sshs_model_hash`.
     pub body_start: u64,
     /// The length that the whole file must have.
@@ -119,14 +117,12 @@ impl SafetensorsHeader {
             return Err(HeaderError::Twice(tidy(&pair[0].name)));
         }
         let body_length = check_layout(&mut spans)?;
-        let header_length = json.len() as u64;
-        let body_start = LENGTH_BYTES + header_length;
+        let body_start = LENGTH_BYTES + json.len() as u64;
         let declared_length = body_start.checked_add(body_length).ok_or_else(|| {
             HeaderError::Overflow(spans.last().map_or_else(String::new, |span| tidy(&span.name)))
         })?;
         let dtype = (0..DTYPES.len()).filter(|&at| dtype_bytes[at] > 0).max_by_key(|&at| dtype_bytes[at]);
         Ok(Self {
-            header_length,
             body_start,
             declared_length,
             tensors: u32::try_from(spans.len()).map_err(|_| HeaderError::TooManyTensors)?,
@@ -294,22 +290,20 @@ mod tests {
     fn what_the_trainer_noted() {
         let hash = "ab".repeat(32);
         let json = format!(
-            r#"{{"__metadata__":{{"format":"pt","sshs_model_hash":"{hash}","ss_output_name":"my \u001b[1mlora",
-            "training_info":"{{\"step\": 250, \"epoch\": 3}}","ss_base_model_version":"wan_2.2_14b",
+            r#"{{"__metadata__":{{"format":"pt","sshs_model_hash":"{hash}","format_of":"x",
+            "training_info":"{{\"step\": 250, \"epoch\": 3}}","ss_base_model_version":"wan_2.2\u001b[1m_14b",
             "ss_tag_frequency":"{{\"1_trig\": {{\"rare\": 1, \"trig\": 9}}}}"}},
             "b.lora_B.weight":{{"dtype":"F32","shape":[2,1],"data_offsets":[64,72]}},
             "b.lora_A.weight":{{"dtype":"BF16","shape":[16,2],"data_offsets":[0,64]}}}}   "#
         );
         let header = parse(&json).unwrap();
-        assert_eq!(header.header_length, json.len() as u64);
         assert_eq!(header.body_start, 8 + json.len() as u64);
         assert_eq!(header.declared_length, header.body_start + 72);
         assert_eq!((header.tensors, header.dtype, header.rank), (2, Some("BF16"), Some(16)));
         let notes = header.metadata;
         assert_eq!(notes.sshs_model_hash, hash.parse().ok());
         assert_eq!(notes.training_step, Some(250));
-        assert_eq!(notes.ss_output_name.as_deref(), Some("my [1mlora"));
-        assert_eq!(notes.ss_base_model_version.as_deref(), Some("wan_2.2_14b"));
+        assert_eq!(notes.ss_base_model_version.as_deref(), Some("wan_2.2[1m_14b"));
         assert_eq!(notes.trigger_words, ["trig", "rare"]);
     }
 

@@ -4,6 +4,7 @@
 //! (host, path) comes from the same parser that the HTTP client uses, and texts on which the two readings
 //! could differ are refused.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -139,12 +140,6 @@ impl SourceUrl {
         self.origin.to_string()
     }
 
-    /// Whether the scheme is https.
-    #[must_use]
-    pub fn is_https(&self) -> bool {
-        self.origin.starts_with("https:")
-    }
-
     /// Takes out of a text what it repeats of the query: hosts quote requests, object stores quote signatures.
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
@@ -152,22 +147,18 @@ impl SourceUrl {
         const SECRET_FROM: usize = 6;
         let mut text = secrets_removed(text);
         let query = self.raw[self.path.end..].strip_prefix('?').unwrap_or_default();
-        for pair in query.split(['&', '#']) {
-            let value = pair.split_once('=').map_or(pair, |(_, value)| value);
-            let decoded = percent_decode_str(value).decode_utf8_lossy();
-            for secret in [value, &decoded] {
-                if secret.len() >= SECRET_FROM {
-                    text = text.replace(secret, "…");
-                }
-            }
+        let values =
+            query.split(['&', '#']).map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+        let mut secrets: Vec<Cow<'_, str>> = values
+            .flat_map(|value| [value.into(), percent_decode_str(value).decode_utf8_lossy()])
+            .filter(|secret| secret.len() >= SECRET_FROM)
+            .collect();
+        // The end of a value that begins with another one would stay.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        for secret in secrets {
+            text = text.replace(&*secret, "…");
         }
         text
-    }
-
-    /// Whether there is a query, also an empty one.
-    #[must_use]
-    pub const fn has_query(&self) -> bool {
-        self.has_query
     }
 }
 
@@ -233,7 +224,7 @@ mod tests {
         assert_eq!(url.url_path(), "/Out%70ut/a%20b[1].safetensors");
         assert_eq!((url.host(), url.authority()), ("files.example.net", "files.example.net"));
         assert_eq!(url.origin(), "https://files.example.net");
-        assert!(url.is_https() && url.has_query());
+        assert!(url.has_query);
         let shown = "https://files.example.net/Out%70ut/a%20b[1].safetensors?…";
         assert_eq!(url.to_string(), shown);
         assert_eq!(format!("{url:?}"), format!("SourceUrl({shown})"));
@@ -313,6 +304,8 @@ mod tests {
         ] {
             assert_eq!(url.redact(text), shown);
         }
+        let longer = SourceUrl::parse("https://h/a?id=secret&key=secret-and-more").unwrap();
+        assert_eq!(longer.redact("secret-and-more secret"), "… …");
         assert_eq!(SourceUrl::parse("https://h/a").unwrap().redact("plain"), "plain");
     }
 
@@ -336,7 +329,7 @@ mod tests {
                 prop_assert_eq!(client.host_str(), Some(url.host()));
                 prop_assert_eq!(client.origin().ascii_serialization(), url.origin());
                 prop_assert!(client.username().is_empty() && client.password().is_none());
-                prop_assert_eq!(client.query().is_some(), url.has_query());
+                prop_assert_eq!(client.query().is_some(), url.has_query);
                 let segments = |path: &str| -> Vec<Vec<u8>> {
                     path.split('/').map(|part| percent_decode_str(part).collect()).collect()
                 };

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{DuplicateKeyPolicy, NonFiniteFloatPolicy, Spanned, budget, options};
+use serde_saphyr::{DuplicateKeyPolicy, NonFiniteFloatPolicy, Options, Spanned, budget, options};
 
 use super::sanitize::for_terminal;
 
@@ -13,14 +13,14 @@ use super::sanitize::for_terminal;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrainingConfig {
     /// `config.name`, where there is one.
-    pub name: Option<Placed>,
+    pub name: Option<Located>,
     /// What is in `config.process`.
     pub processes: Vec<Process>,
 }
 
 /// A value and the line that it stands in, counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
+pub struct Located {
     /// The value, as text.
     pub text: String,
     /// Its line.
@@ -33,7 +33,7 @@ pub struct Process {
     /// The line it begins in.
     pub line: u64,
     /// `training_folder`, where there is one.
-    pub training_folder: Option<Placed>,
+    pub training_folder: Option<Located>,
     /// What is in `datasets`.
     pub datasets: Vec<Dataset>,
     /// What is in `save`.
@@ -55,7 +55,7 @@ pub struct Dataset {
     /// The line it begins in.
     pub line: u64,
     /// `folder_path`: usually one, none where it is missing.
-    pub folders: Vec<Placed>,
+    pub folders: Vec<Located>,
 }
 
 /// The text is no YAML mapping.
@@ -78,23 +78,15 @@ impl TrainingConfig {
     /// # Errors
     /// When it is no YAML, or no mapping.
     pub fn parse(text: &str) -> Result<Self, NotYaml> {
-        let options = options! {
-            // As for a mirrored configuration: far more than any real one has, and an end to those made to hurt.
-            budget: budget! { max_events: 500_000, max_depth: 64, max_documents: 1, max_aliases: 10_000, max_anchors: 10_000 },
-            duplicate_keys: DuplicateKeyPolicy::PassThrough,
-            ignore_binary_tag_for_string: true,
-            non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
-            with_snippet: false,
-        };
         let root: Spanned<Node> =
-            serde_saphyr::from_str_with_options(text, options).map_err(|error| not_yaml(&error))?;
+            serde_saphyr::from_str_with_options(text, reading()).map_err(|error| not_yaml(&error))?;
         if !matches!(root.value, Node::Map(_)) {
             let at = Some((root.referenced.line().max(1), root.referenced.column().max(1)));
             return Err(NotYaml { at, why: "it is not a mapping (`job: …`, `config: …`)".to_owned() });
         }
         let config = root.value.get("config").map(|config| &config.value);
         Ok(Self {
-            name: config.and_then(|config| config.get("name")).and_then(placed),
+            name: config.and_then(|config| config.get("name")).and_then(located),
             processes: config
                 .and_then(|config| config.get("process"))
                 .map(|processes| items(processes).into_iter().map(process).collect())
@@ -108,6 +100,20 @@ impl TrainingConfig {
     #[must_use]
     pub fn saving(&self) -> Option<Saving> {
         self.processes.iter().map(|process| process.saving).find(|saving| saving.save_every.is_some())
+    }
+}
+
+/// How a configuration is read, one that is sent and one that was mirrored.
+pub(crate) fn reading() -> Options {
+    options! {
+        // Far more than any real one has, and an end to those made to hurt.
+        budget: budget! { max_events: 500_000, max_depth: 64, max_documents: 1, max_aliases: 10_000, max_anchors: 10_000 },
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        // What a value means is the trainer's business.
+        ignore_binary_tag_for_string: true,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+        // The text may hold secrets, and the message goes to the log.
+        with_snippet: false,
     }
 }
 
@@ -130,7 +136,7 @@ fn process(node: &Spanned<Node>) -> Process {
     let datasets = node.value.get("datasets").map(items).unwrap_or_default();
     Process {
         line: node.referenced.line(),
-        training_folder: node.value.get("training_folder").and_then(placed),
+        training_folder: node.value.get("training_folder").and_then(located),
         datasets: datasets
             .into_iter()
             .filter(|dataset| !matches!(dataset.value, Node::Null))
@@ -141,13 +147,13 @@ fn process(node: &Spanned<Node>) -> Process {
 }
 
 fn saving(save: &Node) -> Saving {
-    let number = |key| save.get(key).and_then(placed).and_then(|placed| placed.text.parse().ok());
+    let number = |key| save.get(key).and_then(located).and_then(|located| located.text.parse().ok());
     Saving { save_every: number("save_every"), keep: number("max_step_saves_to_keep") }
 }
 
 fn dataset(node: &Spanned<Node>) -> Dataset {
     let folders = node.value.get("folder_path").map(items).unwrap_or_default();
-    Dataset { line: node.referenced.line(), folders: folders.into_iter().filter_map(placed).collect() }
+    Dataset { line: node.referenced.line(), folders: folders.into_iter().filter_map(located).collect() }
 }
 
 /// Returns the items of a list; what stands alone where a list could be is one item: the documentation writes
@@ -160,9 +166,9 @@ fn items(node: &Spanned<Node>) -> Vec<&Spanned<Node>> {
     }
 }
 
-fn placed(node: &Spanned<Node>) -> Option<Placed> {
+fn located(node: &Spanned<Node>) -> Option<Located> {
     match &node.value {
-        Node::Scalar(text) => Some(Placed { text: text.clone(), line: node.referenced.line() }),
+        Node::Scalar(text) => Some(Located { text: text.clone(), line: node.referenced.line() }),
         Node::Map(_) | Node::List(_) | Node::Null => None,
     }
 }
@@ -296,21 +302,21 @@ meta:
   version: '1.0'
 ";
 
-    fn placed(text: &str, line: u64) -> Placed {
-        Placed { text: text.to_owned(), line }
+    fn located(text: &str, line: u64) -> Located {
+        Located { text: text.to_owned(), line }
     }
 
     #[test]
     fn what_is_read_has_its_line() {
         let config = TrainingConfig::parse(CONFIG).unwrap();
-        assert_eq!(config.name, Some(placed("my_lora_v1", 3)));
+        assert_eq!(config.name, Some(located("my_lora_v1", 3)));
         assert_eq!(config.processes.len(), 2);
         let process = &config.processes[0];
-        assert_eq!(process.training_folder, Some(placed("/app/ai-toolkit/output", 7)));
-        let folders: Vec<&Placed> = process.datasets.iter().flat_map(|dataset| &dataset.folders).collect();
+        assert_eq!(process.training_folder, Some(located("/app/ai-toolkit/output", 7)));
+        let folders: Vec<&Located> = process.datasets.iter().flat_map(|dataset| &dataset.folders).collect();
         assert_eq!(
             folders,
-            [&placed("/app/ai-toolkit/datasets/dog", 9), &placed("/app/ai-toolkit/datasets/größe", 11)]
+            [&located("/app/ai-toolkit/datasets/dog", 9), &located("/app/ai-toolkit/datasets/größe", 11)]
         );
     }
 
@@ -318,9 +324,9 @@ meta:
     fn the_documented_snippet_is_understood() {
         let text = "config:\n  name: x\n  process:\n    - save:\n      datasets:\n        folder_path: /d/a\n      training_folder: /o\n";
         let config = TrainingConfig::parse(text).unwrap();
-        assert_eq!(config.processes[0].datasets, [Dataset { line: 6, folders: vec![placed("/d/a", 6)] }]);
+        assert_eq!(config.processes[0].datasets, [Dataset { line: 6, folders: vec![located("/d/a", 6)] }]);
         let bare = TrainingConfig::parse("config:\n  name: 7\n").unwrap();
-        assert_eq!((bare.name, bare.processes.len()), (Some(placed("7", 2)), 0));
+        assert_eq!((bare.name, bare.processes.len()), (Some(located("7", 2)), 0));
         assert_eq!(TrainingConfig::parse("job: x\r\nconfig:\r\n  name: [a]\r\n").unwrap().name, None);
     }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::opening::Opening;
-use crate::model::evidence::Evidence;
 
 /// The longest text of a defect, in characters. Parts of it may come from the file.
 const MAX_DEFECT: usize = 300;
@@ -29,17 +28,8 @@ pub enum Verdict {
     Unchecked,
 }
 
+#[cfg(test)]
 impl Verdict {
-    /// Returns what the verdict proves where the length agrees too; `None` where the file must not be published.
-    #[must_use]
-    pub const fn evidence(&self) -> Option<Evidence> {
-        match self {
-            Self::Whole => Some(Evidence::Structure),
-            Self::Plausible | Self::Unchecked => Some(Evidence::Length),
-            Self::Short { .. } | Self::Broken(_) => None,
-        }
-    }
-
     /// Whether this is what a file looks like that is still being written.
     #[must_use]
     pub const fn is_unfinished(&self) -> bool {

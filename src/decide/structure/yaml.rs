@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_saphyr::{DuplicateKeyPolicy, NonFiniteFloatPolicy, budget, options};
+
+use crate::model::training_config::reading;
 
 use super::verdict::{Defect, Fault, Verdict};
 
@@ -59,16 +60,7 @@ fn parse(bytes: &[u8]) -> Result<Keys, String> {
         None => "it ends in the middle of a character".to_owned(),
         Some(_) => "it is not UTF-8 text".to_owned(),
     })?;
-    let options = options! {
-        budget: budget! { max_events: 500_000, max_depth: 64, max_documents: 1, max_aliases: 10_000, max_anchors: 10_000 },
-        duplicate_keys: DuplicateKeyPolicy::PassThrough,
-        // What a value means is the trainer's business.
-        ignore_binary_tag_for_string: true,
-        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
-        // The text may hold secrets, and the message goes to the log.
-        with_snippet: false,
-    };
-    serde_saphyr::from_str_with_options(text, options)
+    serde_saphyr::from_str_with_options(text, reading())
         .map_err(|error| format!("it is not a YAML mapping: {error}"))
 }
 

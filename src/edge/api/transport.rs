@@ -1,13 +1,12 @@
 //! The HTTP library, set up for the API, and its errors in words that never hold a URL.
 
-use std::error::Error as StdError;
 use std::io;
 
 use reqwest::redirect;
 
+use crate::edge::causes::{innermost, links};
 use crate::edge::trust::{no_client, tls_cause, with_trusted_roots};
 use crate::model::api_base::ApiBase;
-use crate::model::sanitize::{for_terminal, secrets_removed};
 
 use super::Limits;
 
@@ -88,23 +87,4 @@ fn known_kind(error: &io::Error) -> Option<&'static str> {
         io::ErrorKind::UnexpectedEof => "the connection was closed before the answer was complete",
         _ => return None,
     })
-}
-
-/// Returns what the innermost cause says: the outer ones only say that a request failed, and may name its URL.
-fn innermost(error: &reqwest::Error) -> String {
-    // The outermost link is the library's own error, the one that knows the URL.
-    let said = links(error).skip(1).last().map(ToString::to_string);
-    for_terminal(&secrets_removed(&said.unwrap_or_else(|| "the request failed".to_owned())), 200)
-}
-
-/// Returns an error and its causes, also those that an I/O error wraps and hides.
-fn links(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    std::iter::successors(Some(error as &(dyn StdError + 'static)), |link| cause_of(*link))
-}
-
-fn cause_of<'a>(link: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match link.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(wrapped) => Some(wrapped),
-        None => link.source(),
-    }
 }

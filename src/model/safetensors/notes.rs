@@ -24,8 +24,6 @@ pub struct TrainerNotes {
     pub sshs_model_hash: Option<Sha256Digest>,
     /// `step` of `training_info`: the step of these weights, also in a final file without a number in its name.
     pub training_step: Option<u64>,
-    /// The job's name.
-    pub ss_output_name: Option<String>,
     /// Which family of models this belongs to, such as `wan_2.2_14b`.
     pub ss_base_model_version: Option<String>,
     /// The tags of `ss_tag_frequency`, most frequent first.
@@ -53,7 +51,6 @@ impl<'de> Visitor<'de> for NotesVisitor {
             match &*key {
                 "sshs_model_hash" => notes.sshs_model_hash = value.trim().parse().ok(),
                 "training_info" => notes.training_step = training_step(&value),
-                "ss_output_name" => notes.ss_output_name = Some(tidy(&value)),
                 "ss_base_model_version" => notes.ss_base_model_version = Some(tidy(&value)),
                 "ss_tag_frequency" => notes.trigger_words = trigger_words(&value),
                 _ => {}
@@ -113,10 +110,12 @@ mod tests {
     fn text_and_words_are_bounded() {
         let tags: Vec<_> = (0..100).map(|at| format!(r#"\"word {at}\":{at}"#)).collect();
         let long = "x".repeat(5000);
-        let json =
-            format!(r#"{{"ss_output_name":"{long}","ss_tag_frequency":"{{\"a\":{{{}}}}}"}}"#, tags.join(","));
+        let json = format!(
+            r#"{{"ss_base_model_version":"{long}","ss_tag_frequency":"{{\"a\":{{{}}}}}"}}"#,
+            tags.join(",")
+        );
         let notes = notes(&json);
-        assert_eq!(notes.ss_output_name.map(|name| name.len()), Some(200));
+        assert_eq!(notes.ss_base_model_version.map(|name| name.len()), Some(200));
         assert_eq!(notes.trigger_words.len(), MAX_TRIGGER_WORDS);
         assert_eq!(notes.trigger_words[0], "word 99");
     }
