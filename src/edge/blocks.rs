@@ -14,7 +14,7 @@ use crate::model::artifact::ArtifactKey;
 use crate::model::digest::Sha256Digest;
 
 use super::disk::{self, Durability, fault};
-use super::part::{BLOCK, Part, PartFolder, PartIdentity, PartRecord, trusted_ranges};
+use super::part::{BLOCK, Part, PartFolder, PartIdentity, PartRecord, RECORD_BOUND, trusted_ranges};
 use super::sealed;
 use super::store::PRIVATE;
 
@@ -67,8 +67,7 @@ impl BlockFolder {
     /// Returns the block sums of a file that hashed to `sha256` when it was published, where they are known.
     #[must_use]
     pub fn read(&self, key: &ArtifactKey, sha256: Sha256Digest) -> Option<BlockSums> {
-        let text = fs::read_to_string(self.path(key)).ok()?;
-        let sums: BlockSums = sealed::unseal(text.trim_end())?;
+        let sums: BlockSums = sealed::read(&self.path(key), RECORD_BOUND)?;
         let fits = sums.sha256 == sha256 && sums.record.identity.key == *key && sums.record.block == BLOCK;
         fits.then_some(sums)
     }

@@ -1,5 +1,5 @@
-//! The few ways in which this program changes files, each with what survives a crash. Nothing in the rooms `edge` and
-//! `engine` changes a file by any other way, so that a simulation sees it all.
+//! The few ways in which this program changes files, each with what survives a crash. Nothing but `link`, which fills
+//! ComfyUI's folders, changes a file by any other way, so that a simulation sees it all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};

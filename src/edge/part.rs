@@ -28,6 +28,9 @@ use super::sealed;
 /// files have many blocks.
 pub const BLOCK: u64 = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 
+/// The longest record that is read: a file of a terabyte has some ten million bytes of checksums.
+pub(super) const RECORD_BOUND: u64 = 64 << 20;
+
 /// Data under this size is not recorded: fetching it again costs less than keeping books on it.
 const RECORD_FROM: u64 = 2 * BLOCK;
 
@@ -237,8 +240,7 @@ impl PartFolder {
             return Ok(None);
         }
         let old_record = left.with_extension("json");
-        let record: Option<PartRecord> =
-            fs::read_to_string(&old_record).ok().and_then(|text| sealed::unseal(text.trim_end()));
+        let record: Option<PartRecord> = sealed::read(&old_record, RECORD_BOUND);
         // A link, a pipe, or a file longer than the whole was not left by us.
         let fits =
             |length| fs::symlink_metadata(&data).is_ok_and(|data| data.is_file() && data.len() <= length);
@@ -262,8 +264,7 @@ impl PartFolder {
     /// Begins a part with the good blocks of one that somebody else may still write: a new name alone would keep two
     /// from meeting in the folder, and not in the file.
     fn copy(&self, left: &Path, key: &ArtifactKey) -> Result<Option<TakenOver>, Error> {
-        let record = fs::read_to_string(left.with_extension("json")).ok();
-        let record: Option<PartRecord> = record.and_then(|text| sealed::unseal(text.trim_end()));
+        let record: Option<PartRecord> = sealed::read(&left.with_extension("json"), RECORD_BOUND);
         let record = record.filter(|record| record.identity.key == *key && record.block == BLOCK);
         let (Some(record), Ok(from)) = (record, disk::open_regular(left)) else { return Ok(None) };
         let part = self.create(key)?;
@@ -329,7 +330,7 @@ impl Part {
         disk::read_at(&self.file, buffer, offset).map_err(fault("read", &self.data))
     }
 
-    /// Writes down which blocks can be trusted. Does nothing for data too small to be worth it.
+    /// Writes down which blocks can be trusted. Does nothing while nobody knows what this is a part of.
     ///
     /// # Errors
     /// When the disk refuses.

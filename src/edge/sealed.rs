@@ -2,9 +2,14 @@
 //!
 //! Readable with `jq .body`. A flipped bit, a torn write or a NUL tail makes it unreadable, never wrong.
 
+use std::io::Read;
+use std::path::Path;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use super::disk;
 
 #[derive(Deserialize)]
 struct Sealed<B> {
@@ -24,6 +29,13 @@ pub(crate) fn unseal<T: DeserializeOwned>(text: &str) -> Option<T> {
     (sealed.crc32 == checksum(sealed.body.get()))
         .then(|| serde_json::from_str(sealed.body.get()).ok())
         .flatten()
+}
+
+/// Reads what was sealed into a file of at most `bound` bytes; `None` where nothing of ours can be read.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path, bound: u64) -> Option<T> {
+    let mut text = String::new();
+    disk::open_regular(path).ok()?.take(bound).read_to_string(&mut text).ok()?;
+    unseal(text.trim_end())
 }
 
 fn checksum(text: &str) -> String {

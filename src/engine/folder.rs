@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::decide::plan::Recollection;
-use crate::edge::blocking::blocking;
+use crate::edge::blocking::{blocking, lost};
 use crate::edge::disk::{self, fault};
 use crate::edge::lock::FolderLock;
 use crate::edge::part::PartFolder;
@@ -267,7 +267,7 @@ async fn look_at_all(dir: PathBuf, paths: BTreeSet<RelPath>) -> Result<Local, Er
         let dir = dir.clone();
         move || disk::look_at_each(&dir, paths).collect()
     });
-    looking.await.map_err(|lost| fault("look into", &dir)(std::io::Error::other(lost)))
+    looking.await.map_err(lost("look into", &dir))
 }
 
 /// Creates DIR, so that its name lasts as long as what is mirrored into it.

@@ -2,7 +2,6 @@
 //!
 //! Small and bounded, in a file of its own under `.rcsync`. It is a convenience: where it is lost, it begins anew.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -72,12 +71,7 @@ impl History {
 
     /// Reads it; one that is not there or damaged is empty.
     pub(super) fn load(dir: &Path) -> Self {
-        let read = || {
-            let mut text = String::new();
-            disk::open_regular(&Self::path(dir)).ok()?.take(BOUND).read_to_string(&mut text).ok()?;
-            sealed::unseal(&text)
-        };
-        Self { moments: read().unwrap_or_default() }
+        Self { moments: sealed::read(&Self::path(dir), BOUND).unwrap_or_default() }
     }
 
     /// Replaces what is on the disk.

@@ -1,10 +1,10 @@
 //! Reads local files that may be what is known of them, and says which are not.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::decide::plan::{Action, FetchReason, Recollection, Step};
-use crate::edge::blocking::blocking;
+use crate::edge::blocking::{blocking, lost};
 use crate::edge::disk;
 use crate::edge::store::Store;
 use crate::error::Error;
@@ -28,12 +28,9 @@ pub(super) async fn inspect(
     if doubtful.is_empty() {
         return Ok(Vec::new());
     }
-    let (dir, store): (PathBuf, _) = (dir.to_path_buf(), store.clone());
-    let inspected = blocking(move || settle_all(&dir, &store, doubtful));
-    inspected.await.unwrap_or_else(|lost| {
-        let source = std::io::Error::other(lost);
-        Err(Error::Disk { verb: "read", path: PathBuf::from("."), source })
-    })
+    let (folder, store) = (dir.to_path_buf(), store.clone());
+    let inspected = blocking(move || settle_all(&folder, &store, doubtful));
+    inspected.await.map_err(lost("read", dir))?
 }
 
 fn settle_all(dir: &Path, store: &Mutex<Store>, doubtful: Vec<Action>) -> Result<Vec<Action>, Error> {

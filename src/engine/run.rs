@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::decide::cadence::{Cadence, Look, Next, next_save, save_interval};
 use crate::decide::plan::{Action, FetchReason, Situation, Step, plan};
 use crate::decide::run_state::RunState;
-use crate::edge::blocking::blocking;
+use crate::edge::blocking::{blocking, lost};
 use crate::edge::http::ArtifactClient;
 use crate::edge::{disk, handles};
 use crate::error::{Error, ExitStatus, explain_briefly};
@@ -498,9 +498,7 @@ impl Run {
         let Some(retention) = self.mirror.options.retention else { return Ok(false) };
         let (dir, store) = (self.mirror.dir.clone(), self.folder.store.clone());
         let pruning = blocking(move || prune::apply(&dir, &store, retention));
-        let pruned = pruning
-            .await
-            .map_err(|lost| disk::fault("prune", &self.mirror.dir)(std::io::Error::other(lost)))??;
+        let pruned = pruning.await.map_err(lost("prune", &self.mirror.dir))??;
         for entry in &pruned.removed {
             let message = format!("`{}` is removed here, as newer ones are kept", entry.path);
             self.reporter.report(&Event::Notice { message });

@@ -1,6 +1,7 @@
 //! Where transfers are served: connections take work from the board, and what became of each file is told onwards.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::decide::doubt::{Doubted, doubted};
 use crate::decide::pulse::Typical;
 use crate::decide::verdict::{Verdict, verdict};
 use crate::decide::verify::{Contradiction, Expectation, Judgement, Received, judge, recognise};
-use crate::edge::blocking::blocking;
+use crate::edge::blocking::{blocking, lost};
 use crate::edge::http::{ArtifactClient, Body, RangeRequest};
 use crate::edge::part::PartFolder;
 use crate::error::{Error, explain_briefly};
@@ -263,10 +264,9 @@ impl Workshop {
             Ok(Ok(Some(finished))) => finished,
             Ok(Ok(None)) => return,
             Ok(Err(error)) => return self.stumble_over_disk(transfer, &error),
-            Err(lost) => {
-                let source = std::io::Error::other(lost);
-                let path = transfer.order.artifact.path.as_str().into();
-                return self.fail_disk(transfer, &Error::Disk { verb: "verify", path, source });
+            Err(gone) => {
+                let path = Path::new(transfer.order.artifact.path.as_str());
+                return self.fail_disk(transfer, &lost("verify", path)(gone));
             }
         };
         let known = attempt.known();

@@ -1,9 +1,11 @@
 //! From a connection to the disk: bytes are gathered, and one group is written while the next one arrives.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::edge::blocking::blocking;
+use crate::edge::blocking::{blocking, lost};
 use crate::error::Error;
 
 use super::attempt::Booked;
@@ -153,7 +155,6 @@ impl<'a> Writer<'a> {
 }
 
 /// A writer that panicked has written nobody knows what; the disk's record tells what can be trusted.
-fn lost_writer(transfer: &Transfer, lost: JoinError) -> Error {
-    let path = transfer.order.artifact.path.as_str().into();
-    Error::Disk { verb: "write", path, source: std::io::Error::other(lost) }
+fn lost_writer(transfer: &Transfer, gone: JoinError) -> Error {
+    lost("write", Path::new(transfer.order.artifact.path.as_str()))(gone)
 }

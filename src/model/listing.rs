@@ -1,8 +1,8 @@
 //! What the job offers now, with local names.
 //!
 //! Names are given once, here: those that the manifest knows stay, the others get the trainer's own name, and
-//! where two would be one file somewhere, the one whose key sorts later gets a suffix. The order of the API's
-//! list does not matter, so two polls agree.
+//! where two would be one file somewhere, the one whose key sorts later gets a suffix. For names the order
+//! of the API's list does not matter, so two polls agree.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -10,6 +10,7 @@ use super::super::render::{THE_SAME_COMMAND, Telling};
 use super::super::values::Format;
 use super::super::words::shown;
 use super::{Context, wait_for};
+use crate::edge::blocking::lost;
 use crate::engine;
 use crate::engine::comfy::{ComfyUi, Outcome, Patience, watch};
 use crate::error::{Error, ExitStatus};
@@ -79,11 +80,7 @@ async fn once(
     let (placer, folder) = (comfy.clone(), dir.to_path_buf());
     let placing =
         tokio::task::spawn_blocking(move || watch::once(&placer, &folder, Patience::Act, telling.as_ref()));
-    let outcome = placing.await.map_err(|lost| Error::Disk {
-        verb: "look into",
-        path: dir.to_path_buf(),
-        source: std::io::Error::other(lost),
-    })??;
+    let outcome = placing.await.map_err(lost("look into", dir))??;
     // A crontab mails what is said, so nothing is said where nothing happened.
     let is_news = outcome != Outcome { there: outcome.there, ..Outcome::default() };
     let is_asked = context.world.err.is_terminal() || context.settings.talk == Talk::Verbose;

@@ -14,6 +14,7 @@ use super::super::render::{THE_SAME_COMMAND, Telling};
 use super::super::values::Format;
 use super::super::words::{files, shown};
 use super::{Context, wait_for};
+use crate::edge::blocking::lost;
 use crate::engine;
 use crate::engine::Mirror;
 use crate::engine::check::{BadFile, Checked, Problem, check};
@@ -30,11 +31,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error
             let signals = signals.clone();
             move || check(&folder, &known, || signals.is_ended())
         });
-        let checked = reading.await.map_err(|lost| Error::Disk {
-            verb: "read",
-            path: dir.to_path_buf(),
-            source: std::io::Error::other(lost),
-        })?;
+        let checked = reading.await.map_err(lost("read", dir))?;
         let Some(checked) = checked else { return Ok(signals.status()) };
         let document = Document::of_check(manifest.job.to_string(), &checked);
         context.answer(&document, || words(&document, context.settings.talk));

@@ -25,7 +25,7 @@ const BOUND: u64 = 64 << 20;
 pub(super) const STAGED: &str = "rcsync-part";
 
 #[derive(Serialize, Deserialize)]
-struct File1<P> {
+struct RecordFile<P> {
     format: u32,
     /// For people: which folder this is about.
     folder: String,
@@ -73,7 +73,7 @@ impl Held {
         if self.placements == self.saved {
             return Ok(());
         }
-        let file = File1 { format: FORMAT, folder: self.folder.clone(), placements: &self.placements };
+        let file = RecordFile { format: FORMAT, folder: self.folder.clone(), placements: &self.placements };
         let mut text = sealed::seal(&file).map_err(|error| fault("write", &self.path)(error.into()))?;
         text.push('\n');
         disk::replace(&self.path, &self.private, text.as_bytes(), Durability::Durable)?;
@@ -127,6 +127,7 @@ fn read(path: &Path) -> Result<Placements, Error> {
         }
         _ => {}
     }
-    let known = sealed::unseal::<File1<Placements>>(text.trim_end()).filter(|file| file.format <= FORMAT);
+    let known =
+        sealed::unseal::<RecordFile<Placements>>(text.trim_end()).filter(|file| file.format <= FORMAT);
     Ok(known.map(|file| file.placements).unwrap_or_default())
 }

@@ -12,7 +12,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::edge::blocking::blocking;
+use crate::edge::blocking::{blocking, lost};
 use crate::edge::disk;
 use crate::edge::store::PRIVATE;
 use crate::error::{Error, ExitStatus};
@@ -54,9 +54,7 @@ pub async fn watch(
             let is_first = seen.is_none();
             let (placer, folder, told) = (comfy.clone(), dir.clone(), reporter.clone());
             let placing = blocking(move || once(&placer, &folder, Patience::Wait, told.as_ref()));
-            let result = placing
-                .await
-                .unwrap_or_else(|lost| Err(disk::fault("look into", &dir)(std::io::Error::other(lost))));
+            let result = placing.await.unwrap_or_else(|gone| Err(lost("look into", &dir)(gone)));
             // What was mistyped is told at once; what goes away later may come back.
             match result {
                 Err(error) if is_first => return Err(error),

@@ -150,10 +150,8 @@ impl Stamp {
     }
 
     fn load(dir: &Path) -> Option<Self> {
-        let mut text = String::new();
         // A thousand times what it needs.
-        disk::open_regular(&Self::file(dir)).ok()?.take(1 << 18).read_to_string(&mut text).ok()?;
-        sealed::unseal(&text)
+        sealed::read(&Self::file(dir), 1 << 18)
     }
 
     fn file(dir: &Path) -> PathBuf {

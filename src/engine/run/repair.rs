@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use crate::decide::plan::{Action, FetchReason, Step};
 use crate::decide::room::floor;
-use crate::edge::blocking::blocking;
+use crate::edge::blocking::{blocking, lost};
 use crate::edge::blocks::BlockFolder;
-use crate::edge::disk::{self, fault};
+use crate::edge::disk;
 use crate::edge::http::ArtifactClient;
 use crate::engine::check::{BadFile, Checked, Problem, check, problem};
 use crate::engine::event::{Event, Reporter};
@@ -240,5 +240,5 @@ async fn beside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
     let done = blocking(work).await;
-    done.map_err(|lost| fault("read", dir)(std::io::Error::other(lost)))
+    done.map_err(lost("read", dir))
 }

@@ -330,10 +330,13 @@ fn j6_somebody_opens_moves_and_takes_files_meanwhile() {
     let meddle = move |ask: &Ask| {
         let Some(dir) = touched.lock().unwrap().clone() else { return };
         let published = dir.join("samples/1724085406830__000000250_0.png");
+        let other = dir.join("samples/1724085406830__000000250_1.png");
         if ask.nth == 0 {
-            // Until the first picture is here: it is held open, and moved away.
+            // Until the pictures are here: one is held open, and moved away, and no part but the checkpoint's is left.
             let began = std::time::Instant::now();
-            while !published.exists() && began.elapsed() < std::time::Duration::from_secs(10) {
+            while !(published.exists() && other.exists())
+                && began.elapsed() < std::time::Duration::from_secs(10)
+            {
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
             let open = std::fs::File::open(&published).unwrap();
