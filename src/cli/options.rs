@@ -114,7 +114,7 @@ pub(crate) struct SyncArgs {
     /// Only the newest N checkpoints of those that are listed; the final one is the newest, a pair counts as one.
     #[arg(long, value_name = "N", value_parser = values::at_least_one)]
     pub(crate) last: Option<NonZeroU32>,
-    /// Transfers in flight over all files, 1 to 256 [default: 8].
+    /// Transfers in flight over all files, 1 to 256 [default: begins with 8, up to 80 while that pays].
     #[arg(long, value_name = "N", value_parser = values::connections)]
     pub(crate) connections: Option<NonZeroU16>,
     /// Bytes a second over all connections, such as 10M [default: no limit].
@@ -165,7 +165,7 @@ pub(crate) struct SyncArgs {
     /// Run this once at the end of the run; {exit_code}, {published}, {failed} and {job_id} are replaced.
     #[arg(long, value_name = "CMD")]
     pub(crate) exec_done: Option<String>,
-    /// POST each `published` and the last `done` event there, as JSON.
+    /// POST each `published`, a `stalled` and the last `done` event there, as JSON.
     #[arg(long, value_name = "URL")]
     pub(crate) webhook: Option<String>,
     /// Keep a Prometheus text file of this run up to date.
