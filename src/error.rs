@@ -83,6 +83,14 @@ pub enum Error {
     /// The configuration file is not valid.
     #[error("{0}")]
     Config(String),
+    /// The mirror of a job that this very command has submitted or resumed ended so: that part must not be done again.
+    #[error("{source}")]
+    Following {
+        /// What ended it.
+        source: Box<Self>,
+        /// The command that goes on with the mirror.
+        again: String,
+    },
 }
 
 /// Why the Trainer API gave no usable answer. Never contains a token or a URL's query.
@@ -310,6 +318,7 @@ impl Error {
             Self::NoInput(_) | Self::NoMirror { .. } | Self::NoComfyUi { .. } => ExitStatus::NoInput,
             Self::BadInput(_) | Self::Declined { .. } => ExitStatus::BadData,
             Self::Config(_) => ExitStatus::Config,
+            Self::Following { source, .. } => source.exit_status(),
         }
     }
 }
@@ -355,9 +364,16 @@ impl Error {
             }
             Self::Declined { next, .. } => next.clone(),
             Self::Config(_) => "mend or remove the file; `rcsync doctor` shows which one is read".to_owned(),
+            Self::Following { source, again } => {
+                let hint = source.hint().unwrap_or_default().replace(THE_SAME, again);
+                if hint.contains(again) { hint } else { format!("{hint}; {again} goes on with the job's mirror") }
+            }
         })
     }
 }
+
+/// What hints call the command that was typed.
+const THE_SAME: &str = "the same command again";
 
 impl ApiError {
     fn hint(&self) -> Option<String> {

@@ -25,7 +25,7 @@ Exit codes:
   0 all is here and verified       1 the job failed, or something differs
   64 command line   65 refused     66 no such file    69 API unreachable
   73, 74 disk       75 try again   76 odd answer      77 token   78 settings
-  130, 143 interrupted: the same command goes on where this one ended
+  130, 143 interrupted: `rcsync JOB DIR` goes on where this one ended
 
 Every option of `sync` also has a variable, RCSYNC_<OPTION>, and may stand in
 ~/.config/rcsync/config.toml. A flag beats the variable, the variable the file.";

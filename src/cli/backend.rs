@@ -112,7 +112,7 @@ pub(crate) async fn simulate(listen: std::net::SocketAddr, script: Script) -> Re
         Script::Demo => Duration::from_millis(25),
         Script::Long => Duration::from_millis(300),
     };
-    // Whoever can reach the API can reach what it lists.
+    // Whoever can reach the API by this address can reach what it lists.
     let artifact_listen = std::net::SocketAddr::new(listen.ip(), 0);
     let config =
         SimulatorConfig { listen, artifact_listen, step_time: Some(step), ..SimulatorConfig::default() };
@@ -144,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     #[cfg(target_os = "linux")]
-    async fn whoever_reaches_the_simulated_api_reaches_its_files() {
+    async fn files_are_served_where_the_simulated_api_is() {
         let simulated = simulate("127.0.0.2:0".parse().unwrap(), Script::Long).await.unwrap();
         assert!(simulated.base.starts_with("http://127.0.0.2:"));
         assert!(simulated.simulator.artifact_origin().starts_with("http://127.0.0.2:"));

@@ -91,7 +91,7 @@ fn sentence(error: &clap::Error) -> String {
 
 fn unknown(error: &clap::Error, word: &str, usage: &str) -> String {
     if !word.starts_with('-') {
-        return format!("`{word}` is one word too many{usage}");
+        return format!("`{}` is one word too many{usage}", shown_value(word));
     }
     let command = command(error);
     let of_sync = if command.as_deref() == Some("sync") { OF_SYNC } else { &[] };

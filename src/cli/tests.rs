@@ -33,6 +33,7 @@ fn usage_errors_say_what_and_end_with_64() {
         ("ls out --watch", "`--watch` here; it is one of `rcsync edit`; the form is `rcsync ls <DIR>`"),
         ("https://example.org/x?token=t0ken", "`https://example.org/x?…`"),
         ("status example.org/x?token=t0ken", "`example.org/x?…`"),
+        ("status abc-1 https://h/x?sig=t0ken", "`https://h/x?…` is one word too many"),
         ("abc-1 --comfyui-url http://me:t0ken@h:x/", "`--comfyui-url http://…@h:x/`"),
         (
             "abc-1 --only checkpoint,smples",

@@ -13,9 +13,12 @@ pub(crate) fn shown(text: &str) -> String {
     sanitize::for_terminal(text, LONGEST)
 }
 
-/// The same for what was typed or set: an address in it may carry a key in its query, or a password before its host.
+/// The same for what was typed or set: an address in it may carry a key in its query, or a password before its host. The
+/// question marks of a pattern begin no query.
 pub(crate) fn shown_value(text: &str) -> String {
-    let mut text = sanitize::secrets_removed(text);
+    let has_query =
+        text.contains("://") || text.split_once('?').is_some_and(|(_, query)| query.contains('='));
+    let mut text = if has_query { sanitize::secrets_removed(text) } else { text.to_owned() };
     if let Some(start) = text.find("://").map(|at| at + 3) {
         let end = text[start..].find('/').map_or(text.len(), |at| start + at);
         if let Some(at) = text[start..end].rfind('@') {

@@ -142,13 +142,13 @@ fn unsatisfied(asked: &Asked, head: &Head) -> Answer {
     }
 }
 
-/// Compares the known revision with the answer's, filling the answer's length in from its range.
 /// Whether bytes that may be here cannot be told to be of one revision with those of an answer that says nothing: the
 /// ones before it, or, where a revision could be fetched in several ranges, those after it.
 fn cannot_tell(asked: &Asked) -> bool {
     asked.start > 0 || asked.known.as_ref().is_some_and(Revision::is_comparable)
 }
 
+/// Compares the known revision with the answer's, filling the answer's length in from its range.
 fn agreement(asked: &Asked, head: &Head) -> Agreement {
     let Some(known) = &asked.known else { return Agreement::Unknown };
     let mut now = head.revision.clone();

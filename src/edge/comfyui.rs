@@ -72,10 +72,6 @@ fn in_folder(path: &Path, around: &Surroundings<'_>) -> Result<Option<LoraFolder
         if yaml.is_file()
             && let Some(folder) = read_yaml(&yaml, around)?.into_iter().find(|folder| folder.is_default)
         {
-            // A disk that is not mounted is not filled behind its mount point.
-            if !folder.path.is_dir() && !can_be_made(&folder) {
-                return Err(Error::NoComfyUi { path: path.to_path_buf(), looked_for: not_there(&folder) });
-            }
             let why = format!("the default for loras in `{}`", yaml.display());
             return Ok(Some(LoraFolder { path: folder.path, why }));
         }
@@ -106,7 +102,8 @@ fn is_models_folder(path: &Path) -> bool {
 fn in_yaml(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error> {
     let folders = read_yaml(path, around)?;
     let is_there = |folder: &&extra_paths::Folder| folder.path.is_dir();
-    let chosen = folders.iter().find(is_there).or_else(|| folders.iter().find(|folder| can_be_made(folder)));
+    let can_be_made = |folder: &&extra_paths::Folder| disk::parent(&folder.path).is_dir();
+    let chosen = folders.iter().find(is_there).or_else(|| folders.iter().find(can_be_made));
     match chosen {
         Some(folder) => {
             let default = if folder.is_default { ", marked as default" } else { "" };
@@ -116,19 +113,11 @@ fn in_yaml(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error> 
         None => {
             let looked_for = match folders.as_slice() {
                 [] => "no section of it has a key `loras`".to_owned(),
-                [first, ..] => not_there(first),
+                [first, ..] => format!("its loras folder `{}` is not there", first.path.display()),
             };
             Err(Error::NoComfyUi { path: path.to_path_buf(), looked_for })
         }
     }
-}
-
-fn can_be_made(folder: &extra_paths::Folder) -> bool {
-    disk::parent(&folder.path).is_dir()
-}
-
-fn not_there(folder: &extra_paths::Folder) -> String {
-    format!("its loras folder `{}` is not there", folder.path.display())
 }
 
 /// Returns every LoRA folder that the file names, in the order in which ComfyUI searches them.

@@ -182,7 +182,23 @@ hint: `rcsync abc-1` mirrors it",
             "error: `config.toml` line 3: unknown key `onse`
 hint: mend or remove the file; `rcsync doctor` shows which one is read",
         ),
+        (
+            following(ApiError::Server { status: 503, retry_after: None, message: String::new() }.into()),
+            ExitStatus::Unavailable,
+            "error: the API answered HTTP 503
+hint: everything published stays, parts are kept; type `rcsync abc-1 out` later",
+        ),
+        (
+            following(ApiError::NoToken.into()),
+            ExitStatus::NoPermission,
+            "error: no RunComfy token found
+hint: set `RUNCOMFY_TOKEN`, or run `runcomfy login`, or name a file that holds it: `--token-file <PATH>`; `rcsync abc-1 out` goes on with the job's mirror",
+        ),
     ]
+}
+
+fn following(error: Error) -> Error {
+    Error::Following { source: error.into(), again: "`rcsync abc-1 out`".into() }
 }
 
 #[test]
@@ -230,8 +246,9 @@ fn no_error_is_left_out() {
         Error::BadInput(_) => "bad input",
         Error::Declined { .. } => "declined",
         Error::Config(_) => "config",
+        Error::Following { .. } => "following",
     };
     let told: std::collections::BTreeSet<&str> =
         every_error().iter().map(|(error, ..)| name(error)).collect();
-    assert_eq!(told.len(), 22, "{told:?}");
+    assert_eq!(told.len(), 23, "{told:?}");
 }

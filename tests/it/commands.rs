@@ -377,6 +377,8 @@ async fn a_dry_run_that_a_variable_asks_for_sends_and_changes_nothing() {
     write(&bench, "c.yaml", CONFIG);
     bench.simulator.finish(&bench.job);
     assert_eq!(code(&bench.once(&[]).await), 0);
+    // Something to mend, which a dry run only tells.
+    std::fs::write(bench.dir().join("config.yaml"), "job: damaged\n").unwrap();
     let before = snapshot(&bench.dir());
     let running = job_in(&bench.simulator, "RUNNING");
     let stopped = job_in(&bench.simulator, "STOPPED");
@@ -398,18 +400,24 @@ async fn a_dry_run_that_a_variable_asks_for_sends_and_changes_nothing() {
             run_with(&bench, &typed, set).await
         };
         let json = dry("--output json").await;
-        assert_eq!(code(&json), 0, "{command}: {}", stderr(&json));
+        let expected = i32::from(command.starts_with("verify"));
+        assert_eq!(code(&json), expected, "{command}: {}", stderr(&json));
         let document: serde_json::Value = serde_json::from_str(&out(&json)).unwrap();
         if let Some(job) = job {
             assert_eq!(document["job_id"], job.as_str(), "{command}: {document}");
         }
         assert_eq!(document["dry_run"] == true, !command.starts_with("verify"), "{command}: {document}");
         let quiet = dry("-q").await;
-        assert!(quiet.stderr.is_empty() && quiet.stdout.is_empty(), "{command}: {}", stderr(&quiet));
+        assert!(quiet.stderr.is_empty(), "{command}: {}", stderr(&quiet));
         assert!(posts(&bench).is_empty(), "{command}");
         assert!(!bench.dir().with_file_name("new").exists(), "{command}");
         assert_eq!(snapshot(&bench.dir()), before, "{command}");
     }
+    let mirror = run_with(&bench, "mirror out --comfyui .", |command| {
+        command.env("RCSYNC_DRY_RUN", "1");
+    })
+    .await;
+    assert_eq!(code(&mirror), 64, "{}", stderr(&mirror));
 }
 
 /// What variables and the configuration file say is meant for real jobs.

@@ -30,10 +30,8 @@ pub(super) fn run(context: &Context<'_>, typed: &Edit) -> Result<ExitStatus, Err
     if typed.watch && typed.config.as_os_str() == "-" {
         return Err(Error::Usage("`--watch` needs a file: standard input is not saved again".to_owned()));
     }
-    if typed.watch && context.settings.sync.dry_run {
-        let what =
-            "`--watch` sends what is saved, and `RCSYNC_DRY_RUN` or the configuration file says `dry-run`";
-        return Err(Error::Usage(what.to_owned()));
+    if typed.watch {
+        context.refuse_dry_run("`edit --watch`")?;
     }
     let file = TrainingFile::read(context.world, &typed.config)?;
     if !typed.watch {

@@ -20,6 +20,7 @@ use crate::model::job::JobId;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) fn run(context: &Context<'_>, dir: &Path, watch: bool) -> Result<ExitStatus, Error> {
+    context.refuse_dry_run("`mirror`")?;
     let comfy = context
         .settings
         .comfy_ui(context.world)?

@@ -53,9 +53,15 @@ pub(crate) fn run(cli: Cli, world: &World) -> Result<ExitStatus, Error> {
         Command::Ls(typed) => ls::run(&context(plain())?, &typed.dir),
         Command::Verify(typed) => {
             let context = context(plain())?;
-            // A dry run of a repair tells what is bad, and mends nothing.
-            let mends = typed.repair && !context.settings.sync.dry_run;
-            if mends { verify::repair(&context, &typed.dir) } else { verify::run(&context, &typed.dir) }
+            let dry_run = context.settings.sync.dry_run;
+            if typed.repair && dry_run && context.settings.talk > Talk::Quiet {
+                world.err.line("a dry run: what is bad is told, and nothing is mended");
+            }
+            if typed.repair && !dry_run {
+                verify::repair(&context, &typed.dir)
+            } else {
+                verify::run(&context, &typed.dir)
+            }
         }
         Command::Mirror(typed) => {
             let options = SyncArgs { comfy: typed.comfy, ..plain() };
@@ -97,6 +103,16 @@ impl Context<'_> {
         for line in explain(error).lines() {
             self.world.err.line(&shown(line));
         }
+    }
+
+    /// Refuses a command that has no dry run where a variable or the configuration file asks for one.
+    fn refuse_dry_run(&self, command: &str) -> Result<(), Error> {
+        if !self.settings.sync.dry_run {
+            return Ok(());
+        }
+        Err(Error::Usage(format!(
+            "{command} has no dry run, and `RCSYNC_DRY_RUN` or the configuration file asks for one"
+        )))
     }
 
     /// Says what a dry run of a command would have done: a sentence, or a JSON document.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::backend;
+use super::super::config::Talk;
 use super::super::exit::Signals;
 use super::super::json;
 use super::super::options::SyncArgs;
 use super::super::render::{THE_SAME_COMMAND, Telling};
+use super::super::values::Format;
 use super::super::words::shown;
 use super::{Context, wait_for};
 use crate::edge::api::ApiClient;
@@ -82,6 +84,11 @@ impl Following {
         answer: SubmitAnswer,
     ) -> Result<ExitStatus, Error> {
         let SubmitAnswer { id, name } = answer;
+        if context.settings.talk == Talk::Quiet && context.settings.format == Format::Pretty {
+            // Whoever wants errors alone on standard error has paid all the same: the id is data.
+            let name = name.as_deref().map_or_else(String::new, |name| format!("{}  ", shown(name)));
+            context.world.out.line(&format!("{name}submitted as {id}"));
+        }
         let first = Event::Submitted { job: id.clone(), name };
         self.follow(context, signals, api, id, Some(first)).await
     }
@@ -148,6 +155,7 @@ async fn mirror_after(
         None => THE_SAME_COMMAND.to_owned(),
         Some(_) => format!("`rcsync {} {}`", mirror.job, shown(&mirror.dir.display().to_string())),
     };
+    let begins = first.is_some();
     let telling = Telling::new(context.world, &context.settings, &mirror.job, signals, &again);
     if let Some(first) = first {
         telling.report(&first);
@@ -162,7 +170,7 @@ async fn mirror_after(
         with_hooks(context, signals, mirror, plan, telling.clone()).await
     };
     telling.end();
-    ended
+    ended.map_err(|error| if begins { Error::Following { source: error.into(), again } } else { error })
 }
 
 async fn until_known(api: &ApiClient, job: &JobId) {

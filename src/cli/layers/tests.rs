@@ -147,6 +147,12 @@ fn a_value_is_shown_without_what_may_be_secret() {
 }
 
 #[test]
+fn a_pattern_is_shown_as_it_is() {
+    let layer = from_variables(&[("RCSYNC_EXCLUDE", "*_0000?????.safetensors")]).unwrap();
+    assert_eq!(layer.settings[0].value, "*_0000?????.safetensors");
+}
+
+#[test]
 fn what_is_taken_back_is_taken_back_alone() {
     let layer = from_variables(&[("RCSYNC_QUIET", "1"), ("RCSYNC_VERBOSE", "0")]).unwrap();
     assert!(layer.global.quiet && !layer.global.verbose);
