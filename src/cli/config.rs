@@ -102,7 +102,6 @@ impl Settings {
     /// A pattern that is none, or an option whose work is not built yet.
     pub(crate) fn sync_options(&self) -> Result<SyncOptions, Error> {
         let given = &self.sync;
-        self.hooks()?;
         given.metrics_file.as_deref().map_or(Ok(()), metrics::check)?;
         let kinds: Vec<ArtifactKind> = given.only.iter().map(|word| (*word).into()).collect();
         let selection = Selection::new(&kinds, &given.include, &given.exclude, &given.accept_unproven)

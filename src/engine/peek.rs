@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
 
+use crate::decide::verdict::{Verdict, verdict};
 use crate::edge::http::{ArtifactClient, Body, RangeRequest};
 use crate::model::artifact::{Artifact, ArtifactKind};
 use crate::model::fault::Fault;
@@ -63,23 +64,14 @@ async fn patiently(client: &ArtifactClient, source: &SourceUrl) -> Result<Peeked
     let mut tries = 1;
     loop {
         match once(client, source).await {
-            Err(PeekError::Fault(fault)) if may_pass(&fault) && tries < TRIES => {
+            Err(PeekError::Fault(fault))
+                if tries < TRIES && matches!(verdict(&fault), Verdict::Retry { .. }) =>
+            {
                 tokio::time::sleep(Duration::from_millis(250) * tries).await;
                 tries += 1;
             }
             answer => return answer,
         }
-    }
-}
-
-/// Whether the same request may bring more a moment later.
-fn may_pass(fault: &Fault) -> bool {
-    match fault {
-        Fault::Connect { .. } | Fault::Stalled { .. } | Fault::Dripped { .. } | Fault::Interrupted { .. } => {
-            true
-        }
-        Fault::Status { status, .. } => *status == 429 || *status >= 500,
-        Fault::Range(_) | Fault::Forbidden { .. } | Fault::Untrusted { .. } => false,
     }
 }
 

@@ -9,6 +9,7 @@ use super::super::config::Talk;
 use super::super::values::Format;
 use super::super::words::shown;
 use super::{Context, ls, sync, wait_for};
+use crate::engine::hooks::HookPlan;
 use crate::engine::{self, Mirror};
 use crate::error::{Error, ExitStatus};
 
@@ -36,7 +37,7 @@ pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitSta
             options,
             followers,
         };
-        let exit = sync::mirror(context, &signals, mirror).await?;
+        let exit = sync::mirror(context, &signals, mirror, HookPlan::default(), None).await?;
         if words {
             let there = ls::words(&ls::document(&engine::known(&dir)?), ls::digits(context), context.room());
             context.world.out.write(&there);

@@ -45,12 +45,14 @@ pub(super) struct Following {
     dir: Option<PathBuf>,
     options: SyncOptions,
     followers: Vec<Arc<dyn Follower>>,
+    hooks: HookPlan,
 }
 
 impl Following {
     /// Settles how to follow a job into `dir`, or into a folder of its name.
     pub(super) fn settle(context: &Context<'_>, dir: Option<PathBuf>) -> Result<Self, Error> {
-        Ok(Self { dir, options: context.settings.sync_options()?, followers: followers(context)? })
+        let hooks = context.settings.hooks()?;
+        Ok(Self { dir, options: context.settings.sync_options()?, followers: followers(context)?, hooks })
     }
 
     /// The same for a command with `--follow [DIR]`; without it, an option that would do nothing is refused.
@@ -116,9 +118,9 @@ impl Following {
         job: JobId,
         first: Option<Event>,
     ) -> Result<ExitStatus, Error> {
-        let Self { dir, options, followers } = self;
+        let Self { dir, options, followers, hooks } = self;
         let dir = dir.unwrap_or_else(|| PathBuf::from(job.as_str()));
-        mirror_after(context, signals, Mirror { api, job, dir, options, followers }, first).await
+        mirror(context, signals, Mirror { api, job, dir, options, followers }, hooks, first).await
     }
 }
 
@@ -135,19 +137,12 @@ pub(super) fn followers(context: &Context<'_>) -> Result<Vec<Arc<dyn Follower>>,
     Ok(followers)
 }
 
-/// Mirrors, and tells about it as the settings want it.
+/// Tells `first`, mirrors, and tells about it as the settings want it.
 pub(super) async fn mirror(
     context: &Context<'_>,
     signals: &Signals,
     mirror: Mirror,
-) -> Result<ExitStatus, Error> {
-    mirror_after(context, signals, mirror, None).await
-}
-
-async fn mirror_after(
-    context: &Context<'_>,
-    signals: &Signals,
-    mirror: Mirror,
+    hooks: HookPlan,
     first: Option<Event>,
 ) -> Result<ExitStatus, Error> {
     // What began with `submit` or `resume` must not be typed again: a job would be paid twice.
@@ -163,11 +158,10 @@ async fn mirror_after(
             signals.unless_ended(until_known(&mirror.api, &mirror.job)).await;
         }
     }
-    let plan = context.settings.hooks()?;
-    let ended = if plan.is_empty() {
+    let ended = if hooks.is_empty() {
         mirror.run(telling.clone(), signals.stop.clone()).await
     } else {
-        with_hooks(context, signals, mirror, plan, telling.clone()).await
+        with_hooks(context, signals, mirror, hooks, telling.clone()).await
     };
     telling.end();
     ended.map_err(|error| if begins { Error::Following { source: error.into(), again } } else { error })
