@@ -10,7 +10,7 @@ use super::super::args::Doctor;
 use super::super::config::Settings;
 use super::super::options::{GlobalArgs, SyncArgs};
 use super::super::words::{files, shown, state};
-use super::super::world::World;
+use super::super::world::{Stream, World};
 use super::super::{backend, layers};
 use super::{Context, look, wait_for};
 use crate::edge::api::ApiClient;
@@ -153,12 +153,14 @@ fn folder(dir: &Path, job: Option<&JobId>, report: &mut Report) {
 }
 
 fn terminal(world: &World) -> String {
-    let kind = |terminal: bool| if terminal { "a terminal" } else { "no terminal" };
-    let columns = world.err.columns();
+    let kind = |stream: &Stream| match stream.is_terminal() {
+        true => format!("a terminal of {} columns", stream.columns()),
+        false => "no terminal".to_owned(),
+    };
     format!(
-        "output is {}, messages are {} of {columns} columns, {} colours, {} Unicode",
-        kind(world.out.is_terminal()),
-        kind(world.err.is_terminal()),
+        "output is {}, messages are {}, {} colours, {} Unicode",
+        kind(&world.out),
+        kind(&world.err),
         if world.colours(&world.err) { "with" } else { "without" },
         if world.speaks_unicode() { "with" } else { "without" }
     )
