@@ -382,6 +382,9 @@ impl ApiError {
             Self::NoToken => {
                 "set `RUNCOMFY_TOKEN`, or run `runcomfy login`, or name a file that holds it: `--token-file <PATH>`".to_owned()
             }
+            Self::BadToken { origin, .. } if origin.contains("token.json") => {
+                "type `runcomfy login` again, or set `RUNCOMFY_TOKEN`".to_owned()
+            }
             Self::BadToken { origin, .. } => format!("put the bare token, on one line, into {origin}"),
             Self::Unauthorized { .. } => {
                 "make a new token in your RunComfy profile and set `RUNCOMFY_TOKEN`; `rcsync doctor` shows which one is used".to_owned()
@@ -413,7 +416,7 @@ fn disk_hint(kind: io::ErrorKind) -> &'static str {
             "everything published stays, parts are kept; make room and type the same command again"
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "check who may write there, or name another folder: `rcsync <JOB_ID> <DIR>`"
+            "check who may read and write there, or name another folder: `rcsync <JOB_ID> <DIR>`"
         }
         io::ErrorKind::NotFound => "check the path; nothing was changed",
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {

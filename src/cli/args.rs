@@ -323,10 +323,10 @@ pub(crate) struct Prune {
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     /// Keep the newest N numbered checkpoints.
-    #[arg(long, value_name = "N", conflicts_with = "keep_every")]
+    #[arg(long, value_name = "N", conflicts_with = "keep_every", value_parser = values::at_least_one)]
     pub(crate) keep_last: Option<NonZeroU32>,
     /// Keep the numbered checkpoints whose step so many divide.
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", value_parser = values::steps_apart)]
     pub(crate) keep_every: Option<NonZeroU64>,
     /// Say what would be removed; remove nothing.
     #[arg(long)]

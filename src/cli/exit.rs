@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +22,12 @@ pub(crate) struct Signals {
     /// The same news for everything that can simply be dropped.
     cancel: CancellationToken,
     first: Arc<OnceLock<ExitStatus>>,
+    came_at: Arc<OnceLock<Instant>>,
 }
+
+/// `timeout` ends its child and then the child's group, so one request to end comes twice within a moment. Who presses Ctrl-C
+/// twice means it.
+const ONE_REQUEST: Duration = Duration::from_millis(300);
 
 impl Signals {
     /// Listens from now on; needs a runtime. The first signal asks the work to end; the second one ends the
@@ -42,7 +48,9 @@ impl Signals {
     }
 
     fn came(&self, status: ExitStatus) {
-        if self.is_ended() {
+        let came_at = *self.came_at.get_or_init(Instant::now);
+        let is_echo = status == ExitStatus::Terminated && came_at.elapsed() < ONE_REQUEST;
+        if self.is_ended() && !is_echo {
             std::process::exit(status.code().into());
         }
         self.end(status);
@@ -137,6 +145,8 @@ mod tests {
     async fn the_first_signal_ends_all_that_waits() {
         let signals = Signals::default();
         assert_eq!(signals.unless_ended(async { 1 }).await, Some(1));
+        signals.came(ExitStatus::Terminated);
+        // The same request once more, as `timeout` sends it: it would end this very process.
         signals.came(ExitStatus::Terminated);
         assert!(signals.is_ended() && signals.stop.is_stopped());
         assert_eq!(signals.status(), ExitStatus::Terminated);

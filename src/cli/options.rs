@@ -126,7 +126,7 @@ pub(crate) struct SyncArgs {
     /// No byte for this long ends a connection [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) stall_timeout: Option<Duration>,
-    /// Print the plan; fetch nothing, write nothing.
+    /// Print the plan; send, fetch and write nothing.
     #[arg(long, overrides_with_all = ["dry_run", "no_dry_run"])]
     pub(crate) dry_run: bool,
     /// Take back a `dry-run` from a variable or the configuration file.
@@ -151,10 +151,10 @@ pub(crate) struct SyncArgs {
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "3", value_parser = values::count)]
     pub(crate) auto_resume: Option<u32>,
     /// Keep the newest N numbered checkpoints in DIR and remove older ones; the final one stays [default: keep all].
-    #[arg(long, value_name = "N", conflicts_with = "keep_every")]
+    #[arg(long, value_name = "N", conflicts_with = "keep_every", value_parser = values::at_least_one)]
     pub(crate) keep_last: Option<NonZeroU32>,
     /// Keep the numbered checkpoints whose step so many divide; the final one stays [default: keep all].
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", value_parser = values::steps_apart)]
     pub(crate) keep_every: Option<NonZeroU64>,
     /// Into ComfyUI.
     #[command(flatten)]

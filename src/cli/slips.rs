@@ -72,6 +72,9 @@ fn sentence(error: &clap::Error) -> String {
         }
         ErrorKind::ArgumentConflict => {
             let other = texts(error, ContextKind::PriorArg).join("`, `");
+            if other == invalid() {
+                return format!("`{}` is given twice", bare_option(&other));
+            }
             format!("`{}` and `{other}` cannot be had together", invalid())
         }
         ErrorKind::TooManyValues if !invalid().contains('<') => {

@@ -73,7 +73,9 @@ fn usage_errors_say_what_and_end_with_64() {
         ("submit x.yaml", "--gpu-type"),
         ("edit abc-1", "<CONFIG.yaml>"),
         ("prune out", "--keep-last"),
-        ("prune out --keep-last 0", "--keep-last 0"),
+        ("prune out --keep-last 0", "`--keep-last 0`: write a whole number above 0"),
+        ("prune out --keep-every x", "`--keep-every x`: write a number of steps above 0"),
+        ("submit x.yaml --gpu-type H100 --gpu-type H200", "`--gpu-type` is given twice"),
         ("prune out --keep-last 2 --keep-every 500", "--keep-every"),
         ("completions klingon", "`<SHELL>: klingon`: it has to be one of bash"),
     ] {

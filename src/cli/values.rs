@@ -1,6 +1,6 @@
 //! How single values are written on a command line, in a variable and in `config.toml`: one reader for all three.
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -173,6 +173,11 @@ pub(crate) fn count(text: &str) -> Result<u32, String> {
 /// Reads a whole number above 0.
 pub(crate) fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
     text.trim().parse().map_err(|_| "write a whole number above 0, such as `3`".to_owned())
+}
+
+/// Reads a distance in training steps.
+pub(crate) fn steps_apart(text: &str) -> Result<NonZeroU64, String> {
+    text.trim().parse().map_err(|_| "write a number of steps above 0, such as `500`".to_owned())
 }
 
 /// Reads a number of GPUs that can be rented together.

@@ -106,6 +106,14 @@ pub enum SkipReason {
     Pruned,
 }
 
+impl Action {
+    /// Whether the user's choice leaves this file out.
+    #[must_use]
+    pub fn is_not_chosen(&self) -> bool {
+        self.step == Step::Skip(SkipReason::Unwanted)
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -37,6 +37,14 @@ pub fn objections(config: &TrainingConfig) -> Vec<Objection> {
         Some(name) if name.text.trim().is_empty() => {
             object(&mut found, Some(name.line), "`config.name` is empty")
         }
+        Some(name) if !is_folder_name(&name.text) => object(
+            &mut found,
+            Some(name.line),
+            format!(
+                "`config.name` is `{}`; it has to be a plain name: the trainer makes a folder of it",
+                name.text
+            ),
+        ),
         Some(_) => {}
         None => object(&mut found, None, "`config.name` is missing: the job's files are named after it"),
     }
@@ -76,10 +84,17 @@ fn check_dataset(dataset: &Dataset, found: &mut Vec<Objection>) {
         object(found, Some(dataset.line), format!("`folder_path` is missing here; {WANTED}"));
     }
     for Located { text, line } in &dataset.folders {
-        if text.strip_prefix(DATASETS).is_none_or(str::is_empty) {
+        // The documentation's own `{dataset_name}` is to be filled in.
+        let is_name = |name: &str| is_folder_name(name) && !name.contains(['{', '}']);
+        if !text.strip_prefix(DATASETS).is_some_and(|name| is_name(name.trim_end_matches('/'))) {
             object(found, Some(*line), format!("`folder_path` is `{text}`; {WANTED}"));
         }
     }
+}
+
+/// Whether this names one folder, and none above or below it.
+fn is_folder_name(name: &str) -> bool {
+    !matches!(name.trim(), "" | "." | "..") && !name.contains(['/', '\\']) && !name.contains(char::is_control)
 }
 
 fn object(found: &mut Vec<Objection>, line: Option<u64>, what: impl Into<String>) {
@@ -118,6 +133,21 @@ config:
         for (from, to, expected) in [
             ("  name: dog\n", "", "`config.name` is missing: the job's files are named after it".to_owned()),
             ("name: dog", "name: ' '", "line 3: `config.name` is empty".to_owned()),
+            (
+                "name: dog",
+                "name: ../dog",
+                "line 3: `config.name` is `../dog`; it has to be a plain name: the trainer makes a folder of it".to_owned(),
+            ),
+            (
+                "datasets/dog",
+                "datasets/{dataset_name}",
+                format!("line 8: `folder_path` is `/app/ai-toolkit/datasets/{{dataset_name}}`; {FOLDER}"),
+            ),
+            (
+                "datasets/dog",
+                "datasets/../dog",
+                format!("line 8: `folder_path` is `/app/ai-toolkit/datasets/../dog`; {FOLDER}"),
+            ),
             (
                 "/app/ai-toolkit/output",
                 "/app/ai-toolkit/output2",

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::decide::plan::beside;
 use crate::decide::verify::Verified;
@@ -73,7 +74,7 @@ impl Finished {
 /// What became of one item.
 #[derive(Debug)]
 pub(super) enum Committed {
-    /// It stands under its final name; what somebody had made of the file before is kept under this one.
+    /// It stands under its final name, and what else people should know of that.
     Published(Event, Option<String>),
     /// It was here already with the same bytes.
     Known,
@@ -89,6 +90,49 @@ pub(super) struct Committer {
     pub(super) on_change: OnChange,
     /// The most files in one batch.
     pub(super) batch: usize,
+}
+
+/// When `SHA256SUMS` is to tell of what was published. The end of a look writes it too, but over a slow link that may be
+/// hours away, and who reads the folder until then, or after a kill, should find what is there.
+#[derive(Debug, Default)]
+struct Sums {
+    /// When it may be written again.
+    next: Option<Instant>,
+    /// Something was published since.
+    is_behind: bool,
+}
+
+/// The list is written at most once in this time …
+const SUMS_EVERY: Duration = Duration::from_secs(1);
+
+/// … and takes a twentieth of the time at most: it is written as a whole.
+const SUMS_SHARE: u32 = 20;
+
+impl Sums {
+    fn touch(&mut self) {
+        self.is_behind = true;
+    }
+
+    async fn due(&self) {
+        match (self.is_behind, self.next) {
+            (false, _) => std::future::pending().await,
+            (true, None) => {}
+            (true, Some(next)) => tokio::time::sleep_until(next).await,
+        }
+    }
+
+    async fn write(&mut self, committer: &Committer) {
+        let began = Instant::now();
+        let (dir, store) = (committer.dir.clone(), committer.store.clone());
+        let writing = blocking(move || {
+            let store = store.lock().unwrap_or_else(PoisonError::into_inner);
+            ledger::write_sums(&dir, store.manifest(), |_| true)
+        });
+        // Trouble shows when the look's end writes it: it is tried again there, and told.
+        let _ = writing.await;
+        self.is_behind = false;
+        self.next = Some(Instant::now() + SUMS_EVERY.max(began.elapsed() * SUMS_SHARE));
+    }
 }
 
 /// What an answer that a file did not change adds to the manifest: nothing where the file was pruned since it was asked.
@@ -108,7 +152,16 @@ impl Committer {
         let done = Arc::new(done);
         let mut batch = Vec::with_capacity(self.batch);
         let mut ended = false;
-        while !ended && items.recv_many(&mut batch, self.batch).await > 0 {
+        let mut sums = Sums::default();
+        while !ended {
+            tokio::select! {
+                biased;
+                count = items.recv_many(&mut batch, self.batch) => if count == 0 { return },
+                () = sums.due() => {
+                    sums.write(&self).await;
+                    continue;
+                }
+            }
             let mut finished = Vec::new();
             let (mut unchanged, mut doubts) = (Vec::new(), Vec::new());
             for item in batch.drain(..) {
@@ -137,6 +190,7 @@ impl Committer {
             });
             // A panic in the telling itself is nothing that could be told.
             let _ = committing.await;
+            sums.touch();
         }
     }
 
@@ -434,9 +488,18 @@ impl Ready {
 
     fn into_result(self, outcome: Result<Option<i64>, Error>) -> Committed {
         let artifact = self.file.order.artifact;
-        let kept = match self.set_aside {
-            Some(Aside::Edited(kept)) => Some(kept),
-            Some(Aside::Kept(_) | Aside::Replaced) | None => None,
+        let (wanted, path) = (&artifact.path, &self.entry.path);
+        let notice = match self.set_aside {
+            Some(Aside::Edited(kept)) => {
+                Some(format!("`{path}` had been changed here; its bytes are kept as `{kept}`"))
+            }
+            Some(Aside::Kept(kept)) => {
+                Some(format!("`{path}` has new bytes; the old ones are kept as `{kept}`"))
+            }
+            None if path != wanted => {
+                Some(format!("`{wanted}` is not rcsync's and stays as it is; the job's file is `{path}`"))
+            }
+            Some(Aside::Replaced) | None => None,
         };
         match outcome {
             Ok(_) => {
@@ -449,7 +512,7 @@ impl Ready {
                     evidence: self.entry.evidence,
                     elapsed: self.file.elapsed,
                 };
-                Committed::Published(event, kept)
+                Committed::Published(event, notice)
             }
             Err(error) => Committed::Failed(self.entry.path, error),
         }

@@ -266,6 +266,13 @@ impl Run {
         ordered += self.shop.board.order(doubtful.iter().map(order).collect());
         self.planned = true;
         self.fetching = fetching;
+        if state.is_over() && !actions.is_empty() && actions.iter().all(Action::is_not_chosen) {
+            let message = format!(
+                "none of the {} files that the job offers is chosen: see `--only`, `--include`, `--exclude`, `--steps`",
+                actions.len()
+            );
+            self.notice([message].iter());
+        }
         let wanted = actions.iter().filter(|action| !matches!(action.step, Step::Skip(_)));
         let checkpoints =
             listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);
@@ -532,6 +539,12 @@ impl Run {
             self.worry(error);
         }
         let exit = if interrupted { self.stop.status() } else { self.verdict(pass, &missing) };
+        if let Some(timeout) = self.mirror.options.timeout
+            && self.is_timed_out()
+            && exit == ExitStatus::TryAgain
+        {
+            self.reporter.report(&Event::Notice { message: format!("stopped following after {timeout:?}") });
+        }
         self.reporter.report(&Event::Done {
             exit,
             published: self.published.load(Ordering::Relaxed),
@@ -543,12 +556,17 @@ impl Run {
         Ok(exit)
     }
 
+    /// Whether this run has lasted as long as it may.
+    fn is_timed_out(&self) -> bool {
+        self.mirror.options.timeout.is_some_and(|timeout| self.began.elapsed() >= timeout)
+    }
+
     fn verdict(&self, pass: &Pass, missing: &[ArtifactKey]) -> ExitStatus {
         let endings = self.shop.endings();
         let disk = missing
             .iter()
             .any(|key| matches!(endings.missing.get(key), Some(Missing::Failed { disk: true, .. })));
-        let timed_out = self.mirror.options.timeout.is_some_and(|timeout| self.began.elapsed() >= timeout);
+        let timed_out = self.is_timed_out();
         let state = pass.state.unwrap_or(RunState::Running);
         match () {
             () if disk => ExitStatus::Disk,
@@ -599,9 +617,8 @@ fn count(
 /// Tells what the committer did with a file.
 fn settle(shop: &Workshop, published: &AtomicU64, key: &ArtifactKey, committed: Committed) {
     match committed {
-        Committed::Published(event, kept) => {
-            if let Some(kept) = kept {
-                let message = format!("a file had been changed here; its bytes are kept as `{kept}`");
+        Committed::Published(event, notice) => {
+            if let Some(message) = notice {
                 shop.tell(&Event::Notice { message });
             }
             published.fetch_add(1, Ordering::Relaxed);

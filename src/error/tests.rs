@@ -18,7 +18,7 @@ hint: everything published stays, parts are kept; make room and type the same co
             ExitStatus::CannotCreate,
             "error: could not create `out/x.part`
 caused by: permission denied
-hint: check who may write there, or name another folder: `rcsync <JOB_ID> <DIR>`",
+hint: check who may read and write there, or name another folder: `rcsync <JOB_ID> <DIR>`",
         ),
         (
             disk("create", io::ErrorKind::NotADirectory),

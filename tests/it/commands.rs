@@ -129,6 +129,7 @@ async fn every_request_is_byte_for_byte_as_documented() {
 async fn every_command_in_every_state() {
     let bench = bench().await;
     write(&bench, "c.yaml", CONFIG);
+    write(&bench, "renamed.yaml", &CONFIG.replace("dog\"  #", "cat\"  #"));
     // What each command ends with, in the order of the states.
     for (command, codes) in [
         ("status", [0; 5]),
@@ -143,6 +144,15 @@ async fn every_command_in_every_state() {
             let config = if command == "edit" { "c.yaml" } else { "" };
             let done = run(&bench, &format!("{command} {job} {config} --output json")).await;
             assert_eq!(code(&done), expected, "{command} {state}: {}", stderr(&done));
+            if command == "edit" {
+                // What no waiting mends comes first: nobody should cancel a job for it.
+                let renamed = run(&bench, &format!("edit {job} renamed.yaml")).await;
+                assert!(
+                    stderr(&renamed).contains("an edit cannot rename it"),
+                    "{state}: {}",
+                    stderr(&renamed)
+                );
+            }
             if expected == 0 {
                 let document: serde_json::Value = serde_json::from_str(&out(&done)).unwrap();
                 assert_eq!(document["job_id"], job.as_str());

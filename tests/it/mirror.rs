@@ -329,3 +329,56 @@ async fn a_long_run_folds_its_journal() {
     bench.assert_published_is_true();
     bench.assert_sums_pass();
 }
+
+/// `SHA256SUMS` does not wait for the slowest file, and what it says after a kill is true.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_checksums_is_there_while_the_rest_still_comes() {
+    let bench = bench(HostOptions::default(), plan()).await;
+    bench.simulator.finish(&bench.job);
+    bench.simulator.fault(Fault::always("my_first_lora.safetensors", What::Stall(1000)));
+    let dir = bench.dir();
+    let arguments = [bench.job.as_str(), dir.to_str().unwrap(), "--once"];
+    let mut running = bench.command(&arguments).spawn().unwrap();
+    let hosted = bench.simulator.hosted(&bench.job).len();
+    let listed = || std::fs::read_to_string(dir.join("SHA256SUMS")).map_or(0, |text| text.lines().count());
+    until("all but the slow file are listed", || listed() == hosted - 1).await;
+    assert!(running.try_wait().unwrap().is_none(), "the slow one still comes");
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(bench.assert_sums_pass(), hosted - 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_file_and_an_old_version_that_stay_are_told() {
+    let bench = bench(HostOptions::default(), plan()).await;
+    bench.simulator.finish(&bench.job);
+    std::fs::create_dir_all(bench.dir()).unwrap();
+    std::fs::write(bench.dir().join("config.yaml"), "job: mine\n").unwrap();
+    let run = bench.once(&[]).await;
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    assert!(
+        stderr(&run).contains("`config.yaml` is not rcsync's and stays as it is; the job's file is `config~"),
+        "{}",
+        stderr(&run)
+    );
+    assert_eq!(std::fs::read_to_string(bench.dir().join("config.yaml")).unwrap(), "job: mine\n");
+    bench.simulator.resume(&bench.job);
+    bench.simulator.finish(&bench.job);
+    let again = bench.once(&[]).await;
+    assert!(
+        stderr(&again)
+            .contains("`my_first_lora.safetensors` has new bytes; the old ones are kept as `my_first_lora~"),
+        "{}",
+        stderr(&again)
+    );
+}
+
+/// A slip in a pattern must not be silent success.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_choice_that_leaves_nothing_of_a_finished_job_is_told() {
+    let bench = bench(HostOptions::default(), plan()).await;
+    bench.simulator.finish(&bench.job);
+    let none = bench.once(&["--include", "nomatch*"]).await;
+    assert_eq!(code(&none), 0);
+    assert!(stderr(&none).contains("that the job offers is chosen: see `--only`"), "{}", stderr(&none));
+}

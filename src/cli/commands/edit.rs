@@ -46,10 +46,11 @@ pub(super) fn run(context: &Context<'_>, typed: &Edit) -> Result<ExitStatus, Err
         if typed.watch {
             return watch::watch(&push, &typed.config, typed.force).await;
         }
-        change::ensure_fits(Command::Edit, &job, &before.status)?;
+        // First what no waiting mends: nobody should cancel a job for an edit that it can never take.
         if !typed.force {
             ensure_same_name(&file, &job, before.name.as_deref())?;
         }
+        change::ensure_fits(Command::Edit, &job, &before.status)?;
         if context.settings.sync.dry_run {
             let again = if typed.resume { " and be resumed" } else { "" };
             let what = format!("job `{job}` would get the configuration of {}{again}", file.label);
