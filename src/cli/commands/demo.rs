@@ -37,7 +37,9 @@ pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitSta
             options,
             followers,
         };
-        let exit = sync::mirror(context, &signals, mirror, HookPlan::default(), None).await?;
+        let exit =
+            sync::mirror(context, &signals, mirror, HookPlan::default(), None, "no later demo".to_owned())
+                .await?;
         if words {
             let there = ls::words(&ls::document(&engine::known(&dir)?), ls::digits(context), context.room());
             context.world.out.write(&there);

@@ -120,7 +120,12 @@ impl Following {
     ) -> Result<ExitStatus, Error> {
         let Self { dir, options, followers, hooks } = self;
         let dir = dir.unwrap_or_else(|| PathBuf::from(job.as_str()));
-        mirror(context, signals, Mirror { api, job, dir, options, followers }, hooks, first).await
+        // What began with `submit` or `resume` must not be typed again: a job would be paid twice.
+        let again = match &first {
+            None => THE_SAME_COMMAND.to_owned(),
+            Some(_) => format!("`rcsync {job} {}`", shown(&dir.display().to_string())),
+        };
+        mirror(context, signals, Mirror { api, job, dir, options, followers }, hooks, first, again).await
     }
 }
 
@@ -137,19 +142,15 @@ pub(super) fn followers(context: &Context<'_>) -> Result<Vec<Arc<dyn Follower>>,
     Ok(followers)
 }
 
-/// Tells `first`, mirrors, and tells about it as the settings want it.
+/// Tells `first`, mirrors, and tells about it as the settings want it; `again` is what goes on after an early end.
 pub(super) async fn mirror(
     context: &Context<'_>,
     signals: &Signals,
     mirror: Mirror,
     hooks: HookPlan,
     first: Option<Event>,
+    again: String,
 ) -> Result<ExitStatus, Error> {
-    // What began with `submit` or `resume` must not be typed again: a job would be paid twice.
-    let again = match &first {
-        None => THE_SAME_COMMAND.to_owned(),
-        Some(_) => format!("`rcsync {} {}`", mirror.job, shown(&mirror.dir.display().to_string())),
-    };
     let begins = first.is_some();
     let telling = Telling::new(context.world, &context.settings, &mirror.job, signals, &again);
     if let Some(first) = first {
