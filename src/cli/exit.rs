@@ -48,9 +48,8 @@ impl Signals {
     }
 
     fn came(&self, status: ExitStatus) {
-        let came_at = *self.came_at.get_or_init(Instant::now);
-        let is_echo = status == ExitStatus::Terminated && came_at.elapsed() < ONE_REQUEST;
-        if self.is_ended() && !is_echo {
+        let since = self.came_at.get().map(Instant::elapsed);
+        if since.is_some_and(|since| !is_echo(status, since)) {
             std::process::exit(status.code().into());
         }
         self.end(status);
@@ -59,6 +58,7 @@ impl Signals {
     /// Ends the work as `status`, as a signal would.
     pub(crate) fn end(&self, status: ExitStatus) {
         let _ = self.first.set(status);
+        let _ = self.came_at.set(Instant::now());
         self.stop.stop(status);
         self.cancel.cancel();
     }
@@ -82,6 +82,11 @@ impl Signals {
     pub(crate) fn is_ended(&self) -> bool {
         self.cancel.is_cancelled()
     }
+}
+
+/// Whether a request is the same one that came this long ago.
+fn is_echo(status: ExitStatus, since: Duration) -> bool {
+    status == ExitStatus::Terminated && since < ONE_REQUEST
 }
 
 #[cfg(unix)]
@@ -146,10 +151,16 @@ mod tests {
         let signals = Signals::default();
         assert_eq!(signals.unless_ended(async { 1 }).await, Some(1));
         signals.came(ExitStatus::Terminated);
-        // The same request once more, as `timeout` sends it: it would end this very process.
-        signals.came(ExitStatus::Terminated);
         assert!(signals.is_ended() && signals.stop.is_stopped());
         assert_eq!(signals.status(), ExitStatus::Terminated);
         assert_eq!(signals.unless_ended(std::future::pending::<()>()).await, None);
+    }
+
+    #[test]
+    fn one_request_may_come_twice() {
+        let soon = Duration::from_millis(5);
+        assert!(is_echo(ExitStatus::Terminated, soon), "`timeout` ends a child and then its group");
+        assert!(!is_echo(ExitStatus::Interrupted, soon), "who presses Ctrl-C twice means it");
+        assert!(!is_echo(ExitStatus::Terminated, Duration::from_secs(1)));
     }
 }

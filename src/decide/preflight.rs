@@ -86,7 +86,9 @@ fn check_dataset(dataset: &Dataset, found: &mut Vec<Objection>) {
     for Located { text, line } in &dataset.folders {
         // The documentation's own `{dataset_name}` is to be filled in.
         let is_name = |name: &str| is_folder_name(name) && !name.contains(['{', '}']);
-        if !text.strip_prefix(DATASETS).is_some_and(|name| is_name(name.trim_end_matches('/'))) {
+        // A dataset may have folders of its own.
+        let is_below = |path: &str| path.trim_end_matches('/').split('/').all(is_name);
+        if !text.strip_prefix(DATASETS).is_some_and(is_below) {
             object(found, Some(*line), format!("`folder_path` is `{text}`; {WANTED}"));
         }
     }

@@ -18,6 +18,7 @@ use crate::decide::verify::Verified;
 use crate::edge::blocking::blocking;
 use crate::edge::blocks::BlockFolder;
 use crate::edge::disk::{self, fault};
+use crate::edge::lock::FolderLock;
 use crate::edge::part::Part;
 use crate::edge::store::Store;
 use crate::error::{Error, explain_briefly};
@@ -90,6 +91,8 @@ pub(super) struct Committer {
     pub(super) on_change: OnChange,
     /// The most files in one batch.
     pub(super) batch: usize,
+    /// Knows whether DIR is still the folder that was opened.
+    pub(super) place: Option<Arc<FolderLock>>,
 }
 
 /// When `SHA256SUMS` is to tell of what was published. The end of a look writes it too, but over a slow link that may be
@@ -123,8 +126,12 @@ impl Sums {
 
     async fn write(&mut self, committer: &Committer) {
         let began = Instant::now();
-        let (dir, store) = (committer.dir.clone(), committer.store.clone());
+        let (dir, store, place) = (committer.dir.clone(), committer.store.clone(), committer.place.clone());
         let writing = blocking(move || {
+            // Nothing is written where another folder may stand by now.
+            if place.is_some_and(|place| place.ensure_in_place().is_err()) {
+                return Ok(());
+            }
             let store = store.lock().unwrap_or_else(PoisonError::into_inner);
             ledger::write_sums(&dir, store.manifest(), |_| true)
         });
@@ -156,11 +163,12 @@ impl Committer {
         while !ended {
             tokio::select! {
                 biased;
-                count = items.recv_many(&mut batch, self.batch) => if count == 0 { return },
+                // First: under a stream of small files there is always a next batch, and this comes seldom.
                 () = sums.due() => {
                     sums.write(&self).await;
                     continue;
                 }
+                count = items.recv_many(&mut batch, self.batch) => if count == 0 { return },
             }
             let mut finished = Vec::new();
             let (mut unchanged, mut doubts) = (Vec::new(), Vec::new());
@@ -496,9 +504,9 @@ impl Ready {
             Some(Aside::Kept(kept)) => {
                 Some(format!("`{path}` has new bytes; the old ones are kept as `{kept}`"))
             }
-            None if path != wanted => {
-                Some(format!("`{wanted}` is not rcsync's and stays as it is; the job's file is `{path}`"))
-            }
+            None if path != wanted => Some(format!(
+                "`{wanted}` is not known to be rcsync's and stays as it is; the job's file is `{path}`"
+            )),
             Some(Aside::Replaced) | None => None,
         };
         match outcome {

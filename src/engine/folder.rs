@@ -39,7 +39,7 @@ pub(super) struct Folder {
     pub(super) recollections: Recollections,
     pub(super) resumes: Resumes,
     before: Mutex<Before>,
-    lock: FolderLock,
+    pub(super) place: Arc<FolderLock>,
 }
 
 /// Reads what is known of a folder, beside a running rcsync too. Changes nothing.
@@ -105,7 +105,7 @@ impl Folder {
         create(dir)?;
         let private = dir.join(PRIVATE);
         create_private(&private)?;
-        let lock = FolderLock::take(dir)?;
+        let lock = Arc::new(FolderLock::take(dir)?);
         let parts = private.join("parts");
         create_private(&parts)?;
         if !lock.others().may_be_here() {
@@ -141,7 +141,7 @@ impl Folder {
         let rows = read.map(|read| read.artifacts).unwrap_or_default();
         let before = Mutex::new(Before { rows, offered });
         let store = Arc::new(Mutex::new(store));
-        Ok(Self { dir: dir.to_path_buf(), store, parts, recollections, resumes, before, lock })
+        Ok(Self { dir: dir.to_path_buf(), store, parts, recollections, resumes, before, place: lock })
     }
 
     /// Reads what earlier runs saw of the job's resumptions.
@@ -170,7 +170,7 @@ impl Folder {
 
     /// Finds out whether DIR is still the folder that was opened.
     pub(super) fn ensure_in_place(&self) -> Result<(), Error> {
-        self.lock.ensure_in_place()
+        self.place.ensure_in_place()
     }
 
     /// Gives what a look saw its local names.

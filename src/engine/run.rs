@@ -148,6 +148,7 @@ impl Run {
             store: folder.store.clone(),
             on_change: options.on_change,
             batch: BATCH.min(handles.finished),
+            place: Some(folder.place.clone()),
         };
         let followers = Followers::start(
             std::mem::take(&mut mirror.followers),
@@ -266,9 +267,15 @@ impl Run {
         ordered += self.shop.board.order(doubtful.iter().map(order).collect());
         self.planned = true;
         self.fetching = fetching;
-        if state.is_over() && !actions.is_empty() && actions.iter().all(Action::is_not_chosen) {
+        // Told when this end is first seen in this folder: a crontab that wants nothing of a job hears so once.
+        let is_first_seen = self.folder.resumes.last.as_ref() != Some(&looked.status.status);
+        if is_first_seen
+            && state.is_over()
+            && !actions.is_empty()
+            && actions.iter().all(Action::is_not_chosen)
+        {
             let message = format!(
-                "none of the {} files that the job offers is chosen: see `--only`, `--include`, `--exclude`, `--steps`",
+                "none of the {} files that the job offers is chosen: see `--only`, `--include`, `--exclude`, `--steps`, `--last`",
                 actions.len()
             );
             self.notice([message].iter());
@@ -539,11 +546,10 @@ impl Run {
             self.worry(error);
         }
         let exit = if interrupted { self.stop.status() } else { self.verdict(pass, &missing) };
-        if let Some(timeout) = self.mirror.options.timeout
-            && self.is_timed_out()
-            && exit == ExitStatus::TryAgain
-        {
-            self.reporter.report(&Event::Notice { message: format!("stopped following after {timeout:?}") });
+        let follows = !self.mirror.options.once && !pass.state.is_some_and(RunState::is_over);
+        if follows && exit == ExitStatus::TryAgain && self.is_timed_out() {
+            let message = "stopped following: `--timeout` has passed".to_owned();
+            self.reporter.report(&Event::Notice { message });
         }
         self.reporter.report(&Event::Done {
             exit,

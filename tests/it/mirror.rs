@@ -357,7 +357,9 @@ async fn a_foreign_file_and_an_old_version_that_stay_are_told() {
     let run = bench.once(&[]).await;
     assert_eq!(code(&run), 0, "{}", stderr(&run));
     assert!(
-        stderr(&run).contains("`config.yaml` is not rcsync's and stays as it is; the job's file is `config~"),
+        stderr(&run).contains(
+            "`config.yaml` is not known to be rcsync's and stays as it is; the job's file is `config~"
+        ),
         "{}",
         stderr(&run)
     );
@@ -381,4 +383,6 @@ async fn a_choice_that_leaves_nothing_of_a_finished_job_is_told() {
     let none = bench.once(&["--include", "nomatch*"]).await;
     assert_eq!(code(&none), 0);
     assert!(stderr(&none).contains("that the job offers is chosen: see `--only`"), "{}", stderr(&none));
+    let again = bench.once(&["--include", "nomatch*"]).await;
+    assert!(again.stderr.is_empty(), "a crontab hears it once: {}", stderr(&again));
 }

@@ -53,6 +53,7 @@ async fn a_defect_is_told_of_each_file_and_nobody_waits() {
             store: Arc::new(Mutex::new(store)),
             on_change: OnChange::Keep,
             batch: 2,
+            place: None,
         };
         let (commit, items) = mpsc::channel(8);
         for name in ["a", "b", "c"] {
@@ -114,6 +115,7 @@ fn a_part_that_another_named_meanwhile_is_published() {
             store: store.clone(),
             on_change: OnChange::Keep,
             batch: 2,
+            place: None,
         };
         let file = finished(&parts, "a");
         let Ok(Placed::Ready(ready)) = committer.place(&store.lock().unwrap(), file) else {
