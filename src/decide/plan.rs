@@ -106,12 +106,10 @@ pub enum SkipReason {
     Pruned,
 }
 
-impl Action {
-    /// Whether the user's choice leaves this file out.
-    #[must_use]
-    pub fn is_not_chosen(&self) -> bool {
-        self.step == Step::Skip(SkipReason::Unwanted)
-    }
+/// Whether the user's choice leaves out all that is offered: a slip in a pattern, as a rule.
+#[must_use]
+pub fn nothing_is_chosen(actions: &[Action]) -> bool {
+    !actions.is_empty() && actions.iter().all(|action| action.step == Step::Skip(SkipReason::Unwanted))
 }
 
 impl fmt::Display for Step {

@@ -2,6 +2,8 @@
 //!
 //! After a crash at any point recovery finds either the part and its `prepare` record, or the final name, and goes on.
 
+mod sums;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
@@ -11,7 +13,6 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use crate::decide::plan::beside;
 use crate::decide::verify::Verified;
@@ -34,6 +35,7 @@ use super::hashing::sha256_of;
 use super::ledger;
 use super::options::OnChange;
 use super::transfer::Order;
+use sums::Sums;
 
 /// Files in one batch: enough that a flush of the journal costs each of them little, few enough that the first of them
 /// does not wait long for its name.
@@ -93,53 +95,6 @@ pub(super) struct Committer {
     pub(super) batch: usize,
     /// Knows whether DIR is still the folder that was opened.
     pub(super) place: Option<Arc<FolderLock>>,
-}
-
-/// When `SHA256SUMS` is to tell of what was published. The end of a look writes it too, but over a slow link that may be
-/// hours away, and who reads the folder until then, or after a kill, should find what is there.
-#[derive(Debug, Default)]
-struct Sums {
-    /// When it may be written again.
-    next: Option<Instant>,
-    /// Something was published since.
-    is_behind: bool,
-}
-
-/// The list is written at most once in this time …
-const SUMS_EVERY: Duration = Duration::from_secs(1);
-
-/// … and takes a twentieth of the time at most: it is written as a whole.
-const SUMS_SHARE: u32 = 20;
-
-impl Sums {
-    fn touch(&mut self) {
-        self.is_behind = true;
-    }
-
-    async fn due(&self) {
-        match (self.is_behind, self.next) {
-            (false, _) => std::future::pending().await,
-            (true, None) => {}
-            (true, Some(next)) => tokio::time::sleep_until(next).await,
-        }
-    }
-
-    async fn write(&mut self, committer: &Committer) {
-        let began = Instant::now();
-        let (dir, store, place) = (committer.dir.clone(), committer.store.clone(), committer.place.clone());
-        let writing = blocking(move || {
-            // Nothing is written where another folder may stand by now.
-            if place.is_some_and(|place| place.ensure_in_place().is_err()) {
-                return Ok(());
-            }
-            let store = store.lock().unwrap_or_else(PoisonError::into_inner);
-            ledger::write_sums(&dir, store.manifest(), |_| true)
-        });
-        // Trouble shows when the look's end writes it: it is tried again there, and told.
-        let _ = writing.await;
-        self.is_behind = false;
-        self.next = Some(Instant::now() + SUMS_EVERY.max(began.elapsed() * SUMS_SHARE));
-    }
 }
 
 /// What an answer that a file did not change adds to the manifest: nothing where the file was pruned since it was asked.

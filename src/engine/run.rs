@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::decide::cadence::{Cadence, Look, Next, next_save, save_interval};
-use crate::decide::plan::{Action, FetchReason, Situation, Step, plan};
+use crate::decide::plan::{Action, FetchReason, Situation, Step, nothing_is_chosen, plan};
 use crate::decide::run_state::RunState;
 use crate::edge::blocking::{blocking, lost};
 use crate::edge::http::ArtifactClient;
@@ -269,11 +269,7 @@ impl Run {
         self.fetching = fetching;
         // Told when this end is first seen in this folder: a crontab that wants nothing of a job hears so once.
         let is_first_seen = self.folder.resumes.last.as_ref() != Some(&looked.status.status);
-        if is_first_seen
-            && state.is_over()
-            && !actions.is_empty()
-            && actions.iter().all(Action::is_not_chosen)
-        {
+        if is_first_seen && state.is_over() && nothing_is_chosen(&actions) {
             let message = format!(
                 "none of the {} files that the job offers is chosen: see `--only`, `--include`, `--exclude`, `--steps`, `--last`",
                 actions.len()

@@ -575,6 +575,8 @@ async fn following_ends_with_what_became_of_the_job() {
             bench.dir().join("my_first_lora_000000250.safetensors").exists(),
             "{name}: what it made is here"
         );
+        let is_told = stderr(&run).contains("stopped following: `--timeout` has passed");
+        assert_eq!(is_told, name == "running", "{name}: {}", stderr(&run));
         if name == "failed" {
             assert!(stderr(&run).contains("out of memory"), "{}", stderr(&run));
         }

@@ -70,29 +70,27 @@ impl Order<'_> {
         sending: impl Future<Output = Result<ChangeAnswer, ApiError>>,
     ) -> Result<Option<ChangeAnswer>, Error> {
         let Self { context, before, signals, .. } = self;
-        let answer = match signals.unless_ended(sending).await {
-            None => None,
-            Some(Err(ApiError::Unknown { cause })) => {
+        let Some(answer) = signals.unless_ended(sending).await else {
+            tell_interrupted(context);
+            return Ok(None);
+        };
+        let answer = match answer {
+            Err(ApiError::Unknown { cause }) => {
                 let Some(now) = signals.unless_ended(self.find_out(command)).await else {
                     context.complain(&ApiError::Unknown { cause }.into());
                     return Ok(None);
                 };
-                Some(self.concluded(command, cause, now))
+                self.concluded(command, cause, now)
             }
-            Some(Err(ApiError::Refused { status, message })) => {
+            Err(ApiError::Refused { status, message }) => {
                 // The job may have moved on between the look and the command: then its state says it better.
                 if let Some(Ok(now)) = signals.unless_ended(self.api.status(self.job)).await {
                     ensure_fits(command, self.job, &now.status)?;
                 }
-                Some(Err(ApiError::Refused { status, message }))
+                Err(ApiError::Refused { status, message })
             }
-            Some(answer) => Some(answer),
-        };
-        let Some(answer) = answer else {
-            tell_interrupted(context);
-            return Ok(None);
-        };
-        let answer = answer?;
+            answer => answer,
+        }?;
         Ok(Some(ChangeAnswer { name: answer.name.or_else(|| before.name.clone()), ..answer }))
     }
 

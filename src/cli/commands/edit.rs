@@ -85,7 +85,10 @@ impl Push<'_> {
         if self.resume {
             let resumed = order.send(Command::Resume, api.resume(job)).await;
             if !matches!(resumed, Ok(Some(_))) {
-                self.context.world.err.line("the new configuration was taken; this is about the resuming");
+                self.context
+                    .world
+                    .err
+                    .line("the new configuration was taken; whether the job goes on with it:");
             }
             match resumed? {
                 Some(resumed) => status = resumed.status,

@@ -84,6 +84,33 @@ async fn a_defect_is_told_of_each_file_and_nobody_waits() {
     }
 }
 
+/// Under a stream of files there is always a next batch: the list does not wait until there is none.
+#[tokio::test]
+async fn the_list_of_checksums_is_not_starved() {
+    let dir = tempfile::tempdir().unwrap();
+    let private = dir.path().join(PRIVATE);
+    fs::create_dir_all(private.join("parts")).unwrap();
+    let parts = PartFolder::new(private.join("parts"));
+    let (store, _) = Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example").unwrap();
+    let committer = Committer {
+        dir: dir.path().to_path_buf(),
+        store: Arc::new(Mutex::new(store)),
+        on_change: OnChange::Keep,
+        batch: 1,
+        place: None,
+    };
+    let (commit, items) = mpsc::channel(8);
+    for name in ["a", "b"] {
+        commit.send(ToCommit::Publish(Box::new(finished(&parts, name)))).await.unwrap();
+    }
+    commit.send(ToCommit::End).await.unwrap();
+    let (list, seen) = (dir.path().join("SHA256SUMS"), Arc::new(Mutex::new(Vec::new())));
+    let seeing = seen.clone();
+    let lines = move || fs::read_to_string(&list).map_or(0, |text| text.lines().count());
+    committer.run(items, move |_, _| seeing.lock().unwrap().push(lines())).await;
+    assert_eq!(*seen.lock().unwrap(), [0, 1], "the first file is in the list before the second has its name");
+}
+
 /// Another rcsync gives a part its name just before the next change.
 struct Quicker {
     part: PathBuf,
