@@ -11,11 +11,11 @@ use std::sync::Arc;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 
-use rcsync::decide::pieces::{Cut, PieceMap};
-use rcsync::decide::plan::{Situation, Step, plan};
-use rcsync::decide::structure::Format;
-use rcsync::decide::verify::Inspection;
-use rcsync::edge::store::{PRIVATE, Store};
+use rcsync::decide::formats::Format;
+use rcsync::decide::mirror::plan::{Situation, Step, plan};
+use rcsync::decide::transfer::ranges::{Cut, PieceMap};
+use rcsync::decide::transfer::verify::Inspection;
+use rcsync::edge::folder::manifest_store::{PRIVATE, Store};
 use rcsync::model::job::ListedArtifact;
 use rcsync::model::listing::Listing;
 use rcsync::model::local::{Local, LocalFile};

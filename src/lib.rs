@@ -62,20 +62,20 @@ pub mod model;
 mod simulation;
 pub mod simulator;
 
-pub use decide::retention::Retention;
-pub use decide::select::{PatternError, Selection};
-pub use decide::steps::{Steps, StepsError};
+pub use decide::mirror::retention::Retention;
+pub use decide::mirror::select::{PatternError, Selection};
+pub use decide::mirror::steps::{Steps, StepsError};
+pub use edge::api::base_url::{ApiBase, ApiBaseError};
+pub use edge::api::requests::{GpuCount, GpuType, SubmitRequest};
+pub use edge::api::responses::{ChangeAnswer, SubmitAnswer};
+pub use edge::api::token::{Token, TokenSource};
 pub use edge::api::{ApiClient, Limits};
-pub use edge::token::{Token, TokenSource};
-pub use engine::Mirror;
 pub use engine::event::{Event, Reporter};
-pub use engine::follower::{Follower, View};
+pub use engine::mirror::Mirror;
 pub use engine::options::{OnChange, SyncOptions};
+pub use engine::outputs::follower::{Follower, View};
 pub use engine::stop::Stop;
 pub use error::{ApiError, Error, ExitStatus, explain};
-pub use model::api_answer::{ChangeAnswer, SubmitAnswer};
-pub use model::api_base::{ApiBase, ApiBaseError};
-pub use model::api_request::{GpuCount, GpuType, SubmitRequest};
 pub use model::artifact::{ArtifactKey, ArtifactKind, Sample};
 pub use model::digest::{DigestError, Sha256Digest};
 pub use model::evidence::Evidence;
@@ -83,7 +83,7 @@ pub use model::job::{
     JobId, JobIdError, JobStatus, JobTimes, ListedArtifact, Progress, ResultAnswer, StatusAnswer,
 };
 pub use model::manifest::{Entry, EntryState, Manifest, Older};
-pub use model::rel_path::{RelPath, RelPathError};
+pub use model::names::rel_path::{RelPath, RelPathError};
 pub use model::revision::Revision;
 pub use model::source_url::SourceUrl;
 pub use model::units::{ByteCount, ByteCountError};

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
+use crate::edge::api::requests::GpuCount;
+
 use super::options::{ComfyArgs, GlobalArgs, SyncArgs};
 use super::values::{self, GpuType};
-use crate::model::api_request::GpuCount;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -2,26 +2,27 @@
 
 use std::time::Duration;
 
-use super::config::Settings;
-use super::world::World;
+use crate::cli::process::Process;
+use crate::edge::api::base_url::ApiBase;
+use crate::edge::api::token::TokenSource;
 use crate::edge::api::{ApiClient, Limits};
-use crate::edge::http::ArtifactClient;
-use crate::edge::token::TokenSource;
+use crate::edge::net::http::ArtifactClient;
 use crate::engine::options::SyncOptions;
 use crate::error::Error;
-use crate::model::api_base::ApiBase;
 use crate::model::artifact::ArtifactKey;
 use crate::model::job::{JobId, ResultAnswer};
 use crate::model::listing::Listing;
 use crate::model::manifest::Manifest;
-use crate::model::rel_path::RelPath;
+use crate::model::names::rel_path::RelPath;
 use crate::simulator::{JobPlan, Simulator, SimulatorConfig, Writes};
+
+use super::config::Settings;
 
 /// The variable that names the API.
 pub(crate) const API_BASE: &str = "RUNCOMFY_TRAINER_API_BASE";
 
 /// Returns the API that the environment names, or the vendor's.
-pub(crate) fn api_base(world: &World) -> Result<ApiBase, Error> {
+pub(crate) fn api_base(world: &Process) -> Result<ApiBase, Error> {
     match world.text(API_BASE)? {
         None => Ok(ApiBase::default()),
         Some(text) => text.parse().map_err(|error| Error::Usage(format!("`{API_BASE}`: {error}"))),
@@ -30,11 +31,12 @@ pub(crate) fn api_base(world: &World) -> Result<ApiBase, Error> {
 
 /// Reads a job id, or a status or result URL of this API.
 pub(crate) fn job_id(text: &str, base: &ApiBase) -> Result<JobId, Error> {
-    base.job(text).map_err(|error| Error::Usage(format!("`{}`: {error}", super::words::shown_value(text))))
+    base.job(text)
+        .map_err(|error| Error::Usage(format!("`{}`: {error}", crate::cli::format::shown_value(text))))
 }
 
 /// Makes the client, with the token from wherever it is.
-pub(crate) fn client(world: &World, settings: &Settings, base: &ApiBase) -> Result<ApiClient, Error> {
+pub(crate) fn client(world: &Process, settings: &Settings, base: &ApiBase) -> Result<ApiClient, Error> {
     let tokens = tokens(world, settings);
     // A missing token is told before anything is asked or created.
     tokens.load()?;
@@ -49,11 +51,11 @@ pub(crate) fn hosts(settings: &Settings, base: &ApiBase) -> Result<ArtifactClien
 }
 
 /// Says where the token would come from, never what it is.
-pub(crate) fn token_origin(world: &World, settings: &Settings) -> Result<String, Error> {
+pub(crate) fn token_origin(world: &Process, settings: &Settings) -> Result<String, Error> {
     Ok(tokens(world, settings).load()?.origin().to_owned())
 }
 
-fn tokens(world: &World, settings: &Settings) -> TokenSource {
+fn tokens(world: &Process, settings: &Settings) -> TokenSource {
     let variable = world.variable.clone();
     let home = world.folder("HOME").or_else(|| world.folder("USERPROFILE"));
     TokenSource::new(move |name| variable(name), home, settings.token_file.clone())

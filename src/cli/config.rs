@@ -3,21 +3,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::layers::{self, Setting};
-use super::metrics;
-use super::options::{GlobalArgs, SyncArgs};
-use super::values::{Format, ProgressWhen};
-use super::world::World;
-use crate::decide::loras::Weights;
-use crate::decide::retention::Retention;
-use crate::decide::select::Selection;
+use crate::cli::config_sources;
+use crate::cli::config_sources::Setting;
+use crate::cli::process::Process;
+use crate::cli::reporters::metrics;
+use crate::decide::comfyui::loras::Weights;
+use crate::decide::mirror::retention::Retention;
+use crate::decide::mirror::select::Selection;
 use crate::edge::comfyui;
-use crate::edge::link::LinkMode;
-use crate::engine::comfy::{ComfyOptions, ComfyUi};
-use crate::engine::hooks::HookPlan;
+use crate::edge::system::link::LinkMode;
 use crate::engine::options::{OnChange, SyncOptions};
+use crate::engine::outputs::comfyui::{ComfyOptions, ComfyUi};
+use crate::engine::outputs::hooks::HookPlan;
 use crate::error::Error;
 use crate::model::artifact::ArtifactKind;
+
+use super::options::{GlobalArgs, SyncArgs};
+use super::values::{Format, ProgressWhen};
 
 /// How much is told on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -53,10 +55,11 @@ impl Settings {
     ///
     /// # Errors
     /// The first variable or line of the configuration file that is not valid.
-    pub(crate) fn settle(world: &World, global: GlobalArgs, sync: SyncArgs) -> Result<Self, Error> {
-        let path = layers::file_path(world);
-        let environment = layers::environment(world)?;
-        let file = path.as_deref().map(|path| layers::file(world, path)).transpose()?.unwrap_or_default();
+    pub(crate) fn settle(world: &Process, global: GlobalArgs, sync: SyncArgs) -> Result<Self, Error> {
+        let path = config_sources::file_path(world);
+        let environment = config_sources::environment(world)?;
+        let file =
+            path.as_deref().map(|path| config_sources::file(world, path)).transpose()?.unwrap_or_default();
         let global = global.over(environment.global).over(file.global);
         Ok(Self {
             format: global.output.unwrap_or_default(),
@@ -73,7 +76,7 @@ impl Settings {
     }
 
     /// Whether the view is drawn on standard error.
-    pub(crate) fn bars(&self, world: &World) -> bool {
+    pub(crate) fn bars(&self, world: &Process) -> bool {
         let (out, err) = (&world.out, &world.err);
         // JSON and bars in one window would write over each other.
         let window_is_free = self.format == Format::Pretty || !out.is_terminal();
@@ -136,7 +139,7 @@ impl Settings {
     ///
     /// # Errors
     /// A path that is none.
-    pub(crate) fn comfy_ui(&self, world: &World) -> Result<Option<ComfyUi>, Error> {
+    pub(crate) fn comfy_ui(&self, world: &Process) -> Result<Option<ComfyUi>, Error> {
         let given = &self.sync.comfy;
         let Some(path) = &given.comfyui else { return Ok(None) };
         Ok(Some(ComfyUi::new(ComfyOptions {
@@ -156,8 +159,8 @@ const HOOK_LIMIT: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {
-    use super::super::world::{Stream, fake};
     use super::*;
+    use crate::cli::process::{Stream, fake};
 
     const FILE: &str = "interval = '1m'\nretries = 9\nonly = 'samples'\nonce = true\nverbose = true\n";
 
@@ -179,7 +182,7 @@ mod tests {
         assert!(!options.once, "a flag takes back what the file says");
         assert_eq!(options.retries, 3, "variable");
         assert_eq!(settings.talk, Talk::Quiet, "a variable's quiet beats the file's verbose");
-        let path = crate::model::rel_path::RelPath::parse("config.yaml").unwrap();
+        let path = crate::model::names::rel_path::RelPath::parse("config.yaml").unwrap();
         assert!(!options.selection.wants(ArtifactKind::Config, &path), "file");
         assert_eq!(options.stall_timeout, Duration::from_secs(30), "default");
     }

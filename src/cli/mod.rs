@@ -1,30 +1,22 @@
 //! The front door: what was typed, what is shown, which code the process ends with.
 
 mod args;
+mod argv;
 mod backend;
 mod commands;
 mod config;
+mod config_sources;
 mod exit;
-mod json;
-mod layers;
-mod lines;
-mod metrics;
+mod format;
 mod options;
-mod pace;
+pub mod process;
 mod render;
-#[cfg(test)]
-mod samples;
-#[cfg(unix)]
-mod service;
-mod shorthand;
-mod slips;
+pub mod reporters;
 mod suggest;
 mod table;
 mod training_file;
+mod usage_error;
 mod values;
-mod view;
-mod words;
-pub mod world;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -33,18 +25,19 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::error::{Error, ExitStatus, explain};
+
 use args::Cli;
-use world::World;
+use process::Process;
 
 /// Runs the program on this process's arguments.
 pub fn main() -> ExitCode {
-    exit::exit_code(run(std::env::args_os().collect(), &World::of_this_process()))
+    exit::exit_code(run(std::env::args_os().collect(), &Process::of_this_process()))
 }
 
 /// Runs the program on these arguments, of which the first is its name, in this world.
 #[must_use]
-pub fn run(arguments: Vec<OsString>, world: &World) -> ExitStatus {
-    let typed = match shorthand::expand(arguments) {
+pub fn run(arguments: Vec<OsString>, world: &Process) -> ExitStatus {
+    let typed = match argv::expand(arguments) {
         Ok(expanded) => Cli::try_parse_from(expanded),
         Err(error) => return refuse(&error, world),
     };
@@ -54,9 +47,9 @@ pub fn run(arguments: Vec<OsString>, world: &World) -> ExitStatus {
     }
 }
 
-fn refuse(error: &Error, world: &World) -> ExitStatus {
+fn refuse(error: &Error, world: &Process) -> ExitStatus {
     for line in explain(error).lines() {
-        let line = words::shown(line);
+        let line = format::shown(line);
         let painted = line.strip_prefix("error:").map(|rest| format!("\u{1b}[1;31merror:\u{1b}[0m{rest}"));
         world.err.line(painted.filter(|_| world.colours(&world.err)).as_deref().unwrap_or(&line));
     }
@@ -64,11 +57,11 @@ fn refuse(error: &Error, world: &World) -> ExitStatus {
 }
 
 /// Shows what the parser has to say: help and version are what was asked for, everything else is a usage error.
-fn show(answer: &clap::Error, world: &World) -> ExitStatus {
+fn show(answer: &clap::Error, world: &Process) -> ExitStatus {
     let (stream, status) = match answer.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => (&world.out, ExitStatus::Complete),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => (&world.err, ExitStatus::Usage),
-        _ => return refuse(&slips::told(answer), world),
+        _ => return refuse(&usage_error::told(answer), world),
     };
     let text = answer.render();
     stream.write(&if world.colours(stream) { text.ansi().to_string() } else { text.to_string() });

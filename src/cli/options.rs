@@ -1,7 +1,7 @@
 //! The options of `sync` and those of every command, each defined once.
 //!
 //! The same definition reads the command line, the variables (`RCSYNC_<OPTION>`) and `config.toml`: a lower
-//! source is written as options and read by the same parser (see [`super::layers`]). So every field says
+//! source is written as options and read by the same parser (see [`crate::cli::config_sources`]). So every field says
 //! whether it was given at all, and [`SyncArgs::over`] lays one source over another.
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{self, Format, KindWord, LinkWord, OnChangeWord, ProgressWhen};
-use crate::decide::placing::Subdir;
-use crate::decide::steps::Steps;
+use crate::decide::comfyui::placing::Subdir;
+use crate::decide::mirror::steps::Steps;
 use crate::model::units::ByteCount;
+
+use super::values::{self, Format, KindWord, LinkWord, OnChangeWord, ProgressWhen};
 
 /// A switch that may be given, taken back, or left alone.
 fn over(upper: (bool, bool), lower: (bool, bool)) -> (bool, bool) {

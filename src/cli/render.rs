@@ -2,19 +2,21 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::config::{Settings, Talk};
-use super::exit::Signals;
-use super::json::JsonLines;
-use super::lines::Lines;
-use super::metrics::Metrics;
-#[cfg(unix)]
-use super::service::Service;
-use super::values::Format;
-use super::view::{Look, View};
-use super::world::World;
+use crate::cli::process::Process;
+use crate::cli::reporters::json::JsonLines;
+use crate::cli::reporters::lines::Lines;
+use crate::cli::reporters::metrics::Metrics;
+use crate::cli::reporters::view::{Look, View};
 use crate::engine::event::{Event, Reporter};
 use crate::error::ExitStatus;
 use crate::model::job::JobId;
+
+use super::config::{Settings, Talk};
+use super::exit::Signals;
+use super::values::Format;
+
+#[cfg(unix)]
+use crate::cli::reporters::systemd::Service;
 
 /// What goes on after an early end, wherever nothing is begun anew by it.
 pub(crate) const THE_SAME_COMMAND: &str = "the same command";
@@ -32,7 +34,7 @@ pub(crate) struct Telling {
 impl Telling {
     /// Chooses by the settings and by where the streams go; `again` is the command that goes on after an early end.
     pub(crate) fn new(
-        world: &World,
+        world: &Process,
         settings: &Settings,
         job: &JobId,
         signals: &Signals,
@@ -92,12 +94,12 @@ impl Reporter for Telling {
     }
 }
 
-fn metrics(world: &World, settings: &Settings, job: &JobId) -> Option<Metrics> {
+fn metrics(world: &Process, settings: &Settings, job: &JobId) -> Option<Metrics> {
     let path = settings.sync.metrics_file.clone().filter(|_| !settings.sync.dry_run)?;
     Some(Metrics::new(path, job.clone(), world.now))
 }
 
-fn lines(world: &World, settings: &Settings, view: Option<Arc<View>>, again: &str) -> Lines {
+fn lines(world: &Process, settings: &Settings, view: Option<Arc<View>>, again: &str) -> Lines {
     let (out, err) = (world.out.clone(), world.err.clone());
     let with_bars = view.is_some();
     let print: Box<dyn Fn(&str) + Send + Sync> = match view {
@@ -120,7 +122,7 @@ fn lines(world: &World, settings: &Settings, view: Option<Arc<View>>, again: &st
     }
 }
 
-fn json_lines(world: &World, job: &JobId, signals: &Signals) -> JsonLines {
+fn json_lines(world: &Process, job: &JobId, signals: &Signals) -> JsonLines {
     let signals = signals.clone();
     JsonLines {
         out: world.out.clone(),

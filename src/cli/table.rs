@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::words::{columns as columns_of, end_of};
+use crate::cli::format::{columns as columns_of, end_of};
 
 /// Where a column's text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The whole front door on arguments and variables, without a process.
 
-use super::world::fake;
+use crate::cli::process::fake;
+
 use super::*;
 
 struct Ran {

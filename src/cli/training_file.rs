@@ -3,9 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use super::words::shown;
-use super::world::World;
-use crate::decide::preflight::objections;
+use crate::cli::format::shown;
+use crate::cli::process::Process;
+use crate::decide::jobs::preflight::objections;
 use crate::error::Error;
 use crate::model::training_config::TrainingConfig;
 
@@ -27,7 +27,7 @@ impl TrainingFile {
     ///
     /// # Errors
     /// When it is not there, cannot be read, or is no text.
-    pub(crate) fn read(world: &World, path: &Path) -> Result<Self, Error> {
+    pub(crate) fn read(world: &Process, path: &Path) -> Result<Self, Error> {
         let from_stdin = path.as_os_str() == "-";
         let label = if from_stdin {
             "standard input".to_owned()
@@ -58,7 +58,7 @@ impl TrainingFile {
     ///
     /// # Errors
     /// When something speaks against it.
-    pub(crate) fn approve(&self, world: &World, force: bool) -> Result<(), Error> {
+    pub(crate) fn approve(&self, world: &Process, force: bool) -> Result<(), Error> {
         let Some((first, more)) = self.objections.split_first() else { return Ok(()) };
         let mut why = format!("{}: {}", self.label, shown(first));
         for objection in more {
@@ -78,13 +78,13 @@ impl TrainingFile {
 
 #[cfg(test)]
 mod tests {
-    use super::super::world::fake;
     use super::*;
+    use crate::cli::process::fake;
 
     #[test]
     fn each_way_to_have_no_configuration() {
         let (mut world, ..) = fake::world(&[]);
-        let code = |world: &World, path: &str| {
+        let code = |world: &Process, path: &str| {
             let file = TrainingFile::read(world, Path::new(path)).and_then(|file| file.approve(world, false));
             file.map_err(|error| (error.exit_status().code(), error.to_string()))
         };

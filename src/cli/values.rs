@@ -8,9 +8,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::SignedDuration;
 use url::Url;
 
-use crate::edge::link::LinkMode;
+use crate::edge::api::requests;
+use crate::edge::api::requests::GpuCount;
+use crate::edge::system::link::LinkMode;
 use crate::engine::options::OnChange;
-use crate::model::api_request::{self, GpuCount};
 use crate::model::artifact::ArtifactKind;
 use crate::model::units::ByteCount;
 
@@ -121,7 +122,7 @@ pub(crate) enum GpuType {
     Hopper141,
 }
 
-impl From<GpuType> for api_request::GpuType {
+impl From<GpuType> for requests::GpuType {
     fn from(word: GpuType) -> Self {
         match word {
             GpuType::Ada80Plus => Self::Ada80Plus,

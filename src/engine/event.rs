@@ -7,7 +7,7 @@ use crate::model::artifact::ArtifactKind;
 use crate::model::digest::Sha256Digest;
 use crate::model::evidence::Evidence;
 use crate::model::job::{JobId, JobStatus, Progress};
-use crate::model::rel_path::RelPath;
+use crate::model::names::rel_path::RelPath;
 
 /// Something that happened while mirroring one job.
 #[derive(Debug, Clone, PartialEq)]

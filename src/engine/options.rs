@@ -3,8 +3,8 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::decide::retention::Retention;
-use crate::decide::select::Selection;
+use crate::decide::mirror::retention::Retention;
+use crate::decide::mirror::select::Selection;
 use crate::model::job::JobTimes;
 use crate::model::units::ByteCount;
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::local_name::{decoded, local_path, sample_step, sample_time};
-use super::rel_path::RelPath;
+use crate::model::names::local_name::{decoded, local_path, sample_step, sample_time};
+use crate::model::names::rel_path::RelPath;
+
 use super::source_url::SourceUrl;
 
 /// Which of the API's lists a file stands in.

@@ -8,13 +8,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use crate::model::names::collision_key::TakenNames;
+use crate::model::names::local_name::{SAMPLES, checkpoint_step, local_path, sample_step};
+use crate::model::names::rel_path::RelPath;
+use crate::model::names::sanitize::for_terminal;
+
 use super::artifact::{Artifact, ArtifactKey, ArtifactKind, Sample};
-use super::collision_key::TakenNames;
 use super::digest::short_hash;
 use super::job::ListedArtifact;
-use super::local_name::{SAMPLES, checkpoint_step, local_path, sample_step};
-use super::rel_path::RelPath;
-use super::sanitize::for_terminal;
 use super::source_url::SourceUrl;
 
 /// The job's files with local names, each once.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::rel_path::RelPath;
+use crate::model::names::rel_path::RelPath;
 
 /// What stands in DIR at the paths that matter; nothing stands where nothing is noted.
 pub type Local = HashMap<RelPath, LocalFile>;

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::names::rel_path::RelPath;
+
 use super::artifact::{ArtifactKey, ArtifactKind};
 use super::digest::Sha256Digest;
 use super::evidence::Evidence;
 use super::job::JobId;
-use super::rel_path::RelPath;
 use super::revision::Revision;
 
 /// Everything known of one folder.
@@ -49,7 +50,7 @@ pub struct Entry {
     /// What the host said of its revision.
     #[serde(default)]
     pub revision: Revision,
-    /// The run of the job that it was last asked about in; see [`crate::decide::plan`].
+    /// The run of the job that it was last asked about in; see [`crate::decide::mirror::plan`].
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub run: String,
     /// The modification time that rcsync left on it, in nanoseconds since 1970; tells untouched files without a read.

@@ -3,9 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::names::rel_path::RelPath;
+
 use super::artifact::ArtifactKey;
 use super::digest::Sha256Digest;
-use super::rel_path::RelPath;
 
 /// Everything placed from one folder into one LoRA folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

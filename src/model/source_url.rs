@@ -13,7 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use serde::{Serialize, Serializer};
 use url::Url;
 
-use super::sanitize::{for_terminal, is_invisible, secrets_removed};
+use crate::model::names::sanitize::{for_terminal, is_invisible, secrets_removed};
 
 /// The address of a hosted file, sent byte for byte, shown without its query.
 ///

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, NonFiniteFloatPolicy, Options, Spanned, budget, options};
 
-use super::sanitize::for_terminal;
+use crate::model::names::sanitize::for_terminal;
 
 /// What is read of a training configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,16 +8,15 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::SystemTime;
+use std::{fs, io};
 
 use fastrand::Rng;
 use tokio::sync::Notify;
 
-use crate::edge::witness::{Change, Witness};
+use crate::edge::system::trace::{Change, Witness};
 
 use super::universe::Locks;
 

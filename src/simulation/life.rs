@@ -9,12 +9,12 @@ use std::time::Duration;
 use fastrand::Rng;
 use tokio::time::Instant;
 
+use crate::edge::api::token::TokenSource;
 use crate::edge::api::{ApiClient, Limits};
-use crate::edge::http::ArtifactClient;
-use crate::edge::token::TokenSource;
-use crate::edge::witness;
-use crate::engine::Mirror;
+use crate::edge::net::http::ArtifactClient;
+use crate::edge::system::trace;
 use crate::engine::event::{Event, Reporter};
+use crate::engine::mirror::Mirror;
 use crate::engine::options::SyncOptions;
 use crate::engine::stop::Stop;
 use crate::error::{Error, ExitStatus};
@@ -224,7 +224,7 @@ impl Story {
         if self.trace.is_told() {
             disk.trace();
         }
-        witness::call(disk.clone());
+        trace::call(disk.clone());
         let outcome = {
             let signal = async {
                 match end {
@@ -260,7 +260,7 @@ impl Story {
             });
         }
         let ended = nobody_left().await;
-        witness::dismiss();
+        trace::dismiss();
         ended?;
         if hung {
             return Err(format!("it went on for {LONGEST_LIFE:?}"));

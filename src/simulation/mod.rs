@@ -14,11 +14,11 @@ mod oracle;
 mod universe;
 mod wire;
 
-use life::Trace;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+
+use life::Trace;
 
 /// The canary: found nowhere but in requests to the API.
 const TOKEN: &str = "canary-0a1b2c3d4e5f";
@@ -29,7 +29,7 @@ const SEEDS: u64 = 300;
 /// Plays one universe; the error says what was broken.
 fn play(seed: u64, trace: Trace) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(|| life::play(seed, trace))).unwrap_or_else(|panic| {
-        crate::edge::witness::dismiss();
+        crate::edge::system::trace::dismiss();
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
         Err(format!("panic: {text}"))

@@ -1,11 +1,10 @@
 //! The wire between the mirror and the simulated world: no socket, no real time. Bytes come in small portions, each
 //! after a moment of virtual time, and silence is noticed as the HTTP library would notice it.
 
-use std::fmt;
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -15,7 +14,7 @@ use http_body_util::BodyExt as _;
 use reqwest::{Request, Response};
 use tokio::time::Instant;
 
-use crate::edge::wire::Wire;
+use crate::edge::net::wire::Wire;
 use crate::simulator::{Origin, Simulator};
 
 /// How long an answer of the API may take in all, as [`crate::edge::api::Limits`] has it.

@@ -4,14 +4,15 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::model::artifact::ArtifactKind;
+use crate::model::job::JobId;
+use crate::simulator::hosted_files::{Hosted, request_path};
+use crate::simulator::state::{Job, World};
+
 use super::links::Links;
 use super::plan::{HostOptions, JobPlan};
 use super::reply::Reply;
-use super::shelf::{Hosted, request_path};
 use super::submitted;
-use super::world::{Job, World};
-use crate::model::artifact::ArtifactKind;
-use crate::model::job::JobId;
 
 /// Where everything is, as it stands in answers.
 #[derive(Debug, Clone)]

@@ -15,7 +15,8 @@ use hyper::body::Frame;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::record::Meter;
+use crate::simulator::request_log::Meter;
+
 use super::reply::{Manner, Slice};
 
 /// The body of an answer.

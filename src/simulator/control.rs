@@ -10,18 +10,19 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::api::Places;
-use super::desk::{Desk, Window};
-use super::faults::Fault;
-use super::plan::{HostOptions, JobPlan, SimulatorConfig, StaticJob, Writes};
-use super::record::{Origin, RequestRecord};
-use super::server::serve;
-use super::shelf::{Version, Written};
-use super::training::Training;
-use super::world::Job;
 use crate::model::artifact::ArtifactKind;
 use crate::model::digest::Sha256Digest;
 use crate::model::job::{JobId, JobStatus};
+use crate::simulator::hosted_files::{Version, Written};
+use crate::simulator::request_log::{Origin, RequestRecord};
+use crate::simulator::router::{Desk, Window};
+use crate::simulator::state::Job;
+
+use super::api::Places;
+use super::faults::Fault;
+use super::plan::{HostOptions, JobPlan, SimulatorConfig, StaticJob, Writes};
+use super::server::serve;
+use super::training::Training;
 
 /// Timers are no finer than this.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
@@ -350,7 +351,12 @@ impl Simulator {
         self.desk.state().record.peak_transfers()
     }
 
-    fn change(&self, id: &JobId, path: &str, change: impl FnOnce(&mut super::shelf::Hosted)) {
+    fn change(
+        &self,
+        id: &JobId,
+        path: &str,
+        change: impl FnOnce(&mut crate::simulator::hosted_files::Hosted),
+    ) {
         let there = self.with_job(id, |job| {
             let (shelf, now) = job.shelf_mut();
             shelf.change(path, now, change)

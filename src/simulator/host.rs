@@ -8,12 +8,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::model::digest::hex;
+use crate::simulator::hosted_files::View;
+
 use super::faults::What;
 use super::links::BadLink;
 use super::plan::{HostOptions, Validators};
 use super::reply::{Manner, Reply, Slice};
-use super::shelf::View;
-use crate::model::digest::hex;
 
 /// What of a request decides the answer.
 #[derive(Debug, Clone, Default)]

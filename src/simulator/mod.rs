@@ -20,21 +20,21 @@
 mod api;
 mod body;
 mod control;
-mod desk;
 mod faults;
 mod files;
 mod host;
+mod hosted_files;
 mod links;
 mod plan;
-mod record;
 mod reply;
+mod request_log;
+mod router;
 mod server;
-mod shelf;
+mod state;
 mod submitted;
 #[cfg(test)]
 mod tests;
 mod training;
-mod world;
 
 #[cfg(test)]
 pub(crate) use body::Body;
@@ -46,4 +46,4 @@ pub use plan::{
     Family, HostOptions, JobPlan, PictureFormat, SimulatorConfig, StaticBytes, StaticFile, StaticJob,
     TrainerHash, Validators, Writes,
 };
-pub use record::{Origin, RequestRecord};
+pub use request_log::{Origin, RequestRecord};

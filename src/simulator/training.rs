@@ -5,11 +5,12 @@
 
 mod output;
 
-use super::files::content::Content;
-use super::plan::JobPlan;
-use super::shelf::{Hosted, Shelf, Written};
 use crate::model::artifact::ArtifactKind;
 use crate::model::job::JobStatus;
+use crate::simulator::hosted_files::{Hosted, Shelf, Written};
+
+use super::files::content::Content;
+use super::plan::JobPlan;
 
 /// Simulated time of one tick: what a step takes on a usual machine. More than a second, so that time stamps
 /// in whole seconds tell ticks apart.

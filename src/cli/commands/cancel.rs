@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
-use super::super::backend;
-use super::super::words::shown;
-use super::change::{self, Order};
-use super::{Context, look, wait_for};
-use crate::decide::command::Command;
+use crate::cli::format::shown;
+use crate::decide::jobs::command_rules::Command;
 use crate::error::{Error, ExitStatus};
 use crate::model::job::JobStatus;
+
+use super::super::backend;
+use super::change::{self, Order};
+use super::{Context, look, wait_for};
 
 #[derive(Serialize)]
 struct Document<'a> {

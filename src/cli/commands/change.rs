@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::decide::jobs::command_rules::{Command, Misfit, misfit, was_carried_out};
+use crate::edge::api::ApiClient;
+use crate::edge::api::base_url::{ApiBase, JobEndpoint};
+use crate::edge::api::responses::ChangeAnswer;
+use crate::error::{ApiError, Error};
+use crate::model::job::{JobId, JobStatus, StatusAnswer};
+
 use super::super::exit::Signals;
 use super::Context;
-use crate::decide::command::{Command, Misfit, misfit, was_carried_out};
-use crate::edge::api::ApiClient;
-use crate::error::{ApiError, Error};
-use crate::model::api_answer::ChangeAnswer;
-use crate::model::api_base::{ApiBase, JobEndpoint};
-use crate::model::job::{JobId, JobStatus, StatusAnswer};
 
 /// Looks at a job whose answer got lost: the first at once, the last after ten seconds. What has not shown by then may
 /// still come, and is told as unknown.

@@ -7,11 +7,12 @@
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::super::args::Cli;
-use super::super::world::World;
+use crate::cli::process::Process;
 use crate::error::ExitStatus;
 
-pub(super) fn run(world: &World, shell: Shell) -> ExitStatus {
+use super::super::args::Cli;
+
+pub(super) fn run(world: &Process, shell: Shell) -> ExitStatus {
     world.out.write(&script(shell));
     ExitStatus::Complete
 }

@@ -4,14 +4,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cli::format::shown;
+use crate::engine;
+use crate::engine::mirror::Mirror;
+use crate::engine::outputs::hooks::HookPlan;
+use crate::error::{Error, ExitStatus};
+
 use super::super::backend::{self, Script};
 use super::super::config::Talk;
 use super::super::values::Format;
-use super::super::words::shown;
 use super::{Context, ls, sync, wait_for};
-use crate::engine::hooks::HookPlan;
-use crate::engine::{self, Mirror};
-use crate::error::{Error, ExitStatus};
 
 pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitStatus, Error> {
     let dir = free_name(&dir.unwrap_or_else(|| PathBuf::from("rcsync-demo")));
@@ -41,7 +43,11 @@ pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitSta
             sync::mirror(context, &signals, mirror, HookPlan::default(), None, "no later demo".to_owned())
                 .await?;
         if words {
-            let there = ls::words(&ls::document(&engine::known(&dir)?), ls::digits(context), context.room());
+            let there = ls::words(
+                &ls::document(&engine::destination::folder::known(&dir)?),
+                ls::digits(context),
+                context.room(),
+            );
             context.world.out.write(&there);
             context.world.out.line(&format!("next: `rcsync verify {place}` reads every byte again"));
         }
@@ -55,7 +61,7 @@ fn pretend(path: &Path) -> Result<(), Error> {
         std::fs::read_dir(path).map_or_else(|_| !path.exists(), |mut entries| entries.next().is_none());
     if is_empty {
         let loras = path.join("models").join("loras");
-        engine::create_folder(&loras)?;
+        engine::destination::folder::create(&loras)?;
     }
     Ok(())
 }

@@ -6,24 +6,26 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::super::args::Doctor;
-use super::super::config::Settings;
-use super::super::options::{GlobalArgs, SyncArgs};
-use super::super::words::{files, shown, state};
-use super::super::world::{Stream, World};
-use super::super::{backend, layers};
-use super::{Context, look, wait_for};
+use crate::cli::config_sources;
+use crate::cli::format::{files, shown, state};
+use crate::cli::process::{Process, Stream};
 use crate::edge::api::ApiClient;
+use crate::edge::api::base_url::ApiBase;
 use crate::edge::comfyui::{self, LoraFolder};
-use crate::edge::disk;
-use crate::edge::http::RangeRequest;
+use crate::edge::net::http::RangeRequest;
+use crate::edge::system::disk;
 use crate::engine;
 use crate::error::{ApiError, Error, ExitStatus, explain_briefly};
-use crate::model::api_base::ApiBase;
 use crate::model::job::JobId;
 use crate::model::revision::Revision;
 use crate::model::source_url::SourceUrl;
 use crate::model::units::ByteCount;
+
+use super::super::args::Doctor;
+use super::super::backend;
+use super::super::config::Settings;
+use super::super::options::{GlobalArgs, SyncArgs};
+use super::{Context, look, wait_for};
 
 /// Asked for when the user names no job: the API answers that it knows none of this name, and by that tells
 /// that it can be reached and takes the token.
@@ -32,7 +34,7 @@ const NO_SUCH_JOB: &str = "rcsync-doctor";
 /// What a person waits for an answer without asking themselves whether anything happens.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(super) fn run(world: &World, global: GlobalArgs, typed: &Doctor) -> Result<ExitStatus, Error> {
+pub(super) fn run(world: &Process, global: GlobalArgs, typed: &Doctor) -> Result<ExitStatus, Error> {
     let mut report = Report::default();
     report.good(
         "version",
@@ -84,8 +86,8 @@ impl Report {
 }
 
 /// Settings that are broken are a finding, not the end.
-fn settings(world: &World, global: GlobalArgs, report: &mut Report) -> Settings {
-    match layers::file_path(world) {
+fn settings(world: &Process, global: GlobalArgs, report: &mut Report) -> Settings {
+    match config_sources::file_path(world) {
         None => report.good("config", "no place for a file: neither XDG_CONFIG_HOME nor HOME is set"),
         Some(path) => match (world.read_file)(&path) {
             Ok(_) => {
@@ -123,9 +125,9 @@ fn settings(world: &World, global: GlobalArgs, report: &mut Report) -> Settings 
 }
 
 /// A variable with a slip in its name does nothing, and nobody would notice.
-fn strangers(world: &World, report: &mut Report) {
+fn strangers(world: &Process, report: &mut Report) {
     for name in (world.variables)() {
-        let Some(near) = layers::nearest_variable(&name) else { continue };
+        let Some(near) = config_sources::nearest_variable(&name) else { continue };
         let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         let text = format!("the environment variable `{}` stands for no option{near}", shown(&name));
         report.findings.push(Finding { about: "settings", ok: false, text });
@@ -134,7 +136,7 @@ fn strangers(world: &World, report: &mut Report) {
 
 /// Says what a folder mirrors.
 fn folder(dir: &Path, job: Option<&JobId>, report: &mut Report) {
-    match engine::known(dir) {
+    match engine::destination::folder::known(dir) {
         Err(Error::NoMirror { why, job: None, .. }) => {
             report.good("folder", format!("{}: {why}", shown(&dir.display().to_string())));
         }
@@ -152,7 +154,7 @@ fn folder(dir: &Path, job: Option<&JobId>, report: &mut Report) {
     }
 }
 
-fn terminal(world: &World) -> String {
+fn terminal(world: &Process) -> String {
     let kind = |stream: &Stream| match stream.is_terminal() {
         true => format!("a terminal of {} columns", stream.columns()),
         false => "no terminal".to_owned(),
@@ -167,7 +169,7 @@ fn terminal(world: &World) -> String {
 }
 
 /// The ComfyUI that is set, and those at the places where it usually is.
-fn comfy_ui(world: &World, settings: &Settings, report: &mut Report) {
+fn comfy_ui(world: &Process, settings: &Settings, report: &mut Report) {
     let around = world.surroundings();
     let found = |folder: &LoraFolder| {
         format!("LoRAs would go to {}: {}", shown(&folder.path.display().to_string()), shown(&folder.why))
@@ -314,7 +316,7 @@ fn words(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::world::fake;
+    use crate::cli::process::fake;
 
     #[test]
     fn nothing_secret_is_in_it() {

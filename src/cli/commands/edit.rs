@@ -4,17 +4,18 @@ mod watch;
 
 use serde::Serialize;
 
+use crate::cli::format::shown;
+use crate::decide::jobs::command_rules::Command;
+use crate::edge::api::ApiClient;
+use crate::error::{Error, ExitStatus};
+use crate::model::job::{JobId, JobStatus, StatusAnswer};
+
 use super::super::args::Edit;
 use super::super::backend;
 use super::super::exit::Signals;
 use super::super::training_file::TrainingFile;
-use super::super::words::shown;
 use super::change::{self, Order};
 use super::{Context, look, wait_for};
-use crate::decide::command::Command;
-use crate::edge::api::ApiClient;
-use crate::error::{Error, ExitStatus};
-use crate::model::job::{JobId, JobStatus, StatusAnswer};
 
 #[derive(Serialize)]
 struct Document<'a> {

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::super::config::Talk;
-use super::super::words::shown;
-use super::Context;
-use crate::edge::token::SECRET_VARIABLES;
+use crate::cli::format::shown;
+use crate::edge::api::token::SECRET_VARIABLES;
 use crate::engine;
-use crate::engine::gallery;
+use crate::engine::outputs::gallery;
 use crate::error::{Error, ExitStatus};
+
+use super::super::config::Talk;
+use super::Context;
 
 #[derive(Serialize)]
 struct Document {
@@ -23,7 +24,7 @@ struct Document {
 }
 
 pub(super) fn run(context: &Context<'_>, dir: &Path, open: bool) -> Result<ExitStatus, Error> {
-    let done = gallery::refresh(dir, &engine::known(dir)?)?;
+    let done = gallery::refresh(dir, &engine::destination::folder::known(dir)?)?;
     let path = done.path.display().to_string();
     let document =
         Document { path, changed: done.changed, samples: done.samples, checkpoints: done.checkpoints };

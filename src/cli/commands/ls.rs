@@ -4,16 +4,17 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::super::table::{Column, Room, natural, table};
-use super::super::words::{files, shown};
-use super::Context;
+use crate::cli::format::{files, shown};
 use crate::engine;
 use crate::error::{Error, ExitStatus};
 use crate::model::manifest::Manifest;
 use crate::model::units::ByteCount;
 
+use super::super::table::{Column, Room, natural, table};
+use super::Context;
+
 pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
-    let manifest = engine::known(dir)?;
+    let manifest = engine::destination::folder::known(dir)?;
     let document = document(&manifest);
     context.answer(&document, || words(&document, digits(context), context.room()));
     Ok(ExitStatus::Complete)

@@ -5,13 +5,14 @@ use std::io;
 use clap::CommandFactory;
 use clap_mangen::Man;
 
-use super::super::args::Cli;
-use super::super::suggest;
-use super::super::words::shown;
-use super::super::world::World;
+use crate::cli::format::shown;
+use crate::cli::process::Process;
 use crate::error::{Error, ExitStatus};
 
-pub(super) fn run(world: &World, command: Option<&str>) -> Result<ExitStatus, Error> {
+use super::super::args::Cli;
+use super::super::suggest;
+
+pub(super) fn run(world: &Process, command: Option<&str>) -> Result<ExitStatus, Error> {
     let page = match command {
         None => page(),
         Some(name) => page_of(name)?,

@@ -4,17 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cli::format::shown;
+use crate::edge::system::blocking::lost;
+use crate::engine;
+use crate::engine::outputs::comfyui::{ComfyUi, Outcome, Patience, watch};
+use crate::error::{Error, ExitStatus};
+use crate::model::job::JobId;
+
 use super::super::config::Talk;
 use super::super::exit::Signals;
 use super::super::render::{THE_SAME_COMMAND, Telling};
 use super::super::values::Format;
-use super::super::words::shown;
 use super::{Context, wait_for};
-use crate::edge::blocking::lost;
-use crate::engine;
-use crate::engine::comfy::{ComfyUi, Outcome, Patience, watch};
-use crate::error::{Error, ExitStatus};
-use crate::model::job::JobId;
 
 /// How often a folder with nothing in it yet is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -49,7 +50,7 @@ async fn job(
 ) -> Result<Option<JobId>, Error> {
     let mut told = false;
     loop {
-        match engine::known(dir) {
+        match engine::destination::folder::known(dir) {
             Ok(manifest) => return Ok(Some(manifest.job)),
             Err(Error::NoMirror { .. }) if watch && dir.is_dir() => {}
             Err(error) => return Err(error),

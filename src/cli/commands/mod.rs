@@ -21,26 +21,27 @@ mod verify;
 
 use serde::Serialize;
 
-use super::args::{Cli, Command};
-use super::config::{Settings, Talk};
-use super::exit::Signals;
-use super::json;
-use super::options::SyncArgs;
-use super::table::Room;
-use super::values::Format;
-use super::words::shown;
-use super::world::World;
+use crate::cli::format::shown;
+use crate::cli::process::Process;
+use crate::cli::reporters::json;
 use crate::error::{Error, ExitStatus, explain};
 use crate::model::job::JobId;
 
+use super::args::{Cli, Command};
+use super::config::{Settings, Talk};
+use super::exit::Signals;
+use super::options::SyncArgs;
+use super::table::Room;
+use super::values::Format;
+
 /// What every command works with.
 pub(crate) struct Context<'w> {
-    world: &'w World,
+    world: &'w Process,
     settings: Settings,
 }
 
 /// Carries out what was typed.
-pub(crate) fn run(cli: Cli, world: &World) -> Result<ExitStatus, Error> {
+pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
     let global = cli.global;
     let context = |options: SyncArgs| {
         Settings::settle(world, global.clone(), options).map(|settings| Context { world, settings })
@@ -146,7 +147,7 @@ impl Context<'_> {
 }
 
 /// Runs work that waits for something, until it is done or a signal ends it.
-fn wait_for<T, W>(world: &World, work: impl FnOnce(Signals) -> W) -> Result<T, Error>
+fn wait_for<T, W>(world: &Process, work: impl FnOnce(Signals) -> W) -> Result<T, Error>
 where
     W: Future<Output = Result<T, Error>>,
 {

@@ -4,17 +4,18 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::super::args::Prune;
-use super::super::config::Talk;
-use super::super::words::{files, shown};
-use super::Context;
-use crate::decide::retention::Retention;
+use crate::cli::format::{files, shown};
+use crate::decide::mirror::retention::Retention;
 use crate::engine;
 use crate::engine::event::Event;
-use crate::engine::prune::Pruned;
+use crate::engine::mirror::prune::Pruned;
 use crate::error::{Error, ExitStatus};
 use crate::model::manifest::Entry;
 use crate::model::units::ByteCount;
+
+use super::super::args::Prune;
+use super::super::config::Talk;
+use super::Context;
 
 pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Error> {
     let retention = match (typed.keep_last, typed.keep_every) {
@@ -27,14 +28,14 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Er
     };
     let dry_run = context.settings.sync.dry_run;
     let pruned = if dry_run {
-        engine::prune::rehearse(&typed.dir, retention)?
+        engine::mirror::prune::rehearse(&typed.dir, retention)?
     } else {
         let tell = |event: &Event| {
             if let Event::Notice { message } = event {
                 context.world.err.line(&shown(message));
             }
         };
-        engine::prune::prune(&typed.dir, retention, &tell)?
+        engine::mirror::prune::prune(&typed.dir, retention, &tell)?
     };
     let document = document(&pruned, dry_run);
     context.answer(&document, || words(&document, &typed.dir, context.settings.talk));

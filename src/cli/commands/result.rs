@@ -6,15 +6,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::super::args::ResultOf;
-use super::super::backend;
-use super::super::table::{Column, Room, natural, table};
-use super::super::words::{files, shown};
-use super::{Context, look, wait_for};
-use crate::edge::disk;
-use crate::edge::http::ArtifactClient;
+use crate::cli::format::{files, shown};
+use crate::edge::net::http::ArtifactClient;
+use crate::edge::system::disk;
 use crate::engine;
-use crate::engine::peek::{PeekError, Peeked, can_peek, peek};
+use crate::engine::mirror::peek::{PeekError, Peeked, can_peek, peek};
 use crate::error::{Error, ExitStatus};
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::{JobId, ResultAnswer};
@@ -23,6 +19,11 @@ use crate::model::local::LocalFile;
 use crate::model::manifest::{EntryState, Manifest};
 use crate::model::source_url::SourceUrl;
 use crate::model::units::ByteCount;
+
+use super::super::args::ResultOf;
+use super::super::backend;
+use super::super::table::{Column, Room, natural, table};
+use super::{Context, look, wait_for};
 
 pub(super) fn run(context: &Context<'_>, typed: &ResultOf) -> Result<ExitStatus, Error> {
     let base = backend::api_base(context.world)?;
@@ -76,7 +77,7 @@ struct Here<'a> {
 }
 
 fn here<'a>(dir: &'a Path, job: &JobId) -> Result<Here<'a>, Error> {
-    let manifest = match engine::known(dir) {
+    let manifest = match engine::destination::folder::known(dir) {
         Ok(manifest) => Some(manifest),
         Err(Error::NoMirror { job: None, .. }) => None,
         Err(error) => return Err(error),
@@ -306,7 +307,7 @@ fn peek_table(document: &Document, room: Option<Room>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::samples::job;
+    use crate::cli::reporters::samples::job;
     use crate::model::artifact::ArtifactKind;
     use crate::model::job::{JobTimes, ListedArtifact};
     use crate::model::source_url::SourceUrl;

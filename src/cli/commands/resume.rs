@@ -2,15 +2,16 @@
 
 use serde::Serialize;
 
+use crate::cli::format::shown;
+use crate::decide::jobs::command_rules::Command;
+use crate::engine::event::Event;
+use crate::error::{Error, ExitStatus};
+
 use super::super::args::Resume;
 use super::super::backend;
-use super::super::words::shown;
 use super::change::{self, Links, Order};
 use super::sync::Following;
 use super::{Context, look, wait_for};
-use crate::decide::command::Command;
-use crate::engine::event::Event;
-use crate::error::{Error, ExitStatus};
 
 #[derive(Serialize)]
 struct Document<'a> {

@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
-use super::super::backend;
-use super::super::exit::Signals;
-use super::super::words::{percent, shown, state, steps};
-use super::{Context, look, wait_for};
+use crate::cli::format::{percent, shown, state, steps};
 use crate::error::{Error, ExitStatus};
 use crate::model::job::{JobId, JobStatus, StatusAnswer};
+
+use super::super::backend;
+use super::super::exit::Signals;
+use super::{Context, look, wait_for};
 
 pub(super) fn run(context: &Context<'_>, job: &str) -> Result<ExitStatus, Error> {
     let base = backend::api_base(context.world)?;
@@ -91,7 +92,7 @@ fn words(job: &JobId, answer: &StatusAnswer) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::samples::job;
+    use crate::cli::reporters::samples::job;
     use crate::model::job::{JobTimes, Progress};
 
     fn answer(status: JobStatus, current: u64, error: Option<&str>) -> StatusAnswer {

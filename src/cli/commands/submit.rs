@@ -4,17 +4,18 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::cli::format::shown;
+use crate::edge::api::requests::{GpuCount, GpuType, SubmitRequest};
+use crate::edge::api::responses::SubmitAnswer;
+use crate::engine;
+use crate::error::{ApiError, Error, ExitStatus};
+
 use super::super::args::Submit;
 use super::super::backend;
 use super::super::training_file::TrainingFile;
-use super::super::words::shown;
 use super::change::{self, Links};
 use super::sync::Following;
 use super::{Context, wait_for};
-use crate::engine;
-use crate::error::{ApiError, Error, ExitStatus};
-use crate::model::api_answer::SubmitAnswer;
-use crate::model::api_request::{GpuCount, GpuType, SubmitRequest};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -35,7 +36,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Submit) -> Result<ExitStatus, E
     if let Some(dir) = following.as_ref().and_then(Following::dir) {
         ensure_free(dir)?;
         if !context.settings.sync.dry_run {
-            engine::create_folder(dir)?;
+            engine::destination::folder::create(dir)?;
         }
     }
     let base = backend::api_base(context.world)?;
@@ -84,7 +85,7 @@ fn machine(typed: &Submit) -> Result<(GpuType, Option<GpuCount>), Error> {
 
 /// A new job needs a folder of its own: that is found out before anything is paid.
 fn ensure_free(dir: &Path) -> Result<(), Error> {
-    let taken = match engine::known(dir) {
+    let taken = match engine::destination::folder::known(dir) {
         Ok(manifest) => manifest.job,
         Err(Error::NoMirror { job: Some(job), .. }) => job,
         Err(Error::NoMirror { job: None, .. }) => return Ok(()),

@@ -4,26 +4,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cli::format::shown;
+use crate::cli::reporters::json;
+use crate::edge::api::ApiClient;
+use crate::edge::api::responses::SubmitAnswer;
+use crate::engine::event::{Event, Reporter};
+use crate::engine::mirror::Mirror;
+use crate::engine::options::SyncOptions;
+use crate::engine::outputs::follower::Follower;
+use crate::engine::outputs::gallery::Gallery;
+use crate::engine::outputs::hooks::{HookPlan, Hooks};
+use crate::error::{ApiError, Error, ExitStatus};
+use crate::model::hook_event::EventId;
+use crate::model::job::{JobId, JobTimes};
+
 use super::super::backend;
 use super::super::config::Talk;
 use super::super::exit::Signals;
-use super::super::json;
 use super::super::options::SyncArgs;
 use super::super::render::{THE_SAME_COMMAND, Telling};
 use super::super::values::Format;
-use super::super::words::shown;
 use super::{Context, wait_for};
-use crate::edge::api::ApiClient;
-use crate::engine::Mirror;
-use crate::engine::event::{Event, Reporter};
-use crate::engine::follower::Follower;
-use crate::engine::gallery::Gallery;
-use crate::engine::hooks::{HookPlan, Hooks};
-use crate::engine::options::SyncOptions;
-use crate::error::{ApiError, Error, ExitStatus};
-use crate::model::api_answer::SubmitAnswer;
-use crate::model::job::{JobId, JobTimes};
-use crate::model::occasion::EventId;
 
 /// A job may be accepted in one place and asked for in another: it is given a few seconds to become known everywhere.
 const LOOKS: u32 = 10;

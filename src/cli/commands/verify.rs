@@ -6,25 +6,26 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::cli::format::{files, shown};
+use crate::edge::system::blocking::lost;
+use crate::engine;
+use crate::engine::destination::check::{BadFile, Checked, Problem, check};
+use crate::engine::event::{Event, Reporter};
+use crate::engine::mirror::Mirror;
+use crate::engine::mirror::run::repair::{Left, Repair, Why};
+use crate::error::{Error, ExitStatus};
+use crate::model::units::ByteCount;
+
 use super::super::backend;
 use super::super::config::{Settings, Talk};
 use super::super::exit::Signals;
 use super::super::options::SyncArgs;
 use super::super::render::{THE_SAME_COMMAND, Telling};
 use super::super::values::Format;
-use super::super::words::{files, shown};
 use super::{Context, wait_for};
-use crate::edge::blocking::lost;
-use crate::engine;
-use crate::engine::Mirror;
-use crate::engine::check::{BadFile, Checked, Problem, check};
-use crate::engine::event::{Event, Reporter};
-use crate::engine::repair::{Left, Repair, Why};
-use crate::error::{Error, ExitStatus};
-use crate::model::units::ByteCount;
 
 pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
-    let manifest = engine::known(dir)?;
+    let manifest = engine::destination::folder::known(dir)?;
     wait_for(context.world, |signals: Signals| async move {
         let (folder, known) = (dir.to_path_buf(), manifest.clone());
         let reading = tokio::task::spawn_blocking({
@@ -42,7 +43,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error
 pub(super) fn repair(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
     let options = context.settings.sync_options()?;
     let base = backend::api_base(context.world)?;
-    let job = engine::known(dir)?.job;
+    let job = engine::destination::folder::known(dir)?.job;
     let api = backend::client(context.world, &context.settings, &base)?;
     wait_for(context.world, |signals: Signals| async move {
         // One document is the answer; what happens on the way is told to people, on standard error.
@@ -197,7 +198,7 @@ pub(super) mod tests {
     use sha2::{Digest as _, Sha256};
 
     use super::*;
-    use crate::cli::samples::job;
+    use crate::cli::reporters::samples::job;
     use crate::model::artifact::{ArtifactKey, ArtifactKind};
     use crate::model::digest::Sha256Digest;
     use crate::model::evidence::Evidence;

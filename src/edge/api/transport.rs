@@ -4,9 +4,9 @@ use std::io;
 
 use reqwest::redirect;
 
-use crate::edge::causes::{innermost, links};
-use crate::edge::trust::{no_client, tls_cause, with_trusted_roots};
-use crate::model::api_base::ApiBase;
+use crate::edge::api::base_url::ApiBase;
+use crate::edge::net::causes::{innermost, links};
+use crate::edge::net::tls_roots::{no_client, tls_cause, with_trusted_roots};
 
 use super::Limits;
 

@@ -3,8 +3,9 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
+use crate::model::names::collision_key::CollisionKey;
+
 use super::*;
-use crate::model::collision_key::CollisionKey;
 
 fn listed(kind: ArtifactKind, url: &str) -> ListedArtifact {
     ListedArtifact { kind, url: SourceUrl::parse(url).unwrap(), sample: None }

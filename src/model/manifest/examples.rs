@@ -1,11 +1,12 @@
 //! Manifests to test decisions on: what a job's folder knows, without a folder.
 
-use super::{Entry, EntryState, Manifest};
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::digest::Sha256Digest;
 use crate::model::evidence::Evidence;
-use crate::model::rel_path::RelPath;
+use crate::model::names::rel_path::RelPath;
 use crate::model::revision::Revision;
+
+use super::{Entry, EntryState, Manifest};
 
 /// What is known of one small file that is here and proven.
 pub(crate) fn entry(path: &str, step: Option<u64>) -> Entry {

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Coming, Pending, Training};
 use crate::model::artifact::{ArtifactKind, Sample};
 use crate::simulator::files::content::{Content, Recipe};
 use crate::simulator::files::noise;
 use crate::simulator::files::pictures::Picture;
 use crate::simulator::files::weights::Weights;
+use crate::simulator::hosted_files::{Hosted, Written};
 use crate::simulator::plan::{Family, Writes};
-use crate::simulator::shelf::{Hosted, Written};
+
+use super::{Coming, Pending, Training};
 
 impl Training {
     pub(super) fn save(&mut self, step: u64, stem: String) {

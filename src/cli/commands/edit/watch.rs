@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::decide::jobs::command_rules::{Command, misfit};
+use crate::edge::system::watch::Watch;
+use crate::error::{Error, ExitStatus};
+
 use super::super::super::config::Talk;
 use super::super::super::training_file::TrainingFile;
 use super::{Push, ensure_same_name};
-use crate::decide::command::{Command, misfit};
-use crate::edge::watch::Watch;
-use crate::error::{Error, ExitStatus};
 
 /// How often a job that does not take an edit yet is looked at: nobody waits at the screen for the end of a training.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(15);

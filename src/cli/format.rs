@@ -1,0 +1,160 @@
+//! The words for durations, states and names: everything from outside is made harmless here before people see it.
+
+use std::time::Duration;
+
+use crate::model::job::{JobStatus, Progress};
+use crate::model::names::sanitize;
+
+/// The longest text from outside that is shown in one line; more than any path and most sentences.
+const LONGEST: usize = 1000;
+
+/// Returns text from outside as it may be shown.
+pub(crate) fn shown(text: &str) -> String {
+    sanitize::for_terminal(text, LONGEST)
+}
+
+/// The same for what was typed or set: an address in it may carry a key in its query, or a password before its host. The
+/// question marks of a pattern begin no query.
+pub(crate) fn shown_value(text: &str) -> String {
+    let has_query =
+        text.contains("://") || text.split_once('?').is_some_and(|(_, query)| query.contains('='));
+    let mut text = if has_query { sanitize::secrets_removed(text) } else { text.to_owned() };
+    if let Some(start) = text.find("://").map(|at| at + 3) {
+        let end = text[start..].find('/').map_or(text.len(), |at| start + at);
+        if let Some(at) = text[start..end].rfind('@') {
+            text.replace_range(start..start + at, "…");
+        }
+    }
+    shown(&text)
+}
+
+/// Returns a duration as people say it: `4.2 s`, `3m 20s`, `1h 02m`, `2d 03h`.
+pub(crate) fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..=9 => format!("{:.1} s", duration.as_secs_f64()),
+        10..=59 => format!("{seconds} s"),
+        60..=3599 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3600..=86_399 => format!("{}h {:02}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d {:02}h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+/// Returns a time to come: `42 s`, and from a minute on as [`span`] has it. Tenths would only tremble.
+pub(crate) fn countdown(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..=59 => format!("{seconds} s"),
+        _ => span(duration),
+    }
+}
+
+/// Returns the columns that text takes on a terminal: some characters take two, some none.
+pub(crate) fn columns(text: &str) -> usize {
+    unicode_width::UnicodeWidthStr::width(text)
+}
+
+/// Keeps the end of a name that is too long: the step stands there, before an ending that says little.
+pub(crate) fn end_of(name: &str, room: usize, dots: &str) -> String {
+    if columns(name) <= room {
+        return name.to_owned();
+    }
+    let name = name.strip_suffix(".safetensors").unwrap_or(name);
+    if columns(name) <= room {
+        return name.to_owned();
+    }
+    let mut rest = name.chars();
+    while columns(rest.as_str()) + columns(dots) > room && rest.next().is_some() {}
+    format!("{dots}{}", rest.as_str())
+}
+
+/// Returns `1 file` or `3 files`.
+pub(crate) fn files(count: u64) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
+/// Returns how far a job is, in percent, as the API says or as its steps tell.
+pub(crate) fn percent(progress: &Progress) -> Option<f64> {
+    let told = progress.percent.filter(|percent| percent.is_finite());
+    told.or_else(|| match (progress.current_step, progress.total_steps) {
+        #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
+        (Some(current), Some(total)) if total > 0 => {
+            Some((current as f64 * 10_000.0 / total as f64).round() / 100.0)
+        }
+        _ => None,
+    })
+}
+
+/// Returns `step 320 of 2000 (16 %)`, or less where less is known.
+pub(crate) fn steps(progress: &Progress) -> Option<String> {
+    let percent = percent(progress).map_or_else(String::new, |percent| format!(" ({} %)", percent.floor()));
+    match (progress.current_step, progress.total_steps) {
+        (Some(current), Some(total)) if total > 0 => Some(format!("step {current} of {total}{percent}")),
+        (Some(current), _) if current > 0 => Some(format!("step {current}{percent}")),
+        _ => None,
+    }
+}
+
+/// Returns what a job is doing, in words.
+pub(crate) fn state(status: &JobStatus, progress: &Progress) -> &'static str {
+    match status {
+        JobStatus::InQueue => "waiting for a GPU",
+        JobStatus::Running => "training",
+        JobStatus::Stopped if progress.is_complete() => "finished its last step",
+        JobStatus::Stopped => "stopped before its last step, or before it could be confirmed",
+        JobStatus::Failed => "ended by an error",
+        JobStatus::Canceled => "canceled",
+        JobStatus::Other(_) => "in a state that this version does not know, taken as still running",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (seconds, text) in [
+            (0.04, "0.0 s"),
+            (4.25, "4.2 s"),
+            (59.9, "59 s"),
+            (200.0, "3m 20s"),
+            (3725.0, "1h 02m"),
+            (200_000.0, "2d 07h"),
+        ] {
+            assert_eq!(span(Duration::from_secs_f64(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn percent_is_told_or_computed() {
+        let progress =
+            |current, total, percent| Progress { current_step: current, total_steps: total, percent };
+        assert_eq!(percent(&progress(Some(320), Some(2000), None)), Some(16.0));
+        assert_eq!(percent(&progress(Some(1), Some(3), None)), Some(33.33));
+        assert_eq!(percent(&progress(Some(320), Some(2000), Some(17.0))), Some(17.0));
+        assert_eq!(percent(&progress(Some(3), Some(0), None)), None);
+        assert_eq!(percent(&progress(Some(1), Some(2), Some(f64::NAN))), Some(50.0));
+        assert_eq!(steps(&progress(Some(320), Some(2000), None)).as_deref(), Some("step 320 of 2000 (16 %)"));
+        assert_eq!(steps(&progress(Some(7), None, None)).as_deref(), Some("step 7"));
+        assert_eq!(steps(&progress(Some(0), Some(0), None)), None);
+    }
+
+    #[test]
+    fn the_end_of_a_name_is_kept() {
+        for (name, room, short) in [
+            ("dog_000000250.safetensors", 25, "dog_000000250.safetensors"),
+            ("dog_000000250.safetensors", 24, "dog_000000250"),
+            ("dog_000000250.safetensors", 8, "…0000250"),
+            ("samples/1__000000250_0.jpg", 9, "…50_0.jpg"),
+            ("犬犬犬.jpg", 8, "…犬.jpg"),
+            ("abc", 0, "…"),
+        ] {
+            assert_eq!(end_of(name, room, "…"), short, "{name} {room}");
+        }
+    }
+
+    #[test]
+    fn a_terminal_is_not_painted_from_outside() {
+        assert!(!shown("a\u{1b}[31mb\u{202e}").contains(['\u{1b}', '\u{202e}']));
+    }
+}

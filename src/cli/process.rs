@@ -1,0 +1,397 @@
+//! The one door to this process's surroundings: variables, files, streams and the clock come in here, so that
+//! a test can bring its own.
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::cli::reporters::view::Shrinking;
+use crate::edge::comfyui::Surroundings;
+use crate::error::Error;
+
+type Variable = dyn Fn(&str) -> Option<OsString> + Send + Sync;
+
+/// The surroundings that a command runs in.
+#[derive(Clone)]
+pub struct Process {
+    /// Reads an environment variable.
+    pub variable: Arc<Variable>,
+    /// Names the environment variables that there are, those that are text.
+    pub variables: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Reads a small file whole.
+    pub read_file: fn(&Path) -> io::Result<String>,
+    /// Reads standard input whole, where that is small.
+    pub read_stdin: fn() -> io::Result<String>,
+    /// Standard output: data.
+    pub out: Stream,
+    /// Standard error: progress and messages.
+    pub err: Stream,
+    /// What time it is.
+    pub now: fn() -> Timestamp,
+    /// Whether Ctrl-C and termination requests are listened to; they belong to the whole process.
+    pub signals: bool,
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process").finish_non_exhaustive()
+    }
+}
+
+impl Process {
+    /// The real one.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        let (out, err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
+        let mut world = Self {
+            variable: Arc::new(|name| std::env::var_os(name)),
+            variables: Arc::new(|| {
+                std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
+            }),
+            read_file: read_small_file,
+            read_stdin: || read_small(io::stdin().lock()),
+            out: Stream::new(io::stdout(), out.then_some(|| terminal_size::terminal_size_of(io::stdout()))),
+            err: Stream::new(io::stderr(), err.then_some(|| terminal_size::terminal_size_of(io::stderr()))),
+            now: Timestamp::now,
+            signals: true,
+        };
+        let ascii = !world.speaks_unicode();
+        (world.out, world.err) = (world.out.in_ascii(ascii), world.err.in_ascii(ascii));
+        world
+    }
+
+    /// Returns a variable that is set and not empty, as text.
+    ///
+    /// # Errors
+    /// When it is not UTF-8.
+    pub fn text(&self, name: &str) -> Result<Option<String>, Error> {
+        match self.set(name) {
+            None => Ok(None),
+            Some(value) => value
+                .into_string()
+                .map(Some)
+                .map_err(|_| Error::Usage(format!("the environment variable `{name}` is not UTF-8"))),
+        }
+    }
+
+    /// Returns a variable that is set and not empty.
+    pub(crate) fn set(&self, name: &str) -> Option<OsString> {
+        (self.variable)(name).filter(|value| !value.is_empty())
+    }
+
+    /// Returns a variable that holds an absolute path. Relative ones are passed over, as the XDG rules ask.
+    #[must_use]
+    pub fn folder(&self, name: &str) -> Option<PathBuf> {
+        (self.variable)(name).map(PathBuf::from).filter(|path| path.is_absolute())
+    }
+
+    /// Whether the terminal can do no more than a typewriter.
+    #[must_use]
+    pub fn is_dumb(&self) -> bool {
+        self.set("TERM").is_some_and(|value| value == "dumb")
+    }
+
+    /// Returns what the terminal does with long lines when it gets narrower. Nobody can be asked, so it is told by who
+    /// is known to do it; tmux hides the terminal that it runs in.
+    #[must_use]
+    pub(crate) fn shrinking(&self) -> Shrinking {
+        let value = |name: &str| self.set(name);
+        let term = value("TERM").unwrap_or_default().to_string_lossy().into_owned();
+        let is_multiplexed = value("TMUX").is_some();
+        let cuts =
+            term.starts_with("linux") || term.starts_with("screen") || value("XTERM_VERSION").is_some();
+        if cuts && !is_multiplexed { Shrinking::Cuts } else { Shrinking::Rewraps }
+    }
+
+    /// Whether the locale has more characters than ASCII; the first of its variables that is set decides.
+    #[must_use]
+    pub fn speaks_unicode(&self) -> bool {
+        match ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| self.set(name)) {
+            Some(locale) => {
+                let locale = locale.to_string_lossy().to_ascii_lowercase();
+                locale.contains("utf-8") || locale.contains("utf8")
+            }
+            // Windows has no such variables and a Unicode console; a Unix without them has the C locale.
+            None => cfg!(any(windows, target_os = "macos")),
+        }
+    }
+
+    /// The environment, as far as ComfyUI's paths are concerned.
+    #[must_use]
+    pub(crate) fn surroundings(&self) -> Surroundings<'_> {
+        let home = self.folder("HOME").or_else(|| self.folder("USERPROFILE"));
+        Surroundings { variable: self.variable.as_ref(), home }
+    }
+
+    /// Whether `stream` may be painted: a terminal that can, and nobody said no.
+    #[must_use]
+    pub fn colours(&self, stream: &Stream) -> bool {
+        stream.is_terminal() && self.set("NO_COLOR").is_none() && !self.is_dumb()
+    }
+}
+
+/// The longest settings, token or training file that is read; a hundred times what any of them needs.
+const SMALL_FILE: u64 = 1 << 20;
+
+fn read_small_file(path: &Path) -> io::Result<String> {
+    read_small(std::fs::File::open(path)?)
+}
+
+fn read_small(source: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    source.take(SMALL_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > SMALL_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+    }
+    Ok(text)
+}
+
+type Size = Option<(terminal_size::Width, terminal_size::Height)>;
+
+/// Standard output or standard error, or a test's stand-in for one.
+#[derive(Clone)]
+pub struct Stream {
+    sink: Arc<Mutex<dyn Write + Send>>,
+    closed: Arc<AtomicBool>,
+    size: Option<fn() -> Size>,
+    ascii: bool,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("terminal", &self.is_terminal()).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    /// Wraps a sink; `size` is given for a terminal alone.
+    pub fn new(sink: impl Write + Send + 'static, size: Option<fn() -> Size>) -> Self {
+        Self { sink: Arc::new(Mutex::new(sink)), closed: Arc::default(), size, ascii: false }
+    }
+
+    /// The same stream; where it is a terminal that has ASCII alone, the rest is written in its characters.
+    #[must_use]
+    pub fn in_ascii(self, ascii: bool) -> Self {
+        Self { ascii: ascii && self.is_terminal(), ..self }
+    }
+
+    /// Whether people look at it directly.
+    #[must_use]
+    pub const fn is_terminal(&self) -> bool {
+        self.size.is_some()
+    }
+
+    /// Returns the columns to use: between 40 and 200, and 80 where nobody knows.
+    #[must_use]
+    pub fn columns(&self) -> u16 {
+        self.width().clamp(40, 200)
+    }
+
+    /// Returns the columns of the terminal as they are, and 80 where nobody knows.
+    #[must_use]
+    pub fn width(&self) -> u16 {
+        self.size.and_then(|size| size()).map_or(80, |(width, _)| width.0)
+    }
+
+    /// Returns the rows of the terminal, and 24 where nobody knows.
+    #[must_use]
+    pub fn rows(&self) -> u16 {
+        self.size.and_then(|size| size()).map_or(24, |(_, height)| height.0.max(4))
+    }
+
+    /// Writes and flushes. A reader that went away is no error: the rest goes nowhere (see [`Self::is_closed`]).
+    pub fn write(&self, text: &str) {
+        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_closed() {
+            return;
+        }
+        let text = if self.ascii { in_ascii(text) } else { Cow::Borrowed(text) };
+        if sink.write_all(text.as_bytes()).and_then(|()| sink.flush()).is_err() {
+            self.closed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes one line.
+    pub fn line(&self, text: &str) {
+        self.write(&format!("{text}\n"));
+    }
+
+    /// Whether nobody reads it any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+}
+
+/// Writes text with ASCII alone: a terminal shows nothing but rubbish for the rest.
+fn in_ascii(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '…' => plain.push_str("..."),
+            c if c.is_ascii() => plain.push(c),
+            _ => plain.push('?'),
+        }
+    }
+    Cow::Owned(plain)
+}
+
+#[cfg(test)]
+pub(crate) mod fake {
+    //! A world made of memory.
+
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// What was written to a stream.
+    #[derive(Clone, Default)]
+    pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Written {
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+
+        pub(crate) fn stream(&self) -> Stream {
+            Stream::new(self.clone(), None)
+        }
+
+        pub(crate) fn terminal(&self) -> Stream {
+            COLUMNS.set(80);
+            Stream::new(
+                self.clone(),
+                Some(|| Some((terminal_size::Width(COLUMNS.get()), terminal_size::Height(24)))),
+            )
+        }
+    }
+
+    thread_local! {
+        /// The columns of the terminals of this test.
+        pub(crate) static COLUMNS: Cell<u16> = const { Cell::new(80) };
+    }
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A reader that went away.
+    pub(crate) struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A world with these variables, and what is written in it.
+    pub(crate) fn world(variables: &[(&str, &str)]) -> (Process, Written, Written) {
+        let variables: BTreeMap<String, OsString> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect();
+        let (out, err) = (Written::default(), Written::default());
+        let names: Vec<String> = variables.keys().cloned().collect();
+        let world = Process {
+            variables: Arc::new(move || names.clone()),
+            variable: Arc::new(move |name| variables.get(name).cloned()),
+            read_file: |_| Err(io::ErrorKind::NotFound.into()),
+            read_stdin: || Ok(String::new()),
+            out: out.stream(),
+            err: err.stream(),
+            now: || Timestamp::from_second(1_769_860_800).unwrap(),
+            signals: false,
+        };
+        (world, out, err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_went_away_is_noticed_and_no_error() {
+        let stream = Stream::new(fake::Gone, None);
+        assert!(!stream.is_closed());
+        stream.line("x");
+        assert!(stream.is_closed());
+    }
+
+    #[test]
+    #[cfg(not(any(windows, target_os = "macos")))]
+    fn the_locale_decides_about_unicode() {
+        let speaks = |variables: &[(&str, &str)]| fake::world(variables).0.speaks_unicode();
+        assert!(!speaks(&[]), "the C locale");
+        assert!(speaks(&[("LANG", "de_DE.UTF-8")]));
+        assert!(speaks(&[("LC_ALL", "C.utf8"), ("LANG", "C")]));
+        assert!(!speaks(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")]), "the first one that is set decides");
+        assert!(speaks(&[("LC_ALL", ""), ("LC_CTYPE", "en_US.UTF-8"), ("LANG", "C")]));
+        assert!(!speaks(&[("LC_CTYPE", "de_DE.ISO-8859-1"), ("LANG", "de_DE.UTF-8")]));
+    }
+
+    #[test]
+    fn a_terminal_is_painted_unless_somebody_said_no() {
+        let written = fake::Written::default();
+        let painted = |variables: &[(&str, &str)]| fake::world(variables).0.colours(&written.terminal());
+        assert!(painted(&[("TERM", "xterm")]));
+        assert!(painted(&[("TERM", "xterm"), ("NO_COLOR", "")]), "an empty one says nothing");
+        assert!(!painted(&[("TERM", "xterm"), ("NO_COLOR", "1")]));
+        assert!(!painted(&[("TERM", "dumb")]));
+        assert!(!fake::world(&[("TERM", "xterm")]).0.colours(&written.stream()), "a pipe");
+    }
+
+    #[test]
+    fn terminals_that_cut_lines_off_are_few() {
+        let does = |variables: &[(&str, &str)]| fake::world(variables).0.shrinking();
+        for (variables, shrinking) in [
+            (&[("TERM", "xterm-256color")][..], Shrinking::Rewraps),
+            (&[], Shrinking::Rewraps),
+            (&[("TERM", "xterm"), ("XTERM_VERSION", "XTerm(379)")], Shrinking::Cuts),
+            (&[("TERM", "linux")], Shrinking::Cuts),
+            (&[("TERM", "screen.xterm-256color")], Shrinking::Cuts),
+            (&[("TERM", "screen-256color"), ("TMUX", "/t/default,1,0")], Shrinking::Rewraps),
+            (
+                &[("TERM", "tmux"), ("TMUX", "/t/default,1,0"), ("XTERM_VERSION", "XTerm(379)")],
+                Shrinking::Rewraps,
+            ),
+        ] {
+            assert_eq!(does(variables), shrinking, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn a_terminal_without_unicode_gets_none_and_a_pipe_all() {
+        let written = fake::Written::default();
+        written.terminal().in_ascii(true).write("KIND,… é犬");
+        written.stream().in_ascii(true).write("…");
+        assert_eq!(written.text(), "KIND,... ??…");
+    }
+
+    #[test]
+    fn an_empty_variable_is_not_set() {
+        let (world, ..) = fake::world(&[("A", ""), ("B", "b"), ("XDG_CONFIG_HOME", "relative")]);
+        assert_eq!(world.text("A").unwrap(), None);
+        assert_eq!(world.text("B").unwrap().as_deref(), Some("b"));
+        assert_eq!(world.folder("XDG_CONFIG_HOME"), None);
+    }
+}

@@ -1,0 +1,330 @@
+//! Events as lines for people: what is said, how loud, and when silence is better.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::cli::config::Talk;
+use crate::cli::format::{files, percent, shown, span, state, steps};
+use crate::engine::event::{Event, Reporter};
+use crate::error::ExitStatus;
+use crate::model::names::rel_path::RelPath;
+use crate::model::units::ByteCount;
+
+/// How much people want to know of an event; in order, so that a level asks for everything from it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Weight {
+    /// With `-v` alone.
+    Detail,
+    /// While following, or beside news.
+    Background,
+    /// Something is new.
+    News,
+    /// Something is wrong; also with `-q`.
+    Trouble,
+}
+
+/// Where and how lines are told.
+pub(crate) struct Lines {
+    /// Writes one line.
+    pub(crate) print: Box<dyn Fn(&str) + Send + Sync>,
+    /// Writes one line of a plan: data, so to standard output.
+    pub(crate) data: Box<dyn Fn(&str) + Send + Sync>,
+    /// How much is told.
+    pub(crate) talk: Talk,
+    /// Keeps the background to itself until there is news: one pass without a terminal, as cron does it.
+    pub(crate) hold: bool,
+    /// Whether bars show the steps, so that lines need not.
+    pub(crate) bars: bool,
+    /// A dry run: nothing is done, so there is no end to tell of.
+    pub(crate) plan_only: bool,
+    /// Whether to paint.
+    pub(crate) colours: bool,
+    /// The command that goes on after an early end.
+    pub(crate) again: String,
+    /// What was held back.
+    pub(crate) held: Mutex<Held>,
+}
+
+/// What was held back until there is news, and what the summary needs.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    lines: Vec<String>,
+    ending: String,
+    /// What was last said of the job, and at which tenth of its way.
+    job: Option<(String, u64)>,
+}
+
+/// More than one pass has to say before its first news; what is beyond is repetition.
+const MOST_HELD: usize = 50;
+
+impl Reporter for Lines {
+    fn report(&self, event: &Event) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = held.hear(event, self.bars);
+        if self.plan_only && matches!(event, Event::Done { .. }) {
+            return;
+        }
+        if let Event::Planned { path, kind, action } = event {
+            (self.data)(&format!("{:<10}  {}  {}", kind, shown(path.as_str()), shown(action)));
+            return;
+        }
+        let Some((weight, mark, text)) = sentence(event, &held.ending, &self.again) else { return };
+        // The view shows what a plan counts.
+        let is_shown = self.bars && matches!(event, Event::Plan { .. });
+        let weight = if is_news && !is_shown { weight } else { Weight::Detail };
+        if weight < self.least() {
+            return;
+        }
+        let line = format!("{}  {text}", self.painted(mark, weight));
+        if self.hold && weight <= Weight::Background {
+            if held.lines.len() < MOST_HELD {
+                held.lines.push(line);
+            }
+            return;
+        }
+        held.lines.drain(..).for_each(|line| (self.print)(&line));
+        (self.print)(&line);
+    }
+}
+
+impl Held {
+    /// Takes in what the job does, and says whether that is news. A log of a long training tells every tenth of
+    /// it, bars show the steps anyway, and `-v` tells every look.
+    fn hear(&mut self, event: &Event, bars: bool) -> bool {
+        let Event::Job { name, status, progress, error } = event else { return true };
+        let error = error.as_deref().map_or_else(String::new, |error| format!(": {}", shown(error)));
+        self.ending = format!("the job is {} ({}){error}", shown(status.as_str()), state(status, progress));
+        let said = format!("{} {}", name.as_deref().unwrap_or_default(), self.ending);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 10")]
+        let tenth = percent(progress).map_or(0, |percent| (percent.clamp(0.0, 100.0) / 10.0) as u64);
+        let is_news = self.job.as_ref().is_none_or(|(before, at)| *before != said || (*at != tenth && !bars));
+        if is_news {
+            self.job = Some((said, tenth));
+        }
+        is_news
+    }
+}
+
+impl Lines {
+    fn least(&self) -> Weight {
+        match self.talk {
+            Talk::Quiet => Weight::Trouble,
+            Talk::Normal => Weight::Background,
+            Talk::Verbose => Weight::Detail,
+        }
+    }
+
+    fn painted(&self, mark: &str, weight: Weight) -> String {
+        let padded = format!("{mark:<9}");
+        let colour = match (weight, mark) {
+            _ if !self.colours => return padded,
+            (_, "failed") | (Weight::Trouble, _) => 31,
+            (_, "published" | "mirrored") => 32,
+            (_, "retrying" | "vanished" | "settling") => 33,
+            (_, "done") => 1,
+            _ => return padded,
+        };
+        format!("\u{1b}[{colour}m{padded}\u{1b}[0m")
+    }
+}
+
+fn sentence(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'static str, String)> {
+    let at = |step: &Option<u64>| step.map_or_else(String::new, |step| format!("  step {step}"));
+    let name = |path: &RelPath| shown(path.as_str());
+    Some(match event {
+        Event::Submitted { job, name } => {
+            let name = name.as_deref().map_or_else(|| "the job".to_owned(), shown);
+            (Weight::News, "submitted", format!("{name} as {job}"))
+        }
+        Event::Resumed { attempt, reason, .. } => {
+            let count = attempt.map_or_else(String::new, |(number, most)| format!("{number} of {most}: "));
+            (Weight::News, "resumed", format!("{count}{}", shown(reason)))
+        }
+        Event::Job { name, status, progress, error } => {
+            let mut text = name.as_deref().map_or_else(String::new, |name| format!("{}  ", shown(name)));
+            text += &shown(status.as_str());
+            for part in [steps(progress), error.as_deref().map(shown)].into_iter().flatten() {
+                text += &format!("  {part}");
+            }
+            (Weight::Background, "job", text)
+        }
+        Event::Plan { fetch, bytes, present } => {
+            let bytes = bytes
+                .filter(|bytes| *bytes > 0)
+                .map_or_else(String::new, |bytes| format!(" ({})", ByteCount(bytes)));
+            (Weight::Background, "plan", format!("{} to fetch{bytes}, {present} here", files(*fetch)))
+        }
+        Event::Started { path, step, size, resumed_from, .. } => {
+            let size = size.map_or_else(String::new, |size| format!("  {}", ByteCount(size)));
+            let from = match resumed_from {
+                0 => String::new(),
+                bytes => format!("  {} are here already", ByteCount(*bytes)),
+            };
+            (Weight::Detail, "started", format!("{}{size}{}{from}", name(path), at(step)))
+        }
+        Event::Published { path, step, size, evidence, .. } => (
+            Weight::News,
+            "published",
+            format!("{}  {}  {evidence}{}", name(path), ByteCount(*size), at(step)),
+        ),
+        Event::Settling { path, declared, have } => {
+            let of = declared.map_or_else(String::new, |declared| format!(" of {}", ByteCount(declared)));
+            let text = format!("{}  {}{of} written", name(path), ByteCount(*have));
+            (Weight::Background, "settling", text)
+        }
+        Event::Retrying { path, cause, wait } => {
+            let what = path.as_ref().map_or_else(|| "the API".to_owned(), name);
+            (Weight::Background, "retrying", format!("{what}  in {}: {}", span(*wait), shown(cause)))
+        }
+        Event::Vanished { path } => {
+            (Weight::News, "vanished", format!("{}  gone from the host before it was fetched", name(path)))
+        }
+        Event::Failed { path, cause } => {
+            (Weight::Trouble, "failed", format!("{}  {}", name(path), shown(cause)))
+        }
+        Event::Mirrored { path, to, how } => {
+            (Weight::News, "mirrored", format!("{}  to {} ({how})", name(path), shown(&to.to_string_lossy())))
+        }
+        Event::Trouble { message } => (Weight::Trouble, "trouble", shown(message)),
+        Event::Notice { message } => (Weight::News, "notice", shown(message)),
+        Event::Stalled { job, step, quiet, usual } => {
+            let at = step.map_or_else(String::new, |step| format!(" at step {step}"));
+            let text = format!(
+                "nothing new{at} for {}, usually a save in {}; the GPU is still billing: `rcsync cancel {job}` ends it",
+                span(*quiet),
+                span(*usual)
+            );
+            (Weight::Trouble, "stalled", text)
+        }
+        Event::Waiting { wait } => {
+            (Weight::Detail, "waiting", format!("{} until the next look", span(*wait)))
+        }
+        Event::Done { .. } => return summary(event, ending, again),
+        Event::Received { .. } | Event::Pace { .. } | Event::Planned { .. } => return None,
+    })
+}
+
+fn summary(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'static str, String)> {
+    let Event::Done { exit, published, bytes, present, failed, elapsed } = event else { return None };
+    let new = match published {
+        0 => "nothing new".to_owned(),
+        count => format!("{count} new ({} received)", ByteCount(*bytes)),
+    };
+    let missing = if *failed > 0 { format!(", {failed} not here yet") } else { String::new() };
+    let counts = format!("{new}, {present} here{missing}, in {}", span(*elapsed));
+    Some(match exit {
+        ExitStatus::Complete if *published == 0 => (Weight::Background, "done", counts),
+        ExitStatus::Complete => (Weight::News, "done", counts),
+        ExitStatus::Interrupted | ExitStatus::Terminated => {
+            let text = format!("{counts}; parts are kept, {again} goes on from them");
+            (Weight::News, "stopped", text)
+        }
+        ExitStatus::TryAgain if *failed > 0 => {
+            (Weight::Trouble, "not done", format!("{counts}; {again} fetches the rest"))
+        }
+        ExitStatus::TryAgain | ExitStatus::Negative if !ending.is_empty() => {
+            (Weight::Trouble, "not done", format!("{counts}; {ending}"))
+        }
+        _ => (Weight::Trouble, "not done", counts),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cli::process::fake::Written;
+    use crate::cli::reporters::samples::{done, every_event, published, running};
+
+    fn told(talk: Talk, hold: bool, events: &[Event]) -> (String, String) {
+        let (err, out) = (Written::default(), Written::default());
+        let (print, data) = (err.stream(), out.stream());
+        let lines = Lines {
+            print: Box::new(move |line| print.line(line)),
+            data: Box::new(move |line| data.line(line)),
+            talk,
+            hold,
+            bars: false,
+            plan_only: false,
+            colours: false,
+            again: "the same command".to_owned(),
+            held: Mutex::default(),
+        };
+        let lines: Arc<dyn Reporter> = Arc::new(lines);
+        events.iter().for_each(|event| lines.report(event));
+        (out.text(), err.text())
+    }
+
+    #[test]
+    fn every_event_as_people_read_it() {
+        let (out, err) = told(Talk::Verbose, false, &every_event());
+        assert_eq!(out, "checkpoint  dog_000000250.safetensors  fetch (new)\n");
+        assert_eq!(
+            err,
+            "\
+submitted  dog as abc-1
+resumed    1 of 3: it stopped at step 700 of 2000
+resumed    as asked
+job        dog  RUNNING  step 320 of 2000 (16 %)
+plan       2 files to fetch, 5 here
+started    dog_000000250.safetensors  164 MiB  step 250  1.0 KiB are here already
+published  dog_000000250.safetensors  164 MiB  trainer-hash  step 250
+settling   dog_000000500.safetensors  1.0 KiB of 164 MiB written
+retrying   dog_000000500.safetensors  in 1.5 s: connection reset
+retrying   the API  in 2.0 s: HTTP 503
+vanished   samples/1__000000250_0.jpg  gone from the host before it was fetched
+failed     samples/1__000000250_0.jpg  HTTP 403
+mirrored   dog_000000250.safetensors  to /ui/dog_250.safetensors (hardlink)
+notice     \\u{1b}]0;title\\u{7} \\u{202e} is harmless
+stalled    nothing new at step 700 for 18m 00s, usually a save in 5m 50s; the GPU is still billing: `rcsync cancel abc-1` ends it
+waiting    20 s until the next look
+not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same command fetches the rest
+"
+        );
+    }
+
+    #[test]
+    fn a_log_tells_every_tenth_of_the_training() {
+        let looks: Vec<Event> = (0..=2000).step_by(10).map(running).collect();
+        assert_eq!(told(Talk::Normal, false, &looks).1.lines().count(), 11);
+        assert_eq!(told(Talk::Verbose, false, &looks).1.lines().count(), 201);
+    }
+
+    #[test]
+    fn cron_hears_nothing_when_there_is_nothing() {
+        let nothing = [
+            running(320),
+            Event::Plan { fetch: 0, bytes: None, present: 5 },
+            done(ExitStatus::Complete, 0, 0),
+        ];
+        assert_eq!(told(Talk::Normal, true, &nothing), (String::new(), String::new()));
+        assert_eq!(told(Talk::Normal, false, &nothing).1.lines().count(), 3, "people hear it");
+    }
+
+    #[test]
+    fn cron_hears_the_whole_story_when_there_is_news() {
+        let news = [running(320), published(), done(ExitStatus::Complete, 1, 0)];
+        let (_, err) = told(Talk::Normal, true, &news);
+        let marks: Vec<&str> = err.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(marks, ["job", "published", "done"]);
+    }
+
+    #[test]
+    fn quiet_says_what_is_wrong_and_nothing_else() {
+        assert_eq!(
+            told(Talk::Quiet, false, &[running(320), published(), done(ExitStatus::Complete, 1, 0)]).1,
+            ""
+        );
+        let failed = Event::Job {
+            name: None,
+            status: crate::model::job::JobStatus::Failed,
+            progress: crate::model::job::Progress::default(),
+            error: Some("out of memory".to_owned()),
+        };
+        let (_, err) = told(Talk::Quiet, true, &[failed, done(ExitStatus::Negative, 0, 0)]);
+        assert_eq!(
+            err,
+            "not done   nothing new, 5 here, in 1m 20s; the job is FAILED (ended by an error): out of memory\n"
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! One of each event, for the tests of everything that shows events.
+
+use std::time::Duration;
+
+use crate::engine::event::Event;
+use crate::error::ExitStatus;
+use crate::model::artifact::ArtifactKind;
+use crate::model::digest::Sha256Digest;
+use crate::model::evidence::Evidence;
+use crate::model::job::{JobId, JobStatus, Progress};
+use crate::model::names::rel_path::RelPath;
+
+pub(crate) fn job() -> JobId {
+    "abc-1".parse().unwrap()
+}
+
+pub(crate) fn path(text: &str) -> RelPath {
+    RelPath::parse(text).unwrap()
+}
+
+pub(crate) fn running(step: u64) -> Event {
+    Event::Job {
+        name: Some("dog".to_owned()),
+        status: JobStatus::Running,
+        progress: Progress { current_step: Some(step), total_steps: Some(2000), percent: None },
+        error: None,
+    }
+}
+
+pub(crate) fn published() -> Event {
+    Event::Published {
+        path: path("dog_000000250.safetensors"),
+        kind: ArtifactKind::Checkpoint,
+        step: Some(250),
+        size: 171_863_244,
+        sha256: Sha256Digest::new([0xab; 32]),
+        evidence: Evidence::TrainerHash,
+        elapsed: Duration::from_micros(4_250_900),
+    }
+}
+
+pub(crate) fn done(exit: ExitStatus, published: u64, failed: u64) -> Event {
+    let elapsed = Duration::from_secs(80);
+    Event::Done { exit, published, bytes: published * 171_863_244, present: 5 + published, failed, elapsed }
+}
+
+pub(crate) fn every_event() -> Vec<Event> {
+    let checkpoint = || path("dog_000000250.safetensors");
+    let next = || path("dog_000000500.safetensors");
+    let sample = || path("samples/1__000000250_0.jpg");
+    let kind = ArtifactKind::Checkpoint;
+    let size = Some(171_863_244);
+    vec![
+        Event::Submitted { job: "abc-1".parse().unwrap(), name: Some("dog".to_owned()) },
+        Event::Resumed {
+            attempt: Some((1, 3)),
+            step: Some(700),
+            reason: "it stopped at step 700 of 2000".to_owned(),
+        },
+        Event::Resumed { attempt: None, step: None, reason: "as asked".to_owned() },
+        running(320),
+        Event::Plan { fetch: 2, bytes: None, present: 5 },
+        Event::Planned { path: checkpoint(), kind, action: "fetch (new)".to_owned() },
+        Event::Started { path: checkpoint(), kind, step: Some(250), size, resumed_from: 1024 },
+        Event::Received { path: checkpoint(), have: 2048, size },
+        published(),
+        Event::Settling { path: next(), declared: size, have: 1024 },
+        Event::Retrying {
+            path: Some(next()),
+            cause: "connection reset".to_owned(),
+            wait: Duration::from_millis(1500),
+        },
+        Event::Retrying { path: None, cause: "HTTP 503".to_owned(), wait: Duration::from_secs(2) },
+        Event::Vanished { path: sample() },
+        Event::Failed { path: sample(), cause: "HTTP 403".to_owned() },
+        Event::Mirrored { path: checkpoint(), to: "/ui/dog_250.safetensors".into(), how: "hardlink" },
+        Event::Notice { message: "\u{1b}]0;title\u{7} \u{202e} is harmless".to_owned() },
+        Event::Pace { seconds_a_step: Some(1.5), next_save: Some(500) },
+        Event::Stalled {
+            job: job(),
+            step: Some(700),
+            quiet: Duration::from_secs(1080),
+            usual: Duration::from_secs(350),
+        },
+        Event::Waiting { wait: Duration::from_secs(20) },
+        done(ExitStatus::TryAgain, 1, 1),
+    ]
+}

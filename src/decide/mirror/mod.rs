@@ -1,0 +1,12 @@
+//! Rules for a mirror run: what to fetch, when to poll, when to resume, what to keep.
+
+pub mod auto_resume;
+pub mod disk_forecast;
+pub mod eviction_forecast;
+pub mod plan;
+pub mod poll_interval;
+pub mod retention;
+pub mod run_state;
+pub mod select;
+pub mod stall_alert;
+pub mod steps;

@@ -1,0 +1,235 @@
+//! Listing + manifest + local folder -> what to do with every file, and why. Pure: printing the plan is `--dry-run`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
+use crate::model::digest::Sha256Digest;
+use crate::model::evidence::Evidence;
+use crate::model::job::{JobStatus, JobTimes};
+use crate::model::listing::Listing;
+use crate::model::local::{Local, LocalFile};
+use crate::model::manifest::{Entry, EntryState, Manifest};
+use crate::model::names::rel_path::RelPath;
+use crate::model::revision::Revision;
+
+use super::select::{Selection, Wanted};
+
+/// What an older `job.json` says of a file whose manifest is lost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recollection {
+    /// Its path under DIR.
+    pub path: RelPath,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its SHA-256.
+    pub sha256: Sha256Digest,
+    /// How it was proven.
+    pub evidence: Evidence,
+    /// What the host said of its revision.
+    pub revision: Revision,
+    /// The run it was last asked about in.
+    pub run: String,
+}
+
+/// Everything a plan depends on.
+#[derive(Debug)]
+pub struct Situation<'a> {
+    /// What the job offers now.
+    pub listing: &'a Listing,
+    /// What is known of DIR.
+    pub manifest: &'a Manifest,
+    /// What an older `job.json` remembers, by key; consulted where the manifest knows nothing.
+    pub recollections: &'a HashMap<ArtifactKey, Recollection>,
+    /// What stands in DIR at the listed and known paths.
+    pub local: &'a Local,
+    /// What the user wants.
+    pub selection: &'a Selection,
+    /// The run of the job, from [`run_stamp`].
+    pub run: &'a str,
+    /// The step the run has reached; everything, once it is over.
+    pub reached: Option<u64>,
+}
+
+/// What to do with one file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Action {
+    /// The file, with the path it will get.
+    pub artifact: Arc<Artifact>,
+    /// What to do.
+    pub step: Step,
+}
+
+/// What to do with one file, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Nothing: it is here and proven.
+    Keep,
+    /// Get its bytes.
+    Fetch(FetchReason),
+    /// Read the local file and compare: it may be the one an older run left.
+    Adopt {
+        /// What that run remembered of it.
+        memory: Recollection,
+        /// The job ran since: when it is that file, the host is asked whether it changed.
+        due: bool,
+    },
+    /// Read the local file and compare: its time stamp changed, its length did not.
+    Inspect {
+        /// The job ran since: when it is that file, the host is asked whether it changed.
+        due: bool,
+    },
+    /// Nothing: the user does not want it.
+    Skip(SkipReason),
+}
+
+/// Why a file is fetched.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FetchReason {
+    /// It was not known before.
+    New,
+    /// It was here and is gone.
+    Missing,
+    /// It is here, but is not what was published.
+    Damaged,
+    /// A new run may have written new bytes under this name: the host is asked once, and unchanged bytes are not sent.
+    Recheck(Revision),
+}
+
+/// Why a file is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SkipReason {
+    /// `--only`, `--include`, `--exclude`, `--steps` or `--last`.
+    Unwanted,
+    /// `prune` removed it.
+    Pruned,
+}
+
+/// Whether the user's choice leaves out all that is offered: a slip in a pattern, as a rule.
+#[must_use]
+pub fn nothing_is_chosen(actions: &[Action]) -> bool {
+    !actions.is_empty() && actions.iter().all(|action| action.step == Step::Skip(SkipReason::Unwanted))
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Keep => "keep (here and proven)",
+            Self::Fetch(FetchReason::New) => "fetch (new)",
+            Self::Fetch(FetchReason::Missing) => "fetch (missing here)",
+            Self::Fetch(FetchReason::Damaged) => "fetch (differs from what was published)",
+            Self::Fetch(FetchReason::Recheck(_)) => "ask again (the job ran again)",
+            Self::Adopt { .. } => "adopt (an earlier run left it)",
+            Self::Inspect { .. } => "read again (its time stamp changed)",
+            Self::Skip(SkipReason::Unwanted) => "skip (not selected)",
+            Self::Skip(SkipReason::Pruned) => "skip (pruned)",
+        })
+    }
+}
+
+/// Decides what to do with every listed file. Config first, then checkpoints oldest first, since retention deletes
+/// them in that order, then samples by step.
+#[must_use]
+pub fn plan(situation: &Situation<'_>) -> Vec<Action> {
+    let wanted = situation.selection.of(&situation.listing.artifacts);
+    let mut actions: Vec<Action> =
+        situation.listing.artifacts.iter().map(|artifact| decide(situation, wanted, artifact)).collect();
+    actions.sort_by(|a, b| order(&a.artifact).cmp(&order(&b.artifact)));
+    actions
+}
+
+fn order(artifact: &Artifact) -> (u8, u64, &RelPath) {
+    let rank = match artifact.key.kind {
+        ArtifactKind::Config => 0,
+        ArtifactKind::Checkpoint => 1,
+        ArtifactKind::Sample => 2,
+    };
+    (rank, artifact.step.unwrap_or(u64::MAX), &artifact.path)
+}
+
+fn decide(situation: &Situation<'_>, wanted: Wanted<'_>, artifact: &Arc<Artifact>) -> Action {
+    let mut artifact = artifact.clone();
+    let step = match situation.manifest.entries.get(&artifact.key) {
+        _ if !wanted.has(&artifact) => Step::Skip(SkipReason::Unwanted),
+        Some(entry) if entry.state == EntryState::Pruned => Step::Skip(SkipReason::Pruned),
+        Some(entry) => known(situation, &artifact, entry),
+        None => unknown(situation, &artifact),
+    };
+    // Nothing that is no file of ours is ever in the way of one: the new file goes beside it.
+    if matches!(step, Step::Fetch(_)) && situation.local.get(&artifact.path) == Some(&LocalFile::Other) {
+        let path = beside(&artifact);
+        Arc::make_mut(&mut artifact).path = path;
+    }
+    Action { artifact, step }
+}
+
+/// The name a file gets where something of somebody else's has its own.
+#[must_use]
+pub fn beside(artifact: &Artifact) -> RelPath {
+    artifact.path.with_suffix(&artifact.key.fingerprint()[..8])
+}
+
+fn known(situation: &Situation<'_>, artifact: &Artifact, entry: &Entry) -> Step {
+    match situation.local.get(&entry.path) {
+        None | Some(LocalFile::Other) => Step::Fetch(FetchReason::Missing),
+        Some(LocalFile::File { size, .. }) if *size != entry.size => Step::Fetch(FetchReason::Damaged),
+        Some(LocalFile::File { modified, .. }) if *modified != entry.modified => {
+            Step::Inspect { due: is_due(situation, artifact, &entry.run) }
+        }
+        Some(LocalFile::File { .. }) if is_due(situation, artifact, &entry.run) => {
+            Step::Fetch(FetchReason::Recheck(entry.revision.clone()))
+        }
+        Some(LocalFile::File { .. }) => Step::Keep,
+    }
+}
+
+fn unknown(situation: &Situation<'_>, artifact: &Artifact) -> Step {
+    match (situation.local.get(&artifact.path), situation.recollections.get(&artifact.key)) {
+        (Some(LocalFile::File { size, .. }), Some(memory)) if *size == memory.size => {
+            Step::Adopt { memory: memory.clone(), due: is_due(situation, artifact, &memory.run) }
+        }
+        _ => Step::Fetch(FetchReason::New),
+    }
+}
+
+/// Whether a known file must be asked about again: only when the job ran since, and only files a run can rewrite.
+fn is_due(situation: &Situation<'_>, artifact: &Artifact, asked_in: &str) -> bool {
+    if asked_in == situation.run || situation.run.is_empty() {
+        return false;
+    }
+    match (artifact.key.kind, artifact.step) {
+        (ArtifactKind::Sample, _) => false,
+        // A resumed run writes a numbered save again only when it passes that step again.
+        (ArtifactKind::Checkpoint, Some(step)) => {
+            started(asked_in) != started(situation.run)
+                && situation.reached.is_none_or(|reached| reached >= step)
+        }
+        (ArtifactKind::Checkpoint, None) | (ArtifactKind::Config, _) => true,
+    }
+}
+
+/// Names a run of the job: when it started, how often it was seen to go on after an end (`resumes`), and, once it is
+/// over, when it ended. A resumed job has another one. A job in the queue has none: nobody writes.
+#[must_use]
+pub fn run_stamp(status: &JobStatus, times: &JobTimes, resumes: u32) -> String {
+    if *status == JobStatus::InQueue {
+        return String::new();
+    }
+    let mut started = times.started_at.as_deref().unwrap_or("?").to_owned();
+    if resumes > 0 {
+        started += &format!("#{resumes}");
+    }
+    if status.may_write() {
+        started
+    } else {
+        format!("{started}/{}", times.finished_at.as_deref().unwrap_or("?"))
+    }
+}
+
+fn started(run: &str) -> &str {
+    run.split_once('/').map_or(run, |(started, _)| started)
+}
+
+#[cfg(test)]
+mod tests;

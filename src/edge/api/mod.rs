@@ -1,0 +1,336 @@
+//! The Trainer API client: one request, one answer, one attempt. Patience belongs to the caller.
+//!
+//! The token goes to the configured origin alone: it is set on each request, no redirect is followed, and answers
+//! that repeat it are blackened before anybody can quote them.
+
+pub mod base_url;
+pub mod error_body;
+pub(crate) mod lenient_json;
+pub mod requests;
+pub mod responses;
+pub mod token;
+mod transport;
+
+pub(super) use transport::cause;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{self, HeaderMap};
+use reqwest::{Method, Response};
+use tokio::sync::Mutex;
+use url::Url;
+
+use crate::edge::api::base_url::{ApiBase, JobEndpoint};
+use crate::edge::api::error_body::{fault_of_status, refusal_message};
+use crate::edge::api::requests::{SubmitRequest, edit_body};
+use crate::edge::api::responses::{
+    ChangeAnswer, SubmitAnswer, read_change, read_result, read_status, read_submit,
+};
+use crate::edge::net::retry_after::retry_after;
+use crate::edge::net::wire;
+use crate::edge::net::wire::Wire;
+use crate::edge::system::blocking::blocking;
+use crate::error::ApiError;
+use crate::model::job::{JobId, ResultAnswer, StatusAnswer};
+use crate::model::units::ByteCount;
+
+use token::{Token, TokenSource};
+
+/// How much of a refusal is read for its message.
+const REFUSAL_BYTES: usize = 64 << 10;
+
+/// How much time and memory one request may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For the connection: one round trip, two with TLS.
+    pub connect: Duration,
+    /// From the first byte sent to the last one received.
+    pub total: Duration,
+    /// For an answer's body.
+    pub answer: ByteCount,
+}
+
+impl Default for Limits {
+    /// What the vendor's CLI waits, and room for a list of some 200,000 signed addresses.
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(10), total: Duration::from_secs(60), answer: ByteCount(64 << 20) }
+    }
+}
+
+/// Asks the Trainer API. Clones share connections and token.
+#[derive(Debug, Clone)]
+pub struct ApiClient(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    base: ApiBase,
+    limits: Limits,
+    tokens: TokenSource,
+    /// The token in use; loaded with the first request, and again when the API refuses it.
+    token: Mutex<Option<Token>>,
+    client: reqwest::Client,
+    wire: Arc<dyn Wire>,
+}
+
+/// One request, before a token is added to it.
+struct Request<'a> {
+    method: Method,
+    url: Url,
+    /// The job it is about, for what a refusal means.
+    job: Option<&'a JobId>,
+    body: Option<String>,
+}
+
+impl ApiClient {
+    /// Builds a client. No token is looked for and nothing is sent before the first request.
+    ///
+    /// # Errors
+    /// [`ApiError::Unreachable`] when the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file.
+    pub fn new(base: ApiBase, tokens: TokenSource, limits: Limits) -> Result<Self, ApiError> {
+        let client = transport::client(&base, limits)
+            .map_err(|cause| ApiError::Unreachable { origin: base.origin(), cause })?;
+        let wire = Arc::new(client.clone());
+        Ok(Self(Arc::new(Shared { base, limits, tokens, token: Mutex::new(None), client, wire })))
+    }
+
+    /// The same client, speaking over another wire.
+    #[cfg(test)]
+    pub(crate) fn over(self, wire: Arc<dyn Wire>) -> Self {
+        let Shared { base, limits, tokens, client, .. } = self.0.as_ref();
+        let (base, limits, tokens, client) = (base.clone(), *limits, tokens.clone(), client.clone());
+        Self(Arc::new(Shared { base, limits, tokens, token: Mutex::new(None), client, wire }))
+    }
+
+    /// Returns the API's scheme, host and port.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.0.base.origin()
+    }
+
+    /// Whether the API is on this machine or in a private network.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.0.base.is_private()
+    }
+
+    /// Asks what a job is doing.
+    ///
+    /// # Errors
+    /// When there is no usable token or no usable answer.
+    pub async fn status(&self, job: &JobId) -> Result<StatusAnswer, ApiError> {
+        self.call(&self.get(job, JobEndpoint::Status), |body| read_status(body, job)).await
+    }
+
+    /// Asks what a job offers.
+    ///
+    /// # Errors
+    /// When there is no usable token or no usable answer.
+    pub async fn result(&self, job: &JobId) -> Result<ResultAnswer, ApiError> {
+        self.call(&self.get(job, JobEndpoint::Result), |body| read_result(body, job)).await
+    }
+
+    /// Submits a job. Whatever the error: only [`ApiError::Unreachable`] and a refusal (4xx) say for sure that there
+    /// is no new job.
+    ///
+    /// # Errors
+    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmitAnswer, ApiError> {
+        let request = Request {
+            method: Method::POST,
+            url: self.0.base.jobs_url(),
+            job: None,
+            body: Some(request.body()),
+        };
+        self.call(&request, read_submit).await
+    }
+
+    /// Cancels a job.
+    ///
+    /// # Errors
+    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    pub async fn cancel(&self, job: &JobId) -> Result<ChangeAnswer, ApiError> {
+        self.change(job, JobEndpoint::Cancel, None).await
+    }
+
+    /// Resumes a job from its latest checkpoint.
+    ///
+    /// # Errors
+    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    pub async fn resume(&self, job: &JobId) -> Result<ChangeAnswer, ApiError> {
+        self.change(job, JobEndpoint::Resume, Some("{}".to_owned())).await
+    }
+
+    /// Gives a job that does not run another configuration, sent unchanged.
+    ///
+    /// # Errors
+    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    pub async fn edit(&self, job: &JobId, config: &str) -> Result<ChangeAnswer, ApiError> {
+        self.change(job, JobEndpoint::Edit, Some(edit_body(config))).await
+    }
+
+    fn get<'a>(&self, job: &'a JobId, endpoint: JobEndpoint) -> Request<'a> {
+        Request { method: Method::GET, url: self.0.base.job_url(job, endpoint), job: Some(job), body: None }
+    }
+
+    async fn change(
+        &self,
+        job: &JobId,
+        endpoint: JobEndpoint,
+        body: Option<String>,
+    ) -> Result<ChangeAnswer, ApiError> {
+        let url = self.0.base.job_url(job, endpoint);
+        let request = Request { method: Method::POST, url, job: Some(job), body };
+        self.call(&request, |body| read_change(body, job)).await
+    }
+
+    /// Makes one attempt, and another one where the refused token has a successor: a login in another window renews
+    /// the file while this process runs for days. A refused request was not carried out, so this is safe for all.
+    async fn call<T>(
+        &self,
+        request: &Request<'_>,
+        read: impl Fn(&[u8]) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let token = self.token().await?;
+        let refusal = match self.attempt(request, &token, &read).await {
+            Err(refusal @ ApiError::Unauthorized { .. }) => refusal,
+            outcome => return outcome,
+        };
+        match self.successor(&token).await {
+            Some(newer) => self.attempt(request, &newer, &read).await,
+            None => Err(refusal),
+        }
+    }
+
+    async fn token(&self) -> Result<Token, ApiError> {
+        let mut token = self.0.token.lock().await;
+        if let Some(token) = token.as_ref() {
+            return Ok(token.clone());
+        }
+        Ok(token.insert(self.load_token().await?).clone())
+    }
+
+    /// Returns the token that has taken the place of a refused one.
+    async fn successor(&self, refused: &Token) -> Option<Token> {
+        let mut token = self.0.token.lock().await;
+        // Another request may have found it meanwhile.
+        if let Some(current) = token.as_ref().filter(|current| !current.is_same(refused)) {
+            return Some(current.clone());
+        }
+        let newer = self.load_token().await.ok().filter(|newer| !newer.is_same(refused))?;
+        Some(token.insert(newer).clone())
+    }
+
+    async fn load_token(&self) -> Result<Token, ApiError> {
+        let tokens = self.0.tokens.clone();
+        let loaded = blocking(move || tokens.load()).await;
+        // The task is only lost when the runtime ends, and with it this one.
+        loaded.unwrap_or(Err(ApiError::NoToken))
+    }
+
+    async fn attempt<T>(
+        &self,
+        request: &Request<'_>,
+        token: &Token,
+        read: impl Fn(&[u8]) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let mut builder = self
+            .0
+            .client
+            .request(request.method.clone(), request.url.clone())
+            .header(header::AUTHORIZATION, token.header()?)
+            .header(header::ACCEPT, "application/json");
+        match &request.body {
+            Some(body) => {
+                builder = builder.header(header::CONTENT_TYPE, "application/json").body(body.clone())
+            }
+            // Without it, some servers and proxies wait for a body, or answer 411.
+            None if request.changes_something() => builder = builder.header(header::CONTENT_LENGTH, 0),
+            None => {}
+        }
+        let sent = wire::send(self.0.wire.as_ref(), builder).await;
+        let response = sent.map_err(|error| self.fault(request, &error))?;
+        let status = response.status();
+        if status.is_redirection() {
+            return Err(self.redirected(&response));
+        }
+        if !status.is_success() {
+            return Err(self.refused(request, token, response).await);
+        }
+        let body = self.answer(request, response).await?;
+        read(&token.redact(body))
+    }
+
+    /// Reads the whole body of an answer, within bounds.
+    async fn answer(&self, request: &Request<'_>, mut response: Response) -> Result<Vec<u8>, ApiError> {
+        let bound = self.0.limits.answer;
+        let too_long = || ApiError::Unintelligible { why: format!("it is longer than {bound}") };
+        if response.content_length().is_some_and(|length| length > bound.0) {
+            return Err(too_long());
+        }
+        let mut body = Vec::new();
+        while let Some(bytes) = response.chunk().await.map_err(|error| self.fault(request, &error))? {
+            if body.len() as u64 + bytes.len() as u64 > bound.0 {
+                return Err(too_long());
+            }
+            body.extend_from_slice(&bytes);
+        }
+        Ok(body)
+    }
+
+    async fn refused(&self, request: &Request<'_>, token: &Token, mut response: Response) -> ApiError {
+        let status = response.status();
+        let wait = asked_to_wait(response.headers());
+        let mut body = Vec::new();
+        // What cannot be read of a refusal only makes its message shorter.
+        while let Ok(Some(bytes)) = response.chunk().await {
+            body.extend_from_slice(&bytes);
+            if body.len() > REFUSAL_BYTES {
+                break;
+            }
+        }
+        let message = refusal_message(&token.redact(body));
+        if status.is_server_error() && request.changes_something() {
+            // A gateway speaks for an API that it lost sight of, and an API that broke down may have done so after it
+            // did what was asked.
+            let separator = if message.is_empty() { "" } else { ": " };
+            return ApiError::Unknown { cause: format!("HTTP {}{separator}{message}", status.as_u16()) };
+        }
+        fault_of_status(status.as_u16(), message, request.job, wait)
+    }
+
+    fn redirected(&self, response: &Response) -> ApiError {
+        let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+        let target = location.and_then(|text| response.url().join(text).ok());
+        // Only the origin is shown: the rest may hold a secret.
+        let target = target.map(|url| format!(" to `{}`", url.origin().ascii_serialization()));
+        let message = format!("it redirects{}, where the token must not follow", target.unwrap_or_default());
+        ApiError::Refused { status: response.status().as_u16(), message }
+    }
+
+    fn fault(&self, request: &Request<'_>, error: &reqwest::Error) -> ApiError {
+        let cause = cause(error, self.0.limits);
+        let surely_not_sent = error.is_connect() || error.is_builder();
+        if request.changes_something() && !surely_not_sent {
+            return ApiError::Unknown { cause };
+        }
+        if transport::is_not_http(error) {
+            return ApiError::Unintelligible { why: cause };
+        }
+        ApiError::Unreachable { origin: self.origin(), cause }
+    }
+}
+
+impl Request<'_> {
+    fn changes_something(&self) -> bool {
+        self.method != Method::GET
+    }
+}
+
+fn asked_to_wait(headers: &HeaderMap) -> Option<u64> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    retry_after(text, SystemTime::now()).map(|wait| wait.as_secs())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! What a running ComfyUI says about its LoRAs. It is asked politely: three short questions, no token, nothing changed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::edge::net::tls_roots::with_trusted_roots;
+
+/// A ComfyUI that is loading a model answers late; longer than this nobody wants to wait for a courtesy.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Ten thousand LoRAs with long names make some 2 MB.
+const ANSWER_BOUND: usize = 16 << 20;
+
+/// The LoRAs that a running ComfyUI lists.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listed {
+    /// The names it offers, with `/` between folders.
+    pub names: Vec<String>,
+    /// For each name, the number of its root; a name that two roots have is there twice. Empty where it does not tell.
+    pub roots_of: Vec<(String, usize)>,
+    /// Its LoRA folders in the order in which it searches them. Empty where it does not tell.
+    pub roots: Vec<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct InRoot {
+    name: String,
+    #[serde(rename = "pathIndex")]
+    root: usize,
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    name: String,
+    folders: Vec<PathBuf>,
+}
+
+/// Asks for the list of LoRAs; ComfyUI reads its folders anew for that.
+///
+/// # Errors
+/// Why there is no answer, for people, without the URL's secrets.
+pub async fn ask(base: &Url) -> Result<Listed, String> {
+    let client = client(base)?;
+    let names: Vec<String> = get(&client, base, "models/loras").await?;
+    // Older ones do not have these two; then only the names are known.
+    let in_roots: Vec<InRoot> = get(&client, base, "experiment/models/loras").await.unwrap_or_default();
+    let kinds: Vec<Kind> = get(&client, base, "experiment/models").await.unwrap_or_default();
+    let loras = kinds.into_iter().find(|kind| kind.name == "loras");
+    Ok(Listed {
+        names: names.into_iter().map(|name| with_slashes(&name)).collect(),
+        roots_of: in_roots.into_iter().map(|entry| (with_slashes(&entry.name), entry.root)).collect(),
+        roots: loras.map(|kind| kind.folders).unwrap_or_default(),
+    })
+}
+
+/// On Windows ComfyUI writes its names with `\`.
+fn with_slashes(name: &str) -> String {
+    name.replace('\\', "/")
+}
+
+fn client(base: &Url) -> Result<reqwest::Client, String> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        // It runs here or next door; a proxy would not find it.
+        .no_proxy()
+        .timeout(PATIENCE);
+    let builder =
+        if base.scheme() == "https" { with_trusted_roots(builder)? } else { builder.tls_certs_only([]) };
+    builder.build().map_err(|_| "no HTTP client could be made".to_owned())
+}
+
+async fn get<T: DeserializeOwned>(client: &reqwest::Client, base: &Url, path: &str) -> Result<T, String> {
+    let mut url = base.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
+    let told = |error: reqwest::Error| {
+        if error.is_timeout() {
+            format!("it does not answer within {} s", PATIENCE.as_secs())
+        } else if error.is_connect() {
+            "nobody answers there".to_owned()
+        } else {
+            "the answer broke off".to_owned()
+        }
+    };
+    let mut response = client.get(url).send().await.map_err(told)?;
+    if !response.status().is_success() {
+        return Err(format!("it answered HTTP {} to `/{path}`", response.status().as_u16()));
+    }
+    let mut body = Vec::new();
+    while let Some(bytes) = response.chunk().await.map_err(told)? {
+        body.extend_from_slice(&bytes);
+        if body.len() > ANSWER_BOUND {
+            return Err("its answer is too long".to_owned());
+        }
+    }
+    serde_json::from_slice(&body).map_err(|_| format!("its answer to `/{path}` is not that of a ComfyUI"))
+}

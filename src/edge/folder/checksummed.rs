@@ -1,0 +1,68 @@
+//! JSON that notices when it was damaged: one object with the body and a checksum of the body's text.
+//!
+//! Readable with `jq .body`. A flipped bit, a torn write or a NUL tail makes it unreadable, never wrong.
+
+use std::io::Read;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::edge::system::disk;
+
+#[derive(Deserialize)]
+struct Sealed<B> {
+    crc32: String,
+    body: B,
+}
+
+/// Wraps a value; the result has no line break.
+pub(crate) fn seal<T: Serialize>(value: &T) -> serde_json::Result<String> {
+    let body = serde_json::to_string(value)?;
+    Ok(format!(r#"{{"crc32":"{}","body":{body}}}"#, checksum(&body)))
+}
+
+/// Unwraps a value; `None` for anything that is not exactly what was sealed.
+pub(crate) fn unseal<T: DeserializeOwned>(text: &str) -> Option<T> {
+    let sealed: Sealed<&RawValue> = serde_json::from_str(text).ok()?;
+    (sealed.crc32 == checksum(sealed.body.get()))
+        .then(|| serde_json::from_str(sealed.body.get()).ok())
+        .flatten()
+}
+
+/// Reads what was sealed into a file of at most `bound` bytes; `None` where nothing of ours can be read.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path, bound: u64) -> Option<T> {
+    let mut text = String::new();
+    disk::open_regular(path).ok()?.take(bound).read_to_string(&mut text).ok()?;
+    unseal(text.trim_end())
+}
+
+fn checksum(text: &str) -> String {
+    format!("{:08x}", crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let value = vec!["a".to_owned(), "b\n\u{1f600}".to_owned()];
+        let text = seal(&value).unwrap();
+        assert!(!text.contains('\n'));
+        assert_eq!(unseal::<Vec<String>>(&text), Some(value.clone()));
+        for length in 0..text.len() {
+            let cut = String::from_utf8_lossy(&text.as_bytes()[..length]).into_owned();
+            assert_eq!(unseal::<Vec<String>>(&cut), None, "{cut}");
+        }
+        for bit in 0..text.len() * 8 {
+            let mut bytes = text.clone().into_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(flipped) = String::from_utf8(bytes) {
+                let read = unseal::<Vec<String>>(&flipped);
+                assert!(read.is_none() || read == Some(value.clone()), "{flipped}");
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! One rcsync a folder: a lock file with the name of its owner in it.
+//!
+//! The lock saves work; correctness never rests on it, since on some network disks everybody gets every lock. There the
+//! record still keeps out who can see that its owner lives; else two work side by side, each on parts of its own.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::edge::folder::manifest_store::PRIVATE;
+use crate::edge::system::disk;
+use crate::edge::system::disk::fault;
+use crate::error::Error;
+
+/// The folder's lock; given back when dropped.
+#[derive(Debug)]
+pub struct FolderLock {
+    path: PathBuf,
+    file: File,
+    /// The private folder, where a folder can be opened.
+    place: Option<File>,
+    knows_again: bool,
+    record: String,
+    others: Others,
+}
+
+/// Whether another may be at work in the folder in spite of the lock, on a disk that grants every lock: one on another
+/// machine, of which nobody here can tell whether it lives.
+#[derive(Debug, Clone, Default)]
+pub struct Others(Arc<AtomicBool>);
+
+impl Others {
+    /// Whether one may be.
+    #[must_use]
+    pub fn may_be_here(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One is.
+    #[cfg(test)]
+    pub(crate) fn here() -> Self {
+        let others = Self::default();
+        others.seen();
+        others
+    }
+
+    fn seen(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Owners that end one after the other while we try are few.
+const MOST_TRIES: u32 = 50;
+
+/// Who holds a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Owner {
+    pid: u32,
+    host: String,
+    since: String,
+    /// What tells the process from a later one with the same number, where the system says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    birth: Option<String>,
+}
+
+impl FolderLock {
+    /// Takes the lock of DIR, whose private folder must exist, or says who has it.
+    ///
+    /// # Errors
+    /// [`Error::FolderInUse`], or a disk error.
+    pub fn take(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(PRIVATE).join("lock");
+        let mut tries = 0;
+        loop {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            let mut file = disk::open(&path, &options).map_err(fault("create", &path))?;
+            let held = |owner| Error::FolderInUse { path: dir.to_path_buf(), owner };
+            match try_lock(&file) {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(held(describe(read_owner(&mut file)))),
+                // No locks on this file system: go on without; see above.
+                Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {}
+                Err(TryLockError::Error(error)) => return Err(fault("lock", &path)(error)),
+            }
+            // The last owner removes the file when it ends; a lock on a removed file locks nobody out.
+            // Some disks do not know a file again; there every try would end like this one.
+            tries += 1;
+            let knows_again = is_same_file(&file, &path);
+            if !knows_again && tries < MOST_TRIES {
+                continue;
+            }
+            let others = Others::default();
+            match read_owner(&mut file) {
+                Some(owner) if owner.is_another_that_lives() => return Err(held(describe(Some(owner)))),
+                Some(owner) if owner.host != host() => others.seen(),
+                Some(_) | None => {}
+            }
+            let pid = std::process::id();
+            let since = jiff::Timestamp::now().strftime("%F %T UTC").to_string();
+            let owner = Owner { pid, host: host(), since, birth: birth(pid) };
+            let record =
+                serde_json::to_string(&owner).map_err(|error| fault("write", &path)(error.into()))?;
+            match disk::empty(&file).and_then(|()| disk::write_at(&file, record.as_bytes(), 0)) {
+                // A full disk has no room for a name; the lock holds without one.
+                Err(error) if !disk::is_full(&error) => return Err(fault("write", &path)(error)),
+                _ => {}
+            }
+            let place = File::open(disk::parent(&path)).ok();
+            return Ok(Self { path, file, place, knows_again, record, others });
+        }
+    }
+}
+
+impl FolderLock {
+    /// Finds out whether the folder is still the one that was locked: it may have been deleted, moved, or unmounted,
+    /// and another one may stand in its place.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn ensure_in_place(&self) -> Result<(), Error> {
+        let private = disk::parent(&self.path);
+        let in_place = match &self.place {
+            // The lock file itself may be another's by now, where every lock is granted.
+            Some(place) => is_same_file(place, private),
+            None => is_same_file(&self.file, &self.path),
+        };
+        if self.knows_again && !in_place {
+            let why = "it, or `.rcsync` in it, was deleted, moved or unmounted";
+            let source = std::io::Error::new(std::io::ErrorKind::StaleNetworkFileHandle, why);
+            return Err(fault("go on in", disk::parent(private))(source));
+        }
+        if read_record(&self.path).is_some_and(|record| record != self.record && !record.is_empty()) {
+            self.others.seen();
+        }
+        Ok(())
+    }
+
+    /// Tells whether another may be at work here.
+    #[must_use]
+    pub fn others(&self) -> Others {
+        self.others.clone()
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Removed so that an idle run leaves the folder as it was. Failing is harmless: the next run takes it over.
+        // Where the folder was moved and another stands in its place, or another got the lock too, it is somebody
+        // else's. A full disk may have had no room for our name.
+        let ours = read_record(&self.path).is_none_or(|record| record == self.record || record.is_empty());
+        if ours && is_same_file(&self.file, &self.path) {
+            let _ = disk::remove(&self.path);
+        }
+    }
+}
+
+impl Owner {
+    /// Whether it is another process of this machine that still runs. Of other machines nobody here can tell.
+    fn is_another_that_lives(&self) -> bool {
+        self.pid != std::process::id()
+            && self.host == host()
+            && self.birth.is_some()
+            && self.birth == birth(self.pid)
+    }
+}
+
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    #[cfg(test)]
+    if crate::edge::system::trace::grants_every_lock() {
+        return Ok(());
+    }
+    file.try_lock()
+}
+
+/// A record longer than this is not ours.
+const RECORD_BOUND: u64 = 4096;
+
+fn read_owner(file: &mut File) -> Option<Owner> {
+    let mut text = String::new();
+    file.rewind().and_then(|()| file.take(RECORD_BOUND).read_to_string(&mut text)).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn read_record(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    disk::open_regular(path).and_then(|file| file.take(RECORD_BOUND).read_to_string(&mut text)).ok()?;
+    Some(text)
+}
+
+/// Tells a living process from every other that ever had or will have its number: by when it began, in which run of
+/// the system. Known on Linux alone (proc_pid_stat(5)).
+fn birth(pid: u32) -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything. Behind it comes the state, and the twentieth field is the moment.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    // Dead, and only not buried yet: in a container whose first process buries nobody, for ever.
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    let moment = fields.nth(18)?;
+    Some(format!("{}/{moment}", boot.trim()))
+}
+
+fn describe(owner: Option<Owner>) -> String {
+    match owner {
+        Some(owner) => {
+            let clean = |text: &str| text.chars().filter(|c| !c.is_control()).take(100).collect::<String>();
+            format!("process {} on {}, since {}", owner.pid, clean(&owner.host), clean(&owner.since))
+        }
+        None => "it has not written its name yet".to_owned(),
+    }
+}
+
+fn host() -> String {
+    #[cfg(unix)]
+    {
+        rustix::system::uname().nodename().to_string_lossy().into_owned()
+    }
+    #[cfg(not(unix))]
+    {
+        std::env::var("COMPUTERNAME").unwrap_or_else(|_| "this machine".to_owned())
+    }
+}
+
+#[cfg(unix)]
+fn is_same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(open), Ok(named)) => open.ino() == named.ino() && open.dev() == named.dev(),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_same_file(_file: &File, path: &Path) -> bool {
+    // An open file cannot be removed there.
+    fs::symlink_metadata(path).is_ok()
+}

@@ -1,0 +1,554 @@
+//! The manifest on disk: a sealed snapshot and an append-only journal of sealed lines beside it.
+//!
+//! Appending is O(1) for a batch; a torn last line is dropped; a damaged snapshot is put aside, never believed, and
+//! never overwritten. Records carry a running number, so replaying a journal that was not cut yet changes nothing.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::edge::folder::checksummed;
+use crate::edge::system::disk;
+use crate::edge::system::disk::{Durability, fault};
+use crate::error::Error;
+use crate::model::job::JobId;
+use crate::model::manifest::{Manifest, Record};
+
+/// The layout of snapshot and journal. A newer one is refused, so that an old rcsync never damages it.
+const FORMAT: u32 = 1;
+
+/// A journal longer than this (and than the manifest) is folded into the snapshot.
+const COMPACT_FROM: u64 = 512;
+
+/// A snapshot is written once in hundreds of records: one that changes under this many readings in a row is on a disk
+/// that does not know a file again.
+const MOST_PEEKS: u32 = 10;
+
+/// The private folder below DIR.
+pub const PRIVATE: &str = ".rcsync";
+
+/// A snapshot larger than this is not ours: 50,000 entries take about 30 MB.
+const SNAPSHOT_BOUND: u64 = 1 << 30;
+
+/// A journal line longer than this is not ours.
+const LINE_BOUND: u64 = 1 << 20;
+
+#[derive(Serialize, Deserialize)]
+struct Snapshot<M> {
+    format: u32,
+    sequence: u64,
+    manifest: M,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line<R> {
+    sequence: u64,
+    record: R,
+}
+
+/// The manifest of one folder, open for writing. Whoever has it holds the folder's lock.
+#[derive(Debug)]
+pub struct Store {
+    folder: PathBuf,
+    /// Shared with whoever looks at it for longer than the lock is held; a change then makes a copy first.
+    manifest: Arc<Manifest>,
+    sequence: u64,
+    journal: Option<File>,
+    lines: u64,
+    /// The disk refused a part of the journal: nobody knows what of it is there, so nothing may be added to it.
+    is_spoilt: bool,
+}
+
+/// What loading found besides the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Damage {
+    /// The snapshot could not be read and was put aside.
+    pub snapshot: bool,
+    /// Journal lines that could not be read and were dropped.
+    pub lines: u64,
+}
+
+impl Store {
+    /// Loads what is known of a folder, or begins anew.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the folder belongs to another job, another API or a newer rcsync.
+    pub fn load(dir: &Path, job: &JobId, origin: &str) -> Result<(Self, Damage), Error> {
+        let folder = dir.join(PRIVATE);
+        let mut damage = Damage::default();
+        let (manifest, sequence) = match read_snapshot(&folder)? {
+            Loaded::Nothing => (Manifest::new(job.clone(), origin.to_owned()), 0),
+            Loaded::Damaged => {
+                damage.snapshot = true;
+                let aside = disk::private_name(&folder, "manifest", "damaged");
+                let path = folder.join("manifest.json");
+                disk::rename(&path, &aside).map_err(fault("put aside", &path))?;
+                (Manifest::new(job.clone(), origin.to_owned()), 0)
+            }
+            Loaded::Snapshot(snapshot) => (snapshot.manifest, snapshot.sequence),
+        };
+        ensure_fit(dir, &manifest, job, origin)?;
+        let manifest = Arc::new(manifest);
+        let mut store = Self { folder, manifest, sequence, journal: None, lines: 0, is_spoilt: false };
+        damage.lines = store.replay()?;
+        Ok((store, damage))
+    }
+
+    /// Reads what is known of a folder without changing anything: for `ls` and `verify`, beside a running rcsync too.
+    ///
+    /// # Errors
+    /// When the disk refuses, there is no manifest, or it cannot be read by this version.
+    pub fn peek(dir: &Path) -> Result<Manifest, Error> {
+        Self::peek_while(dir, || ())
+    }
+
+    /// The same; `meanwhile` is what others do between the look at the snapshot and the one at the journal.
+    fn peek_while(dir: &Path, mut meanwhile: impl FnMut()) -> Result<Manifest, Error> {
+        let folder = dir.join(PRIVATE);
+        let path = folder.join("manifest.json");
+        let mut tries = 0;
+        loop {
+            let before = stamp(&path);
+            let (manifest, sequence) = match read_snapshot(&folder)? {
+                Loaded::Snapshot(snapshot) => (snapshot.manifest, snapshot.sequence),
+                Loaded::Nothing => return Err(Error::NoInput(path)),
+                Loaded::Damaged => {
+                    return Err(Error::BadInput(format!("`{}` is damaged", path.display())));
+                }
+            };
+            meanwhile();
+            let (folder, manifest) = (folder.clone(), Arc::new(manifest));
+            let mut store = Self { folder, manifest, sequence, journal: None, lines: 0, is_spoilt: false };
+            store.replay()?;
+            // Had the journal been folded into a new snapshot meanwhile, its records would be in neither of the two.
+            tries += 1;
+            if stamp(&path) == before || tries == MOST_PEEKS {
+                return Ok(Arc::unwrap_or_clone(store.manifest));
+            }
+        }
+    }
+
+    /// Returns what is known. A clone of it costs nothing and stays as it is.
+    #[must_use]
+    pub const fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// Returns the number of the last record: while it stays, so does the manifest.
+    #[must_use]
+    pub const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Takes records in and makes them durable, all with one flush.
+    ///
+    /// # Errors
+    /// When the disk refuses; the records then count as not written.
+    pub fn append(&mut self, records: Vec<Record>) -> Result<(), Error> {
+        self.write(records, Durability::Durable)
+    }
+
+    /// Takes records in; a crash may forget them. Fit for what the next run finds out by itself.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn note(&mut self, records: Vec<Record>) -> Result<(), Error> {
+        self.write(records, Durability::Hopeful)
+    }
+
+    fn write(&mut self, records: Vec<Record>, durability: Durability) -> Result<(), Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let path = self.folder.join("journal.jsonl");
+        if self.is_spoilt {
+            // What was refused may stand in it all the same, under numbers that count as free, and what was flushed
+            // in vain may be lost: the manifest is written anew, from what is known to be true.
+            self.fold()?;
+        }
+        let mut text = String::new();
+        let mut sequence = self.sequence;
+        for record in &records {
+            sequence += 1;
+            let line = checksummed::seal(&Line { sequence, record })
+                .map_err(|error| fault("write", &path)(error.into()))?;
+            text.push_str(&line);
+            text.push('\n');
+        }
+        let journal = self.open_journal(&path)?;
+        let written = disk::append(journal, text.as_bytes()).map_err(fault("write", &path));
+        let flushed = match durability {
+            Durability::Durable => written.and_then(|()| disk::flush(journal).map_err(fault("flush", &path))),
+            Durability::Hopeful => written,
+        };
+        if let Err(error) = flushed {
+            self.is_spoilt = true;
+            // Their numbers are used up, so that they do not come back from a journal that was not removed yet.
+            self.sequence = sequence;
+            return Err(error);
+        }
+        self.sequence = sequence;
+        self.lines += records.len() as u64;
+        let manifest = Arc::make_mut(&mut self.manifest);
+        for record in records {
+            manifest.apply(record);
+        }
+        Ok(())
+    }
+
+    /// Folds the journal into the snapshot where that is worth it. The first snapshot of a folder is always written.
+    ///
+    /// # Errors
+    /// When the disk refuses; nothing is lost then.
+    pub fn compact(&mut self) -> Result<(), Error> {
+        let entries = self.manifest.entries.len() as u64;
+        let path = self.folder.join("manifest.json");
+        if !self.is_spoilt && (self.lines == 0 || path.exists() && self.lines < COMPACT_FROM.max(entries)) {
+            return Ok(());
+        }
+        self.fold()
+    }
+
+    fn fold(&mut self) -> Result<(), Error> {
+        self.snapshot()?;
+        let journal = self.folder.join("journal.jsonl");
+        self.journal = None;
+        disk::remove(&journal)?;
+        self.lines = 0;
+        self.is_spoilt = false;
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Result<(), Error> {
+        let path = self.folder.join("manifest.json");
+        let snapshot = Snapshot { format: FORMAT, sequence: self.sequence, manifest: self.manifest.as_ref() };
+        let mut text = checksummed::seal(&snapshot).map_err(|error| fault("write", &path)(error.into()))?;
+        text.push('\n');
+        disk::replace(&path, &self.folder, text.as_bytes(), Durability::Durable)
+    }
+
+    fn open_journal(&mut self, path: &Path) -> Result<&mut File, Error> {
+        let journal = match self.journal.take() {
+            Some(open) => open,
+            None => {
+                // A journal needs a snapshot to name its job, so that `.rcsync` never speaks of an unknown one.
+                if !self.folder.join("manifest.json").exists() {
+                    self.snapshot()?;
+                }
+                let fresh = !path.exists();
+                let journal = disk::open(path, OpenOptions::new().create(true).append(true))
+                    .map_err(fault("create", path))?;
+                if fresh {
+                    disk::flush_folder(&self.folder)?;
+                } else {
+                    // A torn last line would swallow the next record; a line break ends it.
+                    disk::append(&journal, b"\n").map_err(fault("write", path))?;
+                }
+                journal
+            }
+        };
+        Ok(self.journal.insert(journal))
+    }
+
+    /// Replays the journal; returns how many lines could not be read.
+    fn replay(&mut self) -> Result<u64, Error> {
+        let path = self.folder.join("journal.jsonl");
+        let journal = match File::open(&path) {
+            Ok(journal) => journal,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(fault("read", &path)(error)),
+        };
+        let mut reader = BufReader::new(journal);
+        // Two that both got the lock number their lines each on their own: the order in the file is what counts.
+        let folded = self.sequence;
+        let mut dropped = 0;
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = reader
+                .by_ref()
+                .take(LINE_BOUND)
+                .read_until(b'\n', &mut line)
+                .map_err(fault("read", &path))?;
+            if read == 0 {
+                return Ok(dropped);
+            }
+            let text = std::str::from_utf8(&line).unwrap_or_default().trim();
+            if text.is_empty() && line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            self.lines += 1;
+            match checksummed::unseal::<Line<Record>>(text) {
+                // Known from the snapshot already: the journal was not cut after it was folded in.
+                Some(line) if line.sequence <= folded => {}
+                Some(line) => {
+                    self.sequence = self.sequence.max(line.sequence);
+                    Arc::make_mut(&mut self.manifest).apply(line.record);
+                }
+                None => dropped += 1,
+            }
+        }
+    }
+}
+
+/// What tells a snapshot from the one that takes its place.
+fn stamp(path: &Path) -> Option<(u64, u64, Option<i64>)> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    #[cfg(unix)]
+    let node = std::os::unix::fs::MetadataExt::ino(&metadata);
+    #[cfg(not(unix))]
+    let node = 0;
+    Some((node, metadata.len(), disk::modified(&metadata)))
+}
+
+enum Loaded {
+    Nothing,
+    Damaged,
+    Snapshot(Box<Snapshot<Manifest>>),
+}
+
+/// Finds out whether a folder mirrors this job, from there.
+///
+/// # Errors
+/// When it does not.
+pub(crate) fn ensure_fit(dir: &Path, manifest: &Manifest, job: &JobId, origin: &str) -> Result<(), Error> {
+    let unfit = |why: String| Err(Error::FolderUnfit { path: dir.to_path_buf(), why });
+    if manifest.job != *job {
+        return unfit(format!("it mirrors job `{}`", manifest.job));
+    }
+    if manifest.origin != origin {
+        return unfit(format!("it mirrors this job from `{}`", manifest.origin));
+    }
+    Ok(())
+}
+
+fn read_snapshot(folder: &Path) -> Result<Loaded, Error> {
+    #[derive(Deserialize)]
+    struct FormatOnly {
+        format: u32,
+    }
+    let path = folder.join("manifest.json");
+    let file = match disk::open_regular(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Loaded::Nothing),
+        Err(error) => return Err(fault("read", &path)(error)),
+    };
+    // At its size at once: a text that grows by doubling takes half as much again.
+    let length = file.metadata().map_or(0, |metadata| metadata.len().min(SNAPSHOT_BOUND));
+    let mut text = String::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
+    match file.take(SNAPSHOT_BOUND).read_to_string(&mut text) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => return Ok(Loaded::Damaged),
+        Err(error) => return Err(fault("read", &path)(error)),
+    }
+    let text = text.trim_start_matches('\u{feff}').trim_end();
+    if let Some(FormatOnly { format }) = checksummed::unseal(text)
+        && format > FORMAT
+    {
+        let why = format!("its private state has format {format}, and this rcsync knows {FORMAT}");
+        return Err(Error::FolderUnfit { path: disk::parent(folder).to_path_buf(), why });
+    }
+    Ok(checksummed::unseal(text).map_or(Loaded::Damaged, |snapshot| Loaded::Snapshot(Box::new(snapshot))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::model::artifact::{ArtifactKey, ArtifactKind};
+    use crate::model::digest::Sha256Digest;
+    use crate::model::evidence::Evidence;
+    use crate::model::manifest::{Doubt, Entry, EntryState, Older, Prepared};
+    use crate::model::names::rel_path::RelPath;
+    use crate::model::revision::{Etag, LastModified, Revision};
+
+    fn key(number: u32) -> ArtifactKey {
+        ArtifactKey { kind: ArtifactKind::Sample, path: format!("/output/x/samples/{number}.jpg").into() }
+    }
+
+    fn entry(number: u32) -> Entry {
+        let path = |name: String| RelPath::parse(&name).unwrap();
+        Entry {
+            path: path(format!("samples/{number}.jpg")),
+            step: Some(u64::from(number)),
+            size: 7,
+            sha256: Sha256Digest::new([7; 32]),
+            evidence: Evidence::TrainerHash,
+            revision: Revision {
+                etag: Some(Etag::parse("\"a\"").unwrap()),
+                last_modified: Some(LastModified { seconds: 5, strong: true }),
+                length: Some(7),
+            },
+            run: "2026-01-31T12:00:00/2026-01-31T13:00:00".to_owned(),
+            modified: Some(1_790_000_000_123_456_789),
+            state: EntryState::Pruned,
+            older: vec![Older {
+                path: path(format!("samples/{number}~07070707.jpg")),
+                size: 3,
+                sha256: Sha256Digest::new([3; 32]),
+            }],
+        }
+    }
+
+    fn folder() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(PRIVATE)).unwrap();
+        dir
+    }
+
+    fn load(dir: &Path) -> (Store, Damage) {
+        Store::load(dir, &"job".parse().unwrap(), "https://api.example").unwrap()
+    }
+
+    fn records() -> Vec<Record> {
+        let doubt = Doubt {
+            sha256: Sha256Digest::new([1; 32]),
+            revision: Revision::default(),
+            after_end: true,
+            read_twice: false,
+        };
+        vec![
+            Record::Know { key: key(1), entry: entry(1) },
+            Record::Prepare {
+                key: key(2),
+                prepared: Prepared { part: "x.part".to_owned(), entry: entry(2) },
+            },
+            Record::Doubt { key: key(3), doubt },
+            Record::Know { key: key(2), entry: entry(2) },
+            Record::Prepare {
+                key: key(4),
+                prepared: Prepared { part: "y.part".to_owned(), entry: entry(4) },
+            },
+        ]
+    }
+
+    #[test]
+    fn a_reader_beside_a_compaction_sees_all_that_was_written() {
+        let dir = folder();
+        let (mut store, _) = load(dir.path());
+        store.append(records()).unwrap();
+        let known = store.manifest().clone();
+        let mut compactions = 0;
+        let seen = Store::peek_while(dir.path(), || {
+            if compactions == 0 {
+                compactions += 1;
+                store.fold().unwrap();
+            }
+        });
+        assert_eq!(seen.unwrap(), *known);
+        assert_eq!(compactions, 1);
+    }
+
+    #[test]
+    fn what_is_written_is_read_from_journal_and_from_snapshot() {
+        let dir = folder();
+        let (mut store, _) = load(dir.path());
+        store.append(records()).unwrap();
+        let known = store.manifest().clone();
+        assert_eq!((known.entries.len(), known.prepared.len(), known.doubts.len()), (2, 1, 1));
+        let (mut again, damage) = load(dir.path());
+        assert_eq!((again.manifest(), damage), (&known, Damage::default()));
+        again.lines = COMPACT_FROM;
+        again.compact().unwrap();
+        assert!(!dir.path().join(PRIVATE).join("journal.jsonl").exists());
+        let (last, damage) = load(dir.path());
+        assert_eq!((last.manifest(), damage), (&known, Damage::default()));
+        assert_eq!(Store::peek(dir.path()).unwrap(), *known);
+    }
+
+    /// J2: on a disk that grants every lock two write, each with numbers of its own.
+    #[test]
+    fn of_two_writers_the_later_line_counts() {
+        let dir = folder();
+        let (mut one, _) = load(dir.path());
+        one.append(vec![Record::Know { key: key(9), entry: entry(9) }]).unwrap();
+        let (mut other, _) = load(dir.path());
+        one.append(vec![Record::Know { key: key(1), entry: entry(1) }]).unwrap();
+        let later = Entry { sha256: Sha256Digest::new([8; 32]), ..entry(1) };
+        other.append(vec![Record::Know { key: key(1), entry: later.clone() }]).unwrap();
+        assert_eq!(load(dir.path()).0.manifest().entries[&key(1)], later);
+    }
+
+    #[test]
+    fn a_journal_cut_at_every_byte_claims_a_prefix() {
+        let dir = folder();
+        let (mut store, _) = load(dir.path());
+        let mut prefixes = vec![store.manifest().clone()];
+        for record in records() {
+            store.append(vec![record]).unwrap();
+            prefixes.push(store.manifest().clone());
+        }
+        let path = dir.path().join(PRIVATE).join("journal.jsonl");
+        let whole = fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let (cut, _) = load(dir.path());
+            assert!(prefixes.contains(cut.manifest()), "cut at {length}");
+        }
+        // Whatever a torn line looks like, the next record survives it.
+        fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+        let (mut cut, _) = load(dir.path());
+        cut.append(vec![Record::Know { key: key(9), entry: entry(9) }]).unwrap();
+        assert!(load(dir.path()).0.manifest().entries.contains_key(&key(9)));
+    }
+
+    #[test]
+    fn a_journal_that_was_not_cut_changes_nothing() {
+        let dir = folder();
+        let (mut store, _) = load(dir.path());
+        store.append(records()).unwrap();
+        let path = dir.path().join(PRIVATE).join("journal.jsonl");
+        let journal = fs::read(&path).unwrap();
+        store.append(vec![Record::Abandon { key: key(4) }]).unwrap();
+        store.fold().unwrap();
+        fs::write(&path, journal).unwrap();
+        assert_eq!(load(dir.path()).0.manifest(), store.manifest());
+    }
+
+    #[test]
+    fn a_record_that_the_disk_refused_takes_no_later_one_with_it() {
+        let dir = folder();
+        let (mut store, _) = load(dir.path());
+        store.append(vec![Record::Know { key: key(1), entry: entry(1) }]).unwrap();
+        let path = dir.path().join(PRIVATE).join("journal.jsonl");
+        // What a full disk leaves: the first of three records whole, the second torn; none of them counts as written.
+        let refused = Line { sequence: store.sequence + 1, record: &Record::Abandon { key: key(1) } };
+        let mut torn = fs::read(&path).unwrap();
+        torn.extend(checksummed::seal(&refused).unwrap().bytes());
+        torn.extend(b"\n{\"crc32\":");
+        store.journal = Some(File::open(&path).unwrap());
+        assert!(store.append(vec![Record::Know { key: key(2), entry: entry(2) }]).is_err(), "read-only");
+        fs::write(&path, torn).unwrap();
+        assert!(!store.manifest().entries.contains_key(&key(2)));
+        store.append(vec![Record::Know { key: key(3), entry: entry(3) }]).unwrap();
+        let (again, damage) = load(dir.path());
+        assert_eq!((again.manifest(), damage), (store.manifest(), Damage::default()));
+        assert!(again.manifest().entries.contains_key(&key(3)));
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_put_aside_and_a_foreign_one_is_refused() {
+        let dir = folder();
+        let (mut store, _) = load(dir.path());
+        store.append(records()).unwrap();
+        let other = Store::load(dir.path(), &"other".parse().unwrap(), "https://api.example");
+        assert!(matches!(other, Err(Error::FolderUnfit { .. })));
+        let elsewhere = Store::load(dir.path(), &"job".parse().unwrap(), "https://elsewhere.example");
+        assert!(matches!(elsewhere, Err(Error::FolderUnfit { .. })));
+        let path = dir.path().join(PRIVATE).join("manifest.json");
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        assert!(load(dir.path()).1.snapshot);
+        let newer = Snapshot { format: FORMAT + 1, sequence: 0, manifest: 5 };
+        fs::write(&path, checksummed::seal(&newer).unwrap()).unwrap();
+        let refused = Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example");
+        assert!(matches!(refused, Err(Error::FolderUnfit { .. })));
+        assert!(path.exists(), "a newer manifest is left alone");
+    }
+}

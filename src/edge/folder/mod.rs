@@ -1,0 +1,7 @@
+//! The private state of a mirrored folder: manifest, part files, lock.
+
+pub mod blocks;
+pub(crate) mod checksummed;
+pub mod lock;
+pub mod manifest_store;
+pub mod part_file;

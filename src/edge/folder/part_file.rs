@@ -1,0 +1,580 @@
+//! The part of a file that is here already: data, and a record of which blocks of it can be trusted.
+//!
+//! Neither the length of the data nor what a record claims proves anything after a crash (measured: full length,
+//! zeros inside). So the record has a checksum for each block, and whoever takes a part over reads every block again
+//! before it counts. That makes the record safe even where the data it speaks of was never flushed.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crc_fast::{CrcAlgorithm, Digest};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::edge::folder::checksummed;
+use crate::edge::system::disk;
+use crate::edge::system::disk::{Durability, fault};
+use crate::error::Error;
+use crate::model::artifact::ArtifactKey;
+use crate::model::claim::Claim;
+use crate::model::revision::Revision;
+
+use super::lock::Others;
+
+/// Bytes in one block: what a crash can cost in each of the ranges on their way, at most. Small in tests, so that small
+/// files have many blocks.
+pub const BLOCK: u64 = if cfg!(test) { 1 << 12 } else { 1 << 20 };
+
+/// The longest record that is read: a file of a terabyte has some ten million bytes of checksums.
+pub(crate) const RECORD_BOUND: u64 = 64 << 20;
+
+/// Data under this size is not recorded: fetching it again costs less than keeping books on it.
+const RECORD_FROM: u64 = 2 * BLOCK;
+
+/// A record is written after this much new data …
+const RECORD_EVERY: u64 = 16 * BLOCK;
+
+/// … or after this long, so that slow links lose no more than that. A record is one small file, written and renamed
+/// without a flush: four a second and part cost nothing that can be measured.
+const RECORD_AFTER: Duration = Duration::from_millis(250);
+
+/// The folder of parts.
+#[derive(Debug, Clone)]
+pub struct PartFolder {
+    folder: PathBuf,
+    others: Others,
+}
+
+/// What a part is a part of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartIdentity {
+    /// Which file.
+    pub key: ArtifactKey,
+    /// Which bytes of it.
+    pub revision: Revision,
+    /// Its whole length in bytes.
+    pub length: u64,
+    /// What the server claimed about the whole file.
+    pub claims: Vec<Claim>,
+}
+
+/// What is written beside a part's data.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PartRecord {
+    pub(crate) identity: PartIdentity,
+    pub(crate) block: u64,
+    /// First block of a run of blocks, and their checksums as eight hex digits each.
+    runs: Vec<(u64, String)>,
+}
+
+/// A part being written. Ranges may be written side by side, as long as each block is written in order.
+#[derive(Debug)]
+pub struct Part {
+    file: File,
+    data: PathBuf,
+    record: PathBuf,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug)]
+struct Books {
+    identity: Option<PartIdentity>,
+    blocks: Vec<Block>,
+    unrecorded: u64,
+    recorded_at: Instant,
+    /// Whether a record stands beside the data.
+    is_recorded: bool,
+}
+
+#[derive(Debug, Default, Clone)]
+enum Block {
+    #[default]
+    Empty,
+    Begun {
+        upto: u64,
+        sum: Box<Digest>,
+    },
+    Full {
+        sum: u32,
+    },
+}
+
+/// A part that an earlier run left, with the ranges of it that were read back and found right.
+#[derive(Debug)]
+pub struct TakenOver {
+    /// The part, ready to be written on.
+    pub part: Part,
+    /// What it is a part of.
+    pub identity: PartIdentity,
+    /// The ranges that can be trusted.
+    pub here: Vec<Range<u64>>,
+}
+
+impl PartFolder {
+    /// Opens `.rcsync/parts`; it must exist.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Self {
+        Self::beside(folder, Others::default())
+    }
+
+    /// The same, where others may be at work.
+    #[must_use]
+    pub fn beside(folder: PathBuf, others: Others) -> Self {
+        Self { folder, others }
+    }
+
+    /// Returns the path of a part by its file name, as journal records give it.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Begins an empty part under a name that nobody else has.
+    ///
+    /// # Errors
+    /// When the file cannot be created.
+    pub fn create(&self, key: &ArtifactKey) -> Result<Part, Error> {
+        let data = disk::private_name(&self.folder, &key.fingerprint(), "part");
+        let file = disk::create_new(&data).map_err(fault("create", &data))?;
+        Ok(Part::new(file, data, Vec::new(), None))
+    }
+
+    /// Takes over what an earlier run left of a file: renames it to a private name first, so that two processes never
+    /// write one part, then reads every recorded block again. Parts without a usable record are removed.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or changed.
+    pub fn take_over(&self, key: &ArtifactKey) -> Result<Option<TakenOver>, Error> {
+        let mut best: Option<TakenOver> = None;
+        for left in self.leftovers(&format!("{}.", key.fingerprint()))? {
+            let taken = self.claim(&left, key)?;
+            best = match (best, taken) {
+                (Some(old), Some(new)) => {
+                    let (kept, dropped) =
+                        if trusted(&new.here) > trusted(&old.here) { (new, old) } else { (old, new) };
+                    dropped.part.discard()?;
+                    Some(kept)
+                }
+                (one, other) => one.or(other),
+            };
+        }
+        Ok(best)
+    }
+
+    /// Returns the fingerprints of files of which parts are left.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn fingerprints(&self) -> Result<HashSet<String>, Error> {
+        let names = self.leftovers("")?;
+        let stems = names.iter().filter_map(|path| path.file_name()?.to_str()?.split('.').next());
+        Ok(stems.map(str::to_owned).collect())
+    }
+
+    /// Removes parts of files that nobody wants any more; where another may be at work, none, since some are another's.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or changed.
+    pub fn sweep(&self, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+        if self.others.may_be_here() {
+            return Ok(());
+        }
+        // Records as well as data: a power cut can bring either back without the other.
+        for path in self.left("")? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let fingerprint = name.split('.').next().unwrap_or_default();
+            if !wanted(fingerprint) {
+                disk::remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a part with those bytes of `from` that `record` says are right; returns how many there are.
+    pub(crate) fn seed(&self, from: &File, record: &PartRecord) -> Result<u64, Error> {
+        let part = self.create(&record.identity.key)?;
+        part.identify(record.identity.clone());
+        let mut buffer = Vec::new();
+        let mut count = 0;
+        for range in trusted_ranges(from, record) {
+            buffer.resize(usize::try_from(range.end - range.start).unwrap_or_default(), 0);
+            // Read twice, so what the disk says the second time is what counts: it is summed while it is written.
+            if read_whole(from, range.start, &mut buffer) {
+                part.write(range.start, &buffer)?;
+                count += range.end - range.start;
+            }
+        }
+        part.record_now()?;
+        Ok(count)
+    }
+
+    fn leftovers(&self, prefix: &str) -> Result<Vec<PathBuf>, Error> {
+        let mut found = self.left(prefix)?;
+        found.retain(|path| path.extension().is_some_and(|extension| extension == "part"));
+        Ok(found)
+    }
+
+    fn left(&self, prefix: &str) -> Result<Vec<PathBuf>, Error> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(fault("read", &self.folder))? {
+            let path = entry.map_err(fault("read", &self.folder))?.path();
+            let matches =
+                path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix));
+            if matches {
+                found.push(path);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn claim(&self, left: &Path, key: &ArtifactKey) -> Result<Option<TakenOver>, Error> {
+        if self.others.may_be_here() {
+            return self.copy(left, key);
+        }
+        let data = disk::private_name(&self.folder, &key.fingerprint(), "part");
+        if disk::rename(left, &data).is_err() {
+            return Ok(None);
+        }
+        let old_record = left.with_extension("json");
+        let record: Option<PartRecord> = checksummed::read(&old_record, RECORD_BOUND);
+        // A link, a pipe, or a file longer than the whole was not left by us.
+        let fits =
+            |length| fs::symlink_metadata(&data).is_ok_and(|data| data.is_file() && data.len() <= length);
+        let usable = record.filter(|record| {
+            record.identity.key == *key && record.block == BLOCK && fits(record.identity.length)
+        });
+        let Some(record) = usable else {
+            disk::remove(&data)?;
+            disk::remove(&old_record)?;
+            return Ok(None);
+        };
+        let file = disk::reopen_regular(&data).map_err(fault("open", &data))?;
+        let blocks = trusted_blocks(&file, &record);
+        let here = ranges(&blocks, record.identity.length);
+        let part = Part::new(file, data, blocks, Some(record.identity.clone()));
+        part.record_now()?;
+        disk::remove(&old_record)?;
+        Ok(Some(TakenOver { part, identity: record.identity, here }))
+    }
+
+    /// Begins a part with the good blocks of one that somebody else may still write: a new name alone would keep two
+    /// from meeting in the folder, and not in the file.
+    fn copy(&self, left: &Path, key: &ArtifactKey) -> Result<Option<TakenOver>, Error> {
+        let record: Option<PartRecord> = checksummed::read(&left.with_extension("json"), RECORD_BOUND);
+        let record = record.filter(|record| record.identity.key == *key && record.block == BLOCK);
+        let (Some(record), Ok(from)) = (record, disk::open_regular(left)) else { return Ok(None) };
+        let part = self.create(key)?;
+        part.identify(record.identity.clone());
+        let copied = each_trusted_block(&from, &record, |start, bytes| part.write(start, bytes));
+        let blocks = copied.inspect_err(|_| {
+            let _ = part.discard();
+        })?;
+        part.record_now()?;
+        let here = ranges(&blocks, record.identity.length);
+        Ok(Some(TakenOver { part, identity: record.identity, here }))
+    }
+}
+
+impl Part {
+    fn new(file: File, data: PathBuf, blocks: Vec<Block>, identity: Option<PartIdentity>) -> Self {
+        let record = data.with_extension("json");
+        let books =
+            Books { identity, blocks, unrecorded: 0, recorded_at: Instant::now(), is_recorded: false };
+        Self { file, data, record, books: Mutex::new(books) }
+    }
+
+    /// Tells what this is a part of; from then on it can be taken over after a crash.
+    pub fn identify(&self, identity: PartIdentity) {
+        self.books().identity = Some(identity);
+    }
+
+    /// Returns the file name in `.rcsync/parts`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.data.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned()
+    }
+
+    /// Returns the path of its data.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.data
+    }
+
+    /// Returns the open file.
+    #[must_use]
+    pub const fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Writes bytes at an offset, and from time to time the record of what can be trusted.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        disk::write_at(&self.file, bytes, offset).map_err(fault("write", &self.data))?;
+        if self.book(offset, bytes) {
+            self.record_now()?;
+        }
+        Ok(())
+    }
+
+    /// Reads bytes back, from the page cache as a rule.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the file is shorter than it must be.
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
+        disk::read_at(&self.file, buffer, offset).map_err(fault("read", &self.data))
+    }
+
+    /// Writes down which blocks can be trusted. Does nothing while nobody knows what this is a part of.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn record_now(&self) -> Result<(), Error> {
+        let text = {
+            let mut books = self.books();
+            books.unrecorded = 0;
+            books.recorded_at = Instant::now();
+            let Some(record) = books.record() else { return Ok(()) };
+            books.is_recorded = true;
+            checksummed::seal(&record).map_err(|error| fault("record", &self.record)(error.into()))?
+        };
+        let staging = disk::parent(&self.record);
+        disk::replace(&self.record, staging, text.as_bytes(), Durability::Hopeful)
+    }
+
+    /// Returns the whole file's length in bytes, once it is known what this is a part of.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.books().identity.as_ref().map(|identity| identity.length)
+    }
+
+    /// Sums the blocks of a whole file that two connections brought between them: they are read back, from the page cache
+    /// as a rule. Only the last pieces of a file are split that finely, so these are few.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn sum_shared_blocks(&self) -> Result<(), Error> {
+        let Some(length) = self.length() else { return Ok(()) };
+        let mut buffer = Vec::new();
+        for index in 0..length.div_ceil(BLOCK) {
+            let at = usize::try_from(index).unwrap_or(usize::MAX);
+            if self.books().blocks.get(at).is_some_and(|block| block.sum(index, length).is_some()) {
+                continue;
+            }
+            let start = index * BLOCK;
+            buffer.resize(usize::try_from((length - start).min(BLOCK)).unwrap_or_default(), 0);
+            if !read_whole(&self.file, start, &mut buffer) {
+                let source = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+                return Err(fault("read", &self.data)(source));
+            }
+            let sum = low_half(crc_fast::checksum(CrcAlgorithm::Crc32IsoHdlc, &buffer));
+            let mut books = self.books();
+            if books.blocks.len() <= at {
+                books.blocks.resize(at + 1, Block::Empty);
+            }
+            books.blocks[at] = Block::Full { sum };
+        }
+        Ok(())
+    }
+
+    /// Returns what the record would say now, where it is known what this is a part of.
+    pub(crate) fn record(&self) -> Option<PartRecord> {
+        self.books().record()
+    }
+
+    /// Makes every byte durable; the part's record is not needed any more.
+    ///
+    /// # Errors
+    /// When the disk refuses; the part must then be discarded, never flushed again.
+    pub fn flush(&self) -> Result<(), Error> {
+        disk::flush(&self.file).map_err(fault("flush", &self.data))
+    }
+
+    /// Removes the record, once the data has its final name.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn remove_record(&self) -> Result<(), Error> {
+        if self.books().is_recorded { disk::remove(&self.record) } else { Ok(()) }
+    }
+
+    /// Removes data and record.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn discard(&self) -> Result<(), Error> {
+        disk::remove(&self.data)?;
+        self.remove_record()
+    }
+
+    fn books(&self) -> std::sync::MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Sums the blocks that these bytes touch. Each block is written in order by one connection at a time, so a block's
+    /// sum can be taken out, updated without the lock, and put back. A block that is full begins its way to the disk, so
+    /// that the flush before publishing is short. Returns whether the record is due.
+    fn book(&self, offset: u64, bytes: &[u8]) -> bool {
+        let mut at = offset;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let index = usize::try_from(at / BLOCK).unwrap_or(usize::MAX);
+            let within = at % BLOCK;
+            let room = usize::try_from(BLOCK - within).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at(rest.len().min(room));
+            let block = {
+                let mut books = self.books();
+                if books.blocks.len() <= index {
+                    books.blocks.resize(index + 1, Block::Empty);
+                }
+                std::mem::take(&mut books.blocks[index])
+            };
+            let next = block.extend(within, now);
+            if matches!(next, Block::Full { .. }) {
+                disk::begin_flush(&self.file, at - within, BLOCK);
+            }
+            self.books().blocks[index] = next;
+            at += now.len() as u64;
+            rest = later;
+        }
+        let mut books = self.books();
+        let count = bytes.len() as u64;
+        books.unrecorded += count;
+        let length = books.identity.as_ref().map_or(0, |identity| identity.length);
+        let worth = length >= RECORD_FROM;
+        worth && (books.unrecorded >= RECORD_EVERY || books.recorded_at.elapsed() >= RECORD_AFTER)
+    }
+}
+
+impl Books {
+    fn record(&self) -> Option<PartRecord> {
+        let identity = self.identity.clone()?;
+        let runs = runs(&self.blocks, identity.length);
+        Some(PartRecord { identity, block: BLOCK, runs })
+    }
+}
+
+impl Block {
+    fn extend(self, within: u64, bytes: &[u8]) -> Self {
+        let (upto, mut sum) = match self {
+            Self::Begun { upto, sum } if upto == within => (upto, sum),
+            _ if within == 0 => (0, Box::new(Digest::new(CrcAlgorithm::Crc32IsoHdlc))),
+            // Out of order: the block cannot be summed, so it will not be trusted after a crash. It is still here now.
+            _ => return Self::Empty,
+        };
+        sum.update(bytes);
+        let upto = upto + bytes.len() as u64;
+        if upto == BLOCK { Self::Full { sum: low_half(sum.finalize()) } } else { Self::Begun { upto, sum } }
+    }
+
+    /// Returns the checksum of this block of a file of `length` bytes, where all of it was summed.
+    fn sum(&self, index: u64, length: u64) -> Option<u32> {
+        match self {
+            Self::Full { sum } => Some(*sum),
+            // The last block is full when the file ends in it.
+            Self::Begun { upto, sum } if index * BLOCK + upto == length => Some(low_half(sum.finalize())),
+            Self::Empty | Self::Begun { .. } => None,
+        }
+    }
+}
+
+/// The crate gives every checksum as 64 bits; a CRC-32 is in the low half.
+fn low_half(sum: u64) -> u32 {
+    u32::try_from(sum & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+fn runs(blocks: &[Block], length: u64) -> Vec<(u64, String)> {
+    let mut runs: Vec<(u64, String)> = Vec::new();
+    let mut open = false;
+    for (index, block) in blocks.iter().enumerate() {
+        let index = index as u64;
+        let Some(sum) = block.sum(index, length) else {
+            open = false;
+            continue;
+        };
+        if !open {
+            runs.push((index, String::new()));
+        }
+        if let Some((_, sums)) = runs.last_mut() {
+            sums.push_str(&format!("{sum:08x}"));
+        }
+        open = true;
+    }
+    runs
+}
+
+/// Returns the ranges of recorded blocks whose bytes still have the recorded sum.
+pub(crate) fn trusted_ranges(file: &File, record: &PartRecord) -> Vec<Range<u64>> {
+    ranges(&trusted_blocks(file, record), record.identity.length)
+}
+
+/// Reads every recorded block and keeps those whose bytes still have the recorded sum.
+fn trusted_blocks(file: &File, record: &PartRecord) -> Vec<Block> {
+    each_trusted_block(file, record, |_, _| Ok(())).unwrap_or_default()
+}
+
+/// The same, and does something with the bytes of each of them, as they were when they were summed.
+fn each_trusted_block(
+    file: &File,
+    record: &PartRecord,
+    act: impl Fn(u64, &[u8]) -> Result<(), Error>,
+) -> Result<Vec<Block>, Error> {
+    let length = record.identity.length;
+    let mut blocks = Vec::new();
+    let mut buffer = vec![0; usize::try_from(BLOCK).unwrap_or_default()];
+    for (first, sums) in &record.runs {
+        for (at, digits) in sums.as_bytes().chunks(8).enumerate() {
+            let index = first.saturating_add(at as u64);
+            let expected =
+                std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            // A record may be of any size and content: nothing past the file's own length is believed or allocated.
+            let start = index.saturating_mul(BLOCK);
+            if start >= length {
+                break;
+            }
+            let wanted = usize::try_from((length - start).min(BLOCK)).unwrap_or_default();
+            if !read_whole(file, start, &mut buffer[..wanted]) {
+                continue;
+            }
+            let found = low_half(crc_fast::checksum(CrcAlgorithm::Crc32IsoHdlc, &buffer[..wanted]));
+            if expected == Some(found) {
+                act(start, &buffer[..wanted])?;
+                let index = usize::try_from(index).unwrap_or(usize::MAX);
+                if blocks.len() <= index {
+                    blocks.resize(index + 1, Block::Empty);
+                }
+                blocks[index] = Block::Full { sum: found };
+            }
+        }
+    }
+    Ok(blocks)
+}
+
+fn read_whole(file: &File, start: u64, buffer: &mut [u8]) -> bool {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match disk::read_at(file, &mut buffer[filled..], start + filled as u64) {
+            Ok(count) if count > 0 => filled += count,
+            _ => return false,
+        }
+    }
+    true
+}
+
+fn ranges(blocks: &[Block], length: u64) -> Vec<Range<u64>> {
+    let full = blocks.iter().enumerate().filter(|(_, block)| matches!(block, Block::Full { .. }));
+    full.map(|(index, _)| {
+        let start = index as u64 * BLOCK;
+        start..(start + BLOCK).min(length)
+    })
+    .collect()
+}
+
+fn trusted(here: &[Range<u64>]) -> u64 {
+    here.iter().map(|range| range.end - range.start).sum()
+}

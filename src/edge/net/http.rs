@@ -1,0 +1,535 @@
+//! The artifact host: one ranged GET -> head and body. The one place where the HTTP library's errors become faults.
+//!
+//! This client has no token, sends no `Referer`, no `HEAD` and no header that a signed URL could object to; it refuses
+//! private addresses on the address really used, and every redirect is held to the same rules.
+
+use std::error::Error as StdError;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{self, HeaderMap};
+use reqwest::redirect;
+use url::{Host, Url};
+
+use crate::edge::net::response_digests;
+use crate::edge::net::tls_roots::{no_client, tls_cause, with_trusted_roots};
+use crate::model::fault::Fault;
+use crate::model::names::sanitize::for_terminal;
+use crate::model::response_head::{ContentRange, Head};
+use crate::model::revision::{Condition, Etag, LastModified, Revision};
+use crate::model::source_url::SourceUrl;
+
+use super::causes::{innermost, links};
+use super::retry_after::retry_after;
+use super::wire::{self, Wire};
+
+/// More redirects than this are a loop or an attack; browsers stop at 20, curl at 50, the vendor's CLI at 10.
+const MOST_REDIRECTS: usize = 10;
+
+/// Connecting takes one round trip, two with TLS; ten seconds covers a lost packet or two on the worst links.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much of a refusal's body is read for its message.
+const EXCERPT_BOUND: usize = 8 << 10;
+
+/// How long that is waited for.
+const EXCERPT_TIME: Duration = Duration::from_secs(5);
+
+/// Gets ranges of hosted files.
+#[derive(Debug, Clone)]
+pub struct ArtifactClient {
+    client: reqwest::Client,
+    wire: Arc<dyn Wire>,
+    private_hosts: bool,
+    stall: Duration,
+}
+
+/// What is asked of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RangeRequest {
+    /// The first byte.
+    pub start: u64,
+    /// One past the last byte; `None`: to the end.
+    pub end: Option<u64>,
+    /// Send the range only if the file still has this validator, else all of it.
+    pub if_range: Option<Condition>,
+    /// Send anything only if the file has this validator no more.
+    pub if_changed: Option<Condition>,
+}
+
+/// The body of an answer, as it arrives.
+#[derive(Debug)]
+pub struct Body {
+    response: reqwest::Response,
+    received: u64,
+    stall: Duration,
+    source: SourceUrl,
+}
+
+impl ArtifactClient {
+    /// Builds a client. `private_hosts`: addresses in private networks are allowed, and so is plain http.
+    ///
+    /// # Errors
+    /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: says which.
+    pub fn new(private_hosts: bool, stall: Duration) -> Result<Self, String> {
+        let proxies: Arc<[String]> = proxy_hosts(|name| std::env::var(name).ok()).into();
+        let builder = || {
+            reqwest::Client::builder()
+                .http1_only()
+                .referer(false)
+                .redirect(redirect_policy(private_hosts))
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(stall)
+                .tcp_nodelay(true)
+                .pool_max_idle_per_host(usize::from(u8::MAX))
+                .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
+                .dns_resolver(Arc::new(GuardedResolver { private_hosts, proxies: Arc::clone(&proxies) }))
+        };
+        let client = match with_trusted_roots(builder())?.build() {
+            Ok(client) => client,
+            // Small containers have no certificates. Where plain http is allowed they may not be needed.
+            Err(_) if private_hosts => {
+                builder().tls_certs_only([]).build().map_err(|error| innermost(&error))?
+            }
+            Err(error) => return Err(no_client(&innermost(&error))),
+        };
+        let wire = Arc::new(client.clone());
+        Ok(Self { client, wire, private_hosts, stall })
+    }
+
+    /// The same client, speaking over another wire.
+    #[cfg(test)]
+    pub(crate) fn over(self, wire: Arc<dyn Wire>) -> Self {
+        Self { wire, ..self }
+    }
+
+    /// Asks for a range; returns the answer's head at once, its body as it comes.
+    ///
+    /// # Errors
+    /// When no answer came, or the address must not be asked.
+    pub async fn get(&self, source: &SourceUrl, ask: &RangeRequest) -> Result<(Head, Body), Fault> {
+        let url = Url::parse(source.expose()).map_err(|_| Fault::Forbidden {
+            host: source.host().to_owned(),
+            why: "its address cannot be read",
+        })?;
+        if let Some(why) = refusal(&url, self.private_hosts) {
+            return Err(Fault::Forbidden { host: source.host().to_owned(), why });
+        }
+        let mut request = self
+            .client
+            .get(url)
+            .header(header::ACCEPT_ENCODING, "identity")
+            .header(header::RANGE, range_header(ask));
+        if let Some(condition) = &ask.if_range {
+            request = request.header(header::IF_RANGE, condition_value(condition));
+        }
+        match &ask.if_changed {
+            Some(tag @ Condition::Etag(_)) => {
+                request = request.header(header::IF_NONE_MATCH, condition_value(tag))
+            }
+            Some(date) => request = request.header(header::IF_MODIFIED_SINCE, condition_value(date)),
+            None => {}
+        }
+        let host = source.host().to_owned();
+        let sent = wire::send(self.wire.as_ref(), request).await;
+        let response = sent.map_err(|error| self.fault(&host, 0, &error))?;
+        let head = read_head(response.status().as_u16(), response.headers());
+        Ok((head, Body { response, received: 0, stall: self.stall, source: source.clone() }))
+    }
+
+    fn fault(&self, host: &str, received: u64, error: &reqwest::Error) -> Fault {
+        classify(host, received, self.stall, error)
+    }
+}
+
+impl Body {
+    /// Returns the next bytes, `None` at the end that the answer itself announced.
+    ///
+    /// # Errors
+    /// When the connection broke or no byte came for too long.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+        match self.response.chunk().await {
+            Ok(Some(bytes)) => {
+                self.received += bytes.len() as u64;
+                Ok(Some(bytes))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(classify(self.source.host(), self.received, self.stall, &error)),
+        }
+    }
+
+    /// Reads what a refusal says, bounded and sanitised, and makes it a fault.
+    pub async fn into_refusal(mut self) -> Fault {
+        let status = self.response.status().as_u16();
+        let wait = self.response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = wait.and_then(|text| retry_after(text, SystemTime::now()));
+        let mut text = Vec::new();
+        let reading = async {
+            while text.len() < EXCERPT_BOUND {
+                match self.chunk().await {
+                    Ok(Some(bytes)) => text.extend_from_slice(&bytes),
+                    Ok(None) | Err(_) => break,
+                }
+            }
+        };
+        // A host that sends its excuse byte by byte holds nobody up: what came until then is told.
+        let _ = tokio::time::timeout(EXCERPT_TIME, reading).await;
+        let text = self.source.redact(&String::from_utf8_lossy(&text));
+        let text = for_terminal(text.trim(), 120);
+        Fault::Status { status, retry_after, excerpt: (!text.is_empty()).then_some(text) }
+    }
+}
+
+fn range_header(ask: &RangeRequest) -> String {
+    // The one place where a half-open range becomes HTTP's closed one.
+    match ask.end {
+        Some(end) => format!("bytes={}-{}", ask.start, end.saturating_sub(1)),
+        None => format!("bytes={}-", ask.start),
+    }
+}
+
+fn condition_value(condition: &Condition) -> String {
+    match condition {
+        Condition::Etag(tag) => tag.as_str().to_owned(),
+        Condition::Date { seconds } => {
+            httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(*seconds))
+        }
+    }
+}
+
+fn read_head(status: u16, headers: &HeaderMap) -> Head {
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let content_range = headers
+        .get(header::CONTENT_RANGE)
+        .map(|value| value.to_str().map_or(ContentRange::Malformed, ContentRange::parse));
+    let content_length = text(header::CONTENT_LENGTH).and_then(|digits| digits.trim().parse().ok());
+    let encoded =
+        text(header::CONTENT_ENCODING).is_some_and(|coding| !coding.trim().eq_ignore_ascii_case("identity"));
+    let multipart = text(header::CONTENT_TYPE)
+        .is_some_and(|media| media.trim().to_ascii_lowercase().starts_with("multipart/byteranges"));
+    let covers_all = match content_range {
+        Some(ContentRange::Part { start, end, total }) => start == 0 && total == Some(end),
+        Some(_) => false,
+        None => status == 200,
+    };
+    let length = match content_range {
+        Some(ContentRange::Part { total, .. }) => total,
+        Some(ContentRange::Unsatisfied { total }) => Some(total),
+        Some(ContentRange::Malformed) => None,
+        None if status == 200 => content_length,
+        None => None,
+    };
+    let revision = Revision {
+        etag: text(header::ETAG).and_then(|tag| Etag::parse(tag).ok()),
+        last_modified: last_modified(text(header::LAST_MODIFIED), text(header::DATE)),
+        length,
+    };
+    let claims = if encoded { Vec::new() } else { response_digests::read(headers, covers_all) };
+    Head { status, content_range, content_length, encoded, multipart, revision, claims }
+}
+
+fn last_modified(date: Option<&str>, answered: Option<&str>) -> Option<LastModified> {
+    let parse = |text: &str| {
+        let time = httpdate::parse_http_date(text.trim()).ok()?;
+        time.duration_since(SystemTime::UNIX_EPOCH).ok()
+    };
+    let date = parse(date?)?;
+    let age = answered.and_then(parse).map(|answered| answered.saturating_sub(date));
+    let strong = age.is_some_and(|age| age >= LastModified::STRONG_AFTER);
+    Some(LastModified { seconds: date.as_secs(), strong })
+}
+
+fn redirect_policy(private_hosts: bool) -> redirect::Policy {
+    redirect::Policy::custom(move |attempt| {
+        if attempt.previous().len() > MOST_REDIRECTS {
+            return attempt.error(Refusal("it redirects too often"));
+        }
+        let downgraded = attempt.url().scheme() == "http"
+            && attempt.previous().last().is_some_and(|previous| previous.scheme() == "https");
+        if downgraded {
+            return attempt.error(Refusal("it redirects from https to http"));
+        }
+        match refusal(attempt.url(), private_hosts) {
+            Some(why) => attempt.error(Refusal(why)),
+            None => attempt.follow(),
+        }
+    })
+}
+
+/// Says why an address must not be asked, as far as the URL alone tells. Names are judged by [`GuardedResolver`].
+fn refusal(url: &Url, private_hosts: bool) -> Option<&'static str> {
+    match url.scheme() {
+        "https" => {}
+        "http" if private_hosts => {}
+        "http" => return Some("plain http is not allowed (see `--allow-private-hosts`)"),
+        _ => return Some("only http and https are spoken here"),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Some("its address has a user name in it");
+    }
+    let address = match url.host() {
+        Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+        Some(Host::Domain(_)) => None,
+        None => return Some("its address has no host"),
+    };
+    match address {
+        Some(address) if !private_hosts && !is_public(address) => Some(PRIVATE),
+        _ => None,
+    }
+}
+
+const PRIVATE: &str = "it is an address in a private network (see `--allow-private-hosts`)";
+
+/// Whether an address belongs to the public internet. A listing must not reach into the user's own network.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let shared = a == 100 && (64..128).contains(&b);
+    let benchmark = a == 198 && (18..20).contains(&b);
+    let protocol = a == 192 && b == 0 && c == 0;
+    !(a == 0
+        || a >= 224
+        || address.is_loopback()
+        || address.is_private()
+        || address.is_link_local()
+        || address.is_documentation()
+        || shared
+        || benchmark
+        || protocol)
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    if let Some(v4) = address.to_ipv4_mapped() {
+        return is_public_v4(v4);
+    }
+    let segments = address.segments();
+    let embedded = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        is_public_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    match segments {
+        // 6to4, NAT64 and the deprecated compatible form carry a v4 address that is really used.
+        [0x2002, high, low, ..] => embedded(high, low),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0, high, low] => embedded(high, low),
+        // Global unicast is 2000::/3; everything else is local, multicast or reserved. 2001:db8::/32 is documentation.
+        [first, second, ..] => (0x2000..0x4000).contains(&first) && !(first == 0x2001 && second == 0x0db8),
+    }
+}
+
+/// Resolves names by the system, and drops addresses that must not be used: the check is on what is really dialled,
+/// so that a name cannot answer public to a check and private to the connection.
+#[derive(Debug)]
+struct GuardedResolver {
+    private_hosts: bool,
+    /// Hosts that the user told us to go through, wherever they are.
+    proxies: Arc<[String]>,
+}
+
+/// Returns the hosts of the proxies that the environment names: the HTTP library dials those through the resolver too.
+fn proxy_hosts(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+    let host = |value: String| {
+        let address = if value.contains("://") { value } else { format!("http://{value}") };
+        Some(Url::parse(&address).ok()?.host_str()?.to_ascii_lowercase())
+    };
+    names.into_iter().filter_map(variable).filter_map(host).collect()
+}
+
+impl Resolve for GuardedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let is_proxy = self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
+        let private_hosts = self.private_hosts || is_proxy;
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            match usable(found, private_hosts) {
+                Ok(usable) => Ok(Box::new(usable.into_iter()) as Addrs),
+                Err(refusal) => Err(Box::new(refusal) as Box<dyn StdError + Send + Sync>),
+            }
+        })
+    }
+}
+
+/// Returns those of a name's addresses that may be dialled.
+fn usable(found: Vec<SocketAddr>, private_hosts: bool) -> Result<Vec<SocketAddr>, Refusal> {
+    let any = !found.is_empty();
+    let usable: Vec<SocketAddr> =
+        found.into_iter().filter(|address| private_hosts || is_public(address.ip())).collect();
+    if any && usable.is_empty() { Err(Refusal(PRIVATE)) } else { Ok(usable) }
+}
+
+/// A rule that an address breaks, carried through the HTTP library's error.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refusal(&'static str);
+
+fn classify(host: &str, received: u64, stall: Duration, error: &reqwest::Error) -> Fault {
+    let host = host.to_owned();
+    for link in links(error) {
+        if let Some(Refusal(why)) = link.downcast_ref::<Refusal>() {
+            return Fault::Forbidden { host, why };
+        }
+        if let Some(fault) = link.downcast_ref::<rustls::Error>() {
+            return Fault::Untrusted { host, cause: tls_cause(fault) };
+        }
+    }
+    if error.is_connect() {
+        Fault::Connect { host, cause: innermost(error) }
+    } else if error.is_timeout() {
+        Fault::Stalled { after: stall }
+    } else {
+        Fault::Interrupted { received, cause: innermost(error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_addresses_in_every_disguise() {
+        for private in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "198.18.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fd12::1",
+            "ff02::1",
+            "::ffff:10.0.0.1",
+            "::10.0.0.1",
+            "64:ff9b::a00:1",
+            "2002:a00:1::",
+            "2001:db8::1",
+        ] {
+            assert!(!is_public(private.parse().unwrap()), "{private}");
+        }
+        for public in ["1.1.1.1", "8.8.8.8", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+    }
+
+    #[test]
+    fn literal_addresses_are_judged_after_parsing() {
+        for url in
+            ["https://2130706433/x", "https://0x7f.1/x", "https://127.1/x", "https://[::ffff:7f00:1]/x"]
+        {
+            assert_eq!(refusal(&Url::parse(url).unwrap(), false), Some(PRIVATE), "{url}");
+        }
+        assert!(refusal(&Url::parse("http://example.com/x").unwrap(), false).is_some());
+        assert!(refusal(&Url::parse("https://u:p@example.com/x").unwrap(), true).is_some());
+        assert_eq!(refusal(&Url::parse("https://example.com/x").unwrap(), false), None);
+        assert_eq!(refusal(&Url::parse("http://127.0.0.1/x").unwrap(), true), None);
+    }
+
+    #[test]
+    fn of_each_answer_of_a_name_server_only_public_addresses_are_dialled() {
+        let answer =
+            |ips: &[&str]| ips.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 443)).collect::<Vec<_>>();
+        let public = answer(&["1.1.1.1"]);
+        assert_eq!(usable(public.clone(), false).unwrap(), public);
+        assert_eq!(usable(answer(&["127.0.0.1", "1.1.1.1", "::1"]), false).unwrap(), public);
+        assert!(usable(answer(&["169.254.169.254"]), false).is_err());
+        assert_eq!(usable(answer(&["10.0.0.1"]), true).unwrap(), answer(&["10.0.0.1"]));
+        assert!(usable(Vec::new(), false).unwrap().is_empty());
+    }
+
+    /// A name that the system says is this machine (`localhost` is, on every one) is not dialled, and no connection
+    /// that was made before is used again for it.
+    #[tokio::test]
+    async fn a_name_that_turns_out_private_is_never_dialled() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        listener.set_nonblocking(true).unwrap();
+        let client = ArtifactClient::new(false, Duration::from_secs(5)).unwrap();
+        let source = SourceUrl::parse(&format!("https://localhost:{port}/x")).unwrap();
+        for _ in 0..3 {
+            let refused = client.get(&source, &RangeRequest::default()).await.unwrap_err();
+            assert!(matches!(refused, Fault::Forbidden { why, .. } if why == PRIVATE), "{refused}");
+        }
+        assert!(listener.accept().is_err(), "nobody knocked");
+    }
+
+    #[test]
+    fn a_proxy_may_be_named_in_any_way() {
+        let variable = |name: &str| match name {
+            "HTTPS_PROXY" => Some("proxy.Corp.example:3128".to_owned()),
+            "all_proxy" => Some("socks5h://user:s3cret@localhost:1080".to_owned()),
+            "http_proxy" => Some("http://".to_owned()),
+            _ => None,
+        };
+        assert_eq!(proxy_hosts(variable), ["proxy.corp.example", "localhost"]);
+    }
+
+    #[tokio::test]
+    async fn a_proxy_may_be_on_a_private_address() {
+        let proxies: Arc<[String]> = ["localhost".to_owned()].into();
+        let resolved = |proxies| {
+            let resolver = GuardedResolver { private_hosts: false, proxies };
+            async move { resolver.resolve("localhost".parse().unwrap()).await.is_ok() }
+        };
+        assert!(resolved(proxies).await);
+        assert!(!resolved([].into()).await, "nobody else may");
+    }
+
+    /// A host that sends its excuse byte by byte.
+    #[tokio::test]
+    async fn an_excuse_is_waited_for_for_a_moment_alone() {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x", listener.local_addr().unwrap());
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let host = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            stream.write_all(b"HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\nwait").unwrap();
+            let _ = ended.recv();
+        });
+        let client = ArtifactClient::new(true, Duration::from_hours(1)).unwrap();
+        let source = SourceUrl::parse(&url).unwrap();
+        let (_, body) = client.get(&source, &RangeRequest::default()).await.unwrap();
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let fault = body.into_refusal().await;
+        assert_eq!(began.elapsed().as_secs(), 5);
+        assert!(matches!(fault, Fault::Status { status: 500, .. }), "{fault}");
+        drop(end);
+        host.join().unwrap();
+    }
+
+    #[test]
+    fn ranges_are_closed_only_on_the_wire() {
+        let ask = RangeRequest { start: 10, end: Some(20), ..RangeRequest::default() };
+        assert_eq!(range_header(&ask), "bytes=10-19");
+        assert_eq!(range_header(&RangeRequest::default()), "bytes=0-");
+    }
+
+    #[test]
+    fn a_date_is_strong_after_a_minute() {
+        let date = Some("Sun, 06 Nov 1994 08:49:37 GMT");
+        let seconds = 784_111_777;
+        assert_eq!(last_modified(date, None), Some(LastModified { seconds, strong: false }));
+        let later = Some("Sun, 06 Nov 1994 08:50:36 GMT");
+        assert_eq!(last_modified(date, later), Some(LastModified { seconds, strong: false }));
+        let later = Some("Sun, 06 Nov 1994 08:50:37 GMT");
+        assert_eq!(last_modified(date, later), Some(LastModified { seconds, strong: true }));
+    }
+}

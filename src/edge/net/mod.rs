@@ -1,0 +1,9 @@
+//! HTTP to artifact hosts and webhooks.
+
+pub(crate) mod causes;
+pub mod http;
+pub(crate) mod response_digests;
+pub mod retry_after;
+pub(crate) mod tls_roots;
+pub mod webhook;
+pub(crate) mod wire;

@@ -1,0 +1,591 @@
+//! The few ways in which this program changes files, each with what survives a crash. Nothing but `link`, which fills
+//! ComfyUI's folders, changes a file by any other way, so that a simulation sees it all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use crate::edge::system::trace::witnessed;
+use crate::error::Error;
+use crate::model::local::LocalFile;
+use crate::model::names::rel_path::RelPath;
+
+#[cfg(test)]
+use crate::edge::system::trace::node;
+
+/// Turns an I/O error into one that names the act and the path.
+pub(crate) fn fault(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_path_buf();
+    move |source| Error::Disk { verb, path, source }
+}
+
+/// Whether there is no room: on the disk, for one more file on it, or for this user.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether `replace` waits until the new bytes are on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// After a power cut either the old or the new bytes are there, whole.
+    Durable,
+    /// After a power cut the file may be gone or empty: fit only for what checks itself when read.
+    Hopeful,
+}
+
+/// Replaces `path` by `bytes`, atomically, staged in `staging` (on the same file system).
+pub(crate) fn replace(
+    path: &Path,
+    staging: &Path,
+    bytes: &[u8],
+    durability: Durability,
+) -> Result<(), Error> {
+    replace_by(path, staging, durability, |staged| staged.write_all(bytes))
+}
+
+/// The same, with bytes that `write` brings little by little.
+fn replace_by(
+    path: &Path,
+    staging: &Path,
+    durability: Durability,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Error> {
+    let staged = stage(path, staging, durability, write)?;
+    if let Err(error) = rename(&staged, path) {
+        let _ = remove(&staged);
+        return Err(fault("write", path)(error));
+    }
+    if durability == Durability::Durable {
+        flush_folder(parent(path))?;
+    }
+    Ok(())
+}
+
+/// Creates `path` with `bytes`, atomically and durably, staged in `staging`; never over what stands there.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] when something stands there.
+pub(crate) fn create(path: &Path, staging: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let staged = stage(path, staging, Durability::Durable, |staged| staged.write_all(bytes))?;
+    if let Err(error) = rename_to_free_name(&staged, path) {
+        let _ = remove(&staged);
+        return Err(fault("write", path)(error));
+    }
+    flush_folder(parent(path))
+}
+
+/// Writes what will be `path` under a name of its own.
+fn stage(
+    path: &Path,
+    staging: &Path,
+    durability: Durability,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<PathBuf, Error> {
+    let mut stage = tempfile::Builder::new();
+    stage.prefix("replace-").suffix(".tmp");
+    let staged = witnessed!(
+        |staged| Change::Opened { path: staged.path().to_path_buf(), node: node(staged.as_file()) },
+        stage.tempfile_in(staging)
+    );
+    let staged = staged.map_err(fault("write", staging))?;
+    let mut appending = BufWriter::with_capacity(GATHERED, Appending(staged.as_file()));
+    write(&mut appending).and_then(|()| appending.flush()).map_err(fault("write", path))?;
+    drop(appending);
+    make_readable(staged.as_file()).map_err(fault("write", path))?;
+    if durability == Durability::Durable {
+        flush(staged.as_file()).map_err(fault("flush", path))?;
+    }
+    staged.into_temp_path().keep().map_err(|kept| fault("write", path)(kept.error))
+}
+
+/// Replaces `path` only when it does not hold the bytes already that `write` brings, so that an idle run changes no file.
+/// Where they differ, `write` is asked for them once more.
+pub(crate) fn replace_if_changed(
+    path: &Path,
+    staging: &Path,
+    write: impl Fn(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Error> {
+    if holds(path, &write).unwrap_or(false) {
+        return Ok(());
+    }
+    replace_by(path, staging, Durability::Durable, write)
+}
+
+/// Whether a file holds what `write` brings, and nothing else.
+fn holds(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<bool> {
+    let mut comparing =
+        BufWriter::with_capacity(GATHERED, Comparing { old: open_regular(path)?, buffer: Vec::new() });
+    write(&mut comparing)?;
+    let mut old = comparing.into_inner().map_err(io::IntoInnerError::into_error)?.old;
+    Ok(old.read(&mut [0])? == 0)
+}
+
+/// Bytes that are gathered before a file sees them.
+const GATHERED: usize = 64 << 10;
+
+/// Writes to the end of a file that is being staged.
+struct Appending<'a>(&'a File);
+
+impl Write for Appending<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        append(self.0, bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes bytes that a file holds already, and nothing else.
+struct Comparing {
+    old: File,
+    buffer: Vec<u8>,
+}
+
+impl Write for Comparing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.resize(bytes.len(), 0);
+        self.old.read_exact(&mut self.buffer)?;
+        if self.buffer == bytes { Ok(bytes.len()) } else { Err(io::Error::from(io::ErrorKind::InvalidData)) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Flushes a file's bytes and length. A system that cannot flush this kind of file is forgiven; an error is not, and
+/// must never be answered by flushing again: the kernel may have dropped the bytes and forgotten the error.
+pub(crate) fn flush(file: &File) -> io::Result<()> {
+    match witnessed!(|()| Change::Flushed { node: node(file) }, file.sync_data()) {
+        Err(error) if cannot_flush(&error) => Ok(()),
+        result => result,
+    }
+}
+
+/// Lets the system begin to write a range to the disk, without waiting for it: later a [`flush`] has less to do. Where
+/// it cannot be asked for, nothing is lost but time.
+pub(crate) fn begin_flush(file: &File, offset: u64, length: u64) {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{Advice, fadvise};
+        // Said of fresh bytes, "not needed" starts their way to the disk; none of them leaves the cache before that.
+        let _ = fadvise(file, offset, std::num::NonZeroU64::new(length), Advice::DontNeed);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, offset, length);
+}
+
+/// Some file systems cannot flush some kinds of files, and say so.
+fn cannot_flush(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
+}
+
+/// Makes renames and new names in a folder durable.
+pub(crate) fn flush_folder(folder: &Path) -> Result<(), Error> {
+    // Windows cannot open a folder as a file; its renames are journalled by the file system.
+    if cfg!(windows) {
+        return Ok(());
+    }
+    let flushed = || match File::open(folder)?.sync_data() {
+        Err(error) if cannot_flush(&error) => Ok(()),
+        result => result,
+    };
+    witnessed!(|()| Change::FolderFlushed { path: folder.to_path_buf() }, flushed())
+        .map_err(fault("flush", folder))
+}
+
+/// Creates a folder below `root` part by part, refusing to walk through a link. `root` itself must exist. Every folder
+/// that was created is durable: files in it would be lost with its name.
+pub(crate) fn create_folders(root: &Path, folder: &Path) -> Result<(), Error> {
+    let mut path = root.to_path_buf();
+    let below = folder.strip_prefix(root).unwrap_or(folder);
+    for part in below.components() {
+        path.push(part);
+        match make_folder(&path, &fs::DirBuilder::new()) {
+            Ok(()) => flush_folder(parent(&path))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !fs::symlink_metadata(&path).map_err(fault("read", &path))?.is_dir() {
+                    return Err(fault("create", &path)(io::Error::from(io::ErrorKind::NotADirectory)));
+                }
+            }
+            Err(error) => return Err(fault("create", &path)(error)),
+        }
+    }
+    Ok(())
+}
+
+/// Creates one folder.
+pub(crate) fn make_folder(path: &Path, how: &fs::DirBuilder) -> io::Result<()> {
+    witnessed!(|()| Change::FolderMade { path: path.to_path_buf() }, how.create(path))
+}
+
+/// Creates a file that nobody else may read, under a name under which nothing stands.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    open(path, &options)
+}
+
+/// Opens a file that may be created by that.
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    witnessed!(|file| Change::Opened { path: path.to_path_buf(), node: node(file) }, options.open(path))
+}
+
+/// Writes bytes at the end of a file that was opened for that, or at its cursor.
+pub(crate) fn append(file: &File, bytes: &[u8]) -> io::Result<()> {
+    let mut end = file;
+    witnessed!(
+        |()| Change::Written { node: node(file), offset: None, bytes: bytes.to_vec() },
+        end.write_all(bytes)
+    )
+}
+
+/// Empties a file.
+pub(crate) fn empty(file: &File) -> io::Result<()> {
+    witnessed!(|()| Change::Emptied { node: node(file) }, file.set_len(0))
+}
+
+/// Looks at what stands at a path below `root`, without following links, in the path or at its end.
+pub(crate) fn look(root: &Path, relative: &str) -> Option<LocalFile> {
+    look_by(root, relative, || runs_through_link(root, relative))
+}
+
+/// The same for many paths, each with what stands there. Neighbours share a look at the folders above them.
+pub(crate) fn look_at_each(
+    root: &Path,
+    paths: impl IntoIterator<Item = RelPath>,
+) -> impl Iterator<Item = (RelPath, LocalFile)> {
+    let mut last = (String::new(), false);
+    paths.into_iter().filter_map(move |path| {
+        let found = look_by(root, path.as_str(), || {
+            let folder = path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
+            if last.0 != folder {
+                last = (folder.to_owned(), runs_through_link(root, path.as_str()));
+            }
+            last.1
+        });
+        found.map(|found| (path, found))
+    })
+}
+
+fn look_by(root: &Path, relative: &str, through_link: impl FnOnce() -> bool) -> Option<LocalFile> {
+    let path = root.join(relative);
+    let metadata = match fs::symlink_metadata(&path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Some(LocalFile::Other),
+        Err(_) => return None,
+    };
+    if !metadata.is_file() || through_link() {
+        return Some(LocalFile::Other);
+    }
+    Some(LocalFile::File { size: metadata.len(), modified: modified(&metadata) })
+}
+
+fn runs_through_link(root: &Path, relative: &str) -> bool {
+    let mut path = root.to_path_buf();
+    let Some((folders, _)) = relative.rsplit_once('/') else { return false };
+    folders.split('/').any(|part| {
+        path.push(part);
+        fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_dir())
+    })
+}
+
+/// Returns a file's modification time in nanoseconds since 1970.
+pub(crate) fn modified(metadata: &fs::Metadata) -> Option<i64> {
+    let time = metadata.modified().ok()?;
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_nanos()).ok(),
+        Err(before) => i64::try_from(before.duration().as_nanos()).ok().map(|nanos| -nanos),
+    }
+}
+
+/// Opens a regular file for reading without following a link at its end, and without hanging on a pipe.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    regular(path, OpenOptions::new().read(true))
+}
+
+/// The same, for writing too.
+pub(crate) fn reopen_regular(path: &Path) -> io::Result<File> {
+    regular(path, OpenOptions::new().read(true).write(true))
+}
+
+fn regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
+    }
+    let file = options.open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::from(io::ErrorKind::InvalidInput)) }
+}
+
+/// Gives a private file the permissions that a newly created one would have, so that others (ComfyUI under another
+/// user) can read it as far as the user's umask allows.
+pub(crate) fn make_readable(file: &File) -> io::Result<()> {
+    #[cfg(unix)]
+    rustix::fs::fchmod(file, rustix::fs::Mode::from_raw_mode(0o666).difference(umask()))?;
+    #[cfg(not(unix))]
+    let _ = file;
+    Ok(())
+}
+
+/// Reads the process's umask. There is no way to ask without setting it, so it is set once, back at once, and kept.
+#[cfg(unix)]
+fn umask() -> rustix::fs::Mode {
+    static UMASK: std::sync::OnceLock<rustix::fs::Mode> = std::sync::OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let old = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        rustix::process::umask(old);
+        old
+    })
+}
+
+/// Returns the folder a path is in.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Returns the bytes free for this user on the file system that holds `path`.
+pub(crate) fn free_space(path: &Path) -> Result<Space, Error> {
+    let space = fs4::statvfs(path).map_err(fault("ask the free space of", path))?;
+    Ok(Space { free: space.available_space(), total: space.total_space() })
+}
+
+/// How full a file system is, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Space {
+    /// Free for this user.
+    pub(crate) free: u64,
+    /// All in all.
+    pub(crate) total: u64,
+}
+
+/// Writes all bytes at an offset of a file, wherever its cursor is.
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    witnessed!(
+        |()| Change::Written { node: node(file), offset: Some(offset), bytes: bytes.to_vec() },
+        write_all_at(file, bytes, offset)
+    )
+}
+
+#[cfg(unix)]
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let (mut bytes, mut offset) = (bytes, offset);
+    while !bytes.is_empty() {
+        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
+        if written == 0 {
+            return Err(io::Error::from(io::ErrorKind::WriteZero));
+        }
+        bytes = &bytes[written..];
+        offset += written as u64;
+    }
+    Ok(())
+}
+
+/// Reads up to `buffer.len()` bytes at an offset of a file.
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_at(file, buffer, offset);
+    #[cfg(windows)]
+    return std::os::windows::fs::FileExt::seek_read(file, buffer, offset);
+}
+
+/// Renames a file; what stood under the new name is gone.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    witnessed!(|()| Change::Renamed { from: from.to_path_buf(), to: to.to_path_buf() }, fs::rename(from, to))
+}
+
+/// Gives a file a second name.
+pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    witnessed!(
+        |()| Change::Linked { from: from.to_path_buf(), to: to.to_path_buf() },
+        fs::hard_link(from, to)
+    )
+}
+
+/// Renames a file to a name under which nothing stands; something that came there meanwhile is an error, not a loss.
+pub(crate) fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
+    witnessed!(
+        |()| Change::Renamed { from: from.to_path_buf(), to: to.to_path_buf() },
+        rename_unless_taken(from, to)
+    )
+}
+
+fn rename_unless_taken(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // File systems that cannot promise it: look first, then rename.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {}
+            result => return result.map_err(io::Error::from),
+        }
+    }
+    if fs::symlink_metadata(to).is_ok() {
+        return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+    }
+    fs::rename(from, to)
+}
+
+/// Gives a flushed part its final name; what stood under it is gone. The name may be on another disk that somebody mounted
+/// below DIR: then a copy is made beside it first.
+pub(crate) fn publish(part: &Path, path: &Path) -> io::Result<()> {
+    publish_by(part, path, rename)
+}
+
+/// The same, to a name under which nothing stands.
+pub(crate) fn publish_to_free_name(part: &Path, path: &Path) -> io::Result<()> {
+    publish_by(part, path, rename_to_free_name)
+}
+
+fn publish_by(part: &Path, path: &Path, rename: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    match rename(part, path) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
+        result => return result,
+    }
+    // Named after the part's file and not after its writer, so that what a crash leaves here is found by the next try.
+    let stem = part.file_name().and_then(|name| name.to_str()?.split('.').next()).unwrap_or("copy");
+    let staged = parent(path).join(format!(".{stem}.rcsync-part"));
+    let copied = copy(part, &staged).and_then(|()| rename(&staged, path));
+    if copied.is_err() {
+        let _ = remove(&staged);
+    }
+    copied?;
+    // What is left of it here costs room and nothing else; the last pass sweeps it.
+    let _ = remove(part);
+    Ok(())
+}
+
+/// Copies a file to another disk, flushes the copy, and reads it back: that disk has not shown yet that it keeps bytes.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let _ = remove(to);
+    let source = open_regular(from)?;
+    let target = create_new(to)?;
+    let (mut bytes, mut read_back) = (vec![0; COPIED], vec![0; COPIED]);
+    let mut at = 0;
+    loop {
+        let count = read_at(&source, &mut bytes, at)?;
+        if count == 0 {
+            break;
+        }
+        write_at(&target, &bytes[..count], at)?;
+        at += count as u64;
+    }
+    flush(&target)?;
+    make_readable(&target)?;
+    let mut at = 0;
+    loop {
+        let count = read_at(&source, &mut bytes, at)?;
+        let mut filled = 0;
+        while filled < count {
+            match read_at(&target, &mut read_back[filled..count], at + filled as u64)? {
+                0 => break,
+                more => filled += more,
+            }
+        }
+        if bytes[..count] != read_back[..filled] {
+            return Err(io::Error::other("the other disk holds other bytes than it was given"));
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        at += count as u64;
+    }
+}
+
+/// Bytes that are copied at a time.
+const COPIED: usize = 1 << 20;
+
+/// Removes a file; that it is gone already is fine.
+pub(crate) fn remove(path: &Path) -> Result<(), Error> {
+    match witnessed!(|()| Change::Removed { path: path.to_path_buf() }, fs::remove_file(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Returns `name` below `folder` with a suffix that no other process uses.
+pub(crate) fn private_name(folder: &Path, stem: &str, extension: &str) -> PathBuf {
+    let writer = format!("{:x}-{:08x}", std::process::id(), fastrand::u32(..));
+    folder.join(format!("{stem}.{writer}.{extension}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::edge::system::trace::{Change, Witness, call, dismiss};
+
+    #[derive(Default)]
+    struct Diary(RefCell<Vec<&'static str>>);
+
+    impl Witness for Diary {
+        fn allow(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn saw(&self, change: Change) {
+            self.0.borrow_mut().push(match change {
+                Change::Opened { .. } => "open",
+                Change::Written { .. } => "write",
+                Change::Emptied { .. } => "empty",
+                Change::Flushed { .. } => "flush",
+                Change::FolderFlushed { .. } => "flush folder",
+                Change::FolderMade { .. } => "make folder",
+                Change::Renamed { .. } => "rename",
+                Change::Linked { .. } => "link",
+                Change::Removed { .. } => "remove",
+            });
+        }
+    }
+
+    fn diary(act: impl FnOnce()) -> Vec<&'static str> {
+        let diary = Rc::new(Diary::default());
+        call(diary.clone());
+        act();
+        dismiss();
+        diary.0.take()
+    }
+
+    #[test]
+    fn a_durable_replacement_flushes_bytes_before_and_the_name_after_the_rename() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let durable = diary(|| replace(&path, folder.path(), b"new", Durability::Durable).unwrap());
+        assert_eq!(durable, ["open", "write", "flush", "rename", "flush folder"]);
+        let hopeful = diary(|| replace(&path, folder.path(), b"newer", Durability::Hopeful).unwrap());
+        assert_eq!(hopeful, ["open", "write", "rename"]);
+        assert_eq!(
+            diary(|| replace_if_changed(&path, folder.path(), |text| text.write_all(b"newer")).unwrap()),
+            [""; 0]
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing staged is left");
+    }
+
+    #[test]
+    fn a_rename_never_takes_a_name_that_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::write(&from, "ours").unwrap();
+        fs::write(&to, "theirs").unwrap();
+        assert_eq!(rename_to_free_name(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&to).unwrap(), b"theirs");
+        assert_eq!(fs::read(&from).unwrap(), b"ours");
+    }
+}

@@ -1,0 +1,60 @@
+//! `SHA256SUMS` while files come: the end of a look writes it too, but over a slow link that may be hours away, and who
+//! reads the folder until then, or after a kill, should find what is there.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::edge::system::blocking::blocking;
+use crate::engine::destination::reports;
+
+use super::Committer;
+
+/// The list is written at most once in this time …
+const EVERY: Duration = Duration::from_secs(1);
+
+/// … and takes a twentieth of the time at most: it is written as a whole.
+const SHARE: u32 = 20;
+
+/// When the list is to tell of what was published.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    /// When it may be written again; `None` before the first time.
+    next: Option<Instant>,
+    /// Something was published since.
+    is_behind: bool,
+}
+
+impl Sums {
+    /// Takes note that a batch went through.
+    pub(super) fn touch(&mut self) {
+        self.is_behind = true;
+    }
+
+    /// Returns when the list should be written.
+    pub(super) async fn due(&self) {
+        match (self.is_behind, self.next) {
+            (false, _) => std::future::pending().await,
+            (true, None) => {}
+            (true, Some(next)) => tokio::time::sleep_until(next).await,
+        }
+    }
+
+    /// Writes the list. Trouble shows when the look's end writes it: it is tried again there, and told.
+    pub(super) async fn write(&mut self, committer: &Committer) {
+        let began = Instant::now();
+        let (dir, store, place) = (committer.dir.clone(), committer.store.clone(), committer.place.clone());
+        let writing = blocking(move || {
+            // Nothing is written where another folder may stand by now.
+            if place.is_some_and(|place| place.ensure_in_place().is_err()) {
+                return Ok(());
+            }
+            let store = store.lock().unwrap_or_else(PoisonError::into_inner);
+            reports::write_sums(&dir, store.manifest(), |_| true)
+        });
+        let _ = writing.await;
+        self.is_behind = false;
+        self.next = Some(Instant::now() + EVERY.max(began.elapsed() * SHARE));
+    }
+}

@@ -1,0 +1,322 @@
+//! DIR, open for one run: its lock, its manifest, its parts, and what stands in it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::decide::mirror::plan::Recollection;
+use crate::edge::folder::lock::FolderLock;
+use crate::edge::folder::manifest_store::{PRIVATE, Store, ensure_fit};
+use crate::edge::folder::part_file::PartFolder;
+use crate::edge::system::blocking::{blocking, lost};
+use crate::edge::system::disk;
+use crate::edge::system::disk::fault;
+use crate::engine::destination::reports;
+use crate::engine::destination::reports::{JobArtifact, JobDraft, Rows};
+use crate::engine::event::{Event, Reporter};
+use crate::engine::mirror::poll::JobSnapshot;
+use crate::engine::mirror::prune;
+use crate::engine::mirror::run::auto_resume::Resumes;
+use crate::error::Error;
+use crate::model::artifact::{Artifact, ArtifactKey};
+use crate::model::job::JobId;
+use crate::model::listing::Listing;
+use crate::model::local::Local;
+use crate::model::manifest::{Entry, Manifest, Record};
+use crate::model::names::rel_path::RelPath;
+
+use super::recover::recover;
+
+/// What an older `job.json` remembers, by file.
+pub(crate) type Recollections = HashMap<ArtifactKey, Recollection>;
+
+/// DIR, open for one run. Dropping it gives the lock back.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    pub(crate) dir: PathBuf,
+    pub(crate) store: Arc<Mutex<Store>>,
+    pub(crate) parts: PartFolder,
+    pub(crate) recollections: Recollections,
+    pub(crate) resumes: Resumes,
+    before: Mutex<Before>,
+    pub(crate) place: Arc<FolderLock>,
+}
+
+/// Reads what is known of a folder, beside a running rcsync too. Changes nothing.
+///
+/// # Errors
+/// When nothing was ever mirrored into it, or its private state cannot be read.
+pub(crate) fn known(dir: &Path) -> Result<Manifest, Error> {
+    let no_mirror = |why, job| Err(Error::NoMirror { path: dir.to_path_buf(), why, job });
+    match fs::metadata(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            no_mirror("there is no such folder", None)
+        }
+        Err(error) => Err(fault("read", dir)(error)),
+        Ok(metadata) if !metadata.is_dir() => no_mirror("it is a file", None),
+        Ok(_) => match (Store::peek(dir), reports::read_any_job(dir)) {
+            (Err(Error::NoInput(_)), None) => no_mirror("nothing was mirrored into it yet", None),
+            (Err(Error::NoInput(_)), Some(read)) if !reports::recollections(&read.artifacts).is_empty() => {
+                no_mirror("its private folder `.rcsync` is gone", Some(read.job.job_id))
+            }
+            // The job was looked at, and had nothing yet.
+            (Err(Error::NoInput(_)), Some(read)) => Ok(Manifest::new(read.job.job_id, String::new())),
+            (manifest, _) => manifest,
+        },
+    }
+}
+
+/// What `job.json` says of files that are offered no more, and what was offered last.
+#[derive(Debug, Default)]
+struct Before {
+    rows: Vec<JobArtifact>,
+    /// Hashes of their keys: they are many.
+    offered: HashSet<u64>,
+}
+
+impl Before {
+    /// Keeps what is known of files that are offered no more, and nothing else: of those that are, the listing says it.
+    fn update(&mut self, dir: &Path, job: &JobId, listed: &[Arc<Artifact>]) {
+        let offered: HashSet<u64> = listed.iter().map(|artifact| hash(&artifact.key)).collect();
+        let is_gone = |row: &JobArtifact| !offered.contains(&hash(&row.key()));
+        if self.offered.is_subset(&offered) {
+            self.rows.retain(is_gone);
+        } else {
+            self.rows =
+                reports::read_job_keeping(dir, job, is_gone).map(|read| read.artifacts).unwrap_or_default();
+        }
+        self.offered = offered;
+    }
+}
+
+/// Tells keys apart. Of two with the same hash, which has never been seen, one could lose the words of its prompt.
+fn hash(key: &ArtifactKey) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
+}
+
+impl Folder {
+    /// Creates what is missing, takes the lock, loads the manifest and settles what a crash left.
+    pub(crate) fn open(
+        dir: &Path,
+        job: &JobId,
+        origin: &str,
+        reporter: &dyn Reporter,
+    ) -> Result<Self, Error> {
+        create(dir)?;
+        let private = dir.join(PRIVATE);
+        create_private(&private)?;
+        let lock = Arc::new(FolderLock::take(dir)?);
+        let parts = private.join("parts");
+        create_private(&parts)?;
+        if !lock.others().may_be_here() {
+            remove_staged(&private)?;
+            remove_staged(&parts)?;
+        }
+        let (mut store, damage) = Store::load(dir, job, origin)?;
+        if damage.snapshot {
+            let message =
+                "the manifest was damaged and was put aside; files that are here are checked and kept";
+            reporter.report(&Event::Notice { message: message.to_owned() });
+        }
+        let parts = PartFolder::beside(parts, lock.others());
+        recover(dir, &mut store, &parts)?;
+        prune::finish(dir, store.manifest())?;
+        forget_gone_versions(dir, &mut store, reporter)?;
+        let mut recollections = Recollections::new();
+        let mut offered = HashSet::new();
+        let read = reports::read_job_keeping(dir, job, |row| {
+            let key = row.key();
+            if row.is_listed() {
+                offered.insert(hash(&key));
+            }
+            // What the manifest knows needs no recollection.
+            if !store.manifest().entries.contains_key(&key)
+                && let Some(memory) = reports::recollection(row)
+            {
+                recollections.insert(key, memory);
+            }
+            !row.is_listed()
+        });
+        let resumes = read.as_ref().map(|read| read.job.resumes()).unwrap_or_default();
+        let rows = read.map(|read| read.artifacts).unwrap_or_default();
+        let before = Mutex::new(Before { rows, offered });
+        let store = Arc::new(Mutex::new(store));
+        Ok(Self { dir: dir.to_path_buf(), store, parts, recollections, resumes, before, place: lock })
+    }
+
+    /// Reads what earlier runs saw of the job's resumptions.
+    pub(crate) fn peek_resumes(dir: &Path, job: &JobId) -> Resumes {
+        reports::read_head(dir, job).map(|head| head.resumes()).unwrap_or_default()
+    }
+
+    /// Reads what is known of a folder without changing anything.
+    pub(crate) fn peek(dir: &Path, job: &JobId, origin: &str) -> Result<(Manifest, Recollections), Error> {
+        let manifest = match Store::peek(dir) {
+            Ok(manifest) => {
+                ensure_fit(dir, &manifest, job, origin)?;
+                manifest
+            }
+            Err(Error::NoInput(_)) => Manifest::new(job.clone(), origin.to_owned()),
+            Err(error) => return Err(error),
+        };
+        let recollections = reports::read_job(dir, job)
+            .map(|read| reports::recollections(&read.artifacts))
+            .unwrap_or_default();
+        Ok((manifest, recollections))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds out whether DIR is still the folder that was opened.
+    pub(crate) fn ensure_in_place(&self) -> Result<(), Error> {
+        self.place.ensure_in_place()
+    }
+
+    /// Gives what a look saw its local names.
+    pub(crate) fn listing(&self, looked: &JobSnapshot) -> Listing {
+        Self::listing_for(self.lock().manifest(), &self.recollections, looked)
+    }
+
+    /// Gives what a look saw its local names: those it had before, where it had any.
+    pub(crate) fn listing_for(
+        manifest: &Manifest,
+        recollections: &Recollections,
+        looked: &JobSnapshot,
+    ) -> Listing {
+        let known = |key: &ArtifactKey| {
+            let entry = manifest.entries.get(key).map(|entry| entry.path.clone());
+            entry.or_else(|| recollections.get(key).map(|memory| memory.path.clone()))
+        };
+        let taken: Vec<&RelPath> = manifest
+            .entries
+            .values()
+            .flat_map(|entry| std::iter::once(&entry.path).chain(entry.older.iter().map(|older| &older.path)))
+            .collect();
+        Listing::build(looked.name(), &looked.result.artifacts, &known, taken)
+    }
+
+    /// Looks at what stands at every listed and known path.
+    pub(crate) async fn look_around(&self, listing: &Listing) -> Result<Local, Error> {
+        let manifest_paths = paths(self.lock().manifest(), listing);
+        look_at_all(self.dir.clone(), manifest_paths).await
+    }
+
+    /// The same, without a folder that is open.
+    pub(crate) async fn look_at(dir: &Path, manifest: &Manifest, listing: &Listing) -> Result<Local, Error> {
+        look_at_all(dir.to_path_buf(), paths(manifest, listing)).await
+    }
+
+    /// Rewrites `SHA256SUMS` and `job.json` where they differ.
+    pub(crate) fn write_ledger(
+        &self,
+        looked: &JobSnapshot,
+        listed: &[Arc<Artifact>],
+        job: &JobId,
+    ) -> Result<(), Error> {
+        let store = self.lock();
+        reports::write_sums(&self.dir, store.manifest(), |_| true)?;
+        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        before.update(&self.dir, job, listed);
+        let file = JobDraft {
+            job_id: job,
+            name: looked.name(),
+            status: &looked.status.status,
+            progress: looked.status.progress,
+            error: looked.error(),
+            times: looked.times(),
+            resumes: looked.resumes,
+            artifacts: Rows::new(listed, store.manifest(), &before.rows),
+        };
+        reports::write_job(&self.dir, &file)
+    }
+}
+
+/// Forgets older versions of files that somebody deleted: they are hosted nowhere, so nobody can bring them back, and
+/// to miss them for ever would help nobody. What can be had again is missing until it is here.
+fn forget_gone_versions(dir: &Path, store: &mut Store, reporter: &dyn Reporter) -> Result<(), Error> {
+    let mut gone = Vec::new();
+    let mut records = Vec::new();
+    for (key, entry) in &store.manifest().entries {
+        let (kept, lost): (Vec<_>, Vec<_>) =
+            entry.older.iter().cloned().partition(|older| disk::look(dir, older.path.as_str()).is_some());
+        if !lost.is_empty() {
+            gone.extend(lost.into_iter().map(|older| older.path));
+            records.push(Record::Know { key: key.clone(), entry: Entry { older: kept, ..entry.clone() } });
+        }
+    }
+    if records.is_empty() {
+        return Ok(());
+    }
+    store.append(records)?;
+    for path in gone {
+        let message = format!("`{path}` is gone: it was an older version, hosted no more, and is forgotten");
+        reporter.report(&Event::Notice { message });
+    }
+    reports::write_sums(dir, store.manifest(), |_| true)
+}
+
+/// Every listed and known path, once, in order.
+fn paths(manifest: &Manifest, listing: &Listing) -> BTreeSet<RelPath> {
+    let listed = listing.artifacts.iter().map(|artifact| &artifact.path);
+    listed.chain(manifest.entries.values().map(|entry| &entry.path)).cloned().collect()
+}
+
+async fn look_at_all(dir: PathBuf, paths: BTreeSet<RelPath>) -> Result<Local, Error> {
+    let looking = blocking({
+        let dir = dir.clone();
+        move || disk::look_at_each(&dir, paths).collect()
+    });
+    looking.await.map_err(lost("look into", &dir))
+}
+
+/// Creates DIR, so that its name lasts as long as what is mirrored into it.
+pub(crate) fn create(dir: &Path) -> Result<(), Error> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let there = dir.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or_else(|| Path::new("."));
+    disk::create_folders(there, dir)
+}
+
+fn create_private(folder: &Path) -> Result<(), Error> {
+    match disk::make_folder(folder, &for_this_user_alone()) {
+        Ok(()) => disk::flush_folder(disk::parent(folder)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let metadata = fs::symlink_metadata(folder).map_err(fault("read", folder))?;
+            if metadata.is_dir() {
+                return Ok(());
+            }
+            Err(fault("create", folder)(std::io::Error::from(std::io::ErrorKind::NotADirectory)))
+        }
+        Err(error) => Err(fault("create", folder)(error)),
+    }
+}
+
+#[cfg(unix)]
+fn for_this_user_alone() -> fs::DirBuilder {
+    let mut builder = fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+/// Elsewhere a folder has the permissions of the one that it is in.
+#[cfg(not(unix))]
+fn for_this_user_alone() -> fs::DirBuilder {
+    fs::DirBuilder::new()
+}
+
+/// Removes what replacing a file left when it was cut off.
+fn remove_staged(folder: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(folder).map_err(fault("read", folder))? {
+        let path = entry.map_err(fault("read", folder))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("replace-") && name.ends_with(".tmp") {
+            disk::remove(&path)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! One job, mirrored into one destination.
+
+pub mod peek;
+pub(crate) mod poll;
+pub(crate) mod prune;
+pub(crate) mod run;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::edge::api::ApiClient;
+use crate::edge::net::http::ArtifactClient;
+use crate::engine::destination::folder::Folder;
+use crate::engine::event::{Event, Reporter};
+use crate::engine::options::SyncOptions;
+use crate::engine::outputs::follower::Follower;
+use crate::engine::stop::Stop;
+use crate::error::{Error, ExitStatus};
+use crate::model::job::JobId;
+
+use poll::{Patience, look};
+use run::{Run, rehearse};
+
+pub(crate) use run::repair;
+
+/// One job, mirrored into one folder.
+pub struct Mirror {
+    pub(crate) api: ApiClient,
+    pub(crate) job: JobId,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: SyncOptions,
+    pub(crate) followers: Vec<Arc<dyn Follower>>,
+}
+
+impl Mirror {
+    /// Mirrors `job` into `dir`, which is created when it is not there, as the command line does without options.
+    #[must_use]
+    pub fn new(api: ApiClient, job: JobId, dir: impl Into<PathBuf>) -> Self {
+        Self { api, job, dir: dir.into(), options: SyncOptions::default(), followers: Vec::new() }
+    }
+
+    /// Changes how it mirrors.
+    #[must_use]
+    pub fn configure(mut self, change: impl FnOnce(&mut SyncOptions)) -> Self {
+        change(&mut self.options);
+        self
+    }
+
+    /// Lets somebody do something with what is published.
+    #[must_use]
+    pub fn followed_by(mut self, follower: Arc<dyn Follower>) -> Self {
+        self.followers.push(follower);
+        self
+    }
+
+    /// Mirrors until the job is over (or, with `once`, one pass), or until `stop` is used; every event goes to
+    /// `reporter`, [`Event::Done`] last.
+    ///
+    /// # Errors
+    /// What kept the run from doing its work at all; faults of single files are events and decide the status.
+    pub async fn run(self, reporter: Arc<dyn Reporter>, stop: Stop) -> Result<ExitStatus, Error> {
+        let hosts = self.hosts()?;
+        self.run_with(hosts, reporter, stop).await
+    }
+
+    fn hosts(&self) -> Result<ArtifactClient, Error> {
+        let private = self.options.allow_private_hosts || self.api.is_private();
+        ArtifactClient::new(private, self.options.stall_timeout).map_err(Error::Config)
+    }
+
+    /// The same, with a client of the caller's for the hosts of artifacts.
+    pub(crate) async fn run_with(
+        self,
+        hosts: ArtifactClient,
+        reporter: Arc<dyn Reporter>,
+        stop: Stop,
+    ) -> Result<ExitStatus, Error> {
+        let began = Instant::now();
+        let Some(first) =
+            look(&self.api, &self.job, Patience::Short, reporter.as_ref(), stop.token()).await?
+        else {
+            return Ok(interrupted(reporter.as_ref(), &stop, began));
+        };
+        if self.options.dry_run {
+            return rehearse(&self, reporter.as_ref(), &first, began).await;
+        }
+        let folder = Folder::open(&self.dir, &self.job, &self.api.origin(), reporter.as_ref())?;
+        Run::begin(self, hosts, folder, reporter, stop, began)?.follow(first).await
+    }
+
+    /// Reads every mirrored byte again and fetches what is bad or missing: bad blocks alone, while the host still has
+    /// the same revision and their checksums are known. Asks nobody when all is good.
+    ///
+    /// # Errors
+    /// What kept it from looking at all; what could not be repaired is part of the answer.
+    pub(crate) async fn repair(
+        self,
+        reporter: Arc<dyn Reporter>,
+        stop: Stop,
+    ) -> Result<repair::Repair, Error> {
+        let hosts = self.hosts()?;
+        repair::repair(self, hosts, reporter, stop).await
+    }
+}
+
+/// Nothing was begun, so nothing is lost.
+fn interrupted(reporter: &dyn Reporter, stop: &Stop, began: Instant) -> ExitStatus {
+    let exit = stop.status();
+    let elapsed = began.elapsed();
+    reporter.report(&Event::Done { exit, published: 0, bytes: 0, present: 0, failed: 0, elapsed });
+    exit
+}

@@ -1,0 +1,131 @@
+//! A look into hosted checkpoints before they are fetched: the headers alone, a few KiB of each.
+
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt as _};
+
+use crate::decide::formats::safetensors_header::{LENGTH_BYTES, SafetensorsHeader};
+use crate::decide::transfer::outcome::{Verdict, verdict};
+use crate::edge::net::http::{ArtifactClient, Body, RangeRequest};
+use crate::model::artifact::{Artifact, ArtifactKind};
+use crate::model::fault::Fault;
+use crate::model::response_head::{ContentRange, Head};
+use crate::model::source_url::SourceUrl;
+
+/// What the first request asks for. Most of it is wasted on a small header, and a larger one (60 to 250 kB where
+/// hundreds of tensors have long names) takes one more request for exactly the rest.
+const FIRST: u64 = 16 << 10;
+
+/// A longer header than this is none that a trainer wrote: the real ones stay below 250 kB.
+const LONGEST: u64 = 8 << 20;
+
+/// Requests at once: enough to hide the way to the host, few enough to bother nobody.
+const AT_ONCE: usize = 8;
+
+/// Tries of one file: a look is no mirror, and somebody waits for it.
+const TRIES: u32 = 3;
+
+/// What a checkpoint's header says, before any of its weights is fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peeked {
+    /// The header.
+    pub header: SafetensorsHeader,
+    /// Bytes that the host has, where it told: fewer than declared while the trainer still writes.
+    pub hosted: Option<u64>,
+}
+
+/// Why a header could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeekError {
+    /// The host did not answer as it should.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// What came is no safetensors header, or not yet all of one.
+    #[error("{0}")]
+    NoHeader(String),
+}
+
+/// Whether this artifact has a header to look at.
+#[must_use]
+pub fn can_peek(artifact: &Artifact) -> bool {
+    artifact.key.kind == ArtifactKind::Checkpoint && artifact.path.as_str().ends_with(".safetensors")
+}
+
+/// Reads the headers of these hosted files, in their order.
+pub async fn peek(client: &ArtifactClient, sources: &[&SourceUrl]) -> Vec<Result<Peeked, PeekError>> {
+    stream::iter(sources.iter().copied())
+        .map(|source| patiently(client, source))
+        .buffered(AT_ONCE)
+        .collect()
+        .await
+}
+
+async fn patiently(client: &ArtifactClient, source: &SourceUrl) -> Result<Peeked, PeekError> {
+    let mut tries = 1;
+    loop {
+        match once(client, source).await {
+            Err(PeekError::Fault(fault))
+                if tries < TRIES && matches!(verdict(&fault), Verdict::Retry { .. }) =>
+            {
+                tokio::time::sleep(Duration::from_millis(250) * tries).await;
+                tries += 1;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+async fn once(client: &ArtifactClient, source: &SourceUrl) -> Result<Peeked, PeekError> {
+    let (mut bytes, hosted) = read(client, source, 0, FIRST).await?;
+    let length = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
+    let Some(length) = length else {
+        return Err(PeekError::NoHeader(format!("only {} bytes of it are there yet", bytes.len())));
+    };
+    if length > LONGEST {
+        return Err(PeekError::NoHeader(format!(
+            "its header claims to have {length} bytes; it is no safetensors file"
+        )));
+    }
+    let end = LENGTH_BYTES + length;
+    if (bytes.len() as u64) < end {
+        let (more, _) = read(client, source, bytes.len() as u64, end).await?;
+        bytes.extend(more);
+    }
+    let header = usize::try_from(end).ok().and_then(|end| bytes.get(8..end));
+    let header = header.ok_or_else(|| PeekError::NoHeader("its header is still being written".to_owned()))?;
+    let header = SafetensorsHeader::parse(header).map_err(|error| PeekError::NoHeader(error.to_string()))?;
+    Ok(Peeked { header, hosted })
+}
+
+/// Reads this range or what there is of it, and the length of the whole where the host tells it.
+async fn read(
+    client: &ArtifactClient,
+    source: &SourceUrl,
+    start: u64,
+    end: u64,
+) -> Result<(Vec<u8>, Option<u64>), PeekError> {
+    let ask = RangeRequest { start, end: Some(end), ..RangeRequest::default() };
+    let (head, body) = client.get(source, &ask).await?;
+    // A host that does not know ranges sends all; what is before the range is dropped, and the rest is not read.
+    let skip = match (&head, head.content_range) {
+        (Head { status: 206, .. }, Some(ContentRange::Part { start: first, .. })) if first == start => 0,
+        (Head { status: 200, encoded: false, .. }, None) => start,
+        (Head { status: 416, .. }, _) => return Ok((Vec::new(), head.revision.length)),
+        _ => return Err(PeekError::Fault(body.into_refusal().await)),
+    };
+    let bytes = collect(body, skip, end - start).await?;
+    Ok((bytes, head.revision.length))
+}
+
+async fn collect(mut body: Body, mut skip: u64, most: u64) -> Result<Vec<u8>, Fault> {
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < most {
+        let Some(chunk) = body.chunk().await? else { break };
+        let dropped = skip.min(chunk.len() as u64);
+        skip -= dropped;
+        let dropped = usize::try_from(dropped).unwrap_or(chunk.len());
+        bytes.extend_from_slice(&chunk[dropped..]);
+    }
+    bytes.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+    Ok(bytes)
+}

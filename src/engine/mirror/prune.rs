@@ -1,0 +1,176 @@
+//! Removes numbered checkpoints from DIR by rule, and remembers that they were here, so that they are not fetched again.
+//!
+//! The order, and what a kill leaves after each step:
+//!
+//! 1. `pruning.json` says what is about to go (nothing else happened yet: it says too much, and is dropped);
+//! 2. the manifest says `pruned` (the manifest never claims bytes that are not there, so it comes before the removal;
+//!    the other order would have the next run fetch what was removed on purpose);
+//! 3. `SHA256SUMS` lists them no more (it may list what is there, never what is not);
+//! 4. the files go (what stays is found in `pruning.json` and goes when the folder is opened next);
+//! 5. `pruning.json` goes. Without it a file under such a name is somebody's who put it back, and stays.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::decide::mirror::retention::{Retention, surplus};
+use crate::edge::folder::blocks::BlockFolder;
+use crate::edge::folder::checksummed;
+use crate::edge::folder::manifest_store::{PRIVATE, Store};
+use crate::edge::system::disk;
+use crate::edge::system::disk::{Durability, fault};
+use crate::engine::destination::folder::{Folder, known};
+use crate::engine::destination::hashing::is_as_published;
+use crate::engine::destination::reports;
+use crate::engine::event::{Event, Reporter};
+use crate::engine::outputs::gallery;
+use crate::error::Error;
+use crate::model::artifact::{ArtifactKey, ArtifactKind};
+use crate::model::manifest::{Entry, EntryState, Manifest, Record};
+use crate::model::names::rel_path::RelPath;
+
+/// A list of ten thousand paths has some MB.
+const LIST_BOUND: u64 = 64 << 20;
+
+/// What pruning did, or would do.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Pruned {
+    /// Checkpoints that are removed, oldest first.
+    pub(crate) removed: Vec<Entry>,
+    /// Checkpoints that would have to go, but were edited here.
+    pub(crate) edited: Vec<Entry>,
+    /// How many numbered checkpoints stay.
+    pub(crate) kept: u64,
+}
+
+/// Says what [`prune`] would do. Changes nothing.
+///
+/// # Errors
+/// When nothing was mirrored into `dir`, or the disk refuses.
+pub(crate) fn rehearse(dir: &Path, retention: Retention) -> Result<Pruned, Error> {
+    Ok(judge(dir, &known(dir)?, retention).told())
+}
+
+/// Removes what `retention` does not keep. Takes the folder's lock.
+///
+/// # Errors
+/// As [`rehearse`], and when another rcsync holds the folder.
+pub(crate) fn prune(dir: &Path, retention: Retention, reporter: &dyn Reporter) -> Result<Pruned, Error> {
+    let manifest = known(dir)?;
+    if manifest.entries.is_empty() {
+        return Ok(Pruned::default());
+    }
+    let folder = Folder::open(dir, &manifest.job, &manifest.origin, reporter)?;
+    let pruned = apply(dir, &folder.store, retention)?;
+    let mut store = folder.lock();
+    if !pruned.removed.is_empty() {
+        reports::refresh_job(dir, store.manifest())?;
+        // Somebody else's page stays; it was told when the folder was mirrored.
+        match gallery::refresh(dir, store.manifest()) {
+            Ok(_) | Err(Error::ForeignPage(_)) => {}
+            Err(error) => reporter.report(&Event::Notice { message: gallery::trouble(&error) }),
+        }
+    }
+    store.compact()?;
+    Ok(pruned)
+}
+
+/// The same for a folder that is open.
+pub(crate) fn apply(dir: &Path, store: &Arc<Mutex<Store>>, retention: Retention) -> Result<Pruned, Error> {
+    let lock = || store.lock().unwrap_or_else(PoisonError::into_inner);
+    // A file with a new time stamp is read, which takes its time; what is committed meanwhile need not wait for that.
+    let manifest = lock().manifest().clone();
+    let mut judged = judge(dir, &manifest, retention);
+    let mut store = lock();
+    // What was published anew meanwhile was not judged.
+    judged.going.retain(|(key, entry)| store.manifest().entries.get(key) == Some(entry));
+    if judged.going.is_empty() {
+        return Ok(judged.told());
+    }
+    let paths: Vec<&RelPath> = judged.going.iter().map(|(_, entry)| &entry.path).collect();
+    write_list(dir, &paths)?;
+    let records = judged.going.iter().map(|(key, entry)| {
+        let entry = Entry { state: EntryState::Pruned, ..entry.clone() };
+        Record::Know { key: key.clone(), entry }
+    });
+    store.append(records.collect())?;
+    finish(dir, store.manifest())?;
+    Ok(judged.told())
+}
+
+/// Ends what was begun: by [`apply`] just now, or by a run that was cut off.
+pub(crate) fn finish(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
+    let Some(listed) = read_list(dir)? else { return Ok(()) };
+    let going = manifest
+        .entries
+        .iter()
+        .filter(|(_, entry)| entry.state == EntryState::Pruned && listed.contains(&entry.path));
+    reports::write_sums(dir, manifest, |_| true)?;
+    let blocks = BlockFolder::new(dir);
+    for (key, entry) in going {
+        if is_as_published(dir, entry) {
+            disk::remove(&entry.path.to_path(dir))?;
+        }
+        blocks.forget(key)?;
+    }
+    disk::flush_folder(dir)?;
+    disk::remove(&list_path(dir))
+}
+
+struct Judged {
+    going: Vec<(ArtifactKey, Entry)>,
+    edited: Vec<Entry>,
+    kept: u64,
+}
+
+impl Judged {
+    fn told(self) -> Pruned {
+        let removed = self.going.into_iter().map(|(_, entry)| entry).collect();
+        Pruned { removed, edited: self.edited, kept: self.kept }
+    }
+}
+
+/// Sorts out what goes. A file that is gone already only has to be remembered.
+fn judge(dir: &Path, manifest: &Manifest, retention: Retention) -> Judged {
+    let surplus = surplus(manifest, retention);
+    let numbered = manifest
+        .present()
+        .into_iter()
+        .filter(|(kind, entry)| *kind == ArtifactKind::Checkpoint && entry.step.is_some());
+    let kept = numbered.count().saturating_sub(surplus.len()) as u64;
+    let (going, edited): (Vec<_>, Vec<_>) = surplus.into_iter().partition(|(_, entry)| {
+        disk::look(dir, entry.path.as_str()).is_none() || is_as_published(dir, entry)
+    });
+    Judged {
+        going: going.into_iter().map(|(key, entry)| (key.clone(), entry.clone())).collect(),
+        edited: edited.into_iter().map(|(_, entry)| entry.clone()).collect(),
+        kept,
+    }
+}
+
+fn list_path(dir: &Path) -> std::path::PathBuf {
+    dir.join(PRIVATE).join("pruning.json")
+}
+
+fn write_list(dir: &Path, paths: &[&RelPath]) -> Result<(), Error> {
+    let path = list_path(dir);
+    let text = checksummed::seal(&paths).map_err(|error| fault("write", &path)(error.into()))?;
+    disk::replace(&path, disk::parent(&path), text.as_bytes(), Durability::Durable)
+}
+
+/// Returns the list; one that is damaged names nothing, and what it meant stays.
+fn read_list(dir: &Path) -> Result<Option<Vec<RelPath>>, Error> {
+    let path = list_path(dir);
+    let file = match disk::open_regular(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fault("read", &path)(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(LIST_BOUND).read_to_end(&mut bytes).map_err(fault("read", &path))?;
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    Ok(Some(checksummed::unseal(&text).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,694 @@
+//! The loop: look, decide, act, record, and look again, until the job is over or the run is stopped.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::decide::mirror::plan::{Action, FetchReason, Situation, Step, nothing_is_chosen, plan};
+use crate::decide::mirror::poll_interval::{Cadence, Look, Next, next_save, save_interval};
+use crate::decide::mirror::run_state::RunState;
+use crate::edge::net::http::ArtifactClient;
+use crate::edge::system::blocking::{blocking, lost};
+use crate::edge::system::{disk, fd_limit};
+use crate::engine::destination::commit::{BATCH, Committed, Committer, ToCommit};
+use crate::engine::destination::folder::Folder;
+use crate::engine::destination::inspect;
+use crate::engine::event::{Event, Reporter};
+use crate::engine::mirror::poll::{JobSnapshot, Patience, look};
+use crate::engine::outputs::follower::Followers;
+use crate::engine::stop::Stop;
+use crate::engine::transfer::board::Board;
+use crate::engine::transfer::disk_space::Room;
+use crate::engine::transfer::host_backoff::Gates;
+use crate::engine::transfer::link_refresh::Relister;
+use crate::engine::transfer::rate_limit::Limiter;
+use crate::engine::transfer::task::{Order, Transfer};
+use crate::engine::transfer::tune;
+use crate::engine::transfer::workshop::{Endings, Missing, Workshop};
+use crate::error::{Error, ExitStatus, explain_briefly};
+use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
+use crate::model::job::{JobStatus, Progress};
+use crate::model::listing::Listing;
+use crate::model::local::LocalFile;
+use crate::model::manifest::{EntryState, Manifest};
+
+use super::{Mirror, prune};
+use auto_resume::Life;
+
+pub(crate) mod auto_resume;
+mod forecasts;
+pub(crate) mod repair;
+
+/// Finished files that may wait for their names; beyond that, transfers wait for the disk.
+const COMMIT_QUEUE: usize = 512;
+
+/// One run of a mirror, with everything it holds open.
+pub(crate) struct Run {
+    mirror: Mirror,
+    reporter: Arc<dyn Reporter>,
+    stop: Stop,
+    began: Instant,
+    folder: Folder,
+    shop: Arc<Workshop>,
+    connections: JoinSet<()>,
+    committer: JoinSet<()>,
+    followers: Followers,
+    published: Arc<AtomicU64>,
+    cadence: Cadence,
+    life: Life,
+    told: Option<Told>,
+    planned: bool,
+    fetching: HashSet<ArtifactKey>,
+    noticed: HashSet<String>,
+    outlook: forecasts::Outlook,
+    /// How far the manifest was when `SHA256SUMS` and `job.json` last told of it.
+    written_at: Option<u64>,
+    /// Why something of our own could not be written down, the last time that it was tried.
+    trouble: Option<Error>,
+}
+
+/// What was last told of the job.
+#[derive(Debug)]
+struct Told {
+    name: Option<String>,
+    status: JobStatus,
+    progress: Progress,
+    error: Option<String>,
+}
+
+/// What a pass over everything that is listed found.
+#[derive(Debug, Default)]
+struct Pass {
+    state: Option<RunState>,
+    step: Option<u64>,
+    total: Option<u64>,
+    save_every: Option<u64>,
+    /// The newest checkpoint's step, and with a final one more than any step.
+    newest: Option<u64>,
+    ordered: u64,
+    lagging: bool,
+    wanted: Vec<ArtifactKey>,
+}
+
+impl Pass {
+    fn next_save(&self) -> Option<u64> {
+        next_save(self.step?, self.save_every?, self.total)
+    }
+}
+
+impl Run {
+    /// Gets everything ready. Somebody has looked already, so that no folder is created for a job that does not exist.
+    pub(crate) fn begin(
+        mut mirror: Mirror,
+        client: ArtifactClient,
+        folder: Folder,
+        reporter: Arc<dyn Reporter>,
+        stop: Stop,
+        began: Instant,
+    ) -> Result<Self, Error> {
+        let options = mirror.options.clone();
+        let handles = fd_limit::share_out();
+        let (commit, items) = mpsc::channel(COMMIT_QUEUE.min(handles.finished));
+        let wanted = options.connections.map(|cap| usize::from(cap.get()));
+        let (shares, most) = tune::begin(wanted, options.limit_rate, handles.connections);
+        let shop = Arc::new(Workshop {
+            client,
+            parts: folder.parts.clone(),
+            board: Board::new(shares),
+            relister: Relister::new(mirror.api.clone(), mirror.job.clone()),
+            commit,
+            limiter: options.limit_rate.map(Limiter::new),
+            room: Room::new(folder.parts.path(""), options.min_free),
+            gates: Gates::default(),
+            reporter: reporter.clone(),
+            leftovers: Mutex::new(folder.parts.fingerprints()?),
+            cancel: stop.token().child_token(),
+            received: AtomicU64::new(0),
+            small_files: AtomicU64::new(0),
+            pushed_back: AtomicBool::new(false),
+            typical: Mutex::default(),
+            hurry: AtomicBool::new(false),
+            endings: Mutex::default(),
+            options: options.clone(),
+        });
+        let published = Arc::new(AtomicU64::new(0));
+        let mut connections = JoinSet::new();
+        for _ in 0..most {
+            connections.spawn(shop.clone().serve());
+        }
+        connections.spawn(tune::tune(shop.clone(), shares, most));
+        let mut committer = JoinSet::new();
+        let commits = Committer {
+            dir: mirror.dir.clone(),
+            store: folder.store.clone(),
+            on_change: options.on_change,
+            batch: BATCH.min(handles.finished),
+            place: Some(folder.place.clone()),
+        };
+        let followers = Followers::start(
+            std::mem::take(&mut mirror.followers),
+            mirror.dir.clone(),
+            mirror.job.clone(),
+            folder.store.clone(),
+            reporter.clone(),
+        );
+        let (told_shop, count_published, nudge) = (shop.clone(), published.clone(), followers.nudge());
+        committer.spawn(commits.run(items, move |key, committed| {
+            settle(&told_shop, &count_published, key, committed);
+            nudge.notify_one();
+        }));
+        let cadence = Cadence::new(options.interval);
+        let life = Life::new(&options, folder.resumes.clone());
+        Ok(Self {
+            mirror,
+            reporter,
+            stop,
+            began,
+            folder,
+            shop,
+            connections,
+            committer,
+            followers,
+            published,
+            cadence,
+            life,
+            told: None,
+            planned: false,
+            fetching: HashSet::new(),
+            noticed: HashSet::new(),
+            outlook: forecasts::Outlook::default(),
+            written_at: None,
+            trouble: None,
+        })
+    }
+
+    /// Goes on from the first look to the end.
+    pub(crate) async fn follow(&mut self, first: JobSnapshot) -> Result<ExitStatus, Error> {
+        let mut looked = first;
+        loop {
+            self.life.count(&mut looked);
+            let pass = match self.pass(&looked).await {
+                Err(error) if !self.mirror.options.once && is_full(&error) => {
+                    self.worry(error);
+                    Pass::default()
+                }
+                pass => pass?,
+            };
+            if self.mirror.options.once {
+                self.wait_until_quiet().await;
+                return self.conclude(&looked, &pass).await;
+            }
+            self.watch(&pass);
+            let going = self.keep_going(&looked, &pass).await;
+            let Some(wait) = going.or_else(|| self.next_look(&pass)) else {
+                return self.conclude(&looked, &pass).await;
+            };
+            if !self.wait(&looked, wait).await {
+                return self.conclude(&looked, &pass).await;
+            }
+            match self.look_again().await {
+                Ok(Some(next)) => looked = next,
+                Err(refused) => {
+                    // The API will have no more of it, but the addresses that it gave still work.
+                    self.wait_until_quiet().await;
+                    self.wind_up(&looked).await?;
+                    return Err(refused);
+                }
+                Ok(None) => return self.conclude(&looked, &pass).await,
+            }
+        }
+    }
+
+    /// Looks until the API answers; `None` when the run should end instead.
+    async fn look_again(&self) -> Result<Option<JobSnapshot>, Error> {
+        let (api, job, cancel) = (&self.mirror.api, &self.mirror.job, self.stop.token());
+        let answer = look(api, job, Patience::Endless, self.reporter.as_ref(), cancel);
+        match self.deadline() {
+            // However long the API is away, nobody waits for longer than he was told to.
+            Some(deadline) => tokio::time::timeout_at(deadline, answer).await.unwrap_or(Ok(None)),
+            None => answer.await,
+        }
+    }
+
+    /// When this run should end, whatever is left.
+    fn deadline(&self) -> Option<Instant> {
+        self.mirror.options.timeout.map(|timeout| self.began + timeout)
+    }
+
+    /// Plans and orders; what is ordered goes on in the background.
+    async fn pass(&mut self, looked: &JobSnapshot) -> Result<Pass, Error> {
+        self.written_at = None;
+        self.folder.ensure_in_place()?;
+        self.tell_job(looked);
+        let listing = self.folder.listing(looked);
+        self.notice(looked.result.unusable.iter().chain(&listing.rejected));
+        let generation = self.shop.relister.learn(&listing).await;
+        let state = looked.state(&listing.artifacts);
+        let actions = self.plan(looked, &listing, state).await?;
+        let run = looked.run();
+        let order = |action: &Action| self.transfer(looked, &run, action, state, generation);
+        let transfers: Vec<Transfer> =
+            actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).map(order).collect();
+        let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
+        let fetch = transfers.len() as u64;
+        let fetching: HashSet<ArtifactKey> =
+            transfers.iter().map(|transfer| transfer.order.artifact.key.clone()).collect();
+        // A file that settles is planned at every look; that is told once.
+        if !self.planned || !fetching.is_subset(&self.fetching) {
+            self.reporter.report(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
+        }
+        let mut ordered = self.shop.board.order(transfers);
+        let doubtful = inspect::inspect(&self.mirror.dir, &self.folder.store, &actions).await?;
+        ordered += self.shop.board.order(doubtful.iter().map(order).collect());
+        self.planned = true;
+        self.fetching = fetching;
+        // Told when this end is first seen in this folder: a crontab that wants nothing of a job hears so once.
+        let is_first_seen = self.folder.resumes.last.as_ref() != Some(&looked.status.status);
+        if is_first_seen && state.is_over() && nothing_is_chosen(&actions) {
+            let message = format!(
+                "none of the {} files that the job offers is chosen: see `--only`, `--include`, `--exclude`, `--steps`, `--last`",
+                actions.len()
+            );
+            self.notice([message].iter());
+        }
+        let wanted = actions.iter().filter(|action| !matches!(action.step, Step::Skip(_)));
+        let checkpoints =
+            listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);
+        let has_final = listing.artifacts.iter().any(|artifact| artifact.is_final_checkpoint(looked.name()));
+        let steps: Vec<u64> = checkpoints.filter_map(|artifact| artifact.step).collect();
+        let pass = Pass {
+            state: Some(state),
+            step: looked.status.progress.current_step,
+            total: looked.status.progress.total_steps,
+            save_every: save_interval(&steps),
+            newest: steps.iter().max().copied().max(has_final.then_some(u64::MAX)),
+            ordered,
+            lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
+            wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
+        };
+        // Tried again at the end; what is to be fetched does not wait for it.
+        if let Err(error) = self.retain().await {
+            self.worry(error);
+        }
+        self.fold_journal().await;
+        self.write_ledger(looked, &listing.artifacts);
+        self.look_ahead(looked, &listing, state);
+        self.followers.nudge().notify_one();
+        Ok(pass)
+    }
+
+    /// Writes `SHA256SUMS` and `job.json`. Trouble with them is no reason to lose a file that could still be had.
+    fn write_ledger(&mut self, looked: &JobSnapshot, listed: &[Arc<Artifact>]) {
+        self.written_at = Some(self.folder.lock().sequence());
+        match self.folder.write_ledger(looked, listed, &self.mirror.job) {
+            Ok(()) => self.trouble = None,
+            Err(error) => self.worry(error),
+        }
+    }
+
+    /// Folds a journal that has grown long: a run may last for weeks, and whoever reads the folder reads all of it.
+    async fn fold_journal(&mut self) {
+        let store = self.folder.store.clone();
+        let folding = blocking(move || store.lock().unwrap_or_else(PoisonError::into_inner).compact());
+        if let Ok(Err(error)) = folding.await {
+            self.worry(error);
+        }
+    }
+
+    /// Tells of trouble once, and remembers it for the end.
+    fn worry(&mut self, error: Error) {
+        let message = explain_briefly(&error);
+        if self.is_news(&message) {
+            self.reporter.report(&Event::Trouble { message });
+        }
+        self.trouble = Some(error);
+    }
+
+    async fn plan(
+        &self,
+        looked: &JobSnapshot,
+        listing: &Listing,
+        state: RunState,
+    ) -> Result<Vec<Action>, Error> {
+        let local = self.folder.look_around(listing).await?;
+        let store = self.folder.lock();
+        let actions = plan(&Situation {
+            listing,
+            manifest: store.manifest(),
+            recollections: &self.folder.recollections,
+            local: &local,
+            selection: &self.mirror.options.selection,
+            run: &looked.run(),
+            reached: if state.is_over() {
+                None
+            } else {
+                Some(looked.status.progress.current_step.unwrap_or(0))
+            },
+        });
+        Ok(actions)
+    }
+
+    fn transfer(
+        &self,
+        looked: &JobSnapshot,
+        run: &str,
+        action: &Action,
+        state: RunState,
+        generation: u64,
+    ) -> Transfer {
+        let store = self.folder.lock();
+        let manifest = store.manifest();
+        let key = &action.artifact.key;
+        let is_damaged = action.step == Step::Fetch(FetchReason::Damaged);
+        let recheck = match &action.step {
+            Step::Fetch(FetchReason::Recheck(revision)) => Some(revision.clone()),
+            _ => None,
+        };
+        let order = Order {
+            artifact: action.artifact.clone(),
+            recheck,
+            is_damaged,
+            entry: manifest.entries.get(key).cloned(),
+            doubt: manifest.doubts.get(key).cloned(),
+            half_of_pair: action.artifact.pair_half(looked.name()).is_some(),
+            run_may_write: !state.is_over(),
+            cut_off: state.is_cut_off(),
+            run: run.to_owned(),
+            generation,
+        };
+        Transfer::new(order, fastrand::u64(..))
+    }
+
+    fn tell_job(&mut self, looked: &JobSnapshot) {
+        let changed = self.told.as_ref().is_none_or(|told| {
+            told.status != looked.status.status
+                || told.progress != looked.status.progress
+                || told.name.as_deref() != looked.name()
+                || told.error.as_deref() != looked.error()
+        });
+        if changed {
+            self.reporter.report(&job_event(looked));
+            self.told = Some(Told {
+                name: looked.name().map(str::to_owned),
+                status: looked.status.status.clone(),
+                progress: looked.status.progress,
+                error: looked.error().map(str::to_owned),
+            });
+        }
+    }
+
+    fn notice<'a>(&mut self, messages: impl Iterator<Item = &'a String>) {
+        for message in messages {
+            if self.is_news(message) {
+                self.reporter.report(&Event::Notice { message: message.clone() });
+            }
+        }
+    }
+
+    /// Whether this was not told yet: what is wrong in the same way at every look is told once.
+    fn is_news(&mut self, message: &str) -> bool {
+        self.noticed.len() < 1000 && self.noticed.insert(message.to_owned())
+    }
+
+    /// Returns how long to wait for the next look; `None` when there need not be one.
+    fn next_look(&mut self, pass: &Pass) -> Option<std::time::Duration> {
+        let state = pass.state.unwrap_or(RunState::Running);
+        let busy = !self.shop.board.is_quiet();
+        let news = pass.ordered > 0 || busy;
+        let now = self.began.elapsed();
+        let next = self.cadence.next(
+            now,
+            &Look { state, step: pass.step, save_every: pass.save_every, news, lagging: pass.lagging },
+        );
+        let cooled = self.shop.board.cooled_at().map(|at| at.saturating_duration_since(Instant::now()));
+        match next {
+            Next::After(wait) => {
+                if state == RunState::Running {
+                    let seconds_a_step = self.cadence.seconds_a_step();
+                    self.reporter.report(&Event::Pace { seconds_a_step, next_save: pass.next_save() });
+                }
+                self.reporter.report(&Event::Waiting { wait });
+                Some(wait.min(cooled.unwrap_or(wait).max(std::time::Duration::from_millis(200))))
+            }
+            Next::Enough => None,
+        }
+    }
+
+    /// Waits; `false` when the run should end instead of looking again.
+    async fn wait(&mut self, looked: &JobSnapshot, wait: std::time::Duration) -> bool {
+        let deadline = self.deadline();
+        let until = Instant::now() + wait;
+        let until = deadline.map_or(until, |deadline| deadline.min(until));
+        if !self.shop.board.is_quiet() {
+            tokio::select! {
+                biased;
+                () = self.stop.token().cancelled() => return false,
+                () = tokio::time::sleep_until(until) => {}
+                () = self.shop.board.quiet() => self.tell_what_came(looked),
+            }
+        }
+        tokio::select! {
+            biased;
+            () = self.stop.token().cancelled() => false,
+            () = tokio::time::sleep_until(until) => deadline.is_none_or(|deadline| Instant::now() < deadline),
+        }
+    }
+
+    /// Writes down what came since the last look. The next one may be an hour away, and who reads the folder until then,
+    /// or after a kill, should find all of it in `SHA256SUMS`.
+    fn tell_what_came(&mut self, looked: &JobSnapshot) {
+        // A folder that went away is the next look's business.
+        if self.folder.ensure_in_place().is_ok() {
+            let listing = self.folder.listing(looked);
+            self.write_ledger(looked, &listing.artifacts);
+        }
+    }
+
+    async fn wait_until_quiet(&self) {
+        let over = async {
+            match self.deadline() {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.token().cancelled() => {}
+            () = self.shop.board.quiet() => {}
+            () = over => {}
+        }
+    }
+
+    /// Ends the connections, keeps what they have, commits what is finished, and writes everything down.
+    async fn wind_up(&mut self, looked: &JobSnapshot) -> Result<(), Error> {
+        self.shop.cancel.cancel();
+        while self.connections.join_next().await.is_some() {}
+        for transfer in self.shop.board.begun() {
+            let attempt = transfer.state().attempt.clone();
+            if let Some(attempt) = attempt {
+                // What could not be written down is fetched again by the next run.
+                let _ = attempt.retire();
+            }
+        }
+        let _ = self.shop.commit.send(ToCommit::End).await;
+        while self.committer.join_next().await.is_some() {}
+        // Nothing is written where another folder may stand by now.
+        self.folder.ensure_in_place()?;
+        let sequence = self.folder.lock().sequence();
+        if self.written_at != Some(sequence) || self.trouble.is_some() {
+            let listing = self.folder.listing(looked);
+            self.write_ledger(looked, &listing.artifacts);
+        }
+        self.followers.finish().await;
+        Ok(())
+    }
+
+    /// Removes what the user does not want to keep here; says whether anything went.
+    async fn retain(&self) -> Result<bool, Error> {
+        let Some(retention) = self.mirror.options.retention else { return Ok(false) };
+        let (dir, store) = (self.mirror.dir.clone(), self.folder.store.clone());
+        let pruning = blocking(move || prune::apply(&dir, &store, retention));
+        let pruned = pruning.await.map_err(lost("prune", &self.mirror.dir))??;
+        for entry in &pruned.removed {
+            let message = format!("`{}` is removed here, as newer ones are kept", entry.path);
+            self.reporter.report(&Event::Notice { message });
+        }
+        Ok(!pruned.removed.is_empty())
+    }
+
+    /// Winds up, counts what is here, and says how it all ends.
+    async fn conclude(&mut self, looked: &JobSnapshot, pass: &Pass) -> Result<ExitStatus, Error> {
+        let interrupted = self.stop.is_stopped();
+        self.wind_up(looked).await?;
+        // Last, so that whoever does something with published files has had each of them.
+        match self.retain().await {
+            Ok(false) => {}
+            Ok(true) => {
+                let listing = self.folder.listing(looked);
+                self.write_ledger(looked, &listing.artifacts);
+                self.followers.look_again().await;
+            }
+            Err(error) => self.worry(error),
+        }
+        let mut store = self.folder.lock();
+        let (present, missing) =
+            count(&self.mirror.dir, store.manifest(), &self.shop.endings(), &pass.wanted);
+        if missing.is_empty() && pass.state.is_some_and(RunState::is_over) {
+            let _ = self.folder.parts.sweep(|_| false);
+        }
+        let compacted = store.compact();
+        drop(store);
+        if let Err(error) = compacted {
+            self.worry(error);
+        }
+        let exit = if interrupted { self.stop.status() } else { self.verdict(pass, &missing) };
+        let follows = !self.mirror.options.once && !pass.state.is_some_and(RunState::is_over);
+        if follows && exit == ExitStatus::TryAgain && self.is_timed_out() {
+            let message = "stopped following: `--timeout` has passed".to_owned();
+            self.reporter.report(&Event::Notice { message });
+        }
+        self.reporter.report(&Event::Done {
+            exit,
+            published: self.published.load(Ordering::Relaxed),
+            bytes: self.shop.received.load(Ordering::Relaxed),
+            present,
+            failed: missing.len() as u64,
+            elapsed: self.began.elapsed(),
+        });
+        Ok(exit)
+    }
+
+    /// Whether this run has lasted as long as it may.
+    fn is_timed_out(&self) -> bool {
+        self.mirror.options.timeout.is_some_and(|timeout| self.began.elapsed() >= timeout)
+    }
+
+    fn verdict(&self, pass: &Pass, missing: &[ArtifactKey]) -> ExitStatus {
+        let endings = self.shop.endings();
+        let disk = missing
+            .iter()
+            .any(|key| matches!(endings.missing.get(key), Some(Missing::Failed { disk: true, .. })));
+        let timed_out = self.is_timed_out();
+        let state = pass.state.unwrap_or(RunState::Running);
+        match () {
+            () if disk => ExitStatus::Disk,
+            () if self.trouble.is_some() => {
+                self.trouble.as_ref().map_or(ExitStatus::Disk, Error::exit_status)
+            }
+            () if !missing.is_empty() => ExitStatus::TryAgain,
+            () if self.mirror.options.once => ExitStatus::Complete,
+            () if timed_out && !state.is_over() => ExitStatus::TryAgain,
+            () => state.exit_status(),
+        }
+    }
+}
+
+/// Whether the disk has no room for what was to be written down.
+fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Disk { source, .. } if disk::is_full(source))
+}
+
+/// Counts the files that are here, offered still or not, and names wanted ones that are not. What the manifest knows may
+/// have gone since: a
+/// file that was deleted here and could not be fetched again is not here, and one whose new bytes could not be had
+/// is not what is listed.
+fn count(
+    dir: &Path,
+    manifest: &Manifest,
+    endings: &Endings,
+    wanted: &[ArtifactKey],
+) -> (u64, Vec<ArtifactKey>) {
+    let here = |key: &ArtifactKey| {
+        let entry = manifest.entries.get(key).filter(|entry| entry.state == EntryState::Present);
+        entry.is_some_and(|entry| match endings.missing.get(key) {
+            None => true,
+            Some(Missing::Vanished) => matches!(
+                disk::look(dir, entry.path.as_str()),
+                Some(LocalFile::File { size, modified }) if size == entry.size && modified == entry.modified
+            ),
+            Some(Missing::Settling | Missing::Failed { .. }) => false,
+        })
+    };
+    let present = manifest.entries.keys().filter(|key| here(key)).count() as u64;
+    // What was removed on purpose since it was planned is not missing.
+    let is_pruned =
+        |key: &ArtifactKey| manifest.entries.get(key).is_some_and(|entry| entry.state == EntryState::Pruned);
+    (present, wanted.iter().filter(|key| !here(key) && !is_pruned(key)).cloned().collect())
+}
+
+/// Tells what the committer did with a file.
+fn settle(shop: &Workshop, published: &AtomicU64, key: &ArtifactKey, committed: Committed) {
+    match committed {
+        Committed::Published(event, notice) => {
+            if let Some(message) = notice {
+                shop.tell(&Event::Notice { message });
+            }
+            published.fetch_add(1, Ordering::Relaxed);
+            shop.endings().missing.remove(key);
+            shop.tell(&event);
+            shop.board.close(key, None);
+        }
+        Committed::Known => {
+            shop.endings().missing.remove(key);
+            shop.board.close(key, None);
+        }
+        Committed::Failed(path, error) => shop.could_not_publish(key, path, &error),
+    }
+}
+
+fn job_event(looked: &JobSnapshot) -> Event {
+    Event::Job {
+        name: looked.name().map(str::to_owned),
+        status: looked.status.status.clone(),
+        progress: looked.status.progress,
+        error: looked.error().map(str::to_owned),
+    }
+}
+
+/// Looks and plans, and tells what would be done; writes nothing.
+pub(crate) async fn rehearse(
+    mirror: &Mirror,
+    reporter: &dyn Reporter,
+    looked: &JobSnapshot,
+    began: Instant,
+) -> Result<ExitStatus, Error> {
+    let looked = &{
+        let mut looked = looked.clone();
+        Folder::peek_resumes(&mirror.dir, &mirror.job).count(&mut looked);
+        looked
+    };
+    reporter.report(&job_event(looked));
+    let (manifest, recollections) = Folder::peek(&mirror.dir, &mirror.job, &mirror.api.origin())?;
+    let listing = Folder::listing_for(&manifest, &recollections, looked);
+    let local = Folder::look_at(&mirror.dir, &manifest, &listing).await?;
+    let state = looked.state(&listing.artifacts);
+    let actions = plan(&Situation {
+        listing: &listing,
+        manifest: &manifest,
+        recollections: &recollections,
+        local: &local,
+        selection: &mirror.options.selection,
+        run: &looked.run(),
+        reached: if state.is_over() { None } else { Some(looked.status.progress.current_step.unwrap_or(0)) },
+    });
+    for action in &actions {
+        let Artifact { key, path, .. } = action.artifact.as_ref();
+        reporter.report(&Event::Planned {
+            path: path.clone(),
+            kind: key.kind,
+            action: action.step.to_string(),
+        });
+    }
+    let fetch = actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).count() as u64;
+    let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
+    reporter.report(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
+    let exit = ExitStatus::Complete;
+    let elapsed = began.elapsed();
+    reporter.report(&Event::Done { exit, published: 0, bytes: 0, present, failed: 0, elapsed });
+    Ok(exit)
+}

@@ -1,0 +1,245 @@
+//! `verify --repair`: read everything again, and fetch what is bad or missing, by the same way as everything else.
+//!
+//! The good blocks of a damaged file become a part, as if an earlier run had left it; so a repair fetches what is bad,
+//! notices a new revision, proves the whole and publishes it by a rename, with no rule of its own. A file is never
+//! patched in place: a ComfyUI may have it mapped.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::decide::mirror::plan::{Action, FetchReason, Step};
+use crate::decide::transfer::disk_space::floor;
+use crate::edge::folder::blocks::BlockFolder;
+use crate::edge::net::http::ArtifactClient;
+use crate::edge::system::blocking::{blocking, lost};
+use crate::edge::system::disk;
+use crate::engine::destination::check::{BadFile, Checked, Problem, check, problem};
+use crate::engine::destination::folder::Folder;
+use crate::engine::event::{Event, Reporter};
+use crate::engine::mirror::Mirror;
+use crate::engine::mirror::poll::{JobSnapshot, Patience, look};
+use crate::engine::options::SyncOptions;
+use crate::engine::stop::Stop;
+use crate::engine::transfer::task::Transfer;
+use crate::engine::transfer::workshop::Missing;
+use crate::error::{Error, ExitStatus};
+use crate::model::artifact::{Artifact, ArtifactKey};
+use crate::model::manifest::Manifest;
+use crate::model::names::rel_path::RelPath;
+
+use super::{Pass, Run};
+
+/// What became of a repair.
+#[derive(Debug)]
+pub(crate) struct Repair {
+    /// What was found before it.
+    pub(crate) found: Checked,
+    /// What is as it should be now: where it stands, and how many bytes it has.
+    pub(crate) repaired: Vec<(RelPath, u64)>,
+    /// What is still bad after it.
+    pub(crate) left: Vec<Left>,
+    /// Bytes that were fetched for it.
+    pub(crate) fetched: u64,
+    /// The code that it should end with.
+    pub(crate) exit: ExitStatus,
+    /// Why nothing could be fetched at all.
+    pub(crate) trouble: Option<Error>,
+}
+
+/// A file that could not be repaired.
+#[derive(Debug)]
+pub(crate) struct Left {
+    /// The file.
+    pub(crate) file: BadFile,
+    /// Why it is still bad.
+    pub(crate) why: Why,
+}
+
+/// Why a file is still bad.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The job offers it no more; what is here was left as it is.
+    NotHosted,
+    /// It could not be had.
+    Failed(String),
+    /// There was no time to try, or nobody to ask.
+    NotTried,
+}
+
+pub(crate) async fn repair(
+    mut mirror: Mirror,
+    hosts: ArtifactClient,
+    reporter: Arc<dyn Reporter>,
+    stop: Stop,
+) -> Result<Repair, Error> {
+    let began = Instant::now();
+    mirror.options.once = true;
+    let folder = Folder::open(&mirror.dir, &mirror.job, &mirror.api.origin(), reporter.as_ref())?;
+    let manifest = folder.lock().manifest().clone();
+    let ended = stop.clone();
+    let checking = beside(&mirror.dir, {
+        let (dir, manifest) = (mirror.dir.clone(), manifest.clone());
+        move || check(&dir, &manifest, || ended.is_stopped())
+    });
+    let Some(found) = checking.await? else {
+        return Ok(Repair::nothing_done(Checked::default(), stop.status()));
+    };
+    if found.bad.is_empty() {
+        return Ok(Repair::nothing_done(found, ExitStatus::Complete));
+    }
+    let looked = look(&mirror.api, &mirror.job, Patience::Short, reporter.as_ref(), stop.token()).await;
+    let looked = match looked {
+        Ok(Some(looked)) => looked,
+        Ok(None) => return Ok(Repair::nothing_done(found, stop.status())),
+        Err(error) => {
+            let exit = error.exit_status();
+            return Ok(Repair { trouble: Some(error), ..Repair::nothing_done(found, exit) });
+        }
+    };
+    let seeding = beside(&mirror.dir, {
+        let (dir, options) = (mirror.dir.clone(), mirror.options.clone());
+        let parts = folder.parts.clone();
+        // What is hosted no more, or has a part already, needs no seed.
+        let left = parts.fingerprints()?;
+        let listing = folder.listing(&looked);
+        let hosted: HashSet<&ArtifactKey> = listing.artifacts.iter().map(|artifact| &artifact.key).collect();
+        let wants_seed =
+            |file: &&BadFile| hosted.contains(&file.key) && !left.contains(&file.key.fingerprint());
+        let bad: Vec<BadFile> = found.bad.iter().filter(wants_seed).cloned().collect();
+        move || {
+            for file in &bad {
+                // Only ever a saving: a file without a seed is fetched whole.
+                let _ = seed(&dir, &manifest, &parts, file, &options);
+            }
+        }
+    });
+    seeding.await?;
+    Run::begin(mirror, hosts, folder, reporter, stop, began)?.mend(&looked, found).await
+}
+
+impl Repair {
+    fn nothing_done(found: Checked, exit: ExitStatus) -> Self {
+        let left = found.bad.iter().map(|file| Left { file: file.clone(), why: Why::NotTried }).collect();
+        Self { found, repaired: Vec::new(), left, fetched: 0, exit, trouble: None }
+    }
+}
+
+/// Makes a part of the good blocks of a damaged file, where they are known and there is room for both.
+fn seed(
+    dir: &Path,
+    manifest: &Manifest,
+    parts: &crate::edge::folder::part_file::PartFolder,
+    bad: &BadFile,
+    options: &SyncOptions,
+) -> Result<(), Error> {
+    let damaged = matches!(bad.problem, Problem::Bytes { .. } | Problem::Length { .. });
+    let entry = manifest.entries.get(&bad.key).filter(|_| damaged && !bad.is_older);
+    let Some(entry) = entry else { return Ok(()) };
+    let Some(sums) = BlockFolder::new(dir).read(&bad.key, entry.sha256) else { return Ok(()) };
+    let space = disk::free_space(dir)?;
+    let floor = floor(options.min_free, space.total);
+    if sums.identity().revision.is_comparable() && space.free >= entry.size.saturating_add(floor) {
+        sums.seed(&bad.path.to_path(dir), parts)?;
+    }
+    Ok(())
+}
+
+impl Run {
+    /// Fetches what is bad, and reads it again.
+    async fn mend(&mut self, looked: &JobSnapshot, found: Checked) -> Result<Repair, Error> {
+        let looked = &{
+            let mut looked = looked.clone();
+            self.life.count(&mut looked);
+            looked
+        };
+        let listing = self.folder.listing(looked);
+        let generation = self.shop.relister.learn(&listing).await;
+        let state = looked.state(&listing.artifacts);
+        let bad: HashMap<&ArtifactKey, &Problem> =
+            found.bad.iter().filter(|file| !file.is_older).map(|file| (&file.key, &file.problem)).collect();
+        let run = looked.run();
+        let order = |artifact: &Arc<Artifact>| {
+            let reason = match bad.get(&artifact.key)? {
+                Problem::Missing => FetchReason::Missing,
+                _ => FetchReason::Damaged,
+            };
+            let action = Action { artifact: artifact.clone(), step: Step::Fetch(reason) };
+            Some(self.transfer(looked, &run, &action, state, generation))
+        };
+        let transfers: Vec<Transfer> = listing.artifacts.iter().filter_map(order).collect();
+        let wanted: Vec<ArtifactKey> =
+            transfers.iter().map(|transfer| transfer.order.artifact.key.clone()).collect();
+        let fetch = transfers.len() as u64;
+        self.reporter.report(&Event::Plan { fetch, bytes: None, present: found.good });
+        self.shop.board.order(transfers);
+        self.wait_until_quiet().await;
+        let hosted: HashSet<ArtifactKey> = wanted.iter().cloned().collect();
+        let interrupted = self.stop.is_stopped().then(|| self.stop.status());
+        // Without a state of the job nothing is swept: parts of other files are no business of a repair.
+        self.conclude(looked, &Pass { wanted, ..Pass::default() }).await?;
+        let manifest = self.folder.lock().manifest().clone();
+        let dir = self.mirror.dir.clone();
+        let again = found.bad.clone();
+        let (repaired, still) = beside(&self.mirror.dir, move || look_again(&dir, &manifest, again)).await?;
+        let left: Vec<Left> =
+            still.into_iter().map(|file| Left { why: self.why(&file, &hosted), file }).collect();
+        let exit = match interrupted {
+            Some(status) if !left.is_empty() => status,
+            _ => self.exit(&left),
+        };
+        let fetched = self.shop.received.load(std::sync::atomic::Ordering::Relaxed);
+        Ok(Repair { found, repaired, left, fetched, exit, trouble: None })
+    }
+
+    fn why(&self, file: &BadFile, hosted: &HashSet<ArtifactKey>) -> Why {
+        match self.shop.endings().missing.get(&file.key) {
+            _ if file.is_older || !hosted.contains(&file.key) => Why::NotHosted,
+            Some(Missing::Vanished) => Why::NotHosted,
+            Some(Missing::Settling) => Why::Failed("the trainer is still writing it".to_owned()),
+            Some(Missing::Failed { cause, .. }) => Why::Failed(cause.clone()),
+            None => Why::NotTried,
+        }
+    }
+
+    fn exit(&self, left: &[Left]) -> ExitStatus {
+        let endings = self.shop.endings();
+        let of_disk = |left: &&Left| {
+            matches!(endings.missing.get(&left.file.key), Some(Missing::Failed { disk: true, .. }))
+        };
+        match () {
+            () if left.is_empty() => ExitStatus::Complete,
+            () if left.iter().any(|left| of_disk(&left)) => ExitStatus::Disk,
+            () if left.iter().any(|left| left.why != Why::NotHosted) => ExitStatus::TryAgain,
+            () => ExitStatus::Negative,
+        }
+    }
+}
+
+/// Reads what was bad again: what is good now, and what is not.
+fn look_again(dir: &Path, manifest: &Manifest, bad: Vec<BadFile>) -> (Vec<(RelPath, u64)>, Vec<BadFile>) {
+    let (mut good, mut still) = (Vec::new(), Vec::new());
+    for file in bad {
+        let Some(entry) = manifest.entries.get(&file.key) else { continue };
+        let (path, size, sha256) = match entry.older.iter().find(|older| older.path == file.path) {
+            Some(older) if file.is_older => (&older.path, older.size, older.sha256),
+            _ => (&entry.path, entry.size, entry.sha256),
+        };
+        match problem(dir, &file.key, path, size, sha256) {
+            None => good.push((path.clone(), size)),
+            Some(problem) => still.push(BadFile { problem, ..file }),
+        }
+    }
+    (good, still)
+}
+
+/// Does work that reads much, beside the connections.
+async fn beside<T: Send + 'static>(
+    dir: &Path,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let done = blocking(work).await;
+    done.map_err(lost("read", dir))
+}

@@ -1,0 +1,190 @@
+//! From DIR into a ComfyUI folder: finished LoRAs get a second name there, with a picture beside them.
+//!
+//! What was placed is recorded in a file of its own below `.rcsync`, one for each LoRA folder: the manifest belongs to
+//! the rcsync that holds the folder's lock, and `rcsync mirror` has to work beside it, from another host too.
+
+mod extras;
+mod place;
+mod record;
+mod running;
+mod sources;
+mod surplus;
+pub mod watch;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use url::Url;
+
+use crate::decide::comfyui::loras::Weights;
+use crate::decide::comfyui::placing::Subdir;
+use crate::edge::comfyui::LoraFolder;
+use crate::edge::system::disk;
+use crate::edge::system::disk::fault;
+use crate::edge::system::link::LinkMode;
+use crate::engine::event::{Event, Reporter};
+use crate::error::{Error, explain_briefly};
+use crate::model::job::JobId;
+use crate::model::manifest::Manifest;
+
+use super::follower::{Follower, View};
+use place::Placing;
+
+/// How LoRAs get into ComfyUI.
+#[derive(Debug, Clone)]
+pub struct ComfyOptions {
+    /// The folder that LoRAs go to.
+    pub folder: LoraFolder,
+    /// The folder below it.
+    pub subdir: Subdir,
+    /// How many numbered LoRAs of a job stay, besides the final one; all when `None`.
+    pub keep: Option<u32>,
+    /// How the bytes get there.
+    pub link: LinkMode,
+    /// Whether each gets its SHA-256 in a file beside it.
+    pub sidecars: bool,
+    /// Which kinds of files are placed.
+    pub weights: Weights,
+    /// A running ComfyUI to ask whether it lists what was placed.
+    pub url: Option<Url>,
+}
+
+/// One LoRA folder that follows DIR.
+#[derive(Debug)]
+pub struct ComfyUi {
+    options: ComfyOptions,
+    /// Whether the folder was seen in this process: one that was there and is gone is not made again, since it may be a
+    /// disk that is not mounted.
+    seen: AtomicBool,
+    /// Whether it was told where LoRAs go.
+    told_where: AtomicBool,
+    /// The job's name, once it is known: it never changes.
+    name: OnceLock<String>,
+    /// The last trouble that was told; a trouble that lasts is told once.
+    trouble: Mutex<String>,
+}
+
+/// What to do while the job's name is not known, which the folder's name may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Nothing yet: there is another look.
+    Wait,
+    /// Take the job's id for its name.
+    Act,
+}
+
+/// What one look at DIR led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// LoRA files that were placed now.
+    pub placed: u64,
+    /// LoRA files that are there in all.
+    pub there: u64,
+    /// Files that were removed because of `keep`.
+    pub removed: u64,
+    /// LoRA files that could not be placed under any name.
+    pub blocked: u64,
+    /// LoRA files whose bytes in DIR are not those that were published, so that they are not placed.
+    pub unsettled: u64,
+    /// Halves of pairs that wait for their other half.
+    pub halves: u64,
+}
+
+impl ComfyUi {
+    /// Gets ready; nothing is touched yet.
+    #[must_use]
+    pub fn new(options: ComfyOptions) -> Self {
+        Self {
+            options,
+            seen: AtomicBool::default(),
+            told_where: AtomicBool::default(),
+            name: OnceLock::new(),
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// Where LoRAs go.
+    #[must_use]
+    pub const fn folder(&self) -> &LoraFolder {
+        &self.options.folder
+    }
+
+    /// Places what is published in `dir` and not there yet, and removes what has to go. Blocks.
+    ///
+    /// # Errors
+    /// When a disk refuses, or the folder is gone. What was placed until then stays and is recorded.
+    pub fn place(
+        &self,
+        dir: &Path,
+        job: &JobId,
+        manifest: &Manifest,
+        patience: Patience,
+        reporter: &dyn Reporter,
+    ) -> Result<Outcome, Error> {
+        let name = self.job_name(dir, job);
+        // `job.json` is written when the first look has ordered everything; until then nobody knows the name.
+        if name.is_none() && patience == Patience::Wait {
+            return Ok(Outcome { unsettled: 1, ..Outcome::default() });
+        }
+        let subdir = self.options.subdir.of_job(name, job);
+        Placing { comfy: self, dir, manifest, name, subdir: subdir.as_ref(), reporter }.run()
+    }
+
+    fn job_name(&self, dir: &Path, job: &JobId) -> Option<&str> {
+        if self.name.get().is_none()
+            && let Some(name) = sources::job_name(dir, job)
+        {
+            let _ = self.name.set(name);
+        }
+        self.name.get().map(String::as_str)
+    }
+
+    /// Makes sure that the folder is there. Only its last part is ever made, and only before it was first seen.
+    fn enter(&self) -> Result<&Path, Error> {
+        let root = &self.options.folder.path;
+        if root.is_dir() {
+            self.seen.store(true, Ordering::Relaxed);
+            return Ok(root);
+        }
+        if self.seen.load(Ordering::Relaxed) {
+            return Err(fault("find", root)(std::io::ErrorKind::NotFound.into()));
+        }
+        disk::make_folder(root, &std::fs::DirBuilder::new()).map_err(fault("create", root))?;
+        self.seen.store(true, Ordering::Relaxed);
+        Ok(root)
+    }
+
+    fn tell_where(&self, reporter: &dyn Reporter) {
+        if !self.told_where.swap(true, Ordering::Relaxed) {
+            let LoraFolder { path, why } = &self.options.folder;
+            let message = format!("LoRAs go to `{}`: {why}", path.display());
+            reporter.report(&Event::Notice { message });
+        }
+    }
+
+    /// Tells a trouble once, as long as it lasts.
+    fn tell_trouble(&self, result: &Result<Outcome, Error>, reporter: &dyn Reporter) {
+        let trouble = match result {
+            Ok(_) => String::new(),
+            Err(error) => explain_briefly(error),
+        };
+        let mut last = self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *last == trouble {
+            return;
+        }
+        if !trouble.is_empty() {
+            let message = format!("ComfyUI has not got everything: {trouble}; it is tried again");
+            reporter.report(&Event::Trouble { message });
+        }
+        *last = trouble;
+    }
+}
+
+impl Follower for ComfyUi {
+    fn catch_up(&self, view: &View<'_>, reporter: &dyn Reporter) {
+        let patience = if view.last { Patience::Act } else { Patience::Wait };
+        let result = self.place(view.dir, view.job, view.manifest, patience, reporter);
+        self.tell_trouble(&result, reporter);
+    }
+}

@@ -1,0 +1,59 @@
+//! What has to go because newer ones are kept: only what we placed, and only as long as it is what we placed.
+
+use std::collections::BTreeSet;
+
+use crate::decide::comfyui::loras::Lora;
+use crate::decide::comfyui::placing::is_surplus;
+use crate::edge::system::disk;
+use crate::engine::destination::hashing::sha256_of;
+use crate::engine::event::Event;
+use crate::error::{Error, explain_briefly};
+use crate::model::local::LocalFile;
+use crate::model::placement::{Placed, What};
+
+use super::place::Work;
+
+impl Work<'_> {
+    /// Removes what is not kept: files first, then the record, so that a kill in between leaves a record of nothing,
+    /// which the next look drops.
+    pub(super) fn remove_surplus(&mut self, whole: &[Lora<'_>], kept: &BTreeSet<u64>) {
+        let surplus: Vec<Placed> = self
+            .held
+            .placements
+            .files
+            .iter()
+            .filter(|placed| placed.is_ours() && is_surplus(placed, whole, kept))
+            .cloned()
+            .collect();
+        for placed in surplus {
+            match self.remove(&placed) {
+                Ok(true) => {
+                    self.forget(&placed.to);
+                    self.outcome.removed += 1;
+                    if placed.what == What::Lora {
+                        let message = format!("`{}` is removed from ComfyUI: newer ones are kept", placed.to);
+                        self.on.reporter.report(&Event::Notice { message });
+                    }
+                }
+                Ok(false) => self.forget(&placed.to),
+                // A program that has it open may keep it from being removed; the next look tries again.
+                Err(error) => self.tell_once(format!("it stays for now: {}", explain_briefly(&error))),
+            }
+        }
+    }
+
+    /// Removes a placed file as long as it is what we placed.
+    fn remove(&self, placed: &Placed) -> Result<bool, Error> {
+        let path = placed.to.to_path(self.root);
+        let is_ours = match disk::look(self.root, placed.to.as_str()) {
+            Some(LocalFile::File { size, modified }) if size == placed.size => {
+                modified == placed.modified || sha256_of(&path)? == placed.sha256
+            }
+            _ => false,
+        };
+        if is_ours {
+            disk::remove(&path)?;
+        }
+        Ok(is_ours)
+    }
+}

@@ -1,0 +1,167 @@
+//! The page as a file: whether it is rcsync's own, whether it is out of date, and how it is replaced.
+
+use std::fmt::Write as _;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+use crate::edge::folder::checksummed;
+use crate::edge::folder::manifest_store::PRIVATE;
+use crate::edge::system::disk;
+use crate::edge::system::disk::{Durability, fault};
+use crate::engine::outputs::gallery::history::History;
+use crate::error::Error;
+use crate::model::digest::hex;
+use crate::model::manifest::Manifest;
+
+use super::page;
+
+const FIRST_LINE: &str = "<!doctype html>\n";
+const MARK: &str = "<!-- rcsync gallery ";
+const MARK_END: &str = " -->\n";
+
+/// A page larger than this is not ours: 50,000 samples take some 30 MB.
+const BOUND: u64 = 512 << 20;
+
+/// Where the page stands.
+pub(super) fn path(dir: &Path) -> PathBuf {
+    dir.join("index.html")
+}
+
+/// What became of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// It was there already, the same to the byte.
+    Same,
+    /// It was written.
+    Changed,
+    /// Something stands there that rcsync did not write, or that was edited since; it is left as it is.
+    Foreign,
+}
+
+/// Puts the page in its place, whole or not at all, unless something foreign stands there.
+pub(super) fn write(dir: &Path, body: &str) -> Result<Written, Error> {
+    let (path, staging) = (path(dir), dir.join(PRIVATE));
+    let page = signed(body);
+    let Some(old) = read(&path)? else {
+        // What came there since the look is foreign too.
+        return match disk::create(&path, &staging, page.as_bytes()) {
+            Ok(()) => Ok(Written::Changed),
+            Err(Error::Disk { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+                Ok(Written::Foreign)
+            }
+            Err(error) => Err(error),
+        };
+    };
+    match old {
+        old if old == page.as_bytes() => Ok(Written::Same),
+        old if is_own(&old) => {
+            disk::replace(&path, &staging, page.as_bytes(), Durability::Durable)?;
+            Ok(Written::Changed)
+        }
+        _ => Ok(Written::Foreign),
+    }
+}
+
+/// Reads what stands there; what is no plain file reads as empty, which is nothing of ours.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(fault("read", path)(error)),
+        Ok(metadata) if !metadata.is_file() || metadata.len() > BOUND => Ok(Some(Vec::new())),
+        Ok(_) => {
+            let mut bytes = Vec::new();
+            let mut file = disk::open_regular(path).map_err(fault("read", path))?.take(BOUND);
+            file.read_to_end(&mut bytes).map_err(fault("read", path))?;
+            Ok(Some(bytes))
+        }
+    }
+}
+
+/// Puts the lines before a page that say whose it is: they hold the SHA-256 of all that follows them, so that an
+/// edited page is its editor's.
+fn signed(body: &str) -> String {
+    format!("{FIRST_LINE}{MARK}{}{MARK_END}{body}", digest(body.as_bytes()))
+}
+
+fn is_own(page: &[u8]) -> bool {
+    let mark = |page| {
+        std::str::from_utf8(page).ok()?.strip_prefix(FIRST_LINE)?.strip_prefix(MARK)?.split_once(MARK_END)
+    };
+    mark(page).is_some_and(|(told, body)| told == digest(body.as_bytes()))
+}
+
+fn digest(bytes: &[u8]) -> String {
+    hex(&sha2::Sha256::digest(bytes))
+}
+
+/// Everything that a page depends on, as it stands now, in a few bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stamp {
+    sources: String,
+    page: Option<(u64, Option<i64>)>,
+    /// A foreign page stands there: told once, not at every pass.
+    #[serde(default)]
+    foreign: bool,
+}
+
+impl Stamp {
+    /// Looks at everything, and reads nothing.
+    pub(super) fn of(dir: &Path, manifest: &Manifest) -> Self {
+        let mut hasher = sha2::Sha256::new();
+        // Another version draws another page.
+        for drawn_with in [env!("CARGO_PKG_VERSION"), page::STYLE, page::SCRIPT] {
+            hasher.update(drawn_with);
+        }
+        for source in [dir.join("job.json"), History::path(dir)] {
+            hasher.update(format!("{:?}", look(&source)));
+        }
+        let mut line = String::new();
+        for (key, entry) in &manifest.entries {
+            line.clear();
+            let _ = writeln!(line, "{key}\n{} {:?} {}", entry.path, entry.state, entry.evidence);
+            hasher.update(&line);
+            hasher.update(entry.sha256.as_bytes());
+            hasher.update([u8::try_from(entry.older.len()).unwrap_or(u8::MAX)]);
+        }
+        Self { sources: hex(&hasher.finalize()[..16]), page: look(&path(dir)), foreign: false }
+    }
+
+    /// Whether anything differs from when the page was last written.
+    pub(super) fn is_news(&self, dir: &Path) -> bool {
+        let kept = Self::load(dir);
+        kept.is_none_or(|kept| match kept.foreign {
+            // Nothing can be drawn before the foreign page goes.
+            true => kept.page != self.page,
+            false => kept != *self,
+        })
+    }
+
+    /// Remembers that the page as it stands now was made of this.
+    pub(super) fn keep(self, dir: &Path, foreign: bool) -> Result<(), Error> {
+        let now = Self { page: look(&path(dir)), foreign, ..self };
+        if Self::load(dir).as_ref() == Some(&now) {
+            return Ok(());
+        }
+        let file = Self::file(dir);
+        let text = checksummed::seal(&now).map_err(|error| fault("write", &file)(error.into()))?;
+        disk::replace(&file, &dir.join(PRIVATE), text.as_bytes(), Durability::Hopeful)
+    }
+
+    fn load(dir: &Path) -> Option<Self> {
+        // A thousand times what it needs.
+        checksummed::read(&Self::file(dir), 1 << 18)
+    }
+
+    fn file(dir: &Path) -> PathBuf {
+        dir.join(PRIVATE).join("gallery.json")
+    }
+}
+
+/// Returns a file's length and time, as far as they can tell one version from another.
+pub(super) fn look(path: &Path) -> Option<(u64, Option<i64>)> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.len(), disk::modified(&metadata)))
+}

@@ -1,0 +1,140 @@
+//! DIR/index.html: samples, checkpoints and how training went, as one page that needs no network.
+//!
+//! The page is a pure function of the manifest, `job.json` and the history, and is written only where it differs. What
+//! it says of itself in its second line tells rcsync's own page from anybody else's, which is never touched.
+
+mod album;
+mod chart;
+mod clock;
+mod file;
+pub(crate) mod history;
+mod html;
+mod page;
+mod timeline;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::engine::destination::reports;
+use crate::engine::event::{Event, Reporter};
+use crate::error::{Error, explain_briefly};
+use crate::model::manifest::Manifest;
+
+use super::follower::{Follower, View};
+use album::Album;
+use file::{Stamp, Written};
+use history::{History, Moment};
+
+/// While much arrives, the page is written again no sooner than this: nobody reloads it more often.
+const SHORTEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Of a core's time, writing the page takes no more than one part in so many.
+const SHARE: u32 = 20;
+
+/// What writing the gallery came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refreshed {
+    /// The page.
+    pub path: PathBuf,
+    /// Whether its bytes changed.
+    pub changed: bool,
+    /// Samples on it.
+    pub samples: u64,
+    /// Checkpoints on it.
+    pub checkpoints: u64,
+}
+
+/// Writes the gallery of a folder where it differs from what is there.
+///
+/// # Errors
+/// When the disk refuses, or a page that rcsync did not write stands there; that page is left as it is.
+pub fn refresh(dir: &Path, manifest: &Manifest) -> Result<Refreshed, Error> {
+    let stamp = Stamp::of(dir, manifest);
+    let job = reports::read_job(dir, &manifest.job);
+    let album = Album::new(manifest, job.as_ref(), &History::load(dir));
+    let path = file::path(dir);
+    let written = file::write(dir, &page::page(&album))?;
+    stamp.keep(dir, written == Written::Foreign)?;
+    match written {
+        Written::Foreign => Err(Error::ForeignPage(path)),
+        Written::Same | Written::Changed => Ok(Refreshed {
+            path,
+            changed: written == Written::Changed,
+            samples: album.count_shots(),
+            checkpoints: album.checkpoints.len() as u64,
+        }),
+    }
+}
+
+/// Keeps the gallery up to date while a job is mirrored.
+#[derive(Debug, Default)]
+pub struct Gallery {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    seen: Option<(u64, Option<i64>)>,
+    rested: Option<Instant>,
+    told: Option<String>,
+}
+
+impl State {
+    /// Notes what the job is doing, where `job.json` changed since the last time.
+    fn note(&mut self, view: &View<'_>) -> Result<(), Error> {
+        let job = file::look(&view.dir.join("job.json"));
+        if job.is_none() || self.seen == job {
+            return Ok(());
+        }
+        self.seen = job;
+        let Some(job) = reports::read_head(view.dir, view.job) else { return Ok(()) };
+        let now = Timestamp::now().as_second();
+        let mut history = History::load(view.dir);
+        if history.note(Moment::new(now, &job.status, &job.progress, job.times.started_at.as_deref())) {
+            history.save(view.dir)?;
+        }
+        Ok(())
+    }
+
+    /// Draws the page, where something on it changed and it was not drawn just now.
+    fn draw(&mut self, view: &View<'_>) -> Result<(), Error> {
+        let too_soon = self.rested.is_some_and(|until| Instant::now() < until);
+        if (too_soon && !view.last) || !Stamp::of(view.dir, view.manifest).is_news(view.dir) {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let drawn = refresh(view.dir, view.manifest);
+        self.rested = Some(Instant::now() + SHORTEST_WAIT.max(began.elapsed() * SHARE));
+        drawn.map(|_| ())
+    }
+}
+
+impl Follower for Gallery {
+    fn catch_up(&self, view: &View<'_>, reporter: &dyn Reporter) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = state.note(view);
+        let drawn = state.draw(view);
+        let trouble = noted.and(drawn).err().map(|error| trouble(&error));
+        // The same trouble at every look is told once.
+        if trouble.is_some() && trouble != state.told {
+            let message = trouble.clone().unwrap_or_default();
+            reporter.report(&Event::Notice { message });
+        }
+        state.told = trouble;
+    }
+}
+
+/// Says why there is no new page; the mirror goes on without.
+pub(crate) fn trouble(error: &Error) -> String {
+    let words = explain_briefly(error);
+    match error.hint() {
+        Some(hint) if matches!(error, Error::ForeignPage(_)) => format!("no gallery: {words}; {hint}"),
+        _ => format!("no gallery this time: {words}; the mirrored files are not touched by that"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,370 @@
+//! Hooks: the user's command or address, told of every file that is published.
+//!
+//! At least once: what is published and what was told are both on the disk, so an event that a kill swallowed is told
+//! by the next run, with the same id. Each hook works through its events on a thread of its own: a slow one delays
+//! neither the mirror nor the others, and the run ends when all are told.
+
+mod journal;
+mod worker;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::edge::folder::manifest_store::PRIVATE;
+use crate::edge::net::webhook::Webhook;
+use crate::edge::system::exec::Exec;
+use crate::engine::event::{Event, Reporter};
+use crate::engine::stop::Stop;
+use crate::error::explain_briefly;
+use crate::model::artifact::ArtifactKey;
+use crate::model::hook_event::{CommandLine, EventId, Occasion};
+use crate::model::job::JobId;
+use crate::model::manifest::{Entry, EntryState, Manifest};
+use crate::model::names::rel_path::RelPath;
+
+use super::follower::{Follower, View};
+use journal::Journal;
+use worker::{Work, Worker};
+
+/// Who is told, and how.
+#[derive(Debug, Clone)]
+pub enum Hook {
+    /// A command of the user's.
+    Exec(Exec),
+    /// An address of the user's.
+    Webhook(Webhook),
+}
+
+impl Hook {
+    /// Returns the option that it was given with.
+    const fn option(&self) -> &'static str {
+        match self {
+            Self::Exec(_) => "--exec",
+            Self::Webhook(_) => "--webhook",
+        }
+    }
+}
+
+/// The hooks of one run.
+#[derive(Debug, Clone, Default)]
+pub struct HookPlan {
+    /// Told of each published file; each with what tells it from others, which may be a secret.
+    pub published: Vec<(Hook, EventId)>,
+    /// Told of the end of the run.
+    pub done: Vec<Hook>,
+}
+
+impl HookPlan {
+    /// Reads what the user gave.
+    ///
+    /// # Errors
+    /// What is wrong with which option, without its value.
+    pub fn new(
+        exec: Option<&str>,
+        exec_done: Option<&str>,
+        webhook: Option<&str>,
+        limit: Duration,
+    ) -> Result<Self, String> {
+        let command = |option: &str, text: &str| {
+            let line = CommandLine::parse(text).map_err(|why| format!("`{option}`: {why}"))?;
+            Ok::<_, String>(Hook::Exec(Exec::new(line, limit)))
+        };
+        let mut plan = Self::default();
+        if let Some(text) = exec {
+            plan.published.push((command("--exec", text)?, EventId::of(&["exec", text])));
+        }
+        if let Some(address) = webhook {
+            let webhook = Webhook::new(address).map_err(|why| format!("`--webhook`: {why}"))?;
+            let identity = EventId::of(&["webhook", webhook.identity()]);
+            plan.published.push((Hook::Webhook(webhook.clone()), identity));
+            plan.done.push(Hook::Webhook(webhook));
+        }
+        if let Some(text) = exec_done {
+            plan.done.insert(0, command("--exec-done", text)?);
+        }
+        Ok(plan)
+    }
+
+    /// Whether nobody is to be told of anything.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.published.is_empty() && self.done.is_empty()
+    }
+}
+
+/// Writes an event as the JSON object that `--output json` prints, with its id in it.
+pub type Wording = dyn Fn(&Event, &EventId) -> String + Send + Sync;
+
+/// Tells the user's hooks. It listens to the run as its reporter (and passes everything on), and follows its folder.
+pub struct Hooks {
+    plan: HookPlan,
+    job: JobId,
+    wording: Box<Wording>,
+    reporter: Arc<dyn Reporter>,
+    stop: Stop,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    heard: HashMap<RelPath, Event>,
+    done: Option<Event>,
+    /// Files that stood there unknown when the run began: what is known of them later was not fetched.
+    strays: HashSet<String>,
+    running: Vec<Running>,
+}
+
+/// One hook at work.
+struct Running {
+    /// What it was told, is being told or need not be told.
+    settled: HashSet<EventId>,
+    /// What an earlier run published and did not tell.
+    left_over: HashSet<EventId>,
+    /// Whether it is told of alarms: a command is made for files, a webhook reads what it gets.
+    hears_alarms: bool,
+    work: Sender<Work>,
+    thread: JoinHandle<()>,
+}
+
+impl Hooks {
+    /// Gets hooks ready for a run that reports to `reporter` and is ended by `stop`.
+    #[must_use]
+    pub fn new(
+        plan: HookPlan,
+        job: JobId,
+        wording: Box<Wording>,
+        reporter: Arc<dyn Reporter>,
+        stop: Stop,
+    ) -> Arc<Self> {
+        Arc::new(Self { plan, job, wording, reporter, stop, state: Mutex::default() })
+    }
+
+    /// Tells of the end of the run, if it had one that could be told. To be called once, after it.
+    pub async fn finish(&self, dir: &Path) {
+        let Some(event) = self.state().done.take() else { return };
+        let occasion = self.end_of_run(&event);
+        for hook in &self.plan.done {
+            if let Err(cause) = worker::tell(hook, dir, &occasion, &self.stop).await {
+                let option = match hook {
+                    Hook::Exec(_) => "--exec-done",
+                    Hook::Webhook(_) => "--webhook",
+                };
+                let message = format!("`{option}` failed at the end of the run: {cause}");
+                self.reporter.report(&Event::Notice { message });
+            }
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end_of_run(&self, event: &Event) -> Occasion {
+        // Every run has one end: the moment and the process tell it from all others.
+        let moment = Timestamp::now().as_nanosecond().to_string();
+        let id = EventId::of(&["done", self.job.as_str(), &moment, &std::process::id().to_string()]);
+        let json = (self.wording)(event, &id);
+        let mut values = vec![("event", "done".to_owned()), ("event_id", id.as_str().to_owned())];
+        values.push(("job_id", self.job.as_str().to_owned()));
+        if let Event::Done { exit, published, bytes, present, failed, elapsed } = event {
+            values.extend([
+                ("exit_code", exit.code().to_string()),
+                ("published", published.to_string()),
+                ("bytes", bytes.to_string()),
+                ("present", present.to_string()),
+                ("failed", failed.to_string()),
+                ("seconds", elapsed.as_secs().to_string()),
+            ]);
+        }
+        Occasion { id, about: "the end of the run".to_owned(), values, json }
+    }
+
+    fn publication(&self, key: &ArtifactKey, entry: &Entry, id: EventId, heard: Option<&Event>) -> Occasion {
+        let event = heard.cloned().unwrap_or_else(|| Event::Published {
+            path: entry.path.clone(),
+            kind: key.kind,
+            step: entry.step,
+            size: entry.size,
+            sha256: entry.sha256,
+            evidence: entry.evidence,
+            // An earlier run knew.
+            elapsed: Duration::ZERO,
+        });
+        let values = vec![
+            ("event", "published".to_owned()),
+            ("event_id", id.as_str().to_owned()),
+            ("job_id", self.job.as_str().to_owned()),
+            ("path", entry.path.as_str().to_owned()),
+            ("kind", key.kind.name().to_owned()),
+            ("step", entry.step.map_or_else(String::new, |step| step.to_string())),
+            ("size", entry.size.to_string()),
+            ("sha256", entry.sha256.to_string()),
+            ("evidence", entry.evidence.name().to_owned()),
+        ];
+        Occasion { json: (self.wording)(&event, &id), about: format!("`{}`", entry.path), id, values }
+    }
+
+    /// A job that went silent is worth a message: its GPU is still billing.
+    fn alarm(&self, event: &Event, step: Option<u64>) {
+        let step = step.map_or_else(String::new, |step| step.to_string());
+        let id = EventId::of(&["stalled", self.job.as_str(), &step]);
+        let values = vec![
+            ("event", "stalled".to_owned()),
+            ("event_id", id.as_str().to_owned()),
+            ("job_id", self.job.as_str().to_owned()),
+            ("step", step),
+        ];
+        let occasion = Occasion {
+            json: (self.wording)(event, &id),
+            about: "a job that went silent".to_owned(),
+            id,
+            values,
+        };
+        for hook in self.state().running.iter().filter(|hook| hook.hears_alarms) {
+            let _ = hook.work.send(Work::Tell(Box::new(occasion.clone())));
+        }
+    }
+
+    fn note_trouble(&self, what: &str, cause: &str) {
+        self.reporter.report(&Event::Notice { message: format!("{what}: {cause}") });
+    }
+}
+
+/// The id of a file's publication: the same artifact with the same bytes is the same event.
+fn id_of(job: &JobId, key: &ArtifactKey, entry: &Entry) -> EventId {
+    EventId::of(&[job.as_str(), key.kind.name(), &key.path, &entry.sha256.to_string()])
+}
+
+fn present(manifest: &Manifest) -> impl Iterator<Item = (&ArtifactKey, &Entry)> {
+    manifest.entries.iter().filter(|(_, entry)| entry.state == EntryState::Present)
+}
+
+impl Reporter for Hooks {
+    fn report(&self, event: &Event) {
+        match event {
+            Event::Published { path, .. } if !self.plan.published.is_empty() => {
+                self.state().heard.insert(path.clone(), event.clone());
+            }
+            Event::Stalled { step, .. } => self.alarm(event, *step),
+            Event::Done { .. } => self.state().done = Some(event.clone()),
+            _ => {}
+        }
+        self.reporter.report(event);
+    }
+}
+
+impl Follower for Hooks {
+    fn begin(&self, view: &View<'_>, _: &dyn Reporter) {
+        if self.plan.published.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        let known: HashSet<&str> = view.manifest.entries.values().map(|entry| entry.path.as_str()).collect();
+        state.strays = strays(view.dir, &known);
+        let here: Vec<EventId> =
+            present(view.manifest).map(|(key, entry)| id_of(view.job, key, entry)).collect();
+        for (hook, identity) in &self.plan.published {
+            let journal = match Journal::open(view.dir, identity, &here) {
+                Ok(journal) => journal,
+                Err(error) => {
+                    let what = format!("`{}` is told nothing in this run", hook.option());
+                    self.note_trouble(&what, &explain_briefly(&error));
+                    continue;
+                }
+            };
+            let (settled, left_over) = here.iter().cloned().partition(|id| journal.is_done(id));
+            let (work, works) = channel();
+            let worker = Worker::new(
+                hook.clone(),
+                view.dir.to_path_buf(),
+                journal,
+                self.reporter.clone(),
+                self.stop.clone(),
+            );
+            match std::thread::Builder::new()
+                .name("rcsync-hook".to_owned())
+                .spawn(move || worker.work(&works))
+            {
+                Ok(thread) => {
+                    let hears_alarms = matches!(hook, Hook::Webhook(_));
+                    state.running.push(Running { settled, left_over, hears_alarms, work, thread });
+                }
+                Err(error) => {
+                    let what = format!("`{}` is told nothing in this run", hook.option());
+                    self.note_trouble(&what, &error.to_string());
+                }
+            }
+        }
+    }
+
+    fn catch_up(&self, view: &View<'_>, _: &dyn Reporter) {
+        let mut state = self.state();
+        let State { heard, strays, running, .. } = &mut *state;
+        for hook in running.iter_mut() {
+            let mut news = Vec::new();
+            for (key, entry) in present(view.manifest) {
+                let id = id_of(view.job, key, entry);
+                if hook.settled.contains(&id) {
+                    continue;
+                }
+                let event = heard.get(&entry.path);
+                // What is known and was not heard of: published by a run that was killed; or here before, and adopted;
+                // or just about to be heard of.
+                match (event, strays.contains(entry.path.as_str())) {
+                    (Some(event), _) => news.push((key, entry, id, Some(event))),
+                    (None, false) if view.last || hook.left_over.contains(&id) => {
+                        news.push((key, entry, id, None))
+                    }
+                    (None, true) if view.last => {
+                        let _ = hook.work.send(Work::Known(id.clone()));
+                        hook.settled.insert(id);
+                    }
+                    (None, _) => {}
+                }
+            }
+            news.sort_by_key(|(_, entry, ..)| (entry.step, &entry.path));
+            for (key, entry, id, event) in news {
+                hook.settled.insert(id.clone());
+                let occasion = self.publication(key, entry, id, event);
+                let _ = hook.work.send(Work::Tell(Box::new(occasion)));
+            }
+        }
+        if view.last {
+            let running = std::mem::take(running);
+            // The lock is not held while hooks work: events go on.
+            drop(state);
+            for Running { work, thread, .. } in running {
+                drop(work);
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// Returns the files below `dir` that nobody knows, by their path from there.
+fn strays(dir: &Path, known: &HashSet<&str>) -> HashSet<String> {
+    let mut found = HashSet::new();
+    let mut folders = vec![(dir.to_path_buf(), String::new())];
+    while let Some((folder, prefix)) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let path = format!("{prefix}{name}");
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && path != PRIVATE => {
+                    folders.push((entry.path(), format!("{path}/")))
+                }
+                Ok(kind) if kind.is_file() && !known.contains(path.as_str()) => {
+                    found.insert(path);
+                }
+                _ => {}
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,185 @@
+//! One hook at work: tells events one after the other, in order, and notes each.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use crate::edge::system::exec::ExecFault;
+use crate::engine::event::{Event, Reporter};
+use crate::engine::stop::Stop;
+use crate::error::explain_briefly;
+use crate::model::hook_event::{EventId, Occasion};
+
+use super::Hook;
+use super::journal::Journal;
+
+/// Tries of one event, over all runs. A hook that fails as often is broken or does not want this event.
+const TRIES: u32 = 3;
+
+/// A failed event is tried again after this long, or by the next run: what failed it may need a moment to pass.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// A hook that was ended for running too long so many times in a row is not called again in this run: each costs its
+/// whole time, and the run waits for it at the end.
+const MOST_TIMEOUTS: u32 = 3;
+
+/// How long a hook may go on when rcsync is told to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Something to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// This is no news.
+    Known(EventId),
+    /// Tell this.
+    Tell(Box<Occasion>),
+}
+
+/// A hook and what it was told.
+pub(super) struct Worker {
+    hook: Hook,
+    dir: PathBuf,
+    journal: Journal,
+    reporter: Arc<dyn Reporter>,
+    stop: Stop,
+    later: Vec<(Instant, Box<Occasion>)>,
+    timeouts: u32,
+    out_of_order: bool,
+}
+
+/// Why an event could not be told.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It may be tried again.
+    Failed(String),
+    /// It took too long.
+    TimedOut(String),
+    /// Nothing can be told at all.
+    Broken(String),
+    /// rcsync ends; it is told by the next run.
+    Interrupted,
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Failed(cause) | Self::TimedOut(cause) | Self::Broken(cause) => f.write_str(cause),
+            Self::Interrupted => f.write_str("rcsync was told to end"),
+        }
+    }
+}
+
+/// Tells one event, once (a webhook: a few times in short order).
+pub(super) async fn tell(
+    hook: &Hook,
+    dir: &std::path::Path,
+    occasion: &Occasion,
+    stop: &Stop,
+) -> Result<(), Trouble> {
+    let grace = async {
+        stop.token().cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    match hook {
+        Hook::Exec(exec) => exec.run(dir, occasion, grace).await.map_err(|fault| match fault {
+            ExecFault::NotStarted { .. } => Trouble::Broken(fault.to_string()),
+            ExecFault::Failed { .. } => Trouble::Failed(fault.to_string()),
+            ExecFault::TimedOut { .. } => Trouble::TimedOut(fault.to_string()),
+            ExecFault::Interrupted => Trouble::Interrupted,
+        }),
+        Hook::Webhook(webhook) => tokio::select! {
+            told = webhook.post(occasion) => {
+                told.map_err(|cause| Trouble::Failed(format!("{}: {cause}", webhook.place())))
+            }
+            () = grace => Err(Trouble::Interrupted),
+        },
+    }
+}
+
+impl Worker {
+    pub(super) const fn new(
+        hook: Hook,
+        dir: PathBuf,
+        journal: Journal,
+        reporter: Arc<dyn Reporter>,
+        stop: Stop,
+    ) -> Self {
+        Self { hook, dir, journal, reporter, stop, later: Vec::new(), timeouts: 0, out_of_order: false }
+    }
+
+    /// Works until nothing more can come.
+    pub(super) fn work(mut self, works: &Receiver<Work>) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return self.say(&format!("is told nothing in this run: {error}")),
+        };
+        loop {
+            let due = self.later.iter().map(|(at, _)| *at).min();
+            let wait = due.map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
+            match works.recv_timeout(wait) {
+                Ok(Work::Known(id)) => self.note(id),
+                Ok(Work::Tell(occasion)) => self.tell(&runtime, occasion),
+                Err(RecvTimeoutError::Timeout) => self.tell_again(&runtime),
+                // What failed just now is left to the next run.
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn tell_again(&mut self, runtime: &tokio::runtime::Runtime) {
+        let now = Instant::now();
+        let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= now);
+        self.later = later;
+        for (_, occasion) in due {
+            self.tell(runtime, occasion);
+        }
+    }
+
+    fn tell(&mut self, runtime: &tokio::runtime::Runtime, occasion: Box<Occasion>) {
+        if self.out_of_order || self.stop.is_stopped() {
+            return;
+        }
+        let told = runtime.block_on(tell(&self.hook, &self.dir, &occasion, &self.stop));
+        self.timeouts = if matches!(told, Err(Trouble::TimedOut(_))) { self.timeouts + 1 } else { 0 };
+        match told {
+            Ok(()) => self.note(occasion.id),
+            Err(Trouble::Interrupted) => {}
+            Err(Trouble::Broken(cause)) => {
+                self.out_of_order = true;
+                self.say(&format!("is told nothing in this run: {cause}; the next run tells what it missed"));
+            }
+            Err(Trouble::Failed(cause) | Trouble::TimedOut(cause)) => self.failed(occasion, &cause),
+        }
+    }
+
+    fn failed(&mut self, occasion: Box<Occasion>, cause: &str) {
+        let times = match self.journal.failed(&occasion.id) {
+            Ok(times) => times,
+            Err(error) => return self.say(&format!("cannot be noted: {}", explain_briefly(&error))),
+        };
+        let about = &occasion.about;
+        if times >= TRIES {
+            self.say(&format!("failed for {about}: {cause}; given up after {times} tries, the file is safe"));
+            self.note(occasion.id);
+        } else if self.timeouts >= MOST_TIMEOUTS {
+            self.out_of_order = true;
+            self.say(&format!("failed for {about}: {cause}; it is told nothing more in this run"));
+        } else {
+            self.say(&format!("failed for {about}: {cause}; the file is safe, and the hook is tried again"));
+            self.later.push((Instant::now() + AGAIN, occasion));
+        }
+    }
+
+    fn note(&mut self, id: EventId) {
+        if let Err(error) = self.journal.done(id) {
+            let cause = explain_briefly(&error);
+            self.say(&format!("was told something that cannot be noted, and will be told it again: {cause}"));
+        }
+    }
+
+    fn say(&self, what: &str) {
+        let message = format!("`{}` {what}", self.hook.option());
+        self.reporter.report(&Event::Trouble { message });
+    }
+}

@@ -1,0 +1,243 @@
+//! The desk where requests of both origins come in: record, fault, answer.
+//!
+//! The one idea: the state of the world is locked for the decision only, never while bytes are made or sent.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use hyper::{Method, Request, Response};
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use crate::simulator::request_log::{Origin, Record, RequestRecord};
+use crate::simulator::state::World;
+
+use super::api::{self, Call, Places, Scene};
+use super::body::{self, Body, FlushGate};
+use super::faults::{Faults, What};
+use super::host::{self, Asked};
+use super::links::Links;
+use super::plan::{HostOptions, JobPlan};
+use super::reply::{Reply, Slice};
+use super::server::Service;
+
+/// More than any training configuration has, and little enough to hold in memory.
+const LARGEST_BODY: usize = 4 * 1024 * 1024;
+
+/// All that changes.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) world: World,
+    pub(crate) links: Links,
+    pub(crate) faults: Faults,
+    pub(crate) record: Record,
+    pub(crate) host: HostOptions,
+    turn: u64,
+}
+
+/// What both servers share.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) token: String,
+    pub(crate) places: Places,
+    pub(crate) habits: JobPlan,
+    state: Mutex<State>,
+}
+
+/// One of the two servers.
+#[derive(Debug, Clone)]
+pub(crate) struct Window {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) origin: Origin,
+}
+
+impl Desk {
+    pub(crate) fn new(
+        token: String,
+        places: Places,
+        habits: JobPlan,
+        host: HostOptions,
+        seed: u64,
+    ) -> Arc<Self> {
+        let state = State {
+            world: World::new(seed),
+            links: Links::new(seed),
+            faults: Faults::default(),
+            record: Record::default(),
+            host,
+            turn: 0,
+        };
+        Arc::new(Self { token, places, habits, state: Mutex::new(state) })
+    }
+
+    /// A test that fails while it holds the lock must not make the server fail too.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer_api(&self, request: &Request<()>, body: &[u8]) -> Reply {
+        let expected = format!("Bearer {}", self.token);
+        if header(request.headers(), "authorization").as_deref() != Some(expected.as_str()) {
+            return api::unauthorized();
+        }
+        let call = Call { method: request.method().as_str(), path: request.uri().path(), body };
+        let mut state = self.state();
+        let State { world, links, host, .. } = &mut *state;
+        let mut scene = Scene { world, links, places: &self.places, host, habits: &self.habits };
+        api::answer(&call, &mut scene)
+    }
+
+    async fn answer_artifact(&self, request: &Request<()>, what: Option<&What>) -> Reply {
+        let headers = request.headers();
+        let path = request.uri().path();
+        if headers.contains_key("authorization") {
+            return host::refuse_authorization();
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return host::refuse_method();
+        }
+        let (view, options, turn) = {
+            let mut state = self.state();
+            if state.host.signed
+                && let Err(bad) = state.links.check(path, request.uri().query())
+            {
+                return host::refuse_link(bad);
+            }
+            state.turn += 1;
+            if matches!(what, Some(What::OtherBytes)) {
+                state.world.remember_other(path);
+            }
+            (state.world.find(path), state.host.clone(), state.turn)
+        };
+        let Some(view) = view else { return host::not_found() };
+        let asked = Asked {
+            range: header(headers, "range"),
+            if_range: header(headers, "if-range"),
+            if_none_match: header(headers, "if-none-match"),
+        };
+        let what = what.cloned();
+        let needs_digests = options.repr_digest
+            || options.crc32c
+            || options.linked_etag
+            || options.validators == super::plan::Validators::Md5;
+        let at_once = view.content.is_made() && !needs_digests && !matches!(what, Some(What::OtherBytes));
+        // With one thread for everything, nobody is spared anything.
+        if at_once || Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return host::answer(&asked, view, &options, what.as_ref(), turn);
+        }
+        // Hashing a large file takes seconds; other connections must not wait for it.
+        let answer = move || host::answer(&asked, view, &options, what.as_ref(), turn);
+        tokio::task::spawn_blocking(answer).await.unwrap_or_else(|_| host::not_found())
+    }
+}
+
+impl Service for Window {
+    async fn call(&self, request: Request<Incoming>, gate: Arc<FlushGate>) -> io::Result<Response<Body>> {
+        let (parts, incoming) = request.into_parts();
+        let sent = read_body(incoming).await;
+        self.answer(Request::from_parts(parts, ()), sent, Some(gate)).await
+    }
+}
+
+impl Window {
+    /// Answers a request; `sent` is its body, unless that is too large or did not come whole. An error means that the
+    /// connection is dropped instead.
+    pub(crate) async fn answer(
+        &self,
+        request: Request<()>,
+        sent: Option<Bytes>,
+        gate: Option<Arc<FlushGate>>,
+    ) -> io::Result<Response<Body>> {
+        let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
+        let (what, latency) = {
+            let mut state = self.desk.state();
+            (state.faults.take(&target), state.host.latency)
+        };
+        let body = match self.origin {
+            Origin::Api => sent.as_ref().map(|sent| String::from_utf8_lossy(sent).into_owned()),
+            Origin::Artifacts => None,
+        };
+        let body = body.unwrap_or_default();
+        match &what {
+            Some(What::Drop) => {
+                self.desk.state().record.add(self.record(&request, body, 0));
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            Some(What::Delay(delay)) => tokio::time::sleep(*delay).await,
+            _ if self.origin == Origin::Artifacts && !latency.is_zero() => {
+                tokio::time::sleep(latency).await;
+            }
+            _ => {}
+        }
+        let mut reply = match (&what, sent) {
+            (Some(What::Answer { status, headers, body }), _) => Reply {
+                status: *status,
+                headers: headers.clone(),
+                ..Reply::text(*status, "text/plain", body.clone())
+            },
+            (_, None) => api::refusal(413, 41351, "the body is too large or did not come whole"),
+            (_, Some(sent)) => match self.origin {
+                Origin::Api => self.desk.answer_api(&request, &sent),
+                Origin::Artifacts => self.desk.answer_artifact(&request, what.as_ref()).await,
+            },
+        };
+        if let Some(what) = &what {
+            if matches!(what, What::WrongJob) {
+                let text = reply.slice.read(0, usize::MAX);
+                let lie = api::wrong_job(&String::from_utf8_lossy(&text));
+                reply.slice = Slice::whole(super::files::content::Content::bytes(lie.into_bytes()));
+            }
+            reply.spoil(what);
+        }
+        let meter = self.desk.state().record.add(self.record(&request, body, reply.status));
+        let mut response = Response::builder().status(reply.status);
+        for (name, value) in &reply.headers {
+            response = response.header(name, value);
+        }
+        if reply.manner.end_early.is_none() {
+            let length = if reply.status == 304 { None } else { Some(reply.slice.length) };
+            response = length
+                .into_iter()
+                .fold(response, |response, length| response.header("content-length", length.to_string()));
+        }
+        let body = if *request.method() == Method::HEAD || reply.slice.length == 0 {
+            body::empty()
+        } else {
+            body::body(reply.slice, reply.manner, meter, gate)
+        };
+        // Only a fault with a header that is none can make this fail.
+        response.body(body).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+    }
+
+    fn record(&self, request: &Request<()>, body: String, status: u16) -> RequestRecord {
+        let headers = request.headers();
+        let shown = headers.iter().map(|(name, value)| {
+            let secret = name == "authorization";
+            let value = if secret { String::new() } else { String::from_utf8_lossy(value.as_bytes()).into() };
+            (name.to_string(), value)
+        });
+        RequestRecord {
+            origin: self.origin,
+            method: request.method().to_string(),
+            path: request.uri().path().to_owned(),
+            query: request.uri().query().map(str::to_owned),
+            range: header(headers, "range"),
+            had_authorization: headers.contains_key("authorization"),
+            headers: shown.collect(),
+            body,
+            status,
+            body_bytes: 0,
+        }
+    }
+}
+
+fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+async fn read_body(incoming: Incoming) -> Option<Bytes> {
+    Limited::new(incoming, LARGEST_BODY).collect().await.ok().map(http_body_util::Collected::to_bytes)
+}
