@@ -1,5 +1,7 @@
 //! One file that a training job offers.
 
+pub(crate) mod kind;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,35 +12,7 @@ use crate::model::names::rel_path::RelPath;
 
 use super::source_url::SourceUrl;
 
-/// Which of the API's lists a file stands in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ArtifactKind {
-    /// Weights: numbered saves, the final save, and whatever else the trainer lists beside them.
-    Checkpoint,
-    /// The resolved configuration.
-    Config,
-    /// A picture, video or sound made while training.
-    Sample,
-}
-
-impl ArtifactKind {
-    /// Returns the word used in events and tables.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Checkpoint => "checkpoint",
-            Self::Config => "config",
-            Self::Sample => "sample",
-        }
-    }
-}
-
-impl fmt::Display for ArtifactKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
+pub use kind::ArtifactKind;
 
 /// Which hosted file this is, across polls, new signatures and moved hosts: its kind and its URL's path
 /// (percent-encoded as the API wrote it, without host and query).

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use crate::model::names::collision_key::TakenNames;
 use crate::model::names::local_name::{SAMPLES, checkpoint_step, local_path, sample_step};
 use crate::model::names::rel_path::RelPath;
 use crate::model::names::sanitize::for_terminal;
+use crate::model::names::taken_names::TakenNames;
 
 use super::artifact::{Artifact, ArtifactKey, ArtifactKind, Sample};
 use super::digest::short_hash;

@@ -8,5 +8,6 @@ pub mod poll_interval;
 pub mod retention;
 pub mod run_state;
 pub mod select;
+pub(crate) mod snapshot;
 pub mod stall_alert;
 pub mod steps;

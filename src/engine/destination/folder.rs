@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::decide::mirror::plan::Recollection;
+use crate::decide::mirror::snapshot::JobSnapshot;
+use crate::decide::mirror::snapshot::Resumes;
 use crate::edge::folder::lock::FolderLock;
 use crate::edge::folder::manifest_store::{PRIVATE, Store, ensure_fit};
 use crate::edge::folder::part_file::PartFolder;
@@ -16,9 +18,7 @@ use crate::edge::system::disk::fault;
 use crate::engine::destination::reports;
 use crate::engine::destination::reports::{JobArtifact, JobDraft, Rows};
 use crate::engine::event::{Event, Reporter};
-use crate::engine::mirror::poll::JobSnapshot;
 use crate::engine::mirror::prune;
-use crate::engine::mirror::run::auto_resume::Resumes;
 use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::JobId;

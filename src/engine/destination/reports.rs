@@ -11,9 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::decide::mirror::plan::Recollection;
+use crate::decide::mirror::snapshot::Resumes;
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::system::disk;
-use crate::engine::mirror::run::auto_resume::Resumes;
 use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind, Sample};
 use crate::model::digest::Sha256Digest;

@@ -1,18 +1,15 @@
 //! One look at the job: status and result, with patience for an API that is away.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::decide::mirror::plan::run_stamp;
-use crate::decide::mirror::run_state::{RunState, run_state};
+use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::decide::transfer::backoff::Backoff;
 use crate::edge::api::ApiClient;
 use crate::engine::event::{Event, Reporter};
 use crate::error::{ApiError, Error};
-use crate::model::artifact::Artifact;
-use crate::model::job::{JobId, JobTimes, ResultAnswer, StatusAnswer};
+use crate::model::job::JobId;
 
 /// Tries of a request before a single pass (or the first look of all) gives up: about four seconds.
 const TRIES: u32 = 4;
@@ -26,43 +23,6 @@ pub(crate) enum Patience {
     Short,
     /// For ever: the training goes on, whether or not anybody can see it.
     Endless,
-}
-
-/// What one look saw.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct JobSnapshot {
-    pub(crate) status: StatusAnswer,
-    pub(crate) result: ResultAnswer,
-    /// How often the job was seen to go on after an end.
-    pub(crate) resumes: u32,
-}
-
-impl JobSnapshot {
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.status.name.as_deref().or(self.result.name.as_deref())
-    }
-
-    pub(crate) fn error(&self) -> Option<&str> {
-        self.status.error.as_deref().or(self.result.error.as_deref())
-    }
-
-    pub(crate) fn times(&self) -> JobTimes {
-        let (result, status) = (self.result.times.clone(), self.status.times.clone());
-        JobTimes {
-            created_at: result.created_at.or(status.created_at),
-            started_at: result.started_at.or(status.started_at),
-            finished_at: result.finished_at.or(status.finished_at),
-        }
-    }
-
-    pub(crate) fn run(&self) -> String {
-        run_stamp(&self.status.status, &self.times(), self.resumes)
-    }
-
-    pub(crate) fn state(&self, listed: &[Arc<Artifact>]) -> RunState {
-        let has_final = listed.iter().any(|artifact| artifact.is_final_checkpoint(self.name()));
-        run_state(&self.status.status, &self.status.progress, self.error().is_some(), has_final)
-    }
 }
 
 /// Looks once; `None` when the run was interrupted meanwhile.

@@ -2,11 +2,7 @@
 //!
 //! The key errs towards "the same": a needless suffix costs nothing, a missed collision costs a file.
 
-use std::collections::HashSet;
-
 use unicode_normalization::UnicodeNormalization;
-
-use super::rel_path::RelPath;
 
 /// What is left of a path when a disk ignores case and Unicode normalisation: equal keys may be one file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,7 +29,7 @@ impl CollisionKey {
     }
 
     /// Yields the keys of all folders on the way to this path, outermost first.
-    fn folders(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn folders(&self) -> impl Iterator<Item = &str> {
         self.0.match_indices('/').map(|(at, _)| &self.0[..at])
     }
 }
@@ -43,46 +39,6 @@ impl CollisionKey {
 fn fold_case(c: char) -> impl Iterator<Item = char> {
     let is_selector = matches!(c, '\u{fe0e}' | '\u{fe0f}');
     (!is_selector).then(|| c.to_uppercase().flat_map(char::to_lowercase)).into_iter().flatten()
-}
-
-/// The names that are spoken for, so that no two files, and no file and folder, get one name.
-#[derive(Debug, Default)]
-pub struct TakenNames {
-    files: HashSet<Box<str>>,
-    folders: HashSet<Box<str>>,
-}
-
-impl TakenNames {
-    /// Takes `path` if nothing on any disk would be in its way, and says whether it did.
-    pub fn claim(&mut self, path: &RelPath) -> bool {
-        let key = path.collision_key();
-        let is_free = !self.files.contains(key.as_str())
-            && !self.folders.contains(key.as_str())
-            && !key.folders().any(|folder| self.files.contains(folder));
-        if is_free {
-            self.insert(key);
-        }
-        is_free
-    }
-
-    /// Takes `path`, whoever else has it.
-    pub fn reserve(&mut self, path: &RelPath) {
-        self.insert(path.collision_key());
-    }
-
-    /// Takes a name directly in DIR for a folder.
-    pub fn reserve_folder(&mut self, name: &str) {
-        self.folders.insert(CollisionKey::of(name).0);
-    }
-
-    fn insert(&mut self, key: CollisionKey) {
-        for folder in key.folders() {
-            if !self.folders.contains(folder) {
-                self.folders.insert(folder.into());
-            }
-        }
-        self.files.insert(key.0);
-    }
 }
 
 #[cfg(test)]
@@ -109,20 +65,6 @@ mod tests {
         for (left, right) in [("a", "b"), ("e", "é"), ("a/b", "ab"), ("日", "本")] {
             assert_ne!(CollisionKey::of(left), CollisionKey::of(right), "{left} {right}");
         }
-    }
-
-    #[test]
-    fn files_and_folders_do_not_share_a_name() {
-        let path = |text: &str| RelPath::parse(text).unwrap();
-        let mut taken = TakenNames::default();
-        assert!(taken.claim(&path("a/b/c")));
-        assert!(!taken.claim(&path("A/B/C")), "case");
-        assert!(!taken.claim(&path("a/B")), "a folder");
-        assert!(!taken.claim(&path("a/b/c/d")), "below a file");
-        assert!(taken.claim(&path("a/b/d")), "a file beside it");
-        assert!(taken.claim(&path("a/bc")));
-        taken.reserve(&path("x"));
-        assert!(!taken.claim(&path("X")) && !taken.claim(&path("x/y")));
     }
 
     /// Maps as disks do, one character to one; `ῌ` in capitals is two, and no disk takes those for it.

@@ -6,7 +6,7 @@
 use percent_encoding::percent_decode_str;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::model::artifact::ArtifactKind;
+use crate::model::artifact::kind::ArtifactKind;
 use crate::model::names::component::split_extension;
 
 use super::rel_path::RelPath;

@@ -5,3 +5,4 @@ pub(crate) mod component;
 pub(crate) mod local_name;
 pub mod rel_path;
 pub mod sanitize;
+pub mod taken_names;

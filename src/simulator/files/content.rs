@@ -10,6 +10,7 @@ use crc_fast::{CrcAlgorithm, Digest as Crc};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
+use super::made::Made;
 use super::noise;
 use super::pictures::Picture;
 use super::weights::Weights;
@@ -43,17 +44,6 @@ pub(crate) struct Content {
     made: OnceLock<Made>,
     digests: OnceLock<Digests>,
     other: OnceLock<Arc<Self>>,
-}
-
-/// What a recipe came to: the head, and where the noise after it comes from.
-#[derive(Debug)]
-pub(crate) struct Made {
-    /// The first bytes.
-    pub(crate) head: Bytes,
-    /// The streams behind it, one after the other: seed and length.
-    pub(crate) tail: (u64, u64),
-    /// For weights with a hash in their header: whether the body really hashes to it.
-    pub(crate) trainer_hash_holds: Option<bool>,
 }
 
 /// Digests of a whole file.

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::content::Made;
+use super::made::Made;
 use super::noise;
 use crate::model::digest::hex;
 use crate::simulator::plan::{Family, TrainerHash};

@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::decide::mirror::auto_resume::{AutoResume, Next, Seen};
 use crate::decide::mirror::plan::run_stamp;
 use crate::decide::mirror::run_state::RunState;
+use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
 use crate::decide::mirror::stall_alert::{Alarm, Sign};
 use crate::engine::event::Event;
-use crate::engine::mirror::poll::JobSnapshot;
 use crate::engine::options::SyncOptions;
 use crate::error::ApiError;
 use crate::model::job::JobStatus;
@@ -23,28 +23,6 @@ pub(super) struct Life {
     auto_resume: AutoResume,
     alarm: Alarm,
     resumes: Resumes,
-}
-
-/// How often the job was seen to go on after an end, also by earlier runs of rcsync. Tells its runs apart where the API
-/// does not.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Resumes {
-    /// What the job was doing at the last look; `None` before the first one.
-    pub(crate) last: Option<JobStatus>,
-    /// How often.
-    pub(crate) count: u32,
-}
-
-impl Resumes {
-    /// Takes in a look, and puts the count into it.
-    pub(crate) fn count(&mut self, looked: &mut JobSnapshot) {
-        let now = &looked.status.status;
-        if now.may_write() && self.last.as_ref().is_some_and(|last| !last.may_write()) {
-            self.count = self.count.saturating_add(1);
-        }
-        self.last = Some(now.clone());
-        looked.resumes = self.count;
-    }
 }
 
 impl Life {

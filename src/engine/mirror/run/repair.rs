@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::decide::mirror::plan::{Action, FetchReason, Step};
+use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::decide::transfer::disk_space::floor;
 use crate::edge::folder::blocks::BlockFolder;
 use crate::edge::net::http::ArtifactClient;
@@ -20,7 +21,7 @@ use crate::engine::destination::check::{BadFile, Checked, Problem, check, proble
 use crate::engine::destination::folder::Folder;
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::Mirror;
-use crate::engine::mirror::poll::{JobSnapshot, Patience, look};
+use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::options::SyncOptions;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::task::Transfer;

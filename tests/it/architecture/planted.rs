@@ -1,0 +1,63 @@
+//! A wall that nothing can breach is no wall: a breach of each kind is planted, and must be found.
+
+use super::source::Source;
+use super::{WALLS, breaches, circles};
+
+fn found(module: &str, text: &str) -> Vec<String> {
+    breaches(WALLS, &[Source::parse(module, text)])
+}
+
+#[test]
+fn a_breach_of_each_wall_is_found() {
+    for wall in WALLS {
+        for room in wall.rooms {
+            for path in wall.forbidden {
+                let module = format!("{room}::somewhere");
+                if let Some(method) = path.strip_prefix('.') {
+                    assert!(!found(&module, &format!("fn f() {{ x.{method}(); }}")).is_empty(), "{method}");
+                    continue;
+                }
+                let (parent, name) = path.rsplit_once("::").unwrap_or(("", path));
+                let grouped = match parent {
+                    "" => format!("use {{{name}}};"),
+                    _ => format!("use {parent}::{{Innocent, {name}}};"),
+                };
+                for text in [
+                    format!("use {path};"),
+                    grouped,
+                    format!("use {path} as other;"),
+                    format!("fn f() {{ {path}::g(); }}"),
+                    format!("fn f() {{ log!(\"{{}}\", {path}::g()); }}"),
+                    format!("mod inner {{ use {path}::Thing; }}"),
+                ] {
+                    assert!(!found(&module, &text).is_empty(), "{module}: {text}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn relative_and_aliased_paths_are_followed() {
+    assert!(!found("engine::destination::folder", "use super::super::mirror::run;").is_empty());
+    assert!(!found("edge::api", "use std::fs;\nfn f() { fs::rename(a, b); }").is_empty());
+    assert!(!found("decide::mirror::plan", "use std::{sync as s};\nfn f() { s::Mutex::new(1); }").is_empty());
+}
+
+#[test]
+fn unit_tests_may_use_what_they_like() {
+    let text = "#[cfg(test)]\nmod tests { use std::fs; }\n#[cfg(test)]\nuse tokio::time;\nfn f() {}";
+    assert!(found("decide::mirror::plan", text).is_empty());
+    assert!(!found("decide::mirror::plan", "#[cfg(not(test))]\nuse std::fs;").is_empty());
+}
+
+#[test]
+fn a_circle_is_found() {
+    let a = Source::parse("engine::a", "use super::b::B;");
+    let b = Source::parse("engine::b", "use crate::engine::c::C;");
+    let c = Source::parse("engine::c", "fn f() { crate::engine::a::g(); }");
+    assert_eq!(circles(&[a, b, c]), [["engine::a", "engine::b", "engine::c"]]);
+    let parent = Source::parse("engine", "use a::A;");
+    let child = Source::parse("engine::a", "use super::E;");
+    assert!(circles(&[parent, child]).is_empty());
+}

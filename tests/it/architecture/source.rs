@@ -1,0 +1,251 @@
+//! Reads what a source file uses: its `use` trees, its paths, and the methods that it calls. Unit tests are left out,
+//! which may use what they like.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use proc_macro2::{TokenStream, TokenTree};
+use syn::visit::{self, Visit};
+use syn::{Attribute, ExprMethodCall, Item, ItemMod, ItemUse, Macro, UseTree};
+
+/// One source file.
+pub(super) struct Source {
+    /// Its module path below the crate: `decide::mirror::plan`.
+    pub(super) module: String,
+    /// Absolute paths that it uses (`crate::model::job::JobId`, `std::fs::read`), and methods (`.sync_all`).
+    pub(super) uses: BTreeSet<String>,
+    /// The first line of its documentation.
+    pub(super) summary: String,
+}
+
+impl Source {
+    pub(super) fn parse(module: &str, text: &str) -> Self {
+        let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{module}: {error}"));
+        let mut reader = Reader { module: split(module), ..Reader::default() };
+        reader.items(&file.items);
+        let summary = text.lines().next().and_then(|line| line.strip_prefix("//! ")).unwrap_or_default();
+        Self { module: module.to_owned(), uses: reader.resolved(), summary: summary.to_owned() }
+    }
+}
+
+fn split(module: &str) -> Vec<String> {
+    module.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+/// Returns all sources but those of tests, in the order of their modules.
+pub(super) fn sources() -> Vec<Source> {
+    let mut found = Vec::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    read_folder(&root, "", &mut found);
+    assert!(found.len() > 100, "{} sources", found.len());
+    found.sort_by(|one: &Source, other| one.module.cmp(&other.module));
+    found
+}
+
+fn read_folder(folder: &Path, module: &str, found: &mut Vec<Source>) {
+    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    let test_modules: BTreeSet<String> = entries
+        .iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .flat_map(|path| declared_for_tests(&fs::read_to_string(path).unwrap()))
+        .collect();
+    for path in entries {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if test_modules.contains(&name) || name == "tests" {
+            continue;
+        }
+        let below = if module.is_empty() { name.clone() } else { format!("{module}::{name}") };
+        if path.is_dir() {
+            read_folder(&path, &below, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let module = match name.as_str() {
+                "mod" => module.to_owned(),
+                "lib" | "main" if module.is_empty() => name,
+                _ => below,
+            };
+            found.push(Source::parse(&module, &fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+fn declared_for_tests(text: &str) -> Vec<String> {
+    let file = syn::parse_file(text).unwrap();
+    let modules = file.items.into_iter().filter_map(|item| match item {
+        Item::Mod(module) if is_for_tests(&module.attrs) && module.content.is_none() => Some(module),
+        _ => None,
+    });
+    modules.map(|module| module.ident.to_string()).collect()
+}
+
+fn is_for_tests(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        let mut tests = false;
+        if attribute.path().is_ident("cfg") {
+            // Only `cfg(test)` itself: `not(test)` is the program.
+            let _ = attribute.parse_nested_meta(|meta| {
+                tests |= meta.path.is_ident("test");
+                Ok(())
+            });
+        }
+        tests || attribute.path().is_ident("test")
+    })
+}
+
+fn attributes(item: &Item) -> &[Attribute] {
+    match item {
+        Item::Const(item) => &item.attrs,
+        Item::Enum(item) => &item.attrs,
+        Item::Fn(item) => &item.attrs,
+        Item::Impl(item) => &item.attrs,
+        Item::Macro(item) => &item.attrs,
+        Item::Mod(item) => &item.attrs,
+        Item::Static(item) => &item.attrs,
+        Item::Struct(item) => &item.attrs,
+        Item::Trait(item) => &item.attrs,
+        Item::Type(item) => &item.attrs,
+        Item::Use(item) => &item.attrs,
+        _ => &[],
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    module: Vec<String>,
+    /// Paths as they are written, with the module that they are written in.
+    paths: Vec<(Vec<String>, Vec<String>)>,
+    methods: BTreeSet<String>,
+    /// Names that a `use` brings in, and what they mean.
+    imported: Vec<(Vec<String>, String, Vec<String>)>,
+}
+
+impl Reader {
+    fn items(&mut self, items: &[Item]) {
+        for item in items {
+            if !is_for_tests(attributes(item)) {
+                self.visit_item(item);
+            }
+        }
+    }
+
+    fn tree(&mut self, prefix: &[String], tree: &UseTree) {
+        let joined = |name: String| prefix.iter().cloned().chain([name]).collect::<Vec<_>>();
+        match tree {
+            UseTree::Path(path) => self.tree(&joined(path.ident.to_string()), &path.tree),
+            UseTree::Group(group) => group.items.iter().for_each(|tree| self.tree(prefix, tree)),
+            UseTree::Glob(_) => self.paths.push((self.module.clone(), prefix.to_vec())),
+            UseTree::Name(name) if name.ident == "self" => self.import(prefix.to_vec(), None),
+            UseTree::Name(name) => self.import(joined(name.ident.to_string()), None),
+            UseTree::Rename(name) => {
+                self.import(joined(name.ident.to_string()), Some(name.rename.to_string()));
+            }
+        }
+    }
+
+    fn import(&mut self, path: Vec<String>, alias: Option<String>) {
+        let name = alias.unwrap_or_else(|| path.last().cloned().unwrap_or_default());
+        self.imported.push((self.module.clone(), name, path.clone()));
+        self.paths.push((self.module.clone(), path));
+    }
+
+    fn tokens(&mut self, tokens: TokenStream) {
+        let mut path: Vec<String> = Vec::new();
+        let mut colons = 0;
+        for token in tokens {
+            match token {
+                TokenTree::Ident(ident) => {
+                    if colons != 2 {
+                        self.end_of(&mut path);
+                    }
+                    path.push(ident.to_string());
+                    colons = 0;
+                }
+                TokenTree::Punct(punct) if punct.as_char() == ':' => colons += 1,
+                TokenTree::Group(group) => {
+                    self.end_of(&mut path);
+                    self.tokens(group.stream());
+                }
+                _ => self.end_of(&mut path),
+            }
+        }
+        self.end_of(&mut path);
+    }
+
+    fn end_of(&mut self, path: &mut Vec<String>) {
+        let path = std::mem::take(path);
+        if path.len() > 1 {
+            self.paths.push((self.module.clone(), path));
+        }
+    }
+
+    fn resolved(self) -> BTreeSet<String> {
+        let mut uses: BTreeSet<String> = self.methods.iter().map(|name| format!(".{name}")).collect();
+        for (module, path) in &self.paths {
+            uses.insert(self.absolute(module, path).join("::"));
+        }
+        uses
+    }
+
+    fn absolute(&self, module: &[String], path: &[String]) -> Vec<String> {
+        let krate = || vec!["crate".to_owned()];
+        let inside =
+            |module: &[String]| krate().into_iter().chain(module.iter().cloned()).collect::<Vec<_>>();
+        match path.first().map(String::as_str) {
+            Some("crate") => path.to_vec(),
+            Some("self") => inside(module).into_iter().chain(path[1..].iter().cloned()).collect(),
+            Some("super") => {
+                let ups = path.iter().take_while(|part| *part == "super").count();
+                let parent = &module[..module.len().saturating_sub(ups)];
+                inside(parent).into_iter().chain(path[ups..].iter().cloned()).collect()
+            }
+            Some(first) => {
+                let meaning = self.imported.iter().find(|(place, name, meant)| {
+                    place.as_slice() == module
+                        && name == first
+                        && meant.first().map(String::as_str) != Some(first)
+                });
+                match meaning {
+                    Some((_, _, meant)) => {
+                        let meant = self.absolute(module, meant);
+                        meant.into_iter().chain(path[1..].iter().cloned()).collect()
+                    }
+                    None => path.to_vec(),
+                }
+            }
+            None => Vec::new(),
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Reader {
+    fn visit_item_mod(&mut self, module: &'ast ItemMod) {
+        if let Some((_, items)) = &module.content {
+            self.module.push(module.ident.to_string());
+            self.items(items);
+            self.module.pop();
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        self.tree(&[], &item.tree);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let parts: Vec<String> = path.segments.iter().map(|part| part.ident.to_string()).collect();
+        if parts.len() > 1 {
+            self.paths.push((self.module.clone(), parts));
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
+        self.methods.insert(call.method.to_string());
+        visit::visit_expr_method_call(self, call);
+    }
+
+    fn visit_macro(&mut self, called: &'ast Macro) {
+        self.tokens(called.tokens.clone());
+        visit::visit_macro(self, called);
+    }
+}
