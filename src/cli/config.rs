@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) sync: SyncArgs,
     /// What was found outside the command line, first the variables.
     pub(crate) found: Vec<Setting>,
+    /// Whether `-vv` asks for a log of every decision.
+    pub(crate) logs_decisions: bool,
 }
 
 impl Settings {
@@ -66,9 +68,10 @@ impl Settings {
             progress: global.progress.unwrap_or_default(),
             talk: match (global.quiet, global.verbose) {
                 (true, _) => Talk::Quiet,
-                (_, true) => Talk::Verbose,
-                _ => Talk::Normal,
+                (false, 0) => Talk::Normal,
+                (false, _) => Talk::Verbose,
             },
+            logs_decisions: !global.quiet && global.verbose > 1,
             token_file: global.token_file,
             sync: sync.over(environment.sync).over(file.sync),
             found: environment.settings.into_iter().chain(file.settings).collect(),

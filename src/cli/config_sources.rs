@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::cli::format::shown_value;
 use crate::cli::process::Process;
+use crate::cli::reporters::logs;
 use crate::error::Error;
 use crate::model::names::sanitize::for_terminal;
 
@@ -64,7 +65,7 @@ pub(crate) fn environment(world: &Process) -> Result<Layer, Error> {
 /// Returns, for a variable that looks like one of ours and is none, the one that may have been meant.
 pub(crate) fn nearest_variable(name: &str) -> Option<Option<String>> {
     let known: Vec<String> = known_options().iter().map(KnownOption::variable).collect();
-    if !name.starts_with(PREFIX) || known.iter().any(|known| known == name) {
+    if !name.starts_with(PREFIX) || name == logs::VARIABLE || known.iter().any(|known| known == name) {
         return None;
     }
     Some(suggest::nearest(name, known.iter().map(String::as_str)).map(str::to_owned))
@@ -189,7 +190,7 @@ struct KnownOption {
 fn known_options() -> Vec<KnownOption> {
     let command = Given::command();
     let shape = |argument: &clap::Arg| match argument.get_action() {
-        clap::ArgAction::SetTrue => Shape::Switch,
+        clap::ArgAction::SetTrue | clap::ArgAction::Count => Shape::Switch,
         clap::ArgAction::Append => Shape::List,
         _ if argument.is_require_equals_set() => Shape::Count,
         _ => Shape::Value,

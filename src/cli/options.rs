@@ -51,16 +51,16 @@ pub(crate) struct GlobalArgs {
         help_heading = "Global options"
     )]
     pub(crate) progress: Option<ProgressWhen>,
-    /// Print errors alone.
+    /// Only print errors.
     #[arg(short, long, global = true, overrides_with_all = ["quiet", "verbose", "no_quiet", "no_verbose"], help_heading = "Global options")]
     pub(crate) quiet: bool,
-    /// Tell every step.
-    #[arg(short, long, global = true, overrides_with_all = ["quiet", "verbose", "no_quiet", "no_verbose"], help_heading = "Global options")]
-    pub(crate) verbose: bool,
-    /// Take back a `quiet` from a variable or the configuration file.
+    /// Verbose output; twice (`-vv`) also logs every decision.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, overrides_with_all = ["quiet", "no_quiet", "no_verbose"], help_heading = "Global options")]
+    pub(crate) verbose: u8,
+    /// Override a `quiet` from a variable or the configuration file.
     #[arg(long, global = true, hide = true, overrides_with_all = ["quiet", "no_quiet"])]
     pub(crate) no_quiet: bool,
-    /// Take back a `verbose` from a variable or the configuration file.
+    /// Override a `verbose` from a variable or the configuration file.
     #[arg(long, global = true, hide = true, overrides_with_all = ["verbose", "no_verbose"])]
     pub(crate) no_verbose: bool,
 }
@@ -69,12 +69,11 @@ impl GlobalArgs {
     /// Lays these over `lower`.
     #[must_use]
     pub(crate) fn over(self, lower: Self) -> Self {
-        // The two are ends of one scale: whoever says one of them in a higher place decides all of it. What is taken
-        // back there is taken back alone.
-        let says = self.quiet || self.verbose;
+        // The two are ends of one scale: the highest source that sets either decides both.
+        let says = self.quiet || self.verbose > 0;
         Self {
             quiet: self.quiet || (!says && !self.no_quiet && lower.quiet),
-            verbose: self.verbose || (!says && !self.no_verbose && lower.verbose),
+            verbose: if says || self.no_verbose { self.verbose } else { lower.verbose },
             no_quiet: self.no_quiet || lower.no_quiet,
             no_verbose: self.no_verbose || lower.no_verbose,
             token_file: self.token_file.or(lower.token_file),

@@ -19,6 +19,7 @@ mod hooks;
 mod interface;
 mod life;
 mod lock;
+mod logs;
 mod mirror;
 mod monitoring;
 mod prune;

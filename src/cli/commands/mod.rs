@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use crate::cli::format::shown;
 use crate::cli::process::Process;
-use crate::cli::reporters::json;
+use crate::cli::reporters::{json, logs};
 use crate::error::{Error, ExitStatus, explain};
 use crate::model::job::JobId;
 
@@ -44,7 +44,9 @@ pub(crate) struct Context<'w> {
 pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
     let global = cli.global;
     let context = |options: SyncArgs| {
-        Settings::settle(world, global.clone(), options).map(|settings| Context { world, settings })
+        let settings = Settings::settle(world, global.clone(), options)?;
+        logs::start(world, settings.logs_decisions)?;
+        Ok::<_, Error>(Context { world, settings })
     };
     let plain = SyncArgs::default;
     match cli.command {

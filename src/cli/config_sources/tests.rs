@@ -156,9 +156,9 @@ fn a_pattern_is_shown_as_it_is() {
 #[test]
 fn what_is_taken_back_is_taken_back_alone() {
     let layer = from_variables(&[("RCSYNC_QUIET", "1"), ("RCSYNC_VERBOSE", "0")]).unwrap();
-    assert!(layer.global.quiet && !layer.global.verbose);
+    assert!(layer.global.quiet && layer.global.verbose == 0);
     let layer = from_file("verbose = true\nquiet = false\n").unwrap();
-    assert!(layer.global.verbose && !layer.global.quiet);
+    assert!(layer.global.verbose == 1 && !layer.global.quiet);
 }
 
 #[test]

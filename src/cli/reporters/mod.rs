@@ -2,6 +2,7 @@
 
 pub(crate) mod json;
 pub(crate) mod lines;
+pub(crate) mod logs;
 pub(crate) mod metrics;
 #[cfg(test)]
 pub(crate) mod samples;

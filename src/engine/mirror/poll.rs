@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::decide::transfer::backoff::Backoff;
@@ -43,7 +44,15 @@ pub(crate) async fn look(
             answer = ask(api, job) => answer,
         };
         let fault = match answer {
-            Ok(looked) => return Ok(Some(looked)),
+            Ok(looked) => {
+                debug!(
+                    status = %looked.status.status,
+                    step = looked.status.progress.current_step,
+                    artifacts = looked.result.artifacts.len(),
+                    "polled"
+                );
+                return Ok(Some(looked));
+            }
             Err(fault) => fault,
         };
         tries += 1;
@@ -54,6 +63,7 @@ pub(crate) async fn look(
             return Err(fault.into());
         }
         let wait = backoff.next(asked);
+        debug!(%fault, tries, ?wait, "the poll failed and is repeated");
         // One line for each outage, not one for each try.
         if !std::mem::replace(&mut told, true) {
             reporter.report(&Event::Retrying { path: None, cause: fault.to_string(), wait });

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::debug;
 
 use crate::decide::mirror::plan::{Action, FetchReason, Situation, Step, nothing_is_chosen, plan};
 use crate::decide::mirror::poll_interval::{Cadence, Look, Next, next_save, save_interval};
@@ -251,6 +252,9 @@ impl Run {
         let generation = self.shop.relister.learn(&listing).await;
         let state = looked.state(&listing.artifacts);
         let actions = self.plan(looked, &listing, state).await?;
+        for action in &actions {
+            debug!(path = %action.artifact.path, step = %action.step, "planned");
+        }
         let run = looked.run();
         let order = |action: &Action| self.transfer(looked, &run, action, state, generation);
         let transfers: Vec<Transfer> =

@@ -103,7 +103,10 @@ pub(crate) struct Run {
     /// The exit code; `None` when it hung and was killed.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: Vec<u8>,
+    /// Without the lines of the log.
     pub(crate) stderr: Vec<u8>,
+    /// What it logged: every run of the catalogue logs all it can, and no secret may be in that either.
+    pub(crate) log: String,
     /// The most memory that it held, in KiB, where the system tells.
     pub(crate) peak: u64,
 }
@@ -168,6 +171,7 @@ impl Rig {
             .env("RUNCOMFY_TRAINER_API_BASE", format!("http://127.0.0.1:{}", self.api.port()))
             .env("RUNCOMFY_TOKEN", TOKEN)
             .env("HOME", self.root.path())
+            .env("RCSYNC_LOG", "trace")
             .current_dir(self.root.path());
         command
     }
@@ -227,7 +231,8 @@ impl Rig {
             std::thread::sleep(Duration::from_millis(10));
         };
         let read = |file: &tempfile::NamedTempFile| std::fs::read(file.path()).unwrap();
-        Run { code, stdout: read(&out), stderr: read(&err), peak }
+        let (log, stderr) = split_log(&read(&err));
+        Run { code, stdout: read(&out), stderr, log, peak }
     }
 
     /// Returns what is published, by path below the folder.
@@ -277,6 +282,9 @@ impl Rig {
 
     fn keeps(&self, run: &Run, secret: &str) -> Result<(), String> {
         let holds = |bytes: &[u8]| memchr::memmem::find(bytes, secret.as_bytes()).is_some();
+        if holds(run.log.as_bytes()) {
+            return Err(format!("it logged `{secret}`: {}", run.log));
+        }
         if holds(&run.stdout) || holds(&run.stderr) {
             return Err(format!("it printed `{secret}`: {}", run.said()));
         }
@@ -287,6 +295,18 @@ impl Rig {
         }
         Ok(())
     }
+}
+
+/// Splits standard error into the lines of the log and the rest.
+fn split_log(stderr: &[u8]) -> (String, Vec<u8>) {
+    let is_log = |line: &str| {
+        let mut words = line.split_whitespace();
+        words.next().is_some_and(|time| time.ends_with('Z') && time.contains('T'))
+            && words.next().is_some_and(|level| ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"].contains(&level))
+    };
+    let text = String::from_utf8_lossy(stderr);
+    let (log, rest): (Vec<&str>, Vec<&str>) = text.split_inclusive('\n').partition(|line| is_log(line));
+    (log.concat(), rest.concat().into_bytes())
 }
 
 /// Returns the most memory that a running process ever held, in KiB.

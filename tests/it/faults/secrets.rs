@@ -63,6 +63,7 @@ fn secrets_and_tricks_stay_where_they_are() {
     let commands: &[&[&str]] = &[
         &[JOB, dir, "--once", "--dry-run", "-v"],
         &[JOB, dir, "--once", "--retries", "2", "-v"],
+        &[JOB, dir, "--once", "--retries", "2", "-vv"],
         &[JOB, dir, "--once", "--retries", "2", "--output", "json"],
         &[JOB, dir, "--once", "--retries", "1", "-q"],
         &[JOB, dir, "--once", "--retries", "1", "--progress", "always"],
@@ -82,8 +83,8 @@ fn secrets_and_tricks_stay_where_they_are() {
         command.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "full");
         let run = rig.run(command);
         rig.promises(&run).unwrap_or_else(|why| panic!("{arguments:?}: {why}"));
-        let text =
-            String::from_utf8(run.stdout.clone()).unwrap() + &String::from_utf8(run.stderr.clone()).unwrap();
+        let text = [&run.stdout, &run.stderr, run.log.as_bytes()].concat();
+        let text = String::from_utf8(text).unwrap();
         // Bars are painted by rcsync itself, with escapes of its own.
         if !arguments.contains(&"always") {
             assert_eq!(tricks(&text), None, "{arguments:?}: {text}");
