@@ -179,7 +179,8 @@ pub(crate) enum Command {
     /// Mirror finished LoRAs of a folder into ComfyUI.
     #[command(after_help = MIRROR_EXAMPLES)]
     Mirror(MirrorTo),
-    /// Write a folder's index.html: samples, checkpoints, how training went. `sync` does it by itself.
+    /// Write a folder's index.html: samples, checkpoints, how training went. `sync` writes it too. For a folder that holds
+    /// several mirrors, the page compares them.
     Gallery(Gallery),
     /// A simulated training job, mirrored for real: no account, no network.
     Demo(Demo),
@@ -351,10 +352,10 @@ pub(crate) struct MirrorTo {
 /// `gallery`
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Gallery {
-    /// The folder that a job was mirrored into.
+    /// The folder that a job was mirrored into, or a folder that holds several such folders.
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
-    /// Show it in the browser.
+    /// Open it in the browser.
     #[arg(long)]
     pub(crate) open: bool,
 }

@@ -222,6 +222,64 @@ const tests = {
     assertQuiet();
   },
 
+  async 'twenty runs are compared: slider, two side by side, filter, sorting'(context) {
+    const began = Date.now();
+    const { page, seen, assertQuiet } = await open(context, 'runs');
+    console.log(`  twenty runs ready after ${Date.now() - began} ms, ${await page.locator('#grid .shot').count()} samples`);
+    assert.ok(await page.locator('#grid .shot').count() >= 9000);
+    assert.ok(Date.now() - began < 10000);
+    const asked = () => new Set(seen.requests.filter((url) => url.includes('/samples/'))).size;
+    await page.waitForTimeout(500);
+    assert.ok(asked() < 600, `${asked()} asked for`);
+    const slider = page.locator('#step');
+    await slider.focus();
+    await page.keyboard.press('Home');
+    assert.equal(await slider.getAttribute('aria-valuetext'), 'step 0');
+    assert.equal(await page.locator('#grid .at').first().textContent(), 'step 0');
+    const moved = await page.evaluate(async () => {
+      const slider = document.querySelector('#step');
+      const start = performance.now();
+      for (let at = 0; at < 20; at += 1) {
+        slider.value = at * 2;
+        slider.dispatchEvent(new Event('input'));
+        await new Promise(requestAnimationFrame);
+      }
+      return (performance.now() - start) / 20;
+    });
+    console.log(`  a move of the slider takes ${moved.toFixed(1)} ms`);
+    assert.ok(moved < 250, `${moved} ms`);
+    await page.locator('#none').click();
+    assert.equal(await page.locator('#grid thead th:visible').count(), 1);
+    await page.locator('#table tbody input').nth(0).check();
+    await page.locator('#table tbody input').nth(3).check();
+    assert.equal(await page.locator('#grid thead th:visible').count(), 3);
+    assert.ok(await page.locator('#grid').evaluate((grid) => grid.classList.contains('two')));
+    await page.screenshot({ path: join(shots, 'runs-two.png') });
+    await page.locator('#every').click();
+    await page.locator('#filter').fill('dog_rank_64');
+    assert.equal(await page.locator('#table tbody tr:visible').count(), 4);
+    assert.equal(await page.locator('#grid thead th:visible').count(), 5);
+    await page.locator('#filter').fill('');
+    const head = page.locator('#table thead th').nth(3);
+    await head.locator('button').click();
+    assert.equal(await head.getAttribute('aria-sort'), 'ascending');
+    const totals = (await page.locator('#table tbody tr td:nth-child(4)').allTextContents()).map(Number);
+    assert.deepEqual(totals, [...totals].sort((a, b) => a - b));
+    assert.ok(await page.locator('#settings tbody tr').count() > 0);
+    for (const colorScheme of ['light', 'dark']) {
+      for (const width of [360, 900, 1600]) {
+        await page.emulateMedia({ colorScheme });
+        await page.setViewportSize({ width, height: 1000 });
+        await page.waitForTimeout(150);
+        if (width === 360 && colorScheme === 'light') await assertAccessible(page, `runs ${colorScheme} ${width}`);
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        assert.ok(wide <= 0, `runs ${width}: the page is ${wide} pixels too wide`);
+        await page.screenshot({ path: join(shots, `runs-${colorScheme}-${width}.png`) });
+      }
+    }
+    assertQuiet();
+  },
+
   async 'without scripts the grid is there'(context) {
     const browser = await chromium.launch({ executablePath, args });
     const plain = await browser.newContext({ javaScriptEnabled: false });

@@ -72,6 +72,106 @@ async fn a_run_leaves_a_page_that_shows_all_it_got_and_only_that() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "<h1>mine</h1>");
 }
 
+/// Mirrors `count` finished jobs that differ in their prompts' number of samples into folders below `root`.
+async fn mirrors(root: &std::path::Path, count: u64, plan: impl Fn(u64) -> JobPlan) -> Simulator {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    for number in 0..count {
+        let job = simulator.add_job(plan(number));
+        simulator.finish(&job);
+        let dir = root.join(format!("run-{number:02}"));
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rcsync"));
+        command
+            .args([job.as_str(), dir.to_str().unwrap(), "--once", "-q"])
+            .env_clear()
+            .env("HOME", root)
+            .env("RUNCOMFY_TRAINER_API_BASE", simulator.api_base())
+            .env("RUNCOMFY_TOKEN", simulator.token());
+        let run = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert_eq!(code(&run), 0, "{}", stderr(&run));
+    }
+    simulator
+}
+
+fn gallery(dir: &std::path::Path, more: &[&str]) -> std::process::Output {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rcsync"));
+    command.args(["gallery", dir.to_str().unwrap()]).args(more).env_clear().env("HOME", "/nonexistent");
+    command.output().unwrap()
+}
+
+/// INTERFACE 8: a page that compares the mirrors below a folder; one file, no network, a strict policy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_several_mirrors_gets_a_page_that_compares_them() {
+    let root = tempfile::tempdir().unwrap();
+    let plan = |number: u64| JobPlan {
+        name: ["dog", "dog", "<b>cat</b>"][number as usize].to_owned(),
+        prompts: hostile(),
+        steps: 500,
+        picture_side: 48,
+        checkpoint_bytes: 100_000,
+        ..JobPlan::default()
+    };
+    mirrors(root.path(), 3, plan).await;
+    let shown = gallery(root.path(), &["--output", "json"]);
+    assert_eq!(code(&shown), 0, "{}", stderr(&shown));
+    let document: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!((&document["runs"], &document["changed"]), (&3.into(), &true.into()), "{document}");
+    let path = root.path().join("index.html");
+    let page = std::fs::read_to_string(&path).unwrap();
+    for run in ["run-00", "run-01", "run-02"] {
+        let sums = std::fs::read_to_string(root.path().join(run).join("SHA256SUMS")).unwrap();
+        let samples =
+            sums.lines().filter_map(|line| line.split_once("  ")).filter(|(_, it)| it.contains("samples/"));
+        for (_, sample) in samples {
+            assert!(page.contains(&format!("href=\"{run}/{sample}\"")), "{run}/{sample}");
+        }
+        assert!(page.contains(&format!("href=\"{run}/index.html\"")), "a link to the run's own page");
+    }
+    assert!(page.contains("dog (run-00)") && page.contains("dog (run-01)"), "equal names are told apart");
+    assert!(page.contains("&lt;b&gt;cat"), "{}", &page[..2000]);
+    assert!(page.contains("<code>config.name</code>"), "settings that differ");
+    assert_eq!(page.matches("<script").count(), 1, "its own");
+    for markup in
+        ["<img src=x", "<svg/", "<link", "<base", "<b>cat", "href=\"javascript", "href=\"http", "src=\"http"]
+    {
+        assert!(!page.contains(markup), "{markup}");
+    }
+    let again = gallery(root.path(), &["--output", "json"]);
+    let document: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(document["changed"], false, "{document}");
+    let left: Vec<_> =
+        std::fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 4, "three mirrors and the page: {left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comparison_replaces_no_foreign_page_and_names_what_it_cannot_read() {
+    let root = tempfile::tempdir().unwrap();
+    let plan = |_| JobPlan { steps: 250, picture_side: 32, checkpoint_bytes: 50_000, ..JobPlan::default() };
+    mirrors(root.path(), 2, plan).await;
+    // A newer rcsync's private state cannot be read.
+    let manifest = root.path().join("run-01/.rcsync/manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let newer =
+        text.replacen("\"format\":1", "\"format\":999", 1).replacen("\"format\": 1", "\"format\": 999", 1);
+    assert_ne!(text, newer, "{}", &text[..200]);
+    std::fs::write(&manifest, newer).unwrap();
+    let shown = gallery(root.path(), &[]);
+    assert_eq!(code(&shown), 0, "{}", stderr(&shown));
+    assert!(
+        stderr(&shown).contains("not on the page: ") && stderr(&shown).contains("run-01"),
+        "{}",
+        stderr(&shown)
+    );
+    let page = root.path().join("index.html");
+    std::fs::write(&page, "<h1>mine</h1>").unwrap();
+    let refused = gallery(root.path(), &[]);
+    assert_eq!(code(&refused), 73, "{}", stderr(&refused));
+    assert_eq!(std::fs::read_to_string(&page).unwrap(), "<h1>mine</h1>");
+    let empty = tempfile::tempdir().unwrap();
+    let refused = gallery(empty.path(), &[]);
+    assert_eq!(code(&refused), 66, "{}", stderr(&refused));
+}
+
 /// A second of a tone.
 fn tone() -> Bytes {
     let samples: Vec<u8> = (0..8000_u32).map(|at| if at / 9 % 2 == 0 { 96 } else { 160 }).collect();
@@ -142,6 +242,20 @@ async fn scenes_for_the_browser() {
     let (simulator, job) = simulated(plan).await;
     simulator.finish(&job);
     pass(&Bench::new(simulator, job), "many").await;
+
+    let runs = scenes.join("runs");
+    std::fs::create_dir_all(&runs).unwrap();
+    let plan = |number: u64| JobPlan {
+        name: format!("dog_rank_{}", 4 << (number % 5)),
+        prompts: (0..10).map(|number| format!("prompt number {number}, a photo of ohwx dog")).collect(),
+        steps: 2500 - 50 * (number % 4),
+        sample_every: 50,
+        save_every: 1000,
+        ..small.clone()
+    };
+    mirrors(&runs, 20, plan).await;
+    let compared = gallery(&runs, &[]);
+    assert_eq!(code(&compared), 0, "{}", stderr(&compared));
 
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let job = simulator.add_static_job(media());

@@ -1,6 +1,6 @@
-//! `rcsync gallery`: write a folder's index.html, and show it.
+//! `rcsync gallery`: writes the page of a mirror, or the page that compares the mirrors below a folder, and opens it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use crate::cli::format::shown;
 use crate::edge::api::token::SECRET_VARIABLES;
-use crate::engine;
-use crate::engine::outputs::gallery;
+use crate::engine::destination::folder::known;
+use crate::engine::outputs::gallery::{self, compare};
 use crate::error::{Error, ExitStatus};
+use crate::model::manifest::Manifest;
 
 use super::super::config::Talk;
 use super::Context;
@@ -19,21 +20,52 @@ use super::Context;
 struct Document {
     path: String,
     changed: bool,
+    /// How many mirrors are compared; absent for the page of one mirror.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<u64>,
     samples: u64,
     checkpoints: u64,
 }
 
 pub(super) fn run(context: &Context<'_>, dir: &Path, open: bool) -> Result<ExitStatus, Error> {
-    let done = gallery::refresh(dir, &engine::destination::folder::known(dir)?)?;
-    let path = done.path.display().to_string();
-    let document =
-        Document { path, changed: done.changed, samples: done.samples, checkpoints: done.checkpoints };
+    let (path, document) = match known(dir) {
+        Ok(manifest) => one_mirror(dir, &manifest)?,
+        Err(Error::NoMirror { .. }) if !compare::mirrors(dir).is_empty() => several(context, dir)?,
+        Err(error) => return Err(error),
+    };
     context.answer(&document, || format!("{}\n", shown(&document.path)));
-    if open && !show(&done.path) && context.settings.talk > Talk::Quiet {
+    if open && !show(&path) && context.settings.talk > Talk::Quiet {
         let place = shown(&document.path);
         context.world.err.line(&format!("no browser could be started from here; open `{place}` yourself"));
     }
     Ok(ExitStatus::Complete)
+}
+
+fn one_mirror(dir: &Path, manifest: &Manifest) -> Result<(PathBuf, Document), Error> {
+    let done = gallery::refresh(dir, manifest)?;
+    let document = Document {
+        path: done.path.display().to_string(),
+        changed: done.changed,
+        runs: None,
+        samples: done.samples,
+        checkpoints: done.checkpoints,
+    };
+    Ok((done.path, document))
+}
+
+fn several(context: &Context<'_>, root: &Path) -> Result<(PathBuf, Document), Error> {
+    let done = compare::refresh(root)?;
+    for why in &done.left_out {
+        context.world.err.line(&shown(&format!("not on the page: {why}")));
+    }
+    let document = Document {
+        path: done.path.display().to_string(),
+        changed: done.changed,
+        runs: Some(done.runs),
+        samples: done.samples,
+        checkpoints: done.checkpoints,
+    };
+    Ok((done.path, document))
 }
 
 /// A program that has not failed after this long has found its browser (or is it, and runs until it is closed).

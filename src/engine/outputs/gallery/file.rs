@@ -43,11 +43,16 @@ pub(super) enum Written {
 
 /// Puts the page in its place, whole or not at all, unless something foreign stands there.
 pub(super) fn write(dir: &Path, body: &str) -> Result<Written, Error> {
-    let (path, staging) = (path(dir), dir.join(PRIVATE));
+    write_staged(dir, &dir.join(PRIVATE), body)
+}
+
+/// The same, staged in a folder of the caller's choice on the same file system.
+pub(super) fn write_staged(dir: &Path, staging: &Path, body: &str) -> Result<Written, Error> {
+    let path = path(dir);
     let page = signed(body);
     let Some(old) = read(&path)? else {
         // What came there since the look is foreign too.
-        return match disk::create(&path, &staging, page.as_bytes()) {
+        return match disk::create(&path, staging, page.as_bytes()) {
             Ok(()) => Ok(Written::Changed),
             Err(Error::Disk { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
                 Ok(Written::Foreign)
@@ -58,7 +63,7 @@ pub(super) fn write(dir: &Path, body: &str) -> Result<Written, Error> {
     match old {
         old if old == page.as_bytes() => Ok(Written::Same),
         old if is_own(&old) => {
-            disk::replace(&path, &staging, page.as_bytes(), Durability::Durable)?;
+            disk::replace(&path, staging, page.as_bytes(), Durability::Durable)?;
             Ok(Written::Changed)
         }
         _ => Ok(Written::Foreign),

@@ -6,6 +6,7 @@
 mod album;
 mod chart;
 mod clock;
+pub mod compare;
 mod file;
 pub(crate) mod history;
 mod html;

@@ -20,39 +20,52 @@ pub(super) const SCRIPT: &str = include_str!("page.js");
 /// What a relative link may hold as it is; everything else is percent-encoded.
 const LINK: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// Returns the whole page, without its first lines, which say whose it is.
+/// Returns the whole page, without its first lines, which mark it as rcsync's.
 pub(super) fn page(album: &Album<'_>) -> String {
     let mut html = Html::default();
     let title = title(album);
-    html.raw("<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    html.raw("<meta http-equiv=\"Content-Security-Policy\"").attribute("content", &policy()).raw(">\n");
-    html.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
-    html.raw("<meta name=\"color-scheme\" content=\"light dark\">\n");
-    html.raw("<meta name=\"referrer\" content=\"no-referrer\">\n<title>")
-        .text(title)
-        .raw(" · rcsync</title>\n");
-    html.raw("<style>").raw(STYLE).raw("</style>\n</head>\n<body>\n");
-    html.raw("<a class=\"skip\" href=\"#samples\">Skip to the samples</a>\n");
+    begin(&mut html, title, STYLE, SCRIPT);
     header(&mut html, album, title);
     html.raw("<main>\n");
     samples(&mut html, album);
     checkpoints(&mut html, album);
     training(&mut html, album);
-    html.raw("</main>\n<footer>Written by rcsync ").raw(env!("CARGO_PKG_VERSION"));
-    html.raw(". This page needs no network and no server: keep it in its folder, beside the files it shows.");
-    html.raw("</footer>\n").raw(VIEWER).raw("<p id=\"said\" class=\"unseen\" role=\"status\"></p>\n");
-    html.raw("<script>").raw(SCRIPT).raw("</script>\n</body>\n</html>\n");
+    html.raw("</main>\n");
+    end(&mut html, SCRIPT, VIEWER);
     html.into_string()
 }
 
+/// Begins a page: its head with the policy, and the body.
+pub(super) fn begin(html: &mut Html, title: &str, style: &'static str, script: &'static str) {
+    html.raw("<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+    html.raw("<meta http-equiv=\"Content-Security-Policy\"")
+        .attribute("content", &policy(style, script))
+        .raw(">\n");
+    html.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
+    html.raw("<meta name=\"color-scheme\" content=\"light dark\">\n");
+    html.raw("<meta name=\"referrer\" content=\"no-referrer\">\n<title>")
+        .text(title)
+        .raw(" · rcsync</title>\n");
+    html.raw("<style>").raw(style).raw("</style>\n</head>\n<body>\n");
+    html.raw("<a class=\"skip\" href=\"#samples\">Skip to the samples</a>\n");
+}
+
+/// Ends a page: footer, `more` (a dialog), and the script.
+pub(super) fn end(html: &mut Html, script: &'static str, more: &'static str) {
+    html.raw("<footer>Written by rcsync ").raw(env!("CARGO_PKG_VERSION"));
+    html.raw(". This page needs no network and no server: keep it in its folder, beside the files it shows.");
+    html.raw("</footer>\n").raw(more).raw("<p id=\"said\" class=\"unseen\" role=\"status\"></p>\n");
+    html.raw("<script>").raw(script).raw("</script>\n</body>\n</html>\n");
+}
+
 /// Nothing is allowed but this page's own style and script, and pictures and sounds from where it is itself.
-fn policy() -> String {
+fn policy(style: &str, script: &str) -> String {
     let hash = |text: &str| base64::prelude::BASE64_STANDARD.encode(sha2::Sha256::digest(text));
     format!(
         "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'sha256-{}'; script-src 'sha256-{}'; \
          base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
-        hash(STYLE),
-        hash(SCRIPT)
+        hash(style),
+        hash(script)
     )
 }
 
@@ -66,7 +79,7 @@ const VIEWER: &str = "<dialog id=\"viewer\" tabindex=\"-1\" aria-labelledby=\"vi
     <button type=\"button\" data-go=\"close\">Close</button></div>\n\
     <p class=\"keys\">Arrow keys: step and prompt. Esc: close.</p></div>\n</dialog>\n";
 
-fn title<'a>(album: &'a Album<'_>) -> &'a str {
+pub(super) fn title<'a>(album: &'a Album<'_>) -> &'a str {
     let name = album.job.and_then(|job| job.name.as_deref()).filter(|name| !name.trim().is_empty());
     name.unwrap_or_else(|| album.manifest.job.as_str())
 }
@@ -126,7 +139,7 @@ fn fact(html: &mut Html, name: &'static str, value: &str) {
 }
 
 /// Returns a job's state as a word, and the class that colours it.
-fn state(status: &JobStatus, complete: bool) -> (String, &'static str) {
+pub(super) fn state(status: &JobStatus, complete: bool) -> (String, &'static str) {
     let (word, class) = match status {
         JobStatus::InQueue => ("waiting for a GPU", "idle"),
         JobStatus::Running => ("training", "going"),
@@ -195,12 +208,7 @@ fn row(html: &mut Html, album: &Album<'_>, number: u64, prompt: &Prompt<'_>) {
 
 fn cell(html: &mut Html, number: u64, step: Option<u64>, age: u64, shot: &Shot<'_>) {
     let link = link(shot.path);
-    let media = match shot.media {
-        Media::Image => "image",
-        Media::Video => "video",
-        Media::Audio => "audio",
-        Media::Other => "other",
-    };
+    let media = media_name(shot.media);
     let mut label = format!("Prompt {number}");
     if let Some(step) = step {
         label.push_str(&format!(", step {step}"));
@@ -231,9 +239,24 @@ fn cell(html: &mut Html, number: u64, step: Option<u64>, age: u64, shot: &Shot<'
     }
 }
 
-/// Returns a link from DIR to a file in it, percent-encoded, so that no name can be anything but a path.
+/// Returns a link from DIR to a file in it.
 fn link(path: &RelPath) -> String {
-    utf8_percent_encode(path.as_str(), LINK).to_string()
+    encoded(path.as_str())
+}
+
+/// Percent-encodes a relative path, so that no name can be anything but a path.
+pub(super) fn encoded(path: &str) -> String {
+    utf8_percent_encode(path, LINK).to_string()
+}
+
+/// Returns the word for a kind of sample that the script and the style use.
+pub(super) const fn media_name(media: Media) -> &'static str {
+    match media {
+        Media::Image => "image",
+        Media::Video => "video",
+        Media::Audio => "audio",
+        Media::Other => "other",
+    }
 }
 
 fn checkpoints(html: &mut Html, album: &Album<'_>) {

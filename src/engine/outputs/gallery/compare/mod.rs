@@ -1,0 +1,146 @@
+//! ROOT/index.html: the jobs mirrored below ROOT, and their samples side by side by prompt and step.
+//!
+//! The page follows the rules of a single mirror's gallery: one file, no network, a strict policy, written only where it
+//! differs, and never over a page that rcsync did not write.
+
+mod page;
+mod runs;
+mod settings;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::edge::folder::manifest_store::PRIVATE;
+use crate::engine::destination::{folder, reports};
+use crate::error::{Error, explain_briefly};
+use crate::model::manifest::Manifest;
+
+use super::album::Album;
+use super::file::{self, Written};
+use super::history::History;
+use runs::{Comparison, Run};
+
+/// Folders between ROOT and a mirror: `ROOT/{id}` and `ROOT/{name}/{id}`.
+const DEPTH: usize = 2;
+
+/// More mirrors than this make a page that no browser shows; the rest is reported.
+const MOST_RUNS: usize = 1000;
+
+/// Folders that are looked into, so that a ROOT named by mistake (a home folder) ends soon.
+const MOST_FOLDERS: usize = 100_000;
+
+/// What writing the comparison came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// The page.
+    pub path: PathBuf,
+    /// Whether its bytes changed.
+    pub changed: bool,
+    /// Mirrors on it.
+    pub runs: u64,
+    /// Samples on it.
+    pub samples: u64,
+    /// Checkpoints on it.
+    pub checkpoints: u64,
+    /// Mirrors that are not on it, each with the reason.
+    pub left_out: Vec<String>,
+}
+
+/// One mirror, read.
+struct Mirrored {
+    /// Its folder below ROOT, with `/` between parts.
+    below: String,
+    manifest: Manifest,
+    job: Option<reports::JobFile>,
+    history: History,
+    settings: settings::Settings,
+    has_page: bool,
+}
+
+/// Returns the folders of the mirrors below `root`, in the order of their names. A mirror inside a mirror is not looked for.
+#[must_use]
+pub fn mirrors(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut next = vec![(root.to_path_buf(), 0)];
+    let mut visited = 0;
+    while let Some((folder, depth)) = next.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            visited += 1;
+            let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
+            // A link to a folder may lead back up, so links are not followed.
+            if visited > MOST_FOLDERS || is_hidden || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            let path = entry.path();
+            if path.join(PRIVATE).is_dir() {
+                found.push(path);
+            } else if depth + 1 < DEPTH {
+                next.push((path, depth + 1));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Writes the comparison of all mirrors below `root` where it differs from what is there.
+///
+/// # Errors
+/// When the disk refuses, or a page that rcsync did not write is there; that page is left as it is.
+pub fn refresh(root: &Path) -> Result<Compared, Error> {
+    let folders = mirrors(root);
+    let mut left_out = Vec::new();
+    if folders.len() > MOST_RUNS {
+        left_out.push(format!("{} more mirrors than the page shows", folders.len() - MOST_RUNS));
+    }
+    let mut read = Vec::new();
+    for folder in folders.into_iter().take(MOST_RUNS) {
+        match read_mirror(root, &folder) {
+            Ok(mirrored) => read.push(mirrored),
+            Err(error) => left_out.push(explain_briefly(&error)),
+        }
+    }
+    let albums: Vec<Album<'_>> = read
+        .iter()
+        .map(|mirrored| Album::new(&mirrored.manifest, mirrored.job.as_ref(), &mirrored.history))
+        .collect();
+    let runs = read.iter().zip(&albums).map(|(mirrored, album)| Run {
+        below: &mirrored.below,
+        album,
+        settings: &mirrored.settings,
+        has_page: mirrored.has_page,
+    });
+    let comparison = Comparison::new(runs.collect());
+    let title =
+        root.file_name().map_or_else(|| root.display().to_string(), |name| name.to_string_lossy().into());
+    let path = file::path(root);
+    let written = file::write_staged(root, root, &page::page(&title, &comparison))?;
+    if written == Written::Foreign {
+        return Err(Error::ForeignPage(path));
+    }
+    Ok(Compared {
+        path,
+        changed: written == Written::Changed,
+        runs: comparison.runs.len() as u64,
+        samples: comparison.runs.iter().map(|run| run.album.count_shots()).sum(),
+        checkpoints: comparison.runs.iter().map(|run| run.album.checkpoints.len() as u64).sum(),
+        left_out,
+    })
+}
+
+fn read_mirror(root: &Path, folder: &Path) -> Result<Mirrored, Error> {
+    let manifest = folder::known(folder)?;
+    let job = reports::read_job(folder, &manifest.job);
+    let below = folder.strip_prefix(root).unwrap_or(folder);
+    let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let settings = settings::Settings::of_mirror(folder, &manifest);
+    Ok(Mirrored {
+        below: parts.join("/"),
+        job,
+        history: History::load(folder),
+        settings,
+        has_page: file::path(folder).is_file(),
+        manifest,
+    })
+}
