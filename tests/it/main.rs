@@ -5,6 +5,7 @@ mod architecture;
 mod comfy;
 mod commands;
 mod completions;
+mod continuity;
 mod corpus;
 #[cfg(target_os = "linux")]
 mod crashes;

@@ -69,12 +69,13 @@
   });
 
   if (!grid) return;
-  const cells = all('tbody td', grid).map((cell) => ({
-    cell,
-    // Oldest first.
-    shots: all('.shot', cell).reverse(),
-    at: cell.appendChild(make('span', { className: 'at' })),
-  }));
+  const stepOf = (shot) => (shot.dataset.step === undefined ? -1 : Number(shot.dataset.step));
+  const cells = all('tbody td', grid).map((cell) => {
+    // Oldest first. All are hidden, so that a move of the slider changes one per cell.
+    const shots = all('.shot', cell).reverse();
+    for (const shot of shots) shot.hidden = true;
+    return { shots, steps: shots.map(stepOf), shown: undefined, at: cell.appendChild(make('span', { className: 'at' })) };
+  });
   const steps = [...new Set(all('[data-step]', grid).map((shot) => Number(shot.dataset.step)))].sort((a, b) => a - b);
   const slider = one('#step');
   slider.max = Math.max(steps.length - 1, 0);
@@ -87,14 +88,18 @@
   // At each step a run shows its newest sample up to that step; its own step is written below.
   const draw = () => {
     const step = steps[slider.value] ?? Infinity;
-    for (const { shots, at } of cells) {
-      const stepOf = (shot) => (shot.dataset.step === undefined ? -1 : Number(shot.dataset.step));
-      const shown = shots.filter((shot) => stepOf(shot) <= step).at(-1);
-      for (const shot of shots) shot.hidden = shot !== shown;
-      if (shown) picture(shown);
+    for (const cell of cells) {
+      const shown = cell.shots[cell.steps.findLastIndex((own) => own <= step)];
+      if (shown && shown === cell.shown) continue;
+      if (cell.shown) cell.shown.hidden = true;
+      cell.shown = shown;
+      if (shown) {
+        shown.hidden = false;
+        picture(shown);
+      }
       const own = shown?.dataset.step;
-      at.textContent = shown ? (own === undefined ? 'no step' : `step ${own}`) : 'nothing yet';
-      at.classList.toggle('nothing', !shown);
+      cell.at.textContent = shown ? (own === undefined ? 'no step' : `step ${own}`) : 'nothing yet';
+      cell.at.classList.toggle('nothing', !shown);
     }
     const name = steps.length ? String(steps[slider.value]) : 'none';
     one('output[for=step]').textContent = name;
