@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::names::local_name::{decoded, local_path, sample_step, sample_time};
 use crate::model::names::rel_path::RelPath;
 
+use super::seed::Seed;
 use super::source_url::SourceUrl;
 
 /// Which of the API's lists a file stands in.
@@ -108,9 +109,9 @@ pub struct Sample {
     /// The training step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<u64>,
-    /// The random seed (as text: it may exceed 64 bits or be no number at all).
+    /// The random seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seed: Option<String>,
+    pub seed: Option<Seed>,
     /// The prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,

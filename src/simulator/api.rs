@@ -209,14 +209,11 @@ fn result(job: &Job, links: &mut Links, places: &Places, host: &HostOptions) -> 
 
 fn sample(file: &Hosted, url: &str) -> Value {
     let about = file.sample.clone().unwrap_or_default();
-    // The API gives the seed as a number; one that is none stays text.
-    let seed =
-        about.seed.map(|seed| seed.parse::<u64>().map_or_else(|_| Value::from(seed.as_str()), Value::from));
     json!({
         "sample_index": about.index,
         "type": about.media,
         "step": about.step,
-        "seed": seed,
+        "seed": about.seed,
         "prompt": about.prompt,
         "control_image": about.control_images,
         "path": url,

@@ -9,7 +9,7 @@ use crate::model::job::JobStatus;
 
 use super::super::backend;
 use super::change::{self, Order};
-use super::{Context, look, wait_for};
+use super::{Context, wait_for};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -23,7 +23,9 @@ pub(super) fn run(context: &Context<'_>, job: &str) -> Result<ExitStatus, Error>
     let job = backend::job_id(job, &base)?;
     let api = backend::client(context.world, &context.settings, &base)?;
     wait_for(context.world, |signals| async move {
-        let Some(before) = look(&signals, api.status(&job)).await? else { return Ok(signals.status()) };
+        let Some(before) = context.ask(&signals, || api.status(&job)).await? else {
+            return Ok(signals.status());
+        };
         change::ensure_fits(Command::Cancel, &job, &before.status)?;
         if context.settings.sync.dry_run {
             context.rehearsed(

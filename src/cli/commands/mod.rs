@@ -19,12 +19,17 @@ mod submit;
 mod sync;
 mod verify;
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use serde::Serialize;
 
-use crate::cli::format::shown;
+use crate::cli::format::{shown, span};
 use crate::cli::process::Process;
 use crate::cli::reporters::json;
-use crate::error::{Error, ExitStatus, explain};
+use crate::engine::mirror::poll::SHORT;
+use crate::engine::retry::{api_again, retry};
+use crate::error::{ApiError, Error, ExitStatus, explain};
 use crate::model::job::JobId;
 
 use super::args::{Cli, Command};
@@ -43,11 +48,15 @@ pub(crate) struct Context<'w> {
 /// Carries out what was typed.
 pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
     let global = cli.global;
+    let format = Cell::new(Format::default());
     let context = |options: SyncArgs| {
-        Settings::settle(world, global.clone(), options).map(|settings| Context { world, settings })
+        let settings = Settings::settle(world, global.clone(), options)?;
+        format.set(settings.format);
+        Ok::<_, Error>(Context { world, settings })
     };
+    let has_events = matches!(cli.command, Command::Sync(_));
     let plain = SyncArgs::default;
-    match cli.command {
+    let done = match cli.command {
         Command::Sync(typed) => sync::run(&context(typed.options)?, &typed.job, typed.dir),
         Command::Status(typed) => status::run(&context(plain())?, &typed.job),
         Command::Result(typed) => result::run(&context(plain())?, &typed),
@@ -88,7 +97,16 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
             prune::run(&context(options)?, &typed)
         }
         Command::Gallery(typed) => gallery::run(&context(plain())?, &typed.dir, typed.open),
+    };
+    // A mirror has told it as an event.
+    if let Err(error) = &done
+        && format.get() == Format::Json
+        && !has_events
+        && let Some(document) = json::refusal(error)
+    {
+        world.out.line(&document);
     }
+    done
 }
 
 impl Context<'_> {
@@ -162,6 +180,25 @@ where
     // A thread that still reads from a disk that hangs must not keep the process.
     runtime.shutdown_background();
     done
+}
+
+/// Waits shorter than this pass without a word.
+const NOTICED: Duration = Duration::from_secs(2);
+
+impl Context<'_> {
+    /// Asks the API what changes nothing, and rides out what passes: a 500, a dropped connection, a 429. `None` when a signal
+    /// comes first.
+    async fn ask<T, W>(&self, signals: &Signals, question: impl FnMut() -> W) -> Result<Option<T>, Error>
+    where
+        W: Future<Output = Result<T, ApiError>>,
+    {
+        let asking = retry(SHORT, question, api_again, |fault, wait| {
+            if wait >= NOTICED && self.settings.talk > Talk::Quiet {
+                self.world.err.line(&format!("{}; next try in {}", shown(&fault.to_string()), span(wait)));
+            }
+        });
+        look(signals, asking).await
+    }
 }
 
 /// Does what may be dropped when a signal comes; `None` then.

@@ -23,7 +23,7 @@ use crate::model::units::ByteCount;
 use super::super::args::ResultOf;
 use super::super::backend;
 use super::super::table::{Column, Room, natural, table};
-use super::{Context, look, wait_for};
+use super::{Context, wait_for};
 
 pub(super) fn run(context: &Context<'_>, typed: &ResultOf) -> Result<ExitStatus, Error> {
     let base = backend::api_base(context.world)?;
@@ -32,7 +32,7 @@ pub(super) fn run(context: &Context<'_>, typed: &ResultOf) -> Result<ExitStatus,
     let here = typed.dir.as_deref().map(|dir| here(dir, &job)).transpose()?;
     let hosts = if typed.peek { Some(backend::hosts(&context.settings, &base)?) } else { None };
     wait_for(context.world, |signals| async move {
-        let Some(answer) = look(&signals, api.result(&job)).await? else {
+        let Some(answer) = context.ask(&signals, || api.result(&job)).await? else {
             return Ok(signals.status());
         };
         let listing =

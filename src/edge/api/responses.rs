@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use crate::edge::api::error_body::{excerpt, fault_in_answer, is_html, line, message};
+use crate::edge::api::error_body::{excerpt, fault_in_answer, line, message, page_text};
 use crate::edge::api::lenient_json::{Loose, Members};
 use crate::error::ApiError;
 use crate::model::artifact::{ArtifactKind, Sample};
 use crate::model::job::{JobId, JobStatus, JobTimes, ListedArtifact, Progress, ResultAnswer, StatusAnswer};
 use crate::model::names::sanitize::for_terminal;
+use crate::model::seed::Seed;
 use crate::model::source_url::SourceUrl;
 
 /// Five times the largest job that anybody has thought of; each costs some hundred bytes here.
@@ -142,10 +143,8 @@ fn not_json(body: &[u8], fault: &serde_json::Error) -> ApiError {
     if body.trim_ascii().is_empty() {
         return ApiError::Unintelligible { why: "an empty answer instead of JSON".to_owned() };
     }
-    if is_html(body) {
-        return ApiError::Unintelligible {
-            why: format!("an HTML page instead of JSON: `{}`", excerpt(body)),
-        };
+    if let Some(text) = page_text(body) {
+        return ApiError::Unintelligible { why: format!("an HTML page instead of JSON: `{text}`") };
     }
     if fault.is_eof() {
         return unintelligible(&format!("the JSON ends too early, after {} bytes", body.len()), body);
@@ -293,7 +292,7 @@ fn sample(members: &Members<'_>) -> Sample {
         index: members.get("sample_index").and_then(Loose::whole),
         media: members.text("type", WORD_BYTES),
         step: members.get("step").and_then(Loose::whole),
-        seed: members.text("seed", WORD_BYTES),
+        seed: members.get("seed").and_then(Seed::read),
         prompt: members.text("prompt", PROMPT_BYTES),
         control_images,
     }

@@ -49,9 +49,18 @@ pub(super) fn is_not_http(error: &reqwest::Error) -> bool {
     links(error).any(|link| link.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse))
 }
 
+/// Whether the connection failed for a certificate or for TLS itself.
+pub(super) fn is_tls(error: &reqwest::Error) -> bool {
+    tls_fault(error).is_some()
+}
+
+fn tls_fault(error: &reqwest::Error) -> Option<&rustls::Error> {
+    links(error).find_map(|link| link.downcast_ref())
+}
+
 /// Returns what went wrong, short and without any URL.
 pub(in crate::edge) fn cause(error: &reqwest::Error, limits: Limits) -> String {
-    if let Some(fault) = links(error).find_map(|link| link.downcast_ref::<rustls::Error>()) {
+    if let Some(fault) = tls_fault(error) {
         return format!("TLS: {}", tls_cause(fault));
     }
     if error.is_dns() {

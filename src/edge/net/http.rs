@@ -17,13 +17,14 @@ use url::{Host, Url};
 use crate::edge::net::response_digests;
 use crate::edge::net::tls_roots::{no_client, tls_cause, with_trusted_roots};
 use crate::model::fault::Fault;
+use crate::model::markup::{is_markup, text_of};
 use crate::model::names::sanitize::for_terminal;
 use crate::model::response_head::{ContentRange, Head};
 use crate::model::revision::{Condition, Etag, LastModified, Revision};
 use crate::model::source_url::SourceUrl;
 
 use super::causes::{innermost, links};
-use super::retry_after::retry_after;
+use super::retry_after::asked_wait;
 use super::wire::{self, Wire};
 
 /// More redirects than this are a loop or an attack; browsers stop at 20, curl at 50, the vendor's CLI at 10.
@@ -164,8 +165,7 @@ impl Body {
     /// Reads what a refusal says, bounded and sanitised, and makes it a fault.
     pub async fn into_refusal(mut self) -> Fault {
         let status = self.response.status().as_u16();
-        let wait = self.response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = wait.and_then(|text| retry_after(text, SystemTime::now()));
+        let retry_after = asked_wait(self.response.headers());
         let mut text = Vec::new();
         let reading = async {
             while text.len() < EXCERPT_BOUND {
@@ -177,7 +177,12 @@ impl Body {
         };
         // A host that sends its excuse byte by byte holds nobody up: what came until then is told.
         let _ = tokio::time::timeout(EXCERPT_TIME, reading).await;
-        let text = self.source.redact(&String::from_utf8_lossy(&text));
+        let is_page = is_markup(&text);
+        let mut text = self.source.redact(&String::from_utf8_lossy(&text));
+        if is_page {
+            // Twice: a page may spell a signature with references to characters.
+            text = self.source.redact(&text_of(&text));
+        }
         let text = for_terminal(text.trim(), 120);
         Fault::Status { status, retry_after, excerpt: (!text.is_empty()).then_some(text) }
     }

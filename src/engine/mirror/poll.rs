@@ -7,17 +7,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decide::mirror::plan::run_stamp;
 use crate::decide::mirror::run_state::{RunState, run_state};
-use crate::decide::transfer::backoff::Backoff;
+use crate::decide::transfer::backoff::Policy;
 use crate::edge::api::ApiClient;
 use crate::engine::event::{Event, Reporter};
+use crate::engine::retry::{api_again, retry};
 use crate::error::{ApiError, Error};
 use crate::model::artifact::Artifact;
 use crate::model::job::{JobId, JobTimes, ResultAnswer, StatusAnswer};
 
-/// Tries of a request before a single pass (or the first look of all) gives up: about four seconds.
-const TRIES: u32 = 4;
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The patience of a single pass, of the first look of all, and of a command that only reads: about four seconds.
+pub(crate) const SHORT: Policy = Policy::patient(4, Duration::from_millis(500), Duration::from_secs(60));
 
 /// How long an API that does not answer is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,37 +72,28 @@ pub(crate) async fn look(
     reporter: &dyn Reporter,
     cancel: &CancellationToken,
 ) -> Result<Option<JobSnapshot>, Error> {
-    let mut backoff = Backoff::new(fastrand::u64(..), FIRST_WAIT, LONGEST_WAIT);
-    let mut tries = 0;
+    let policy = match patience {
+        Patience::Short => SHORT,
+        Patience::Endless => Policy { tries: None, ..SHORT },
+    };
     let mut told = false;
-    loop {
-        let answer = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Ok(None),
-            answer = ask(api, job) => answer,
-        };
-        let fault = match answer {
-            Ok(looked) => return Ok(Some(looked)),
-            Err(fault) => fault,
-        };
-        tries += 1;
-        let asked = fault.retry_after();
-        let out_of_patience =
-            patience == Patience::Short && (tries >= TRIES || asked.is_some_and(|wait| wait > LONGEST_WAIT));
-        if !fault.is_transient() || out_of_patience {
-            return Err(fault.into());
-        }
-        let wait = backoff.next(asked);
-        // One line for each outage, not one for each try.
-        if !std::mem::replace(&mut told, true) {
-            reporter.report(&Event::Retrying { path: None, cause: fault.to_string(), wait });
-        }
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Ok(None),
-            () = tokio::time::sleep(wait) => {}
-        }
-    }
+    let looking = retry(
+        policy,
+        || ask(api, job),
+        api_again,
+        |fault, wait| {
+            // One line for each outage, not one for each try.
+            if !std::mem::replace(&mut told, true) {
+                reporter.report(&outage(fault, wait));
+            }
+        },
+    );
+    cancel.run_until_cancelled(looking).await.transpose().map_err(Error::from)
+}
+
+/// The event for an API that gives no usable answer.
+pub(crate) fn outage(fault: &ApiError, wait: Duration) -> Event {
+    Event::Retrying { path: None, cause: fault.to_string(), error_code: fault.code().cloned(), wait }
 }
 
 async fn ask(api: &ApiClient, job: &JobId) -> Result<JobSnapshot, ApiError> {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use rcsync::decide::formats::safetensors_header::{HeaderError, SafetensorsHeader};
 use rcsync::decide::formats::{Checker, Format, Verdict};
-use rcsync::edge::api::error_body::refusal_message;
+use rcsync::edge::api::error_body::read_refusal;
 use rcsync::edge::api::responses::{read_change, read_result, read_status, read_submit};
 use rcsync::edge::folder::manifest_store::{PRIVATE, Store};
 use rcsync::edge::net::retry_after::retry_after;
@@ -246,7 +246,7 @@ pub(super) fn answers(body: &[u8]) {
         read_submit(body).err(),
     ];
     faults.into_iter().flatten().for_each(|fault| fit(&fault.to_string()));
-    fit(&refusal_message(body));
+    fit(&read_refusal(body).message);
 }
 
 /// A `Content-Range`: what is taken is a range that fits, and says what the text says.
