@@ -81,7 +81,7 @@ pub use model::digest::{DigestError, Sha256Digest};
 pub use model::error_code::{ErrorCode, KnownCode, Subject};
 pub use model::evidence::Evidence;
 pub use model::job::{
-    JobId, JobIdError, JobStatus, JobTimes, ListedArtifact, Progress, ResultAnswer, StatusAnswer,
+    JobId, JobIdError, JobStatus, JobTimes, ListedArtifact, Progress, ResultAnswer, StatusAnswer, Unreachable,
 };
 pub use model::manifest::{Entry, EntryState, Manifest, Older};
 pub use model::names::rel_path::{RelPath, RelPathError};

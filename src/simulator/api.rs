@@ -56,7 +56,8 @@ pub(crate) fn unauthorized() -> Reply {
     refusal(401, 40151, "invalid or missing bearer token")
 }
 
-/// An error body in the vendor's form.
+/// An error body in the vendor's form. The vendor's documentation has codes of datasets alone; those of jobs (51 to 99 at
+/// their end) are invented here, by its rule, and no client should depend on one of them.
 pub(crate) fn refusal(status: u16, code: u32, message: &str) -> Reply {
     Reply::json(status, &json!({"error_code": code, "message": message}))
 }

@@ -171,13 +171,14 @@ fn document(
         let peek = peeked.and_then(|peeked| peeked.get(&artifact.key)).map(Peek::of);
         Row { peek, ..row(artifact, here) }
     };
+    let unreachable = answer.unreachable.iter().chain(&listing.rejected);
     Document {
         job_id: job.to_string(),
         name: answer.name.clone(),
         status: answer.status.as_ref().map(|status| status.as_str().to_owned()),
         error: answer.error.clone(),
         artifacts: listing.artifacts.iter().map(peeked_row).collect(),
-        unusable: answer.unusable.iter().chain(&listing.rejected).cloned().collect(),
+        unusable: unreachable.map(|file| file.why.clone()).chain(answer.unusable.iter().cloned()).collect(),
         with_dir: here.is_some(),
         with_peek: peeked.is_some(),
     }
@@ -324,6 +325,7 @@ mod tests {
                 listed(ArtifactKind::Checkpoint, "https://h/o/dog.safetensors?sig=s3cret"),
                 listed(ArtifactKind::Checkpoint, "https://h/o/dog_000000250.safetensors"),
             ],
+            unreachable: Vec::new(),
             unusable: vec!["no path".to_owned()],
             error: None,
             times: JobTimes::default(),

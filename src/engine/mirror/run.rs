@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::decide::mirror::plan::{Action, FetchReason, Situation, Step, nothing_is_chosen, plan};
 use crate::decide::mirror::poll_interval::{Cadence, Look, Next, next_save, save_interval};
 use crate::decide::mirror::run_state::RunState;
+use crate::decide::mirror::select::Selection;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::{disk, fd_limit};
@@ -93,6 +94,8 @@ struct Pass {
     ordered: u64,
     lagging: bool,
     wanted: Vec<ArtifactKey>,
+    /// Listed files that may be wanted and have no address that can be used.
+    unreachable: u64,
 }
 
 impl Pass {
@@ -246,7 +249,8 @@ impl Run {
         self.folder.ensure_in_place()?;
         self.tell_job(looked);
         let listing = self.folder.listing(looked);
-        self.notice(looked.result.unusable.iter().chain(&listing.rejected));
+        let unreachable = self.unreachable(looked, &listing);
+        self.notice(looked.result.unusable.iter());
         let generation = self.shop.relister.learn(&listing).await;
         let state = looked.state(&listing.artifacts);
         let actions = self.plan(looked, &listing, state).await?;
@@ -290,6 +294,7 @@ impl Run {
             ordered,
             lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
+            unreachable,
         };
         // Tried again at the end; what is to be fetched does not wait for it.
         if let Err(error) = self.retain().await {
@@ -408,6 +413,18 @@ impl Run {
                 self.reporter.report(&Event::Notice { message: message.clone() });
             }
         }
+    }
+
+    /// Counts the listed files that cannot be fetched from where they are said to be, and names each once.
+    fn unreachable(&mut self, looked: &JobSnapshot, listing: &Listing) -> u64 {
+        let messages = unreachable(looked, listing, &self.mirror.options.selection);
+        let count = messages.len() as u64;
+        for message in messages {
+            if self.is_news(&message) {
+                self.reporter.report(&Event::Trouble { message });
+            }
+        }
+        count
     }
 
     /// Whether this was not told yet: what is wrong in the same way at every look is told once.
@@ -546,6 +563,7 @@ impl Run {
         if let Err(error) = compacted {
             self.worry(error);
         }
+        let failed = missing.len() as u64 + pass.unreachable;
         let exit = if interrupted { self.stop.status() } else { self.verdict(pass, &missing) };
         let follows = !self.mirror.options.once && !pass.state.is_some_and(RunState::is_over);
         if follows && exit == ExitStatus::TryAgain && self.is_timed_out() {
@@ -557,7 +575,7 @@ impl Run {
             published: self.published.load(Ordering::Relaxed),
             bytes: self.shop.received.load(Ordering::Relaxed),
             present,
-            failed: missing.len() as u64,
+            failed,
             elapsed: self.began.elapsed(),
         });
         Ok(exit)
@@ -580,12 +598,20 @@ impl Run {
             () if self.trouble.is_some() => {
                 self.trouble.as_ref().map_or(ExitStatus::Disk, Error::exit_status)
             }
-            () if !missing.is_empty() => ExitStatus::TryAgain,
+            () if !missing.is_empty() || pass.unreachable > 0 => ExitStatus::TryAgain,
             () if self.mirror.options.once => ExitStatus::Complete,
             () if timed_out && !state.is_over() => ExitStatus::TryAgain,
             () => state.exit_status(),
         }
     }
+}
+
+/// Names the listed files that may be wanted and have no address that can be used.
+fn unreachable(looked: &JobSnapshot, listing: &Listing, selection: &Selection) -> Vec<String> {
+    let all = looked.result.unreachable.iter().chain(&listing.rejected);
+    all.filter(|file| selection.may_want(file.kind))
+        .map(|file| format!("a listed {} cannot be fetched: {}", file.kind, file.why))
+        .collect()
 }
 
 /// Whether the disk has no room for what was to be written down.
@@ -666,6 +692,9 @@ pub(crate) async fn rehearse(
     let (manifest, recollections) = Folder::peek(&mirror.dir, &mirror.job, &mirror.api.origin())?;
     let listing = Folder::listing_for(&manifest, &recollections, looked);
     let local = Folder::look_at(&mirror.dir, &manifest, &listing).await?;
+    for message in unreachable(looked, &listing, &mirror.options.selection) {
+        reporter.report(&Event::Trouble { message });
+    }
     let state = looked.state(&listing.artifacts);
     let actions = plan(&Situation {
         listing: &listing,

@@ -116,38 +116,46 @@ fn errors_come_under_many_names() {
 
 #[test]
 fn lists_in_every_dress() {
-    for (artifacts, count, notes) in [
-        ("null", 0, vec![]),
-        ("{}", 0, vec![]),
-        ("[ ]", 0, vec![]),
-        ("[1]", 0, vec!["`artifacts` is no object: `[1]`"]),
-        (r#"{"checkpoints":null,"samples":{},"config":[]}"#, 0, vec![]),
+    let none = || vec![];
+    for (artifacts, count, unreachable, notes) in [
+        ("null", 0, none(), vec![]),
+        ("{}", 0, none(), vec![]),
+        ("[ ]", 0, none(), vec![]),
+        ("[1]", 0, none(), vec!["`artifacts` is no object: `[1]`"]),
+        (r#"{"checkpoints":null,"samples":{},"config":[]}"#, 0, none(), vec![]),
+        (r#"{"samples":"none yet"}"#, 0, none(), vec!["`samples`: the URL is not absolute"]),
         (
             r#"{"checkpoints":{"path":"https://h/a"},"samples":"https://h/b","config":["https://h/c"]}"#,
             3,
+            none(),
             vec![],
         ),
         (
             r#"{"checkpoints":[{"path":null},{"path":"https://h/a"},7,null,{"path":"h/b"},{"path":"file:///x"}]}"#,
             1,
             vec![
-                "`checkpoints[1]` has no `path`",
-                "`checkpoints[3]` has no `path`",
-                "`checkpoints[4]` has no `path`",
                 "`checkpoints[5]`: the URL is not absolute",
                 "`checkpoints[6]`: the URL's scheme `file` is neither http nor https",
             ],
+            vec![
+                "`checkpoints[1]` has no `path`",
+                "`checkpoints[3]` has no `path`",
+                "`checkpoints[4]` has no `path`",
+            ],
         ),
-        (r#"{"videos":[{"path":"https://h/a.mp4","step":5}],"masks":null}"#, 1, vec![]),
+        (r#"{"videos":[{"path":"https://h/a.mp4","step":5}],"masks":null}"#, 1, none(), vec![]),
         (
             r#"{"l\u001bogs":[{"path":"https://h/a.txt"}]}"#,
             0,
+            none(),
             vec!["`l\\u{1b}ogs[1]` is of a kind that this version does not know"],
         ),
     ] {
         let answer = result_of(&format!(r#"{{"id":"job-1","artifacts":{artifacts}}}"#));
         assert_eq!(answer.artifacts.len(), count, "{artifacts}");
         assert_eq!(answer.unusable, notes, "{artifacts}");
+        let whys: Vec<&str> = answer.unreachable.iter().map(|file| file.why.as_str()).collect();
+        assert_eq!(whys, unreachable, "{artifacts}");
     }
 }
 
@@ -379,7 +387,8 @@ proptest! {
             let faults = [status.clone().err(), result.clone().err(), submit.err(), change.err()];
             let shown = faults.iter().flatten().map(ToString::to_string)
                 .chain(status.ok().and_then(|answer| answer.error))
-                .chain(result.iter().flat_map(|answer| answer.unusable.clone()));
+                .chain(result.iter().flat_map(|answer| answer.unusable.clone()))
+                .chain(result.iter().flat_map(|answer| answer.unreachable.iter().map(|file| file.why.clone())));
             for line in shown {
                 prop_assert!(!line.chars().any(crate::model::names::sanitize::is_invisible), "{line:?}");
                 prop_assert!(line.chars().count() < 700);
