@@ -209,14 +209,13 @@ fn disk_space(dir: &Path, report: &mut Report) {
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
     // DIR is made by the first run; until then the disk is that of the nearest folder there is.
     let there: Option<PathBuf> = absolute.ancestors().find(|folder| folder.exists()).map(Path::to_path_buf);
+    let place = shown(&absolute.display().to_string());
     match disk::free_space(there.as_deref().unwrap_or(&absolute)) {
-        Ok(space) => {
+        Ok(Some(space)) => {
             let (free, total) = (ByteCount(space.free), ByteCount(space.total));
-            report.good(
-                "disk",
-                format!("{free} free of {total} under {}", shown(&absolute.display().to_string())),
-            );
+            report.good("disk", format!("{free} free of {total} under {place}"));
         }
+        Ok(None) => report.good("disk", format!("the file system under {place} does not report its size")),
         Err(error) => report.bad("disk", &error),
     }
 }

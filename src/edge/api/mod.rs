@@ -26,6 +26,7 @@ use crate::edge::api::requests::{SubmitRequest, edit_body};
 use crate::edge::api::responses::{
     ChangeAnswer, SubmitAnswer, read_change, read_result, read_status, read_submit,
 };
+use crate::edge::net::http::names_a_proxy;
 use crate::edge::net::retry_after::asked_wait;
 use crate::edge::net::wire;
 use crate::edge::net::wire::Wire;
@@ -34,6 +35,7 @@ use crate::error::ApiError;
 use crate::model::job::{JobId, ResultAnswer, StatusAnswer};
 use crate::model::units::ByteCount;
 
+use super::names::{Dialled, Names};
 use token::{Token, TokenSource};
 
 /// How much of a refusal is read for its message.
@@ -87,9 +89,12 @@ impl ApiClient {
     /// # Errors
     /// [`ApiError::Untrusted`] when the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file.
     pub fn new(base: ApiBase, tokens: TokenSource, limits: Limits) -> Result<Self, ApiError> {
-        let client = transport::client(&base, limits)
+        // Half of a request's time, so that a look-up that fails leaves some for the next try.
+        let names = Names::new(limits.total / 2);
+        let client = transport::client(&base, limits, &names)
             .map_err(|cause| ApiError::Untrusted { origin: base.origin(), cause })?;
-        let wire = Arc::new(client.clone());
+        let may_use_proxy = base.is_https() && names_a_proxy(|name| std::env::var(name).ok());
+        let wire = Arc::new(Dialled { client: client.clone(), names, may_use_proxy });
         Ok(Self(Arc::new(Shared { base, limits, tokens, token: Mutex::new(None), client, wire })))
     }
 

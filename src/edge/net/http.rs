@@ -3,7 +3,6 @@
 //! This client has no token, sends no `Referer`, no `HEAD` and no header that a signed URL could object to; it refuses
 //! private addresses on the address really used, and every redirect is held to the same rules.
 
-use std::error::Error as StdError;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,6 +13,7 @@ use reqwest::header::{self, HeaderMap};
 use reqwest::redirect;
 use url::{Host, Url};
 
+use crate::edge::names::{Dialled, Names, boxed, dialled};
 use crate::edge::net::response_digests;
 use crate::edge::net::tls_roots::{no_client, tls_cause, with_trusted_roots};
 use crate::model::fault::Fault;
@@ -77,6 +77,7 @@ impl ArtifactClient {
     /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: says which.
     pub fn new(private_hosts: bool, stall: Duration) -> Result<Self, String> {
         let proxies: Arc<[String]> = proxy_hosts(|name| std::env::var(name).ok()).into();
+        let names = Names::new(stall);
         let builder = || {
             reqwest::Client::builder()
                 .http1_only()
@@ -87,7 +88,11 @@ impl ArtifactClient {
                 .tcp_nodelay(true)
                 .pool_max_idle_per_host(usize::from(u8::MAX))
                 .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
-                .dns_resolver(Arc::new(GuardedResolver { private_hosts, proxies: Arc::clone(&proxies) }))
+                .dns_resolver(Arc::new(GuardedResolver {
+                    private_hosts,
+                    proxies: Arc::clone(&proxies),
+                    names: Arc::clone(&names),
+                }))
         };
         let client = match with_trusted_roots(builder())?.build() {
             Ok(client) => client,
@@ -97,7 +102,7 @@ impl ArtifactClient {
             }
             Err(error) => return Err(no_client(&innermost(&error))),
         };
-        let wire = Arc::new(client.clone());
+        let wire = Arc::new(Dialled { client: client.clone(), names, may_use_proxy: !proxies.is_empty() });
         Ok(Self { client, wire, private_hosts, stall })
     }
 
@@ -338,6 +343,7 @@ struct GuardedResolver {
     private_hosts: bool,
     /// Hosts that the user told us to go through, wherever they are.
     proxies: Arc<[String]>,
+    names: Arc<Names>,
 }
 
 /// Returns the hosts of the proxies that the environment names: the HTTP library dials those through the resolver too.
@@ -350,16 +356,20 @@ fn proxy_hosts(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
     names.into_iter().filter_map(variable).filter_map(host).collect()
 }
 
+/// Whether the environment names a proxy.
+pub(crate) fn names_a_proxy(variable: impl Fn(&str) -> Option<String>) -> bool {
+    !proxy_hosts(variable).is_empty()
+}
+
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let is_proxy = self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
         let private_hosts = self.private_hosts || is_proxy;
+        let names = self.names.clone();
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            match usable(found, private_hosts) {
-                Ok(usable) => Ok(Box::new(usable.into_iter()) as Addrs),
-                Err(refusal) => Err(Box::new(refusal) as Box<dyn StdError + Send + Sync>),
-            }
+            let found = names.addresses(name.as_str()).await.map_err(boxed)?;
+            let usable = usable(dialled(&found), private_hosts).map_err(boxed)?;
+            Ok(Box::new(usable.into_iter()) as Addrs)
         })
     }
 }
@@ -488,7 +498,8 @@ mod tests {
     async fn a_proxy_may_be_on_a_private_address() {
         let proxies: Arc<[String]> = ["localhost".to_owned()].into();
         let resolved = |proxies| {
-            let resolver = GuardedResolver { private_hosts: false, proxies };
+            let names = Names::new(Duration::from_secs(30));
+            let resolver = GuardedResolver { private_hosts: false, proxies, names };
             async move { resolver.resolve("localhost".parse().unwrap()).await.is_ok() }
         };
         assert!(resolved(proxies).await);
