@@ -12,6 +12,7 @@ mod options;
 pub mod process;
 mod render;
 pub mod reporters;
+mod runtime;
 mod suggest;
 mod table;
 mod training_file;

@@ -36,6 +36,7 @@ use super::args::{Cli, Command};
 use super::config::{Settings, Talk};
 use super::exit::Signals;
 use super::options::SyncArgs;
+use super::runtime;
 use super::table::Room;
 use super::values::Format;
 
@@ -169,10 +170,8 @@ fn wait_for<T, W>(world: &Process, work: impl FnOnce(Signals) -> W) -> Result<T,
 where
     W: Future<Output = Result<T, Error>>,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Disk { verb: "start the threads of", path: "rcsync".into(), source })?;
+    let runtime =
+        runtime::build().map_err(|source| Error::Disk { verb: "start", path: "rcsync".into(), source })?;
     let done = runtime.block_on(async {
         let signals = if world.signals { Signals::listen() } else { Signals::default() };
         work(signals).await
