@@ -24,6 +24,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Standard output could not be written.
+    #[error("could not write standard output")]
+    Output(#[source] io::Error),
     /// The Trainer API gave no usable answer.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -356,6 +359,7 @@ impl Error {
                 | ApiError::Unknown { .. } => ExitStatus::Unavailable,
                 ApiError::Unintelligible { .. } | ApiError::WrongJob { .. } => ExitStatus::Protocol,
             },
+            Self::Output(_) => ExitStatus::Disk,
             Self::FolderInUse { .. } => ExitStatus::TryAgain,
             Self::FolderUnfit { .. } | Self::ForeignPage(_) => ExitStatus::CannotCreate,
             Self::Usage(_) => ExitStatus::Usage,
@@ -383,6 +387,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Disk { source, .. } => disk_hint(source.kind()).to_owned(),
+            Self::Output(_) => {
+                "the output is lost or cut off, and whatever else the command does is done; make room where the output goes, or send it elsewhere".to_owned()
+            }
             Self::Api(fault) => return fault.hint(),
             Self::FolderInUse { .. } => {
                 "wait for the other one to end, or mirror into another folder: `rcsync <JOB_ID> <DIR>`"

@@ -42,6 +42,13 @@ caused by: other error
 hint: everything published stays as it was; check the disk, then type the same command again",
         ),
         (
+            Error::Output(io::ErrorKind::StorageFull.into()),
+            ExitStatus::Disk,
+            "error: could not write standard output
+caused by: no storage space
+hint: the output is lost or cut off, and whatever else the command does is done; make room where the output goes, or send it elsewhere",
+        ),
+        (
             api(ApiError::NoToken),
             ExitStatus::NoPermission,
             "error: no RunComfy token found
@@ -253,6 +260,7 @@ fn messages_are_fragments_without_a_full_stop() {
 fn no_error_is_left_out() {
     let name = |error: &Error| match error {
         Error::Disk { .. } => "disk",
+        Error::Output(_) => "output",
         Error::Api(fault) => match fault {
             ApiError::NoToken => "no token",
             ApiError::BadToken { .. } => "bad token",
@@ -281,5 +289,5 @@ fn no_error_is_left_out() {
     };
     let told: std::collections::BTreeSet<&str> =
         every_error().iter().map(|(error, ..)| name(error)).collect();
-    assert_eq!(told.len(), 24, "{told:?}");
+    assert_eq!(told.len(), 25, "{told:?}");
 }

@@ -42,7 +42,7 @@ pub(super) fn run(context: &Context<'_>, job: &str) -> Result<ExitStatus, Error>
         };
         let status = answer.status.unwrap_or(JobStatus::Canceled);
         let name = answer.name.as_deref();
-        context.answer(&Document { job_id: job.as_str(), name, status: status.as_str() }, || {
+        context.answer_of_change(&Document { job_id: job.as_str(), name, status: status.as_str() }, || {
             let called = name.map_or_else(|| job.to_string(), shown);
             format!(
                 "{called}  {}\nnext:  rcsync {job}         fetch what it made\n       rcsync resume {job}  go on from its latest checkpoint\n",

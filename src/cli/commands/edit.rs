@@ -105,7 +105,7 @@ impl Push<'_> {
     fn tell(&self, name: Option<&str>, status: Option<&JobStatus>) {
         let (job, resumed) = (self.job, self.resume);
         let status = status.map(JobStatus::as_str);
-        self.context.answer(&Document { job_id: job.as_str(), name, status, resumed }, || {
+        self.context.answer_of_change(&Document { job_id: job.as_str(), name, status, resumed }, || {
             let called = name.map_or_else(|| job.to_string(), shown);
             if resumed {
                 format!("{called}  has its new configuration and was resumed\nnext:  rcsync {job}  mirror it until it ends\n")

@@ -40,6 +40,27 @@ use super::runtime;
 use super::table::Room;
 use super::values::Format;
 
+/// What a command is for, which decides what output that cannot be written means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// What it prints.
+    Output,
+    /// What it does to a folder, for as long as it takes.
+    Mirror,
+}
+
+impl Purpose {
+    pub(crate) fn of(command: &Command) -> Self {
+        match command {
+            Command::Sync(typed) if typed.options.dry_run => Self::Output,
+            Command::Sync(_) | Command::Mirror(_) | Command::Demo(_) | Command::Simulate(_) => Self::Mirror,
+            Command::Submit(typed) if typed.follow.is_some() => Self::Mirror,
+            Command::Resume(typed) if typed.follow.is_some() => Self::Mirror,
+            _ => Self::Output,
+        }
+    }
+}
+
 /// What every command works with.
 pub(crate) struct Context<'w> {
     world: &'w Process,
@@ -153,6 +174,15 @@ impl Context<'_> {
                 self.world.err.line(&format!("{what}; nothing was sent"));
             }
             Format::Pretty => {}
+        }
+    }
+
+    /// Prints the answer of a command that changed something. It is repeated on standard error where it cannot be written: a new
+    /// job's id must not be lost.
+    fn answer_of_change<T: Serialize>(&self, document: &T, words: impl Fn() -> String) {
+        self.answer(document, &words);
+        if self.world.out.is_lost() {
+            self.world.err.write(&words());
         }
     }
 

@@ -55,7 +55,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Resume) -> Result<ExitStatus, E
         }
         let status = answer.status.as_ref().map(|status| status.as_str());
         let name = answer.name.as_deref();
-        context.answer(&Document { job_id: job.as_str(), name, status, links: Links::of(&base, &job) }, || {
+        context.answer_of_change(&Document { job_id: job.as_str(), name, status, links: Links::of(&base, &job) }, || {
             let called = name.map_or_else(|| job.to_string(), shown);
             format!(
                 "{called}  resumed\nnext:  rcsync {job}         mirror it until it ends\n       rcsync status {job}  how far it is\n"

@@ -19,6 +19,8 @@ pub(crate) struct JsonLines {
     pub(crate) job: JobId,
     pub(crate) now: fn() -> Timestamp,
     pub(crate) on_closed: Box<dyn Fn() + Send + Sync>,
+    /// Hears, once, that the lines cannot be written. The run goes on without them.
+    pub(crate) on_lost: Box<dyn Fn(&Error) + Send + Sync>,
 }
 
 impl Reporter for JsonLines {
@@ -27,6 +29,9 @@ impl Reporter for JsonLines {
             self.out.line(&line);
             if self.out.is_closed() {
                 (self.on_closed)();
+            }
+            if let Some(fault) = self.out.take_fault() {
+                (self.on_lost)(&Error::Output(fault));
             }
         }
     }
@@ -332,9 +337,25 @@ mod tests {
             job: job(),
             now: Timestamp::now,
             on_closed: Box::new(move || tell.store(true, std::sync::atomic::Ordering::Relaxed)),
+            on_lost: Box::new(|fault| panic!("{fault}")),
         };
         lines.report(&every_event()[0]);
         assert!(told.load(std::sync::atomic::Ordering::Relaxed));
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_end_nothing_and_are_reported_once() {
+        let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let hear = heard.clone();
+        let lines = JsonLines {
+            out: Stream::new(crate::cli::process::fake::Full, None),
+            job: job(),
+            now: Timestamp::now,
+            on_closed: Box::new(|| panic!("the run is ended")),
+            on_lost: Box::new(move |fault| hear.lock().unwrap().push(fault.to_string())),
+        };
+        every_event().iter().for_each(|event| lines.report(event));
+        assert_eq!(*heard.lock().unwrap(), ["could not write standard output"]);
     }
 
     #[test]
