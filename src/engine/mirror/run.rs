@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::decide::mirror::plan::{Action, FetchReason, Situation, Step, nothing_is_chosen, plan};
-use crate::decide::mirror::poll_interval::{Cadence, Look, Next, next_save, save_interval};
+use crate::decide::mirror::poll_interval::{Cadence, KnownEnd, Look, Next, next_save, save_interval};
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::select::Selection;
 use crate::edge::net::http::ArtifactClient;
@@ -71,6 +72,8 @@ pub(crate) struct Run {
     written_at: Option<u64>,
     /// Why something of our own could not be written down, the last time that it was tried.
     trouble: Option<Error>,
+    /// For how long nothing has changed since an earlier run saw the end that the first look sees.
+    known_end: Option<Duration>,
 }
 
 /// What was last told of the job.
@@ -187,12 +190,15 @@ impl Run {
             outlook: forecasts::Outlook::default(),
             written_at: None,
             trouble: None,
+            known_end: None,
         })
     }
 
     /// Goes on from the first look to the end.
     pub(crate) async fn follow(&mut self, first: JobSnapshot) -> Result<ExitStatus, Error> {
         let mut looked = first;
+        self.life.count(&mut looked);
+        self.known_end = self.folder.known_end.as_ref().and_then(|end| end.quiet_for(&looked));
         loop {
             self.life.count(&mut looked);
             let pass = match self.pass(&looked).await {
@@ -433,15 +439,21 @@ impl Run {
     }
 
     /// Returns how long to wait for the next look; `None` when there need not be one.
-    fn next_look(&mut self, pass: &Pass) -> Option<std::time::Duration> {
+    fn next_look(&mut self, pass: &Pass) -> Option<Duration> {
         let state = pass.state.unwrap_or(RunState::Running);
         let busy = !self.shop.board.is_quiet();
         let news = pass.ordered > 0 || busy;
         let now = self.began.elapsed();
-        let next = self.cadence.next(
-            now,
-            &Look { state, step: pass.step, save_every: pass.save_every, news, lagging: pass.lagging },
-        );
+        let look = Look { state, step: pass.step, save_every: pass.save_every, news, lagging: pass.lagging };
+        // Taken: a later look of this run sees whether anything changes by itself.
+        if let Some(quiet_for) = self.known_end.take() {
+            let has_final = pass.newest == Some(u64::MAX);
+            let lacks_something = pass.unreachable > 0 || self.trouble.is_some();
+            if (KnownEnd { quiet_for, has_final, lacks_something }).is_waited_out(&look) {
+                return None;
+            }
+        }
+        let next = self.cadence.next(now, &look);
         let cooled = self.shop.board.cooled_at().map(|at| at.saturating_duration_since(Instant::now()));
         match next {
             Next::After(wait) => {
@@ -450,14 +462,14 @@ impl Run {
                     self.reporter.report(&Event::Pace { seconds_a_step, next_save: pass.next_save() });
                 }
                 self.reporter.report(&Event::Waiting { wait });
-                Some(wait.min(cooled.unwrap_or(wait).max(std::time::Duration::from_millis(200))))
+                Some(wait.min(cooled.unwrap_or(wait).max(Duration::from_millis(200))))
             }
             Next::Enough => None,
         }
     }
 
     /// Waits; `false` when the run should end instead of looking again.
-    async fn wait(&mut self, looked: &JobSnapshot, wait: std::time::Duration) -> bool {
+    async fn wait(&mut self, looked: &JobSnapshot, wait: Duration) -> bool {
         let deadline = self.deadline();
         let until = Instant::now() + wait;
         let until = deadline.map_or(until, |deadline| deadline.min(until));
