@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::model::error_code::{ErrorCode, KnownCode, Subject};
 use crate::model::job::JobId;
 
 /// Why a command could not do what was asked.
@@ -23,6 +24,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Standard output could not be written.
+    #[error("could not write standard output")]
+    Output(#[source] io::Error),
     /// The Trainer API gave no usable answer.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -108,13 +112,15 @@ pub enum ApiError {
         /// What is wrong with it (never the token itself).
         why: String,
     },
-    /// 401 or 403.
-    #[error("the API refused the token (HTTP {status}){}", detail(message))]
+    /// 401 or 403. The second may be about the token, the owner of what was asked for, or the plan.
+    #[error("{}{}", not_allowed(*status), detail(message))]
     Unauthorized {
         /// 401 or 403.
         status: u16,
         /// What the API said, sanitised and bounded; may be empty.
         message: String,
+        /// The API's own code.
+        code: Option<ErrorCode>,
     },
     /// 404 for this job.
     #[error("the API knows no job `{job}`{}", detail(message))]
@@ -123,6 +129,8 @@ pub enum ApiError {
         job: JobId,
         /// What the API said, sanitised and bounded; may be empty.
         message: String,
+        /// The API's own code.
+        code: Option<ErrorCode>,
     },
     /// Another 4xx, or an error body under HTTP 200.
     #[error("the API refused the request (HTTP {status}){}", detail(message))]
@@ -131,12 +139,18 @@ pub enum ApiError {
         status: u16,
         /// What the API said, sanitised and bounded; may be empty.
         message: String,
+        /// The API's own code.
+        code: Option<ErrorCode>,
     },
     /// 408 or 429, after retries.
-    #[error("the API asks to try later (HTTP {status})")]
+    #[error("the API asks to try later (HTTP {status}){}", detail(message))]
     Busy {
         /// 408 or 429.
         status: u16,
+        /// What the API said, sanitised and bounded; may be empty.
+        message: String,
+        /// The API's own code.
+        code: Option<ErrorCode>,
         /// Seconds that the API asked to wait, clamped to 15 minutes.
         retry_after: Option<u64>,
     },
@@ -148,6 +162,15 @@ pub enum ApiError {
         /// What went wrong, without any URL.
         cause: String,
     },
+    /// The API cannot be spoken with over TLS, after retries: its certificate, its protocol, or the certificates that are
+    /// trusted here.
+    #[error("the API at `{origin}` cannot be reached: {cause}")]
+    Untrusted {
+        /// Scheme, host and port.
+        origin: String,
+        /// What is wrong, without any URL.
+        cause: String,
+    },
     /// 5xx, after retries.
     #[error("the API answered HTTP {status}{}", detail(message))]
     Server {
@@ -155,6 +178,8 @@ pub enum ApiError {
         status: u16,
         /// What the API said, sanitised and bounded; may be empty.
         message: String,
+        /// The API's own code.
+        code: Option<ErrorCode>,
         /// Seconds that the API asked to wait, clamped to 15 minutes.
         retry_after: Option<u64>,
     },
@@ -188,6 +213,7 @@ impl ApiError {
         match self {
             Self::Busy { .. }
             | Self::Unreachable { .. }
+            | Self::Untrusted { .. }
             | Self::Server { .. }
             | Self::Unintelligible { .. } => true,
             Self::NoToken
@@ -200,6 +226,19 @@ impl ApiError {
         }
     }
 
+    /// Returns the API's own code for the fault, where it gave one.
+    #[must_use]
+    pub const fn code(&self) -> Option<&ErrorCode> {
+        match self {
+            Self::Unauthorized { code, .. }
+            | Self::UnknownJob { code, .. }
+            | Self::Refused { code, .. }
+            | Self::Busy { code, .. }
+            | Self::Server { code, .. } => code.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Returns how long the API asked to wait before the next try, clamped to 15 minutes.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -209,6 +248,13 @@ impl ApiError {
             }
             _ => None,
         }
+    }
+}
+
+fn not_allowed(status: u16) -> String {
+    match status {
+        401 => "the API refused the token (HTTP 401)".to_owned(),
+        _ => format!("the API does not allow this request (HTTP {status})"),
     }
 }
 
@@ -307,11 +353,13 @@ impl Error {
                 }
                 ApiError::UnknownJob { .. } | ApiError::Refused { .. } => ExitStatus::BadData,
                 ApiError::Busy { .. } => ExitStatus::TryAgain,
-                ApiError::Unreachable { .. } | ApiError::Server { .. } | ApiError::Unknown { .. } => {
-                    ExitStatus::Unavailable
-                }
+                ApiError::Unreachable { .. }
+                | ApiError::Untrusted { .. }
+                | ApiError::Server { .. }
+                | ApiError::Unknown { .. } => ExitStatus::Unavailable,
                 ApiError::Unintelligible { .. } | ApiError::WrongJob { .. } => ExitStatus::Protocol,
             },
+            Self::Output(_) => ExitStatus::Disk,
             Self::FolderInUse { .. } => ExitStatus::TryAgain,
             Self::FolderUnfit { .. } | Self::ForeignPage(_) => ExitStatus::CannotCreate,
             Self::Usage(_) => ExitStatus::Usage,
@@ -324,11 +372,24 @@ impl Error {
 }
 
 impl Error {
+    /// Returns the API's own code for the error, where it gave one.
+    #[must_use]
+    pub fn code(&self) -> Option<&ErrorCode> {
+        match self {
+            Self::Api(fault) => fault.code(),
+            Self::Following { source, .. } => source.code(),
+            _ => None,
+        }
+    }
+
     /// Returns the way out, as one sentence with the command to type, or `None` where the message says it already.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Disk { source, .. } => disk_hint(source.kind()).to_owned(),
+            Self::Output(_) => {
+                "the output is lost or cut off, and whatever else the command does is done; make room where the output goes, or send it elsewhere".to_owned()
+            }
             Self::Api(fault) => return fault.hint(),
             Self::FolderInUse { .. } => {
                 "wait for the other one to end, or mirror into another folder: `rcsync <JOB_ID> <DIR>`"
@@ -377,6 +438,7 @@ const THE_SAME: &str = "the same command again";
 
 impl ApiError {
     fn hint(&self) -> Option<String> {
+        const TOP_UP: &str = "top up the account on the RunComfy site; `rcsync resume <JOB_ID>` then continues a job that stopped for it, and type the same command again for one that was not accepted";
         const LATER: &str = "everything published stays, parts are kept; type the same command again later";
         Some(match self {
             Self::NoToken => {
@@ -386,11 +448,21 @@ impl ApiError {
                 "type `runcomfy login` again, or set `RUNCOMFY_TOKEN`".to_owned()
             }
             Self::BadToken { origin, .. } => format!("put the bare token, on one line, into {origin}"),
+            Self::Unauthorized { status: 403, .. } => {
+                "the token may belong to another account than the job, or the account's plan may not include this; `rcsync doctor` shows which token is used".to_owned()
+            }
             Self::Unauthorized { .. } => {
                 "make a new token in your RunComfy profile and set `RUNCOMFY_TOKEN`; `rcsync doctor` shows which one is used".to_owned()
             }
             Self::UnknownJob { job, .. } => {
                 format!("check the id, and that the token belongs to the account of the job: `rcsync status {job}`")
+            }
+            Self::Refused { status: 402, .. } => TOP_UP.to_owned(),
+            Self::Refused { code: Some(code), .. } if code.known() == Some(KnownCode::InsufficientFunds) => {
+                TOP_UP.to_owned()
+            }
+            Self::Refused { status: 404, code: Some(code), .. } if code.subject() == Some(Subject::Dataset) => {
+                "the dataset is unknown, deleted, or of another account; make it again on the RunComfy site under the name that the configuration uses".to_owned()
             }
             Self::Refused { .. } => "nothing on the disk was changed; what the API said is above".to_owned(),
             Self::Busy { retry_after: Some(seconds), .. } => {
@@ -402,6 +474,9 @@ impl ApiError {
             }
             Self::Unreachable { .. } => {
                 format!("check the network, `HTTPS_PROXY` and `RUNCOMFY_TRAINER_API_BASE` with `rcsync doctor`; {LATER}")
+            }
+            Self::Untrusted { .. } => {
+                format!("`SSL_CERT_FILE` names a file with the certificates to trust, a proxy's among them; `rcsync doctor` tries it out; {LATER}")
             }
             Self::Unintelligible { .. } | Self::WrongJob { .. } => {
                 "nothing on the disk was changed; check `RUNCOMFY_TRAINER_API_BASE` with `rcsync doctor`, or look for a newer rcsync".to_owned()

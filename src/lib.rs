@@ -78,12 +78,14 @@ pub use engine::stop::Stop;
 pub use error::{ApiError, Error, ExitStatus, explain};
 pub use model::artifact::{ArtifactKey, ArtifactKind, Sample};
 pub use model::digest::{DigestError, Sha256Digest};
+pub use model::error_code::{ErrorCode, KnownCode, Subject};
 pub use model::evidence::Evidence;
 pub use model::job::{
-    JobId, JobIdError, JobStatus, JobTimes, ListedArtifact, Progress, ResultAnswer, StatusAnswer,
+    JobId, JobIdError, JobStatus, JobTimes, ListedArtifact, Progress, ResultAnswer, StatusAnswer, Unreachable,
 };
 pub use model::manifest::{Entry, EntryState, Manifest, Older};
 pub use model::names::rel_path::{RelPath, RelPathError};
 pub use model::revision::Revision;
+pub use model::seed::Seed;
 pub use model::source_url::SourceUrl;
 pub use model::units::{ByteCount, ByteCountError};

@@ -12,6 +12,7 @@ mod options;
 pub mod process;
 mod render;
 pub mod reporters;
+mod runtime;
 mod suggest;
 mod table;
 mod training_file;
@@ -42,8 +43,22 @@ pub fn run(arguments: Vec<OsString>, world: &Process) -> ExitStatus {
         Err(error) => return refuse(&error, world),
     };
     match typed {
-        Ok(cli) => commands::run(cli, world).unwrap_or_else(|error| refuse(&error, world)),
+        Ok(cli) => {
+            let purpose = commands::Purpose::of(&cli.command);
+            let done = commands::run(cli, world).unwrap_or_else(|error| refuse(&error, world));
+            account_for_output(done, purpose, world)
+        }
         Err(answer) => show(&answer, world),
+    }
+}
+
+/// Output that could not be written is an error of a command whose purpose it is, and no more than a sentence elsewhere.
+fn account_for_output(done: ExitStatus, purpose: commands::Purpose, world: &Process) -> ExitStatus {
+    let Some(fault) = world.out.take_fault() else { return done };
+    let fault = refuse(&Error::Output(fault), world);
+    match purpose {
+        commands::Purpose::Output if done == ExitStatus::Complete => fault,
+        _ => done,
     }
 }
 
@@ -65,7 +80,7 @@ fn show(answer: &clap::Error, world: &Process) -> ExitStatus {
     };
     let text = answer.render();
     stream.write(&if world.colours(stream) { text.ansi().to_string() } else { text.to_string() });
-    status
+    account_for_output(status, commands::Purpose::Output, world)
 }
 
 #[cfg(test)]

@@ -159,8 +159,16 @@ type Size = Option<(terminal_size::Width, terminal_size::Height)>;
 pub struct Stream {
     sink: Arc<Mutex<dyn Write + Send>>,
     closed: Arc<AtomicBool>,
+    lost: Arc<Lost>,
     size: Option<fn() -> Size>,
     ascii: bool,
+}
+
+/// What became of output that could not be written, other than by a reader that went away.
+#[derive(Debug, Default)]
+struct Lost {
+    any: AtomicBool,
+    fault: Mutex<Option<io::Error>>,
 }
 
 impl fmt::Debug for Stream {
@@ -172,7 +180,13 @@ impl fmt::Debug for Stream {
 impl Stream {
     /// Wraps a sink; `size` is given for a terminal alone.
     pub fn new(sink: impl Write + Send + 'static, size: Option<fn() -> Size>) -> Self {
-        Self { sink: Arc::new(Mutex::new(sink)), closed: Arc::default(), size, ascii: false }
+        Self {
+            sink: Arc::new(Mutex::new(sink)),
+            closed: Arc::default(),
+            lost: Arc::default(),
+            size,
+            ascii: false,
+        }
     }
 
     /// The same stream; where it is a terminal that has ASCII alone, the rest is written in its characters.
@@ -205,15 +219,23 @@ impl Stream {
         self.size.and_then(|size| size()).map_or(24, |(_, height)| height.0.max(4))
     }
 
-    /// Writes and flushes. A reader that went away is no error: the rest goes nowhere (see [`Self::is_closed`]).
+    /// Writes and flushes. A reader that went away is no error: the rest goes nowhere (see [`Self::is_closed`]). After any other
+    /// fault (a full disk) the rest goes nowhere too, since half a line is there already (see [`Self::take_fault`]).
     pub fn write(&self, text: &str) {
         let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_closed() {
+        if self.is_closed() || self.is_lost() {
             return;
         }
         let text = if self.ascii { in_ascii(text) } else { Cow::Borrowed(text) };
-        if sink.write_all(text.as_bytes()).and_then(|()| sink.flush()).is_err() {
-            self.closed.store(true, Ordering::Relaxed);
+        match sink.write_all(text.as_bytes()).and_then(|()| sink.flush()) {
+            Ok(()) => {}
+            Err(fault) if fault.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed.store(true, Ordering::Relaxed);
+            }
+            Err(fault) => {
+                self.lost.any.store(true, Ordering::Relaxed);
+                *self.lost.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+            }
         }
     }
 
@@ -222,7 +244,19 @@ impl Stream {
         self.write(&format!("{text}\n"));
     }
 
-    /// Whether nobody reads it any more.
+    /// Whether something could not be written, other than by a reader that went away.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.any.load(Ordering::Relaxed)
+    }
+
+    /// Returns, once, why something could not be written.
+    #[must_use]
+    pub fn take_fault(&self) -> Option<io::Error> {
+        self.lost.fault.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether the reader went away.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
@@ -305,6 +339,19 @@ pub(crate) mod fake {
         }
     }
 
+    /// A disk that is full.
+    pub(crate) struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     /// A world with these variables, and what is written in it.
     pub(crate) fn world(variables: &[(&str, &str)]) -> (Process, Written, Written) {
         let variables: BTreeMap<String, OsString> =
@@ -335,6 +382,16 @@ mod tests {
         assert!(!stream.is_closed());
         stream.line("x");
         assert!(stream.is_closed());
+    }
+
+    #[test]
+    fn a_disk_that_is_full_is_no_reader_that_went_away() {
+        let stream = Stream::new(fake::Full, None);
+        stream.line("x");
+        assert!(stream.is_lost() && !stream.is_closed());
+        assert_eq!(stream.take_fault().unwrap().kind(), io::ErrorKind::StorageFull);
+        assert!(stream.take_fault().is_none() && stream.is_lost(), "once");
+        assert!(!Stream::new(fake::Gone, None).is_lost());
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::cli::format::shown;
 use crate::cli::process::Process;
 use crate::cli::reporters::json::JsonLines;
 use crate::cli::reporters::lines::Lines;
 use crate::cli::reporters::metrics::Metrics;
 use crate::cli::reporters::view::{Look, View};
 use crate::engine::event::{Event, Reporter};
-use crate::error::ExitStatus;
+use crate::error::{ExitStatus, explain_briefly};
 use crate::model::job::JobId;
 
 use super::config::{Settings, Talk};
@@ -123,12 +124,15 @@ fn lines(world: &Process, settings: &Settings, view: Option<Arc<View>>, again: &
 }
 
 fn json_lines(world: &Process, job: &JobId, signals: &Signals) -> JsonLines {
-    let signals = signals.clone();
+    let (signals, err) = (signals.clone(), world.err.clone());
     JsonLines {
         out: world.out.clone(),
         job: job.clone(),
         now: world.now,
         // Whoever read the events has gone (`| head`): end as if asked to, with all parts kept.
         on_closed: Box::new(move || signals.end(ExitStatus::Interrupted)),
+        on_lost: Box::new(move |fault| {
+            err.line(&format!("{}; the run continues without its events", shown(&explain_briefly(fault))));
+        }),
     }
 }

@@ -3,5 +3,6 @@
 pub mod api;
 pub mod comfyui;
 pub mod folder;
+mod names;
 pub mod net;
 pub mod system;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::ExitStatus;
 use crate::model::artifact::ArtifactKind;
 use crate::model::digest::Sha256Digest;
+use crate::model::error_code::ErrorCode;
 use crate::model::evidence::Evidence;
 use crate::model::job::{JobId, JobStatus, Progress};
 use crate::model::names::rel_path::RelPath;
@@ -112,6 +113,8 @@ pub enum Event {
         path: Option<RelPath>,
         /// What went wrong, for people.
         cause: String,
+        /// The API's own code for it, where it gave one.
+        error_code: Option<ErrorCode>,
         /// How long it waits.
         wait: Duration,
     },
@@ -169,6 +172,15 @@ pub enum Event {
     Waiting {
         /// How long.
         wait: Duration,
+    },
+    /// The run could not do its work at all. For programs alone: the command's own message is for people.
+    Error {
+        /// What went wrong, with its causes.
+        message: String,
+        /// The API's own code for it, where it gave one.
+        error_code: Option<ErrorCode>,
+        /// The code this process ends with.
+        exit: ExitStatus,
     },
     /// The run is over. Always last.
     Done {

@@ -5,5 +5,6 @@ pub mod event;
 pub mod mirror;
 pub mod options;
 pub mod outputs;
+pub(crate) mod retry;
 pub mod stop;
 pub mod transfer;

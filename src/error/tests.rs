@@ -42,6 +42,13 @@ caused by: other error
 hint: everything published stays as it was; check the disk, then type the same command again",
         ),
         (
+            Error::Output(io::ErrorKind::StorageFull.into()),
+            ExitStatus::Disk,
+            "error: could not write standard output
+caused by: no storage space
+hint: the output is lost or cut off, and whatever else the command does is done; make room where the output goes, or send it elsewhere",
+        ),
+        (
             api(ApiError::NoToken),
             ExitStatus::NoPermission,
             "error: no RunComfy token found
@@ -54,31 +61,55 @@ hint: set `RUNCOMFY_TOKEN`, or run `runcomfy login`, or name a file that holds i
 hint: put the bare token, on one line, into `RUNCOMFY_TOKEN`",
         ),
         (
-            api(ApiError::Unauthorized { status: 401, message: "token expired".into() }),
+            api(ApiError::Unauthorized { status: 401, message: "token expired".into(), code: None }),
             ExitStatus::NoPermission,
             "error: the API refused the token (HTTP 401): token expired
 hint: make a new token in your RunComfy profile and set `RUNCOMFY_TOKEN`; `rcsync doctor` shows which one is used",
         ),
         (
-            api(ApiError::UnknownJob { job: job(), message: String::new() }),
+            api(ApiError::Unauthorized { status: 403, message: "not in your plan".into(), code: None }),
+            ExitStatus::NoPermission,
+            "error: the API does not allow this request (HTTP 403): not in your plan
+hint: the token may belong to another account than the job, or the account's plan may not include this; `rcsync doctor` shows which token is used",
+        ),
+        (
+            api(ApiError::UnknownJob { job: job(), message: String::new(), code: None }),
             ExitStatus::BadData,
             "error: the API knows no job `abc-1`
 hint: check the id, and that the token belongs to the account of the job: `rcsync status abc-1`",
         ),
         (
-            api(ApiError::Refused { status: 422, message: "bad yaml".into() }),
+            api(ApiError::Refused { status: 402, message: "no credit".into(), code: None }),
+            ExitStatus::BadData,
+            "error: the API refused the request (HTTP 402): no credit
+hint: top up the account on the RunComfy site; `rcsync resume <JOB_ID>` then continues a job that stopped for it, and type the same command again for one that was not accepted",
+        ),
+        (
+            api(ApiError::Refused { status: 200, message: "no credit (10001)".into(), code: ErrorCode::new("10001") }),
+            ExitStatus::BadData,
+            "error: the API refused the request (HTTP 200): no credit (10001)
+hint: top up the account on the RunComfy site; `rcsync resume <JOB_ID>` then continues a job that stopped for it, and type the same command again for one that was not accepted",
+        ),
+        (
+            api(ApiError::Refused { status: 404, message: "gone (40401)".into(), code: ErrorCode::new("40401") }),
+            ExitStatus::BadData,
+            "error: the API refused the request (HTTP 404): gone (40401)
+hint: the dataset is unknown, deleted, or of another account; make it again on the RunComfy site under the name that the configuration uses",
+        ),
+        (
+            api(ApiError::Refused { status: 422, message: "bad yaml".into(), code: None }),
             ExitStatus::BadData,
             "error: the API refused the request (HTTP 422): bad yaml
 hint: nothing on the disk was changed; what the API said is above",
         ),
         (
-            api(ApiError::Busy { status: 429, retry_after: Some(30) }),
+            api(ApiError::Busy { status: 429, message: "20 a minute".into(), code: None, retry_after: Some(30) }),
             ExitStatus::TryAgain,
-            "error: the API asks to try later (HTTP 429)
+            "error: the API asks to try later (HTTP 429): 20 a minute
 hint: everything published stays, parts are kept; type the same command again in 30 s",
         ),
         (
-            api(ApiError::Busy { status: 408, retry_after: None }),
+            api(ApiError::Busy { status: 408, message: String::new(), code: None, retry_after: None }),
             ExitStatus::TryAgain,
             "error: the API asks to try later (HTTP 408)
 hint: everything published stays, parts are kept; type the same command again later",
@@ -90,7 +121,13 @@ hint: everything published stays, parts are kept; type the same command again la
 hint: check the network, `HTTPS_PROXY` and `RUNCOMFY_TRAINER_API_BASE` with `rcsync doctor`; everything published stays, parts are kept; type the same command again later",
         ),
         (
-            api(ApiError::Server { status: 503, message: String::new(), retry_after: None }),
+            api(ApiError::Untrusted { origin: "https://h".into(), cause: "TLS: the certificate has expired".into() }),
+            ExitStatus::Unavailable,
+            "error: the API at `https://h` cannot be reached: TLS: the certificate has expired
+hint: `SSL_CERT_FILE` names a file with the certificates to trust, a proxy's among them; `rcsync doctor` tries it out; everything published stays, parts are kept; type the same command again later",
+        ),
+        (
+            api(ApiError::Server { status: 503, message: String::new(), code: None, retry_after: None }),
             ExitStatus::Unavailable,
             "error: the API answered HTTP 503
 hint: everything published stays, parts are kept; type the same command again later",
@@ -183,7 +220,7 @@ hint: `rcsync abc-1` mirrors it",
 hint: mend or remove the file; `rcsync doctor` shows which one is read",
         ),
         (
-            following(ApiError::Server { status: 503, retry_after: None, message: String::new() }.into()),
+            following(ApiError::Server { status: 503, message: String::new(), code: None, retry_after: None }.into()),
             ExitStatus::Unavailable,
             "error: the API answered HTTP 503
 hint: everything published stays, parts are kept; type `rcsync abc-1 out` later",
@@ -223,6 +260,7 @@ fn messages_are_fragments_without_a_full_stop() {
 fn no_error_is_left_out() {
     let name = |error: &Error| match error {
         Error::Disk { .. } => "disk",
+        Error::Output(_) => "output",
         Error::Api(fault) => match fault {
             ApiError::NoToken => "no token",
             ApiError::BadToken { .. } => "bad token",
@@ -231,6 +269,7 @@ fn no_error_is_left_out() {
             ApiError::Refused { .. } => "refused",
             ApiError::Busy { .. } => "busy",
             ApiError::Unreachable { .. } => "unreachable",
+            ApiError::Untrusted { .. } => "untrusted",
             ApiError::Server { .. } => "server",
             ApiError::Unknown { .. } => "unknown",
             ApiError::Unintelligible { .. } => "unintelligible",
@@ -250,5 +289,5 @@ fn no_error_is_left_out() {
     };
     let told: std::collections::BTreeSet<&str> =
         every_error().iter().map(|(error, ..)| name(error)).collect();
-    assert_eq!(told.len(), 23, "{told:?}");
+    assert_eq!(told.len(), 25, "{told:?}");
 }

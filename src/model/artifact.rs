@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::names::local_name::{decoded, local_path, sample_step, sample_time};
+use crate::model::names::local_name::{
+    decoded, last_segment, local_path, sample_step, sample_time, segments,
+};
 use crate::model::names::rel_path::RelPath;
 
+use super::seed::Seed;
 use super::source_url::SourceUrl;
 
 pub use kind::ArtifactKind;
@@ -47,7 +50,7 @@ impl ArtifactKey {
     /// Returns the trainer's own name for this file, whatever it is called here. For comparing, not for a disk.
     #[must_use]
     pub fn trainer_name(&self) -> String {
-        decoded(self.path.rsplit('/').next().unwrap_or(&self.path))
+        decoded(last_segment(&self.path))
     }
 
     /// Splits the trainer's name of one half of a Wan 2.2 pair into what both halves share and which half it is.
@@ -82,9 +85,9 @@ pub struct Sample {
     /// The training step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<u64>,
-    /// The random seed (as text: it may exceed 64 bits or be no number at all).
+    /// The random seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seed: Option<String>,
+    pub seed: Option<Seed>,
     /// The prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
@@ -138,7 +141,7 @@ impl Artifact {
         let name = self.trainer_name();
         let Some(stem) = name.strip_suffix(".safetensors") else { return false };
         let is_final_of = |job: &str| !job.is_empty() && is_job_name_with_ending(stem, job);
-        let folder = || self.key.path.rsplit('/').nth(1).map(decoded);
+        let folder = || segments(&self.key.path).iter().rev().nth(1).map(|folder| decoded(folder));
         match job_name {
             Some(job) => is_final_of(job) && !self.is_in_saved_folder(job),
             None => folder().is_some_and(|folder| is_final_of(&folder)),

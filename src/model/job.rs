@@ -181,12 +181,23 @@ pub struct ResultAnswer {
     pub status: Option<JobStatus>,
     /// What is offered now, in the API's order.
     pub artifacts: Vec<ListedArtifact>,
-    /// Items of the list that could not be used, each with the reason in words fit for people.
+    /// Listed files whose address cannot be used: they are offered, and cannot be had from there.
+    pub unreachable: Vec<Unreachable>,
+    /// Items of the list that are no files, each with the reason in words fit for people.
     pub unusable: Vec<String>,
     /// What went wrong, as one sanitised, bounded line; can come with `STOPPED`.
     pub error: Option<String>,
     /// The time stamps.
     pub times: JobTimes,
+}
+
+/// A file that a job lists and that cannot be fetched, whatever its host would say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreachable {
+    /// Which list it stood in.
+    pub kind: ArtifactKind,
+    /// Why, in words fit for people; never with a query.
+    pub why: String,
 }
 
 /// The API's time stamps, as it wrote them (control characters removed, bounded): they are compared, not computed with.

@@ -8,14 +8,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use crate::model::names::local_name::{SAMPLES, checkpoint_step, local_path, sample_step};
+use crate::model::names::local_name::{SAMPLES, checkpoint_step, last_segment, local_path, sample_step};
 use crate::model::names::rel_path::RelPath;
 use crate::model::names::sanitize::for_terminal;
 use crate::model::names::taken_names::TakenNames;
 
 use super::artifact::{Artifact, ArtifactKey, ArtifactKind, Sample};
 use super::digest::short_hash;
-use super::job::ListedArtifact;
+use super::job::{ListedArtifact, Unreachable};
 use super::source_url::SourceUrl;
 
 /// The job's files with local names, each once.
@@ -23,8 +23,8 @@ use super::source_url::SourceUrl;
 pub struct Listing {
     /// The files, in the API's order.
     pub artifacts: Vec<Arc<Artifact>>,
-    /// What was listed and cannot be mirrored, each with the reason in words fit for people.
-    pub rejected: Vec<String>,
+    /// What was listed and cannot be mirrored.
+    pub rejected: Vec<Unreachable>,
 }
 
 impl Listing {
@@ -65,7 +65,10 @@ impl Listing {
                     sample: item.sample.cloned(),
                     key: item.key,
                 })),
-                None => rejected.push(format!("{}: no free name is left for it", shown(item.url))),
+                None => rejected.push(Unreachable {
+                    kind: item.key.kind,
+                    why: format!("{}: no free name is left for it", shown(item.url)),
+                }),
             }
         }
         Self { artifacts, rejected }
@@ -93,7 +96,7 @@ impl Item<'_> {
 }
 
 /// Gives each file its key. A file that is listed again adds what the first mention does not say.
-fn identified(listed: &[ListedArtifact]) -> (Vec<Item<'_>>, Vec<String>) {
+fn identified(listed: &[ListedArtifact]) -> (Vec<Item<'_>>, Vec<Unreachable>) {
     let mut items: Vec<Item<'_>> = Vec::with_capacity(listed.len());
     let mut rejected = Vec::new();
     // Each path's first host, and where each key stands in `items`.
@@ -114,9 +117,9 @@ fn identified(listed: &[ListedArtifact]) -> (Vec<Item<'_>>, Vec<String>) {
                 let item = &mut items[*place.get()];
                 item.sample = item.sample.filter(|sample| ***sample != Sample::default()).or(sample.as_ref());
                 // Here the query alone tells files apart, and a query that changes with each signature cannot.
-                if url.url_path().ends_with('/') && url.expose() != item.url.expose() {
-                    rejected
-                        .push(format!("{}: its path has no file name, and is not the only such", shown(url)));
+                if last_segment(url.url_path()).is_empty() && url.expose() != item.url.expose() {
+                    let why = format!("{}: its path has no file name, and is not the only such", shown(url));
+                    rejected.push(Unreachable { kind: *kind, why });
                 }
             }
         }

@@ -243,3 +243,71 @@ async fn a_machine_without_certificates_says_what_helps() {
     assert!(said.contains("SSL_CERT_FILE"), "{said}");
     assert!(!dir.exists(), "nothing is made");
 }
+
+/// A file system that reports 0 of 0 bytes (cloud drives, memory disks) is not full.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_system_without_figures_is_not_full() {
+    if !have(&["unshare", "mount"]) {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        return skip("mounting a disk needs root");
+    }
+    let bench = running(HostOptions::default()).await;
+    bench.simulator.finish(&bench.job);
+    let drive = bench.dir();
+    fs::create_dir_all(&drive).unwrap();
+    let out = drive.join("out");
+    // What is mounted is gone with the namespace, so the files are counted inside of it.
+    let inside = format!(
+        "mount -t tmpfs -o size=0 none {0} || exit 99; \"$0\" \"$@\"; code=$?; cd {0}/out && sha256sum --quiet -c SHA256SUMS && wc -l < SHA256SUMS; exit $code",
+        drive.display()
+    );
+    for more in [&[][..], &["--min-free", "0"], &["--min-free", "1T"]] {
+        let mut arguments = vec![bench.job.as_str(), out.to_str().unwrap(), "--once"];
+        arguments.extend(more);
+        let mut command = bench.command(&arguments);
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        let mut command = wrapped(&command, "unshare", &["--mount", "sh", "-c", &inside]);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert_eq!(code(&output), 0, "{more:?}: {}", stderr(&output));
+        let files = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        assert_eq!(files, bench.simulator.hosted(&bench.job).len().to_string(), "{more:?}");
+    }
+}
+
+/// A container or a user may have few threads: the mirror does with what there is, down to none beside its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_needs_no_more_threads_than_there_are() {
+    if !have(&["setpriv", "prlimit"]) {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        return skip("being somebody without other processes needs root");
+    }
+    let bench = running(HostOptions::default()).await;
+    bench.simulator.finish(&bench.job);
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let program = place.path().join("rcsync");
+    fs::copy(env!("CARGO_BIN_EXE_rcsync"), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    for threads in [1, 2, 3, 4, 8, 18, 19, 20, 24] {
+        // A user of whom nothing else runs, and each time another one.
+        let user = 54_000 + threads;
+        let out = place.path().join(threads.to_string());
+        let name = |option: &str| format!("--{option}={user}");
+        let limit = format!("--nproc={threads}");
+        let mut command = Command::new("setpriv");
+        command.args([&name("reuid"), &name("regid"), "--clear-groups", "prlimit", &limit]);
+        command.arg(&program).args([bench.job.as_str(), out.to_str().unwrap(), "--once"]);
+        command
+            .env_clear()
+            .envs(bench.command(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", place.path()).current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = ended(command.spawn().unwrap()).await;
+        assert_eq!(output.status.code(), Some(0), "{threads} threads: {}", stderr(&output));
+        assert_eq!(bench.assert_true_in(&out), bench.simulator.hosted(&bench.job).len(), "{threads} threads");
+    }
+}

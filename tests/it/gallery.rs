@@ -201,7 +201,7 @@ fn media() -> StaticJob {
             file.sample = Some(Sample {
                 media: Some(kind.to_owned()),
                 step: Some(step),
-                seed: Some("42".to_owned()),
+                seed: Some(42.into()),
                 prompt: Some(format!("a {kind} of a dog that barks")),
                 ..Sample::default()
             });

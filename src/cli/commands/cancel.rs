@@ -9,7 +9,7 @@ use crate::model::job::JobStatus;
 
 use super::super::backend;
 use super::change::{self, Order};
-use super::{Context, look, wait_for};
+use super::{Context, wait_for};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -23,7 +23,9 @@ pub(super) fn run(context: &Context<'_>, job: &str) -> Result<ExitStatus, Error>
     let job = backend::job_id(job, &base)?;
     let api = backend::client(context.world, &context.settings, &base)?;
     wait_for(context.world, |signals| async move {
-        let Some(before) = look(&signals, api.status(&job)).await? else { return Ok(signals.status()) };
+        let Some(before) = context.ask(&signals, || api.status(&job)).await? else {
+            return Ok(signals.status());
+        };
         change::ensure_fits(Command::Cancel, &job, &before.status)?;
         if context.settings.sync.dry_run {
             context.rehearsed(
@@ -40,7 +42,7 @@ pub(super) fn run(context: &Context<'_>, job: &str) -> Result<ExitStatus, Error>
         };
         let status = answer.status.unwrap_or(JobStatus::Canceled);
         let name = answer.name.as_deref();
-        context.answer(&Document { job_id: job.as_str(), name, status: status.as_str() }, || {
+        context.answer_of_change(&Document { job_id: job.as_str(), name, status: status.as_str() }, || {
             let called = name.map_or_else(|| job.to_string(), shown);
             format!(
                 "{called}  {}\nnext:  rcsync {job}         fetch what it made\n       rcsync resume {job}  go on from its latest checkpoint\n",

@@ -6,18 +6,20 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::decide::jobs::command_rules::{Command, Misfit, misfit, was_carried_out};
+use crate::decide::transfer::backoff::Policy;
 use crate::edge::api::ApiClient;
 use crate::edge::api::base_url::{ApiBase, JobEndpoint};
 use crate::edge::api::responses::ChangeAnswer;
+use crate::engine::retry::{Again, retry};
 use crate::error::{ApiError, Error};
 use crate::model::job::{JobId, JobStatus, StatusAnswer};
 
 use super::super::exit::Signals;
 use super::Context;
 
-/// Looks at a job whose answer got lost: the first at once, the last after ten seconds. What has not shown by then may
-/// still come, and is told as unknown.
-const LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(8)];
+/// Looks at a job whose answer got lost: the first at once, the last after some ten seconds. What has not shown by then may
+/// still come, and is reported as unknown.
+const LOOKS: Policy = Policy::patient(4, Duration::from_secs(2), Duration::from_secs(8));
 
 /// The job's addresses, as the API gives them.
 #[derive(Debug, Serialize)]
@@ -83,12 +85,12 @@ impl Order<'_> {
                 };
                 self.concluded(command, cause, now)
             }
-            Err(ApiError::Refused { status, message }) => {
+            Err(refused @ ApiError::Refused { .. }) => {
                 // The job may have moved on between the look and the command: then its state says it better.
                 if let Some(Ok(now)) = signals.unless_ended(self.api.status(self.job)).await {
                     ensure_fits(command, self.job, &now.status)?;
                 }
-                Err(ApiError::Refused { status, message })
+                Err(refused)
             }
             answer => answer,
         }?;
@@ -111,16 +113,13 @@ impl Order<'_> {
 
     /// Looks at the job until it shows that the command was carried out, a few times at most; the last look counts.
     async fn find_out(self, command: Command) -> Option<StatusAnswer> {
-        let mut last = None;
-        for wait in LOOKS {
-            tokio::time::sleep(wait).await;
-            let Ok(now) = self.api.status(self.job).await else { continue };
-            let shown = was_carried_out(command, &self.before.status, &now.status);
-            last = Some(now);
-            if shown != Some(false) {
-                break;
+        let look = async || {
+            let now = self.api.status(self.job).await.map_err(|_| None)?;
+            match was_carried_out(command, &self.before.status, &now.status) {
+                Some(false) => Err(Some(now)),
+                _ => Ok(now),
             }
-        }
-        last
+        };
+        retry(LOOKS, look, |_| Again::After(None), |_, _| {}).await.map_or_else(|last| last, Some)
     }
 }

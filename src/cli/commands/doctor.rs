@@ -15,7 +15,10 @@ use crate::edge::comfyui::{self, LoraFolder};
 use crate::edge::net::http::RangeRequest;
 use crate::edge::system::disk;
 use crate::engine;
+use crate::engine::mirror::poll::SHORT;
+use crate::engine::retry::{api_again, retry};
 use crate::error::{ApiError, Error, ExitStatus, explain_briefly};
+use crate::model::error_code::ErrorCode;
 use crate::model::job::JobId;
 use crate::model::revision::Revision;
 use crate::model::source_url::SourceUrl;
@@ -72,16 +75,25 @@ struct Finding {
     about: &'static str,
     ok: bool,
     text: String,
+    /// The API's own code for what is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<ErrorCode>,
 }
 
 impl Report {
     fn good(&mut self, about: &'static str, text: impl Into<String>) {
-        self.findings.push(Finding { about, ok: true, text: text.into() });
+        self.push(about, true, text);
     }
 
     fn bad(&mut self, about: &'static str, error: &Error) {
         let hint = error.hint().map_or_else(String::new, |hint| format!("; {hint}"));
-        self.findings.push(Finding { about, ok: false, text: format!("{}{hint}", explain_briefly(error)) });
+        let text = format!("{}{hint}", explain_briefly(error));
+        let error_code = error.code().cloned();
+        self.findings.push(Finding { about, ok: false, text, error_code });
+    }
+
+    fn push(&mut self, about: &'static str, ok: bool, text: impl Into<String>) {
+        self.findings.push(Finding { about, ok, text: text.into(), error_code: None });
     }
 }
 
@@ -130,7 +142,7 @@ fn strangers(world: &Process, report: &mut Report) {
         let Some(near) = config_sources::nearest_variable(&name) else { continue };
         let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         let text = format!("the environment variable `{}` stands for no option{near}", shown(&name));
-        report.findings.push(Finding { about: "settings", ok: false, text });
+        report.push("settings", false, text);
     }
 }
 
@@ -197,14 +209,13 @@ fn disk_space(dir: &Path, report: &mut Report) {
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
     // DIR is made by the first run; until then the disk is that of the nearest folder there is.
     let there: Option<PathBuf> = absolute.ancestors().find(|folder| folder.exists()).map(Path::to_path_buf);
+    let place = shown(&absolute.display().to_string());
     match disk::free_space(there.as_deref().unwrap_or(&absolute)) {
-        Ok(space) => {
+        Ok(Some(space)) => {
             let (free, total) = (ByteCount(space.free), ByteCount(space.total));
-            report.good(
-                "disk",
-                format!("{free} free of {total} under {}", shown(&absolute.display().to_string())),
-            );
+            report.good("disk", format!("{free} free of {total} under {place}"));
         }
+        Ok(None) => report.good("disk", format!("the file system under {place} does not report its size")),
         Err(error) => report.bad("disk", &error),
     }
 }
@@ -214,11 +225,7 @@ async fn ask(context: &Context<'_>, job: Option<&str>, report: &mut Report) -> R
         Ok(origin) => report.good("token", format!("from {origin}")),
         Err(error) => {
             report.bad("token", &error);
-            report.findings.push(Finding {
-                about: "api",
-                ok: false,
-                text: "not asked, for want of a token".to_owned(),
-            });
+            report.push("api", false, "not asked, for want of a token");
             return Ok(());
         }
     }
@@ -237,12 +244,10 @@ async fn ask(context: &Context<'_>, job: Option<&str>, report: &mut Report) -> R
             return Ok(());
         }
     };
-    match tokio::time::timeout(PATIENCE, client.status(&named)).await {
-        Err(_) => report.findings.push(Finding {
-            about: "api",
-            ok: false,
-            text: format!("{base} does not answer within {} s", PATIENCE.as_secs()),
-        }),
+    match tokio::time::timeout(PATIENCE, patiently(|| client.status(&named))).await {
+        Err(_) => {
+            report.push("api", false, format!("{base} does not answer within {} s", PATIENCE.as_secs()));
+        }
         Ok(Err(ApiError::UnknownJob { .. } | ApiError::Refused { .. })) if job.is_none() => {
             report.good("api", format!("{base} answers and takes the token"));
         }
@@ -257,6 +262,14 @@ async fn ask(context: &Context<'_>, job: Option<&str>, report: &mut Report) -> R
     Ok(())
 }
 
+/// Rides out what passes, as a mirror does.
+async fn patiently<T, W>(question: impl FnMut() -> W) -> Result<T, ApiError>
+where
+    W: Future<Output = Result<T, ApiError>>,
+{
+    retry(SHORT, question, api_again, |_, _| {}).await
+}
+
 /// Hosts that are asked; more than one is rare.
 const MOST_HOSTS: usize = 4;
 
@@ -268,7 +281,7 @@ async fn ask_hosts(
     job: &JobId,
     report: &mut Report,
 ) -> Result<(), Error> {
-    let listed = match tokio::time::timeout(PATIENCE, api.result(job)).await {
+    let listed = match tokio::time::timeout(PATIENCE, patiently(|| api.result(job))).await {
         Ok(Ok(answer)) => answer.artifacts,
         Ok(Err(error)) => {
             report.bad("hosts", &error.into());
@@ -293,7 +306,7 @@ async fn ask_hosts(
             },
         };
         let text = format!("{} has {}; it {said}", shown(host), files(count));
-        report.findings.push(Finding { about: "host", ok, text });
+        report.push("host", ok, text);
     }
     Ok(())
 }
@@ -307,7 +320,7 @@ fn validators(revision: &Revision) -> &'static str {
 }
 
 fn words(report: &Report) -> String {
-    let line = |Finding { about, ok, text }: &Finding| {
+    let line = |Finding { about, ok, text, .. }: &Finding| {
         format!("{about:<8}  {}{text}\n", if *ok { "" } else { "PROBLEM: " })
     };
     report.findings.iter().map(line).collect()

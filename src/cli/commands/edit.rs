@@ -15,7 +15,7 @@ use super::super::backend;
 use super::super::exit::Signals;
 use super::super::training_file::TrainingFile;
 use super::change::{self, Order};
-use super::{Context, look, wait_for};
+use super::{Context, wait_for};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -43,7 +43,9 @@ pub(super) fn run(context: &Context<'_>, typed: &Edit) -> Result<ExitStatus, Err
     let api = backend::client(context.world, &context.settings, &base)?;
     wait_for(context.world, |signals| async move {
         let push = Push { context, api: &api, job: &job, signals: &signals, resume: typed.resume };
-        let Some(before) = look(&signals, api.status(&job)).await? else { return Ok(signals.status()) };
+        let Some(before) = context.ask(&signals, || api.status(&job)).await? else {
+            return Ok(signals.status());
+        };
         if typed.watch {
             return watch::watch(&push, &typed.config, typed.force).await;
         }
@@ -103,7 +105,7 @@ impl Push<'_> {
     fn tell(&self, name: Option<&str>, status: Option<&JobStatus>) {
         let (job, resumed) = (self.job, self.resume);
         let status = status.map(JobStatus::as_str);
-        self.context.answer(&Document { job_id: job.as_str(), name, status, resumed }, || {
+        self.context.answer_of_change(&Document { job_id: job.as_str(), name, status, resumed }, || {
             let called = name.map_or_else(|| job.to_string(), shown);
             if resumed {
                 format!("{called}  has its new configuration and was resumed\nnext:  rcsync {job}  mirror it until it ends\n")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::format::shown;
-use crate::edge::system::blocking::lost;
+use crate::edge::system::blocking::{blocking, lost};
 use crate::engine;
 use crate::engine::outputs::comfyui::{ComfyUi, Outcome, Patience, watch};
 use crate::error::{Error, ExitStatus};
@@ -80,8 +80,7 @@ async fn once(
     telling: Arc<Telling>,
 ) -> Result<ExitStatus, Error> {
     let (placer, folder) = (comfy.clone(), dir.to_path_buf());
-    let placing =
-        tokio::task::spawn_blocking(move || watch::once(&placer, &folder, Patience::Act, telling.as_ref()));
+    let placing = blocking(move || watch::once(&placer, &folder, Patience::Act, telling.as_ref()));
     let outcome = placing.await.map_err(lost("look into", dir))??;
     // A crontab mails what is said, so nothing is said where nothing happened.
     let is_news = outcome != Outcome { there: outcome.there, ..Outcome::default() };

@@ -19,20 +19,47 @@ mod submit;
 mod sync;
 mod verify;
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use serde::Serialize;
 
-use crate::cli::format::shown;
+use crate::cli::format::{shown, span};
 use crate::cli::process::Process;
 use crate::cli::reporters::{json, logs};
-use crate::error::{Error, ExitStatus, explain};
+use crate::engine::mirror::poll::SHORT;
+use crate::engine::retry::{api_again, retry};
+use crate::error::{ApiError, Error, ExitStatus, explain};
 use crate::model::job::JobId;
 
 use super::args::{Cli, Command};
 use super::config::{Settings, Talk};
 use super::exit::Signals;
 use super::options::SyncArgs;
+use super::runtime;
 use super::table::Room;
 use super::values::Format;
+
+/// What a command is for, which decides what output that cannot be written means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// What it prints.
+    Output,
+    /// What it does to a folder, for as long as it takes.
+    Mirror,
+}
+
+impl Purpose {
+    pub(crate) fn of(command: &Command) -> Self {
+        match command {
+            Command::Sync(typed) if typed.options.dry_run => Self::Output,
+            Command::Sync(_) | Command::Mirror(_) | Command::Demo(_) | Command::Simulate(_) => Self::Mirror,
+            Command::Submit(typed) if typed.follow.is_some() => Self::Mirror,
+            Command::Resume(typed) if typed.follow.is_some() => Self::Mirror,
+            _ => Self::Output,
+        }
+    }
+}
 
 /// What every command works with.
 pub(crate) struct Context<'w> {
@@ -43,13 +70,16 @@ pub(crate) struct Context<'w> {
 /// Carries out what was typed.
 pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
     let global = cli.global;
+    let format = Cell::new(Format::default());
     let context = |options: SyncArgs| {
         let settings = Settings::settle(world, global.clone(), options)?;
+        format.set(settings.format);
         logs::start(world, settings.logs_decisions)?;
         Ok::<_, Error>(Context { world, settings })
     };
+    let has_events = matches!(cli.command, Command::Sync(_));
     let plain = SyncArgs::default;
-    match cli.command {
+    let done = match cli.command {
         Command::Sync(typed) => sync::run(&context(typed.options)?, &typed.job, typed.dir),
         Command::Status(typed) => status::run(&context(plain())?, &typed.job),
         Command::Result(typed) => result::run(&context(plain())?, &typed),
@@ -90,7 +120,16 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
             prune::run(&context(options)?, &typed)
         }
         Command::Gallery(typed) => gallery::run(&context(plain())?, &typed.dir, typed.open),
+    };
+    // A mirror has told it as an event.
+    if let Err(error) = &done
+        && format.get() == Format::Json
+        && !has_events
+        && let Some(document) = json::refusal(error)
+    {
+        world.out.line(&document);
     }
+    done
 }
 
 impl Context<'_> {
@@ -139,6 +178,15 @@ impl Context<'_> {
         }
     }
 
+    /// Prints the answer of a command that changed something. It is repeated on standard error where it cannot be written: a new
+    /// job's id must not be lost.
+    fn answer_of_change<T: Serialize>(&self, document: &T, words: impl Fn() -> String) {
+        self.answer(document, &words);
+        if self.world.out.is_lost() {
+            self.world.err.write(&words());
+        }
+    }
+
     /// Prints a command's one answer: words, or a JSON document.
     fn answer<T: Serialize>(&self, document: &T, words: impl FnOnce() -> String) {
         match self.settings.format {
@@ -153,10 +201,8 @@ fn wait_for<T, W>(world: &Process, work: impl FnOnce(Signals) -> W) -> Result<T,
 where
     W: Future<Output = Result<T, Error>>,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Disk { verb: "start the threads of", path: "rcsync".into(), source })?;
+    let runtime =
+        runtime::build().map_err(|source| Error::Disk { verb: "start", path: "rcsync".into(), source })?;
     let done = runtime.block_on(async {
         let signals = if world.signals { Signals::listen() } else { Signals::default() };
         work(signals).await
@@ -164,6 +210,25 @@ where
     // A thread that still reads from a disk that hangs must not keep the process.
     runtime.shutdown_background();
     done
+}
+
+/// Waits shorter than this pass without a word.
+const NOTICED: Duration = Duration::from_secs(2);
+
+impl Context<'_> {
+    /// Asks the API what changes nothing, and rides out what passes: a 500, a dropped connection, a 429. `None` when a signal
+    /// comes first.
+    async fn ask<T, W>(&self, signals: &Signals, question: impl FnMut() -> W) -> Result<Option<T>, Error>
+    where
+        W: Future<Output = Result<T, ApiError>>,
+    {
+        let asking = retry(SHORT, question, api_again, |fault, wait| {
+            if wait >= NOTICED && self.settings.talk > Talk::Quiet {
+                self.world.err.line(&format!("{}; next try in {}", shown(&fault.to_string()), span(wait)));
+            }
+        });
+        look(signals, asking).await
+    }
 }
 
 /// Does what may be dropped when a signal comes; `None` then.

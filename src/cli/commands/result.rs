@@ -23,7 +23,7 @@ use crate::model::units::ByteCount;
 use super::super::args::ResultOf;
 use super::super::backend;
 use super::super::table::{Column, Room, natural, table};
-use super::{Context, look, wait_for};
+use super::{Context, wait_for};
 
 pub(super) fn run(context: &Context<'_>, typed: &ResultOf) -> Result<ExitStatus, Error> {
     let base = backend::api_base(context.world)?;
@@ -32,7 +32,7 @@ pub(super) fn run(context: &Context<'_>, typed: &ResultOf) -> Result<ExitStatus,
     let here = typed.dir.as_deref().map(|dir| here(dir, &job)).transpose()?;
     let hosts = if typed.peek { Some(backend::hosts(&context.settings, &base)?) } else { None };
     wait_for(context.world, |signals| async move {
-        let Some(answer) = look(&signals, api.result(&job)).await? else {
+        let Some(answer) = context.ask(&signals, || api.result(&job)).await? else {
             return Ok(signals.status());
         };
         let listing =
@@ -171,13 +171,14 @@ fn document(
         let peek = peeked.and_then(|peeked| peeked.get(&artifact.key)).map(Peek::of);
         Row { peek, ..row(artifact, here) }
     };
+    let unreachable = answer.unreachable.iter().chain(&listing.rejected);
     Document {
         job_id: job.to_string(),
         name: answer.name.clone(),
         status: answer.status.as_ref().map(|status| status.as_str().to_owned()),
         error: answer.error.clone(),
         artifacts: listing.artifacts.iter().map(peeked_row).collect(),
-        unusable: answer.unusable.iter().chain(&listing.rejected).cloned().collect(),
+        unusable: unreachable.map(|file| file.why.clone()).chain(answer.unusable.iter().cloned()).collect(),
         with_dir: here.is_some(),
         with_peek: peeked.is_some(),
     }
@@ -324,6 +325,7 @@ mod tests {
                 listed(ArtifactKind::Checkpoint, "https://h/o/dog.safetensors?sig=s3cret"),
                 listed(ArtifactKind::Checkpoint, "https://h/o/dog_000000250.safetensors"),
             ],
+            unreachable: Vec::new(),
             unusable: vec!["no path".to_owned()],
             error: None,
             times: JobTimes::default(),

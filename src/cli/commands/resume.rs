@@ -11,7 +11,7 @@ use super::super::args::Resume;
 use super::super::backend;
 use super::change::{self, Links, Order};
 use super::sync::Following;
-use super::{Context, look, wait_for};
+use super::{Context, wait_for};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -29,7 +29,9 @@ pub(super) fn run(context: &Context<'_>, typed: &Resume) -> Result<ExitStatus, E
     let job = backend::job_id(&typed.job, &base)?;
     let api = backend::client(context.world, &context.settings, &base)?;
     wait_for(context.world, |signals| async move {
-        let Some(before) = look(&signals, api.status(&job)).await? else { return Ok(signals.status()) };
+        let Some(before) = context.ask(&signals, || api.status(&job)).await? else {
+            return Ok(signals.status());
+        };
         change::ensure_fits(Command::Resume, &job, &before.status)?;
         if context.settings.sync.dry_run {
             let what = format!("job `{job}` would be resumed");
@@ -38,7 +40,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Resume) -> Result<ExitStatus, E
         }
         // The status answer has no time stamps, and they tell the old end from the next one.
         let times = match &following {
-            Some(_) => look(&signals, api.result(&job)).await?.map(|result| result.times),
+            Some(_) => context.ask(&signals, || api.result(&job)).await?.map(|result| result.times),
             None => None,
         };
         let order = Order { context, api: &api, job: &job, before: &before, signals: &signals };
@@ -53,7 +55,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Resume) -> Result<ExitStatus, E
         }
         let status = answer.status.as_ref().map(|status| status.as_str());
         let name = answer.name.as_deref();
-        context.answer(&Document { job_id: job.as_str(), name, status, links: Links::of(&base, &job) }, || {
+        context.answer_of_change(&Document { job_id: job.as_str(), name, status, links: Links::of(&base, &job) }, || {
             let called = name.map_or_else(|| job.to_string(), shown);
             format!(
                 "{called}  resumed\nnext:  rcsync {job}         mirror it until it ends\n       rcsync status {job}  how far it is\n"

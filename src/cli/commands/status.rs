@@ -8,14 +8,14 @@ use crate::model::job::{JobId, JobStatus, StatusAnswer};
 
 use super::super::backend;
 use super::super::exit::Signals;
-use super::{Context, look, wait_for};
+use super::{Context, wait_for};
 
 pub(super) fn run(context: &Context<'_>, job: &str) -> Result<ExitStatus, Error> {
     let base = backend::api_base(context.world)?;
     let job = backend::job_id(job, &base)?;
     let api = backend::client(context.world, &context.settings, &base)?;
     wait_for(context.world, |signals: Signals| async move {
-        let Some(answer) = look(&signals, api.status(&job)).await? else {
+        let Some(answer) = context.ask(&signals, || api.status(&job)).await? else {
             return Ok(signals.status());
         };
         context.answer(&document(&job, &answer), || words(&job, &answer));

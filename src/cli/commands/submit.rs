@@ -66,7 +66,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Submit) -> Result<ExitStatus, E
             gpu_id: request.gpu_id.as_deref(),
             links: Links::of(&base, &answer.id),
         };
-        context.answer(&document, || words(&answer));
+        context.answer_of_change(&document, || words(&answer));
         Ok(ExitStatus::Complete)
     })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::cli::format::shown;
 use crate::cli::reporters::json;
+use crate::decide::transfer::backoff::Policy;
 use crate::edge::api::ApiClient;
 use crate::edge::api::responses::SubmitAnswer;
 use crate::engine::event::{Event, Reporter};
@@ -14,7 +15,8 @@ use crate::engine::options::SyncOptions;
 use crate::engine::outputs::follower::Follower;
 use crate::engine::outputs::gallery::Gallery;
 use crate::engine::outputs::hooks::{HookPlan, Hooks};
-use crate::error::{ApiError, Error, ExitStatus};
+use crate::engine::retry::{Again, retry};
+use crate::error::{ApiError, Error, ExitStatus, explain_briefly};
 use crate::model::hook_event::EventId;
 use crate::model::job::{JobId, JobTimes};
 
@@ -26,9 +28,8 @@ use super::super::render::{THE_SAME_COMMAND, Telling};
 use super::super::values::Format;
 use super::{Context, wait_for};
 
-/// A job may be accepted in one place and asked for in another: it is given a few seconds to become known everywhere.
-const LOOKS: u32 = 10;
-const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+/// A job may be accepted in one place and asked for in another: it is given some twenty seconds to become known everywhere.
+const UNTIL_KNOWN: Policy = Policy::patient(12, Duration::from_secs(1), Duration::from_secs(2));
 
 pub(super) fn run(context: &Context<'_>, job: &str, dir: Option<PathBuf>) -> Result<ExitStatus, Error> {
     let following = Following::settle(context, dir)?;
@@ -165,18 +166,21 @@ pub(super) async fn mirror(
     } else {
         with_hooks(context, signals, mirror, hooks, telling.clone()).await
     };
+    if let Err(error) = &ended {
+        let (message, error_code) = (explain_briefly(error), error.code().cloned());
+        telling.report(&Event::Error { message, error_code, exit: error.exit_status() });
+    }
     telling.end();
     ended.map_err(|error| if begins { Error::Following { source: error.into(), again } } else { error })
 }
 
 async fn until_known(api: &ApiClient, job: &JobId) {
-    for _ in 0..LOOKS {
-        match api.status(job).await {
-            Err(ApiError::UnknownJob { .. }) => tokio::time::sleep(BETWEEN_LOOKS).await,
-            // Whatever else is wrong, the mirror has the patience and the words for it.
-            Ok(_) | Err(_) => return,
-        }
-    }
+    let again = |fault: &ApiError| match fault {
+        ApiError::UnknownJob { .. } => Again::After(None),
+        // The mirror has the patience and the words for every other fault.
+        _ => Again::Never,
+    };
+    let _ = retry(UNTIL_KNOWN, || api.status(job), again, |_, _| {}).await;
 }
 
 async fn with_hooks(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::cli::format::{files, shown};
-use crate::edge::system::blocking::lost;
+use crate::edge::system::blocking::{blocking, lost};
 use crate::engine;
 use crate::engine::destination::check::{BadFile, Checked, Problem, check};
 use crate::engine::event::{Event, Reporter};
@@ -28,7 +28,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error
     let manifest = engine::destination::folder::known(dir)?;
     wait_for(context.world, |signals: Signals| async move {
         let (folder, known) = (dir.to_path_buf(), manifest.clone());
-        let reading = tokio::task::spawn_blocking({
+        let reading = blocking({
             let signals = signals.clone();
             move || check(&folder, &known, || signals.is_ended())
         });

@@ -7,6 +7,8 @@ use serde::Serialize;
 use crate::cli::format::percent;
 use crate::cli::process::Stream;
 use crate::engine::event::{Event, Reporter};
+use crate::error::Error;
+use crate::model::error_code::ErrorCode;
 use crate::model::hook_event::EventId;
 use crate::model::job::JobId;
 use crate::model::names::sanitize::is_invisible;
@@ -17,6 +19,8 @@ pub(crate) struct JsonLines {
     pub(crate) job: JobId,
     pub(crate) now: fn() -> Timestamp,
     pub(crate) on_closed: Box<dyn Fn() + Send + Sync>,
+    /// Hears, once, that the lines cannot be written. The run goes on without them.
+    pub(crate) on_lost: Box<dyn Fn(&Error) + Send + Sync>,
 }
 
 impl Reporter for JsonLines {
@@ -25,6 +29,9 @@ impl Reporter for JsonLines {
             self.out.line(&line);
             if self.out.is_closed() {
                 (self.on_closed)();
+            }
+            if let Some(fault) = self.out.take_fault() {
+                (self.on_lost)(&Error::Output(fault));
             }
         }
     }
@@ -43,6 +50,20 @@ pub(crate) fn line_with_id(event: &Event, job: &JobId, now: Timestamp, id: &Even
 fn line_with(event: &Event, job: &JobId, now: Timestamp, id: Option<&EventId>) -> Option<String> {
     let (event, fields) = fields(event)?;
     text(&Line { event, time: time(now), job_id: job.as_str(), fields, event_id: id.map(EventId::as_str) })
+}
+
+/// Returns the document of a command that the API refused: what a program reads in place of the answer.
+pub(crate) fn refusal(error: &Error) -> Option<String> {
+    #[derive(Serialize)]
+    struct Refused<'a> {
+        error: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error_code: Option<&'a ErrorCode>,
+        exit_code: u8,
+    }
+    let Error::Api(fault) = error else { return None };
+    let exit_code = error.exit_status().code();
+    text(&Refused { error: fault.to_string(), error_code: fault.code(), exit_code })
 }
 
 /// Returns a document, on one line.
@@ -138,6 +159,8 @@ enum Fields<'a> {
     Retrying {
         path: Option<&'a str>,
         cause: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error_code: Option<&'a ErrorCode>,
         wait_seconds: f64,
     },
     Vanished {
@@ -162,6 +185,12 @@ enum Fields<'a> {
         step: Option<u64>,
         quiet_seconds: f64,
         usual_seconds: f64,
+    },
+    Error {
+        message: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error_code: Option<&'a ErrorCode>,
+        exit_code: u8,
     },
     Done {
         exit_code: u8,
@@ -216,9 +245,9 @@ fn fields(event: &Event) -> Option<(&'static str, Fields<'_>)> {
         Event::Settling { path, declared, have } => {
             ("settling", Fields::Settling { path: path.as_str(), declared: *declared, have: *have })
         }
-        Event::Retrying { path, cause, wait } => {
-            let path = path.as_ref().map(|path| path.as_str());
-            ("retrying", Fields::Retrying { path, cause, wait_seconds: seconds(*wait) })
+        Event::Retrying { path, cause, error_code, wait } => {
+            let (path, error_code) = (path.as_ref().map(|path| path.as_str()), error_code.as_ref());
+            ("retrying", Fields::Retrying { path, cause, error_code, wait_seconds: seconds(*wait) })
         }
         Event::Vanished { path } => ("vanished", Fields::Vanished { path: path.as_str() }),
         Event::Failed { path, cause } => ("failed", Fields::Failed { path: path.as_str(), cause }),
@@ -230,6 +259,10 @@ fn fields(event: &Event) -> Option<(&'static str, Fields<'_>)> {
         Event::Stalled { step, quiet, usual, .. } => {
             let (quiet_seconds, usual_seconds) = (seconds(*quiet), seconds(*usual));
             ("stalled", Fields::Stalled { step: *step, quiet_seconds, usual_seconds })
+        }
+        Event::Error { message, error_code, exit } => {
+            let (error_code, exit_code) = (error_code.as_ref(), exit.code());
+            ("error", Fields::Error { message, error_code, exit_code })
         }
         Event::Done { exit, published, bytes, present, failed, elapsed } => {
             let fields = Fields::Done {
@@ -276,12 +309,13 @@ mod tests {
             head("published") + r#""path":"dog_000000250.safetensors","kind":"checkpoint","step":250,"size":171863244,"sha256":""# + &sha256 + r#"","evidence":"trainer-hash","seconds":4.251}"#,
             head("settling") + r#""path":"dog_000000500.safetensors","declared":171863244,"have":1024}"#,
             head("retrying") + r#""path":"dog_000000500.safetensors","cause":"connection reset","wait_seconds":1.5}"#,
-            head("retrying") + r#""path":null,"cause":"HTTP 503","wait_seconds":2.0}"#,
+            head("retrying") + r#""path":null,"cause":"HTTP 503","error_code":50301,"wait_seconds":2.0}"#,
             head("vanished") + r#""path":"samples/1__000000250_0.jpg"}"#,
             head("failed") + r#""path":"samples/1__000000250_0.jpg","cause":"HTTP 403"}"#,
             head("mirrored") + r#""path":"dog_000000250.safetensors","to":"/ui/dog_250.safetensors","how":"hardlink"}"#,
             head("notice") + r#""message":"\u001b]0;title\u0007 \u202e is harmless"}"#,
             head("stalled") + r#""step":700,"quiet_seconds":1080.0,"usual_seconds":350.0}"#,
+            head("error") + r#""message":"the API knows no job `abc-1`","error_code":40451,"exit_code":65}"#,
             head("done") + r#""exit_code":75,"published":1,"bytes":171863244,"present":6,"failed":1,"seconds":80.0}"#,
         ].join("\n"));
     }
@@ -303,9 +337,25 @@ mod tests {
             job: job(),
             now: Timestamp::now,
             on_closed: Box::new(move || tell.store(true, std::sync::atomic::Ordering::Relaxed)),
+            on_lost: Box::new(|fault| panic!("{fault}")),
         };
         lines.report(&every_event()[0]);
         assert!(told.load(std::sync::atomic::Ordering::Relaxed));
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_end_nothing_and_are_reported_once() {
+        let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let hear = heard.clone();
+        let lines = JsonLines {
+            out: Stream::new(crate::cli::process::fake::Full, None),
+            job: job(),
+            now: Timestamp::now,
+            on_closed: Box::new(|| panic!("the run is ended")),
+            on_lost: Box::new(move |fault| hear.lock().unwrap().push(fault.to_string())),
+        };
+        every_event().iter().for_each(|event| lines.report(event));
+        assert_eq!(*heard.lock().unwrap(), ["could not write standard output"]);
     }
 
     #[test]

@@ -171,7 +171,7 @@ fn sentence(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'stati
             let text = format!("{}  {}{of} written", name(path), ByteCount(*have));
             (Weight::Background, "settling", text)
         }
-        Event::Retrying { path, cause, wait } => {
+        Event::Retrying { path, cause, wait, .. } => {
             let what = path.as_ref().map_or_else(|| "the API".to_owned(), name);
             (Weight::Background, "retrying", format!("{what}  in {}: {}", span(*wait), shown(cause)))
         }
@@ -199,7 +199,9 @@ fn sentence(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'stati
             (Weight::Detail, "waiting", format!("{} until the next look", span(*wait)))
         }
         Event::Done { .. } => return summary(event, ending, again),
-        Event::Received { .. } | Event::Pace { .. } | Event::Planned { .. } => return None,
+        Event::Received { .. } | Event::Pace { .. } | Event::Planned { .. } | Event::Error { .. } => {
+            return None;
+        }
     })
 }
 

@@ -6,6 +6,7 @@ use crate::engine::event::Event;
 use crate::error::ExitStatus;
 use crate::model::artifact::ArtifactKind;
 use crate::model::digest::Sha256Digest;
+use crate::model::error_code::ErrorCode;
 use crate::model::evidence::Evidence;
 use crate::model::job::{JobId, JobStatus, Progress};
 use crate::model::names::rel_path::RelPath;
@@ -68,9 +69,15 @@ pub(crate) fn every_event() -> Vec<Event> {
         Event::Retrying {
             path: Some(next()),
             cause: "connection reset".to_owned(),
+            error_code: None,
             wait: Duration::from_millis(1500),
         },
-        Event::Retrying { path: None, cause: "HTTP 503".to_owned(), wait: Duration::from_secs(2) },
+        Event::Retrying {
+            path: None,
+            cause: "HTTP 503".to_owned(),
+            error_code: ErrorCode::new("50301"),
+            wait: Duration::from_secs(2),
+        },
         Event::Vanished { path: sample() },
         Event::Failed { path: sample(), cause: "HTTP 403".to_owned() },
         Event::Mirrored { path: checkpoint(), to: "/ui/dog_250.safetensors".into(), how: "hardlink" },
@@ -83,6 +90,11 @@ pub(crate) fn every_event() -> Vec<Event> {
             usual: Duration::from_secs(350),
         },
         Event::Waiting { wait: Duration::from_secs(20) },
+        Event::Error {
+            message: "the API knows no job `abc-1`".to_owned(),
+            error_code: ErrorCode::new("40451"),
+            exit: ExitStatus::BadData,
+        },
         done(ExitStatus::TryAgain, 1, 1),
     ]
 }

@@ -34,6 +34,28 @@ pub struct Cadence {
     quiet_since: Option<Duration>,
 }
 
+/// An end that an earlier run of rcsync saw too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownEnd {
+    /// How long nothing has changed since then.
+    pub quiet_for: Duration,
+    /// Whether the final checkpoint is listed: the trainer writes it last.
+    pub has_final: bool,
+    /// Whether a file is listed that is not here, or something of the run's own could not be written.
+    pub lacks_something: bool,
+}
+
+impl KnownEnd {
+    /// Whether the looks after the end are behind us, so that one more brings nothing.
+    #[must_use]
+    pub fn is_waited_out(&self, look: &Look) -> bool {
+        // As long as the looks after an end take that bring nothing: 2 s and 4 s.
+        let looks_after_end = AFTER_END * ((1 << LOOKS_AFTER_END) - 1);
+        let is_quiet = self.has_final || self.quiet_for >= looks_after_end;
+        look.state.is_over() && is_quiet && !look.news && !look.lagging && !self.lacks_something
+    }
+}
+
 /// What one look saw.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
@@ -166,6 +188,24 @@ mod tests {
         assert_eq!(seconds(cadence.next(Duration::from_secs(249), &look(249))), 5.0);
         let mut short = Cadence::new(Some(Duration::from_secs(1)));
         assert_eq!(seconds(short.next(Duration::ZERO, &look(0))), 1.0);
+    }
+
+    #[test]
+    fn an_end_that_is_known_is_not_waited_out_again() {
+        let over =
+            Look { state: RunState::Finished, step: Some(9), save_every: None, news: false, lagging: false };
+        let known = |seconds, has_final, lacks_something| KnownEnd {
+            quiet_for: Duration::from_secs(seconds),
+            has_final,
+            lacks_something,
+        };
+        assert!(known(0, true, false).is_waited_out(&over));
+        assert!(known(6, false, false).is_waited_out(&over));
+        assert!(!known(5, false, false).is_waited_out(&over), "the final save may come yet");
+        assert!(!known(99, true, true).is_waited_out(&over));
+        assert!(!known(99, true, false).is_waited_out(&Look { news: true, ..over }));
+        assert!(!known(99, true, false).is_waited_out(&Look { lagging: true, ..over }));
+        assert!(!known(99, true, false).is_waited_out(&Look { state: RunState::Running, ..over }));
     }
 
     #[test]

@@ -85,6 +85,12 @@ impl Selection {
             && !matches(&self.exclude, path)
     }
 
+    /// Whether a file of this kind of which neither name nor step is known may be one that is wanted.
+    #[must_use]
+    pub fn may_want(&self, kind: ArtifactKind) -> bool {
+        self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind)) && self.include.is_none()
+    }
+
     /// Whether a checkpoint whose body contradicts its own header hash may be published all the same.
     #[must_use]
     pub fn accepts_unproven(&self, path: &RelPath) -> bool {

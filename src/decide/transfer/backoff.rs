@@ -11,6 +11,51 @@ const SPREAD_BEHIND_WISH: Duration = Duration::from_secs(1);
 /// The longest wait is reached long before; a bound keeps the shift from overflowing.
 const MOST_DOUBLINGS: u32 = 16;
 
+/// How often something is tried, and how long is waited in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Tries in all; `None`: no end.
+    pub tries: Option<u32>,
+    /// The first wait, which doubles from try to try …
+    pub first: Duration,
+    /// … up to this. A policy with an end does not accept a request to wait for longer.
+    pub longest: Duration,
+}
+
+impl Policy {
+    /// So many tries.
+    #[must_use]
+    pub const fn patient(tries: u32, first: Duration, longest: Duration) -> Self {
+        Self { tries: Some(tries), first, longest }
+    }
+}
+
+/// Counts the tries of a [`Policy`].
+#[derive(Debug, Clone)]
+pub struct Tries {
+    policy: Policy,
+    failed: u32,
+    backoff: Backoff,
+}
+
+impl Tries {
+    /// Begins before the first try.
+    #[must_use]
+    pub fn new(policy: Policy, seed: u64) -> Self {
+        Self { policy, failed: 0, backoff: Backoff::new(seed, policy.first, policy.longest) }
+    }
+
+    /// A try failed, and the other side may have asked for a wait. Returns the wait before the next one; `None` where there
+    /// is none.
+    pub fn next_wait(&mut self, asked: Option<Duration>) -> Option<Duration> {
+        self.failed = self.failed.saturating_add(1);
+        let ends = self.policy.tries.is_some_and(|tries| {
+            self.failed >= tries || asked.is_some_and(|wait| wait > self.policy.longest)
+        });
+        (!ends).then(|| self.backoff.next(asked))
+    }
+}
+
 /// Grows the range of a random wait from try to try. Deterministic for a seed.
 #[derive(Debug, Clone)]
 pub struct Backoff {

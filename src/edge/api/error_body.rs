@@ -1,8 +1,10 @@
 //! What the API says in words: error bodies and error fields of every shape, as one line fit for people.
 
-use crate::edge::api::lenient_json::{Loose, Members};
 use crate::error::ApiError;
+use crate::model::error_code::{ErrorCode, Subject};
 use crate::model::job::{JobId, JobStatus};
+use crate::model::lenient::{Loose, Members};
+use crate::model::markup::{is_markup, text_of};
 use crate::model::names::sanitize::{for_terminal, secrets_removed};
 
 /// A message is shown in one line; five hundred characters are six lines of a terminal, which is plenty.
@@ -16,6 +18,9 @@ const MESSAGE_BYTES: usize = 64 << 10;
 
 /// The names that messages go by, best first. `msg` is what items of a `detail` list have.
 const MESSAGE_NAMES: [&str; 6] = ["error_message", "message", "error", "detail", "reason", "msg"];
+
+/// The names of members that may hold the whole error.
+const WRAPPERS: [&str; 3] = ["error", "detail", "message"];
 
 /// Returns what an error field says; `None` where it says that there is no error.
 pub(crate) fn message(value: Loose<'_>) -> Option<String> {
@@ -35,36 +40,74 @@ pub(crate) fn excerpt(body: &[u8]) -> String {
     for_terminal(secrets_removed(&String::from_utf8_lossy(head)).trim(), EXCERPT_CHARS)
 }
 
-/// Whether a body is a page for a browser.
-pub(crate) fn is_html(body: &[u8]) -> bool {
-    let head = body.trim_ascii_start();
-    head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).starts_with(b"<")
+/// Returns the text of a page for a browser where the body is one: what a gateway or a sign-in page says, without markup.
+pub(crate) fn page_text(body: &[u8]) -> Option<String> {
+    /// Error pages have a few kilobytes; what they say comes early.
+    const HEAD: usize = 64 << 10;
+    let head = &body[..body.len().min(HEAD)];
+    is_markup(head).then(|| {
+        let text = secrets_removed(&text_of(&String::from_utf8_lossy(head)));
+        for_terminal(&text, EXCERPT_CHARS)
+    })
 }
 
-/// Returns what the body of a refusal says, whatever it is; empty where it says nothing.
+/// What the API says with a refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Refusal {
+    /// In words, as one bounded line; may be empty.
+    pub message: String,
+    /// Its own number for it.
+    pub code: Option<ErrorCode>,
+}
+
+/// Reads the body of a refusal, whatever it is.
 #[must_use]
-pub fn refusal_message(body: &[u8]) -> String {
+pub fn read_refusal(body: &[u8]) -> Refusal {
     if let Ok(json) = Loose::parse(body) {
-        return message(json).unwrap_or_default();
+        return refusal(json);
     }
-    if is_html(body) { format!("an HTML page: `{}`", excerpt(body)) } else { excerpt(body) }
+    let message = page_text(body).map_or_else(|| excerpt(body), |text| format!("an HTML page: `{text}`"));
+    Refusal { message, code: None }
+}
+
+fn refusal(whole: Loose<'_>) -> Refusal {
+    let code = code_within(whole, 4);
+    let message = message(whole).unwrap_or_default();
+    let name = code.as_ref().filter(|code| message == code.as_str()).and_then(ErrorCode::name);
+    // A bare number means little to a reader where its name is known.
+    let message = name.map_or(message.clone(), |name| format!("{name} ({message})"));
+    Refusal { message, code }
 }
 
 /// Names the fault that an HTTP status stands for.
 #[must_use]
 pub fn fault_of_status(
     status: u16,
-    message: String,
+    refusal: Refusal,
     job: Option<&JobId>,
     retry_after: Option<u64>,
 ) -> ApiError {
+    let Refusal { message, code } = refusal;
+    let is_of_dataset = code.as_ref().and_then(ErrorCode::subject) == Some(Subject::Dataset);
     match (status, job) {
-        (401 | 403, _) => ApiError::Unauthorized { status, message },
-        (404, Some(job)) => ApiError::UnknownJob { job: job.clone(), message },
-        (408 | 429, _) => ApiError::Busy { status, retry_after },
-        (500.., _) => ApiError::Server { status, message, retry_after },
-        _ => ApiError::Refused { status, message },
+        (401 | 403, _) => ApiError::Unauthorized { status, message, code },
+        (404, Some(job)) if !is_of_dataset => ApiError::UnknownJob { job: job.clone(), message, code },
+        (408 | 429, _) => ApiError::Busy { status, message, code, retry_after },
+        (500.., _) => ApiError::Server { status, message, code, retry_after },
+        _ => ApiError::Refused { status, message, code },
     }
+}
+
+/// Returns the code in an error body, or in what it wraps.
+fn code_within(value: Loose<'_>, depth: u8) -> Option<ErrorCode> {
+    if !value.is_object() {
+        return None;
+    }
+    let members = value.members();
+    let own = |name: &str| members.text(name, MESSAGE_BYTES).and_then(|text| ErrorCode::new(&text));
+    let wrapped =
+        |name: &&str| members.get(name).and_then(|member| code_within(member, depth.checked_sub(1)?));
+    own("error_code").or_else(|| WRAPPERS.iter().find_map(wrapped)).or_else(|| own("code"))
 }
 
 /// Returns the fault that an error body under HTTP 200 stands for; `None` for an answer.
@@ -84,20 +127,12 @@ pub(crate) fn fault_in_answer(
         return None;
     }
     let says_something = code.is_some() || MESSAGE_NAMES.iter().any(|name| has(name));
-    let message = message(whole).filter(|_| says_something)?;
-    let code = code.or_else(|| answer.text("code", 32)).or_else(|| answer.text("status", 32));
+    message(whole).filter(|_| says_something)?;
+    let refusal = refusal(whole);
+    let written = || answer.text("status", 32).and_then(|text| ErrorCode::new(&text));
     // A refusal under HTTP 200 that has no code is what it is: refused, with status 200.
-    let status = code.as_deref().and_then(status_of_code).unwrap_or(200);
-    Some(fault_of_status(status, message, job, None))
-}
-
-/// Returns the HTTP status in an error code: its first three digits, of three, five or six.
-fn status_of_code(code: &str) -> Option<u16> {
-    let code = code.trim();
-    if !matches!(code.len(), 3 | 5 | 6) || !code.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    code[..3].parse().ok().filter(|status| (400..600).contains(status))
+    let status = refusal.code.clone().or_else(written).and_then(|code| code.status()).unwrap_or(200);
+    Some(fault_of_status(status, refusal, job, None))
 }
 
 fn message_within(value: Loose<'_>, depth: u8) -> Option<String> {
@@ -120,8 +155,27 @@ fn message_within(value: Loose<'_>, depth: u8) -> Option<String> {
     (!says_nothing).then(|| text.trim().to_owned())
 }
 
+/// Returns the place that an item of a validation list names: `body.gpu_type`.
+fn place_of(members: &Members<'_>) -> Option<String> {
+    /// A place is a few names deep; more of it would hide the message.
+    const DEEPEST: usize = 8;
+    let value = members.get("loc")?;
+    let mut names = Vec::new();
+    if value.is_list() {
+        value.for_each(|name| names.extend(name.text(64).filter(|_| names.len() < DEEPEST)));
+    } else {
+        names.extend(value.text(64));
+    }
+    Some(names.join(".")).filter(|place| !place.is_empty())
+}
+
 fn message_of_object(value: Loose<'_>, depth: u8) -> Option<String> {
     let members = value.members();
+    let said = words_of_object(value, &members, depth)?;
+    Some(place_of(&members).map_or(said.clone(), |place| format!("{place}: {said}")))
+}
+
+fn words_of_object(value: Loose<'_>, members: &Members<'_>, depth: u8) -> Option<String> {
     let named =
         |name: &&str| members.get(name).and_then(|member| message_within(member, depth.checked_sub(1)?));
     let said = MESSAGE_NAMES.iter().find_map(named);
@@ -155,7 +209,7 @@ mod tests {
             (r#"{"error":{"error":{"message":"deep"}}}"#, Some("deep")),
             (
                 r#"{"detail":[{"loc":["body","gpu_type"],"msg":"field required"},{"msg":"and so on"}]}"#,
-                Some("field required; and so on"),
+                Some("body.gpu_type: field required; and so on"),
             ),
             (r#"["a","b"]"#, Some("a; b")),
             (r#"{"code":"E1"}"#, Some("E1")),
@@ -192,30 +246,44 @@ mod tests {
     }
 
     #[test]
-    fn codes_hold_a_status() {
-        for (code, status) in [
-            ("40401", Some(404)),
-            ("401001", Some(401)),
-            ("429", Some(429)),
-            ("20001", None),
-            ("4040", None),
-            ("E4040", None),
-            ("60001", None),
-            ("é01", None),
+    fn refusals_in_any_dress() {
+        for (body, message, code) in [
+            (
+                &br#"{"error_code":40001,"error_message":"not a UUID"}"#[..],
+                "not a UUID (40001)",
+                Some("40001"),
+            ),
+            (br#"{"error_code":40401}"#, "DATASET_NOT_FOUND (40401)", Some("40401")),
+            (br#"{"error":{"code":40451,"message":"no"}}"#, "no (40451)", Some("40451")),
+            (br#"{"detail":{"error_code":"E7"},"code":1}"#, "E7 (1)", Some("E7")),
+            (br#"{"error_code":0,"message":"fine"}"#, "fine", None),
+            (b"<html>\n<h1>502</h1>", "an HTML page: `502`", None),
+            (b"slow\x1bdown", "slow\\u{1b}down", None),
+            (b"", "", None),
+            (b"{}", "", None),
         ] {
-            assert_eq!(status_of_code(code), status, "{code}");
+            let refusal = read_refusal(body);
+            assert_eq!(refusal.message, message);
+            assert_eq!(refusal.code.as_ref().map(ErrorCode::as_str), code);
         }
     }
 
     #[test]
-    fn refusals_in_any_dress() {
-        assert_eq!(
-            refusal_message(br#"{"error_code":40001,"error_message":"not a UUID"}"#),
-            "not a UUID (40001)"
-        );
-        assert_eq!(refusal_message(b"<html>\n<h1>502</h1>"), "an HTML page: `<html> <h1>502</h1>`");
-        assert_eq!(refusal_message(b"slow\x1bdown"), "slow\\u{1b}down");
-        assert_eq!(refusal_message(b""), "");
-        assert_eq!(refusal_message(b"{}"), "");
+    fn no_markup_reaches_a_terminal() {
+        let page = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1><hr>nginx</body></html>";
+        assert_eq!(read_refusal(page).message, "an HTML page: `502 Bad Gateway`");
+        let signed = b"<p>https://h/x?sig=secret \x1b[2J</p>";
+        assert_eq!(read_refusal(signed).message, "an HTML page: `https://h/x?… \\u{1b}[2J`");
+    }
+
+    #[test]
+    fn a_dataset_that_is_gone_is_no_unknown_job() {
+        let job: JobId = "job-1".parse().unwrap();
+        let fault = |body: &[u8]| fault_of_status(404, read_refusal(body), Some(&job), None);
+        let of_dataset = fault(br#"{"error_code":40401,"message":"no such dataset"}"#);
+        assert!(matches!(of_dataset, ApiError::Refused { status: 404, .. }), "{of_dataset:?}");
+        for body in [&br#"{"error_code":40451,"message":"no"}"#[..], br#"{"detail":"Not Found"}"#, b""] {
+            assert!(matches!(fault(body), ApiError::UnknownJob { .. }));
+        }
     }
 }

@@ -5,7 +5,6 @@
 
 pub mod base_url;
 pub mod error_body;
-pub(crate) mod lenient_json;
 pub mod requests;
 pub mod responses;
 pub mod token;
@@ -14,20 +13,20 @@ mod transport;
 pub(super) use transport::cause;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use reqwest::header::{self, HeaderMap};
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, header};
 use tokio::sync::Mutex;
 use url::Url;
 
 use crate::edge::api::base_url::{ApiBase, JobEndpoint};
-use crate::edge::api::error_body::{fault_of_status, refusal_message};
+use crate::edge::api::error_body::{fault_of_status, read_refusal};
 use crate::edge::api::requests::{SubmitRequest, edit_body};
 use crate::edge::api::responses::{
     ChangeAnswer, SubmitAnswer, read_change, read_result, read_status, read_submit,
 };
-use crate::edge::net::retry_after::retry_after;
+use crate::edge::net::http::names_a_proxy;
+use crate::edge::net::retry_after::asked_wait;
 use crate::edge::net::wire;
 use crate::edge::net::wire::Wire;
 use crate::edge::system::blocking::blocking;
@@ -35,6 +34,7 @@ use crate::error::ApiError;
 use crate::model::job::{JobId, ResultAnswer, StatusAnswer};
 use crate::model::units::ByteCount;
 
+use super::names::{Dialled, Names};
 use token::{Token, TokenSource};
 
 /// How much of a refusal is read for its message.
@@ -86,11 +86,14 @@ impl ApiClient {
     /// Builds a client. No token is looked for and nothing is sent before the first request.
     ///
     /// # Errors
-    /// [`ApiError::Unreachable`] when the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file.
+    /// [`ApiError::Untrusted`] when the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file.
     pub fn new(base: ApiBase, tokens: TokenSource, limits: Limits) -> Result<Self, ApiError> {
-        let client = transport::client(&base, limits)
-            .map_err(|cause| ApiError::Unreachable { origin: base.origin(), cause })?;
-        let wire = Arc::new(client.clone());
+        // Half of a request's time, so that a look-up that fails leaves some for the next try.
+        let names = Names::new(limits.total / 2);
+        let client = transport::client(&base, limits, &names)
+            .map_err(|cause| ApiError::Untrusted { origin: base.origin(), cause })?;
+        let may_use_proxy = base.is_https() && names_a_proxy(|name| std::env::var(name).ok());
+        let wire = Arc::new(Dialled { client: client.clone(), names, may_use_proxy });
         Ok(Self(Arc::new(Shared { base, limits, tokens, token: Mutex::new(None), client, wire })))
     }
 
@@ -130,7 +133,7 @@ impl ApiClient {
         self.call(&self.get(job, JobEndpoint::Result), |body| read_result(body, job)).await
     }
 
-    /// Submits a job. Whatever the error: only [`ApiError::Unreachable`] and a refusal (4xx) say for sure that there
+    /// Submits a job. Whatever the error: only [`ApiError::Unreachable`], [`ApiError::Untrusted`] and a refusal (4xx) say for sure that there
     /// is no new job.
     ///
     /// # Errors
@@ -280,7 +283,7 @@ impl ApiClient {
 
     async fn refused(&self, request: &Request<'_>, token: &Token, mut response: Response) -> ApiError {
         let status = response.status();
-        let wait = asked_to_wait(response.headers());
+        let wait = asked_wait(response.headers()).map(|wait| wait.as_secs());
         let mut body = Vec::new();
         // What cannot be read of a refusal only makes its message shorter.
         while let Ok(Some(bytes)) = response.chunk().await {
@@ -289,14 +292,15 @@ impl ApiClient {
                 break;
             }
         }
-        let message = refusal_message(&token.redact(body));
+        let refusal = read_refusal(&token.redact(body));
         if status.is_server_error() && request.changes_something() {
             // A gateway speaks for an API that it lost sight of, and an API that broke down may have done so after it
             // did what was asked.
-            let separator = if message.is_empty() { "" } else { ": " };
+            let separator = if refusal.message.is_empty() { "" } else { ": " };
+            let message = refusal.message;
             return ApiError::Unknown { cause: format!("HTTP {}{separator}{message}", status.as_u16()) };
         }
-        fault_of_status(status.as_u16(), message, request.job, wait)
+        fault_of_status(status.as_u16(), refusal, request.job, wait)
     }
 
     fn redirected(&self, response: &Response) -> ApiError {
@@ -305,7 +309,7 @@ impl ApiClient {
         // Only the origin is shown: the rest may hold a secret.
         let target = target.map(|url| format!(" to `{}`", url.origin().ascii_serialization()));
         let message = format!("it redirects{}, where the token must not follow", target.unwrap_or_default());
-        ApiError::Refused { status: response.status().as_u16(), message }
+        ApiError::Refused { status: response.status().as_u16(), message, code: None }
     }
 
     fn fault(&self, request: &Request<'_>, error: &reqwest::Error) -> ApiError {
@@ -317,7 +321,11 @@ impl ApiClient {
         if transport::is_not_http(error) {
             return ApiError::Unintelligible { why: cause };
         }
-        ApiError::Unreachable { origin: self.origin(), cause }
+        let origin = self.origin();
+        match transport::is_tls(error) {
+            true => ApiError::Untrusted { origin, cause },
+            false => ApiError::Unreachable { origin, cause },
+        }
     }
 }
 
@@ -325,11 +333,6 @@ impl Request<'_> {
     fn changes_something(&self) -> bool {
         self.method != Method::GET
     }
-}
-
-fn asked_to_wait(headers: &HeaderMap) -> Option<u64> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    retry_after(text, SystemTime::now()).map(|wait| wait.as_secs())
 }
 
 #[cfg(test)]

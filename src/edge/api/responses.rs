@@ -5,13 +5,16 @@
 
 use std::sync::Arc;
 
-use crate::edge::api::error_body::{excerpt, fault_in_answer, is_html, line, message};
-use crate::edge::api::lenient_json::{Loose, Members};
+use crate::edge::api::error_body::{excerpt, fault_in_answer, line, message, page_text};
 use crate::error::ApiError;
 use crate::model::artifact::{ArtifactKind, Sample};
-use crate::model::job::{JobId, JobStatus, JobTimes, ListedArtifact, Progress, ResultAnswer, StatusAnswer};
+use crate::model::job::{
+    JobId, JobStatus, JobTimes, ListedArtifact, Progress, ResultAnswer, StatusAnswer, Unreachable,
+};
+use crate::model::lenient::{Loose, Members};
 use crate::model::names::sanitize::for_terminal;
-use crate::model::source_url::SourceUrl;
+use crate::model::seed::Seed;
+use crate::model::source_url::{SourceUrl, SourceUrlError};
 
 /// Five times the largest job that anybody has thought of; each costs some hundred bytes here.
 const ARTIFACTS_BOUND: usize = 250_000;
@@ -81,11 +84,12 @@ pub fn read_result(body: &[u8], asked: &JobId) -> Result<ResultAnswer, ApiError>
     if let Some(artifacts) = answer.get("artifacts") {
         offered.take_all(artifacts);
     }
-    let (artifacts, unusable) = offered.finish();
+    let (artifacts, unreachable, unusable) = offered.finish();
     Ok(ResultAnswer {
         name: answer.text("name", NAME_BYTES),
         status: status(&answer),
         artifacts,
+        unreachable,
         unusable,
         error: error(&answer),
         times: times(&answer),
@@ -142,10 +146,8 @@ fn not_json(body: &[u8], fault: &serde_json::Error) -> ApiError {
     if body.trim_ascii().is_empty() {
         return ApiError::Unintelligible { why: "an empty answer instead of JSON".to_owned() };
     }
-    if is_html(body) {
-        return ApiError::Unintelligible {
-            why: format!("an HTML page instead of JSON: `{}`", excerpt(body)),
-        };
+    if let Some(text) = page_text(body) {
+        return ApiError::Unintelligible { why: format!("an HTML page instead of JSON: `{text}`") };
     }
     if fault.is_eof() {
         return unintelligible(&format!("the JSON ends too early, after {} bytes", body.len()), body);
@@ -190,8 +192,11 @@ fn times(answer: &Members<'_>) -> JobTimes {
 #[derive(Debug, Default)]
 struct Offered {
     artifacts: Vec<ListedArtifact>,
+    unreachable: Vec<Unreachable>,
     unusable: Vec<String>,
-    /// What neither list has room for.
+    /// Files beyond the most that are taken.
+    left_out: usize,
+    /// Complaints beyond the most that are kept.
     surplus: usize,
 }
 
@@ -235,12 +240,17 @@ impl Offered {
         let Some(kind) = kind.or_else(|| like_sample().then_some(ArtifactKind::Sample)) else {
             return self.note(format!("`{place}` is of a kind that this version does not know"));
         };
-        let path = if item.is_string() { item.text(PATH_BYTES) } else { members.text("path", PATH_BYTES) };
-        let Some(path) = path.filter(|path| !path.is_empty()) else {
+        let path = if item.is_string() { Some(item) } else { members.get("path") };
+        let path = path.filter(|path| path.is_string()).and_then(|path| path.text(PATH_BYTES));
+        let Some(path) = path.filter(|path| !path.trim().is_empty()) else {
             return self.note(format!("`{place}` has no `path`"));
         };
         if self.artifacts.len() >= ARTIFACTS_BOUND {
-            self.surplus += 1;
+            if self.left_out == 0 {
+                let why = format!("`{place}` and what follows: more than {ARTIFACTS_BOUND} files are listed");
+                self.unreachable.push(Unreachable { kind, why });
+            }
+            self.left_out += 1;
             return;
         }
         match SourceUrl::parse(&path) {
@@ -248,7 +258,15 @@ impl Offered {
                 let sample = (kind == ArtifactKind::Sample).then(|| sample(&members));
                 self.artifacts.push(ListedArtifact { kind, url, sample: sample.map(Arc::new) });
             }
-            Err(fault) => self.note(format!("`{place}`: {fault}")),
+            // A word where a list should be ("none yet") is no file.
+            Err(fault @ SourceUrlError::NotAbsolute) if item.is_string() => {
+                self.note(format!("`{place}`: {fault}"));
+            }
+            Err(fault) if self.unreachable.len() < UNUSABLE_BOUND => {
+                let why = line(&format!("`{place}`: {fault}"));
+                self.unreachable.push(Unreachable { kind, why });
+            }
+            Err(_) => self.surplus += 1,
         }
     }
 
@@ -260,11 +278,11 @@ impl Offered {
         }
     }
 
-    fn finish(mut self) -> (Vec<ListedArtifact>, Vec<String>) {
+    fn finish(mut self) -> (Vec<ListedArtifact>, Vec<Unreachable>, Vec<String>) {
         if self.surplus > 0 {
             self.unusable.push(format!("and {} more", self.surplus));
         }
-        (self.artifacts, self.unusable)
+        (self.artifacts, self.unreachable, self.unusable)
     }
 }
 
@@ -293,7 +311,7 @@ fn sample(members: &Members<'_>) -> Sample {
         index: members.get("sample_index").and_then(Loose::whole),
         media: members.text("type", WORD_BYTES),
         step: members.get("step").and_then(Loose::whole),
-        seed: members.text("seed", WORD_BYTES),
+        seed: members.get("seed").and_then(Seed::read),
         prompt: members.text("prompt", PROMPT_BYTES),
         control_images,
     }

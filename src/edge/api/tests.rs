@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::model::error_code::ErrorCode;
 use crate::model::job::JobStatus;
 
 /// What the server does with one connection, after it has read one request.
@@ -166,27 +167,40 @@ async fn requests_that_change_something_as_documented() {
 
 #[tokio::test]
 async fn statuses_become_faults() {
-    let body = r#"{"error_code":40001,"error_message":"why"}"#;
-    let message = || "why (40001)".to_owned();
+    let body = r#"{"error_code":49951,"error_message":"why"}"#;
+    let message = || "why (49951)".to_owned();
+    let code = || ErrorCode::new("49951");
     for (status, headers, fault) in [
-        ("401 X", "", ApiError::Unauthorized { status: 401, message: message() }),
-        ("403 X", "", ApiError::Unauthorized { status: 403, message: message() }),
-        ("404 X", "", ApiError::UnknownJob { job: job(), message: message() }),
-        ("422 X", "", ApiError::Refused { status: 422, message: message() }),
-        ("429 X", "Retry-After: 7\r\n", ApiError::Busy { status: 429, retry_after: Some(7) }),
-        ("429 X", "Retry-After: 99999\r\n", ApiError::Busy { status: 429, retry_after: Some(900) }),
-        ("408 X", "Retry-After: soon\r\n", ApiError::Busy { status: 408, retry_after: None }),
+        ("401 X", "", ApiError::Unauthorized { status: 401, message: message(), code: code() }),
+        ("403 X", "", ApiError::Unauthorized { status: 403, message: message(), code: code() }),
+        ("404 X", "", ApiError::UnknownJob { job: job(), message: message(), code: code() }),
+        ("422 X", "", ApiError::Refused { status: 422, message: message(), code: code() }),
+        (
+            "429 X",
+            "Retry-After: 7\r\n",
+            ApiError::Busy { status: 429, message: message(), code: code(), retry_after: Some(7) },
+        ),
+        (
+            "429 X",
+            "Retry-After: 99999\r\n",
+            ApiError::Busy { status: 429, message: message(), code: code(), retry_after: Some(900) },
+        ),
+        (
+            "408 X",
+            "Retry-After: soon\r\n",
+            ApiError::Busy { status: 408, message: message(), code: code(), retry_after: None },
+        ),
         (
             "429 X",
             "Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
-            ApiError::Busy { status: 429, retry_after: Some(0) },
+            ApiError::Busy { status: 429, message: message(), code: code(), retry_after: Some(0) },
         ),
         (
             "503 X",
             "Retry-After: 3\r\n",
-            ApiError::Server { status: 503, message: message(), retry_after: Some(3) },
+            ApiError::Server { status: 503, message: message(), code: code(), retry_after: Some(3) },
         ),
-        ("502 X", "", ApiError::Server { status: 502, message: message(), retry_after: None }),
+        ("502 X", "", ApiError::Server { status: 502, message: message(), code: code(), retry_after: None }),
     ] {
         let server = Server::start(vec![Step::Say(answer_with(status, headers, body))]).await;
         assert_eq!(server.client().result(&job()).await.unwrap_err(), fault, "{status} {headers}");
@@ -196,7 +210,7 @@ async fn statuses_become_faults() {
 #[tokio::test]
 async fn answers_that_are_none() {
     for (body, fault) in [
-        ("<html>Sign in</html>", "an HTML page instead of JSON: `<html>Sign in</html>`"),
+        ("<html>Sign in</html>", "an HTML page instead of JSON: `Sign in`"),
         ("", "an empty answer instead of JSON"),
         ("{\"id\":\"job-1\"", "the JSON ends too early"),
     ] {
@@ -357,6 +371,9 @@ async fn what_speaks_no_tls_is_surely_not_sent() {
     let client =
         ApiClient::new(origin.parse().unwrap(), TokenSource::fixed("t0k3n"), Limits::default()).unwrap();
     let fault = client.submit(&submission()).await.unwrap_err();
-    assert!(matches!(&fault, ApiError::Unreachable { cause, .. } if cause.starts_with("TLS: ")), "{fault:?}");
+    assert!(
+        matches!(&fault, ApiError::Untrusted { cause, .. } if cause.contains("does not speak TLS")),
+        "{fault:?}"
+    );
     assert!(!String::from_utf8_lossy(&server.await.unwrap()).contains("t0k3n"));
 }

@@ -1,10 +1,12 @@
 //! The HTTP library, set up for the API, and its errors in words that never hold a URL.
 
 use std::io;
+use std::sync::Arc;
 
 use reqwest::redirect;
 
 use crate::edge::api::base_url::ApiBase;
+use crate::edge::names::{NameFault, Names, Resolver};
 use crate::edge::net::causes::{innermost, links};
 use crate::edge::net::tls_roots::{no_client, tls_cause, with_trusted_roots};
 
@@ -18,7 +20,7 @@ const HEADERS_BOUND: usize = 100;
 const IDLE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Builds the one client that ever sees the token. The error says what is missing.
-pub(super) fn client(base: &ApiBase, limits: Limits) -> Result<reqwest::Client, String> {
+pub(super) fn client(base: &ApiBase, limits: Limits, names: &Arc<Names>) -> Result<reqwest::Client, String> {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
@@ -32,6 +34,7 @@ pub(super) fn client(base: &ApiBase, limits: Limits) -> Result<reqwest::Client, 
         .http1_max_headers(HEADERS_BOUND)
         .pool_idle_timeout(IDLE)
         .tcp_nodelay(true)
+        .dns_resolver(Arc::new(Resolver(names.clone())))
         .connect_timeout(limits.connect)
         .timeout(limits.total);
     let builder = if base.is_https() {
@@ -49,10 +52,22 @@ pub(super) fn is_not_http(error: &reqwest::Error) -> bool {
     links(error).any(|link| link.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse))
 }
 
+/// Whether the connection failed for a certificate or for TLS itself.
+pub(super) fn is_tls(error: &reqwest::Error) -> bool {
+    tls_fault(error).is_some()
+}
+
+fn tls_fault(error: &reqwest::Error) -> Option<&rustls::Error> {
+    links(error).find_map(|link| link.downcast_ref())
+}
+
 /// Returns what went wrong, short and without any URL.
 pub(in crate::edge) fn cause(error: &reqwest::Error, limits: Limits) -> String {
-    if let Some(fault) = links(error).find_map(|link| link.downcast_ref::<rustls::Error>()) {
+    if let Some(fault) = tls_fault(error) {
         return format!("TLS: {}", tls_cause(fault));
+    }
+    if let Some(fault) = links(error).find_map(|link| link.downcast_ref::<NameFault>()) {
+        return fault.to_string();
     }
     if error.is_dns() {
         return "could not resolve the host name".to_owned();

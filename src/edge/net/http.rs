@@ -3,7 +3,6 @@
 //! This client has no token, sends no `Referer`, no `HEAD` and no header that a signed URL could object to; it refuses
 //! private addresses on the address really used, and every redirect is held to the same rules.
 
-use std::error::Error as StdError;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,16 +13,18 @@ use reqwest::header::{self, HeaderMap};
 use reqwest::redirect;
 use url::{Host, Url};
 
+use crate::edge::names::{Dialled, Names, boxed, dialled};
 use crate::edge::net::response_digests;
 use crate::edge::net::tls_roots::{no_client, tls_cause, with_trusted_roots};
 use crate::model::fault::Fault;
+use crate::model::markup::{is_markup, text_of};
 use crate::model::names::sanitize::for_terminal;
 use crate::model::response_head::{ContentRange, Head};
 use crate::model::revision::{Condition, Etag, LastModified, Revision};
 use crate::model::source_url::SourceUrl;
 
 use super::causes::{innermost, links};
-use super::retry_after::retry_after;
+use super::retry_after::asked_wait;
 use super::wire::{self, Wire};
 
 /// More redirects than this are a loop or an attack; browsers stop at 20, curl at 50, the vendor's CLI at 10.
@@ -76,6 +77,7 @@ impl ArtifactClient {
     /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: says which.
     pub fn new(private_hosts: bool, stall: Duration) -> Result<Self, String> {
         let proxies: Arc<[String]> = proxy_hosts(|name| std::env::var(name).ok()).into();
+        let names = Names::new(stall);
         let builder = || {
             reqwest::Client::builder()
                 .http1_only()
@@ -86,7 +88,11 @@ impl ArtifactClient {
                 .tcp_nodelay(true)
                 .pool_max_idle_per_host(usize::from(u8::MAX))
                 .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
-                .dns_resolver(Arc::new(GuardedResolver { private_hosts, proxies: Arc::clone(&proxies) }))
+                .dns_resolver(Arc::new(GuardedResolver {
+                    private_hosts,
+                    proxies: Arc::clone(&proxies),
+                    names: Arc::clone(&names),
+                }))
         };
         let client = match with_trusted_roots(builder())?.build() {
             Ok(client) => client,
@@ -96,7 +102,7 @@ impl ArtifactClient {
             }
             Err(error) => return Err(no_client(&innermost(&error))),
         };
-        let wire = Arc::new(client.clone());
+        let wire = Arc::new(Dialled { client: client.clone(), names, may_use_proxy: !proxies.is_empty() });
         Ok(Self { client, wire, private_hosts, stall })
     }
 
@@ -164,8 +170,7 @@ impl Body {
     /// Reads what a refusal says, bounded and sanitised, and makes it a fault.
     pub async fn into_refusal(mut self) -> Fault {
         let status = self.response.status().as_u16();
-        let wait = self.response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = wait.and_then(|text| retry_after(text, SystemTime::now()));
+        let retry_after = asked_wait(self.response.headers());
         let mut text = Vec::new();
         let reading = async {
             while text.len() < EXCERPT_BOUND {
@@ -177,7 +182,12 @@ impl Body {
         };
         // A host that sends its excuse byte by byte holds nobody up: what came until then is told.
         let _ = tokio::time::timeout(EXCERPT_TIME, reading).await;
-        let text = self.source.redact(&String::from_utf8_lossy(&text));
+        let is_page = is_markup(&text);
+        let mut text = self.source.redact(&String::from_utf8_lossy(&text));
+        if is_page {
+            // Twice: a page may spell a signature with references to characters.
+            text = self.source.redact(&text_of(&text));
+        }
         let text = for_terminal(text.trim(), 120);
         Fault::Status { status, retry_after, excerpt: (!text.is_empty()).then_some(text) }
     }
@@ -333,6 +343,7 @@ struct GuardedResolver {
     private_hosts: bool,
     /// Hosts that the user told us to go through, wherever they are.
     proxies: Arc<[String]>,
+    names: Arc<Names>,
 }
 
 /// Returns the hosts of the proxies that the environment names: the HTTP library dials those through the resolver too.
@@ -345,16 +356,20 @@ fn proxy_hosts(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
     names.into_iter().filter_map(variable).filter_map(host).collect()
 }
 
+/// Whether the environment names a proxy.
+pub(crate) fn names_a_proxy(variable: impl Fn(&str) -> Option<String>) -> bool {
+    !proxy_hosts(variable).is_empty()
+}
+
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let is_proxy = self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
         let private_hosts = self.private_hosts || is_proxy;
+        let names = self.names.clone();
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            match usable(found, private_hosts) {
-                Ok(usable) => Ok(Box::new(usable.into_iter()) as Addrs),
-                Err(refusal) => Err(Box::new(refusal) as Box<dyn StdError + Send + Sync>),
-            }
+            let found = names.addresses(name.as_str()).await.map_err(boxed)?;
+            let usable = usable(dialled(&found), private_hosts).map_err(boxed)?;
+            Ok(Box::new(usable.into_iter()) as Addrs)
         })
     }
 }
@@ -483,7 +498,8 @@ mod tests {
     async fn a_proxy_may_be_on_a_private_address() {
         let proxies: Arc<[String]> = ["localhost".to_owned()].into();
         let resolved = |proxies| {
-            let resolver = GuardedResolver { private_hosts: false, proxies };
+            let names = Names::new(Duration::from_secs(30));
+            let resolver = GuardedResolver { private_hosts: false, proxies, names };
             async move { resolver.resolve("localhost".parse().unwrap()).await.is_ok() }
         };
         assert!(resolved(proxies).await);

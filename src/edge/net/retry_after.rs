@@ -2,10 +2,21 @@
 
 use std::time::{Duration, SystemTime};
 
+use reqwest::header::{self, HeaderMap};
+
 /// Longer waits are not believed: a quarter of an hour later it costs nothing to ask.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
-/// Reads the header; a date in the past is no wait, anything unreadable is `None`.
+/// Reads the wait that an answer asks for. A date is measured from the answer's own `Date`, so that a local clock that is
+/// off by a day changes nothing; the local clock counts only where the answer has no `Date`.
+#[must_use]
+pub(crate) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let answered = text(header::DATE).and_then(|date| httpdate::parse_http_date(date.trim()).ok());
+    retry_after(text(header::RETRY_AFTER)?, answered.unwrap_or_else(SystemTime::now))
+}
+
+/// Reads the header's text; a date in the past is no wait, anything unreadable is `None`.
 #[must_use]
 pub fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
@@ -28,6 +39,29 @@ mod tests {
             let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
             prop_assert!(retry_after(&text, now).is_none_or(|wait| wait <= LONGEST));
         }
+    }
+
+    #[test]
+    fn a_date_is_measured_from_the_date_of_the_answer() {
+        let wait = |date: Option<&str>, wish: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, wish.parse().unwrap());
+            if let Some(date) = date {
+                headers.insert(header::DATE, date.parse().unwrap());
+            }
+            asked_wait(&headers).map(|wait| wait.as_secs())
+        };
+        let (then, later) = ("Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:47 GMT");
+        assert_eq!(wait(Some(then), later), Some(10), "the local clock is decades ahead");
+        let (then, later) = ("Sat, 06 Nov 2094 08:49:37 GMT", "Sat, 06 Nov 2094 08:49:47 GMT");
+        assert_eq!(wait(Some(then), later), Some(10), "the local clock is decades behind");
+        assert_eq!(wait(Some(then), "7"), Some(7));
+        assert_eq!(
+            wait(None, "Sun, 06 Nov 1994 08:49:47 GMT"),
+            Some(0),
+            "without `Date` the local clock counts"
+        );
+        assert_eq!(wait(Some("yesterday"), "Sat, 06 Nov 2094 08:49:47 GMT"), Some(900));
     }
 
     #[test]

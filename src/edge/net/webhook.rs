@@ -1,19 +1,23 @@
 //! POSTs an event to an address of the user's. Such an address is a secret: only its host is ever shown.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{StatusCode, redirect};
 use url::Url;
 
 use crate::edge::api;
 use crate::edge::api::Limits;
+use crate::edge::names::{Dialled, Names, Resolver};
 use crate::edge::net::tls_roots::with_trusted_roots;
 use crate::model::hook_event::Occasion;
 use crate::model::units::ByteCount;
 
-use super::retry_after::retry_after;
+use super::http::names_a_proxy;
+use super::retry_after::asked_wait;
+use super::wire;
 
 /// Tries of one call while nothing or a passing trouble comes back.
 const TRIES: u32 = 3;
@@ -32,7 +36,7 @@ const LIMITS: Limits =
 #[derive(Clone)]
 pub struct Webhook {
     url: Url,
-    client: reqwest::Client,
+    wire: Arc<Dialled>,
 }
 
 impl fmt::Debug for Webhook {
@@ -63,8 +67,13 @@ impl Webhook {
             "https" => with_trusted_roots(builder)?,
             _ => builder.tls_certs_only([]),
         };
-        let client = builder.build().map_err(|error| error.without_url().to_string())?;
-        Ok(Self { url, client })
+        let names = Names::new(LIMITS.total);
+        let client = builder
+            .dns_resolver(Arc::new(Resolver(names.clone())))
+            .build()
+            .map_err(|error| error.without_url().to_string())?;
+        let may_use_proxy = names_a_proxy(|name| std::env::var(name).ok());
+        Ok(Self { url, wire: Arc::new(Dialled { client, names, may_use_proxy }) })
     }
 
     /// Returns scheme and host, which is all that may be shown.
@@ -106,15 +115,15 @@ impl Webhook {
     /// Sends it once; returns the answer's status, and how long it asks to wait.
     async fn send(&self, occasion: &Occasion) -> reqwest::Result<(StatusCode, Option<Duration>)> {
         let request = self
+            .wire
             .client
             .post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
             // So that a receiver can tell what it was told before.
             .header("Idempotency-Key", occasion.id.as_str())
             .body(occasion.json.clone());
-        let answer = request.send().await?;
-        let asked = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        Ok((answer.status(), asked.and_then(|text| retry_after(text, SystemTime::now()))))
+        let answer = wire::send(self.wire.as_ref(), request).await?;
+        Ok((answer.status(), asked_wait(answer.headers())))
     }
 }
 

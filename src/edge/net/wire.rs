@@ -12,12 +12,6 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
     fn carry(&self, request: Request) -> BoxFuture<'_, reqwest::Result<Response>>;
 }
 
-impl Wire for reqwest::Client {
-    fn carry(&self, request: Request) -> BoxFuture<'_, reqwest::Result<Response>> {
-        Box::pin(self.execute(request))
-    }
-}
-
 /// Builds a request and sends it.
 pub(crate) async fn send(wire: &dyn Wire, request: RequestBuilder) -> reqwest::Result<Response> {
     wire.carry(request.build()?).await

@@ -1,6 +1,7 @@
 //! Where work goes that blocks: files and hashes.
 
 use std::path::Path;
+use std::sync::Mutex;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::{JoinError, JoinHandle};
@@ -14,6 +15,22 @@ pub(crate) fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'sta
         RuntimeFlavor::CurrentThread => tokio::spawn(async { work() }),
         _ => tokio::task::spawn_blocking(work),
     }
+}
+
+/// Whether the system gives this process so many more threads now. A container or a user may have a limit for them.
+pub(crate) fn can_have_threads(count: usize) -> bool {
+    /// They do nothing, so they need next to nothing.
+    const STACK: usize = 64 << 10;
+    let gate = Mutex::new(());
+    std::thread::scope(|scope| {
+        // Held until all are there: one after the other they would all fit.
+        let shut = gate.lock();
+        let wait = || drop(gate.lock());
+        let all = (0..count)
+            .all(|_| std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, wait).is_ok());
+        drop(shut);
+        all
+    })
 }
 
 /// Says of work that never came back (it panicked) what it was doing to which path; what became of that, nobody knows.

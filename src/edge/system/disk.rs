@@ -353,10 +353,14 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Returns the bytes free for this user on the file system that holds `path`.
-pub(crate) fn free_space(path: &Path) -> Result<Space, Error> {
-    let space = fs4::statvfs(path).map_err(fault("ask the free space of", path))?;
-    Ok(Space { free: space.available_space(), total: space.total_space() })
+/// Returns the bytes free for this user on the file system that holds `path`; `None` where it does not report them: cloud
+/// drives, many other file systems in user space and memory disks have no size (0 of 0 bytes), and are not full.
+pub(crate) fn free_space(path: &Path) -> Result<Option<Space>, Error> {
+    match fs4::statvfs(path) {
+        Ok(space) => Ok(Space { free: space.available_space(), total: space.total_space() }.known()),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
+        Err(error) => Err(fault("ask the free space of", path)(error)),
+    }
 }
 
 /// How full a file system is, in bytes.
@@ -366,6 +370,13 @@ pub(crate) struct Space {
     pub(crate) free: u64,
     /// All in all.
     pub(crate) total: u64,
+}
+
+impl Space {
+    /// Returns the figures where they are some.
+    fn known(self) -> Option<Self> {
+        (self.total > 0).then_some(self)
+    }
 }
 
 /// Writes all bytes at an offset of a file, wherever its cursor is.

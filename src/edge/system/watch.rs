@@ -8,6 +8,8 @@ use std::time::Duration;
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
+use super::blocking::can_have_threads;
+
 /// How soon a change is seen where no event tells of it: a small file is read again this often.
 const WITHOUT_EVENTS: Duration = Duration::from_secs(2);
 
@@ -45,11 +47,13 @@ impl Watch {
                 ring.notify_one();
             }
         };
-        let watcher = notify::recommended_watcher(heard).and_then(|mut watcher| {
+        // The library takes its thread for granted.
+        let watcher = can_have_threads(1).then(|| {
+            let mut watcher = notify::recommended_watcher(heard)?;
             watcher.watch(&folder, RecursiveMode::NonRecursive)?;
-            Ok(watcher)
+            Ok::<_, notify::Error>(watcher)
         });
-        Self { nudge, watcher: watcher.ok() }
+        Self { nudge, watcher: watcher.and_then(Result::ok) }
     }
 
     /// Returns when the file may have changed, once those who change it are done for the moment.

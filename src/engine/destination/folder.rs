@@ -5,6 +5,7 @@ use std::fs;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::decide::mirror::plan::Recollection;
 use crate::decide::mirror::snapshot::JobSnapshot;
@@ -21,7 +22,7 @@ use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::prune;
 use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
-use crate::model::job::JobId;
+use crate::model::job::{JobId, JobStatus};
 use crate::model::listing::Listing;
 use crate::model::local::Local;
 use crate::model::manifest::{Entry, Manifest, Record};
@@ -40,8 +41,25 @@ pub(crate) struct Folder {
     pub(crate) parts: PartFolder,
     pub(crate) recollections: Recollections,
     pub(crate) resumes: Resumes,
+    /// The end that an earlier run saw, and for how long nothing has changed since.
+    pub(crate) known_end: Option<KnownEnd>,
     before: Mutex<Before>,
     pub(crate) place: Arc<FolderLock>,
+}
+
+/// An end of the job that an earlier run saw.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownEnd {
+    status: JobStatus,
+    run: String,
+    quiet_for: Duration,
+}
+
+impl KnownEnd {
+    /// Returns for how long nothing has changed, where this look sees the same end.
+    pub(crate) fn quiet_for(&self, looked: &JobSnapshot) -> Option<Duration> {
+        (self.status == looked.status.status && self.run == looked.run()).then_some(self.quiet_for)
+    }
 }
 
 /// Reads what is known of a folder, beside a running rcsync too. Changes nothing.
@@ -140,10 +158,25 @@ impl Folder {
             !row.is_listed()
         });
         let resumes = read.as_ref().map(|read| read.job.resumes()).unwrap_or_default();
+        let known_end = read.as_ref().and_then(|read| read.job.end()).map(|(status, run)| {
+            // A clock that was set back makes it new, which costs two looks.
+            let changed = fs::metadata(dir.join("job.json")).and_then(|metadata| metadata.modified());
+            let age = changed.ok().and_then(|changed| changed.elapsed().ok());
+            KnownEnd { status, run, quiet_for: age.unwrap_or_default() }
+        });
         let rows = read.map(|read| read.artifacts).unwrap_or_default();
         let before = Mutex::new(Before { rows, offered });
         let store = Arc::new(Mutex::new(store));
-        Ok(Self { dir: dir.to_path_buf(), store, parts, recollections, resumes, before, place: lock })
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            store,
+            parts,
+            recollections,
+            resumes,
+            known_end,
+            before,
+            place: lock,
+        })
     }
 
     /// Reads what earlier runs saw of the job's resumptions.

@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, V
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::decide::mirror::plan::Recollection;
+use crate::decide::mirror::plan::{Recollection, run_stamp};
 use crate::decide::mirror::snapshot::Resumes;
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::system::disk;
@@ -138,6 +138,12 @@ impl Serialize for Address<'_> {
 }
 
 impl JobHead {
+    /// Returns the end that was seen, as the job's status and run tell it from others.
+    pub(crate) fn end(&self) -> Option<(JobStatus, String)> {
+        let ended = !self.status.may_write();
+        ended.then(|| (self.status.clone(), run_stamp(&self.status, &self.times, self.resumes)))
+    }
+
     /// Returns what was seen of the job's resumptions.
     pub(crate) fn resumes(&self) -> Resumes {
         Resumes { last: Some(self.status.clone()), count: self.resumes }

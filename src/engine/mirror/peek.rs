@@ -5,8 +5,10 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt as _};
 
 use crate::decide::formats::safetensors_header::{LENGTH_BYTES, SafetensorsHeader};
+use crate::decide::transfer::backoff::Policy;
 use crate::decide::transfer::outcome::{Verdict, verdict};
 use crate::edge::net::http::{ArtifactClient, Body, RangeRequest};
+use crate::engine::retry::{Again, retry};
 use crate::model::artifact::{Artifact, ArtifactKind};
 use crate::model::fault::Fault;
 use crate::model::response_head::{ContentRange, Head};
@@ -22,8 +24,8 @@ const LONGEST: u64 = 8 << 20;
 /// Requests at once: enough to hide the way to the host, few enough to bother nobody.
 const AT_ONCE: usize = 8;
 
-/// Tries of one file: a look is no mirror, and somebody waits for it.
-const TRIES: u32 = 3;
+/// Tries of one file: the table of all of them waits for it.
+const PATIENCE: Policy = Policy::patient(4, Duration::from_millis(250), Duration::from_secs(20));
 
 /// What a checkpoint's header says, before any of its weights is fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,17 +63,16 @@ pub async fn peek(client: &ArtifactClient, sources: &[&SourceUrl]) -> Vec<Result
 }
 
 async fn patiently(client: &ArtifactClient, source: &SourceUrl) -> Result<Peeked, PeekError> {
-    let mut tries = 1;
-    loop {
-        match once(client, source).await {
-            Err(PeekError::Fault(fault))
-                if tries < TRIES && matches!(verdict(&fault), Verdict::Retry { .. }) =>
-            {
-                tokio::time::sleep(Duration::from_millis(250) * tries).await;
-                tries += 1;
-            }
-            answer => return answer,
-        }
+    retry(PATIENCE, || once(client, source), again, |_, _| {}).await
+}
+
+fn again(error: &PeekError) -> Again {
+    match error {
+        PeekError::Fault(fault) => match verdict(fault) {
+            Verdict::Retry { at_least } => Again::After(at_least),
+            _ => Again::Never,
+        },
+        PeekError::NoHeader(_) => Again::Never,
     }
 }
 

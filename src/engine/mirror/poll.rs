@@ -6,16 +6,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::decide::mirror::snapshot::JobSnapshot;
-use crate::decide::transfer::backoff::Backoff;
+use crate::decide::transfer::backoff::Policy;
 use crate::edge::api::ApiClient;
 use crate::engine::event::{Event, Reporter};
+use crate::engine::retry::{api_again, retry};
 use crate::error::{ApiError, Error};
 use crate::model::job::JobId;
 
-/// Tries of a request before a single pass (or the first look of all) gives up: about four seconds.
-const TRIES: u32 = 4;
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The patience of a single pass, of the first look of all, and of a command that only reads: about four seconds.
+pub(crate) const SHORT: Policy = Policy::patient(4, Duration::from_millis(500), Duration::from_secs(60));
 
 /// How long an API that does not answer is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,51 +33,36 @@ pub(crate) async fn look(
     reporter: &dyn Reporter,
     cancel: &CancellationToken,
 ) -> Result<Option<JobSnapshot>, Error> {
-    let mut backoff = Backoff::new(fastrand::u64(..), FIRST_WAIT, LONGEST_WAIT);
-    let mut tries = 0;
+    let policy = match patience {
+        Patience::Short => SHORT,
+        Patience::Endless => Policy { tries: None, ..SHORT },
+    };
     let mut told = false;
-    loop {
-        let answer = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Ok(None),
-            answer = ask(api, job) => answer,
-        };
-        let fault = match answer {
-            Ok(looked) => {
-                debug!(
-                    status = %looked.status.status,
-                    step = looked.status.progress.current_step,
-                    artifacts = looked.result.artifacts.len(),
-                    "polled"
-                );
-                return Ok(Some(looked));
+    let looking = retry(
+        policy,
+        || ask(api, job),
+        api_again,
+        |fault, wait| {
+            debug!(%fault, ?wait, "the poll failed and is repeated");
+            // One line for each outage, not one for each try.
+            if !std::mem::replace(&mut told, true) {
+                reporter.report(&outage(fault, wait));
             }
-            Err(fault) => fault,
-        };
-        tries += 1;
-        let asked = fault.retry_after();
-        let out_of_patience =
-            patience == Patience::Short && (tries >= TRIES || asked.is_some_and(|wait| wait > LONGEST_WAIT));
-        if !fault.is_transient() || out_of_patience {
-            return Err(fault.into());
-        }
-        let wait = backoff.next(asked);
-        debug!(%fault, tries, ?wait, "the poll failed and is repeated");
-        // One line for each outage, not one for each try.
-        if !std::mem::replace(&mut told, true) {
-            reporter.report(&Event::Retrying { path: None, cause: fault.to_string(), wait });
-        }
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Ok(None),
-            () = tokio::time::sleep(wait) => {}
-        }
-    }
+        },
+    );
+    cancel.run_until_cancelled(looking).await.transpose().map_err(Error::from)
+}
+
+/// The event for an API that gives no usable answer.
+pub(crate) fn outage(fault: &ApiError, wait: Duration) -> Event {
+    Event::Retrying { path: None, cause: fault.to_string(), error_code: fault.code().cloned(), wait }
 }
 
 async fn ask(api: &ApiClient, job: &JobId) -> Result<JobSnapshot, ApiError> {
     // Result after status: what a finished status promises is then surely in the list.
     let status = api.status(job).await?;
     let result = api.result(job).await?;
+    let (step, artifacts) = (status.progress.current_step, result.artifacts.len());
+    debug!(status = %status.status, step, artifacts, "polled");
     Ok(JobSnapshot { status, result, resumes: 0 })
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -11,8 +12,9 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::decide::mirror::plan::{Action, FetchReason, Situation, Step, nothing_is_chosen, plan};
-use crate::decide::mirror::poll_interval::{Cadence, Look, Next, next_save, save_interval};
+use crate::decide::mirror::poll_interval::{Cadence, KnownEnd, Look, Next, next_save, save_interval};
 use crate::decide::mirror::run_state::RunState;
+use crate::decide::mirror::select::Selection;
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::blocking::{blocking, lost};
@@ -72,6 +74,8 @@ pub(crate) struct Run {
     written_at: Option<u64>,
     /// Why something of our own could not be written down, the last time that it was tried.
     trouble: Option<Error>,
+    /// For how long nothing has changed since an earlier run saw the end that the first look sees.
+    known_end: Option<Duration>,
 }
 
 /// What was last told of the job.
@@ -95,6 +99,8 @@ struct Pass {
     ordered: u64,
     lagging: bool,
     wanted: Vec<ArtifactKey>,
+    /// Listed files that may be wanted and have no address that can be used.
+    unreachable: u64,
 }
 
 impl Pass {
@@ -186,12 +192,15 @@ impl Run {
             outlook: forecasts::Outlook::default(),
             written_at: None,
             trouble: None,
+            known_end: None,
         })
     }
 
     /// Goes on from the first look to the end.
     pub(crate) async fn follow(&mut self, first: JobSnapshot) -> Result<ExitStatus, Error> {
         let mut looked = first;
+        self.life.count(&mut looked);
+        self.known_end = self.folder.known_end.as_ref().and_then(|end| end.quiet_for(&looked));
         loop {
             self.life.count(&mut looked);
             let pass = match self.pass(&looked).await {
@@ -248,7 +257,8 @@ impl Run {
         self.folder.ensure_in_place()?;
         self.tell_job(looked);
         let listing = self.folder.listing(looked);
-        self.notice(looked.result.unusable.iter().chain(&listing.rejected));
+        let unreachable = self.unreachable(looked, &listing);
+        self.notice(looked.result.unusable.iter());
         let generation = self.shop.relister.learn(&listing).await;
         let state = looked.state(&listing.artifacts);
         let actions = self.plan(looked, &listing, state).await?;
@@ -295,6 +305,7 @@ impl Run {
             ordered,
             lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
+            unreachable,
         };
         // Tried again at the end; what is to be fetched does not wait for it.
         if let Err(error) = self.retain().await {
@@ -415,21 +426,39 @@ impl Run {
         }
     }
 
+    /// Counts the listed files that cannot be fetched from where they are said to be, and names each once.
+    fn unreachable(&mut self, looked: &JobSnapshot, listing: &Listing) -> u64 {
+        let messages = unreachable(looked, listing, &self.mirror.options.selection);
+        let count = messages.len() as u64;
+        for message in messages {
+            if self.is_news(&message) {
+                self.reporter.report(&Event::Trouble { message });
+            }
+        }
+        count
+    }
+
     /// Whether this was not told yet: what is wrong in the same way at every look is told once.
     fn is_news(&mut self, message: &str) -> bool {
         self.noticed.len() < 1000 && self.noticed.insert(message.to_owned())
     }
 
     /// Returns how long to wait for the next look; `None` when there need not be one.
-    fn next_look(&mut self, pass: &Pass) -> Option<std::time::Duration> {
+    fn next_look(&mut self, pass: &Pass) -> Option<Duration> {
         let state = pass.state.unwrap_or(RunState::Running);
         let busy = !self.shop.board.is_quiet();
         let news = pass.ordered > 0 || busy;
         let now = self.began.elapsed();
-        let next = self.cadence.next(
-            now,
-            &Look { state, step: pass.step, save_every: pass.save_every, news, lagging: pass.lagging },
-        );
+        let look = Look { state, step: pass.step, save_every: pass.save_every, news, lagging: pass.lagging };
+        // Taken: a later look of this run sees whether anything changes by itself.
+        if let Some(quiet_for) = self.known_end.take() {
+            let has_final = pass.newest == Some(u64::MAX);
+            let lacks_something = pass.unreachable > 0 || self.trouble.is_some();
+            if (KnownEnd { quiet_for, has_final, lacks_something }).is_waited_out(&look) {
+                return None;
+            }
+        }
+        let next = self.cadence.next(now, &look);
         let cooled = self.shop.board.cooled_at().map(|at| at.saturating_duration_since(Instant::now()));
         match next {
             Next::After(wait) => {
@@ -438,14 +467,14 @@ impl Run {
                     self.reporter.report(&Event::Pace { seconds_a_step, next_save: pass.next_save() });
                 }
                 self.reporter.report(&Event::Waiting { wait });
-                Some(wait.min(cooled.unwrap_or(wait).max(std::time::Duration::from_millis(200))))
+                Some(wait.min(cooled.unwrap_or(wait).max(Duration::from_millis(200))))
             }
             Next::Enough => None,
         }
     }
 
     /// Waits; `false` when the run should end instead of looking again.
-    async fn wait(&mut self, looked: &JobSnapshot, wait: std::time::Duration) -> bool {
+    async fn wait(&mut self, looked: &JobSnapshot, wait: Duration) -> bool {
         let deadline = self.deadline();
         let until = Instant::now() + wait;
         let until = deadline.map_or(until, |deadline| deadline.min(until));
@@ -551,6 +580,7 @@ impl Run {
         if let Err(error) = compacted {
             self.worry(error);
         }
+        let failed = missing.len() as u64 + pass.unreachable;
         let exit = if interrupted { self.stop.status() } else { self.verdict(pass, &missing) };
         let follows = !self.mirror.options.once && !pass.state.is_some_and(RunState::is_over);
         if follows && exit == ExitStatus::TryAgain && self.is_timed_out() {
@@ -562,7 +592,7 @@ impl Run {
             published: self.published.load(Ordering::Relaxed),
             bytes: self.shop.received.load(Ordering::Relaxed),
             present,
-            failed: missing.len() as u64,
+            failed,
             elapsed: self.began.elapsed(),
         });
         Ok(exit)
@@ -585,12 +615,20 @@ impl Run {
             () if self.trouble.is_some() => {
                 self.trouble.as_ref().map_or(ExitStatus::Disk, Error::exit_status)
             }
-            () if !missing.is_empty() => ExitStatus::TryAgain,
+            () if !missing.is_empty() || pass.unreachable > 0 => ExitStatus::TryAgain,
             () if self.mirror.options.once => ExitStatus::Complete,
             () if timed_out && !state.is_over() => ExitStatus::TryAgain,
             () => state.exit_status(),
         }
     }
+}
+
+/// Names the listed files that may be wanted and have no address that can be used.
+fn unreachable(looked: &JobSnapshot, listing: &Listing, selection: &Selection) -> Vec<String> {
+    let all = looked.result.unreachable.iter().chain(&listing.rejected);
+    all.filter(|file| selection.may_want(file.kind))
+        .map(|file| format!("a listed {} cannot be fetched: {}", file.kind, file.why))
+        .collect()
 }
 
 /// Whether the disk has no room for what was to be written down.
@@ -671,6 +709,9 @@ pub(crate) async fn rehearse(
     let (manifest, recollections) = Folder::peek(&mirror.dir, &mirror.job, &mirror.api.origin())?;
     let listing = Folder::listing_for(&manifest, &recollections, looked);
     let local = Folder::look_at(&mirror.dir, &manifest, &listing).await?;
+    for message in unreachable(looked, &listing, &mirror.options.selection) {
+        reporter.report(&Event::Trouble { message });
+    }
     let state = looked.state(&listing.artifacts);
     let actions = plan(&Situation {
         listing: &listing,

@@ -84,10 +84,10 @@ impl Room {
         !std::mem::replace(&mut self.books().told, true)
     }
 
-    /// Returns the bytes that may be written here before the disk is as full as it may be.
-    pub(crate) fn above_floor(&self) -> Result<u64, Error> {
+    /// Returns the bytes that may be written here before the disk is as full as it may be; `None` where that is unknown.
+    pub(crate) fn above_floor(&self) -> Result<Option<u64>, Error> {
         let space = disk::free_space(&self.folder)?;
-        Ok(space.free.saturating_sub(floor(self.min_free, space.total)))
+        Ok(space.map(|space| space.free.saturating_sub(floor(self.min_free, space.total))))
     }
 
     fn shortage(&self, books: &mut Books, promised: u64, wanted: u64) -> Result<Option<Shortage>, Error> {
@@ -97,7 +97,8 @@ impl Room {
         {
             return Ok(None);
         }
-        let space = disk::free_space(&self.folder)?;
+        // Unknown is not full: what does not fit fails when it is written.
+        let Some(space) = disk::free_space(&self.folder)? else { return Ok(None) };
         books.seen = Some((Instant::now(), space));
         Ok(shortage(space.free, promised, floor(space), wanted))
     }
@@ -119,7 +120,7 @@ mod tests {
     #[test]
     fn what_is_promised_to_one_is_not_promised_to_another() {
         let dir = tempfile::tempdir().unwrap();
-        let free = disk::free_space(dir.path()).unwrap().free;
+        let free = disk::free_space(dir.path()).unwrap().unwrap().free;
         let room = Room::new(dir.path().to_path_buf(), Some(ByteCount(0)));
         let most = free / 4 * 3;
         assert_eq!(room.promise(&key("a"), most).unwrap(), None);

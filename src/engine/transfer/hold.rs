@@ -76,7 +76,7 @@ impl Workshop {
                 return self.fail_disk(transfer, error);
             }
             let path = Some(transfer.order.artifact.path.clone());
-            self.tell(&Event::Retrying { path, cause: explain_briefly(error), wait });
+            self.tell(&Event::Retrying { path, cause: explain_briefly(error), error_code: None, wait });
             self.board.delay(transfer, Instant::now() + wait);
         } else {
             self.fail_disk(transfer, error);

@@ -335,7 +335,12 @@ impl Workshop {
             Doubted::Condemned => self.fail(transfer, why.to_string(), false),
             Doubted::SecondLook => {
                 let path = Some(order.artifact.path.clone());
-                self.tell(&Event::Retrying { path, cause: why.to_string(), wait: SECOND_LOOK });
+                self.tell(&Event::Retrying {
+                    path,
+                    cause: why.to_string(),
+                    error_code: None,
+                    wait: SECOND_LOOK,
+                });
                 // The bytes are wanted again even if the host says that they did not change.
                 let doubt = Doubt { revision: Revision::default(), ..doubt };
                 self.begin_again(transfer, attempt, |state| state.doubt = Some(doubt));
@@ -500,7 +505,7 @@ impl Workshop {
             self.gates.close(transfer.state().url.host(), status, wait);
         }
         let path = Some(transfer.order.artifact.path.clone());
-        self.tell(&Event::Retrying { path, cause: fault.to_string(), wait });
+        self.tell(&Event::Retrying { path, cause: fault.to_string(), error_code: None, wait });
         self.board.delay(transfer, Instant::now() + wait);
     }
 

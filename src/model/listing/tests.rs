@@ -34,7 +34,7 @@ fn golden(job: &str, text: &str) -> String {
     let listing = build(job, &listed_in(text));
     let step = |artifact: &Artifact| artifact.step.map_or(String::new(), |step| format!(" @{step}"));
     let named = listing.artifacts.iter().map(|artifact| format!("{}{}", artifact.path, step(artifact)));
-    named.chain(listing.rejected.iter().map(|why| format!("! {why}"))).collect::<Vec<_>>().join("\n")
+    named.chain(listing.rejected.iter().map(|file| format!("! {}", file.why))).collect::<Vec<_>>().join("\n")
 }
 
 #[track_caller]
@@ -122,7 +122,7 @@ fn hostile_names() {
              s /j/samples/index.html",
         ),
         &format!(
-            "_._.._etc_passwd~3754d6cb
+            "__~5ec1f7e7/__~5ec1f7e7/etc/passwd
              %2e%2e%2fetc
              _._.._win~c779783d.ini
              a_b~f55cebc0.safetensors
@@ -291,7 +291,8 @@ fn a_second_accident_is_survived_and_a_third_reported() {
     assert_eq!(listing.artifacts[0].path, suffixed(16));
     taken.push(suffixed(16));
     let listing = Listing::build(Some("j"), &listed, &|_| None, &taken);
-    assert_eq!(listing.rejected, ["https://h/j/samples/x.png?…: no free name is left for it"]);
+    let whys: Vec<&str> = listing.rejected.iter().map(|file| file.why.as_str()).collect();
+    assert_eq!(whys, ["https://h/j/samples/x.png?…: no free name is left for it"]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ const MAX_STEP: u64 = 9_999_999;
 
 /// Returns the local path that belongs to a URL's path, or `None` where that names no file.
 pub(crate) fn local_path(kind: ArtifactKind, url_path: &str, job_name: Option<&str>) -> Option<RelPath> {
-    let segments: Vec<&str> = url_path.strip_prefix('/').unwrap_or(url_path).split('/').collect();
+    let segments = segments(url_path.strip_prefix('/').unwrap_or(url_path));
     let inside_job = job_name.and_then(|name| after_job_folder(&segments, name));
     let own = match (kind, inside_job) {
         (ArtifactKind::Checkpoint | ArtifactKind::Config, inside) => {
@@ -46,7 +46,7 @@ pub(crate) fn local_path(kind: ArtifactKind, url_path: &str, job_name: Option<&s
 /// Returns the training step that a checkpoint's name, or a folder on the way to it, ends in:
 /// `<name>_000000250.safetensors`, `<name>_000000250_high_noise.safetensors`, `<name>_000000250/…`.
 pub(crate) fn checkpoint_step(url_path: &str, job_name: Option<&str>) -> Option<u64> {
-    let segments: Vec<&str> = url_path.split('/').collect();
+    let segments = segments(url_path);
     let (file, folders) = segments.split_last()?;
     let file = decoded(file);
     let in_folder = |folder: &&str| step_at_end(&decoded(folder), job_name);
@@ -59,7 +59,7 @@ pub(crate) fn checkpoint_step(url_path: &str, job_name: Option<&str>) -> Option<
 
 /// Returns the step and the prompt's number in a sample's name, `<milliseconds>__<step>_<number>.<extension>`.
 pub(crate) fn sample_step(url_path: &str) -> Option<(u64, u64)> {
-    let file = decoded(url_path.rsplit('/').next()?);
+    let file = decoded(last_segment(url_path));
     let (_, numbers) = split_extension(&file).0.rsplit_once("__")?;
     let (step, number) = numbers.split_once('_')?;
     let read =
@@ -69,10 +69,41 @@ pub(crate) fn sample_step(url_path: &str) -> Option<(u64, u64)> {
 
 /// Returns when a sample was done by the trainer's clock, in milliseconds since 1970: what its name begins with.
 pub(crate) fn sample_time(url_path: &str) -> Option<i64> {
-    let file = decoded(url_path.rsplit('/').next()?);
+    let file = decoded(last_segment(url_path));
     let (time, _) = file.split_once("__")?;
     // Thirteen digits end in the year 2286; fewer are no time that a sample was drawn at.
     (time.len() == 13 && time.bytes().all(|byte| byte.is_ascii_digit())).then(|| time.parse().ok())?
+}
+
+/// Returns the segments of a URL's path. A slash that is percent-encoded separates too: object stores hand out keys with their
+/// slashes encoded, and no file name of a trainer has one in it. Encoded twice it is part of a name.
+pub(crate) fn segments(url_path: &str) -> Vec<&str> {
+    let mut segments = Vec::new();
+    let mut rest = url_path;
+    while let Some((at, length)) = separator(rest) {
+        segments.push(&rest[..at]);
+        rest = &rest[at + length..];
+    }
+    segments.push(rest);
+    segments
+}
+
+/// Returns the last segment of a URL's path.
+pub(crate) fn last_segment(url_path: &str) -> &str {
+    let mut rest = url_path;
+    while let Some((at, length)) = separator(rest) {
+        rest = &rest[at + length..];
+    }
+    rest
+}
+
+/// Returns where the first separator is, and its length.
+fn separator(text: &str) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    memchr::memchr2_iter(b'/', b'%', bytes).find_map(|at| match bytes[at] {
+        b'/' => Some((at, 1)),
+        _ => bytes.get(at..at + 3).is_some_and(|code| code.eq_ignore_ascii_case(b"%2f")).then_some((at, 3)),
+    })
 }
 
 /// Returns the trainer's own name for a file: the last segment, decoded. Text for comparing, never for a disk.
@@ -189,11 +220,21 @@ mod tests {
             (Sample, "foo", "/output/foo/samples", "samples/samples"),
             (Sample, "foo", "/a/samples/b/samples/c/x.jpg", "samples/c/x.jpg"),
             (Sample, "foo", "/a/b/x.jpg", "samples/x.jpg"),
+            (
+                Checkpoint,
+                "foo",
+                "/o/train%2Fusers%2Fx%2Foutput%2ffoo%2Ffoo_000000250.safetensors",
+                "foo_000000250.safetensors",
+            ),
+            (Checkpoint, "foo", "/o/output%2Ffoo%2Ffoo_000000250%2Fvae%2Fa.b", "foo_000000250/vae/a.b"),
+            (Sample, "foo", "/o/output%2Ffoo%2Fsamples%2F1__000000500_0.jpg", "samples/1__000000500_0.jpg"),
+            (Config, "foo", "/o/output%2Ffoo%2Fconfig.yaml", "config.yaml"),
+            (Checkpoint, "foo", "/output/foo/a%252Fb.pt", "a%2Fb.pt"),
         ] {
             let path = local_path(kind, url_path, Some(job));
             assert_eq!(path.as_ref().map(RelPath::as_str), Some(local), "{kind} {job} {url_path}");
         }
-        for no_file in ["/", "//", "/output/foo/", "/a/samples/"] {
+        for no_file in ["/", "//", "/output/foo/", "/a/samples/", "/output%2Ffoo%2F", "/%2F"] {
             assert_eq!(local_path(Sample, no_file, Some("foo")), None, "{no_file}");
             assert_eq!(local_path(Checkpoint, no_file, None), None, "{no_file}");
         }
@@ -220,6 +261,8 @@ mod tests {
             ("", "/output_000000777/x.safetensors", None),
             ("x", "/output/x/x.safetensors", None),
             ("x", "/output/x/optimizer.pt", None),
+            ("x", "/o/output%2Fx%2Fx_000000250.safetensors", Some(250)),
+            ("x", "/o/output%2fx%2Fx_000000250%2Ftransformer%2Fa.safetensors", Some(250)),
             ("x", "/output/x/x_1234567890123.safetensors", None),
             ("x", "/output/x/000000250.safetensors", None),
         ] {
@@ -233,6 +276,7 @@ mod tests {
             ("/samples/1724085406830__000000500_0.jpg", Some((500, 0))),
             ("/samples/1724085406830__000000500_10.webp", Some((500, 10))),
             ("/samples/a__b__000002000_3", Some((2000, 3))),
+            ("/o/samples%2F1724085406830__000000500_3.jpg", Some((500, 3))),
             ("/samples/x__5_.jpg", None),
             ("/samples/x__5_99999999999999999999.jpg", None),
             ("/samples/x_000000500_0.jpg", None),
@@ -243,6 +287,7 @@ mod tests {
         for (url_path, time) in [
             ("/samples/1724085406830__000000500_0.jpg", Some(1_724_085_406_830)),
             ("/samples/172408540683x__000000500_0.jpg", None),
+            ("/o/samples%2F1724085406830__000000500_0.jpg", Some(1_724_085_406_830)),
             ("/samples/1__000000500_0.jpg", None),
             ("/samples/1724085406830.jpg", None),
         ] {

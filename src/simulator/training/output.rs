@@ -108,7 +108,7 @@ impl Training {
             index: Some(number + 1),
             media: Some("image".to_owned()),
             step: Some(step),
-            seed: Some(self.plan.sample_seed.wrapping_add(number).to_string()),
+            seed: Some(self.plan.sample_seed.wrapping_add(number).into()),
             prompt: Some(prompt),
             control_images: Vec::new(),
         };

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use rcsync::decide::formats::safetensors_header::{HeaderError, SafetensorsHeader};
 use rcsync::decide::formats::{Checker, Format, Verdict};
-use rcsync::edge::api::error_body::refusal_message;
+use rcsync::edge::api::error_body::read_refusal;
 use rcsync::edge::api::responses::{read_change, read_result, read_status, read_submit};
 use rcsync::edge::folder::manifest_store::{PRIVATE, Store};
 use rcsync::edge::net::retry_after::retry_after;
@@ -97,7 +97,7 @@ fn holds_what_names_promise(listing: &Listing) {
             folder = path.parent();
         }
     }
-    for why in &listing.rejected {
+    for why in listing.rejected.iter().map(|file| &file.why) {
         assert!(!why.chars().any(is_invisible), "{why:?} has in it what nobody sees");
     }
 }
@@ -228,6 +228,8 @@ pub(super) fn answers(body: &[u8]) {
     if let Ok(result) = read_result(body, &job) {
         assert!(result.unusable.len() <= 101, "too many complaints");
         result.unusable.iter().for_each(|why| fit(why));
+        assert!(result.unreachable.len() <= 101, "too many complaints");
+        result.unreachable.iter().for_each(|file| fit(&file.why));
         result.error.iter().for_each(|why| fit(why));
         for listed in result.artifacts.iter().filter_map(|listed| listed.sample.as_ref()) {
             assert!(listed.prompt.as_ref().is_none_or(|prompt| prompt.len() <= 64 << 10));
@@ -246,7 +248,7 @@ pub(super) fn answers(body: &[u8]) {
         read_submit(body).err(),
     ];
     faults.into_iter().flatten().for_each(|fault| fit(&fault.to_string()));
-    fit(&refusal_message(body));
+    fit(&read_refusal(body).message);
 }
 
 /// A `Content-Range`: what is taken is a range that fits, and says what the text says.

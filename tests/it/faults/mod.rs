@@ -3,6 +3,7 @@
 
 mod api;
 mod bounds;
+mod field;
 mod host;
 mod meaning;
 mod names;

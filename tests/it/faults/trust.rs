@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 
 use super::host::{Ask, Host, Secure, Stream};
@@ -52,20 +52,35 @@ impl Authority {
         parameters.not_after = rcgen::date_time_ymd(to, 1, 1);
         let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let config = Arc::new(config);
-        Arc::new(move |stream| {
-            let connection = rustls::ServerConnection::new(config.clone()).unwrap();
-            Some(Box::new(rustls::StreamOwned::new(connection, stream)) as Box<dyn Stream>)
-        })
+        serving(certificate.der().clone(), key, protocols)
     }
+}
+
+/// A certificate as `openssl req -x509` makes it: of an authority, presented by the server itself.
+fn self_signed(name: &str) -> (Secure, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut parameters = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = parameters.self_signed(&key).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    (serving(certificate.der().clone(), key, &[]), certificate.pem())
+}
+
+/// Returns TLS with this certificate.
+fn serving(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>, protocols: &[&str]) -> Secure {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let config = Arc::new(config);
+    Arc::new(move |stream| {
+        let connection = rustls::ServerConnection::new(config.clone()).unwrap();
+        Some(Box::new(rustls::StreamOwned::new(connection, stream)) as Box<dyn Stream>)
+    })
 }
 
 /// A server that answers any greeting with these bytes.
@@ -170,6 +185,25 @@ fn b12_n4_http_2_is_never_spoken() {
     })]);
 }
 
+/// E1: a certificate that the library refuses is refused in words, with the way out: for the files, and for the API.
+#[test]
+fn e1_a_self_signed_certificate_says_how_to_make_one() {
+    let (secure, pem) = self_signed("localhost");
+    let (rig, run) = run(over_tls(secure.clone(), honest), &pem);
+    assert_eq!(run.code, Some(75), "{}", run.said());
+    let cause = run.events("failed")[0]["cause"].as_str().unwrap().to_owned();
+    assert!(cause.contains("basicConstraints=CA:FALSE") && !cause.contains("Other"), "{cause}");
+    let api = Host::start_with(Arc::new(|_| Reply::new(500, b"")), Some(secure));
+    let mut command = rig.command(&["status", "job-0001"]);
+    command
+        .env("SSL_CERT_FILE", rig.root().join("roots.pem"))
+        .env("RUNCOMFY_TRAINER_API_BASE", format!("https://localhost:{}", api.port()));
+    let run = rig.run(command);
+    assert_eq!(run.code, Some(69), "{}", run.said());
+    assert!(run.said().contains("basicConstraints=CA:FALSE"), "{}", run.said());
+    assert!(!run.said().contains("check the network"), "{}", run.said());
+}
+
 /// E4: a file of authorities that cannot be read is named, instead of "unknown issuer".
 #[test]
 fn e4_a_bad_file_of_authorities_is_named() {
@@ -244,10 +278,13 @@ fn group_e_listed_addresses() {
         "/etc/passwd",
     ];
     let case = |address| {
-        Case::new("E8, E11", address, listing(address), 0, 1).asks(1..=1).says("notice").and(|_, run| {
-            let leaked = run.said().contains("canary-password");
-            if leaked { Err(format!("the password is shown: {}", run.said())) } else { Ok(()) }
-        })
+        Case::new("E8, E11", address, listing(address), 75, 1)
+            .asks(1..=1)
+            .says("a listed checkpoint cannot be fetched")
+            .and(|_, run| {
+                let leaked = run.said().contains("canary-password");
+                if leaked { Err(format!("the password is shown: {}", run.said())) } else { Ok(()) }
+            })
     };
     hold_all(addresses.into_iter().map(case).collect());
 }

@@ -154,7 +154,10 @@ fn what_waits_says_so() {
     let (mut facts, now) = busy(Instant::now());
     let cause = "connection reset".to_owned();
     let wait = Duration::from_secs(12);
-    facts.hear(&Event::Retrying { path: Some(path("dog_000000250.safetensors")), cause, wait }, now);
+    facts.hear(
+        &Event::Retrying { path: Some(path("dog_000000250.safetensors")), cause, error_code: None, wait },
+        now,
+    );
     let lines = frame::frame(&mut facts, now, 80, 24, PLAIN);
     assert!(
         lines.iter().any(|line| line.starts_with("! dog_000000250") && line.ends_with("again in    12 s")),

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::model::error_code::ErrorCode;
+
 use super::*;
 
 fn job() -> JobId {
@@ -64,7 +66,7 @@ fn the_documented_result() {
         index: Some(1),
         media: Some("image".into()),
         step: Some(2000),
-        seed: Some("42".into()),
+        seed: Some(42.into()),
         prompt: Some("a dog".into()),
         control_images: vec![],
     };
@@ -114,38 +116,46 @@ fn errors_come_under_many_names() {
 
 #[test]
 fn lists_in_every_dress() {
-    for (artifacts, count, notes) in [
-        ("null", 0, vec![]),
-        ("{}", 0, vec![]),
-        ("[ ]", 0, vec![]),
-        ("[1]", 0, vec!["`artifacts` is no object: `[1]`"]),
-        (r#"{"checkpoints":null,"samples":{},"config":[]}"#, 0, vec![]),
+    let none = || vec![];
+    for (artifacts, count, unreachable, notes) in [
+        ("null", 0, none(), vec![]),
+        ("{}", 0, none(), vec![]),
+        ("[ ]", 0, none(), vec![]),
+        ("[1]", 0, none(), vec!["`artifacts` is no object: `[1]`"]),
+        (r#"{"checkpoints":null,"samples":{},"config":[]}"#, 0, none(), vec![]),
+        (r#"{"samples":"none yet"}"#, 0, none(), vec!["`samples`: the URL is not absolute"]),
         (
             r#"{"checkpoints":{"path":"https://h/a"},"samples":"https://h/b","config":["https://h/c"]}"#,
             3,
+            none(),
             vec![],
         ),
         (
             r#"{"checkpoints":[{"path":null},{"path":"https://h/a"},7,null,{"path":"h/b"},{"path":"file:///x"}]}"#,
             1,
             vec![
-                "`checkpoints[1]` has no `path`",
-                "`checkpoints[3]` has no `path`",
-                "`checkpoints[4]` has no `path`",
                 "`checkpoints[5]`: the URL is not absolute",
                 "`checkpoints[6]`: the URL's scheme `file` is neither http nor https",
             ],
+            vec![
+                "`checkpoints[1]` has no `path`",
+                "`checkpoints[3]` has no `path`",
+                "`checkpoints[4]` has no `path`",
+            ],
         ),
-        (r#"{"videos":[{"path":"https://h/a.mp4","step":5}],"masks":null}"#, 1, vec![]),
+        (r#"{"videos":[{"path":"https://h/a.mp4","step":5}],"masks":null}"#, 1, none(), vec![]),
         (
             r#"{"l\u001bogs":[{"path":"https://h/a.txt"}]}"#,
             0,
+            none(),
             vec!["`l\\u{1b}ogs[1]` is of a kind that this version does not know"],
         ),
     ] {
         let answer = result_of(&format!(r#"{{"id":"job-1","artifacts":{artifacts}}}"#));
         assert_eq!(answer.artifacts.len(), count, "{artifacts}");
         assert_eq!(answer.unusable, notes, "{artifacts}");
+        let whys: Vec<&str> = answer.unreachable.iter().map(|file| file.why.as_str()).collect();
+        assert_eq!(whys, unreachable, "{artifacts}");
     }
 }
 
@@ -160,7 +170,7 @@ fn samples_keep_what_can_be_read() {
     );
     let sample = answer.artifacts[0].sample.as_ref().unwrap();
     assert_eq!(sample.step, Some(12));
-    assert_eq!(sample.seed.as_deref(), Some("18446744073709551615"));
+    assert_eq!(sample.seed.as_ref().map(Seed::as_str), Some("18446744073709551615"));
     assert_eq!(sample.prompt.as_ref().unwrap().len(), PROMPT_BYTES);
     assert_eq!(sample.control_images, ["https://h/c.png", "/app/d.png"]);
     assert_eq!(answer.artifacts[1].sample.as_ref().unwrap().control_images, ["https://h/e.png"]);
@@ -184,24 +194,61 @@ fn complaints_are_bounded() {
 
 #[test]
 fn refusals_under_http_200() {
-    let unknown = |message: &str| ApiError::UnknownJob { job: job(), message: message.into() };
+    let unknown = |message: &str, code: Option<&str>| ApiError::UnknownJob {
+        job: job(),
+        message: message.into(),
+        code: code.and_then(ErrorCode::new),
+    };
+    let refused = |status, message: &str, code: Option<&str>| ApiError::Refused {
+        status,
+        message: message.into(),
+        code: code.and_then(ErrorCode::new),
+    };
     for (body, fault) in [
-        (r#"{"error_code":40451,"error_message":"JOB_NOT_FOUND"}"#, unknown("JOB_NOT_FOUND (40451)")),
-        (r#"{"error_code":"404001","message":"no"}"#, unknown("no (404001)")),
-        (r#"{"id":"job-1","error_code":40451,"error_message":"no"}"#, unknown("no (40451)")),
-        (r#"{"status":"error","error_code":40451,"error_message":"no"}"#, unknown("no (40451)")),
-        (r#"{"status":404,"detail":"Not Found"}"#, unknown("Not Found")),
+        (
+            r#"{"error_code":40451,"error_message":"JOB_NOT_FOUND"}"#,
+            unknown("JOB_NOT_FOUND (40451)", Some("40451")),
+        ),
+        (r#"{"error_code":"404001","message":"no"}"#, unknown("no (404001)", Some("404001"))),
+        (r#"{"id":"job-1","error_code":40451,"error_message":"no"}"#, unknown("no (40451)", Some("40451"))),
+        (
+            r#"{"status":"error","error_code":40451,"error_message":"no"}"#,
+            unknown("no (40451)", Some("40451")),
+        ),
+        (r#"{"status":404,"detail":"Not Found"}"#, unknown("Not Found", None)),
+        (
+            r#"{"error_code":40401,"message":"no such dataset"}"#,
+            refused(404, "no such dataset (40401)", Some("40401")),
+        ),
+        (r#"{"error_code":10001,"message":"no credit"}"#, refused(200, "no credit (10001)", Some("10001"))),
         (
             r#"{"error_code":40101,"error_message":"bad token"}"#,
-            ApiError::Unauthorized { status: 401, message: "bad token (40101)".into() },
+            ApiError::Unauthorized {
+                status: 401,
+                message: "bad token (40101)".into(),
+                code: ErrorCode::new("40101"),
+            },
         ),
-        (r#"{"error_code":42901}"#, ApiError::Busy { status: 429, retry_after: None }),
+        (
+            r#"{"error_code":42901}"#,
+            ApiError::Busy {
+                status: 429,
+                message: "42901".into(),
+                code: ErrorCode::new("42901"),
+                retry_after: None,
+            },
+        ),
         (
             r#"{"error_code":500001,"error":"later"}"#,
-            ApiError::Server { status: 500, message: "later (500001)".into(), retry_after: None },
+            ApiError::Server {
+                status: 500,
+                message: "later (500001)".into(),
+                code: ErrorCode::new("500001"),
+                retry_after: None,
+            },
         ),
-        (r#"{"detail":"hm"}"#, ApiError::Refused { status: 200, message: "hm".into() }),
-        (r#"{"error_code":"E7"}"#, ApiError::Refused { status: 200, message: "E7".into() }),
+        (r#"{"detail":"hm"}"#, refused(200, "hm", None)),
+        (r#"{"error_code":"E7"}"#, refused(200, "E7", Some("E7"))),
     ] {
         assert_eq!(read_status(body.as_bytes(), &job()), Err(fault.clone()), "{body}");
         assert_eq!(read_result(body.as_bytes(), &job()), Err(fault), "{body}");
@@ -225,7 +272,7 @@ fn what_is_no_answer_is_named() {
     for (body, said) in [
         ("", "an empty answer instead of JSON"),
         (" \n", "an empty answer instead of JSON"),
-        (" <!DOCTYPE html>\n<p>Sign in", "an HTML page instead of JSON: `<!DOCTYPE html> <p>Sign in`"),
+        (" <!DOCTYPE html>\n<p>Sign in", "an HTML page instead of JSON: `Sign in`"),
         (r#"{"id":"job-1","#, r#"the JSON ends too early, after 14 bytes: `{"id":"job-1",`"#),
         (r#"{"id":"job-1"}}"#, r#"it is not JSON (line 1 column 15): `{"id":"job-1"}}`"#),
         ("gateway\u{7}", "it is not JSON (line 1 column 1): `gateway\\u{7}`"),
@@ -268,7 +315,7 @@ fn submissions_and_changes() {
     assert!(why(read_submit(br#"{"id":"../x"}"#).unwrap_err()).starts_with("its `id` is not a job id"));
     assert_eq!(
         read_submit(br#"{"error_code":40001,"error_message":"no"}"#),
-        Err(ApiError::Refused { status: 400, message: "no (40001)".into() })
+        Err(ApiError::Refused { status: 400, message: "no (40001)".into(), code: ErrorCode::new("40001") })
     );
     let canceled = read_change(br#"{"id":"job-1","name":"dog","status":"CANCELED"}"#, &job()).unwrap();
     assert_eq!(canceled, ChangeAnswer { name: Some("dog".into()), status: Some(JobStatus::Canceled) });
@@ -340,7 +387,8 @@ proptest! {
             let faults = [status.clone().err(), result.clone().err(), submit.err(), change.err()];
             let shown = faults.iter().flatten().map(ToString::to_string)
                 .chain(status.ok().and_then(|answer| answer.error))
-                .chain(result.iter().flat_map(|answer| answer.unusable.clone()));
+                .chain(result.iter().flat_map(|answer| answer.unusable.clone()))
+                .chain(result.iter().flat_map(|answer| answer.unreachable.iter().map(|file| file.why.clone())));
             for line in shown {
                 prop_assert!(!line.chars().any(crate::model::names::sanitize::is_invisible), "{line:?}");
                 prop_assert!(line.chars().count() < 700);
@@ -352,6 +400,6 @@ proptest! {
     fn any_bytes_are_an_answer_or_a_fault(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = read_status(&bytes, &job());
         let _ = read_result(&bytes, &job());
-        let _ = crate::edge::api::error_body::refusal_message(&bytes);
+        let _ = crate::edge::api::error_body::read_refusal(&bytes);
     }
 }

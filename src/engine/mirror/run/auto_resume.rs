@@ -8,6 +8,7 @@ use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
 use crate::decide::mirror::stall_alert::{Alarm, Sign};
 use crate::engine::event::Event;
+use crate::engine::mirror::poll::outage;
 use crate::engine::options::SyncOptions;
 use crate::error::ApiError;
 use crate::model::job::JobStatus;
@@ -113,7 +114,7 @@ impl Run {
             }
             Err(fault) if fault.is_transient() => {
                 let wait = self.life.auto_resume.not_sent(now, fault.retry_after());
-                self.reporter.report(&Event::Retrying { path: None, cause: fault.to_string(), wait });
+                self.reporter.report(&outage(&fault, wait));
             }
             Err(fault) => {
                 self.tell_notice(format!("the job could not be resumed: {fault}"));

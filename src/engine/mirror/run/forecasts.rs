@@ -77,7 +77,7 @@ impl Run {
         }
         let missing: u64 = stock.saves.iter().map(|save| save.left).sum();
         // Where the disk does not say how full it is, nothing is foretold.
-        let Ok(free) = self.shop.room.above_floor() else { return };
+        let Ok(Some(free)) = self.shop.room.above_floor() else { return };
         let course = Course {
             step,
             steps,

@@ -140,9 +140,10 @@ fn seed(
     let entry = manifest.entries.get(&bad.key).filter(|_| damaged && !bad.is_older);
     let Some(entry) = entry else { return Ok(()) };
     let Some(sums) = BlockFolder::new(dir).read(&bad.key, entry.sha256) else { return Ok(()) };
-    let space = disk::free_space(dir)?;
-    let floor = floor(options.min_free, space.total);
-    if sums.identity().revision.is_comparable() && space.free >= entry.size.saturating_add(floor) {
+    // Unknown is not full.
+    let has_room = disk::free_space(dir)?
+        .is_none_or(|space| space.free >= entry.size.saturating_add(floor(options.min_free, space.total)));
+    if sums.identity().revision.is_comparable() && has_room {
         sums.seed(&bad.path.to_path(dir), parts)?;
     }
     Ok(())

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::edge::system::blocking::{blocking, lost};
+use crate::edge::system::blocking::{blocking, can_have_threads, lost};
 use crate::edge::system::disk;
 use crate::engine::destination::folder::known;
 use crate::engine::event::Reporter;
@@ -111,7 +111,7 @@ impl Events {
                 nudge.notify_one();
             }
         };
-        let watcher = notify::recommended_watcher(ring).ok();
+        let watcher = can_have_threads(1).then(|| notify::recommended_watcher(ring).ok()).flatten();
         let mut events = Self { watcher };
         events.renew(dir);
         events

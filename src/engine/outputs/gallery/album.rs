@@ -10,6 +10,7 @@ use crate::model::digest::Sha256Digest;
 use crate::model::evidence::Evidence;
 use crate::model::manifest::{EntryState, Manifest};
 use crate::model::names::rel_path::RelPath;
+use crate::model::seed::Seed;
 
 /// Everything on the page.
 #[derive(Debug)]
@@ -174,7 +175,7 @@ fn arranged<'a>(
         shots.push(Shot {
             path: &entry.path,
             media: Media::of(&entry.path),
-            seed: sample.and_then(|sample| sample.seed.as_deref()),
+            seed: sample.and_then(|sample| sample.seed.as_ref()).map(Seed::as_str),
             size: entry.size,
             sha256: entry.sha256,
             evidence: entry.evidence,

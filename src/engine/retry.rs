@@ -1,0 +1,97 @@
+//! Trying again: the one loop around what may fail for a moment.
+
+use std::time::Duration;
+
+use crate::decide::transfer::backoff::{Policy, Tries};
+use crate::error::ApiError;
+
+/// What an error means for the next try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// The next try would end like this one.
+    Never,
+    /// It may succeed, not before this wait where the other side asked for one.
+    After(Option<Duration>),
+}
+
+/// What the API's error means for the same question.
+pub(crate) fn api_again(fault: &ApiError) -> Again {
+    if fault.is_transient() { Again::After(fault.retry_after()) } else { Again::Never }
+}
+
+/// Does `work` until it succeeds, its error is final, or the policy is used up; returns the last outcome. `waits` hears each
+/// error that is followed by a wait. Dropping the future ends it, also during a wait.
+pub(crate) async fn retry<T, E, W>(
+    policy: Policy,
+    mut work: impl FnMut() -> W,
+    again: impl Fn(&E) -> Again,
+    mut waits: impl FnMut(&E, Duration),
+) -> Result<T, E>
+where
+    W: Future<Output = Result<T, E>>,
+{
+    let mut tries = Tries::new(policy, fastrand::u64(..));
+    loop {
+        let error = match work().await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let wait = match again(&error) {
+            Again::Never => None,
+            Again::After(asked) => tries.next_wait(asked),
+        };
+        let Some(wait) = wait else { return Err(error) };
+        waits(&error, wait);
+        tokio::time::sleep(wait).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const POLICY: Policy = Policy::patient(4, Duration::from_millis(500), Duration::from_secs(60));
+
+    /// Runs work that fails `failures` times; returns its outcome, how often it ran, and how long it took.
+    async fn run(policy: Policy, failures: u32, again: Again) -> (Result<u32, u32>, u32, Duration) {
+        let (began, ran) = (Instant::now(), Cell::new(0));
+        let work = || {
+            ran.set(ran.get() + 1);
+            std::future::ready(if ran.get() > failures { Ok(ran.get()) } else { Err(ran.get()) })
+        };
+        let heard = Cell::new(0);
+        let outcome = retry(policy, work, |_| again, |_, _| heard.set(heard.get() + 1)).await;
+        assert_eq!(heard.get() + 1, ran.get(), "each try but the last is followed by a wait");
+        (outcome, ran.get(), began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_passes_is_ridden_out_and_what_stays_is_returned() {
+        let soon = Again::After(None);
+        assert_eq!(run(POLICY, 1, soon).await.0, Ok(2));
+        assert_eq!(run(POLICY, 3, soon).await.0, Ok(4));
+        let (outcome, ran, took) = run(POLICY, 9, soon).await;
+        assert_eq!((outcome, ran), (Err(4), 4));
+        assert!(took >= Duration::from_millis(1750) && took <= Duration::from_millis(3510), "{took:?}");
+        assert_eq!(run(POLICY, 9, Again::Never).await.1, 1);
+        assert_eq!(run(Policy { tries: None, ..POLICY }, 100, soon).await.0, Ok(101));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_was_asked_for_is_kept_where_it_is_short_enough() {
+        let asked = |seconds| Again::After(Some(Duration::from_secs(seconds)));
+        let (outcome, _, took) = run(POLICY, 1, asked(7)).await;
+        assert_eq!(outcome, Ok(2));
+        assert!(took >= Duration::from_secs(7) && took < Duration::from_secs(9), "{took:?}");
+        assert_eq!(run(POLICY, 1, asked(61)).await.1, 1, "longer than a person waits");
+        assert_eq!(
+            run(Policy { tries: None, ..POLICY }, 1, asked(61)).await.1,
+            2,
+            "no limit to the patience"
+        );
+    }
+}
