@@ -122,10 +122,10 @@ mod tests {
     #[test]
     fn only_settings_that_differ_are_listed() {
         let one = Settings::parse(
-            "config:\n  name: a\n  process:\n    - train: {lr: 1e-4, steps: 100}\n      sample: {prompts: [x, y]}\n",
+            "config:\n  name: a\n  process:\n    - train: {lr: 1e-4, steps: 100}\n      sample: {prompts: [x, v]}\n",
         );
         let two = Settings::parse(
-            "config:\n  name: a\n  process:\n    - train: {lr: 2e-4, steps: 100, ema: true}\n      sample: {prompts: [z, x, y]}\n",
+            "config:\n  name: a\n  process:\n    - train: {lr: 2e-4, steps: 100, ema: true}\n      sample: {prompts: [z, x, v]}\n",
         );
         let none = Settings::parse("- [");
         assert_eq!(none, Settings::default());
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(
             rows,
             [
-                ("config.process.0.sample.prompts", vec![Some("x, y"), Some("z, x, y"), None]),
+                ("config.process.0.sample.prompts", vec![Some("x, v"), Some("z, x, v"), None]),
                 ("config.process.0.train.ema", vec![None, Some("true"), None]),
                 ("config.process.0.train.lr", vec![Some("0.0001"), Some("0.0002"), None]),
             ]
