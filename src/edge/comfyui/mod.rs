@@ -36,6 +36,8 @@ pub struct LoraFolder {
     pub path: PathBuf,
     /// Why this one, for people: `the loras folder of the ComfyUI there`.
     pub why: String,
+    /// The folder that embeddings go to, where the same installation has one.
+    pub embeddings: Option<PathBuf>,
 }
 
 /// Finds the LoRA folder that belongs to a ComfyUI root, a models folder, a `loras` folder or an
@@ -62,7 +64,8 @@ pub fn find(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error>
 const LOOKED_FOR: &str = "looked for `models/loras` or `loras` in it, for a folder called `loras`, and for an `extra_model_paths.yaml`";
 
 fn in_folder(path: &Path, around: &Surroundings<'_>) -> Result<Option<LoraFolder>, Error> {
-    let found = |path: PathBuf, why: &str| Ok(Some(LoraFolder { path, why: why.to_owned() }));
+    let found =
+        |path: PathBuf, why: &str| Ok(Some(LoraFolder { path, why: why.to_owned(), embeddings: None }));
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_lowercase();
     let models = path.join("models");
     let is_root =
@@ -74,7 +77,7 @@ fn in_folder(path: &Path, around: &Surroundings<'_>) -> Result<Option<LoraFolder
             && let Some(folder) = read_yaml(&yaml, around)?.into_iter().find(|folder| folder.is_default)
         {
             let why = format!("the default for loras in `{}`", yaml.display());
-            return Ok(Some(LoraFolder { path: folder.path, why }));
+            return Ok(Some(LoraFolder { path: folder.path, why, embeddings: None }));
         }
         return found(models.join("loras"), "the loras folder of the ComfyUI there");
     }
@@ -109,7 +112,7 @@ fn in_yaml(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error> 
         Some(folder) => {
             let default = if folder.is_default { ", marked as default" } else { "" };
             let why = format!("`loras` of `{}` in `{}`{default}", folder.section, path.display());
-            Ok(LoraFolder { path: folder.path.clone(), why })
+            Ok(LoraFolder { path: folder.path.clone(), why, embeddings: None })
         }
         None => {
             let looked_for = match folders.as_slice() {

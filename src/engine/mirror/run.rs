@@ -20,6 +20,7 @@ use crate::engine::destination::folder::Folder;
 use crate::engine::destination::inspect;
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::poll::{JobSnapshot, Patience, look};
+use crate::engine::newest::keep_newest;
 use crate::engine::outputs::follower::Followers;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::board::Board;
@@ -449,7 +450,10 @@ impl Run {
                 biased;
                 () = self.stop.token().cancelled() => return false,
                 () = tokio::time::sleep_until(until) => {}
-                () = self.shop.board.quiet() => self.tell_what_came(looked),
+                () = self.shop.board.quiet() => {
+                    self.tell_what_came(looked);
+                    self.keep_newest().await;
+                }
             }
         }
         tokio::select! {
@@ -508,6 +512,14 @@ impl Run {
         Ok(())
     }
 
+    /// Keeps the newest checkpoint the newest of all, for a trainer that goes by that.
+    async fn keep_newest(&mut self) {
+        let (dir, manifest) = (self.mirror.dir.clone(), self.folder.lock().manifest().clone());
+        if let Ok(Err(error)) = blocking(move || keep_newest(&dir, &manifest)).await {
+            self.notice([explain_briefly(&error)].iter());
+        }
+    }
+
     /// Removes what the user does not want to keep here; says whether anything went.
     async fn retain(&self) -> Result<bool, Error> {
         let Some(retention) = self.mirror.options.retention else { return Ok(false) };
@@ -535,6 +547,7 @@ impl Run {
             }
             Err(error) => self.worry(error),
         }
+        self.keep_newest().await;
         let mut store = self.folder.lock();
         let (present, missing) =
             count(&self.mirror.dir, store.manifest(), &self.shop.endings(), &pass.wanted);
