@@ -219,9 +219,15 @@ fn create_folders_by(
         match make_folder(&path, &fs::DirBuilder::new()) {
             Ok(()) => flush_folder(parent(&path))?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if !look(&path).map_err(fault("read", &path))?.is_dir() {
-                    return Err(fault("create", &path)(io::Error::from(io::ErrorKind::NotADirectory)));
-                }
+                let in_the_way = match look(&path) {
+                    Ok(there) if there.is_dir() => continue,
+                    Ok(_) => io::Error::from(io::ErrorKind::NotADirectory),
+                    Err(gone) if gone.kind() == io::ErrorKind::NotFound => {
+                        io::Error::new(gone.kind(), "a link of this name leads to nothing")
+                    }
+                    Err(error) => return Err(fault("read", &path)(error)),
+                };
+                return Err(fault("create", &path)(in_the_way));
             }
             Err(error) => return Err(fault("create", &path)(error)),
         }

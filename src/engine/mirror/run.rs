@@ -9,7 +9,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::decide::mirror::plan::{Action, FetchReason, Situation, Step, nothing_is_chosen, plan};
+use crate::decide::mirror::plan::{
+    Action, FetchReason, Situation, Step, asked_stamp, nothing_is_chosen, plan,
+};
 use crate::decide::mirror::poll_interval::{Cadence, Look, Next, next_save, save_interval};
 use crate::decide::mirror::run_state::RunState;
 use crate::edge::net::http::ArtifactClient;
@@ -252,7 +254,10 @@ impl Run {
         let state = looked.state(&listing.artifacts);
         let actions = self.plan(looked, &listing, state).await?;
         let run = looked.run();
-        let order = |action: &Action| self.transfer(looked, &run, action, state, generation);
+        let order = |action: &Action| {
+            let run = asked_stamp(&run, &action.artifact, &listing);
+            self.transfer(looked, &run, action, state, generation)
+        };
         let transfers: Vec<Transfer> =
             actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).map(order).collect();
         let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;

@@ -119,12 +119,13 @@ impl Placing<'_> {
         let mut messages = Vec::new();
         for (part, kind) in &found.others {
             let path = &part.entry.path;
-            messages.push(format!("`{path}` is not placed in ComfyUI, since it is no LoRA: by its header it is of the kind `{kind}`. It stays in the mirror"));
+            messages
+                .push(format!("`{path}` is not placed in ComfyUI: by its header it holds no LoRA ({kind})"));
         }
         if embeddings.is_none() {
             for lora in &found.embeddings {
                 let path = &lora.files[0].entry.path;
-                messages.push(format!("`{path}` is not placed in ComfyUI, since it is an embedding, and no folder `embeddings` was found beside that of the LoRAs. It stays in the mirror"));
+                messages.push(format!("`{path}` is not placed in ComfyUI: it is an embedding, and there is no folder `embeddings` beside that of the LoRAs"));
             }
         }
         // While a run goes on, its trainer may still be writing the other half.
