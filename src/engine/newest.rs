@@ -11,7 +11,9 @@ use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::engine::destination::reports;
 use crate::error::Error;
+use crate::model::job::JobId;
 use crate::model::manifest::Manifest;
+use crate::model::names::rel_path::RelPath;
 
 /// Waits between tries: the clock of a file system ticks every few milliseconds, on some every second or two, and the
 /// newest file has to be later than what was written in the same tick.
@@ -26,62 +28,76 @@ const WAITS: [Duration; 8] = [
     Duration::from_millis(1000),
 ];
 
-/// Gives the newest checkpoint in `dir` the newest change time, where it has not got it. Blocks; where it has, nothing is
-/// changed.
-///
-/// # Errors
-/// When the disk does not allow it. No byte is in danger then.
-pub(crate) fn keep_newest(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
-    let newest: BTreeSet<PathBuf> =
-        newest(manifest).into_iter().filter_map(|entry| top(dir, entry.path.as_str())).collect();
-    if newest.is_empty() {
-        return Ok(());
+/// The names of the saves in DIR.
+#[derive(Debug)]
+pub(crate) struct Saves {
+    job: JobId,
+    newest: BTreeSet<PathBuf>,
+    all: BTreeSet<PathBuf>,
+}
+
+impl Saves {
+    /// Takes them from what is known of `dir`.
+    pub(crate) fn of(dir: &Path, manifest: &Manifest) -> Self {
+        let newest = newest(manifest).into_iter().filter_map(|entry| top(dir, &entry.path));
+        let all = saves(manifest)
+            .flat_map(|(_, entry)| {
+                std::iter::once(&entry.path).chain(entry.older.iter().map(|older| &older.path))
+            })
+            .filter_map(|path| top(dir, path));
+        Self { job: manifest.job.clone(), newest: newest.collect(), all: all.collect() }
     }
-    let others = changed(&others(dir, manifest, &newest)?);
-    let Some(latest) = others.iter().max().copied() else { return Ok(()) };
-    for wait in WAITS {
-        let times = changed(&newest);
-        if !is_due(&times, &others) {
+
+    /// Gives the newest checkpoint the newest change time, where it has not got it. Blocks; where it has, nothing is
+    /// changed.
+    ///
+    /// # Errors
+    /// When the disk does not allow it. No byte is in danger then.
+    pub(crate) fn keep_newest(self, dir: &Path) -> Result<(), Error> {
+        if self.newest.is_empty() {
             return Ok(());
         }
-        std::thread::sleep(wait);
-        for path in &newest {
-            disk::renew(path).map_err(fault("set the change time of", path))?;
+        let newest = self.newest.clone();
+        let others = changed(&self.others(dir)?);
+        let Some(latest) = others.iter().max().copied() else { return Ok(()) };
+        for wait in WAITS {
+            if !is_due(&changed(&newest), &others) {
+                return Ok(());
+            }
+            std::thread::sleep(wait);
+            for path in newest.iter().filter(|path| path.exists()) {
+                disk::renew(path).map_err(fault("set the change time of", path))?;
+            }
+            // A file from the future (another clock, a restored backup) is not waited for.
+            if changed(&newest).into_iter().min().is_some_and(|time| latest - time > FUTURE) {
+                return Ok(());
+            }
         }
-        // A file from the future (another clock, a restored backup) is not waited for.
-        if changed(&newest).into_iter().min().is_some_and(|time| latest - time > FUTURE) {
-            return Ok(());
-        }
+        Ok(())
     }
-    Ok(())
+
+    /// Everything else that the trainer may take for a save: what begins with the job's name, and what was saved.
+    fn others(self, dir: &Path) -> Result<BTreeSet<PathBuf>, Error> {
+        let Self { job, newest, mut all } = self;
+        let name = reports::read_head(dir, &job).and_then(|head| head.name);
+        if let Some(name) = name.filter(|name| !name.is_empty()) {
+            for entry in fs::read_dir(dir).map_err(fault("read", dir))? {
+                let entry = entry.map_err(fault("read", dir))?;
+                if entry.file_name().as_encoded_bytes().starts_with(name.as_bytes()) {
+                    all.insert(entry.path());
+                }
+            }
+        }
+        Ok(all.difference(&newest).cloned().collect())
+    }
 }
 
 /// Later than the clock by more than this is no tick of it.
 const FUTURE: i128 = 2_000_000_000;
 
-/// Everything else that the trainer may take for a save: what begins with the job's name, and what was saved.
-fn others(dir: &Path, manifest: &Manifest, newest: &BTreeSet<PathBuf>) -> Result<BTreeSet<PathBuf>, Error> {
-    let mut others: BTreeSet<PathBuf> = saves(manifest)
-        .flat_map(|(_, entry)| {
-            std::iter::once(&entry.path).chain(entry.older.iter().map(|older| &older.path))
-        })
-        .filter_map(|path| top(dir, path.as_str()))
-        .collect();
-    let name = reports::read_head(dir, &manifest.job).and_then(|head| head.name);
-    if let Some(name) = name.filter(|name| !name.is_empty()) {
-        for entry in fs::read_dir(dir).map_err(fault("read", dir))? {
-            let entry = entry.map_err(fault("read", dir))?;
-            if entry.file_name().as_encoded_bytes().starts_with(name.as_bytes()) {
-                others.insert(entry.path());
-            }
-        }
-    }
-    Ok(others.difference(newest).cloned().collect())
-}
-
 /// The file or folder directly in `dir` that a path is or is in; a model that is saved as a folder is one save.
-fn top(dir: &Path, path: &str) -> Option<PathBuf> {
-    path.split('/').next().map(|first| dir.join(first))
+fn top(dir: &Path, path: &RelPath) -> Option<PathBuf> {
+    path.as_str().split('/').next().map(|first| dir.join(first))
 }
 
 /// The change times of those that are there.
@@ -94,6 +110,10 @@ mod tests {
     use super::*;
     use crate::model::artifact::ArtifactKind::Checkpoint;
     use crate::model::manifest::examples;
+
+    fn keep_newest(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
+        Saves::of(dir, manifest).keep_newest(dir)
+    }
 
     fn write(dir: &Path, name: &str) {
         fs::write(dir.join(name), name).unwrap();

@@ -23,7 +23,7 @@ use crate::engine::destination::folder::{Folder, known};
 use crate::engine::destination::hashing::is_as_published;
 use crate::engine::destination::reports;
 use crate::engine::event::{Event, Reporter};
-use crate::engine::newest::keep_newest;
+use crate::engine::newest::Saves;
 use crate::engine::outputs::gallery;
 use crate::error::{Error, explain_briefly};
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
@@ -74,7 +74,7 @@ pub(crate) fn prune(dir: &Path, retention: Retention, reporter: &dyn Reporter) -
     }
     store.compact()?;
     // What goes may be a name of a file that stays (a hard link), whose change time that renews.
-    if let Err(error) = keep_newest(dir, store.manifest()) {
+    if let Err(error) = Saves::of(dir, store.manifest()).keep_newest(dir) {
         reporter.report(&Event::Notice { message: explain_briefly(&error) });
     }
     Ok(pruned)

@@ -22,7 +22,7 @@ use crate::engine::destination::folder::Folder;
 use crate::engine::destination::inspect;
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::poll::{JobSnapshot, Patience, look};
-use crate::engine::newest::keep_newest;
+use crate::engine::newest::Saves;
 use crate::engine::outputs::follower::Followers;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::board::Board;
@@ -455,11 +455,11 @@ impl Run {
                 biased;
                 () = self.stop.token().cancelled() => return false,
                 () = tokio::time::sleep_until(until) => {}
-                () = self.shop.board.quiet() => {
-                    self.tell_what_came(looked);
-                    self.keep_newest().await;
-                }
+                () = self.shop.board.quiet() => self.tell_what_came(looked),
             }
+        }
+        if self.shop.board.is_quiet() {
+            self.keep_newest().await;
         }
         tokio::select! {
             biased;
@@ -519,8 +519,13 @@ impl Run {
 
     /// Keeps the newest checkpoint the newest of all, for a trainer that goes by that.
     async fn keep_newest(&mut self) {
-        let (dir, manifest) = (self.mirror.dir.clone(), self.folder.lock().manifest().clone());
-        if let Ok(Err(error)) = blocking(move || keep_newest(&dir, &manifest)).await {
+        // A folder that went away is the next look's business.
+        if self.folder.ensure_in_place().is_err() {
+            return;
+        }
+        let dir = self.mirror.dir.clone();
+        let saves = Saves::of(&dir, self.folder.lock().manifest());
+        if let Ok(Err(error)) = blocking(move || saves.keep_newest(&dir)).await {
             self.notice([explain_briefly(&error)].iter());
         }
     }

@@ -25,7 +25,7 @@ use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::edge::system::link::LinkMode;
 use crate::engine::event::{Event, Reporter};
-use crate::engine::newest::keep_newest;
+use crate::engine::newest::Saves;
 use crate::error::{Error, explain_briefly};
 use crate::model::job::JobId;
 use crate::model::manifest::Manifest;
@@ -67,6 +67,8 @@ pub struct ComfyUi {
     /// The last trouble that was told; a trouble that lasts is told once.
     trouble: Mutex<String>,
     headers: Headers,
+    /// Whether it was reported that the newest checkpoint could not be made the newest by change time.
+    told_newest: AtomicBool,
     /// Whether what is gone from ComfyUI is placed anew, the next time.
     anew: AtomicBool,
 }
@@ -122,6 +124,7 @@ impl ComfyUi {
             name: OnceLock::new(),
             trouble: Mutex::default(),
             headers: Headers::default(),
+            told_newest: AtomicBool::default(),
             anew: AtomicBool::default(),
         }
     }
@@ -161,7 +164,11 @@ impl ComfyUi {
         let is_last = patience == Patience::Act;
         let result = Placing { comfy: self, dir, manifest, job, name, subdir, is_last, reporter }.run();
         // A hard link that came or went is a change of the file in DIR as well.
-        keep_newest(dir, manifest)?;
+        if let Err(error) = Saves::of(dir, manifest).keep_newest(dir)
+            && !self.told_newest.swap(true, Ordering::Relaxed)
+        {
+            reporter.report(&Event::Notice { message: explain_briefly(&error) });
+        }
         result
     }
 
