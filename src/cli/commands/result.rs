@@ -252,9 +252,9 @@ fn peek_table(document: &Document, room: Option<Room>) -> String {
     let mut columns = vec![
         Column::right("step"),
         Column::right("size"),
-        Column::left("kind"),
         Column::right("rank"),
         Column::left("dtype").goes(1),
+        Column::left("kind"),
         Column::left("base model").goes(2),
         Column::left("trigger words").goes(3),
         Column::left("name"),
@@ -269,9 +269,9 @@ fn peek_table(document: &Document, room: Option<Room>) -> String {
                 let mut cells = vec![
                     step_of(row.step.or(*step)),
                     ByteCount(*size).to_string(),
-                    kind.unwrap_or_default().to_owned(),
                     rank.map_or_else(String::new, |rank| rank.to_string()),
                     dtype.unwrap_or_default().to_owned(),
+                    kind.unwrap_or_default().to_owned(),
                     base_model.as_deref().map(shown).unwrap_or_default(),
                     shown(&trigger_words.join(", ")),
                     shown(&row.path),

@@ -223,7 +223,7 @@ pub fn asked_stamp(run: &str, artifact: &Artifact, listing: &Listing) -> String 
             .step
             .filter(|_| is_save)
             .map(|step| step.to_string())
-            .or(is_final.then(|| "final".to_owned()))
+            .or_else(|| is_final.then(|| "final".to_owned()))
     };
     let order = |place: &String| place.parse().unwrap_or(u64::MAX);
     let newest = || listing.artifacts.iter().filter_map(place).max_by_key(order);

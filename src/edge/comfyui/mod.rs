@@ -279,8 +279,8 @@ impl<'a> ExtraPaths<'a> {
 
     /// Names the default folder that comes before the chosen one and is not there: its disk may be away.
     fn passed_over(&self, order: &[extra_paths::Folder], chosen: Option<&extra_paths::Folder>) -> String {
-        let before = order.iter().take_while(|folder| Some(*folder) != chosen);
-        before.filter(|folder| folder.is_default).next().map_or_else(String::new, |folder| {
+        let mut before = order.iter().take_while(|folder| Some(*folder) != chosen);
+        before.find(|folder| folder.is_default).map_or_else(String::new, |folder| {
             format!(
                 "; `{}` would come before it, and is not there ({})",
                 folder.path.display(),

@@ -21,8 +21,8 @@ pub(super) enum Value {
         is_zero: bool,
     },
     Text(Text),
-    List(Vec<Value>),
-    Map(Vec<(Value, Value)>),
+    List(Vec<Self>),
+    Map(Vec<(Self, Self)>),
 }
 
 /// Text, and where it is.

@@ -95,7 +95,7 @@ impl<'a> Work<'a> {
             let is_free = disk::look_through_links(self.root, path.as_str()).is_none();
             (is_free && !self.is_recorded(part, |placed| placed.to == path)).then_some(path)
         };
-        let paths = SIDECARS.map(|ending| missing(ending));
+        let paths = SIDECARS.map(missing);
         if paths.iter().all(Option::is_none) {
             return Vec::new();
         }
