@@ -123,6 +123,7 @@ Examples:
   rcsync mirror out --comfyui ~/ComfyUI                    what is there now
   rcsync mirror out --comfyui ~/ComfyUI --watch            … and what comes
   rcsync mirror out --comfyui ~/ComfyUI --comfyui-keep 3   the newest three
+  rcsync mirror out --comfyui ~/ComfyUI --again            what is gone there too
   rcsync sync JOB out --comfyui ~/ComfyUI                  while it trains";
 
 /// Mirrors a RunComfy AI Toolkit training job to disk while it trains: resumable, proven, never half a file.
@@ -344,6 +345,9 @@ pub(crate) struct MirrorTo {
     /// Go on as files come, from this machine or another, until Ctrl-C.
     #[arg(long)]
     pub(crate) watch: bool,
+    /// Place anew what was moved, renamed or deleted in ComfyUI; otherwise that is not placed again.
+    #[arg(long)]
+    pub(crate) again: bool,
     /// Where to, and how.
     #[command(flatten)]
     pub(crate) comfy: ComfyArgs,

@@ -228,7 +228,8 @@ impl SyncArgs {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "ComfyUI")]
 pub(crate) struct ComfyArgs {
-    /// Mirror finished LoRAs into this ComfyUI: its folder, a models or loras folder, or an extra_model_paths.yaml.
+    /// Mirror finished LoRAs into this ComfyUI: its folder, a models or loras folder, an extra_model_paths.yaml, the
+    /// folder of SwarmUI, A1111, Forge or StabilityMatrix, or any other folder.
     #[arg(long, value_name = "PATH")]
     pub(crate) comfyui: Option<PathBuf>,
     /// The folder below its loras folder; {name} and {job_id} are filled in, `.` is none [default: {name}].
@@ -240,7 +241,7 @@ pub(crate) struct ComfyArgs {
     /// How the bytes get there; auto takes the first that works [default: auto].
     #[arg(long, value_name = "auto|reflink|hardlink|copy", value_enum, hide_possible_values = true)]
     pub(crate) comfyui_link: Option<LinkWord>,
-    /// Put each LoRA's SHA-256 beside it, in a file that some nodes read.
+    /// Put small files for LoRA managers beside each LoRA: its .sha256, a .civitai.info and an A1111-style .json.
     #[arg(long, overrides_with_all = ["comfyui_sidecars", "no_comfyui_sidecars"])]
     pub(crate) comfyui_sidecars: bool,
     /// Take back a `comfyui-sidecars` from a variable or the configuration file.

@@ -6,4 +6,6 @@ pub mod comfyui;
 pub mod formats;
 pub mod jobs;
 pub mod mirror;
+pub mod newest;
+pub mod sidecars;
 pub mod transfer;

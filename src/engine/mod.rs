@@ -3,6 +3,7 @@
 pub mod destination;
 pub mod event;
 pub mod mirror;
+pub(crate) mod newest;
 pub mod options;
 pub mod outputs;
 pub(crate) mod retry;

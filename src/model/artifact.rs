@@ -53,6 +53,12 @@ impl ArtifactKey {
         decoded(last_segment(&self.path))
     }
 
+    /// Whether it is the state of the optimizer, which every save overwrites: it belongs to the newest checkpoint alone.
+    #[must_use]
+    pub fn is_optimizer(&self) -> bool {
+        self.kind == ArtifactKind::Checkpoint && self.trainer_name() == "optimizer.pt"
+    }
+
     /// Splits the trainer's name of one half of a Wan 2.2 pair into what both halves share and which half it is.
     ///
     /// A job may itself be called `…_high_noise`; its own final save is no half of anything.

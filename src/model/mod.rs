@@ -23,3 +23,4 @@ pub mod seed;
 pub mod source_url;
 pub mod training_config;
 pub mod units;
+pub mod weights_kind;

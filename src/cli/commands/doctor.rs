@@ -18,6 +18,7 @@ use crate::engine;
 use crate::engine::mirror::poll::SHORT;
 use crate::engine::retry::{api_again, retry};
 use crate::error::{ApiError, Error, ExitStatus, explain_briefly};
+use crate::model::artifact::ArtifactKind;
 use crate::model::error_code::ErrorCode;
 use crate::model::job::JobId;
 use crate::model::revision::Revision;
@@ -146,6 +147,10 @@ fn strangers(world: &Process, report: &mut Report) {
     }
 }
 
+/// ComfyUI looks for previews with a pattern that it makes of the name as it is.
+const NO_PREVIEW: &str =
+    "a name with `[` in it gets no preview in ComfyUI, which takes it for a pattern; the LoRA itself works";
+
 /// Says what a folder mirrors.
 fn folder(dir: &Path, job: Option<&JobId>, report: &mut Report) {
     match engine::destination::folder::known(dir) {
@@ -162,6 +167,12 @@ fn folder(dir: &Path, job: Option<&JobId>, report: &mut Report) {
             let bytes = there.iter().fold(0_u64, |sum, (_, entry)| sum.saturating_add(entry.size));
             let count = files(there.len() as u64);
             report.good("folder", format!("mirrors job {}: {count}, {}", manifest.job, ByteCount(bytes)));
+            if there
+                .iter()
+                .any(|(kind, entry)| *kind == ArtifactKind::Checkpoint && entry.path.as_str().contains('['))
+            {
+                report.good("comfyui", NO_PREVIEW);
+            }
         }
     }
 }
@@ -256,6 +267,9 @@ async fn ask(context: &Context<'_>, job: Option<&str>, report: &mut Report) -> R
             report.good("api", format!("{base} answers and takes the token"));
             let what = state(&answer.status, &answer.progress);
             report.good("job", format!("{named} is {}: {what}", shown(answer.status.as_str())));
+            if answer.name.as_deref().is_some_and(|name| name.contains('[')) {
+                report.good("comfyui", NO_PREVIEW);
+            }
             ask_hosts(context, &client, &base, &named, report).await?;
         }
     }

@@ -20,25 +20,74 @@ use super::{Context, wait_for};
 /// How often a folder with nothing in it yet is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-pub(super) fn run(context: &Context<'_>, dir: &Path, watch: bool) -> Result<ExitStatus, Error> {
+/// How LoRAs are placed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    /// On and on, as files come.
+    pub(super) watch: bool,
+    /// Also what was moved, renamed or deleted in ComfyUI.
+    pub(super) again: bool,
+}
+
+pub(super) fn run(context: &Context<'_>, dir: &Path, how: How) -> Result<ExitStatus, Error> {
     context.refuse_dry_run("`mirror`")?;
-    let comfy = context
-        .settings
-        .comfy_ui(context.world)?
-        .ok_or_else(|| Error::Usage("`mirror` needs to know which ComfyUI: `--comfyui <PATH>`".to_owned()))?;
-    let comfy = Arc::new(comfy);
+    let watch = how.watch;
+    // What was mistyped ends it before anything is waited for.
+    if !watch {
+        comfy_ui(context)?;
+    }
     wait_for(context.world, |signals| async move {
+        let Some(comfy) = found(context, watch, &signals).await? else { return Ok(signals.status()) };
+        let comfy = Arc::new(if how.again { comfy.placing_anew() } else { comfy });
         let Some(job) = job(context, dir, watch, &signals).await? else { return Ok(signals.status()) };
         let telling = Telling::new(context.world, &context.settings, &job, &signals, THE_SAME_COMMAND);
         let ended = if watch {
             say_where(context, &comfy);
-            watch::watch(comfy, dir.to_path_buf(), telling.clone(), signals.stop.clone()).await
+            Ok(watch::watch(comfy, dir.to_path_buf(), telling.clone(), signals.stop.clone()).await)
         } else {
             once(context, comfy, dir, telling.clone()).await
         };
         telling.end();
         ended
     })
+}
+
+fn comfy_ui(context: &Context<'_>) -> Result<ComfyUi, Error> {
+    context
+        .settings
+        .comfy_ui(context.world)?
+        .ok_or_else(|| Error::Usage("`mirror` needs to know which ComfyUI: `--comfyui <PATH>`".to_owned()))
+}
+
+/// Returns the ComfyUI; where files are watched for, one that is not there yet is waited for.
+async fn found(context: &Context<'_>, watch: bool, signals: &Signals) -> Result<Option<ComfyUi>, Error> {
+    let mut waits = Waits::default();
+    loop {
+        match comfy_ui(context) {
+            Err(Error::NoComfyUi { path, .. }) if watch && !path.exists() => {
+                waits.tell(context, &format!("there is no {} yet", shown(&path.display().to_string())));
+            }
+            comfy => return comfy.map(Some),
+        }
+        if signals.unless_ended(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
+            return Ok(None);
+        }
+    }
+}
+
+/// What is waited for is reported once.
+#[derive(Default)]
+struct Waits {
+    is_told: bool,
+}
+
+impl Waits {
+    fn tell(&mut self, context: &Context<'_>, why: &str) {
+        if !self.is_told && context.settings.talk > Talk::Quiet {
+            context.world.err.line(&format!("{why}; waits for it"));
+        }
+        self.is_told = true;
+    }
 }
 
 /// Returns the job whose folder it is; waits for it where files are watched for.
@@ -48,17 +97,18 @@ async fn job(
     watch: bool,
     signals: &Signals,
 ) -> Result<Option<JobId>, Error> {
-    let mut told = false;
+    let mut waits = Waits::default();
     loop {
+        let name = shown(&dir.display().to_string());
         match engine::destination::folder::known(dir) {
             Ok(manifest) => return Ok(Some(manifest.job)),
-            Err(Error::NoMirror { .. }) if watch && dir.is_dir() => {}
+            Err(Error::NoMirror { job: None, .. }) if watch && !dir.exists() => {
+                waits.tell(context, &format!("there is no folder {name} yet"));
+            }
+            Err(Error::NoMirror { .. }) if watch && dir.is_dir() => {
+                waits.tell(context, &format!("nothing is mirrored into {name} yet"));
+            }
             Err(error) => return Err(error),
-        }
-        if !told && context.settings.talk > Talk::Quiet {
-            let dir = shown(&dir.display().to_string());
-            context.world.err.line(&format!("nothing is mirrored into {dir} yet; waits for the first file"));
-            told = true;
         }
         if signals.unless_ended(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
             return Ok(None);
@@ -83,7 +133,8 @@ async fn once(
     let placing = blocking(move || watch::once(&placer, &folder, Patience::Act, telling.as_ref()));
     let outcome = placing.await.map_err(lost("look into", dir))??;
     // A crontab mails what is said, so nothing is said where nothing happened.
-    let is_news = outcome != Outcome { there: outcome.there, ..Outcome::default() };
+    let is_news =
+        outcome != Outcome { there: outcome.there, withdrawn: outcome.withdrawn, ..Outcome::default() };
     let is_asked = context.world.err.is_terminal() || context.settings.talk == Talk::Verbose;
     if context.settings.format == Format::Pretty
         && context.settings.talk > Talk::Quiet
@@ -121,6 +172,12 @@ fn words(outcome: &Outcome, folder: &Path) -> String {
     if outcome.halves > 0 {
         text += &format!("; {} of a pair not placed until the other half is here", files(outcome.halves));
     }
+    if outcome.withdrawn > 0 {
+        text += &format!(
+            "; {} not placed again, since it was moved, renamed or deleted there: `--again` places it",
+            files(outcome.withdrawn)
+        );
+    }
     text
 }
 
@@ -139,6 +196,10 @@ mod tests {
         assert_eq!(
             said(Outcome { there: 3, removed: 2, blocked: 1, halves: 1, ..Outcome::default() }),
             "3 LoRA files in /ui/models/loras, nothing new, 2 removed; 1 LoRA file not placed, since something else has the name; 1 LoRA file of a pair not placed until the other half is here"
+        );
+        assert_eq!(
+            said(Outcome { there: 1, withdrawn: 1, ..Outcome::default() }),
+            "1 LoRA file in /ui/models/loras, nothing new; 1 LoRA file not placed again, since it was moved, renamed or deleted there: `--again` places it"
         );
     }
 }

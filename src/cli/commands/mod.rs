@@ -98,7 +98,11 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
         }
         Command::Mirror(typed) => {
             let options = SyncArgs { comfy: typed.comfy, ..plain() };
-            mirror::run(&context(options)?, &typed.dir, typed.watch)
+            mirror::run(
+                &context(options)?,
+                &typed.dir,
+                mirror::How { watch: typed.watch, again: typed.again },
+            )
         }
         Command::Demo(typed) => {
             // What variables and the file say is meant for real jobs: their hooks and ComfyUI are not for a show.

@@ -19,6 +19,7 @@ use crate::model::local::LocalFile;
 use crate::model::manifest::{EntryState, Manifest};
 use crate::model::source_url::SourceUrl;
 use crate::model::units::ByteCount;
+use crate::model::weights_kind::WeightsKind;
 
 use super::super::args::ResultOf;
 use super::super::backend;
@@ -127,6 +128,8 @@ struct Row {
 #[serde(untagged)]
 enum Peek {
     Read {
+        /// What it holds: `LoRA`, `LoKr`, `embedding`, `full model` …
+        kind: Option<&'static str>,
         /// The step of the weights, also of a final checkpoint.
         step: Option<u64>,
         /// Bytes that the file has when it is whole.
@@ -148,13 +151,14 @@ impl Peek {
         match peeked {
             Err(error) => Self::Unread { error: error.to_string() },
             Ok(Peeked { header, hosted }) => Self::Read {
+                kind: header.kind.map(WeightsKind::name),
                 step: header.metadata.training_step,
                 size: header.declared_length,
                 hosted: *hosted,
                 rank: header.rank,
                 dtype: header.dtype,
                 base_model: header.metadata.ss_base_model_version.clone(),
-                trigger_words: header.metadata.trigger_words.clone(),
+                trigger_words: header.words(),
             },
         }
     }
@@ -251,28 +255,30 @@ fn peek_table(document: &Document, room: Option<Room>) -> String {
         Column::right("size"),
         Column::right("rank"),
         Column::left("dtype").goes(1),
+        Column::left("kind"),
         Column::left("base model").goes(2),
         Column::left("trigger words").goes(3),
         Column::left("name"),
     ];
     if document.with_dir {
-        columns.insert(6, Column::left("local"));
+        columns.insert(7, Column::left("local"));
     }
     let (mut rows, mut unread) = (Vec::new(), String::new());
     for row in &document.artifacts {
         match &row.peek {
-            Some(Peek::Read { step, size, hosted, rank, dtype, base_model, trigger_words }) => {
+            Some(Peek::Read { kind, step, size, hosted, rank, dtype, base_model, trigger_words }) => {
                 let mut cells = vec![
                     step_of(row.step.or(*step)),
                     ByteCount(*size).to_string(),
                     rank.map_or_else(String::new, |rank| rank.to_string()),
                     dtype.unwrap_or_default().to_owned(),
+                    kind.unwrap_or_default().to_owned(),
                     base_model.as_deref().map(shown).unwrap_or_default(),
                     shown(&trigger_words.join(", ")),
                     shown(&row.path),
                 ];
                 if document.with_dir {
-                    cells.insert(6, row.local.unwrap_or_default().to_owned());
+                    cells.insert(7, row.local.unwrap_or_default().to_owned());
                 }
                 rows.push(cells);
                 if let Some(hosted) = hosted.filter(|hosted| hosted < size) {

@@ -1,11 +1,13 @@
 //! Which files of a mirror are LoRAs, which of them belong together, and which picture shows them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::model::artifact::{ArtifactKey, ArtifactKind, PairHalf};
+use crate::model::digest::Sha256Digest;
 use crate::model::evidence::Evidence;
 use crate::model::manifest::{Entry, EntryState, Manifest};
 use crate::model::names::rel_path::RelPath;
+use crate::model::weights_kind::WeightsKind;
 
 /// One LoRA: one file, or the two halves of a Wan 2.2 pair.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +38,16 @@ pub struct Loras<'a> {
     pub whole: Vec<Lora<'a>>,
     /// Halves of pairs whose other half is not here.
     pub halves: Vec<Part<'a>>,
+    /// Embeddings, in the order of LoRAs.
+    pub embeddings: Vec<Lora<'a>>,
+    /// Weights that no LoRA loader and no prompt takes, and what they are.
+    pub others: Vec<(Part<'a>, WeightsKind)>,
+    /// Files whose header could not be read: they are not here as they were published.
+    pub unread: Vec<Part<'a>>,
 }
+
+/// What weights hold, by the SHA-256 of the file. A safetensors file without an entry is not read yet or cannot be.
+pub type Kinds = HashMap<Sha256Digest, WeightsKind>;
 
 /// Which kinds of files count as LoRAs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,24 +59,37 @@ pub enum Weights {
     PicklesToo,
 }
 
-/// Finds the LoRAs among everything that is published.
+/// Returns the files of which [`find`] has to know what they hold.
+pub fn candidates(manifest: &Manifest, weights: Weights) -> impl Iterator<Item = (&ArtifactKey, &Entry)> {
+    manifest.entries.iter().filter(move |(key, entry)| is_candidate(key, entry, weights))
+}
+
+/// Finds the LoRAs among everything that is published, and what else is there for ComfyUI.
 ///
 /// `job_name` tells the final save of a job that is itself called `…_high_noise` from half a pair.
 #[must_use]
-pub fn find<'a>(manifest: &'a Manifest, job_name: Option<&str>, weights: Weights) -> Loras<'a> {
+pub fn find<'a>(
+    manifest: &'a Manifest,
+    job_name: Option<&str>,
+    weights: Weights,
+    kinds: &Kinds,
+) -> Loras<'a> {
     let mut pairs: BTreeMap<(Option<u64>, String), Vec<Part<'a>>> = BTreeMap::new();
     let mut loras = Loras::default();
     let preview = Previews::of(manifest);
-    for (key, entry) in manifest.entries.iter().filter(|(key, entry)| is_lora(key, entry, weights)) {
+    for (key, entry) in candidates(manifest, weights) {
         let half = key.pair_half(job_name);
         let part = Part { key, entry, half: half.as_ref().map(|(_, half)| *half) };
-        match half {
-            Some((whole, _)) => pairs.entry((entry.step, whole)).or_default().push(part),
-            None => loras.whole.push(Lora {
-                step: entry.step,
-                files: vec![part],
-                preview: preview.for_step(entry.step),
-            }),
+        let alone = || Lora { step: entry.step, files: vec![part], preview: preview.for_step(entry.step) };
+        match (kinds.get(&entry.sha256), half) {
+            (None, _) if is_safetensors(&entry.path) => loras.unread.push(part),
+            (Some(WeightsKind::Embedding), _) => loras.embeddings.push(alone()),
+            (Some(kind), _) if !kind.is_patch() => loras.others.push((part, *kind)),
+            // The hash in the header of a half is that of both. Where it fits this file, only this half was trained.
+            (_, Some((whole, _))) if entry.evidence != Evidence::TrainerHash => {
+                pairs.entry((entry.step, whole)).or_default().push(part);
+            }
+            _ => loras.whole.push(alone()),
         }
     }
     for ((step, _), mut files) in pairs {
@@ -77,19 +101,23 @@ pub fn find<'a>(manifest: &'a Manifest, job_name: Option<&str>, weights: Weights
             loras.halves.append(&mut files);
         }
     }
-    loras.whole.sort_by_key(|lora| {
-        let path = &lora.files[0].entry.path;
-        (lora.step.unwrap_or(u64::MAX), !is_safetensors(path), path.clone())
-    });
+    loras.whole.sort_by_key(order);
+    loras.embeddings.sort_by_key(order);
     loras
 }
 
-/// Whether a file is weights that ComfyUI's LoRA loaders take. Parts of a full model stand in folders of their own.
-fn is_lora(key: &ArtifactKey, entry: &Entry, weights: Weights) -> bool {
+fn order(lora: &Lora<'_>) -> (u64, bool, RelPath) {
+    let path = &lora.files[0].entry.path;
+    (lora.step.unwrap_or(u64::MAX), !is_safetensors(path), path.clone())
+}
+
+/// Whether a file may be weights that ComfyUI takes, before its header is read. Parts of a full model are in folders of
+/// their own.
+fn is_candidate(key: &ArtifactKey, entry: &Entry, weights: Weights) -> bool {
     let is_weights = match weights {
         _ if is_safetensors(&entry.path) => entry.evidence >= Evidence::Structure,
         Weights::Safetensors => false,
-        // Nobody can look into a pickle without loading it, so its length has to do.
+        // A pickle cannot be proven without loading it, so its length has to do.
         Weights::PicklesToo => is_pickle(&entry.path),
     };
     key.kind == ArtifactKind::Checkpoint
@@ -115,7 +143,8 @@ fn is_pickle(path: &RelPath) -> bool {
 /// What ComfyUI lists besides safetensors. The trainer of our jobs writes embeddings as `.pt`; others write the rest.
 const PICKLES: [&str; 6] = [".pt", ".pt2", ".pth", ".ckpt", ".bin", ".pkl"];
 
-/// The pictures of a job, by step: that of the first prompt, and of several the last one drawn.
+/// The pictures of a job, by step: a still one before an animated one, then that of the first prompt, and of several the
+/// last one drawn.
 struct Previews<'a> {
     by_step: BTreeMap<u64, &'a Entry>,
     /// The newest step of a numbered save.
@@ -124,18 +153,22 @@ struct Previews<'a> {
 
 impl<'a> Previews<'a> {
     fn of(manifest: &'a Manifest) -> Self {
-        let mut first: BTreeMap<u64, (u64, &Entry)> = BTreeMap::new();
+        let mut first: BTreeMap<u64, ((Picture, u64), &Entry)> = BTreeMap::new();
         for (key, entry) in &manifest.entries {
-            let (Some(step), Some(prompt)) = (entry.step, key.prompt_number()) else { continue };
-            if key.kind != ArtifactKind::Sample || entry.state != EntryState::Present || !is_picture(entry) {
+            let (Some(step), Some(prompt), Some(picture)) = (entry.step, key.prompt_number(), picture(entry))
+            else {
+                continue;
+            };
+            if key.kind != ArtifactKind::Sample || entry.state != EntryState::Present {
                 continue;
             }
+            let rank = (picture, prompt);
             let better = first.get(&step).is_none_or(|(other, than)| {
                 // Names begin with the time, so the later picture has the greater name.
-                (prompt, &than.path) < (*other, &entry.path)
+                (rank, &than.path) < (*other, &entry.path)
             });
             if better {
-                first.insert(step, (prompt, entry));
+                first.insert(step, (rank, entry));
             }
         }
         let saves = manifest.entries.iter().filter(|(key, _)| key.kind == ArtifactKind::Checkpoint);
@@ -157,10 +190,23 @@ impl<'a> Previews<'a> {
     }
 }
 
-/// What every LoRA picker shows. Its first bytes have the last word when it is placed.
-fn is_picture(entry: &Entry) -> bool {
+/// What LoRA pickers show, the better first. Its first bytes have the last word when it is placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Picture {
+    /// Every picker shows it.
+    Still,
+    /// A WebP, which is what video models are sampled as: ComfyUI serves it, some pickers do not.
+    Webp,
+}
+
+fn picture(entry: &Entry) -> Option<Picture> {
     let (_, extension) = entry.path.stem_and_extension();
-    [".png", ".jpg", ".jpeg"].iter().any(|picture| extension.eq_ignore_ascii_case(picture))
+    let is = |other: &str| extension.eq_ignore_ascii_case(other);
+    match () {
+        () if [".png", ".jpg", ".jpeg"].into_iter().any(is) => Some(Picture::Still),
+        () if is(".webp") => Some(Picture::Webp),
+        () => None,
+    }
 }
 
 #[cfg(test)]

@@ -144,6 +144,8 @@ fn mark(lora: &Lora<'_>) -> String {
 pub enum Standing {
     /// Nothing: it can be placed.
     Nothing,
+    /// Nothing, although it was there: its owner moved, renamed or deleted it, and it is not placed again.
+    Withdrawn,
     /// The file itself, put there by us.
     Ours,
     /// The same bytes, by whomever.
@@ -154,6 +156,14 @@ pub enum Standing {
     Foreign,
 }
 
+impl Standing {
+    /// Whether the LoRA is there, as it was published or as its owner edited it.
+    #[must_use]
+    pub const fn is_there(self) -> bool {
+        matches!(self, Self::Ours | Self::Same | Self::Edited)
+    }
+}
+
 /// Judges what was found at a place. `hash` reads the file there; it is asked only where nothing cheaper tells.
 #[must_use]
 pub fn standing(
@@ -162,12 +172,15 @@ pub fn standing(
     found: Option<LocalFile>,
     hash: impl FnOnce() -> Option<Sha256Digest>,
 ) -> Standing {
+    let record = record.filter(|record| record.sha256 == wanted.1);
     let (size, modified) = match found {
+        None if record.is_some_and(|record| record.state != PlacedState::Placing) => {
+            return Standing::Withdrawn;
+        }
         None => return Standing::Nothing,
         Some(LocalFile::Other) => return Standing::Foreign,
         Some(LocalFile::File { size, modified }) => (size, modified),
     };
-    let record = record.filter(|record| record.sha256 == wanted.1);
     if let Some(record) = record
         && (record.size, record.modified) == (size, modified)
     {
@@ -219,6 +232,8 @@ pub fn picture_extension(first: &[u8]) -> Option<&'static str> {
         Some(".png")
     } else if first.starts_with(&[0xff, 0xd8, 0xff]) {
         Some(".jpg")
+    } else if first.starts_with(b"RIFF") && first.get(8..12) == Some(b"WEBP") {
+        Some(".webp")
     } else {
         None
     }

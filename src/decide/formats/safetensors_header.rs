@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::model::weights_kind::{Signs, WeightsKind};
+
 pub use training_metadata::TrainerNotes;
 
 /// The bytes before the header: its length as a little-endian `u64`.
@@ -63,7 +65,9 @@ pub struct SafetensorsHeader {
     pub tensors: u32,
     /// The element type that most of the body's bytes have.
     pub dtype: Option<&'static str>,
-    /// The largest rank among the LoRA's down projections.
+    /// What it holds, by the names of its tensors; `None` where it has none.
+    pub kind: Option<WeightsKind>,
+    /// The largest rank among the down projections and factors.
     pub rank: Option<u64>,
     /// What the trainer noted.
     pub metadata: TrainerNotes,
@@ -100,6 +104,15 @@ pub enum HeaderError {
 }
 
 impl SafetensorsHeader {
+    /// Returns the words that a prompt calls these weights by: the word of an embedding, else the trainer's tags.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        match (&self.metadata.embedding_word, self.kind) {
+            (Some(word), Some(WeightsKind::Embedding)) => vec![word.clone()],
+            _ => self.metadata.trigger_words.clone(),
+        }
+    }
+
     /// Reads the JSON text of a header (without the eight bytes before it).
     pub fn parse(json: &[u8]) -> Result<Self, HeaderError> {
         if json.first() != Some(&b'{') {
@@ -108,7 +121,7 @@ impl SafetensorsHeader {
         let text = std::str::from_utf8(json).map_err(|_| HeaderError::NotUtf8)?;
         let entries: Entries<'_> =
             serde_json::from_str(text).map_err(|error| HeaderError::Json(tidy(&error.to_string())))?;
-        let Entries { mut spans, metadata, dtype_bytes, rank, fault } = entries;
+        let Entries { mut spans, metadata, dtype_bytes, signs, rank, fault } = entries;
         if let Some(fault) = fault {
             return Err(fault);
         }
@@ -127,6 +140,7 @@ impl SafetensorsHeader {
             declared_length,
             tensors: u32::try_from(spans.len()).map_err(|_| HeaderError::TooManyTensors)?,
             dtype: dtype.map(|at| DTYPES[at].0),
+            kind: signs.kind(),
             rank,
             metadata: metadata.unwrap_or_default(),
         })
@@ -160,6 +174,7 @@ struct Entries<'a> {
     spans: Vec<Span<'a>>,
     metadata: Option<TrainerNotes>,
     dtype_bytes: [u64; DTYPES.len()],
+    signs: Signs,
     rank: Option<u64>,
     fault: Option<HeaderError>,
 }
@@ -174,7 +189,8 @@ impl<'a> Entries<'a> {
             self.dtype_bytes[at] = self.dtype_bytes[at].saturating_add(end.saturating_sub(begin));
         }
         // An element type from after this version: its size is not known, the layout still is.
-        if name.contains("lora_A.") || name.contains("lora_down.") {
+        self.signs.see(&name);
+        if Signs::tells_rank(&name) {
             self.rank = self.rank.max(tensor.shape.first);
         }
         self.spans.push(Span { name, begin, end });
@@ -300,11 +316,32 @@ mod tests {
         assert_eq!(header.body_start, 8 + json.len() as u64);
         assert_eq!(header.declared_length, header.body_start + 72);
         assert_eq!((header.tensors, header.dtype, header.rank), (2, Some("BF16"), Some(16)));
+        assert_eq!(header.kind, Some(WeightsKind::Lora));
         let notes = header.metadata;
         assert_eq!(notes.sshs_model_hash, hash.parse().ok());
         assert_eq!(notes.training_step, Some(250));
         assert_eq!(notes.ss_base_model_version.as_deref(), Some("wan_2.2[1m_14b"));
         assert_eq!(notes.trigger_words, ["trig", "rare"]);
+    }
+
+    #[test]
+    fn the_rank_of_a_factorised_lokr_is_that_of_its_factors() {
+        let rank = |second: &str| {
+            let header = parse(&format!(
+                r#"{{"b.q.lokr_w1":{{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}},{second}}}"#
+            ))
+            .unwrap();
+            (header.kind, header.rank)
+        };
+        assert_eq!(
+            rank(
+                r#""b.q.lokr_w2_a":{"dtype":"F32","shape":[6,4],"data_offsets":[16,112]},
+                "b.q.lokr_w2_b":{"dtype":"F32","shape":[4,5],"data_offsets":[112,192]}"#
+            ),
+            (Some(WeightsKind::Lokr), Some(4))
+        );
+        let whole = r#""b.q.lokr_w2":{"dtype":"F32","shape":[6,4],"data_offsets":[16,112]}"#;
+        assert_eq!(rank(whole), (Some(WeightsKind::Lokr), None), "a whole matrix has no rank of its own");
     }
 
     #[test]

@@ -198,6 +198,9 @@ fn is_due(situation: &Situation<'_>, artifact: &Artifact, asked_in: &str) -> boo
     if asked_in == situation.run || situation.run.is_empty() {
         return false;
     }
+    if artifact.key.is_optimizer() {
+        return asked_in != asked_stamp(situation.run, artifact, situation.listing);
+    }
     match (artifact.key.kind, artifact.step) {
         (ArtifactKind::Sample, _) => false,
         // A resumed run writes a numbered save again only when it passes that step again.
@@ -206,6 +209,27 @@ fn is_due(situation: &Situation<'_>, artifact: &Artifact, asked_in: &str) -> boo
                 && situation.reached.is_none_or(|reached| reached >= step)
         }
         (ArtifactKind::Checkpoint, None) | (ArtifactKind::Config, _) => true,
+    }
+}
+
+/// Returns what is noted of a file that is asked about now: the run, and for the state of the optimizer also the newest
+/// checkpoint that is listed, since it is due again with each new one.
+#[must_use]
+pub fn asked_stamp(run: &str, artifact: &Artifact, listing: &Listing) -> String {
+    let place = |artifact: &Arc<Artifact>| {
+        let is_save = artifact.key.kind == ArtifactKind::Checkpoint;
+        let is_final = artifact.key.kind.may_be_final(artifact.step, &artifact.path);
+        artifact
+            .step
+            .filter(|_| is_save)
+            .map(|step| step.to_string())
+            .or_else(|| is_final.then(|| "final".to_owned()))
+    };
+    let order = |place: &String| place.parse().unwrap_or(u64::MAX);
+    let newest = || listing.artifacts.iter().filter_map(place).max_by_key(order);
+    match artifact.key.is_optimizer().then(newest).flatten() {
+        Some(newest) => format!("{run}@{newest}"),
+        None => run.to_owned(),
     }
 }
 

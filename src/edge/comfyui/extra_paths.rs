@@ -1,79 +1,113 @@
 //! `extra_model_paths.yaml`: sections of any name, each with a base path and one or more folders for each kind of model.
+//! ComfyUI stops at its start where one of them is not as it expects; then nothing of the file counts.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_saphyr::{DuplicateKeyPolicy, budget, options};
-
+use super::yaml11::{self, Text, Value};
 use super::{Surroundings, absolute};
 
-/// One section that says something about LoRAs.
+/// One section of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Section {
-    pub(super) name: String,
-    pub(super) base_path: Option<String>,
-    pub(super) is_default: bool,
-    /// One path a line.
-    pub(super) loras: String,
+    name: String,
+    base_path: Option<Text>,
+    is_default: bool,
+    /// What else it names: kinds of models, each with its folders.
+    kinds: Vec<(String, Text)>,
 }
 
-/// One LoRA folder of the file.
+/// One folder of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Folder {
     pub(super) path: PathBuf,
     pub(super) section: String,
     pub(super) is_default: bool,
+    /// Where it is in the file; none for ComfyUI's own folder.
+    pub(super) line: Option<usize>,
 }
 
-/// Reads the sections that have a key `loras`, in their order.
+/// Reads the sections, in their order.
+///
+/// # Errors
+/// Why ComfyUI would not start with it.
 pub(super) fn parse(text: &str) -> Result<Vec<Section>, String> {
-    let options = options! {
-        budget: budget! { max_events: 20_000, max_depth: 16, max_documents: 1, max_aliases: 1_000, max_anchors: 1_000 },
-        // As in Python, the last one counts.
-        duplicate_keys: DuplicateKeyPolicy::LastWins,
-        with_snippet: false,
+    let Value::Map(pairs) = yaml11::read(text)? else {
+        return Err("it has no sections".to_owned());
     };
-    // A file in which everything is commented out is empty.
-    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-        return Ok(Vec::new());
+    let mut sections = Vec::new();
+    for (name, value) in pairs {
+        let name = name.as_text().map_or_else(|| "?".to_owned(), |name| name.text.clone());
+        match value {
+            Value::Null => {}
+            Value::Map(pairs) => sections.push(section(name, pairs)?),
+            empty @ (Value::Text(_) | Value::List(_)) if !empty.is_true() => {}
+            _ => return Err(format!("section `{name}` is not a list of keys and folders")),
+        }
     }
-    let sections: Sections = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| format!("it is not what ComfyUI reads there: {error}"))?;
-    let spoken = sections.0.into_iter().filter_map(|(name, section)| {
-        let Raw { base_path, is_default, loras } = section?;
-        Some(Section {
-            name,
-            base_path,
-            is_default: is_default.is_some_and(|truth| truth.is_true()),
-            loras: loras?,
-        })
-    });
-    Ok(spoken.collect())
+    Ok(sections)
 }
 
-/// Returns the folders in the order in which ComfyUI searches them: those marked as default are put in front one after
-/// the other, so the last of them comes first.
-pub(super) fn folders(sections: &[Section], beside: &Path, around: &Surroundings<'_>) -> Vec<Folder> {
-    let mut folders: Vec<Folder> = Vec::new();
+fn section(name: String, pairs: Vec<(Value, Value)>) -> Result<Section, String> {
+    let mut section = Section { name, base_path: None, is_default: false, kinds: Vec::new() };
+    for (key, value) in pairs {
+        let key = key.as_text().map_or_else(|| "?".to_owned(), |key| key.text.clone());
+        let not_text = || format!("`{key}` in section `{}` is not a path", section.name);
+        match key.as_str() {
+            "is_default" => section.is_default = value.is_true(),
+            "base_path" => section.base_path = Some(value.as_text().ok_or_else(not_text)?.clone()),
+            _ => {
+                let text = value.as_text().ok_or_else(not_text)?.clone();
+                section.kinds.push((key, text));
+            }
+        }
+    }
+    Ok(section)
+}
+
+impl Section {
+    /// Returns what is written under a key.
+    fn get(&self, key: &str) -> Option<&Text> {
+        self.kinds.iter().find(|(name, _)| name == key).map(|(_, text)| text)
+    }
+
+    fn base(&self, beside: &Path, around: &Surroundings<'_>) -> PathBuf {
+        let Some(base) = &self.base_path else { return beside.to_path_buf() };
+        let home = around.expand_user(Path::new(&base.text));
+        beside.join(around.expand_variables(&home.to_string_lossy()))
+    }
+}
+
+/// Returns the folders of one kind in the order in which ComfyUI searches them: its own, where it is known, then those of
+/// the file; each that is marked as default is put in front of all that are there by then.
+pub(super) fn folders(
+    sections: &[Section],
+    kind: &str,
+    own: Option<&Path>,
+    beside: &Path,
+    around: &Surroundings<'_>,
+) -> Vec<Folder> {
+    let own = own.map(|path| Folder {
+        path: absolute(path),
+        section: String::new(),
+        is_default: false,
+        line: None,
+    });
+    let mut folders: Vec<Folder> = own.into_iter().collect();
     for section in sections {
-        let base = section.base_path.as_ref().map(|base| {
-            let home = around.expand_user(Path::new(base));
-            beside.join(around.expand_variables(&home.to_string_lossy()))
-        });
-        let base = base.unwrap_or_else(|| beside.to_path_buf());
-        for line in section.loras.lines().filter(|line| !line.is_empty()) {
+        let Some(text) = section.get(kind) else { continue };
+        let base = section.base(beside, around);
+        for (at, path) in text.text.split('\n').enumerate().filter(|(_, path)| !path.is_empty()) {
             let folder = Folder {
-                path: absolute(&base.join(line)),
+                path: absolute(&base.join(path)),
                 section: section.name.clone(),
                 is_default: section.is_default,
+                line: Some(text.line + if text.is_literal { at } else { 0 }),
             };
             let known = folders.iter().position(|other| other.path == folder.path);
             match (known, folder.is_default) {
                 (Some(at), true) => {
-                    folders.remove(at);
-                    folders.insert(0, folder);
+                    let known = folders.remove(at);
+                    folders.insert(0, known);
                 }
                 (Some(_), false) => {}
                 (None, true) => folders.insert(0, folder),
@@ -84,58 +118,45 @@ pub(super) fn folders(sections: &[Section], beside: &Path, around: &Surroundings
     folders
 }
 
-#[derive(Deserialize)]
-struct Raw {
-    #[serde(default)]
-    base_path: Option<String>,
-    #[serde(default)]
-    is_default: Option<Truth>,
-    #[serde(default)]
-    loras: Option<String>,
+/// Whether Comfy Desktop wrote it.
+pub(super) fn is_of_desktop(sections: &[Section]) -> bool {
+    sections.iter().any(|section| section.get("download_model_base").is_some())
 }
 
-/// `true`, or what a hand or the Desktop app writes for it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Truth {
-    Bool(bool),
-    Text(String),
+/// The models folder of a Comfy Desktop, whose files name the kinds of models no more: it is ComfyUI's own there.
+pub(super) fn desktop_models(
+    sections: &[Section],
+    beside: &Path,
+    around: &Surroundings<'_>,
+) -> Option<PathBuf> {
+    let with_base = || sections.iter().filter(|section| section.base_path.is_some());
+    let told = with_base().find(|section| section.get("download_model_base").is_some());
+    let section =
+        told.or_else(|| with_base().find(|section| section.is_default)).or_else(|| with_base().next())?;
+    let models = section.get("download_model_base").map_or("models", |text| text.text.as_str());
+    Some(absolute(&section.base(beside, around).join(models)))
 }
 
-impl Truth {
-    fn is_true(&self) -> bool {
-        match self {
-            Self::Bool(is_true) => *is_true,
-            Self::Text(text) => {
-                ["true", "yes", "on", "1"].iter().any(|word| text.trim().eq_ignore_ascii_case(word))
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stops_comfyui_is_refused() {
+        for (text, words) in [
+            ("", "no sections"),
+            ("- a\n", "no sections"),
+            ("a: text\n", "section `a`"),
+            ("a: 5\n", "section `a`"),
+            ("a: [b]\n", "section `a`"),
+            ("a:\n  base_path: 2024\n", "`base_path` in section `a`"),
+            ("a:\n  base_path:\n", "`base_path`"),
+            ("a:\n  vae: [x]\n", "`vae`"),
+            ("a:\n  loras:\n", "`loras`"),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains(words), "{text}: {error}");
         }
-    }
-}
-
-/// The sections in their order; some are empty.
-struct Sections(Vec<(String, Option<Raw>)>);
-
-impl<'de> Deserialize<'de> for Sections {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(SectionsVisitor)
-    }
-}
-
-struct SectionsVisitor;
-
-impl<'de> Visitor<'de> for SectionsVisitor {
-    type Value = Sections;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sections, each with paths in it")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut sections = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            sections.push(entry);
-        }
-        Ok(Sections(sections))
+        assert_eq!(parse("a:\nb: \"\"\nc: []\n"), Ok(Vec::new()), "empty sections are passed over");
     }
 }

@@ -2,21 +2,49 @@
 
 mod extra_paths;
 pub mod server;
+mod yaml11;
 
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use crate::edge::system::disk;
-use crate::edge::system::disk::fault;
 use crate::error::Error;
 
 /// What a folder has that is a ComfyUI and not just anything with models in it.
 const MARKS: [&str; 5] = ["main.py", "folder_paths.py", "nodes.py", "custom_nodes", "comfy"];
 
-/// What stands beside `loras` in a models folder; one of them is enough to know it.
+/// What is beside `loras` in a models folder; one of them is enough to know it.
 const MODEL_KINDS: [&str; 7] =
     ["loras", "checkpoints", "vae", "diffusion_models", "text_encoders", "controlnet", "unet"];
+
+/// What the folders of other programs with LoRAs have: SwarmUI, A1111, Forge, StabilityMatrix.
+const OTHER_MARKS: [&str; 8] = [
+    "webui.py",
+    "webui.sh",
+    "webui-user.bat",
+    "SwarmUI.sln",
+    "src/SwarmUI.csproj",
+    "launch-linux.sh",
+    "StabilityMatrix.exe",
+    "Data/Packages",
+];
+
+/// What their models folders have.
+const OTHER_KINDS: [&str; 6] =
+    ["Stable-diffusion", "Stable-Diffusion", "StableDiffusion", "VAE-approx", "Codeformer", "GFPGAN"];
+
+/// Where models are below the folder of a program: ComfyUI, A1111 and Forge; SwarmUI; StabilityMatrix.
+const MODELS: [&str; 3] = ["models", "Models", "Data/Models"];
+
+/// What LoRA folders are called, ComfyUI's first.
+const LORAS: [&str; 5] = ["loras", "Lora", "lora", "Loras", "LoRA"];
+
+/// What the folders of embeddings are called.
+const EMBEDDINGS: [&str; 3] = ["embeddings", "Embeddings", "TextualInversion"];
+
+/// Configurations of paths: ComfyUI's own, Comfy Desktop's of 2025, that of the new one.
+const YAMLS: [&str; 3] = ["extra_model_paths.yaml", "extra_models_config.yaml", "shared_model_paths.yaml"];
 
 /// A configuration of paths has some hundred lines at the most.
 const YAML_BOUND: u64 = 1 << 20;
@@ -36,103 +64,230 @@ pub struct LoraFolder {
     pub path: PathBuf,
     /// Why this one, for people: `the loras folder of the ComfyUI there`.
     pub why: String,
+    /// The folder that embeddings go to, where the same installation has one.
+    pub embeddings: Option<PathBuf>,
 }
 
-/// Finds the LoRA folder that belongs to a ComfyUI root, a models folder, a `loras` folder or an
-/// `extra_model_paths.yaml`. Changes nothing.
+/// Finds the LoRA folder that belongs to the root of a program, a models folder, a LoRA folder, or a configuration of
+/// paths; any other folder is taken as it is. Changes nothing.
 ///
 /// # Errors
-/// [`Error::NoComfyUi`], saying what was looked for; [`Error::BadInput`] for a YAML file that cannot be understood.
+/// [`Error::NoComfyUi`], with the reason and what to name instead; [`Error::BadInput`] for a YAML file that ComfyUI would
+/// not start with.
 pub fn find(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error> {
     let path = absolute(&around.expand_user(path));
-    if path.is_dir() {
-        return in_folder(&path, around)?
-            .ok_or_else(|| Error::NoComfyUi { path: path.clone(), looked_for: LOOKED_FOR.to_owned() });
+    let refuse = |why: &str| Err(Error::NoComfyUi { path: path.clone(), looked_for: why.to_owned() });
+    match () {
+        () if path.is_dir() => in_folder(&path, around),
+        () if !path.is_file() => match path.exists() {
+            true => refuse("it is neither a folder nor a file"),
+            false => refuse("there is nothing of this name"),
+        },
+        () if path.extension().is_some_and(|end| end == "yaml" || end == "yml") => in_yaml(&path, around),
+        () => refuse("it is a file, and no configuration of paths (`.yaml`); name a folder or such a file"),
     }
-    if path.is_file() {
-        let is_yaml = path.extension().is_some_and(|end| end == "yaml" || end == "yml");
-        if is_yaml {
-            return in_yaml(&path, around);
-        }
-    }
-    let looked_for = if path.exists() { LOOKED_FOR } else { "there is nothing of this name" };
-    Err(Error::NoComfyUi { path, looked_for: looked_for.to_owned() })
 }
 
-const LOOKED_FOR: &str = "looked for `models/loras` or `loras` in it, for a folder called `loras`, and for an `extra_model_paths.yaml`";
-
-fn in_folder(path: &Path, around: &Surroundings<'_>) -> Result<Option<LoraFolder>, Error> {
-    let found = |path: PathBuf, why: &str| Ok(Some(LoraFolder { path, why: why.to_owned() }));
+fn in_folder(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error> {
+    let found =
+        |loras: PathBuf, why: String| Ok(LoraFolder { embeddings: embeddings(&loras), path: loras, why });
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_lowercase();
+    let is_comfy = MARKS.iter().any(|mark| path.join(mark).exists());
+    let is_other = first_of(path, &OTHER_MARKS).is_some();
     let models = path.join("models");
-    let is_root =
-        models.is_dir() && (is_models_folder(&models) || MARKS.iter().any(|mark| path.join(mark).exists()));
-    if is_root {
-        // A folder that is marked as default is where ComfyUI itself would download to.
-        let yaml = path.join("extra_model_paths.yaml");
-        if yaml.is_file()
-            && let Some(folder) = read_yaml(&yaml, around)?.into_iter().find(|folder| folder.is_default)
-        {
-            let why = format!("the default for loras in `{}`", yaml.display());
-            return Ok(Some(LoraFolder { path: folder.path, why }));
+    if models.is_dir() && !is_other && (is_comfy || is_models_folder(&models)) {
+        let loras = if is_comfy { models.join("loras") } else { loras_in(&models) };
+        return in_comfy(path, loras, around);
+    }
+    for models in MODELS.iter().map(|name| path.join(name)).filter(|models| models.is_dir()) {
+        if let Some(loras) = first_of(&models, &LORAS) {
+            return found(loras, "the LoRA folder of the program there".to_owned());
         }
-        return found(models.join("loras"), "the loras folder of the ComfyUI there");
+        if is_other || is_other_models_folder(&models) {
+            return Err(without_loras(path, &models));
+        }
     }
     let portable = path.join("ComfyUI");
-    if name != "comfyui"
-        && portable.join("models").is_dir()
-        && let Some(inner) = in_folder(&portable, around)?
-    {
-        return Ok(Some(inner));
+    if name != "comfyui" && portable.join("models").is_dir() {
+        return in_folder(&portable, around);
     }
-    // `Lora` is what A1111 and Forge call theirs, and ComfyUI can be told to read it.
-    if matches!(name.as_str(), "loras" | "lora") {
-        return found(path.to_path_buf(), "it is a loras folder itself");
+    if LORAS.iter().any(|loras| name.eq_ignore_ascii_case(loras)) {
+        return found(path.to_path_buf(), "it is a loras folder itself".to_owned());
     }
-    if path.join("loras").is_dir() || (name == "models" && is_models_folder(path)) {
-        return found(path.join("loras"), "the loras folder of the models folder there");
+    if let Some(loras) = first_of(path, &LORAS) {
+        return found(loras, "the loras folder of the models folder there".to_owned());
     }
-    let yaml = path.join("extra_model_paths.yaml");
-    if yaml.is_file() { in_yaml(&yaml, around).map(Some) } else { Ok(None) }
+    if name == "models" && is_other_models_folder(path) {
+        return Err(without_loras(path, path));
+    }
+    if name == "models" && is_models_folder(path) {
+        return found(path.join("loras"), "the loras folder of the models folder there".to_owned());
+    }
+    if let Some(yaml) = first_of(path, &YAMLS) {
+        return in_yaml(&yaml, around);
+    }
+    if path.join("folder_paths.py").is_file() {
+        let why = "it is a ComfyUI without a folder `models`; name the folder that has it (`--base-directory` of that ComfyUI)";
+        return Err(Error::NoComfyUi { path: path.to_path_buf(), looked_for: why.to_owned() });
+    }
+    found(path.to_path_buf(), "the folder itself, as it was named".to_owned())
+}
+
+/// Nothing is made in the folder of a program other than ComfyUI.
+fn without_loras(path: &Path, models: &Path) -> Error {
+    let why = format!(
+        "`{}` has the models of another program, and no folder `Lora`; start that program once, or make the folder, or name the folder that LoRAs are to go to",
+        models.display()
+    );
+    Error::NoComfyUi { path: path.to_path_buf(), looked_for: why }
+}
+
+/// Returns the first of these names that is there.
+fn first_of(folder: &Path, names: &[&str]) -> Option<PathBuf> {
+    names.iter().map(|name| folder.join(name)).find(|path| path.exists())
+}
+
+fn loras_in(models: &Path) -> PathBuf {
+    first_of(models, &LORAS).unwrap_or_else(|| models.join("loras"))
+}
+
+/// Returns the folder of embeddings beside a LoRA folder; A1111 has it beside its models folder.
+fn embeddings(loras: &Path) -> Option<PathBuf> {
+    let models = loras.parent()?;
+    let is_models = |name: &std::ffi::OsStr| name.eq_ignore_ascii_case("models");
+    let root = models.parent().filter(|_| models.file_name().is_some_and(is_models));
+    let is_installation = is_models_folder(models) || is_other_models_folder(models) || root.is_some();
+    let beside = first_of(models, &EMBEDDINGS).filter(|_| is_installation);
+    beside.or_else(|| first_of(root?, &EMBEDDINGS)).filter(|path| path.is_dir())
 }
 
 fn is_models_folder(path: &Path) -> bool {
     MODEL_KINDS.iter().any(|kind| path.join(kind).is_dir())
 }
 
-fn in_yaml(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error> {
-    let folders = read_yaml(path, around)?;
-    let is_there = |folder: &&extra_paths::Folder| folder.path.is_dir();
-    let can_be_made = |folder: &&extra_paths::Folder| disk::parent(&folder.path).is_dir();
-    let chosen = folders.iter().find(is_there).or_else(|| folders.iter().find(can_be_made));
-    match chosen {
-        Some(folder) => {
-            let default = if folder.is_default { ", marked as default" } else { "" };
-            let why = format!("`loras` of `{}` in `{}`{default}", folder.section, path.display());
-            Ok(LoraFolder { path: folder.path.clone(), why })
-        }
-        None => {
-            let looked_for = match folders.as_slice() {
-                [] => "no section of it has a key `loras`".to_owned(),
-                [first, ..] => format!("its loras folder `{}` is not there", first.path.display()),
-            };
-            Err(Error::NoComfyUi { path: path.to_path_buf(), looked_for })
-        }
-    }
+fn is_other_models_folder(path: &Path) -> bool {
+    first_of(path, &OTHER_KINDS).is_some()
 }
 
-/// Returns every LoRA folder that the file names, in the order in which ComfyUI searches them.
-fn read_yaml(path: &Path, around: &Surroundings<'_>) -> Result<Vec<extra_paths::Folder>, Error> {
-    let mut text = String::new();
-    // Through links, as ComfyUI reads it; the check that it is a file keeps us from waiting at a pipe.
-    let file = std::fs::File::open(path).map_err(fault("read", path))?;
-    file.take(YAML_BOUND + 1).read_to_string(&mut text).map_err(fault("read", path))?;
-    let bad = |why: &str| Error::BadInput(format!("`{}` cannot be understood: {why}", path.display()));
-    if text.len() as u64 > YAML_BOUND {
-        return Err(bad("it is larger than 1 MiB"));
+/// Of the folders that a ComfyUI searches, the first that is there; its own is made where none is.
+fn in_comfy(root: &Path, own: PathBuf, around: &Surroundings<'_>) -> Result<LoraFolder, Error> {
+    let plain = |why: String| LoraFolder { path: own.clone(), why, embeddings: embeddings(&own) };
+    let own_is = "the loras folder of the ComfyUI there";
+    let yaml = root.join("extra_model_paths.yaml");
+    if !yaml.is_file() {
+        return Ok(plain(own_is.to_owned()));
     }
-    let sections = extra_paths::parse(&text).map_err(|why| bad(&why))?;
-    Ok(extra_paths::folders(&sections, disk::parent(path), around))
+    let paths = match ExtraPaths::read(&yaml, around) {
+        Ok(paths) => paths,
+        // Its own folder is the one in any case.
+        Err(why) => return Ok(plain(format!("{own_is}; {why}"))),
+    };
+    let order = paths.folders("loras", Some(&own));
+    let chosen = order.iter().find(|folder| folder.path.is_dir());
+    let Some(folder) = chosen.filter(|folder| folder.path != absolute(&own)) else {
+        return Ok(plain(format!("{own_is}{}", paths.passed_over(&order, chosen))));
+    };
+    let default = if folder.is_default { "the default for loras" } else { "`loras`" };
+    let why = format!("{default} in {}{}", paths.place(folder), paths.passed_over(&order, chosen));
+    let own = loras_beside(&own, &EMBEDDINGS);
+    Ok(LoraFolder { path: folder.path.clone(), why, embeddings: paths.first("embeddings", own.as_deref()) })
+}
+
+/// A folder of another kind beside a loras folder.
+fn loras_beside(loras: &Path, names: &[&str]) -> Option<PathBuf> {
+    first_of(loras.parent()?, names)
+}
+
+fn in_yaml(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error> {
+    let paths = ExtraPaths::read(path, around).map_err(Error::BadInput)?;
+    let models = paths.desktop_models();
+    let own = models.as_ref().map(|models| models.join("loras"));
+    let order = paths.folders("loras", own.as_deref());
+    let can_be_made = |folder: &&extra_paths::Folder| disk::parent(&folder.path).is_dir();
+    let is_there = |folder: &&extra_paths::Folder| folder.path.is_dir();
+    let Some(folder) = order.iter().find(is_there).or_else(|| order.iter().find(can_be_made)) else {
+        let looked_for = match order.as_slice() {
+            [] => {
+                "no section of it has a key `loras`; name the ComfyUI itself, or its loras folder".to_owned()
+            }
+            [first, ..] => format!(
+                "the loras folder `{}` is not there ({}); name the ComfyUI itself, or its loras folder",
+                first.path.display(),
+                paths.place(first)
+            ),
+        };
+        return Err(Error::NoComfyUi { path: path.to_path_buf(), looked_for });
+    };
+    let default = if folder.is_default { ", marked as default" } else { "" };
+    let why =
+        format!("`loras` of {}{default}{}", paths.place(folder), paths.passed_over(&order, Some(folder)));
+    let own = models.and_then(|models| first_of(&models, &EMBEDDINGS));
+    Ok(LoraFolder { path: folder.path.clone(), why, embeddings: paths.first("embeddings", own.as_deref()) })
+}
+
+/// A configuration of paths that ComfyUI can be started with.
+struct ExtraPaths<'a> {
+    path: &'a Path,
+    around: &'a Surroundings<'a>,
+    sections: Vec<extra_paths::Section>,
+}
+
+impl<'a> ExtraPaths<'a> {
+    fn read(path: &'a Path, around: &'a Surroundings<'a>) -> Result<Self, String> {
+        let bad = |why: &str| {
+            format!("`{}` is passed over, since ComfyUI does not start with it: {why}", path.display())
+        };
+        // Through links, as ComfyUI reads it; the check that it is a file keeps us from waiting at a pipe.
+        let mut text = String::new();
+        let read = std::fs::File::open(path)
+            .and_then(|file| file.take(YAML_BOUND + 1).read_to_string(&mut text))
+            .map_err(|error| format!("could not read `{}`: {error}", path.display()))?;
+        if read as u64 > YAML_BOUND {
+            return Err(bad("it is larger than 1 MiB"));
+        }
+        let sections = extra_paths::parse(&text).map_err(|why| bad(&why))?;
+        Ok(Self { path, around, sections })
+    }
+
+    fn folders(&self, kind: &str, own: Option<&Path>) -> Vec<extra_paths::Folder> {
+        extra_paths::folders(&self.sections, kind, own, disk::parent(self.path), self.around)
+    }
+
+    fn first(&self, kind: &str, own: Option<&Path>) -> Option<PathBuf> {
+        self.folders(kind, own).into_iter().map(|folder| folder.path).find(|path| path.is_dir())
+    }
+
+    /// The models folder of Comfy Desktop, where this is a file of it.
+    fn desktop_models(&self) -> Option<PathBuf> {
+        let is_desktop =
+            self.path.file_name().is_some_and(|name| YAMLS[1..].iter().any(|yaml| name == *yaml));
+        let is_like_it =
+            || self.folders("loras", None).is_empty() && extra_paths::is_of_desktop(&self.sections);
+        if !is_desktop && !is_like_it() {
+            return None;
+        }
+        extra_paths::desktop_models(&self.sections, disk::parent(self.path), self.around)
+    }
+
+    /// Where a folder is named, for people.
+    fn place(&self, folder: &extra_paths::Folder) -> String {
+        match folder.line {
+            None => format!("`{}`", self.path.display()),
+            Some(line) => format!("section `{}` in line {line} of `{}`", folder.section, self.path.display()),
+        }
+    }
+
+    /// Names the default folder that comes before the chosen one and is not there: its disk may be away.
+    fn passed_over(&self, order: &[extra_paths::Folder], chosen: Option<&extra_paths::Folder>) -> String {
+        let mut before = order.iter().take_while(|folder| Some(*folder) != chosen);
+        before.find(|folder| folder.is_default).map_or_else(String::new, |folder| {
+            format!(
+                "; `{}` would come before it, and is not there ({})",
+                folder.path.display(),
+                self.place(folder)
+            )
+        })
+    }
 }
 
 /// Places where ComfyUI is usually found, with what they are called.
@@ -150,6 +305,9 @@ pub fn usual_places(around: &Surroundings<'_>) -> Vec<(&'static str, PathBuf)> {
         ("comfy-cli", home("Documents/comfy/ComfyUI")),
         ("Comfy Desktop", from("LOCALAPPDATA", "Comfy-Desktop/ComfyUI-Shared")),
         ("Comfy Desktop", home("ComfyUI-Shared")),
+        ("Comfy Desktop", from("APPDATA", "Comfy Desktop/shared_model_paths.yaml")),
+        ("Comfy Desktop", home("Library/Application Support/Comfy Desktop/shared_model_paths.yaml")),
+        ("Comfy Desktop", home(".config/Comfy Desktop/shared_model_paths.yaml")),
         ("ComfyUI Desktop", home("Documents/ComfyUI")),
         ("ComfyUI Desktop", from("APPDATA", "ComfyUI/extra_models_config.yaml")),
         ("ComfyUI Desktop", home("Library/Application Support/ComfyUI/extra_models_config.yaml")),

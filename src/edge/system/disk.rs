@@ -199,6 +199,19 @@ pub(crate) fn flush_folder(folder: &Path) -> Result<(), Error> {
 /// Creates a folder below `root` part by part, refusing to walk through a link. `root` itself must exist. Every folder
 /// that was created is durable: files in it would be lost with its name.
 pub(crate) fn create_folders(root: &Path, folder: &Path) -> Result<(), Error> {
+    create_folders_by(root, folder, |path| fs::symlink_metadata(path))
+}
+
+/// The same below a folder whose owner may have put links to other folders into it: they are followed.
+pub(crate) fn create_folders_through_links(root: &Path, folder: &Path) -> Result<(), Error> {
+    create_folders_by(root, folder, |path| fs::metadata(path))
+}
+
+fn create_folders_by(
+    root: &Path,
+    folder: &Path,
+    look: impl Fn(&Path) -> io::Result<fs::Metadata>,
+) -> Result<(), Error> {
     let mut path = root.to_path_buf();
     let below = folder.strip_prefix(root).unwrap_or(folder);
     for part in below.components() {
@@ -206,9 +219,15 @@ pub(crate) fn create_folders(root: &Path, folder: &Path) -> Result<(), Error> {
         match make_folder(&path, &fs::DirBuilder::new()) {
             Ok(()) => flush_folder(parent(&path))?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if !fs::symlink_metadata(&path).map_err(fault("read", &path))?.is_dir() {
-                    return Err(fault("create", &path)(io::Error::from(io::ErrorKind::NotADirectory)));
-                }
+                let in_the_way = match look(&path) {
+                    Ok(there) if there.is_dir() => continue,
+                    Ok(_) => io::Error::from(io::ErrorKind::NotADirectory),
+                    Err(gone) if gone.kind() == io::ErrorKind::NotFound => {
+                        io::Error::new(gone.kind(), "a link of this name leads to nothing")
+                    }
+                    Err(error) => return Err(fault("read", &path)(error)),
+                };
+                return Err(fault("create", &path)(in_the_way));
             }
             Err(error) => return Err(fault("create", &path)(error)),
         }
@@ -252,6 +271,12 @@ pub(crate) fn empty(file: &File) -> io::Result<()> {
 /// Looks at what stands at a path below `root`, without following links, in the path or at its end.
 pub(crate) fn look(root: &Path, relative: &str) -> Option<LocalFile> {
     look_by(root, relative, || runs_through_link(root, relative))
+}
+
+/// The same below a folder whose owner may have put links to other folders into it: they are followed, and a link at the
+/// end of the path is not.
+pub(crate) fn look_through_links(root: &Path, relative: &str) -> Option<LocalFile> {
+    look_by(root, relative, || false)
 }
 
 /// The same for many paths, each with what stands there. Neighbours share a look at the folders above them.
@@ -301,6 +326,47 @@ pub(crate) fn modified(metadata: &fs::Metadata) -> Option<i64> {
         Ok(after) => i64::try_from(after.as_nanos()).ok(),
         Err(before) => i64::try_from(before.duration().as_nanos()).ok().map(|nanos| -nanos),
     }
+}
+
+/// Returns when a file or folder was last changed in any way, its names and permissions included, in nanoseconds since
+/// 1970: the time by which a trainer finds its newest checkpoint (Python's `getctime`). Links are not followed.
+pub(crate) fn changed(path: &Path) -> io::Result<i128> {
+    let metadata = fs::symlink_metadata(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Ok(i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec()))
+    }
+    // There `getctime` is the time at which the file was made.
+    #[cfg(not(unix))]
+    {
+        let made = metadata.created()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(i128::try_from(made.as_nanos()).unwrap_or(i128::MAX))
+    }
+}
+
+/// Sets the time of [`changed`] to now and leaves everything else as it is: bytes, permissions, the time of modification.
+pub(crate) fn renew(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let (metadata, before) = (fs::symlink_metadata(path)?, changed(path)?);
+        // The same permissions again: file systems that keep a change time renew it. Some network disks have no
+        // permissions to set, and renew it with the time of modification.
+        let again = fs::set_permissions(path, metadata.permissions());
+        if again.is_ok() && changed(path)? > before {
+            return Ok(());
+        }
+        let modified = fs::FileTimes::new().set_modified(metadata.modified()?);
+        File::open(path)?.set_times(modified)
+    }
+    #[cfg(windows)]
+    {
+        use std::os::windows::fs::FileTimesExt;
+        let made = fs::FileTimes::new().set_created(std::time::SystemTime::now());
+        OpenOptions::new().write(true).open(path)?.set_times(made)
+    }
+    #[cfg(not(any(unix, windows)))]
+    Ok(())
 }
 
 /// Opens a regular file for reading without following a link at its end, and without hanging on a pipe.
@@ -587,6 +653,26 @@ mod tests {
         );
         assert_eq!(fs::read(&path).unwrap(), b"newer");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing staged is left");
+    }
+
+    #[test]
+    fn renewing_changes_the_change_time_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, inner) = (folder.path().join("file"), folder.path().join("folder"));
+        fs::write(&file, "weights").unwrap();
+        fs::create_dir(&inner).unwrap();
+        for path in [&file, &inner] {
+            let before = (fs::metadata(path).unwrap(), changed(path).unwrap());
+            // The clock of a file system ticks every few milliseconds.
+            while changed(path).unwrap() <= before.1 {
+                renew(path).unwrap();
+            }
+            let after = fs::metadata(path).unwrap();
+            assert_eq!(after.permissions(), before.0.permissions());
+            assert_eq!(modified(&after), modified(&before.0));
+        }
+        assert_eq!(fs::read(&file).unwrap(), b"weights");
+        assert!(renew(&folder.path().join("nothing")).is_err());
     }
 
     #[test]

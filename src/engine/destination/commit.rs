@@ -246,6 +246,8 @@ impl Committer {
                 }
                 match (ours, here) {
                     (Some(entry), Some(here)) if entry.sha256 == here => match self.on_change {
+                        // The old state of the optimizer belongs to no checkpoint any more.
+                        _ if artifact.key.is_optimizer() => set_aside = Some(Aside::Replaced),
                         OnChange::Replace => set_aside = Some(Aside::Replaced),
                         OnChange::Keep => {
                             let kept = self.name_to_keep(&path.with_suffix(&here.short()), here);

@@ -23,8 +23,9 @@ use crate::engine::destination::folder::{Folder, known};
 use crate::engine::destination::hashing::is_as_published;
 use crate::engine::destination::reports;
 use crate::engine::event::{Event, Reporter};
+use crate::engine::newest::Saves;
 use crate::engine::outputs::gallery;
-use crate::error::Error;
+use crate::error::{Error, explain_briefly};
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::manifest::{Entry, EntryState, Manifest, Record};
 use crate::model::names::rel_path::RelPath;
@@ -72,6 +73,10 @@ pub(crate) fn prune(dir: &Path, retention: Retention, reporter: &dyn Reporter) -
         }
     }
     store.compact()?;
+    // What goes may be a name of a file that stays (a hard link), whose change time that renews.
+    if let Err(error) = Saves::of(dir, store.manifest()).keep_newest(dir) {
+        reporter.report(&Event::Notice { message: explain_briefly(&error) });
+    }
     Ok(pruned)
 }
 

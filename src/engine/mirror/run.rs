@@ -11,7 +11,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::decide::mirror::plan::{Action, FetchReason, Situation, Step, nothing_is_chosen, plan};
+use crate::decide::mirror::plan::{
+    Action, FetchReason, Situation, Step, asked_stamp, nothing_is_chosen, plan,
+};
 use crate::decide::mirror::poll_interval::{Cadence, KnownEnd, Look, Next, next_save, save_interval};
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::select::Selection;
@@ -24,6 +26,7 @@ use crate::engine::destination::folder::Folder;
 use crate::engine::destination::inspect;
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::poll::{Patience, look};
+use crate::engine::newest::Saves;
 use crate::engine::outputs::follower::Followers;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::board::Board;
@@ -266,7 +269,10 @@ impl Run {
             debug!(path = %action.artifact.path, step = %action.step, "planned");
         }
         let run = looked.run();
-        let order = |action: &Action| self.transfer(looked, &run, action, state, generation);
+        let order = |action: &Action| {
+            let run = asked_stamp(&run, &action.artifact, &listing);
+            self.transfer(looked, &run, action, state, generation)
+        };
         let transfers: Vec<Transfer> =
             actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).map(order).collect();
         let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
@@ -486,6 +492,9 @@ impl Run {
                 () = self.shop.board.quiet() => self.tell_what_came(looked),
             }
         }
+        if self.shop.board.is_quiet() {
+            self.keep_newest().await;
+        }
         tokio::select! {
             biased;
             () = self.stop.token().cancelled() => false,
@@ -542,6 +551,19 @@ impl Run {
         Ok(())
     }
 
+    /// Keeps the newest checkpoint the newest of all, for a trainer that goes by that.
+    async fn keep_newest(&mut self) {
+        // A folder that went away is the next look's business.
+        if self.folder.ensure_in_place().is_err() {
+            return;
+        }
+        let dir = self.mirror.dir.clone();
+        let saves = Saves::of(&dir, self.folder.lock().manifest());
+        if let Ok(Err(error)) = blocking(move || saves.keep_newest(&dir)).await {
+            self.notice([explain_briefly(&error)].iter());
+        }
+    }
+
     /// Removes what the user does not want to keep here; says whether anything went.
     async fn retain(&self) -> Result<bool, Error> {
         let Some(retention) = self.mirror.options.retention else { return Ok(false) };
@@ -569,6 +591,7 @@ impl Run {
             }
             Err(error) => self.worry(error),
         }
+        self.keep_newest().await;
         let mut store = self.folder.lock();
         let (present, missing) =
             count(&self.mirror.dir, store.manifest(), &self.shop.endings(), &pass.wanted);

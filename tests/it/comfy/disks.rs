@@ -113,6 +113,7 @@ async fn a_full_disk_gets_no_half_file() {
     let run = bench.once(&["--comfyui", ui.to_str().unwrap()]).await;
     assert_eq!(code(&run), 0, "the mirror itself has its own disk: {}", stderr(&run));
     assert!(stderr(&run).contains("No space left"), "{}", stderr(&run));
+    assert!(!stderr(&run).contains("tried again"), "one pass does not try again: {}", stderr(&run));
     for path in super::below(&ui).iter().filter(|path| path.ends_with(".safetensors")) {
         let name = path.rsplit('/').next().unwrap();
         super::assert_same(&ui.join(path), &bench.dir().join(name));

@@ -1,9 +1,11 @@
 //! From the mirror into ComfyUI: whole runs of the real binary beside a folder that looks like one.
 
 mod disks;
+mod kinds;
 mod place;
 mod running;
 mod watch;
+mod withdrawn;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;

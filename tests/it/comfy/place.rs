@@ -68,14 +68,19 @@ async fn pickles_are_placed_when_they_are_asked_for() {
     ];
     let stage = Stage::of_files("dog", files).await;
     assert_eq!(code(&stage.mirror(&["--comfyui-sidecars"]).await), 0);
-    assert_eq!(stage.placed(), ["dog/dog.safetensors", "dog/dog.sha256"]);
+    let sidecars = ["dog/dog.civitai.info", "dog/dog.json", "dog/dog.safetensors", "dog/dog.sha256"];
+    assert_eq!(stage.placed(), sidecars);
     let run = stage.mirror(&["--comfyui-sidecars", "--comfyui-pickles"]).await;
     assert_eq!(code(&run), 0, "{}", stderr(&run));
     // `optimizer.pt` is no LoRA, so it is none that anybody can mean.
     let all = [
+        "dog/dog.civitai.info",
+        "dog/dog.json",
         "dog/dog.pt",
         "dog/dog.safetensors",
         "dog/dog.sha256",
+        "dog/sks_000000250.civitai.info",
+        "dog/sks_000000250.json",
         "dog/sks_000000250.pt",
         "dog/sks_000000250.sha256",
     ];
@@ -86,7 +91,8 @@ async fn pickles_are_placed_when_they_are_asked_for() {
     assert_eq!(stage.placed(), all);
     // Both at once, and one name for the sums of two: it is that of the LoRA that can be proven.
     fs::remove_dir_all(stage.loras().join("dog")).unwrap();
-    assert_eq!(code(&stage.mirror(&["--comfyui-sidecars", "--comfyui-pickles"]).await), 0);
+    let again = stage.mirror(&["--comfyui-sidecars", "--comfyui-pickles", "--again"]).await;
+    assert_eq!(code(&again), 0, "{}", stderr(&again));
     assert_eq!(stage.placed(), all);
     let sums = fs::read_to_string(stage.bench.dir().join("SHA256SUMS")).unwrap();
     let sidecar = fs::read_to_string(stage.loras().join("dog/dog.sha256")).unwrap();
@@ -98,7 +104,7 @@ async fn the_bytes_come_by_the_way_that_was_asked_for() {
     let stage = Stage::finished(plan()).await;
     for (link, name) in [("copy", "my_first_lora_000000250"), ("hardlink", "my_first_lora_000000500")] {
         fs::remove_dir_all(stage.loras().join("my_first_lora")).unwrap_or_default();
-        let run = stage.mirror(&["--comfyui-link", link, "--output", "json"]).await;
+        let run = stage.mirror(&["--comfyui-link", link, "--output", "json", "--again"]).await;
         assert_eq!(code(&run), 0, "{}", stderr(&run));
         let events = String::from_utf8(run.stdout).unwrap();
         assert_eq!(events.matches(&format!(r#""how":"{link}""#)).count(), 4, "{events}");
@@ -119,7 +125,7 @@ async fn a_path_that_is_no_comfyui_ends_it_before_anything_is_asked() {
     let bench = &stage.bench;
     bench.simulator.finish(&bench.job);
     let odd = bench.dir().with_file_name("odd");
-    fs::create_dir(&odd).unwrap();
+    fs::create_dir_all(odd.join("models/Stable-diffusion")).unwrap();
     for path in [odd.clone(), odd.join("nothing")] {
         let run = bench.once(&["--comfyui", path.to_str().unwrap()]).await;
         assert_eq!(code(&run), 66, "{}", stderr(&run));
@@ -179,21 +185,38 @@ async fn what_is_not_ours_stays_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(unix)]
-async fn nothing_is_written_through_a_link_out_of_the_folder() {
+async fn links_to_folders_are_followed_and_links_that_lead_nowhere_refused() {
     let stage = Stage::finished(plan()).await;
-    let outside = stage.bench.dir().with_file_name("outside");
-    fs::create_dir(&outside).unwrap();
-    std::os::unix::fs::symlink(&outside, stage.loras().join("my_first_lora")).unwrap();
+    let nowhere = stage.bench.dir().with_file_name("nowhere");
+    let link = stage.loras().join("my_first_lora");
+    std::os::unix::fs::symlink(&nowhere, &link).unwrap();
     let run = stage.mirror(&[]).await;
-    assert_ne!(code(&run), 0, "{}", stderr(&run));
-    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    assert_eq!(code(&run), 73, "{}", stderr(&run));
+    assert!(!nowhere.exists() && stderr(&run).contains("my_first_lora"), "{}", stderr(&run));
+    // The folder of one job may be a link to another disk.
+    let other = stage.bench.dir().with_file_name("other");
+    fs::create_dir(&other).unwrap();
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&other, &link).unwrap();
+    let run = stage.mirror(&[]).await;
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    assert!(other.join("my_first_lora.safetensors").exists());
+    let before = snapshot(&other);
+    assert_eq!(code(&stage.mirror(&[]).await), 0);
+    assert_eq!(snapshot(&other), before);
+    // What is a link itself is not ours, and stays.
+    let linked = other.join("my_first_lora_000000250.safetensors");
+    fs::remove_file(&linked).unwrap();
+    std::os::unix::fs::symlink("my_first_lora.safetensors", &linked).unwrap();
+    assert_eq!(code(&stage.mirror(&["--comfyui-keep", "0"]).await), 0);
+    assert!(linked.symlink_metadata().unwrap().is_symlink());
     // The loras folder itself may be a link: that is how people share it.
     let shared = stage.bench.dir().with_file_name("shared");
     fs::create_dir(&shared).unwrap();
-    fs::remove_file(stage.loras().join("my_first_lora")).unwrap();
+    fs::remove_file(&link).unwrap();
     fs::remove_dir(stage.loras()).unwrap();
     std::os::unix::fs::symlink(&shared, stage.loras()).unwrap();
-    let run = stage.mirror(&[]).await;
+    let run = stage.mirror(&["--again"]).await;
     assert_eq!(code(&run), 0, "{}", stderr(&run));
     assert!(shared.join("my_first_lora/my_first_lora.safetensors").exists());
 }
@@ -224,6 +247,9 @@ async fn both_halves_of_a_pair_or_none() {
     assert_eq!(code(&half), 75, "{}", stderr(&half));
     assert!(bench.dir().join("my_first_lora_000000250_high_noise.safetensors").exists());
     assert_eq!(stage.placed(), [""; 0], "not half a pair");
+    let words =
+        "`my_first_lora_000000250_high_noise.safetensors` is not placed in ComfyUI: it is half of a pair";
+    assert!(stderr(&half).contains(words), "{}", stderr(&half));
     assert_eq!(code(&stage.mirror(&[]).await), 75);
     assert_eq!(stage.placed(), [""; 0]);
     bench.simulator.finish_writes(&bench.job);
@@ -248,13 +274,28 @@ async fn the_newest_and_the_final_are_kept() {
     let sums = fs::read_to_string(stage.bench.dir().join("SHA256SUMS")).unwrap();
     assert!(sums.contains(&format!("{sidecar}  my_first_lora.safetensors")), "{sidecar}");
     fs::write(stage.loras().join("my_first_lora/notes.txt"), "mine").unwrap();
+    let theirs = stage.loras().join("my_first_lora/my_first_lora_000000250.metadata.json");
+    fs::write(&theirs, "{}").unwrap();
+    fs::write(stage.loras().join("my_first_lora/my_first_lora_000000500.json"), "edited").unwrap();
     let run = stage.mirror(&["--comfyui-keep", "1"]).await;
     assert_eq!(code(&run), 0, "{}", stderr(&run));
+    for left in [
+        "beside `my_first_lora/my_first_lora_000000250.safetensors` there stays what rcsync did not write: `my_first_lora_000000250.metadata.json`",
+        "beside `my_first_lora/my_first_lora_000000500.safetensors` there stays what rcsync did not write: `my_first_lora_000000500.json`",
+    ] {
+        assert!(stderr(&run).contains(left), "{}", stderr(&run));
+    }
     let kept = [
+        "my_first_lora/my_first_lora.civitai.info",
         "my_first_lora/my_first_lora.jpg",
+        "my_first_lora/my_first_lora.json",
         "my_first_lora/my_first_lora.safetensors",
         "my_first_lora/my_first_lora.sha256",
+        "my_first_lora/my_first_lora_000000250.metadata.json",
+        "my_first_lora/my_first_lora_000000500.json",
+        "my_first_lora/my_first_lora_000000750.civitai.info",
         "my_first_lora/my_first_lora_000000750.jpg",
+        "my_first_lora/my_first_lora_000000750.json",
         "my_first_lora/my_first_lora_000000750.safetensors",
         "my_first_lora/my_first_lora_000000750.sha256",
         "my_first_lora/notes.txt",

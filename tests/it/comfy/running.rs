@@ -53,7 +53,7 @@ async fn a_running_comfyui_is_asked_whether_it_lists_what_is_new() {
         ("http://127.0.0.1:1".to_owned(), "nobody answers there"),
     ] {
         std::fs::remove_dir_all(&folder).unwrap();
-        let run = stage.mirror(&["--comfyui-url", &url]).await;
+        let run = stage.mirror(&["--comfyui-url", &url, "--again"]).await;
         assert_eq!(code(&run), 0, "{}", stderr(&run));
         assert!(stderr(&run).contains(words), "{words}: {}", stderr(&run));
         assert_eq!(stage.assert_same_bytes(), 4);

@@ -145,6 +145,28 @@ async fn a_disk_that_goes_away_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn folders_that_are_away_at_the_start_are_waited_for() {
+    let stage = Stage::finished(plan()).await;
+    let (dir, ui) = (stage.bench.dir(), stage.ui());
+    let away = |path: &Path| path.with_extension("away");
+    fs::rename(&dir, away(&dir)).unwrap();
+    fs::rename(&ui, away(&ui)).unwrap();
+    let arguments = ["mirror", dir.to_str().unwrap(), "--comfyui", ui.to_str().unwrap(), "--watch"];
+    let mut watch = Running(stage.bench.command(&arguments).spawn().unwrap());
+    let lines = crate::support::Lines::of(watch.0.stderr.take().unwrap());
+    lines.wait_for("line about ComfyUI", |line| line.contains("ui yet; waits for it"));
+    fs::rename(away(&ui), &ui).unwrap();
+    lines.wait_for("line about DIR", |line| line.contains("out yet; waits for it"));
+    assert_eq!(fs::read_dir(stage.loras()).unwrap().count(), 0);
+    fs::rename(away(&dir), &dir).unwrap();
+    appears(&stage.loras().join("my_first_lora/my_first_lora.safetensors")).await;
+    // Without `--watch` it is a slip.
+    let run =
+        stage.bench.command(&["mirror", "nowhere", "--comfyui", ui.to_str().unwrap()]).output().unwrap();
+    assert_eq!(code(&run), 66, "{}", stderr(&run));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_works_beside_an_rcsync_that_holds_the_folder() {
     let stage = Stage::finished(plan()).await;
     let bench = &stage.bench;

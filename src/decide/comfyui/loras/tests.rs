@@ -1,5 +1,13 @@
-use super::*;
 use crate::model::manifest::examples::{self, manifest};
+
+use super::*;
+use ArtifactKind::{Checkpoint, Config, Sample};
+
+/// What [`super::find`] finds where all weights are LoRAs.
+fn find<'a>(manifest: &'a Manifest, job_name: Option<&str>, weights: Weights) -> Loras<'a> {
+    let kinds = manifest.entries.values().map(|entry| (entry.sha256, WeightsKind::Lora)).collect();
+    super::find(manifest, job_name, weights, &kinds)
+}
 
 fn names(loras: &Loras<'_>) -> Vec<String> {
     let name = |lora: &Lora<'_>| {
@@ -7,8 +15,6 @@ fn names(loras: &Loras<'_>) -> Vec<String> {
     };
     loras.whole.iter().map(name).collect()
 }
-
-use ArtifactKind::{Checkpoint, Config, Sample};
 
 const SAFE: Weights = Weights::Safetensors;
 
@@ -79,6 +85,86 @@ fn both_halves_or_none() {
 }
 
 #[test]
+fn a_half_whose_own_hash_fits_was_trained_alone() {
+    let mut manifest = manifest(&[
+        (Checkpoint, "dog_000000250_high_noise.safetensors", Some(250)),
+        (Checkpoint, "dog_000000500_high_noise.safetensors", Some(500)),
+        (Checkpoint, "dog_high_noise.safetensors", None),
+    ]);
+    for entry in manifest.entries.values_mut().filter(|entry| entry.step != Some(500)) {
+        entry.evidence = Evidence::TrainerHash;
+    }
+    let loras = find(&manifest, Some("dog"), SAFE);
+    assert_eq!(names(&loras), ["dog_000000250_high_noise.safetensors", "dog_high_noise.safetensors"]);
+    assert_eq!(loras.halves[0].entry.step, Some(500));
+}
+
+#[test]
+fn the_header_says_what_a_file_is() {
+    let mut manifest = manifest(&[
+        (Checkpoint, "dog_000000250.safetensors", Some(250)),
+        (Checkpoint, "dog_refiner_000000250.safetensors", Some(250)),
+        (Checkpoint, "ohwx_000000500.safetensors", Some(500)),
+        (Checkpoint, "ohwx_000000250.safetensors", Some(250)),
+        (Checkpoint, "dog_ip_000000250.safetensors", Some(250)),
+        (Checkpoint, "dog_000000500_high_noise.safetensors", Some(500)),
+        (Checkpoint, "unread.safetensors", None),
+        (Checkpoint, "ohwx.pt", None),
+        (Checkpoint, "old.ckpt", None),
+    ]);
+    let mut kinds = Kinds::new();
+    for (at, entry) in manifest.entries.values_mut().enumerate() {
+        entry.sha256 = Sha256Digest::new([u8::try_from(at).unwrap(); 32]);
+        let kind = match entry.path.as_str() {
+            "dog_000000250.safetensors" => WeightsKind::Lokr,
+            "dog_refiner_000000250.safetensors" | "dog_000000500_high_noise.safetensors" => {
+                WeightsKind::FullModel
+            }
+            "dog_ip_000000250.safetensors" => WeightsKind::Adapter,
+            "unread.safetensors" | "old.ckpt" => continue,
+            _ => WeightsKind::Embedding,
+        };
+        kinds.insert(entry.sha256, kind);
+    }
+    let found = super::find(&manifest, Some("dog"), Weights::PicklesToo, &kinds);
+    assert_eq!(names(&found), ["dog_000000250.safetensors", "old.ckpt"]);
+    let paths = |loras: &[Lora<'_>]| -> Vec<String> {
+        loras.iter().map(|lora| lora.files[0].entry.path.as_str().to_owned()).collect()
+    };
+    assert_eq!(
+        paths(&found.embeddings),
+        ["ohwx_000000250.safetensors", "ohwx_000000500.safetensors", "ohwx.pt"]
+    );
+    let others: Vec<_> =
+        found.others.iter().map(|(part, kind)| (part.entry.path.as_str(), kind.name())).collect();
+    assert_eq!(
+        others,
+        [
+            ("dog_000000500_high_noise.safetensors", "full model"),
+            ("dog_ip_000000250.safetensors", "adapter"),
+            ("dog_refiner_000000250.safetensors", "full model"),
+        ]
+    );
+    assert_eq!(found.unread[0].entry.path.as_str(), "unread.safetensors");
+    assert!(found.halves.is_empty());
+}
+
+#[test]
+fn an_animated_picture_is_shown_where_there_is_no_still_one() {
+    let manifest = manifest(&[
+        (Checkpoint, "dog_000000250.safetensors", Some(250)),
+        (Checkpoint, "dog_000000500.safetensors", Some(500)),
+        (Sample, "samples/1000000000000__000000250_0.webp", Some(250)),
+        (Sample, "samples/1000000000001__000000250_1.webp", Some(250)),
+        (Sample, "samples/1000000000002__000000500_0.webp", Some(500)),
+        (Sample, "samples/1000000000003__000000500_1.jpg", Some(500)),
+    ]);
+    let loras = find(&manifest, Some("dog"), SAFE);
+    let shown: Vec<_> = loras.whole.iter().map(|lora| lora.preview.unwrap().path.as_str()).collect();
+    assert_eq!(shown, ["samples/1000000000000__000000250_0.webp", "samples/1000000000003__000000500_1.jpg"]);
+}
+
+#[test]
 fn the_picture_is_of_the_same_step_and_the_first_prompt() {
     let manifest = manifest(&[
         (Checkpoint, "dog_000000250.safetensors", Some(250)),
@@ -89,7 +175,7 @@ fn the_picture_is_of_the_same_step_and_the_first_prompt() {
         (Sample, "samples/1000000000009__000000250_0.jpg", Some(250)),
         (Sample, "samples/1000000000002__000000250_10.jpg", Some(250)),
         (Sample, "samples/1000000000003__000000500_0.mp4", Some(500)),
-        (Sample, "samples/1000000000004__000000500_1.webp", Some(500)),
+        (Sample, "samples/1000000000004__000000500_1.gif", Some(500)),
     ]);
     let shown = |manifest: &Manifest| -> Vec<Option<String>> {
         let path = |entry: &Entry| entry.path.as_str().to_owned();

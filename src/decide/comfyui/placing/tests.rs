@@ -3,6 +3,7 @@ use crate::decide::comfyui::loras::Weights;
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::manifest::{Manifest, examples};
 use crate::model::placement::What;
+use crate::model::weights_kind::WeightsKind;
 
 use super::*;
 
@@ -18,6 +19,10 @@ fn manifest(names: &[(&str, Option<u64>, u8)]) -> Manifest {
         manifest.entries.get_mut(&key(name)).unwrap().sha256 = digest(*byte);
     }
     manifest
+}
+
+fn kinds(manifest: &Manifest) -> loras::Kinds {
+    manifest.entries.values().map(|entry| (entry.sha256, WeightsKind::Lora)).collect()
 }
 
 fn key(name: &str) -> ArtifactKey {
@@ -74,7 +79,7 @@ fn names_are_plain_or_marked_alike() {
         ("dog_000000250_low_noise.safetensors", Some(250), 2),
         ("dog.safetensors", None, 3),
     ]);
-    let found = loras::find(&manifest, Some("dog"), Weights::Safetensors);
+    let found = loras::find(&manifest, Some("dog"), Weights::Safetensors, &kinds(&manifest));
     let subdir = RelPath::parse("d").unwrap();
     let names = |at: usize, naming| -> Vec<String> {
         places(&found.whole[at], Some(&subdir), naming).unwrap().iter().map(ToString::to_string).collect()
@@ -98,7 +103,11 @@ fn what_stands_there_is_a_table() {
     let wanted = (7, digest(1));
     let with = |state| placed(None, 1, state);
     assert_eq!(standing(None, wanted, None, never), Standing::Nothing);
-    assert_eq!(standing(Some(&with(Placed)), wanted, None, never), Standing::Nothing);
+    for state in [Placed, Adopted, Edited] {
+        assert_eq!(standing(Some(&with(state)), wanted, None, never), Standing::Withdrawn);
+    }
+    assert_eq!(standing(Some(&with(Placing)), wanted, None, never), Standing::Nothing, "cut off before");
+    assert_eq!(standing(Some(&placed(None, 2, Placed)), wanted, None, never), Standing::Nothing, "new bytes");
     assert_eq!(standing(None, wanted, Some(LocalFile::Other), never), Standing::Foreign);
     // Nothing is read when time stamp and length say enough.
     assert_eq!(standing(None, wanted, file(8, 1), never), Standing::Foreign);
@@ -129,7 +138,7 @@ fn the_newest_and_the_final_stay() {
         ("dog_000000500.safetensors", Some(500), 2),
         ("dog.safetensors", None, 9),
     ]);
-    let whole = loras::find(&manifest, Some("dog"), Weights::Safetensors).whole;
+    let whole = loras::find(&manifest, Some("dog"), Weights::Safetensors, &kinds(&manifest)).whole;
     let state = PlacedState::Placed;
     // 750 is placed although DIR has it no more: it counts.
     let files = [placed(Some(250), 1, state), placed(Some(750), 3, state), placed(None, 9, state)];
@@ -144,7 +153,8 @@ fn the_newest_and_the_final_stay() {
 fn pictures_by_their_first_bytes() {
     assert_eq!(picture_extension(b"\x89PNG\r\n\x1a\n...."), Some(".png"));
     assert_eq!(picture_extension(&[0xff, 0xd8, 0xff, 0xe0]), Some(".jpg"));
-    for other in [&b"RIFF....WEBP"[..], b"GIF89a", b"<html>", b""] {
+    assert_eq!(picture_extension(b"RIFF....WEBPVP8X"), Some(".webp"));
+    for other in [&b"RIFF....WAVE"[..], b"RIFF", b"GIF89a", b"<html>", b""] {
         assert_eq!(picture_extension(other), None);
     }
 }

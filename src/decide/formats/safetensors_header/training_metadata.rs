@@ -6,8 +6,9 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-use super::{Text, tidy};
 use crate::model::digest::Sha256Digest;
+
+use super::{Text, tidy};
 
 /// How many trigger words are kept.
 const MAX_TRIGGER_WORDS: usize = 16;
@@ -22,10 +23,13 @@ const MAX_NESTED_JSON: usize = 256 * 1024;
 pub struct TrainerNotes {
     /// SHA-256 of everything behind the header. In a Wan 2.2 half it is that of both halves together.
     pub sshs_model_hash: Option<Sha256Digest>,
-    /// `step` of `training_info`: the step of these weights, also in a final file without a number in its name.
+    /// `step` of `training_info`, or of an embedding: the step of these weights, also in a final file without a number
+    /// in its name.
     pub training_step: Option<u64>,
     /// Which family of models this belongs to, such as `wan_2.2_14b`.
     pub ss_base_model_version: Option<String>,
+    /// The word of an embedding: AI Toolkit writes its `name` as a JSON string, and that of other files as it is.
+    pub embedding_word: Option<String>,
     /// The tags of `ss_tag_frequency`, most frequent first.
     pub trigger_words: Vec<String>,
 }
@@ -47,17 +51,29 @@ impl<'de> Visitor<'de> for NotesVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut notes = TrainerNotes::default();
+        let mut embedding_step = None;
         while let Some((Text(key), Text(value))) = map.next_entry()? {
             match &*key {
                 "sshs_model_hash" => notes.sshs_model_hash = value.trim().parse().ok(),
                 "training_info" => notes.training_step = training_step(&value),
                 "ss_base_model_version" => notes.ss_base_model_version = Some(tidy(&value)),
+                "step" => embedding_step = value.trim().parse().ok(),
+                "name" => notes.embedding_word = embedding_word(&value),
                 "ss_tag_frequency" => notes.trigger_words = trigger_words(&value),
                 _ => {}
             }
         }
+        notes.training_step = notes.training_step.or(embedding_step);
         Ok(notes)
     }
+}
+
+fn embedding_word(json: &str) -> Option<String> {
+    if json.len() > MAX_NESTED_JSON || !json.starts_with('"') {
+        return None;
+    }
+    let word = tidy(serde_json::from_str::<String>(json).ok()?.trim());
+    Some(word).filter(|word| !word.is_empty())
 }
 
 fn training_step(json: &str) -> Option<u64> {
@@ -104,6 +120,14 @@ mod tests {
             serde_json::from_str::<TrainerNotes>(r#"{"other":1}"#).is_err(),
             "the format has only strings"
         );
+    }
+
+    #[test]
+    fn an_embedding_has_its_word_and_step_as_json() {
+        let embedding = notes(r#"{"name":"\"ohwx\"","step":"250","string_to_param":"{}"}"#);
+        assert_eq!((embedding.embedding_word.as_deref(), embedding.training_step), (Some("ohwx"), Some(250)));
+        let lora = notes(r#"{"name":"my_lora","step":"7","training_info":"{\"step\":500}"}"#);
+        assert_eq!((lora.embedding_word, lora.training_step), (None, Some(500)));
     }
 
     #[test]

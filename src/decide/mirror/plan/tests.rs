@@ -1,7 +1,8 @@
 //! When a file that is here is asked about again.
 
-use super::*;
 use crate::model::source_url::SourceUrl;
+
+use super::*;
 
 /// A known file under this name, last asked about in `entry_run`.
 fn step_of(name: &str, entry_run: &str, run: &str, reached: Option<u64>) -> Step {
@@ -91,4 +92,40 @@ fn only_what_a_new_run_can_rewrite_is_asked_about_again_and_once() {
             if asked { Step::Fetch(FetchReason::Recheck(Revision::default())) } else { Step::Keep };
         assert_eq!(step, expected, "{name}: {before} -> {now} at {reached:?}");
     }
+}
+
+/// Whether an optimizer's state that was asked about in `asked_in` is due while these saves are listed.
+fn optimizer_is_due(asked_in: &str, run: &str, saves: &[(&str, Option<u64>)]) -> bool {
+    let artifact = |name: &str, step| {
+        let key = ArtifactKey { kind: ArtifactKind::Checkpoint, path: format!("/o/{name}").into() };
+        let url = SourceUrl::parse(&format!("https://h/o/{name}")).unwrap();
+        Artifact { key, path: RelPath::parse(name).unwrap(), step, url, sample: None }
+    };
+    let optimizer = artifact("optimizer.pt", None);
+    let others = saves.iter().map(|(name, step)| artifact(name, *step).into());
+    let artifacts = others.chain([optimizer.clone().into()]).collect();
+    let listing = Listing { artifacts, rejected: Vec::new() };
+    let situation = Situation {
+        listing: &listing,
+        manifest: &Manifest::new("job-1".parse().unwrap(), String::new()),
+        recollections: &HashMap::new(),
+        local: &Local::new(),
+        selection: &Selection::default(),
+        run,
+        reached: Some(250),
+    };
+    is_due(&situation, &optimizer, asked_in)
+}
+
+#[test]
+fn the_state_of_the_optimizer_is_due_with_each_new_checkpoint() {
+    let (one, two) = (("d_000000250.safetensors", Some(250)), ("d_000000500.safetensors", Some(500)));
+    let last = ("d.safetensors", None);
+    assert!(!optimizer_is_due("a@250", "a", &[one]));
+    assert!(optimizer_is_due("a@250", "a", &[one, two]));
+    assert!(optimizer_is_due("a@500", "a", &[one, two, last]));
+    assert!(!optimizer_is_due("a@final", "a", &[one, two, last]));
+    assert!(optimizer_is_due("a@final", "a/b", &[one, two, last]), "the run ended since");
+    assert!(!optimizer_is_due("a", "a", &[]), "without a checkpoint it is like all files");
+    assert!(!optimizer_is_due("a/b", "a/b", &[last]), "noted before there was such a note");
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::decide::mirror::plan::{Action, FetchReason, Step};
+use crate::decide::mirror::plan::{Action, FetchReason, Step, asked_stamp};
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::decide::transfer::disk_space::floor;
 use crate::edge::folder::blocks::BlockFolder;
@@ -169,6 +169,7 @@ impl Run {
                 _ => FetchReason::Damaged,
             };
             let action = Action { artifact: artifact.clone(), step: Step::Fetch(reason) };
+            let run = asked_stamp(&run, artifact, &listing);
             Some(self.transfer(looked, &run, &action, state, generation))
         };
         let transfers: Vec<Transfer> = listing.artifacts.iter().filter_map(order).collect();

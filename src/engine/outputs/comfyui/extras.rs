@@ -1,4 +1,4 @@
-//! What stands beside a LoRA: a picture that every picker shows, and its SHA-256 where that is wanted.
+//! What is beside a LoRA: a picture that pickers show, and, where that is wanted, its SHA-256 and what LoRA managers read.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,8 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use crate::decide::comfyui::loras::Part;
-use crate::decide::comfyui::placing::{PICTURE_ENDINGS, picture_extension};
+use crate::decide::comfyui::placing::{PICTURE_ENDINGS, Standing, picture_extension};
+use crate::decide::sidecars::Facts;
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::error::Error;
@@ -22,6 +23,9 @@ use super::place::{Seat, Work};
 /// A picture larger than this is no preview: trainers draw some megapixels.
 const PICTURE_BOUND: u64 = 32 << 20;
 
+/// What is written beside a LoRA for its managers, in the order of their contents.
+const SIDECARS: [&str; 3] = [".sha256", ".civitai.info", ".json"];
+
 /// A small file that belongs beside a LoRA.
 struct Extra {
     record: Placed,
@@ -33,16 +37,16 @@ impl<'a> Work<'a> {
     pub(super) fn extras(&mut self, seats: &[Seat<'a>]) -> Result<(), Error> {
         let mut extras = Vec::new();
         for seat in seats {
-            for (part, to, _) in &seat.files {
+            for (part, to, standing) in &seat.files {
                 let is_there = self.held.placements.files.iter().any(|placed| placed.to == *to);
-                if !is_there {
+                if !is_there || *standing == Standing::Withdrawn {
                     continue;
                 }
                 if let Some(preview) = seat.lora.preview {
                     extras.extend(self.preview(part, to, preview));
                 }
                 if self.on.comfy.options.sidecars {
-                    extras.extend(self.sidecar(part, to));
+                    extras.extend(self.sidecars(part, to));
                 }
             }
         }
@@ -70,8 +74,9 @@ impl<'a> Work<'a> {
         let has_picture = PICTURE_ENDINGS
             .iter()
             .filter_map(|ending| beside(ending))
-            .any(|path| disk::look(self.root, path.as_str()).is_some());
-        if has_picture || preview.size > PICTURE_BOUND {
+            .any(|path| disk::look_through_links(self.root, path.as_str()).is_some());
+        let is_withdrawn = self.is_recorded(part, |placed| placed.what == What::Preview);
+        if has_picture || is_withdrawn || preview.size > PICTURE_BOUND {
             return None;
         }
         let mut bytes = Vec::new();
@@ -82,12 +87,43 @@ impl<'a> Work<'a> {
         (extra.record.sha256 == preview.sha256).then_some(extra)
     }
 
-    fn sidecar(&self, part: &Part<'_>, to: &RelPath) -> Option<Extra> {
-        let path = beside(to, ".sha256")?;
+    /// Returns the small files that are missing beside a LoRA, and that no other file has the name of. A `.metadata.json`
+    /// is none of them: LoRA Manager passes over a LoRA that has one without everything that it writes there itself.
+    fn sidecars(&self, part: &Part<'_>, to: &RelPath) -> Vec<Extra> {
+        let missing = |ending: &str| {
+            let path = beside(to, ending)?;
+            let is_free = disk::look_through_links(self.root, path.as_str()).is_none();
+            (is_free && !self.is_recorded(part, |placed| placed.to == path)).then_some(path)
+        };
+        let paths = SIDECARS.map(missing);
+        if paths.iter().all(Option::is_none) {
+            return Vec::new();
+        }
+        let header = self.on.comfy.headers.of(self.on.dir, part.entry);
+        let facts = Facts {
+            file_name: to.file_name(),
+            sha256: part.entry.sha256,
+            size: part.entry.size,
+            step: part.entry.step,
+            job_name: self.on.name,
+            job: self.on.job,
+            header: header.as_deref(),
+        };
         // Readers take the whole file for the hash, so there is no line break.
-        let bytes = part.entry.sha256.to_string().into_bytes();
-        let is_free = disk::look(self.root, path.as_str()).is_none();
-        is_free.then(|| self.extra(part, What::Sidecar, path, bytes))
+        let hash = part.entry.sha256.to_string().into_bytes();
+        let contents = [hash, facts.civitai_info(), facts.a1111()];
+        let written = paths.into_iter().zip(contents);
+        written.filter_map(|(path, bytes)| Some(self.extra(part, What::Sidecar, path?, bytes))).collect()
+    }
+
+    /// Whether something of a LoRA was placed already: what is gone since was withdrawn by its owner.
+    fn is_recorded(&self, part: &Part<'_>, what: impl Fn(&Placed) -> bool) -> bool {
+        self.held.placements.files.iter().any(|placed| {
+            placed.key == *part.key
+                && placed.lora == part.entry.sha256
+                && placed.state != PlacedState::Placing
+                && what(placed)
+        })
     }
 
     fn extra(&self, part: &Part<'_>, what: What, to: RelPath, bytes: Vec<u8>) -> Extra {

@@ -4,6 +4,7 @@
 //! the rcsync that holds the folder's lock, and `rcsync mirror` has to work beside it, from another host too.
 
 mod extras;
+mod headers;
 mod place;
 mod record;
 mod running;
@@ -24,11 +25,13 @@ use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::edge::system::link::LinkMode;
 use crate::engine::event::{Event, Reporter};
+use crate::engine::newest::Saves;
 use crate::error::{Error, explain_briefly};
 use crate::model::job::JobId;
 use crate::model::manifest::Manifest;
 
 use super::follower::{Follower, View};
+use headers::Headers;
 use place::Placing;
 
 /// How LoRAs get into ComfyUI.
@@ -63,6 +66,11 @@ pub struct ComfyUi {
     name: OnceLock<String>,
     /// The last trouble that was told; a trouble that lasts is told once.
     trouble: Mutex<String>,
+    headers: Headers,
+    /// Whether it was reported that the newest checkpoint could not be made the newest by change time.
+    told_newest: AtomicBool,
+    /// Whether what is gone from ComfyUI is placed anew, the next time.
+    anew: AtomicBool,
 }
 
 /// What to do while the job's name is not known, which the folder's name may come from.
@@ -89,6 +97,20 @@ pub struct Outcome {
     pub unsettled: u64,
     /// Halves of pairs that wait for their other half.
     pub halves: u64,
+    /// LoRA files that were moved, renamed or deleted in ComfyUI, and are not placed again.
+    pub withdrawn: u64,
+}
+
+impl Outcome {
+    fn add(&mut self, other: Self) {
+        self.placed += other.placed;
+        self.there += other.there;
+        self.removed += other.removed;
+        self.blocked += other.blocked;
+        self.unsettled += other.unsettled;
+        self.halves += other.halves;
+        self.withdrawn += other.withdrawn;
+    }
 }
 
 impl ComfyUi {
@@ -101,7 +123,17 @@ impl ComfyUi {
             told_where: AtomicBool::default(),
             name: OnceLock::new(),
             trouble: Mutex::default(),
+            headers: Headers::default(),
+            told_newest: AtomicBool::default(),
+            anew: AtomicBool::default(),
         }
+    }
+
+    /// Places once more what its owner moved, renamed or deleted in ComfyUI.
+    #[must_use]
+    pub fn placing_anew(self) -> Self {
+        self.anew.store(true, Ordering::Relaxed);
+        self
     }
 
     /// Where LoRAs go.
@@ -128,7 +160,16 @@ impl ComfyUi {
             return Ok(Outcome { unsettled: 1, ..Outcome::default() });
         }
         let subdir = self.options.subdir.of_job(name, job);
-        Placing { comfy: self, dir, manifest, name, subdir: subdir.as_ref(), reporter }.run()
+        let subdir = subdir.as_ref();
+        let is_last = patience == Patience::Act;
+        let result = Placing { comfy: self, dir, manifest, job, name, subdir, is_last, reporter }.run();
+        // A hard link that came or went is a change of the file in DIR as well.
+        if let Err(error) = Saves::of(dir, manifest).keep_newest(dir)
+            && !self.told_newest.swap(true, Ordering::Relaxed)
+        {
+            reporter.report(&Event::Notice { message: explain_briefly(&error) });
+        }
+        result
     }
 
     fn job_name(&self, dir: &Path, job: &JobId) -> Option<&str> {
@@ -157,14 +198,14 @@ impl ComfyUi {
 
     fn tell_where(&self, reporter: &dyn Reporter) {
         if !self.told_where.swap(true, Ordering::Relaxed) {
-            let LoraFolder { path, why } = &self.options.folder;
+            let LoraFolder { path, why, .. } = &self.options.folder;
             let message = format!("LoRAs go to `{}`: {why}", path.display());
             reporter.report(&Event::Notice { message });
         }
     }
 
-    /// Tells a trouble once, as long as it lasts.
-    fn tell_trouble(&self, result: &Result<Outcome, Error>, reporter: &dyn Reporter) {
+    /// Reports a trouble once, as long as it lasts, and what is done about it.
+    fn tell_trouble(&self, result: &Result<Outcome, Error>, next: &str, reporter: &dyn Reporter) {
         let trouble = match result {
             Ok(_) => String::new(),
             Err(error) => explain_briefly(error),
@@ -174,7 +215,7 @@ impl ComfyUi {
             return;
         }
         if !trouble.is_empty() {
-            let message = format!("ComfyUI has not got everything: {trouble}; it is tried again");
+            let message = format!("not everything could be placed in ComfyUI: {trouble}{next}");
             reporter.report(&Event::Trouble { message });
         }
         *last = trouble;
@@ -185,6 +226,14 @@ impl Follower for ComfyUi {
     fn catch_up(&self, view: &View<'_>, reporter: &dyn Reporter) {
         let patience = if view.last { Patience::Act } else { Patience::Wait };
         let result = self.place(view.dir, view.job, view.manifest, patience, reporter);
-        self.tell_trouble(&result, reporter);
+        self.tell_trouble(&result, "", reporter);
+        if view.last
+            && let Ok(Outcome { unsettled: count @ 1.., .. }) = result
+        {
+            let files = if count == 1 { "1 LoRA file is" } else { &format!("{count} LoRA files are") };
+            let message =
+                format!("{files} not placed in ComfyUI: the bytes here are not those that were published");
+            reporter.report(&Event::Notice { message });
+        }
     }
 }

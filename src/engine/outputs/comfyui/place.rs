@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use crate::decide::comfyui::loras;
-use crate::decide::comfyui::loras::{Lora, Part};
+use crate::decide::comfyui::loras::{Lora, Loras, Part};
 use crate::decide::comfyui::placing::{Naming, Standing, kept_steps, places, standing};
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
@@ -13,10 +14,12 @@ use crate::edge::system::link::{Linked, link};
 use crate::engine::destination::hashing::{is_as_published, sha256_of};
 use crate::engine::event::{Event, Reporter};
 use crate::error::Error;
+use crate::model::job::JobId;
 use crate::model::local::LocalFile;
 use crate::model::manifest::Manifest;
 use crate::model::names::rel_path::RelPath;
 use crate::model::placement::{Placed, PlacedState, What};
+use crate::model::weights_kind::WeightsKind;
 
 use super::record::Held;
 use super::{ComfyUi, Outcome, running};
@@ -26,8 +29,11 @@ pub(super) struct Placing<'a> {
     pub(super) comfy: &'a ComfyUi,
     pub(super) dir: &'a Path,
     pub(super) manifest: &'a Manifest,
+    pub(super) job: &'a JobId,
     pub(super) name: Option<&'a str>,
     pub(super) subdir: Option<&'a RelPath>,
+    /// Whether this is the last look of the run.
+    pub(super) is_last: bool,
     pub(super) reporter: &'a dyn Reporter,
 }
 
@@ -57,25 +63,86 @@ struct Staged<'a> {
 
 impl Placing<'_> {
     pub(super) fn run(&self) -> Result<Outcome, Error> {
-        let found = loras::find(self.manifest, self.name, self.comfy.options.weights);
-        let halves = found.halves.len() as u64;
-        if found.whole.is_empty() {
-            return Ok(Outcome { halves, ..Outcome::default() });
+        let options = &self.comfy.options;
+        if loras::candidates(self.manifest, options.weights).next().is_none() {
+            return Ok(Outcome::default());
         }
-        let root = self.comfy.enter()?;
+        let folder = &options.folder;
+        let embeddings = folder.embeddings.as_deref().filter(|root| root.is_dir());
+        let placed = Held::peek(self.dir, &folder.path);
+        let embedded = embeddings.map(|root| Held::peek(self.dir, root)).unwrap_or_default();
+        let placed = [(&placed, WeightsKind::Lora), (&embedded, WeightsKind::Embedding)];
+        let kinds = self.comfy.headers.kinds(self.dir, self.manifest, options.weights, &placed);
+        let found = loras::find(self.manifest, self.name, options.weights, &kinds);
+        self.tell(&found, embeddings)?;
+        let mut outcome = Outcome {
+            halves: found.halves.len() as u64,
+            unsettled: found.unread.len() as u64,
+            ..Outcome::default()
+        };
+        let anew = self.comfy.anew.load(Ordering::Relaxed);
+        if !found.whole.is_empty() {
+            let root = self.comfy.enter()?;
+            let (here, new) = self.fill(root, &found.whole, anew)?;
+            outcome.add(here);
+            if let Some(url) = &options.url
+                && !new.is_empty()
+            {
+                running::ask(url, root, &new, self.reporter);
+            }
+        }
+        if let Some(root) = embeddings
+            && !found.embeddings.is_empty()
+        {
+            outcome.add(self.fill(root, &found.embeddings, anew)?.0);
+        }
+        self.comfy.anew.store(false, Ordering::Relaxed);
+        Ok(outcome)
+    }
+
+    /// Places what belongs below one folder; returns the files that are new there as well.
+    fn fill(&self, root: &Path, whole: &[Lora<'_>], anew: bool) -> Result<(Outcome, Vec<RelPath>), Error> {
         let held = Held::take(self.dir, root)?;
-        let mut work =
-            Work { on: self, root, held, outcome: Outcome { halves, ..Outcome::default() }, new: Vec::new() };
-        let result = work.run(&found.whole);
+        let mut work = Work { on: self, root, held, outcome: Outcome::default(), new: Vec::new() };
+        if anew {
+            work.forget_withdrawn();
+        }
+        let result = work.run(whole);
         // Whatever happened, what is known of it is kept.
         work.held.save()?;
         result?;
-        if let Some(url) = &self.comfy.options.url
-            && !work.new.is_empty()
-        {
-            running::ask(url, root, &work.new, self.reporter);
+        Ok((work.outcome, work.new))
+    }
+
+    /// Reports once what is not placed.
+    fn tell(&self, found: &Loras<'_>, embeddings: Option<&Path>) -> Result<(), Error> {
+        let mut messages = Vec::new();
+        for (part, kind) in &found.others {
+            let path = &part.entry.path;
+            messages
+                .push(format!("`{path}` is not placed in ComfyUI: by its header it holds no LoRA ({kind})"));
         }
-        Ok(work.outcome)
+        if embeddings.is_none() {
+            for lora in &found.embeddings {
+                let path = &lora.files[0].entry.path;
+                messages.push(format!("`{path}` is not placed in ComfyUI: it is an embedding, and there is no folder `embeddings` beside that of the LoRAs"));
+            }
+        }
+        // While a run goes on, its trainer may still be writing the other half.
+        for half in found.halves.iter().filter(|_| self.is_last) {
+            messages.push(format!(
+                "`{}` is not placed in ComfyUI: it is half of a pair, and the other half is not here",
+                half.entry.path
+            ));
+        }
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let root = &self.comfy.options.folder.path;
+        let held = Held::take(self.dir, root)?;
+        let mut work = Work { on: self, root, held, outcome: Outcome::default(), new: Vec::new() };
+        messages.into_iter().for_each(|message| work.tell_once(message));
+        work.held.save()
     }
 }
 
@@ -141,7 +208,15 @@ impl<'a> Work<'a> {
                 .collect();
             match files.iter().find(|(_, _, standing)| *standing == Standing::Foreign) {
                 Some((_, to, _)) => taken = taken.or_else(|| Some(to.clone())),
-                None => return Ok(Some(Seat { lora, files })),
+                None => {
+                    for (_, to, _) in files.iter().filter(|(.., standing)| *standing == Standing::Withdrawn) {
+                        self.outcome.withdrawn += 1;
+                        self.tell_once(format!(
+                            "`{to}` was moved, renamed or deleted in ComfyUI: it is not placed again"
+                        ));
+                    }
+                    return Ok(Some(Seat { lora, files }));
+                }
             }
         }
         self.outcome.blocked += lora.files.len() as u64;
@@ -165,7 +240,7 @@ impl<'a> Work<'a> {
 
     fn stands_at(&mut self, to: &RelPath, part: &Part<'_>) -> Standing {
         let entry = part.entry;
-        let found = disk::look(self.root, to.as_str());
+        let found = disk::look_through_links(self.root, to.as_str());
         let path = to.to_path(self.root);
         let record = self.held.placements.files.iter_mut().find(|placed| placed.to == *to);
         let standing =
@@ -176,7 +251,7 @@ impl<'a> Work<'a> {
                 Standing::Ours => PlacedState::Placed,
                 Standing::Same => PlacedState::Adopted,
                 Standing::Edited => PlacedState::Edited,
-                Standing::Nothing | Standing::Foreign => return standing,
+                Standing::Nothing | Standing::Withdrawn | Standing::Foreign => return standing,
             };
             (record.size, record.modified, record.state) = (size, modified, state);
         } else if standing == Standing::Same
@@ -224,18 +299,27 @@ impl<'a> Work<'a> {
         self.held.placements.files.retain(|other| other.to != *to);
     }
 
+    /// Forgets what is gone from ComfyUI, so that it counts as never placed.
+    fn forget_withdrawn(&mut self) {
+        let root = self.root;
+        self.held
+            .placements
+            .files
+            .retain(|placed| disk::look_through_links(root, placed.to.as_str()).is_some());
+    }
+
     /// Places the missing files of one LoRA: all are staged before the first gets its name, so that both halves of a
     /// pair come within a moment, or none.
     fn fill(&mut self, seat: &Seat<'a>) -> Result<(), Error> {
         let wanting: Vec<_> = seat.wanting().collect();
-        let there = seat.files.len() - wanting.len();
+        let there = seat.files.iter().filter(|(.., standing)| standing.is_there()).count();
         if wanting.is_empty() {
             self.outcome.there += there as u64;
             return Ok(());
         }
         let folder = self.folder();
         let mut staged = Vec::new();
-        let result = disk::create_folders(self.root, &folder).and_then(|()| {
+        let result = disk::create_folders_through_links(self.root, &folder).and_then(|()| {
             for (part, to, _) in &wanting {
                 staged.push(self.stage(part, to, &folder)?);
             }
@@ -247,7 +331,7 @@ impl<'a> Work<'a> {
         }
         match result {
             Ok(true) => {
-                self.outcome.there += seat.files.len() as u64;
+                self.outcome.there += (there + wanting.len()) as u64;
                 self.outcome.placed += wanting.len() as u64;
                 Ok(())
             }
@@ -266,7 +350,7 @@ impl<'a> Work<'a> {
 
     fn forget_missing(&mut self, wanting: &[&(Part<'a>, RelPath, Standing)]) {
         for (_, to, _) in wanting {
-            if disk::look(self.root, to.as_str()).is_none() {
+            if disk::look_through_links(self.root, to.as_str()).is_none() {
                 self.forget(to);
             }
         }

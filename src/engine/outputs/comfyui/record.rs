@@ -58,15 +58,19 @@ impl Held {
             _ => {}
         }
         let folder = root.display().to_string();
-        let target = hex(&Sha256::digest(root.as_os_str().as_encoded_bytes())[..4]);
-        let path = private.join(format!("{target}.json"));
-        let lock = lock(&private.join(format!("{target}.lock")))?;
+        let path = record_path(dir, root);
+        let lock = lock(&path.with_extension("lock"))?;
         let placements = read(&path)?;
         let here = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_path_buf());
         let id = hex(&Sha256::digest(
             [here.as_os_str().as_encoded_bytes(), root.as_os_str().as_encoded_bytes()].concat(),
         )[..4]);
         Ok(Self { saved: placements.clone(), placements, path, private, folder, id, _lock: lock })
+    }
+
+    /// Reads what was placed, beside another placer too.
+    pub(super) fn peek(dir: &Path, root: &Path) -> Placements {
+        read(&record_path(dir, root)).unwrap_or_default()
     }
 
     /// Writes the record where it changed.
@@ -100,6 +104,11 @@ impl Held {
             }
         }
     }
+}
+
+fn record_path(dir: &Path, root: &Path) -> PathBuf {
+    let target = hex(&Sha256::digest(root.as_os_str().as_encoded_bytes())[..4]);
+    dir.join(PRIVATE).join("comfyui").join(format!("{target}.json"))
 }
 
 fn lock(path: &Path) -> Result<Option<File>, Error> {

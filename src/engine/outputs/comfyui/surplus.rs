@@ -1,6 +1,7 @@
 //! What has to go because newer ones are kept: only what we placed, and only as long as it is what we placed.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use crate::decide::comfyui::loras::Lora;
 use crate::decide::comfyui::placing::is_surplus;
@@ -9,9 +10,13 @@ use crate::engine::destination::hashing::sha256_of;
 use crate::engine::event::Event;
 use crate::error::{Error, explain_briefly};
 use crate::model::local::LocalFile;
+use crate::model::names::rel_path::RelPath;
 use crate::model::placement::{Placed, What};
 
 use super::place::Work;
+
+/// More names than these make a message hard to read.
+const NAMED: usize = 8;
 
 impl Work<'_> {
     /// Removes what is not kept: files first, then the record, so that a kill in between leaves a record of nothing,
@@ -25,12 +30,14 @@ impl Work<'_> {
             .filter(|placed| placed.is_ours() && is_surplus(placed, whole, kept))
             .cloned()
             .collect();
+        let mut removed = Vec::new();
         for placed in surplus {
             match self.remove(&placed) {
                 Ok(true) => {
                     self.forget(&placed.to);
                     self.outcome.removed += 1;
                     if placed.what == What::Lora {
+                        removed.push(placed.to.clone());
                         let message = format!("`{}` is removed from ComfyUI: newer ones are kept", placed.to);
                         self.on.reporter.report(&Event::Notice { message });
                     }
@@ -40,12 +47,38 @@ impl Work<'_> {
                 Err(error) => self.tell_once(format!("it stays for now: {}", explain_briefly(&error))),
             }
         }
+        for lora in &removed {
+            self.tell_left_beside(lora);
+        }
+    }
+
+    /// Names what other tools wrote beside a LoRA that is gone: it stays, and is of no use any more.
+    fn tell_left_beside(&self, lora: &RelPath) {
+        let (stem, _) = lora.stem_and_extension();
+        let folder = lora.to_path(self.root);
+        let left: BTreeSet<String> = fs::read_dir(disk::parent(&folder))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.')))
+            .filter(|name| !self.held.placements.files.iter().any(|placed| placed.to.file_name() == name))
+            .collect();
+        if left.is_empty() {
+            return;
+        }
+        let names: Vec<String> = left.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+        let more =
+            if left.len() > NAMED { format!(" and {} more", left.len() - NAMED) } else { String::new() };
+        let message =
+            format!("beside `{lora}` there stays what rcsync did not write: {}{more}", names.join(", "));
+        self.on.reporter.report(&Event::Notice { message });
     }
 
     /// Removes a placed file as long as it is what we placed.
     fn remove(&self, placed: &Placed) -> Result<bool, Error> {
         let path = placed.to.to_path(self.root);
-        let is_ours = match disk::look(self.root, placed.to.as_str()) {
+        let is_ours = match disk::look_through_links(self.root, placed.to.as_str()) {
             Some(LocalFile::File { size, modified }) if size == placed.size => {
                 modified == placed.modified || sha256_of(&path)? == placed.sha256
             }

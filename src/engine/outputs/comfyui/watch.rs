@@ -35,15 +35,8 @@ const GATHER: Duration = Duration::from_millis(200);
 type Look = [Option<(u64, Option<i64>)>; 2];
 
 /// Places what is there, and goes on as files come, until `stop` is used.
-///
-/// # Errors
-/// What keeps the first look from being done at all; later trouble is told and waited out.
-pub async fn watch(
-    comfy: Arc<ComfyUi>,
-    dir: PathBuf,
-    reporter: Arc<dyn Reporter>,
-    stop: Stop,
-) -> Result<ExitStatus, Error> {
+/// Trouble is reported and waited out: a disk that is away may come back.
+pub async fn watch(comfy: Arc<ComfyUi>, dir: PathBuf, reporter: Arc<dyn Reporter>, stop: Stop) -> ExitStatus {
     let nudge = Arc::new(Notify::new());
     let mut events = Events::new(&dir, nudge.clone());
     let mut seen: Option<Look> = None;
@@ -51,16 +44,10 @@ pub async fn watch(
     loop {
         let now = look(&dir);
         if seen.is_none_or(|seen| seen != now) || looked_at.elapsed() >= LOOK_ALL_EVERY {
-            let is_first = seen.is_none();
             let (placer, folder, told) = (comfy.clone(), dir.clone(), reporter.clone());
             let placing = blocking(move || once(&placer, &folder, Patience::Wait, told.as_ref()));
             let result = placing.await.unwrap_or_else(|gone| Err(lost("look into", &dir)(gone)));
-            // What was mistyped is told at once; what goes away later may come back.
-            match result {
-                Err(error) if is_first => return Err(error),
-                _ => {}
-            }
-            comfy.tell_trouble(&result, reporter.as_ref());
+            comfy.tell_trouble(&result, "; it is tried again", reporter.as_ref());
             // A look that failed, or came in the middle of something, is no look: the next one tries again.
             let is_done = result.is_ok_and(|outcome| outcome.unsettled == 0);
             seen = Some(if is_done { now } else { [None, None] });
@@ -69,7 +56,7 @@ pub async fn watch(
         }
         tokio::select! {
             biased;
-            () = stop.token().cancelled() => return Ok(stop.status()),
+            () = stop.token().cancelled() => return stop.status(),
             () = nudge.notified() => tokio::time::sleep(GATHER).await,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
