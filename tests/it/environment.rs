@@ -283,7 +283,7 @@ async fn a_mirror_needs_no_more_threads_than_there_are() {
         return;
     }
     if !rustix::process::geteuid().is_root() {
-        return skip("being somebody without other processes needs root");
+        return skip("another user id needs root");
     }
     let bench = running(HostOptions::default()).await;
     bench.simulator.finish(&bench.job);
