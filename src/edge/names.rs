@@ -25,9 +25,12 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 
 type Found = Result<Arc<[IpAddr]>, NameFault>;
 
+/// Where the answer to a question will be.
+type Answer = watch::Receiver<Option<Found>>;
+
 type LookUp = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 
-/// What is known of names, and who is asked.
+/// The host names that were asked for lately.
 pub(super) struct Names {
     look_up: Arc<LookUp>,
     patience: Duration,
@@ -37,9 +40,9 @@ pub(super) struct Names {
 /// What is known of one name.
 enum Known {
     /// The question is on its way.
-    Asked { since: Instant, answer: watch::Receiver<Option<Found>> },
+    Asked { since: Instant, answer: Answer },
     /// The answer.
-    Told { at: Instant, addresses: Arc<[IpAddr]> },
+    Resolved { at: Instant, addresses: Arc<[IpAddr]> },
 }
 
 /// Why a name has no address.
@@ -75,9 +78,9 @@ impl Names {
             Ok(addresses) => return Ok(addresses),
             Err(asked) => asked,
         };
-        let told = answer.wait_for(Option::is_some);
-        match tokio::time::timeout_at(since + self.patience, told).await {
-            Ok(Ok(told)) => (*told).clone().unwrap_or_else(|| Err(NameFault::Failed("no answer".into()))),
+        let answered = answer.wait_for(Option::is_some);
+        match tokio::time::timeout_at(since + self.patience, answered).await {
+            Ok(Ok(found)) => (*found).clone().unwrap_or_else(|| Err(NameFault::Failed("no answer".into()))),
             Ok(Err(_)) => Err(NameFault::Failed("the look-up was lost".into())),
             Err(_) => Err(NameFault::Slow(self.patience)),
         }
@@ -86,16 +89,18 @@ impl Names {
     /// Forgets the answer for a name that leads nowhere.
     pub(super) fn forget(&self, name: &str) {
         let mut known = locked(&self.known);
-        if matches!(known.get(name), Some(Known::Told { .. })) {
+        if matches!(known.get(name), Some(Known::Resolved { .. })) {
             known.remove(name);
         }
     }
 
     /// Returns what is known, or the question that is under way.
-    fn ask(&self, name: &str) -> Result<Arc<[IpAddr]>, (Instant, watch::Receiver<Option<Found>>)> {
+    fn ask(&self, name: &str) -> Result<Arc<[IpAddr]>, (Instant, Answer)> {
         let mut known = locked(&self.known);
         match known.get(name) {
-            Some(Known::Told { at, addresses }) if at.elapsed() < REMEMBERED => return Ok(addresses.clone()),
+            Some(Known::Resolved { at, addresses }) if at.elapsed() < REMEMBERED => {
+                return Ok(addresses.clone());
+            }
             Some(Known::Asked { since, answer }) => return Err((*since, answer.clone())),
             _ => {}
         }
@@ -134,8 +139,8 @@ impl Question {
         let mut known = locked(&self.known);
         match &found {
             Ok(addresses) => {
-                let told = Known::Told { at: Instant::now(), addresses: Arc::clone(addresses) };
-                known.insert(self.name.clone(), told);
+                let resolved = Known::Resolved { at: Instant::now(), addresses: Arc::clone(addresses) };
+                known.insert(self.name.clone(), resolved);
             }
             Err(_) => {
                 known.remove(&self.name);
@@ -194,7 +199,7 @@ impl Wire for Dialled {
                 _ => None,
             };
             if let Some(name) = name.as_deref().filter(|_| !self.may_use_proxy) {
-                // The library asks again, gets the same answer at once, and says what is wrong with it.
+                // The library asks again and gets the same answer at once; its error names what is wrong.
                 let _ = self.names.addresses(name).await;
             }
             let sent = self.client.execute(request).await;

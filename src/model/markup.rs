@@ -1,4 +1,4 @@
-//! The text of an HTML or XML error page: gateways, sign-in pages and object stores answer with markup, which says little on
+//! The text of an HTML or XML error page: gateways, sign-in pages and object stores answer with markup, which is unreadable on
 //! a terminal.
 
 use std::borrow::Cow;
@@ -48,7 +48,7 @@ fn end_of(inside: &str, name: &str) -> usize {
 fn begins_with_name(tag: &str, name: &str) -> bool {
     let ends = |c: &u8| c.is_ascii_whitespace() || matches!(c, b'>' | b'/');
     tag.as_bytes().get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
-        && tag.as_bytes().get(name.len()).is_none_or(|next| ends(next))
+        && tag.as_bytes().get(name.len()).is_none_or(ends)
 }
 
 /// Returns text without its tags, comments and references, words one space apart.

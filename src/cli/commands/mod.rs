@@ -52,7 +52,6 @@ pub(crate) enum Purpose {
 impl Purpose {
     pub(crate) fn of(command: &Command) -> Self {
         match command {
-            Command::Sync(typed) if typed.options.dry_run => Self::Output,
             Command::Sync(_) | Command::Mirror(_) | Command::Demo(_) | Command::Simulate(_) => Self::Mirror,
             Command::Submit(typed) if typed.follow.is_some() => Self::Mirror,
             Command::Resume(typed) if typed.follow.is_some() => Self::Mirror,
@@ -80,7 +79,17 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
     let has_events = matches!(cli.command, Command::Sync(_));
     let plain = SyncArgs::default;
     let done = match cli.command {
-        Command::Sync(typed) => sync::run(&context(typed.options)?, &typed.job, typed.dir),
+        Command::Sync(typed) => {
+            let context = context(typed.options)?;
+            let done = sync::run(&context, &typed.job, typed.dir);
+            // A dry run is for what it prints.
+            if context.settings.sync.dry_run && world.out.is_lost() {
+                let reported = || std::io::Error::other("its events are lost");
+                Err(Error::Output(world.out.take_fault().unwrap_or_else(reported)))
+            } else {
+                done
+            }
+        }
         Command::Status(typed) => status::run(&context(plain())?, &typed.job),
         Command::Result(typed) => result::run(&context(plain())?, &typed),
         Command::Ls(typed) => ls::run(&context(plain())?, &typed.dir),
@@ -125,7 +134,7 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
         }
         Command::Gallery(typed) => gallery::run(&context(plain())?, &typed.dir, typed.open),
     };
-    // A mirror has told it as an event.
+    // A mirror reports it as an event.
     if let Err(error) = &done
         && format.get() == Format::Json
         && !has_events

@@ -19,7 +19,7 @@ pub(crate) struct JsonLines {
     pub(crate) job: JobId,
     pub(crate) now: fn() -> Timestamp,
     pub(crate) on_closed: Box<dyn Fn() + Send + Sync>,
-    /// Hears, once, that the lines cannot be written. The run goes on without them.
+    /// Called once when the lines cannot be written. The run continues without them.
     pub(crate) on_lost: Box<dyn Fn(&Error) + Send + Sync>,
 }
 

@@ -46,7 +46,7 @@ pub struct KnownEnd {
 }
 
 impl KnownEnd {
-    /// Whether the looks after the end are behind us, so that one more brings nothing.
+    /// Whether the looks after the end were made already, so that one more would find nothing new.
     #[must_use]
     pub fn is_waited_out(&self, look: &Look) -> bool {
         // As long as the looks after an end take that bring nothing: 2 s and 4 s.

@@ -40,7 +40,7 @@ pub(crate) fn excerpt(body: &[u8]) -> String {
     for_terminal(secrets_removed(&String::from_utf8_lossy(head)).trim(), EXCERPT_CHARS)
 }
 
-/// Returns the text of a page for a browser where the body is one: what a gateway or a sign-in page says, without markup.
+/// Returns the text of a body that is a page for a browser (a gateway's, a sign-in page), without markup.
 pub(crate) fn page_text(body: &[u8]) -> Option<String> {
     /// Error pages have a few kilobytes; what they say comes early.
     const HEAD: usize = 64 << 10;
@@ -51,7 +51,7 @@ pub(crate) fn page_text(body: &[u8]) -> Option<String> {
     })
 }
 
-/// What the API says with a refusal.
+/// The words and the code of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Refusal {
     /// In words, as one bounded line; may be empty.
@@ -75,8 +75,10 @@ fn refusal(whole: Loose<'_>) -> Refusal {
     let message = message(whole).unwrap_or_default();
     let name = code.as_ref().filter(|code| message == code.as_str()).and_then(ErrorCode::name);
     // A bare number means little to a reader where its name is known.
-    let message = name.map_or(message.clone(), |name| format!("{name} ({message})"));
-    Refusal { message, code }
+    match name {
+        Some(name) => Refusal { message: format!("{name} ({message})"), code },
+        None => Refusal { message, code },
+    }
 }
 
 /// Names the fault that an HTTP status stands for.
@@ -172,7 +174,10 @@ fn place_of(members: &Members<'_>) -> Option<String> {
 fn message_of_object(value: Loose<'_>, depth: u8) -> Option<String> {
     let members = value.members();
     let said = words_of_object(value, &members, depth)?;
-    Some(place_of(&members).map_or(said.clone(), |place| format!("{place}: {said}")))
+    Some(match place_of(&members) {
+        Some(place) => format!("{place}: {said}"),
+        None => said,
+    })
 }
 
 fn words_of_object(value: Loose<'_>, members: &Members<'_>, depth: u8) -> Option<String> {

@@ -36,7 +36,8 @@ fn document(run: &Run) -> Value {
 /// R1: the commands that read ride out what a mirror rides out.
 #[test]
 fn r1_commands_that_read_ride_out_what_passes() {
-    let passing: [(&str, fn() -> Reply); 4] = [
+    type Passing = (&'static str, fn() -> Reply);
+    let passing: [Passing; 4] = [
         ("500", || Reply::new(500, b"oh")),
         ("a dropped connection", || Reply::raw(b"").end(End::Reset)),
         ("429", || Reply::new(429, b"").header("Retry-After", "1")),
@@ -48,7 +49,7 @@ fn r1_commands_that_read_ride_out_what_passes() {
                 let rig = || Rig::new(at_first(1, reply));
                 for arguments in [&["status", JOB][..], &["result", JOB], &["cancel", JOB]] {
                     let run = command(&rig(), arguments);
-                    // The job is over, so there is nothing to cancel: that is said, and not that the API is away.
+                    // The job is over, so there is nothing to cancel: the refusal is about that, and not about the API.
                     let expected = if arguments[0] == "cancel" { 65 } else { 0 };
                     assert_eq!(run.code, Some(expected), "{arguments:?}, {about}: {}", run.said());
                 }
@@ -85,7 +86,7 @@ fn r1_peek_rides_out_what_passes() {
     }
 }
 
-/// R1: what does not pass is an error after a few tries, and a wait that nobody would wait for is none.
+/// R1: what does not pass is an error after a few tries, and a wait of ten minutes is not made.
 #[test]
 fn r1_what_does_not_pass_is_an_error() {
     let rig = Rig::new(at_first(100, || Reply::new(500, b"oh")));
@@ -198,7 +199,7 @@ fn r5_a_listed_file_without_a_usable_address_is_missing() {
     let dir = rig.dir();
     let run = command(&rig, &[JOB, dir.to_str().unwrap(), "--once", "-q"]);
     assert!(run.code == Some(75) && named(&run), "also where errors alone are wanted: {}", run.said());
-    // Whoever wants no checkpoints does not miss one.
+    // A selection without checkpoints misses none.
     let run = Rig::new(world()).once(&["--only", "samples"]);
     assert_eq!(run.code, Some(0), "{}", run.said());
 }
@@ -314,7 +315,7 @@ fn r8_the_apis_own_words() {
         for text in says {
             assert!(run.said().contains(text), "{about}: {}", run.said());
         }
-        // A mirror tells it as its last event.
+        // A mirror reports it as its last event.
         let run = rig.once(&[]);
         assert_eq!(run.code, Some(code), "{about}");
         let event = &run.events("error")[0];
@@ -368,6 +369,7 @@ fn r9_output_that_cannot_be_written() {
         &["--help"],
         &["--version"],
         &[JOB, dir, "--dry-run"],
+        &[JOB, dir, "--dry-run", "--output", "json"],
     ] {
         let (code, said) = full(&rig, arguments);
         assert_eq!(code, 74, "{arguments:?}: {said}");
