@@ -119,6 +119,7 @@ impl Run {
         let (shares, most) = tune::begin(wanted, options.limit_rate, handles.connections);
         let shop = Arc::new(Workshop {
             client,
+            dir: mirror.dir.clone(),
             parts: folder.parts.clone(),
             board: Board::new(shares),
             relister: Relister::new(mirror.api.clone(), mirror.job.clone()),
@@ -375,6 +376,7 @@ impl Run {
             artifact: action.artifact.clone(),
             recheck,
             is_damaged,
+            may_adopt: action.step == Step::Fetch(FetchReason::Unproven),
             entry: manifest.entries.get(key).cloned(),
             doubt: manifest.doubts.get(key).cloned(),
             half_of_pair: action.artifact.pair_half(looked.name()).is_some(),

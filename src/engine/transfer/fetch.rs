@@ -116,6 +116,11 @@ impl How {
     }
 }
 
+/// Whether an answer brings nothing, and says so by its status. To a first range, 416 without a length is no more than that.
+fn is_refusal(answer: &Answer) -> bool {
+    matches!(answer, Answer::Refused | Answer::Reject(RangeFault::Nonsense(416)))
+}
+
 /// What comes before the wanted bytes of a body.
 struct Front {
     /// Bytes that nobody asked for.
@@ -262,7 +267,7 @@ impl Fetch<'_> {
         ask: &RangeRequest,
     ) -> Result<Option<(Head, Body)>, PieceFault> {
         let Some((head, body)) = self.shop.get(&how.url, ask).await? else { return Ok(None) };
-        if resume(asked, &head) != Answer::Refused {
+        if !is_refusal(&resume(asked, &head)) {
             return Ok(Some((head, body)));
         }
         let fault = body.into_refusal().await;
@@ -287,7 +292,7 @@ impl Fetch<'_> {
                 self.transfer.state().asked_plain = true;
                 let plain = RangeRequest { plain: true, if_range: None, ..ask.clone() };
                 let Some((head, body)) = self.shop.get(&how.url, &plain).await? else { return Ok(None) };
-                let served = resume(asked, &head) != Answer::Refused;
+                let served = !is_refusal(&resume(asked, &head));
                 self.shop.habits.learn(host, learned(true, served, habit));
                 if !served {
                     return Err(body.into_refusal().await.into());

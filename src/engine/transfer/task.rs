@@ -25,6 +25,8 @@ pub(crate) struct Order {
     pub(crate) recheck: Option<Revision>,
     /// What is here under its name is not what was published, whatever its length and time stamp say.
     pub(crate) is_damaged: bool,
+    /// A file that nobody knows is here under its name: it may be this one.
+    pub(crate) may_adopt: bool,
     /// What is here under its name now, where rcsync put it there.
     pub(crate) entry: Option<Entry>,
     /// A body of it that contradicted its proof.
@@ -155,6 +157,7 @@ pub(crate) mod examples {
             artifact: artifact.into(),
             recheck: None,
             is_damaged: false,
+            may_adopt: false,
             entry: None,
             doubt: None,
             half_of_pair: false,

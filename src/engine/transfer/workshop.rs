@@ -1,7 +1,7 @@
 //! Where transfers are served: connections take work from the board, and what became of each file is told onwards.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -65,6 +65,7 @@ const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from
 /// Everything that serving transfers needs.
 pub(crate) struct Workshop {
     pub(crate) client: ArtifactClient,
+    pub(crate) dir: PathBuf,
     pub(crate) parts: PartFolder,
     pub(crate) board: Board,
     pub(crate) relister: Relister,
@@ -201,6 +202,9 @@ impl Workshop {
 
     /// Begins a file: with what an earlier run left of it, where that can be trusted.
     async fn begin(&self, transfer: &Arc<Transfer>) {
+        if transfer.order.may_adopt && self.adopt(transfer).await {
+            return;
+        }
         let key = transfer.order.artifact.key.clone();
         let name = transfer.order.artifact.path.file_name().to_owned();
         let attempt = if self.is_left_over(&key) {
@@ -623,7 +627,7 @@ impl Workshop {
         self.endings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn commit(&self, item: ToCommit) {
+    pub(crate) async fn commit(&self, item: ToCommit) {
         // The receiver lives as long as the run; when it is gone, the run is over and the part stays for the next.
         let _ = self.commit.send(item).await;
     }
