@@ -1,6 +1,6 @@
 //! What a kill and a stop cost of what has arrived, on links that bring little.
 
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use super::host::Ask;
@@ -24,7 +24,7 @@ fn start(rig: &Rig, connections: usize) -> Child {
     let dir = rig.dir();
     let connections_wanted = connections.to_string();
     let arguments = [JOB, dir.to_str().unwrap(), "--once", "--connections", &connections_wanted];
-    let mut child = rig.command(&arguments).spawn().unwrap();
+    let mut child = rig.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let began = Instant::now();
     while rig.host.asks().len() < connections {
         assert!(began.elapsed() < Duration::from_secs(60), "{} requests", rig.host.asks().len());

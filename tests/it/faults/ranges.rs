@@ -280,9 +280,9 @@ fn validators() -> Vec<Case> {
         })
         .asks(3..=4),
         Case::survives("C11", "neither tag nor date, and another version that agrees around the break", {
-            let body = |first: u8| {
-                let mut body = vec![first; 3 * MIB];
-                fastrand::Rng::with_seed(1).fill(&mut body[1000..]);
+            let body = |last: u8| {
+                let mut body = vec![last; 3 * MIB];
+                fastrand::Rng::with_seed(1).fill(&mut body[..3 * MIB - 1000]);
                 weights_of(&body).etag("")
             };
             let (old, new) = (body(1), body(2));
