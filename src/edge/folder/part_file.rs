@@ -753,6 +753,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "lists of ranges are meant")]
     fn what_was_recorded_is_kept_to_the_byte() {
         let (block, whole) = (BLOCK, 0..10 * BLOCK);
         for (written, expected) in [
@@ -775,6 +776,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "lists of ranges are meant")]
     fn what_changed_since_is_not_kept() {
         let written = [0..BLOCK + 100, BLOCK + 200..BLOCK + 300];
         assert_eq!(kept(&written, Some(BLOCK + 50)), [0..BLOCK, BLOCK + 200..BLOCK + 300]);
