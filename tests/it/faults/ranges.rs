@@ -297,6 +297,21 @@ fn validators() -> Vec<Case> {
         })
         .asks(3..=3)
         .evidence("trainer-hash"),
+        Case::survives("C11", "neither tag nor date, and ranges come from a replica with another version", {
+            let body = |last: u8| {
+                let mut body = vec![last; 3 * MIB];
+                fastrand::Rng::with_seed(1).fill(&mut body[..3 * MIB - 1000]);
+                weights_of(&body).etag("")
+            };
+            let other = body(2);
+            World::of(vec![Hosted::checkpoint(&body(1), move |file, ask| match (ask.starts_at(), ask.nth) {
+                (0, 0..3) => file.honest(ask).cut(HALF, End::Close),
+                (0, _) => file.honest(ask),
+                _ => other.honest(ask),
+            })])
+        })
+        .asks(4..=4)
+        .evidence("trainer-hash"),
         Case::survives("C11", "neither tag nor date, and larger than one request", {
             World::of(vec![Hosted::checkpoint(&weights(1, 20 * MIB).etag(""), File::honest)])
         })
