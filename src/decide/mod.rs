@@ -2,10 +2,13 @@
 //!
 //! No clock, disk, network, environment or randomness lives here: `now` and seeds are passed in.
 
+pub mod adopt;
 pub mod comfyui;
 pub mod formats;
 pub mod jobs;
 pub mod mirror;
 pub mod newest;
+pub mod plain;
+pub mod settle;
 pub mod sidecars;
 pub mod transfer;

@@ -1,7 +1,9 @@
 //! Where decisions meet effects: loops without rules of their own; typed events come out.
 
+mod adopt;
 pub mod destination;
 pub mod event;
+mod habits;
 pub mod mirror;
 pub(crate) mod newest;
 pub mod options;

@@ -89,6 +89,8 @@ pub enum Step {
 pub enum FetchReason {
     /// It was not known before.
     New,
+    /// It was not known before, and a file is here under its name: unless that is proven to be the listed one.
+    Unproven,
     /// It was here and is gone.
     Missing,
     /// It is here, but is not what was published.
@@ -117,6 +119,7 @@ impl fmt::Display for Step {
         f.pad(match self {
             Self::Keep => "keep (here and proven)",
             Self::Fetch(FetchReason::New) => "fetch (new)",
+            Self::Fetch(FetchReason::Unproven) => "fetch (new, unless the file here is proven to be it)",
             Self::Fetch(FetchReason::Missing) => "fetch (missing here)",
             Self::Fetch(FetchReason::Damaged) => "fetch (differs from what was published)",
             Self::Fetch(FetchReason::Recheck(_)) => "ask again (the job ran again)",
@@ -175,9 +178,9 @@ fn known(situation: &Situation<'_>, artifact: &Artifact, entry: &Entry) -> Step 
         None | Some(LocalFile::Other) => Step::Fetch(FetchReason::Missing),
         Some(LocalFile::File { size, .. }) if *size != entry.size => Step::Fetch(FetchReason::Damaged),
         Some(LocalFile::File { modified, .. }) if *modified != entry.modified => {
-            Step::Inspect { due: is_due(situation, artifact, &entry.run) }
+            Step::Inspect { due: is_due(situation, artifact, entry.evidence, &entry.run) }
         }
-        Some(LocalFile::File { .. }) if is_due(situation, artifact, &entry.run) => {
+        Some(LocalFile::File { .. }) if is_due(situation, artifact, entry.evidence, &entry.run) => {
             Step::Fetch(FetchReason::Recheck(entry.revision.clone()))
         }
         Some(LocalFile::File { .. }) => Step::Keep,
@@ -186,20 +189,27 @@ fn known(situation: &Situation<'_>, artifact: &Artifact, entry: &Entry) -> Step 
 
 fn unknown(situation: &Situation<'_>, artifact: &Artifact) -> Step {
     match (situation.local.get(&artifact.path), situation.recollections.get(&artifact.key)) {
-        (Some(LocalFile::File { size, .. }), Some(memory)) if *size == memory.size => {
-            Step::Adopt { memory: memory.clone(), due: is_due(situation, artifact, &memory.run) }
-        }
+        (Some(LocalFile::File { size, .. }), Some(memory)) if *size == memory.size => Step::Adopt {
+            memory: memory.clone(),
+            due: is_due(situation, artifact, memory.evidence, &memory.run),
+        },
+        (Some(LocalFile::File { .. }), _) => Step::Fetch(FetchReason::Unproven),
         _ => Step::Fetch(FetchReason::New),
     }
 }
 
-/// Whether a known file must be asked about again: only when the job ran since, and only files a run can rewrite.
-fn is_due(situation: &Situation<'_>, artifact: &Artifact, asked_in: &str) -> bool {
+/// Whether a known file must be asked about again: only when the job ran since, and only files a run can rewrite, or
+/// that it may have been in the middle of writing.
+fn is_due(situation: &Situation<'_>, artifact: &Artifact, evidence: Evidence, asked_in: &str) -> bool {
     if asked_in == situation.run || situation.run.is_empty() {
         return false;
     }
     if artifact.key.is_optimizer() {
         return asked_in != asked_stamp(situation.run, artifact, situation.listing);
+    }
+    let is_over = situation.reached.is_none();
+    if evidence == Evidence::Length && is_over && !has_ended(asked_in) {
+        return true;
     }
     match (artifact.key.kind, artifact.step) {
         (ArtifactKind::Sample, _) => false,
@@ -249,6 +259,11 @@ pub fn run_stamp(status: &JobStatus, times: &JobTimes, resumes: u32) -> String {
     } else {
         format!("{started}/{}", times.finished_at.as_deref().unwrap_or("?"))
     }
+}
+
+/// Whether a run's name says that it was over.
+fn has_ended(run: &str) -> bool {
+    run.contains('/')
 }
 
 fn started(run: &str) -> &str {

@@ -25,6 +25,7 @@ use crate::engine::destination::commit::{BATCH, Committed, Committer, ToCommit};
 use crate::engine::destination::folder::Folder;
 use crate::engine::destination::inspect;
 use crate::engine::event::{Event, Reporter};
+use crate::engine::habits::Habits;
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::newest::Saves;
 use crate::engine::outputs::follower::Followers;
@@ -129,6 +130,7 @@ impl Run {
         let (shares, most) = tune::begin(wanted, options.limit_rate, handles.connections);
         let shop = Arc::new(Workshop {
             client,
+            dir: mirror.dir.clone(),
             parts: folder.parts.clone(),
             board: Board::new(shares),
             relister: Relister::new(mirror.api.clone(), mirror.job.clone()),
@@ -136,6 +138,7 @@ impl Run {
             limiter: options.limit_rate.map(Limiter::new),
             room: Room::new(folder.parts.path(""), options.min_free),
             gates: Gates::default(),
+            habits: Habits::default(),
             reporter: reporter.clone(),
             leftovers: Mutex::new(folder.parts.fingerprints()?),
             cancel: stop.token().child_token(),
@@ -395,6 +398,7 @@ impl Run {
             artifact: action.artifact.clone(),
             recheck,
             is_damaged,
+            may_adopt: action.step == Step::Fetch(FetchReason::Unproven),
             entry: manifest.entries.get(key).cloned(),
             doubt: manifest.doubts.get(key).cloned(),
             half_of_pair: action.artifact.pair_half(looked.name()).is_some(),

@@ -25,6 +25,8 @@ pub(crate) struct Order {
     pub(crate) recheck: Option<Revision>,
     /// What is here under its name is not what was published, whatever its length and time stamp say.
     pub(crate) is_damaged: bool,
+    /// A file that nobody knows is here under its name: it may be this one.
+    pub(crate) may_adopt: bool,
     /// What is here under its name now, where rcsync put it there.
     pub(crate) entry: Option<Entry>,
     /// A body of it that contradicted its proof.
@@ -64,6 +66,12 @@ pub(crate) struct State {
     pub(crate) without_if_range: bool,
     /// The host ignores ranges even so: one stream from the start.
     pub(crate) whole_only: bool,
+    /// Answers were joined where an overlap agreed, and the whole was no proven file: all of it comes in one stream now.
+    pub(crate) one_stream: bool,
+    /// The next request goes without a range.
+    pub(crate) plain: bool,
+    /// It was asked for without a range since it last made progress.
+    pub(crate) asked_plain: bool,
     pub(crate) doubt: Option<Doubt>,
     /// What follows an answer or a fault is not decided yet (a new address may be on its way): no further request
     /// meanwhile.
@@ -85,6 +93,9 @@ impl Transfer {
             restarts: 0,
             without_if_range: false,
             whole_only: false,
+            one_stream: false,
+            plain: false,
+            asked_plain: false,
             doubt: order.doubt.clone(),
             held: false,
             told_started: false,
@@ -116,6 +127,7 @@ impl State {
     /// Notes progress: the file's faults start counting anew.
     pub(crate) fn progressed(&mut self) {
         self.tries = 0;
+        self.asked_plain = false;
         self.backoff.reset();
     }
 
@@ -145,6 +157,7 @@ pub(crate) mod examples {
             artifact: artifact.into(),
             recheck: None,
             is_damaged: false,
+            may_adopt: false,
             entry: None,
             doubt: None,
             half_of_pair: false,

@@ -10,11 +10,12 @@ use crc_fast::{CrcAlgorithm, Digest as Crc};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
+use crate::model::digest::Sha256Digest;
+
 use super::made::Made;
 use super::noise;
 use super::pictures::Picture;
 use super::weights::Weights;
-use crate::model::digest::Sha256Digest;
 
 /// How many bytes are generated at a time while a file is hashed.
 const HASH_CHUNK: usize = 256 * 1024;
@@ -134,6 +135,16 @@ impl Content {
                 crc32c: u32::try_from(crc.finalize() & u64::from(u32::MAX)).unwrap_or(0),
             }
         })
+    }
+
+    /// Returns the first bytes as a file of their own, where nothing in them says that there should be more.
+    pub(crate) fn cut(&self, length: u64) -> Option<Arc<Self>> {
+        match self.recipe {
+            Recipe::Noise { seed, length: whole } if length < whole => {
+                Some(Self::new(Recipe::Noise { seed, length }))
+            }
+            _ => None,
+        }
     }
 
     /// Returns another version of the same file: other bytes, same length, as valid as this one.
