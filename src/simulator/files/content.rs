@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::digest::Sha256Digest;
 
+use super::archive;
 use super::made::Made;
 use super::noise;
 use super::pictures::Picture;
@@ -31,6 +32,15 @@ pub(crate) enum Recipe {
         seed: u64,
         /// The length in bytes.
         length: u64,
+    },
+    /// A zip archive with one entry of noise, as PyTorch saves the state of an optimizer.
+    Archive {
+        /// The stream of the entry.
+        seed: u64,
+        /// The length of the whole archive in bytes.
+        length: u64,
+        /// How much of it is there.
+        shown: u64,
     },
     /// A safetensors file.
     Weights(Weights),
@@ -78,21 +88,18 @@ impl Content {
     /// Returns what the recipe came to, computing it once.
     pub(crate) fn made(&self) -> &Made {
         self.made.get_or_init(|| match &self.recipe {
-            Recipe::Bytes(bytes) => Made { head: bytes.clone(), tail: (0, 0), trainer_hash_holds: None },
-            Recipe::Noise { seed, length } => {
-                Made { head: Bytes::new(), tail: (*seed, *length), trainer_hash_holds: None }
-            }
+            Recipe::Bytes(bytes) => Made { head: bytes.clone(), ..Made::default() },
+            Recipe::Noise { seed, length } => Made { tail: (*seed, *length), ..Made::default() },
+            Recipe::Archive { seed, length, shown } => archive::make(*seed, *length, *shown),
             Recipe::Weights(weights) => weights.make(),
-            Recipe::Picture(picture) => {
-                Made { head: picture.draw().into(), tail: (0, 0), trainer_hash_holds: None }
-            }
+            Recipe::Picture(picture) => Made { head: picture.draw().into(), ..Made::default() },
         })
     }
 
     /// Returns the length in bytes.
     pub(crate) fn length(&self) -> u64 {
         let made = self.made();
-        made.head.len() as u64 + made.tail.1
+        made.head.len() as u64 + made.tail.1 + made.foot.len() as u64
     }
 
     /// Returns at most `most` bytes from `offset` on; none at the end.
@@ -106,6 +113,10 @@ impl Content {
         }
         let (seed, length) = made.tail;
         let within = (offset - head).min(length);
+        if within == length {
+            let start = usize::try_from(offset - head - length).unwrap_or(usize::MAX).min(made.foot.len());
+            return made.foot.slice(start..start.saturating_add(most).min(made.foot.len()));
+        }
         let count = usize::try_from(length - within).unwrap_or(usize::MAX).min(most);
         let mut out = vec![0; count];
         noise::fill(seed, within, &mut out);
@@ -143,6 +154,9 @@ impl Content {
             Recipe::Noise { seed, length: whole } if length < whole => {
                 Some(Self::new(Recipe::Noise { seed, length }))
             }
+            Recipe::Archive { seed, length: whole, .. } if length < whole => {
+                Some(Self::new(Recipe::Archive { seed, length: whole, shown: length }))
+            }
             _ => None,
         }
     }
@@ -161,6 +175,9 @@ impl Content {
                 }
                 Recipe::Noise { seed, length } => {
                     Recipe::Noise { seed: noise::derive(*seed, "other"), length: *length }
+                }
+                Recipe::Archive { seed, length, shown } => {
+                    Recipe::Archive { seed: noise::derive(*seed, "other"), length: *length, shown: *shown }
                 }
                 Recipe::Weights(weights) => Recipe::Weights(weights.other()),
             })

@@ -59,6 +59,7 @@ impl Weights {
             head: frame(&self.header(rank, width, written)).into(),
             tail: (self.seed, body),
             trainer_hash_holds: holds,
+            ..Made::default()
         }
     }
 

@@ -24,9 +24,13 @@ impl Training {
         }
         if self.plan.optimizer {
             let seed = noise::derive(self.seed, &format!("optimizer {}", self.saves));
-            let content = Content::new(Recipe::Noise { seed, length: self.plan.checkpoint_bytes });
-            // Of such a file nothing tells whether it is whole; one that has its length before its bytes is played by none.
             let growing = self.plan.writes == Writes::Growing && self.plan.write_steps > 0;
+            let length = self.plan.checkpoint_bytes;
+            // A file that grows is one of a kind without a check, so that mirrors of such files are tested too.
+            let content = Content::new(match growing {
+                true => Recipe::Noise { seed, length },
+                false => Recipe::Archive { seed, length, shown: length },
+            });
             let write_steps = self.plan.write_steps;
             self.put(ArtifactKind::Checkpoint, "optimizer.pt".to_owned(), content, |hosted| {
                 if growing {
