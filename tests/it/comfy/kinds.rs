@@ -58,11 +58,7 @@ async fn embeddings_full_models_and_adapters_stay_out_of_loras() {
         checkpoint("ohwx_000000250.safetensors", EMBEDDING),
         checkpoint("my_lora_000000250.safetensors", FULL),
         checkpoint("my_lora_high_noise.safetensors", "wan_one_stage_high_noise.safetensors"),
-        StaticFile::new(
-            ArtifactKind::Checkpoint,
-            "ohwx.pt",
-            StaticBytes::Exact(b"PK\x03\x04data.pkl X string_to_paramq"[..].into()),
-        ),
+        StaticFile::new(ArtifactKind::Checkpoint, "ohwx.pt", super::archive(b"data.pkl X string_to_paramq")),
     ];
     let stage = Stage::of_files("my_lora", files).await;
     let lora = ["my_lora/my_lora_high_noise.safetensors"];

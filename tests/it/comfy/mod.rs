@@ -10,7 +10,7 @@ mod withdrawn;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig, StaticFile, StaticJob};
+use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig, StaticBytes, StaticFile, StaticJob};
 
 use crate::support::Bench;
 
@@ -32,6 +32,14 @@ pub(crate) fn plan() -> JobPlan {
 /// A job, a folder to mirror it into, and a ComfyUI.
 pub(crate) struct Stage {
     pub(crate) bench: Bench,
+}
+
+/// A zip archive around these bytes, as far as its end record tells.
+pub(crate) fn archive(content: &[u8]) -> StaticBytes {
+    let mut bytes = [b"PK\x03\x04", content, b"PK\x05\x06", &[0; 12]].concat();
+    bytes.extend((4 + content.len() as u32).to_le_bytes());
+    bytes.extend([0, 0]);
+    StaticBytes::Exact(bytes.into())
 }
 
 impl Stage {

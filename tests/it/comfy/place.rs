@@ -58,7 +58,7 @@ async fn a_mirrored_job_is_in_comfyui_and_an_idle_pass_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pickles_are_placed_when_they_are_asked_for() {
     let weights = |step| StaticBytes::Weights { bytes: 9000, step, hash: TrainerHash::Right };
-    let pickle = || StaticBytes::Exact(b"PK\x03\x04 not to be loaded"[..].into());
+    let pickle = || super::archive(b" not to be loaded");
     let file = |path: &str, bytes| StaticFile::new(ArtifactKind::Checkpoint, path, bytes);
     let files = vec![
         file("dog.safetensors", weights(1000)),
