@@ -19,3 +19,4 @@ pub mod revision;
 pub mod source_url;
 pub mod training_config;
 pub mod units;
+pub mod yaml11;
