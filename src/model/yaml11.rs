@@ -236,8 +236,6 @@ pub enum RefusalKind {
     Variable(String),
     /// A tab outside of quotes.
     Tab,
-    /// A control character.
-    Control(char),
     /// One of the line breaks that only YAML 1.1 knows, outside of quotes.
     LineBreak(char),
     /// A scalar that means a date, or a number that is none, or a sign of YAML's own.
@@ -464,17 +462,11 @@ fn raw(text: &str, quoted: &[std::ops::Range<usize>], refusals: &mut Vec<Refusal
                     refuse(RefusalKind::Variable(name.to_owned()));
                 }
             }
-            _ if !is_printable(c) => refuse(RefusalKind::Control(c)),
             _ => {}
         }
         line += u64::from(c == '\n');
         before = c;
     }
-}
-
-/// Whether the reader takes this character at all.
-const fn is_printable(c: char) -> bool {
-    matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 
 #[cfg(test)]
