@@ -403,9 +403,9 @@ fn datasets(wishes: &Wishes<'_>, text: &mut Text) {
     }
     text.line(10, &format!("caption_ext: {}", quoted(wishes.caption_ext)));
     if wishes.captions == 0 {
-        text.line(10, "# There are no captions. One sentence for all pictures:");
-        let caption = if wishes.trigger.is_some() { "[trigger]" } else { "" };
-        text.line(10, &format!("default_caption: {}", quoted(caption)));
+        text.line(10, "# There are no captions; this one is for all pictures:");
+        let hash = if wishes.trigger.is_some() { "" } else { "# " };
+        text.line(10, &format!("{hash}default_caption: \"[trigger]\""));
     }
     text.line(10, "caption_dropout_rate: 0.05  # this part of the steps is without words: the LoRA works without them, too");
     text.line(10, "cache_latents_to_disk: true");

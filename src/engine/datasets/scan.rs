@@ -310,7 +310,8 @@ fn read_one(
         // A link is followed here, and then nothing but a regular file is opened.
         let file = disk::open_regular(&fs::canonicalize(&listed.path)?)?;
         let before = file.metadata()?;
-        let reading = Reading { file: &file, name: &listed.name, buffer, hash, on_read };
+        let reading =
+            Reading { file: &file, name: &listed.name, buffer, length: before.len(), hash, on_read };
         let found = reading.read(caption_ext)?;
         let after = file.metadata()?;
         let is_same = before.len() == after.len() && before.modified().ok() == after.modified().ok();
@@ -331,3 +332,6 @@ fn read_one(
     }
     Some(scanned)
 }
+
+#[cfg(test)]
+mod tests;
