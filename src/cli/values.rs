@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::SignedDuration;
 use url::Url;
 
+use crate::decide::datasets::BaseModel;
 use crate::edge::api::requests;
 use crate::edge::api::requests::GpuCount;
 use crate::edge::system::link::LinkMode;
@@ -129,6 +130,66 @@ impl From<GpuType> for requests::GpuType {
             GpuType::Hopper141 => Self::Hopper141,
         }
     }
+}
+
+/// A base model that `init` has a template for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModelWord {
+    /// FLUX.1-dev
+    #[value(alias = "flux1", alias = "flux-dev")]
+    Flux,
+    /// FLUX.1-schnell
+    FluxSchnell,
+    /// FLUX.1-Kontext-dev: edits, trained on pairs of pictures
+    #[value(alias = "kontext")]
+    FluxKontext,
+    /// Flex.1-alpha
+    Flex,
+    /// Chroma
+    Chroma,
+    /// SDXL 1.0
+    Sdxl,
+    /// Stable Diffusion 3.5 Large
+    Sd35,
+    /// Qwen-Image
+    QwenImage,
+    /// Qwen-Image-Edit-2509: edits, trained on pairs of pictures
+    QwenImageEdit,
+    /// HiDream-I1-Full
+    Hidream,
+    /// Z-Image-Turbo
+    ZImage,
+    /// Wan 2.1 14B, text to video
+    Wan21,
+    /// Wan 2.2 14B, text to video
+    Wan22,
+}
+
+impl From<ModelWord> for BaseModel {
+    fn from(word: ModelWord) -> Self {
+        match word {
+            ModelWord::Flux => Self::Flux,
+            ModelWord::FluxSchnell => Self::FluxSchnell,
+            ModelWord::FluxKontext => Self::FluxKontext,
+            ModelWord::Flex => Self::Flex,
+            ModelWord::Chroma => Self::Chroma,
+            ModelWord::Sdxl => Self::Sdxl,
+            ModelWord::Sd35 => Self::Sd35,
+            ModelWord::QwenImage => Self::QwenImage,
+            ModelWord::QwenImageEdit => Self::QwenImageEdit,
+            ModelWord::Hidream => Self::Hidream,
+            ModelWord::ZImage => Self::ZImage,
+            ModelWord::Wan21 => Self::Wan21,
+            ModelWord::Wan22 => Self::Wan22,
+        }
+    }
+}
+
+/// Reads an extension of captions: `txt` or `.txt`.
+pub(crate) fn extension(text: &str) -> Result<String, String> {
+    let bare = text.trim().trim_start_matches('.');
+    let is_extension = !bare.is_empty() && !bare.contains(['/', '\\']) && !bare.contains(char::is_control);
+    if is_extension { Ok(format!(".{bare}")) } else { Err("write an extension, such as `txt`".to_owned()) }
 }
 
 /// A year: whoever waits longer means for ever, and clocks overflow somewhere above.

@@ -4,6 +4,7 @@
 
 pub mod adopt;
 pub mod comfyui;
+pub mod datasets;
 pub mod formats;
 pub mod jobs;
 pub mod mirror;

@@ -1,6 +1,7 @@
 //! Where decisions meet effects: loops without rules of their own; typed events come out.
 
 mod adopt;
+pub mod datasets;
 pub mod destination;
 pub mod event;
 mod habits;

@@ -24,3 +24,4 @@ pub mod source_url;
 pub mod training_config;
 pub mod units;
 pub mod weights_kind;
+pub mod yaml11;

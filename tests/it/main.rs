@@ -9,6 +9,7 @@ mod continuity;
 mod corpus;
 #[cfg(target_os = "linux")]
 mod crashes;
+mod datasets;
 #[cfg(target_os = "linux")]
 mod disks;
 #[cfg(target_os = "linux")]

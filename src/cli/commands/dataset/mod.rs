@@ -1,0 +1,14 @@
+//! `rcsync dataset`: folders of pictures, clips and captions to train on.
+
+mod check;
+
+use crate::error::{Error, ExitStatus};
+
+use super::super::args::DatasetCommand;
+use super::Context;
+
+pub(super) fn run(context: &Context<'_>, typed: &DatasetCommand) -> Result<ExitStatus, Error> {
+    match typed {
+        DatasetCommand::Check(typed) => check::run(context, typed),
+    }
+}
