@@ -137,6 +137,7 @@ impl Run {
             typical: Mutex::default(),
             hurry: AtomicBool::new(false),
             endings: Mutex::default(),
+            run_may_write: AtomicBool::new(false),
             options: options.clone(),
         });
         let published = Arc::new(AtomicU64::new(0));
@@ -252,6 +253,7 @@ impl Run {
         self.notice(looked.result.unusable.iter().chain(&listing.rejected));
         let generation = self.shop.relister.learn(&listing).await;
         let state = looked.state(&listing.artifacts);
+        self.shop.run_may_write.store(!state.is_over(), Ordering::Relaxed);
         let actions = self.plan(looked, &listing, state).await?;
         let run = looked.run();
         let order = |action: &Action| self.transfer(looked, &run, action, state, generation);
