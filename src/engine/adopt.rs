@@ -67,7 +67,7 @@ impl Workshop {
             ..Expectation::default()
         };
         let judgement = judge(&received, &expected);
-        let verified = adopted(judgement, local.first.len() as u64, order.run_may_write)?;
+        let verified = adopted(judgement, local.first.len() as u64, self.may_write(transfer))?;
         let mut revision = head.revision;
         revision.length = Some(local.size);
         let entry = Entry {

@@ -148,6 +148,7 @@ impl Run {
             typical: Mutex::default(),
             hurry: AtomicBool::new(false),
             endings: Mutex::default(),
+            run_may_write: AtomicBool::new(false),
             options: options.clone(),
         });
         let published = Arc::new(AtomicU64::new(0));
@@ -267,6 +268,7 @@ impl Run {
         self.notice(looked.result.unusable.iter());
         let generation = self.shop.relister.learn(&listing).await;
         let state = looked.state(&listing.artifacts);
+        self.shop.run_may_write.store(!state.is_over(), Ordering::Relaxed);
         let actions = self.plan(looked, &listing, state).await?;
         for action in &actions {
             debug!(path = %action.artifact.path, step = %action.step, "planned");

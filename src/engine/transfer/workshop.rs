@@ -90,6 +90,8 @@ pub(crate) struct Workshop {
     /// A save would be lost for want of speed: small files, which nobody deletes, wait.
     pub(crate) hurry: AtomicBool,
     pub(crate) endings: Mutex<Endings>,
+    /// What the newest look said: a file that was ordered after the run's end may come after the job was resumed.
+    pub(crate) run_may_write: AtomicBool,
 }
 
 /// What became of files, as far as it is no success.
@@ -332,6 +334,11 @@ impl Workshop {
         }
     }
 
+    /// Whether the run may still be writing a file, by the look that ordered it or by the newest one.
+    pub(crate) fn may_write(&self, transfer: &Transfer) -> bool {
+        transfer.order.run_may_write || self.run_may_write.load(Ordering::Relaxed)
+    }
+
     /// Whether a proven file may be published now. One that only its length speaks for waits for a second look while the
     /// run may still write.
     async fn is_settled(
@@ -344,7 +351,7 @@ impl Workshop {
         let order = &transfer.order;
         let read = settle::Read { sha256: verified.sha256(), revision, now: clock::unix_ms() };
         let before = order.doubt.as_ref().and_then(|doubt| Some((doubt.sha256, doubt.first_look?)));
-        match settled(verified.evidence(), order.run_may_write, read, before) {
+        match settled(verified.evidence(), self.may_write(transfer), read, before) {
             Settled::Publish => return true,
             Settled::First(look) => {
                 let doubt = first_look(verified, look);
@@ -379,15 +386,11 @@ impl Workshop {
             Contradiction::Unwritten { .. } => Revision::default(),
             _ => attempt.known().revision.unwrap_or_default(),
         };
-        let next = doubted(received.sha256, transfer.state().doubt.as_ref(), order.run_may_write);
+        let may_write = self.may_write(transfer);
+        let next = doubted(received.sha256, transfer.state().doubt.as_ref(), may_write);
         let read_twice = next == Doubted::Condemned;
-        let doubt = Doubt {
-            sha256: received.sha256,
-            revision,
-            after_end: !order.run_may_write,
-            read_twice,
-            first_look: None,
-        };
+        let doubt =
+            Doubt { sha256: received.sha256, revision, after_end: !may_write, read_twice, first_look: None };
         self.commit(ToCommit::Doubt(order.artifact.key.clone(), doubt.clone())).await;
         let _ = attempt.abandon();
         match next {
@@ -608,7 +611,7 @@ impl Workshop {
             let _ = attempt.retire();
             self.leave_over(&key);
         }
-        let for_trainer = why == Missing::Settling && transfer.order.run_may_write;
+        let for_trainer = why == Missing::Settling && self.may_write(transfer);
         self.endings().missing.insert(key.clone(), why);
         self.room.give_back(&key);
         self.board.end(transfer);

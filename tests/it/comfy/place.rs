@@ -237,7 +237,7 @@ async fn a_hostile_name_is_one_folder() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_halves_of_a_pair_or_none() {
-    let plan = JobPlan { family: Family::Wan22, ..plan() };
+    let plan = JobPlan { family: Family::Wan22, optimizer: false, ..plan() };
     let stage = Stage::new(plan).await;
     let bench = &stage.bench;
     bench.simulator.advance_steps(&bench.job, 300);
