@@ -4,6 +4,8 @@
 
 pub mod artifact;
 pub mod claim;
+pub mod dataset;
+pub mod dataset_answer;
 pub mod digest;
 pub mod evidence;
 pub mod fault;
