@@ -2,6 +2,10 @@
 
 pub mod api;
 pub mod comfyui;
+pub mod datasets;
+pub mod file_body;
 pub mod folder;
 pub mod net;
+pub mod push_journal;
 pub mod system;
+pub mod upload;

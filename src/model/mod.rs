@@ -21,3 +21,4 @@ pub mod revision;
 pub mod source_url;
 pub mod training_config;
 pub mod units;
+pub mod upload_record;

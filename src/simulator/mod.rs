@@ -20,12 +20,14 @@
 mod api;
 mod body;
 mod control;
+mod datasets;
 mod faults;
 mod files;
 mod host;
 mod hosted_files;
 mod links;
 mod plan;
+mod receive;
 mod reply;
 mod request_log;
 mod router;
@@ -41,6 +43,7 @@ pub(crate) use body::Body;
 #[cfg(test)]
 pub(crate) use control::Offered;
 pub use control::{Simulator, TrueVersion};
+pub use datasets::{DatasetOptions, SimulatedDataset, SimulatedFile};
 pub use faults::{Fault, What};
 pub use plan::{
     Family, HostOptions, JobPlan, PictureFormat, SimulatorConfig, StaticBytes, StaticFile, StaticJob,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::datasets::DatasetOptions;
 use crate::model::artifact::{ArtifactKind, Sample};
 use crate::model::job::{JobStatus, Progress};
 
@@ -27,6 +28,8 @@ pub struct SimulatorConfig {
     pub host: HostOptions,
     /// The habits of jobs that are submitted through the API. Name, steps and the like come from their YAML.
     pub submitted: JobPlan,
+    /// How the Dataset API behaves.
+    pub datasets: DatasetOptions,
 }
 
 impl Default for SimulatorConfig {
@@ -39,6 +42,7 @@ impl Default for SimulatorConfig {
             step_time: None,
             host: HostOptions::default(),
             submitted: JobPlan::default(),
+            datasets: DatasetOptions::default(),
         }
     }
 }
