@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use crate::edge::api::requests::GpuCount;
 
 use super::options::{ComfyArgs, GlobalArgs, SyncArgs};
-use super::values::{self, GpuType};
+use super::values::{self, GpuType, ModelWord};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -118,6 +118,20 @@ configuration, and samples anyway. While there is no final save, so does the
 newest. What was edited here is not touched. What is removed is not fetched
 again; copies in ComfyUI stay.";
 
+const DATASET_CHECK_EXAMPLES: &str = "\
+Examples:
+  rcsync dataset check dog-photos                     the folder alone
+  rcsync dataset check dog-photos --config dog.yaml   … and whether the two fit
+  rcsync dataset check dog-photos --output json | jq -r '.findings[].path'
+
+Exit codes: 0 nothing is wrong (there may be warnings), 65 something is, 66 there is no such folder.";
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  rcsync init dog --dataset dog-photos                   writes dog.yaml, for FLUX.1-dev
+  rcsync init dog --dataset dog-photos --model sdxl --trigger d0gx
+  rcsync submit dog.yaml --dry-run                       checks it, and sends nothing";
+
 const MIRROR_EXAMPLES: &str = "\
 Examples:
   rcsync mirror out --comfyui ~/ComfyUI                    what is there now
@@ -181,6 +195,11 @@ pub(crate) enum Command {
     Mirror(MirrorTo),
     /// Write a folder's index.html: samples, checkpoints, how training went. `sync` does it by itself.
     Gallery(Gallery),
+    /// Folders of pictures, clips and captions to train on.
+    Dataset(DatasetGroup),
+    /// Write a commented AI Toolkit configuration to begin with.
+    #[command(after_help = INIT_EXAMPLES)]
+    Init(Init),
     /// A simulated training job, mirrored for real: no account, no network.
     Demo(Demo),
     /// The simulated Trainer API of the demo, left running for experiments.
@@ -357,6 +376,74 @@ pub(crate) struct Gallery {
     /// Show it in the browser.
     #[arg(long)]
     pub(crate) open: bool,
+}
+
+/// `dataset`
+#[derive(Debug, Clone, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct DatasetGroup {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub(crate) command: DatasetCommand,
+}
+
+/// The commands of `dataset`.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum DatasetCommand {
+    /// Would AI Toolkit train on this folder? Reads every file to its last byte; asks no API.
+    #[command(after_help = DATASET_CHECK_EXAMPLES)]
+    Check(DatasetCheck),
+}
+
+/// Which files of a folder belong to the dataset.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct DatasetFiles {
+    /// The extension of captions [default: what --config says, else txt].
+    #[arg(long, value_name = "EXT", value_parser = values::extension)]
+    pub(crate) caption_ext: Option<String>,
+    /// Only files whose name matches. May be repeated.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) include: Vec<String>,
+    /// No files whose name matches. May be repeated.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+}
+
+/// `dataset check`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DatasetCheck {
+    /// The folder of pictures, clips and captions.
+    #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) folder: PathBuf,
+    /// Check the folder and this configuration against each other; `-` reads standard input.
+    #[arg(long, value_name = "CONFIG.yaml", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// The dataset's name [default: what --config says, else the folder's name].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Which files.
+    #[command(flatten)]
+    pub(crate) files: DatasetFiles,
+}
+
+/// `init`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Init {
+    /// The job's name; the configuration is written to NAME.yaml.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The folder of pictures, clips and captions to train on.
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) dataset: PathBuf,
+    /// The base model.
+    #[arg(long, value_enum, value_name = "MODEL", default_value = "flux")]
+    pub(crate) model: ModelWord,
+    /// A word that stands for what is trained; it replaces `[trigger]` in captions and prompts.
+    #[arg(long, value_name = "WORD")]
+    pub(crate) trigger: Option<String>,
+    /// Write to this file instead; `-` prints to standard output.
+    #[arg(long, value_name = "CONFIG.yaml", value_hint = ValueHint::FilePath)]
+    pub(crate) to: Option<PathBuf>,
 }
 
 /// `demo`

@@ -131,6 +131,44 @@ impl From<GpuType> for requests::GpuType {
     }
 }
 
+/// A base model that `init` has a template for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModelWord {
+    /// FLUX.1-dev
+    #[value(alias = "flux1", alias = "flux-dev")]
+    Flux,
+    /// FLUX.1-schnell
+    FluxSchnell,
+    /// FLUX.1-Kontext-dev: edits, trained on pairs of pictures
+    #[value(alias = "kontext")]
+    FluxKontext,
+    /// Flex.1-alpha
+    Flex,
+    /// Chroma
+    Chroma,
+    /// SDXL 1.0
+    Sdxl,
+    /// Stable Diffusion 3.5 Large
+    Sd35,
+    /// Qwen-Image
+    QwenImage,
+    /// Qwen-Image-Edit-2509: edits, trained on pairs of pictures
+    QwenImageEdit,
+    /// HiDream-I1-Full
+    Hidream,
+    /// Wan 2.1 14B, text to video
+    Wan21,
+    /// Wan 2.2 14B, text to video
+    Wan22,
+}
+
+/// Reads an extension of captions: `txt` or `.txt`.
+pub(crate) fn extension(text: &str) -> Result<String, String> {
+    let bare = text.trim().trim_start_matches('.');
+    let is_extension = !bare.is_empty() && !bare.contains(['/', '\\']) && !bare.contains(char::is_control);
+    if is_extension { Ok(format!(".{bare}")) } else { Err("write an extension, such as `txt`".to_owned()) }
+}
+
 /// A year: whoever waits longer means for ever, and clocks overflow somewhere above.
 const LONGEST: Duration = Duration::from_secs(8760 * 3600);
 

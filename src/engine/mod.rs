@@ -1,5 +1,6 @@
 //! Where decisions meet effects: loops without rules of their own; typed events come out.
 
+pub mod datasets;
 pub mod destination;
 pub mod event;
 pub mod mirror;

@@ -34,6 +34,8 @@ pub struct Process {
     pub line: u64,
     /// `training_folder`, where there is one.
     pub training_folder: Option<Located>,
+    /// `trigger_word`, which holds for all datasets without one of their own.
+    pub trigger_word: Option<Located>,
     /// What is in `datasets`.
     pub datasets: Vec<Dataset>,
     /// What is in `save`.
@@ -50,13 +52,58 @@ pub struct Saving {
 }
 
 /// One of `datasets`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Dataset {
     /// The line it begins in.
     pub line: u64,
     /// `folder_path`: usually one, none where it is missing.
     pub folders: Vec<Located>,
+    /// `dataset_path`, which is read instead of `folder_path` where it is there.
+    pub dataset_path: Option<Located>,
+    /// The folders whose files are matched to those of `folder_path` by their stems.
+    pub companions: Vec<CompanionPath>,
+    /// `caption_ext`, or `caption_type`, its old name, which is stronger.
+    pub caption_ext: Option<Located>,
+    /// `default_caption`.
+    pub default_caption: Option<Located>,
+    /// `trigger_word` of this dataset alone.
+    pub trigger_word: Option<Located>,
+    /// `num_frames`.
+    pub num_frames: Option<u64>,
+    /// `auto_frame_count`: clips are looked for although `num_frames` is 1.
+    pub auto_frame_count: bool,
+    /// `resolution`: one or several.
+    pub resolutions: Vec<u64>,
 }
+
+impl Dataset {
+    /// Whether AI Toolkit looks for clips in this dataset.
+    #[must_use]
+    pub fn takes_clips(&self) -> bool {
+        self.auto_frame_count || self.num_frames.is_some_and(|frames| frames > 1)
+    }
+}
+
+/// A folder of control images, masks or the like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompanionPath {
+    /// The key: one of [`COMPANION_KEYS`].
+    pub key: &'static str,
+    /// The folder.
+    pub folder: Located,
+}
+
+/// The keys of a dataset under which AI Toolkit looks for files of the same stem.
+pub const COMPANION_KEYS: [&str; 8] = [
+    "control_path",
+    "control_path_1",
+    "control_path_2",
+    "control_path_3",
+    "mask_path",
+    "inpaint_path",
+    "unconditional_path",
+    "clip_image_path",
+];
 
 /// The text is no YAML mapping.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -137,6 +184,7 @@ fn process(node: &Spanned<Node>) -> Process {
     Process {
         line: node.referenced.line(),
         training_folder: node.value.get("training_folder").and_then(located),
+        trigger_word: node.value.get("trigger_word").and_then(located),
         datasets: datasets
             .into_iter()
             .filter(|dataset| !matches!(dataset.value, Node::Null))
@@ -152,8 +200,32 @@ fn saving(save: &Node) -> Saving {
 }
 
 fn dataset(node: &Spanned<Node>) -> Dataset {
-    let folders = node.value.get("folder_path").map(items).unwrap_or_default();
-    Dataset { line: node.referenced.line(), folders: folders.into_iter().filter_map(located).collect() }
+    let all = |key: &str| -> Vec<Located> {
+        let nodes = node.value.get(key).map(items).unwrap_or_default();
+        nodes.into_iter().filter_map(located).filter(|located| !located.text.is_empty()).collect()
+    };
+    let text = |key: &str| node.value.get(key).and_then(located);
+    let number = |key: &str| text(key).and_then(|located| located.text.parse().ok());
+    let of_key = |key: &'static str| all(key).into_iter().map(move |folder| CompanionPath { key, folder });
+    Dataset {
+        line: node.referenced.line(),
+        folders: node
+            .value
+            .get("folder_path")
+            .map(items)
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(located)
+            .collect(),
+        dataset_path: text("dataset_path"),
+        companions: COMPANION_KEYS.into_iter().flat_map(of_key).collect(),
+        caption_ext: text("caption_type").filter(|ext| !ext.text.is_empty()).or_else(|| text("caption_ext")),
+        default_caption: text("default_caption"),
+        trigger_word: text("trigger_word"),
+        num_frames: number("num_frames"),
+        auto_frame_count: text("auto_frame_count").is_some_and(|it| it.text == "true"),
+        resolutions: all("resolution").iter().filter_map(|it| it.text.parse().ok()).collect(),
+    }
 }
 
 /// Returns the items of a list; what stands alone where a list could be is one item: the documentation writes
@@ -324,7 +396,10 @@ meta:
     fn the_documented_snippet_is_understood() {
         let text = "config:\n  name: x\n  process:\n    - save:\n      datasets:\n        folder_path: /d/a\n      training_folder: /o\n";
         let config = TrainingConfig::parse(text).unwrap();
-        assert_eq!(config.processes[0].datasets, [Dataset { line: 6, folders: vec![located("/d/a", 6)] }]);
+        assert_eq!(
+            config.processes[0].datasets,
+            [Dataset { line: 6, folders: vec![located("/d/a", 6)], ..Dataset::default() }]
+        );
         let bare = TrainingConfig::parse("config:\n  name: 7\n").unwrap();
         assert_eq!((bare.name, bare.processes.len()), (Some(located("7", 2)), 0));
         assert_eq!(TrainingConfig::parse("job: x\r\nconfig:\r\n  name: [a]\r\n").unwrap().name, None);

@@ -3,10 +3,12 @@
 mod cancel;
 mod change;
 mod completions;
+mod dataset;
 mod demo;
 mod doctor;
 mod edit;
 mod gallery;
+mod init;
 mod ls;
 mod man;
 mod mirror;
@@ -68,6 +70,8 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
             let options = SyncArgs { comfy: typed.comfy, ..plain() };
             mirror::run(&context(options)?, &typed.dir, typed.watch)
         }
+        Command::Dataset(typed) => dataset::run(&context(plain())?, &typed.command),
+        Command::Init(typed) => init::run(&context(plain())?, &typed),
         Command::Demo(typed) => {
             // What variables and the file say is meant for real jobs: their hooks and ComfyUI are not for a show.
             let mut context = context(plain())?;

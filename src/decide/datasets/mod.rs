@@ -1,3 +1,22 @@
-//! Datasets.
+//! Would AI Toolkit train on this folder? Pure rules over a folder that was read already: [`Scan`] is what is in it,
+//! [`check`] finds everything that is wrong at once.
 
+mod against_config;
+mod check;
+mod dimensions;
+mod kinds;
+mod patterns;
 pub mod push;
+mod report;
+mod scan;
+mod signature;
+
+pub use self::check::{check, check_with, safe_name};
+pub(crate) use self::dimensions::dimensions;
+pub use self::kinds::{MediaKind, Skip, caption_extension, is_safe_name, is_skipped, stem};
+pub use self::patterns::FilePatterns;
+pub use self::report::{Code, Counts, Finding, Report, Severity};
+pub use self::scan::{
+    Caption, Companion, Content, Dimensions, Media, MediaState, Scan, ScannedFile, Subfolder,
+};
+pub(crate) use self::signature::{OPENING, signature};

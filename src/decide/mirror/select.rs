@@ -117,7 +117,7 @@ fn place(artifact: &Artifact) -> Option<u64> {
     artifact.step.or_else(|| is_final.then_some(u64::MAX))
 }
 
-fn compile(patterns: &[String]) -> Result<GlobSet, PatternError> {
+pub(crate) fn compile(patterns: &[String]) -> Result<GlobSet, PatternError> {
     let fault = |pattern: &str, error: &globset::Error| PatternError {
         pattern: pattern.to_owned(),
         why: error.kind().to_string(),

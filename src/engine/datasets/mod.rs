@@ -1,0 +1,4 @@
+//! Datasets: what is in a folder.
+
+mod content;
+pub mod scan;
