@@ -104,6 +104,16 @@ pub fn companion(folder: &Path, name: &str) -> Result<Companion, Error> {
     Ok(Companion { name: name.to_owned(), stems })
 }
 
+/// Lists the names of a folder's files; reads none of them.
+///
+/// # Errors
+/// When the folder is not there or cannot be listed.
+pub fn names(folder: &Path, options: &ScanOptions) -> Result<Vec<String>, Error> {
+    let mut walk = Walk::default();
+    walk.list(folder, options)?;
+    Ok(walk.listed.into_iter().map(|file| file.name).collect())
+}
+
 /// Returns the folder's own name, also of `.` and `..`.
 fn folder_name(folder: &Path) -> Result<String, Error> {
     let whole = fs::canonicalize(folder).map_err(|error| not_listed(folder, error))?;
