@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::cli::format::shown;
 use crate::cli::process::Process;
-use crate::decide::jobs::preflight::objections;
+use crate::decide::jobs::preflight::{Objection, objections, warnings};
 use crate::error::Error;
 use crate::model::training_config::TrainingConfig;
 
@@ -16,8 +16,12 @@ pub(crate) struct TrainingFile {
     pub(crate) text: String,
     /// `config.name`, where it can be read.
     pub(crate) name: Option<String>,
+    /// What is read of it, where it is YAML.
+    pub(crate) config: Option<TrainingConfig>,
     /// What speaks against it, in sentences.
     pub(crate) objections: Vec<String>,
+    /// What is odd about it, in sentences.
+    pub(crate) warnings: Vec<String>,
     /// What it is called in messages.
     pub(crate) label: String,
 }
@@ -44,14 +48,32 @@ impl TrainingFile {
     }
 
     fn check(text: String, label: String) -> Self {
-        let (name, objections) = match TrainingConfig::parse(&text) {
-            Err(fault) => (None, vec![fault.to_string()]),
+        let sentences = |found: Vec<Objection>| found.iter().map(ToString::to_string).collect();
+        let (config, objections, warnings) = match TrainingConfig::parse(&text) {
+            Err(fault) => (None, vec![fault.to_string()], Vec::new()),
             Ok(config) => {
-                let told = objections(&config).iter().map(ToString::to_string).collect();
-                (config.name.map(|name| name.text), told)
+                let (objections, warnings) = (sentences(objections(&config)), sentences(warnings(&config)));
+                (Some(config), objections, warnings)
             }
         };
-        Self { text, name, objections, label }
+        let name = config.as_ref().and_then(|config| Some(config.name.as_ref()?.text.clone()));
+        Self { text, name, config, objections, warnings, label }
+    }
+
+    /// Returns what is read of it.
+    ///
+    /// # Errors
+    /// When it is not YAML.
+    pub(crate) fn config(self) -> Result<TrainingConfig, Error> {
+        let Self { config, label, objections, .. } = self;
+        config.ok_or_else(|| Error::BadInput(format!("{label}: {}", shown(&objections.concat()))))
+    }
+
+    /// Reports on standard error what is odd about it.
+    pub(crate) fn warn(&self, world: &Process) {
+        for warning in &self.warnings {
+            world.err.line(&format!("warning: {}: {}", self.label, shown(warning)));
+        }
     }
 
     /// Refuses what the checks speak against, unless `force`: then it is told on standard error.
@@ -96,8 +118,11 @@ mod tests {
         assert!(code_of == 65 && said.starts_with("`x.yaml`: line 3, column 9: "), "{said}");
         world.read_stdin = || Ok("job: x\n".to_owned());
         let (_, said) = code(&world, "-").unwrap_err();
-        assert!(said.starts_with("standard input: `config.name` is missing"), "{said}");
-        assert_eq!(said.lines().count(), 2, "every objection at once");
+        assert!(
+            said.starts_with("standard input: `job` is `x`") || said.contains("`config.name` is missing"),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 3, "every objection at once");
     }
 
     #[test]

@@ -22,3 +22,4 @@ pub mod source_url;
 pub mod training_config;
 pub mod units;
 pub mod upload_record;
+pub mod yaml11;

@@ -9,22 +9,60 @@ use serde_saphyr::{DuplicateKeyPolicy, NonFiniteFloatPolicy, Options, Spanned, b
 
 use crate::model::names::sanitize::for_terminal;
 
+use super::yaml11::{Meaning, Reading, Refusal};
+
 /// What is read of a training configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrainingConfig {
+    /// `job`: what kind of job it is.
+    pub job: Option<Located>,
     /// `config.name`, where there is one.
     pub name: Option<Located>,
     /// What is in `config.process`.
     pub processes: Vec<Process>,
+    /// Whether `[name]`, which the trainer replaces by the name, is anywhere in it.
+    pub repeats_name: bool,
+    /// What AI Toolkit's reader ends at.
+    pub refusals: Vec<Refusal>,
+    /// What is of another shape than AI Toolkit reads.
+    pub misshapen: Vec<Misshapen>,
+    /// Values that the trainer takes for text and the reader for something else.
+    pub no_texts: Vec<(&'static str, Located)>,
 }
 
 /// A value and the line that it stands in, counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
-    /// The value, as text.
+    /// The value, as it is written.
     pub text: String,
     /// Its line.
     pub line: u64,
+    /// What it means to AI Toolkit's reader.
+    pub meaning: Meaning,
+}
+
+/// Something of another shape than AI Toolkit reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misshapen {
+    /// Its line.
+    pub line: u64,
+    /// The key, as it is written in the configuration.
+    pub key: &'static str,
+    /// What it has to be.
+    pub wanted: Shape,
+}
+
+/// A shape of YAML.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// `- …`
+    List,
+    /// An item of a list: `- key: value`
+    Item,
+    /// `key: value`
+    Mapping,
+    /// A word.
+    Word,
 }
 
 /// One of `config.process`.
@@ -32,6 +70,8 @@ pub struct Located {
 pub struct Process {
     /// The line it begins in.
     pub line: u64,
+    /// `type`, where there is one.
+    pub kind: Option<Located>,
     /// `training_folder`, where there is one.
     pub training_folder: Option<Located>,
     /// `trigger_word`, which holds for all datasets without one of their own.
@@ -131,13 +171,22 @@ impl TrainingConfig {
             let at = Some((root.referenced.line().max(1), root.referenced.column().max(1)));
             return Err(NotYaml { at, why: "it is not a mapping (`job: …`, `config: …`)".to_owned() });
         }
-        let config = root.value.get("config").map(|config| &config.value);
+        let config = root.value.get("config");
+        let mut read = Read { reading: Reading::of(text), misshapen: Vec::new(), no_texts: Vec::new() };
+        let name = config.and_then(|config| config.value.get("name"));
+        read.shape(config, "config", Shape::Mapping);
+        read.shape(name, "config.name", Shape::Word);
+        let listed = config.and_then(|config| config.value.get("process"));
+        read.shape(listed, "config.process", Shape::List);
+        let processes = listed.map(items).unwrap_or_default();
         Ok(Self {
-            name: config.and_then(|config| config.get("name")).and_then(located),
-            processes: config
-                .and_then(|config| config.get("process"))
-                .map(|processes| items(processes).into_iter().map(process).collect())
-                .unwrap_or_default(),
+            job: root.value.get("job").and_then(|job| read.located(job)),
+            name: name.and_then(|name| read.located(name)),
+            processes: processes.into_iter().filter_map(|node| read.process(node)).collect(),
+            repeats_name: text.contains("[name]"),
+            refusals: read.reading.refusals,
+            misshapen: read.misshapen,
+            no_texts: read.no_texts,
         })
     }
 }
@@ -179,53 +228,151 @@ fn not_yaml(error: &serde_saphyr::Error) -> NotYaml {
     NotYaml { at, why: for_terminal(said, 300) }
 }
 
-fn process(node: &Spanned<Node>) -> Process {
-    let datasets = node.value.get("datasets").map(items).unwrap_or_default();
-    Process {
-        line: node.referenced.line(),
-        training_folder: node.value.get("training_folder").and_then(located),
-        trigger_word: node.value.get("trigger_word").and_then(located),
-        datasets: datasets
-            .into_iter()
-            .filter(|dataset| !matches!(dataset.value, Node::Null))
-            .map(dataset)
-            .collect(),
-        saving: node.value.get("save").map(|save| saving(&save.value)).unwrap_or_default(),
+/// The sections of a process that AI Toolkit reads as mappings.
+const SECTIONS: [&str; 11] = [
+    "network",
+    "train",
+    "model",
+    "save",
+    "sample",
+    "first_sample",
+    "logging",
+    "guidance",
+    "embedding",
+    "decorator",
+    "adapter",
+];
+
+/// A configuration that is being read.
+struct Read {
+    reading: Reading,
+    misshapen: Vec<Misshapen>,
+    no_texts: Vec<(&'static str, Located)>,
+}
+
+impl Read {
+    fn located(&self, node: &Spanned<Node>) -> Option<Located> {
+        let Node::Scalar(text) = &node.value else { return None };
+        let written = self.reading.at(node.defined.line(), node.defined.column());
+        let (text, meaning) = written.unwrap_or((text, Meaning::Text));
+        Some(Located { text: text.to_owned(), line: node.referenced.line(), meaning })
+    }
+
+    /// Notes what is not as it has to be; what is missing, or nothing, is another matter.
+    fn shape(&mut self, node: Option<&Spanned<Node>>, key: &'static str, wanted: Shape) {
+        let Some(node) = node else { return };
+        let is_right = match (&node.value, wanted) {
+            (Node::Null, wanted) => wanted != Shape::Item,
+            (Node::Map(_), wanted) => matches!(wanted, Shape::Mapping | Shape::Item),
+            (Node::List(_), wanted) => wanted == Shape::List,
+            (Node::Scalar(_), wanted) => wanted == Shape::Word,
+        };
+        if !is_right {
+            self.misshapen.push(Misshapen { line: node.referenced.line(), key, wanted });
+        }
+    }
+
+    /// Returns a value that the trainer takes for text, and notes where it is none.
+    fn text(&mut self, of: &Node, key: &'static str) -> Option<Located> {
+        let located = self.located(of.get(key)?)?;
+        if !matches!(located.meaning, Meaning::Text | Meaning::Null) {
+            self.no_texts.push((key, located.clone()));
+        }
+        Some(located)
+    }
+
+    fn all(&self, of: &Node, key: &str) -> Vec<Located> {
+        let nodes = of.get(key).map(items).unwrap_or_default();
+        nodes.into_iter().filter_map(|node| self.located(node)).collect()
+    }
+
+    fn number(&self, of: &Node, key: &str) -> Option<u64> {
+        of.get(key).and_then(|node| self.located(node)).and_then(|located| number(&located))
+    }
+
+    /// Returns a process; `None` where something else is there.
+    fn process(&mut self, node: &Spanned<Node>) -> Option<Process> {
+        self.shape(Some(node), "config.process", Shape::Item);
+        if !matches!(node.value, Node::Map(_)) {
+            return None;
+        }
+        let of = &node.value;
+        for key in SECTIONS {
+            self.shape(of.get(key), key, Shape::Mapping);
+        }
+        self.shape(of.get("datasets"), "datasets", Shape::List);
+        if let Some(model) = of.get("model") {
+            self.text(&model.value, "name_or_path");
+        }
+        if let Some(sample) = of.get("sample") {
+            self.sample(&sample.value);
+        }
+        let kind = of.get("type").and_then(|kind| self.located(kind));
+        self.shape(of.get("type"), "type", Shape::Word);
+        let trigger_word = self.text(of, "trigger_word");
+        let training_folder = of.get("training_folder").and_then(|folder| self.located(folder));
+        let datasets = of.get("datasets").map(items).unwrap_or_default();
+        Some(Process {
+            line: node.referenced.line(),
+            kind,
+            training_folder,
+            trigger_word,
+            datasets: datasets.into_iter().filter_map(|dataset| self.dataset(dataset)).collect(),
+            saving: of.get("save").map(|save| self.saving(&save.value)).unwrap_or_default(),
+        })
+    }
+
+    fn sample(&mut self, sample: &Node) {
+        self.text(sample, "neg");
+        self.shape(sample.get("prompts"), "prompts", Shape::List);
+        let is_no_text = |prompt: &Located| !matches!(prompt.meaning, Meaning::Text);
+        let prompts = self.all(sample, "prompts").into_iter().filter(is_no_text);
+        self.no_texts.extend(prompts.map(|prompt| ("prompts", prompt)));
+    }
+
+    fn saving(&self, save: &Node) -> Saving {
+        Saving {
+            save_every: self.number(save, "save_every"),
+            keep: self.number(save, "max_step_saves_to_keep"),
+        }
+    }
+
+    /// Returns a dataset; `None` where something else is there.
+    fn dataset(&mut self, node: &Spanned<Node>) -> Option<Dataset> {
+        self.shape(Some(node), "datasets", Shape::Item);
+        if !matches!(node.value, Node::Map(_)) {
+            return None;
+        }
+        let of = &node.value;
+        let mut companions = Vec::new();
+        for key in COMPANION_KEYS {
+            let folders = self.all(of, key).into_iter().filter(|folder| !folder.text.is_empty());
+            companions.extend(folders.map(|folder| CompanionPath { key, folder }));
+        }
+        let old_ext = self.text(of, "caption_type").filter(|ext| !ext.text.is_empty());
+        let caption_ext = self.text(of, "caption_ext");
+        let is_on = |it: &Located| matches!(it.text.to_ascii_lowercase().as_str(), "true" | "yes" | "on");
+        Some(Dataset {
+            line: node.referenced.line(),
+            folders: self.all(of, "folder_path"),
+            dataset_path: of.get("dataset_path").and_then(|path| self.located(path)),
+            companions,
+            caption_ext: old_ext.or(caption_ext),
+            default_caption: self.text(of, "default_caption"),
+            trigger_word: self.text(of, "trigger_word"),
+            num_frames: self.number(of, "num_frames"),
+            auto_frame_count: of
+                .get("auto_frame_count")
+                .and_then(|it| self.located(it))
+                .is_some_and(|it| is_on(&it)),
+            resolutions: self.all(of, "resolution").iter().filter_map(number).collect(),
+        })
     }
 }
 
-fn saving(save: &Node) -> Saving {
-    let number = |key| save.get(key).and_then(located).and_then(|located| located.text.parse().ok());
-    Saving { save_every: number("save_every"), keep: number("max_step_saves_to_keep") }
-}
-
-fn dataset(node: &Spanned<Node>) -> Dataset {
-    let all = |key: &str| -> Vec<Located> {
-        let nodes = node.value.get(key).map(items).unwrap_or_default();
-        nodes.into_iter().filter_map(located).filter(|located| !located.text.is_empty()).collect()
-    };
-    let text = |key: &str| node.value.get(key).and_then(located);
-    let number = |key: &str| text(key).and_then(|located| located.text.parse().ok());
-    let of_key = |key: &'static str| all(key).into_iter().map(move |folder| CompanionPath { key, folder });
-    Dataset {
-        line: node.referenced.line(),
-        folders: node
-            .value
-            .get("folder_path")
-            .map(items)
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(located)
-            .collect(),
-        dataset_path: text("dataset_path"),
-        companions: COMPANION_KEYS.into_iter().flat_map(of_key).collect(),
-        caption_ext: text("caption_type").filter(|ext| !ext.text.is_empty()).or_else(|| text("caption_ext")),
-        default_caption: text("default_caption"),
-        trigger_word: text("trigger_word"),
-        num_frames: number("num_frames"),
-        auto_frame_count: text("auto_frame_count").is_some_and(|it| it.text == "true"),
-        resolutions: all("resolution").iter().filter_map(|it| it.text.parse().ok()).collect(),
-    }
+/// Returns a whole number, as YAML 1.1 writes them.
+fn number(located: &Located) -> Option<u64> {
+    located.text.replace('_', "").parse().ok()
 }
 
 /// Returns the items of a list; what stands alone where a list could be is one item: the documentation writes
@@ -235,13 +382,6 @@ fn items(node: &Spanned<Node>) -> Vec<&Spanned<Node>> {
         Node::List(items) => items.iter().collect(),
         Node::Null => Vec::new(),
         Node::Map(_) | Node::Scalar(_) => vec![node],
-    }
-}
-
-fn located(node: &Spanned<Node>) -> Option<Located> {
-    match &node.value {
-        Node::Scalar(text) => Some(Located { text: text.clone(), line: node.referenced.line() }),
-        Node::Map(_) | Node::List(_) | Node::Null => None,
     }
 }
 
@@ -375,7 +515,7 @@ meta:
 ";
 
     fn located(text: &str, line: u64) -> Located {
-        Located { text: text.to_owned(), line }
+        Located { text: text.to_owned(), line, meaning: Meaning::Text }
     }
 
     #[test]
@@ -401,7 +541,10 @@ meta:
             [Dataset { line: 6, folders: vec![located("/d/a", 6)], ..Dataset::default() }]
         );
         let bare = TrainingConfig::parse("config:\n  name: 7\n").unwrap();
-        assert_eq!((bare.name, bare.processes.len()), (Some(located("7", 2)), 0));
+        assert_eq!(
+            (bare.name, bare.processes.len()),
+            (Some(Located { meaning: Meaning::Integer, ..located("7", 2) }), 0)
+        );
         assert_eq!(TrainingConfig::parse("job: x\r\nconfig:\r\n  name: [a]\r\n").unwrap().name, None);
     }
 

@@ -12,6 +12,7 @@ use crate::model::job::{JobId, JobStatus, StatusAnswer};
 
 use super::super::args::Edit;
 use super::super::backend;
+use super::super::config::Talk;
 use super::super::exit::Signals;
 use super::super::training_file::TrainingFile;
 use super::change::{self, Order};
@@ -37,6 +38,9 @@ pub(super) fn run(context: &Context<'_>, typed: &Edit) -> Result<ExitStatus, Err
     let file = TrainingFile::read(context.world, &typed.config)?;
     if !typed.watch {
         file.approve(context.world, typed.force)?;
+    }
+    if context.settings.talk > Talk::Quiet {
+        file.warn(context.world);
     }
     let base = backend::api_base(context.world)?;
     let job = backend::job_id(&typed.job, &base)?;

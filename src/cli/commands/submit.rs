@@ -12,6 +12,7 @@ use crate::error::{ApiError, Error, ExitStatus};
 
 use super::super::args::Submit;
 use super::super::backend;
+use super::super::config::Talk;
 use super::super::training_file::TrainingFile;
 use super::change::{self, Links};
 use super::sync::Following;
@@ -33,6 +34,9 @@ pub(super) fn run(context: &Context<'_>, typed: &Submit) -> Result<ExitStatus, E
     let (gpu_type, gpu_count) = machine(typed)?;
     let file = TrainingFile::read(context.world, &typed.config)?;
     file.approve(context.world, typed.force)?;
+    if context.settings.talk > Talk::Quiet {
+        file.warn(context.world);
+    }
     if let Some(dir) = following.as_ref().and_then(Following::dir) {
         ensure_free(dir)?;
         if !context.settings.sync.dry_run {

@@ -1,12 +1,11 @@
 //! The rules that depend on what the folder is for: captions, clips, sizes, control images.
 
-use crate::decide::jobs::preflight::{Role, dataset_name, dataset_names, roles};
-use crate::model::training_config::{Dataset, TrainingConfig};
-
 use super::check::{Findings, Stems, media_of};
 use super::kinds::MediaKind;
+use super::paths::{Role, dataset_name, dataset_names, roles};
 use super::report::Code;
 use super::scan::{Caption, Companion, Content, Scan};
+use crate::model::training_config::{Dataset, TrainingConfig};
 
 /// Below this many pixels on its shorter side a picture is worth a warning: models train on 512 and more.
 const SMALL: u32 = 256;

@@ -4,7 +4,9 @@
 mod against_config;
 mod check;
 mod dimensions;
+mod for_config;
 mod kinds;
+mod paths;
 mod patterns;
 pub mod push;
 mod report;
@@ -13,7 +15,10 @@ mod signature;
 
 pub use self::check::{check, check_with, safe_name};
 pub(crate) use self::dimensions::dimensions;
+pub use self::for_config::{caption_ext_for, companions_of, name_for};
 pub use self::kinds::{MediaKind, Skip, caption_extension, is_safe_name, is_skipped, stem};
+pub(crate) use self::paths::DATASETS;
+pub use self::paths::{Role, dataset_name, dataset_names, roles};
 pub use self::patterns::FilePatterns;
 pub use self::report::{Code, Counts, Finding, Report, Severity};
 pub use self::scan::{

@@ -78,7 +78,6 @@ pub enum Severity {
 /// What kind of thing a finding is about, in the order in which they are reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
 pub enum Code {
     /// There is nothing to train on.
     NoMedia,

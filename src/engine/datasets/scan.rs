@@ -115,7 +115,10 @@ pub fn names(folder: &Path, options: &ScanOptions) -> Result<Vec<String>, Error>
 }
 
 /// Returns the folder's own name, also of `.` and `..`.
-fn folder_name(folder: &Path) -> Result<String, Error> {
+///
+/// # Errors
+/// When the folder is not there.
+pub fn folder_name(folder: &Path) -> Result<String, Error> {
     let whole = fs::canonicalize(folder).map_err(|error| not_listed(folder, error))?;
     // The name that the user typed, where it is one: a link may lead to a folder of another name.
     let named = folder.file_name().or_else(|| whole.file_name()).unwrap_or_default();

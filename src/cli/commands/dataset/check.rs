@@ -1,9 +1,219 @@
 //! `rcsync dataset check`: would AI Toolkit train on this folder?
 
-use super::super::super::args::DatasetCheck;
-use super::super::Context;
-use crate::error::{Error, ExitStatus};
+use std::ops::ControlFlow;
+use std::path::Path;
 
-pub(super) fn run(_context: &Context<'_>, _typed: &DatasetCheck) -> Result<ExitStatus, Error> {
-    Err(Error::Usage("in the making".to_owned()))
+use serde::Serialize;
+
+use crate::cli::args::DatasetCheck;
+use crate::cli::commands::{Context, wait_for};
+use crate::cli::config::Talk;
+use crate::cli::exit::Signals;
+use crate::cli::format::{columns, shown};
+use crate::cli::table::natural;
+use crate::cli::training_file::TrainingFile;
+use crate::cli::values::Format;
+use crate::decide::datasets::{
+    Code, Companion, Counts, FilePatterns, Finding, Report, Scan, Severity, caption_ext_for, check_with,
+    companions_of, name_for,
+};
+use crate::edge::system::blocking::{blocking, lost};
+use crate::engine::datasets::scan::{ScanOptions, companion, folder_name, scan};
+use crate::error::{Error, ExitStatus};
+use crate::model::training_config::TrainingConfig;
+use crate::model::units::ByteCount;
+
+/// How many warnings of one kind are shown; JSON has all, and so has `--verbose`.
+const SHOWN_WARNINGS: usize = 20;
+
+pub(super) fn run(context: &Context<'_>, typed: &DatasetCheck) -> Result<ExitStatus, Error> {
+    let config =
+        typed.config.as_deref().map(|path| TrainingFile::read(context.world, path)?.config()).transpose()?;
+    let files = FilePatterns::new(&typed.files.include, &typed.files.exclude)
+        .map_err(|error| Error::Usage(error.to_string()))?;
+    let own_name = folder_name(&typed.folder)?;
+    let name = match (&typed.name, &config) {
+        (Some(name), _) => name.clone(),
+        (None, Some(config)) => name_for(&own_name, config),
+        (None, None) => own_name,
+    };
+    let of_config = || config.as_ref().and_then(|config| caption_ext_for(&name, config));
+    let caption_ext = typed.files.caption_ext.clone().or_else(of_config);
+    let options = ScanOptions { name: Some(name), caption_ext, files, ..ScanOptions::default() };
+    let found = wait_for(context.world, |signals| async move {
+        let ended = signals.clone();
+        let scanned = scan_folder(&typed.folder, options, signals);
+        Ok(match ended.unless_ended(scanned).await {
+            Some(scanned) => scanned?.ok_or_else(|| ended.status()),
+            None => Err(ended.status()),
+        })
+    })?;
+    let scan = match found {
+        Ok(scan) => scan,
+        Err(interrupted) => return Ok(interrupted),
+    };
+    let companions = match &config {
+        Some(config) => beside(&typed.folder, &scan.name, config)?,
+        None => Vec::new(),
+    };
+    let report = check_with(&scan, config.as_ref(), &companions);
+    tell(context, &typed.folder, &scan, &report);
+    Ok(if report.errors() == 0 { ExitStatus::Complete } else { ExitStatus::BadData })
+}
+
+async fn scan_folder(folder: &Path, options: ScanOptions, signals: Signals) -> Result<Option<Scan>, Error> {
+    let path = folder.to_path_buf();
+    let on_progress = move |_| match signals.is_ended() {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    };
+    blocking(move || scan(&path, &options, &on_progress)).await.map_err(lost("read", folder))?
+}
+
+/// Lists the folders of control images and masks, where they are beside the folder under their datasets' names.
+fn beside(folder: &Path, name: &str, config: &TrainingConfig) -> Result<Vec<Companion>, Error> {
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+    let Some(parent) = whole.parent() else { return Ok(Vec::new()) };
+    let there = companions_of(name, config).into_iter().map(|name| (name, parent.join(name)));
+    there.filter(|(_, folder)| folder.is_dir()).map(|(name, folder)| companion(&folder, name)).collect()
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    folder: String,
+    name: &'a str,
+    errors: usize,
+    warnings: usize,
+    #[serde(flatten)]
+    counts: Counts,
+    findings: Vec<Row<'a>>,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    severity: Severity,
+    code: Code,
+    path: &'a str,
+    what: &'a str,
+    cure: &'a str,
+}
+
+fn tell(context: &Context<'_>, folder: &Path, scan: &Scan, report: &Report) {
+    let document = Document {
+        folder: folder.to_string_lossy().into_owned(),
+        name: &scan.name,
+        errors: report.errors(),
+        warnings: report.warnings(),
+        counts: report.counts,
+        findings: report.findings.iter().map(row_of).collect(),
+    };
+    if context.settings.format == Format::Pretty && context.settings.talk == Talk::Quiet {
+        let errors: Vec<&Finding> =
+            report.findings.iter().filter(|it| it.severity() == Severity::Error).collect();
+        context.world.out.write(&listed(&errors, usize::MAX));
+        return;
+    }
+    let shown_warnings = if context.settings.talk == Talk::Verbose { usize::MAX } else { SHOWN_WARNINGS };
+    context.answer(&document, || words(scan, report, shown_warnings));
+}
+
+fn row_of(finding: &Finding) -> Row<'_> {
+    let Finding { code, path, what, cure } = finding;
+    Row { severity: finding.severity(), code: *code, path, what, cure }
+}
+
+fn words(scan: &Scan, report: &Report, shown_warnings: usize) -> String {
+    let findings: Vec<&Finding> = report.findings.iter().collect();
+    let mut text = listed(&findings, shown_warnings);
+    let Counts { pictures, clips, sounds, captions, bytes, skipped, .. } = report.counts;
+    let parts = [(pictures, "picture"), (clips, "clip"), (sounds, "sound"), (captions, "caption")];
+    let mut parts: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| counted(*count, word)).collect();
+    if parts.is_empty() {
+        parts.push("nothing to train on".to_owned());
+    }
+    let mut sum = format!("{}, {}", parts.join(", "), ByteCount(bytes));
+    if skipped > 0 {
+        sum += &format!(" ({skipped} hidden or made by other programs, passed over)");
+    }
+    let verdict = match (report.errors(), report.warnings()) {
+        (0, 0) => "nothing is wrong".to_owned(),
+        (0, warnings) => counted(warnings as u64, "warning"),
+        (errors, 0) => counted(errors as u64, "error"),
+        (errors, warnings) => {
+            format!("{}, {}", counted(errors as u64, "error"), counted(warnings as u64, "warning"))
+        }
+    };
+    text += &format!("{}: {sum}: {verdict}\n", shown(&scan.name));
+    text
+}
+
+fn counted(count: u64, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Returns the findings as lines: those of one kind and cure together, the cure once below them.
+fn listed(findings: &[&Finding], shown_warnings: usize) -> String {
+    let mut text = String::new();
+    let mut groups: Vec<Vec<&Finding>> = Vec::new();
+    for finding in findings {
+        let fits =
+            |group: &&mut Vec<&Finding>| group[0].code == finding.code && group[0].cure == finding.cure;
+        match groups.iter_mut().rev().find(fits) {
+            Some(group) => group.push(finding),
+            None => groups.push(vec![finding]),
+        }
+    }
+    for mut group in groups {
+        group.sort_by(|a, b| natural(&a.path, &b.path));
+        let first = group[0];
+        let (kind, most) = match first.severity() {
+            Severity::Error => ("error", usize::MAX),
+            Severity::Warning => ("warning", shown_warnings),
+        };
+        text += &format!("{kind}: {}\n", title(first.code));
+        let width = group.iter().take(most).map(|it| columns(&shown(&it.path))).max().unwrap_or(0).min(40);
+        for finding in group.iter().take(most) {
+            let path = shown(&finding.path);
+            let padding = " ".repeat(width.saturating_sub(columns(&path)));
+            text += &format!("  {path}{padding}  {}\n", shown(&finding.what));
+        }
+        if group.len() > most {
+            text += &format!("  … and {} more (`--verbose` lists all)\n", group.len() - most);
+        }
+        text += &format!("  fix: {}\n", shown(&first.cure));
+    }
+    text
+}
+
+/// Returns what findings of a kind are about.
+const fn title(code: Code) -> &'static str {
+    match code {
+        Code::NoMedia => "there is nothing to train on",
+        Code::DatasetName => "the dataset's name",
+        Code::EmptyMedia => "empty files",
+        Code::BrokenMedia => "broken pictures, clips or sounds",
+        Code::Unreadable => "files that cannot be read",
+        Code::CaptionEncoding => "captions that are not UTF-8",
+        Code::CaptionJson => "captions that are not JSON",
+        Code::SameStem => "two files for one caption",
+        Code::SameName => "two files of one name",
+        Code::Subfolder => "folders in the folder",
+        Code::NameEncoding => "names that are not UTF-8",
+        Code::NotInConfig => "the configuration has another dataset",
+        Code::CaptionExtension => "the extension of captions",
+        Code::UnusedKind => "files that AI Toolkit does not use",
+        Code::NoCaption => "no caption",
+        Code::NoPicture => "captions without a picture or clip",
+        Code::BlankCaption => "empty captions",
+        Code::CaptionMark => "captions with a byte-order mark",
+        Code::ClipsUnused => "clips that are not used",
+        Code::NoTriggerWord => "`[trigger]` without a trigger word",
+        Code::OddName => "names with blanks or special characters",
+        Code::WrongExtension => "extensions of another format",
+        Code::SameBytes => "the same bytes twice",
+        Code::SmallPicture => "small pictures",
+        Code::NoCompanion => "no control image, mask or the like",
+        Code::UnusedCompanion => "control images, masks or the like without a picture",
+    }
 }
