@@ -7,5 +7,6 @@ pub mod file_body;
 pub mod folder;
 pub mod net;
 pub mod push_journal;
+pub mod submit_record;
 pub mod system;
 pub mod upload;

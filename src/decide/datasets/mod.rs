@@ -2,6 +2,7 @@
 //! [`check`] finds everything that is wrong at once.
 
 mod against_config;
+mod assign;
 mod check;
 mod dimensions;
 mod for_config;
@@ -13,6 +14,7 @@ mod report;
 mod scan;
 mod signature;
 
+pub use self::assign::{assign, needed_datasets};
 pub use self::check::{check, check_with, safe_name};
 pub(crate) use self::dimensions::dimensions;
 pub use self::for_config::{caption_ext_for, companions_of, name_for};

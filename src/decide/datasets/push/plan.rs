@@ -54,6 +54,17 @@ pub enum Reason {
     Interrupted,
 }
 
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Missing => "the dataset does not have it",
+            Self::OtherLength => "the dataset has it with another length",
+            Self::Changed => "it changed since it was sent",
+            Self::Interrupted => "an earlier push ended while it was sent",
+        })
+    }
+}
+
 /// What a push has to do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
