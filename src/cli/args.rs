@@ -250,6 +250,7 @@ pub(crate) struct Submit {
         long,
         value_enum,
         ignore_case = true,
+        default_value = "ADA_80_PLUS",
         value_name = "ADA_80_PLUS|HOPPER_141",
         hide_possible_values = true
     )]
@@ -260,6 +261,10 @@ pub(crate) struct Submit {
     /// A GPU's id, passed on as it is.
     #[arg(long, value_name = "ID")]
     pub(crate) gpu_id: Option<String>,
+    /// Check this folder, send it into the configuration's dataset and wait until that is READY, before the job is
+    /// submitted. Several folders, as for control images: NAME=FOLDER each.
+    #[arg(long, value_name = "[NAME=]FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) dataset: Vec<String>,
     /// Send it although a check says that it cannot train.
     #[arg(long)]
     pub(crate) force: bool,
@@ -534,6 +539,9 @@ pub(crate) struct Demo {
     /// Where to [default: ./rcsync-demo, or the next free name].
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
+    /// The whole way: drawn pictures are checked, sent, trained on and mirrored, in DIR.
+    #[arg(long)]
+    pub(crate) dataset: bool,
     /// Into ComfyUI too.
     #[command(flatten)]
     pub(crate) comfy: ComfyArgs,

@@ -105,7 +105,16 @@ impl PushReport {
             let (errors, warnings) = (report.errors(), report.warnings());
             let fields = Checked { errors, warnings, counts: report.counts, findings: findings.collect() };
             self.write(json, "checked", &fields);
+            return;
         }
+        let (errors, warnings) = (report.errors(), report.warnings());
+        let found = match (errors, warnings) {
+            (0, 0) => "nothing is wrong".to_owned(),
+            _ => format!("{errors} errors, {warnings} warnings"),
+        };
+        let (name, counts) = (shown(&self.name), report.counts);
+        let text = format!("{name}: {}, {}: {found}", files(counts.files), ByteCount(counts.bytes));
+        self.line(Talk::Normal, "checked", &text);
     }
 
     /// Takes the bars away, also when the push ended without its last event.

@@ -50,3 +50,18 @@ pub use plan::{
     TrainerHash, Validators, Writes,
 };
 pub use request_log::{Origin, RequestRecord};
+
+/// Draws a square JPEG picture, another one for each number.
+#[must_use]
+pub fn picture(number: u64, side: u16) -> Vec<u8> {
+    let picture = files::pictures::Picture {
+        seed: number,
+        subject: number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        step: 1,
+        total: 1,
+        prompt: format!("picture {number}"),
+        format: PictureFormat::Jpg,
+        side,
+    };
+    picture.draw()
+}
