@@ -8,6 +8,7 @@ mod completions;
 mod corpus;
 #[cfg(target_os = "linux")]
 mod crashes;
+mod datasets;
 #[cfg(target_os = "linux")]
 mod disks;
 #[cfg(target_os = "linux")]
