@@ -141,7 +141,7 @@ pub fn read_upload_link(body: &[u8], name: &str) -> Result<UploadLink, ApiError>
     }
     // One file was asked for: a single link is its own, also where the API writes the name in another way.
     let link = found
-        .or(only.filter(|_| count == 1))
+        .or_else(|| only.filter(|_| count == 1))
         .ok_or_else(|| unintelligible("it has no link for the file", &[]))?;
     upload_link(&link.members())
 }

@@ -27,6 +27,9 @@ const UPLOADS: &str = "/uploads/";
 const SIGNED_HEADER: (&str, &str) = ("x-upload-meta", "simulated");
 const SIGNED_TYPE: &str = "application/octet-stream";
 
+/// A refusal: HTTP status, the vendor's number for it, and words.
+type Refusal = (u16, u32, &'static str);
+
 /// How the simulated Dataset API behaves.
 #[derive(Debug, Clone)]
 pub struct DatasetOptions {
@@ -174,12 +177,12 @@ impl Datasets {
         id
     }
 
-    fn find(&mut self, id: &str) -> Result<&mut Stored, Reply> {
+    fn find(&mut self, id: &str) -> Result<&mut Stored, Refusal> {
         if !is_uuid(id) {
-            return Err(refusal(400, 40001, "INVALID_DATASET_ID: the id is not a UUID"));
+            return Err((400, 40001, "INVALID_DATASET_ID: the id is not a UUID"));
         }
         let found = self.all.iter_mut().find(|stored| stored.dataset.id == id);
-        found.ok_or_else(|| refusal(404, 40401, "DATASET_NOT_FOUND: no such dataset"))
+        found.ok_or((404, 40401, "DATASET_NOT_FOUND: no such dataset"))
     }
 
     fn used(&self) -> u64 {
@@ -255,7 +258,7 @@ pub(crate) fn answer(
     links: &mut Links,
     places: &Places,
 ) -> Reply {
-    let mut route = || -> Result<Reply, Reply> {
+    let mut route = || -> Result<Reply, Refusal> {
         let rest = path.trim_matches('/');
         let (id, verb) = rest.split_once('/').map_or((rest, None), |(id, verb)| (id, Some(verb)));
         match (method, id, verb) {
@@ -274,10 +277,10 @@ pub(crate) fn answer(
             }
             ("POST", id, Some("upload")) => upload(id, received, datasets),
             ("POST", id, Some("get-upload-endpoint")) => upload_links(id, body, datasets, links, places),
-            _ => Err(refusal(404, 40400, "no such endpoint")),
+            _ => Err((404, 40400, "no such endpoint")),
         }
     };
-    route().unwrap_or_else(|refusal| refusal)
+    route().unwrap_or_else(|(status, code, message)| refusal(status, code, message))
 }
 
 fn list(datasets: &Datasets) -> Value {
@@ -285,17 +288,17 @@ fn list(datasets: &Datasets) -> Value {
     json!({ "datasets": all })
 }
 
-fn create(body: &[u8], datasets: &mut Datasets) -> Result<Reply, Reply> {
+fn create(body: &[u8], datasets: &mut Datasets) -> Result<Reply, Refusal> {
     let request: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
     let name = match request.get("name").and_then(Value::as_str) {
         Some(name) => name.to_owned(),
         None => format!("ds_{}", datasets.created + 1),
     };
     if name.parse::<DatasetName>().is_err() {
-        return Err(refusal(422, 42201, "INVALID_DATASET_NAME: use letters, digits, _ and -"));
+        return Err((422, 42201, "INVALID_DATASET_NAME: use letters, digits, _ and -"));
     }
     if datasets.all.iter().any(|stored| stored.dataset.name == name) {
-        return Err(refusal(409, 40901, "DATASET_NAME_CONFLICT: the name is taken"));
+        return Err((409, 40901, "DATASET_NAME_CONFLICT: the name is taken"));
     }
     datasets.create(&name);
     let options = &datasets.options;
@@ -305,11 +308,11 @@ fn create(body: &[u8], datasets: &mut Datasets) -> Result<Reply, Reply> {
     ))
 }
 
-fn upload(id: &str, received: Option<&Received>, datasets: &mut Datasets) -> Result<Reply, Reply> {
-    let Some(received) = received else { return Err(refusal(400, 40002, "no file came whole")) };
-    let Some(name) = &received.name else { return Err(refusal(422, 42202, "the part `file` is missing")) };
+fn upload(id: &str, received: Option<&Received>, datasets: &mut Datasets) -> Result<Reply, Refusal> {
+    let Some(received) = received else { return Err((400, 40002, "no file came whole")) };
+    let Some(name) = &received.name else { return Err((422, 42202, "the part `file` is missing")) };
     if received.declared.is_none() {
-        return Err(refusal(411, 41101, "Content-Length is missing"));
+        return Err((411, 41101, "Content-Length is missing"));
     }
     let (file, name) = take(name, received, false, datasets)?;
     let options = datasets.options.clone();
@@ -323,9 +326,9 @@ fn take(
     received: &Received,
     signed: bool,
     datasets: &mut Datasets,
-) -> Result<(SimulatedFile, String), Reply> {
+) -> Result<(SimulatedFile, String), Refusal> {
     if datasets.options.quota.is_some_and(|quota| datasets.used() + received.size > quota) {
-        return Err(refusal(402, 40201, "the account's storage is full"));
+        return Err((402, 40201, "the account's storage is full"));
     }
     let short = u64::from(datasets.options.misstored > 0);
     datasets.options.misstored -= short;
@@ -346,15 +349,15 @@ fn upload_links(
     datasets: &mut Datasets,
     links: &mut Links,
     places: &Places,
-) -> Result<Reply, Reply> {
+) -> Result<Reply, Refusal> {
     datasets.find(id)?;
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
     let Some(files) = request.get("filenameToByteSize").and_then(Value::as_object) else {
-        return Err(refusal(422, 42203, "filenameToByteSize is missing"));
+        return Err((422, 42203, "filenameToByteSize is missing"));
     };
     let mut uploads = Map::new();
     for (name, size) in files {
-        let Some(size) = size.as_u64() else { return Err(refusal(422, 42204, "a size is no number")) };
+        let Some(size) = size.as_u64() else { return Err((422, 42204, "a size is no number")) };
         let path = format!("{UPLOADS}{id}/{}", encode_segment(name));
         let query = links.sign(&signed_text(&path, size), datasets.options.link_lifetime);
         let link = json!({
@@ -409,9 +412,8 @@ pub(crate) fn answer_signed(
     let Some((id, name)) = place.and_then(|(id, name)| Some((id.to_owned(), decoded(name)?))) else {
         return storage_refusal(404, "NoSuchBucket", "The specified bucket does not exist.");
     };
-    let (file, name) = match take(&name, received, true, datasets) {
-        Ok(taken) => taken,
-        Err(_) => return storage_refusal(403, "QuotaExceeded", "The account's storage is full."),
+    let Ok((file, name)) = take(&name, received, true, datasets) else {
+        return storage_refusal(403, "QuotaExceeded", "The account's storage is full.");
     };
     match datasets.find(&id) {
         Ok(stored) => {
