@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::SignedDuration;
 use url::Url;
 
+use crate::decide::datasets::BaseModel;
 use crate::edge::api::requests;
 use crate::edge::api::requests::GpuCount;
 use crate::edge::system::link::LinkMode;
@@ -156,10 +157,32 @@ pub(crate) enum ModelWord {
     QwenImageEdit,
     /// HiDream-I1-Full
     Hidream,
+    /// Z-Image-Turbo
+    ZImage,
     /// Wan 2.1 14B, text to video
     Wan21,
     /// Wan 2.2 14B, text to video
     Wan22,
+}
+
+impl From<ModelWord> for BaseModel {
+    fn from(word: ModelWord) -> Self {
+        match word {
+            ModelWord::Flux => Self::Flux,
+            ModelWord::FluxSchnell => Self::FluxSchnell,
+            ModelWord::FluxKontext => Self::FluxKontext,
+            ModelWord::Flex => Self::Flex,
+            ModelWord::Chroma => Self::Chroma,
+            ModelWord::Sdxl => Self::Sdxl,
+            ModelWord::Sd35 => Self::Sd35,
+            ModelWord::QwenImage => Self::QwenImage,
+            ModelWord::QwenImageEdit => Self::QwenImageEdit,
+            ModelWord::Hidream => Self::Hidream,
+            ModelWord::ZImage => Self::ZImage,
+            ModelWord::Wan21 => Self::Wan21,
+            ModelWord::Wan22 => Self::Wan22,
+        }
+    }
 }
 
 /// Reads an extension of captions: `txt` or `.txt`.

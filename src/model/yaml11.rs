@@ -236,8 +236,6 @@ pub enum RefusalKind {
     Variable(String),
     /// A tab outside of quotes.
     Tab,
-    /// A control character.
-    Control(char),
     /// One of the line breaks that only YAML 1.1 knows, outside of quotes.
     LineBreak(char),
     /// A scalar that means a date, or a number that is none, or a sign of YAML's own.
@@ -252,8 +250,6 @@ pub enum RefusalKind {
     Anchor(String),
     /// An anchor whose name has other characters than `[A-Za-z0-9_-]`.
     AnchorName(String),
-    /// A value that contains itself.
-    Loop(String),
 }
 
 /// A text as the reader sees it.
@@ -268,7 +264,7 @@ pub(super) struct Reading {
 impl Reading {
     /// Reads a text that is known to be YAML, within bounds.
     pub(super) fn of(text: &str) -> Self {
-        let mut walk = Walk { text, ..Walk::default() };
+        let mut walk = Walk::default();
         let mut options = Options::default();
         options.emit_anchor_events = true;
         for next in Parser::new_from_str_with_options(text, options) {
@@ -289,13 +285,12 @@ impl Reading {
 
 /// A list or mapping that is being read.
 enum Within {
-    List { anchor: usize },
-    Map { anchor: usize, next_is_key: bool, merges: bool },
+    List,
+    Map { next_is_key: bool, merges: bool },
 }
 
 #[derive(Default)]
-struct Walk<'t> {
-    text: &'t str,
+struct Walk {
     reading: Reading,
     within: Vec<Within>,
     anchors: HashSet<String>,
@@ -303,7 +298,7 @@ struct Walk<'t> {
     quoted: Vec<std::ops::Range<usize>>,
 }
 
-impl Walk<'_> {
+impl Walk {
     fn refuse(&mut self, span: &Span, kind: RefusalKind) {
         self.reading.refusals.push(Refusal { line: span.start.line() as u64, kind });
     }
@@ -311,13 +306,13 @@ impl Walk<'_> {
     fn take(&mut self, event: Event<'_>, span: &Span) {
         match event {
             Event::Scalar(value, style, _, tag) => self.scalar(&value, style, tag.as_deref(), span),
-            Event::SequenceStart(_, anchor, tag) => {
+            Event::SequenceStart(_, _, tag) => {
                 self.begin(tag.as_deref(), &["seq", "omap", "pairs"], span);
-                self.within.push(Within::List { anchor });
+                self.within.push(Within::List);
             }
-            Event::MappingStart(_, anchor, tag) => {
+            Event::MappingStart(_, _, tag) => {
                 self.begin(tag.as_deref(), &["map"], span);
-                self.within.push(Within::Map { anchor, next_is_key: true, merges: false });
+                self.within.push(Within::Map { next_is_key: true, merges: false });
             }
             Event::SequenceEnd | Event::MappingEnd => drop(self.within.pop()),
             Event::Anchor(_, name) => {
@@ -329,17 +324,7 @@ impl Walk<'_> {
                     self.refuse(span, RefusalKind::Anchor(name.into_owned()));
                 }
             }
-            Event::Alias(id) => {
-                let is_open = |within: &Within| {
-                    let (Within::List { anchor } | Within::Map { anchor, .. }) = within;
-                    *anchor == id
-                };
-                if self.within.iter().any(is_open) {
-                    let name = span.slice(self.text).unwrap_or_default().to_owned();
-                    self.refuse(span, RefusalKind::Loop(name));
-                }
-                self.node();
-            }
+            Event::Alias(_) => drop(self.node()),
             _ => {}
         }
     }
@@ -464,17 +449,11 @@ fn raw(text: &str, quoted: &[std::ops::Range<usize>], refusals: &mut Vec<Refusal
                     refuse(RefusalKind::Variable(name.to_owned()));
                 }
             }
-            _ if !is_printable(c) => refuse(RefusalKind::Control(c)),
             _ => {}
         }
         line += u64::from(c == '\n');
         before = c;
     }
-}
-
-/// Whether the reader takes this character at all.
-const fn is_printable(c: char) -> bool {
-    matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 
 #[cfg(test)]

@@ -131,6 +131,9 @@ async fn every_request_is_byte_for_byte_as_documented() {
 async fn every_command_in_every_state() {
     let bench = bench().await;
     write(&bench, "c.yaml", CONFIG);
+    write(&bench, "numbered.yaml", &CONFIG.replace("\"dog\"  #", "2024  #"));
+    write(&bench, "variable.yaml", &CONFIG.replace("dog\"  #", "dog\"  # ${style}"));
+    write(&bench, "spaced.yaml", &CONFIG.replace("datasets/dog", "datasets/my dog"));
     write(&bench, "renamed.yaml", &CONFIG.replace("dog\"  #", "cat\"  #"));
     // What each command ends with, in the order of the states.
     for (command, codes) in [
@@ -187,6 +190,9 @@ async fn configurations_are_checked_before_anything_is_sent() {
     let bench = bench().await;
     write(&bench, "tabs.yaml", "job: extension\nconfig:\n\tname: dog\n");
     write(&bench, "folders.yaml", &CONFIG.replace("/app/ai-toolkit/", "/home/me/"));
+    write(&bench, "numbered.yaml", &CONFIG.replace("\"dog\"  #", "2024  #"));
+    write(&bench, "variable.yaml", &CONFIG.replace("dog\"  #", "dog\"  # ${style}"));
+    write(&bench, "spaced.yaml", &CONFIG.replace("datasets/dog", "datasets/my dog"));
     write(&bench, "renamed.yaml", &CONFIG.replace("dog\"  #", "cat\"  #"));
     let path = bench.dir().with_file_name("binary.yaml");
     std::fs::write(path, b"job: \xff\n").unwrap();
@@ -202,6 +208,21 @@ async fn configurations_are_checked_before_anything_is_sent() {
                 "line 6: `training_folder` is `/home/me/output`",
                 "line 11: `folder_path` is `/home/me/datasets/dog`",
             ],
+        ),
+        (
+            "submit numbered.yaml --gpu-type H100",
+            65,
+            [
+                "line 3: `config.name` is `2024`, which the trainer reads as a number",
+                "put it into quotes: `name: \"2024\"`",
+            ],
+        ),
+        ("submit variable.yaml --gpu-type H100", 65, ["line 3: `${style}`", "write the value"]),
+        ("edit JOB numbered.yaml", 65, ["line 3: `config.name` is `2024`", "--force"]),
+        (
+            "submit spaced.yaml --gpu-type H100 --dry-run",
+            0,
+            ["warning: `spaced.yaml`: line 11: a dataset's name", "`my dog`"],
         ),
         ("edit JOB folders.yaml", 65, ["line 6: `training_folder`", "--force"]),
         ("edit JOB renamed.yaml", 65, ["`config.name` is `cat`", "is called `dog`"]),

@@ -86,7 +86,9 @@ fn one_stem(stems: &Stems<'_>, findings: &mut Findings) {
 
 fn captions(scan: &Scan, using: &Use<'_>, stems: &Stems<'_>, findings: &mut Findings) {
     let ext = scan.caption_ext.as_str();
-    let has_default = using.datasets.iter().any(|dataset| dataset.default_caption.is_some());
+    let has_words =
+        |dataset: &Dataset| dataset.default_caption.as_ref().is_some_and(|it| !it.text.is_empty());
+    let has_default = using.datasets.iter().any(|dataset| has_words(dataset));
     let without: Vec<&str> =
         stems.media.keys().copied().filter(|stem| !stems.captions.contains_key(stem)).collect();
     // Captions under another extension: one finding says it better than one for each picture.

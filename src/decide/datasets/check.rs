@@ -305,6 +305,7 @@ fn meaning(byte: u8) -> &'static str {
 /// A file that AI Toolkit does not look for.
 fn other(name: &str, scan: &Scan, findings: &mut Findings) {
     let is_capital = name.len() > scan.caption_ext.len()
+        && !name.ends_with(&scan.caption_ext)
         && name.to_ascii_lowercase().ends_with(&scan.caption_ext.to_ascii_lowercase());
     if is_capital {
         let what = format!("AI Toolkit looks for `{}`, in these letters", scan.caption_ext);
@@ -369,3 +370,6 @@ fn equal_bytes(scan: &Scan, findings: &mut Findings) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,8 @@ pub(super) struct Reading<'a> {
     pub(super) file: &'a File,
     pub(super) name: &'a str,
     pub(super) buffer: &'a mut [u8],
+    /// Its length when it was opened. What grows is not read further: it could grow as fast as it is read.
+    pub(super) length: u64,
     /// Whether its SHA-256 is wanted.
     pub(super) hash: bool,
     /// Told how many bytes were read; says whether to go on.
@@ -66,8 +68,7 @@ impl Reading<'_> {
             let (read, sha256) = self.feed(|_| {})?;
             Ok(Found { content: Content::Other, read, sha256 })
         } else {
-            let read = self.file.metadata()?.len();
-            Ok(Found { content: Content::Other, read, sha256: None })
+            Ok(Found { content: Content::Other, read: self.length, sha256: None })
         }
     }
 
@@ -139,7 +140,7 @@ impl Reading<'_> {
                 read => read?,
             };
             let bytes = &self.buffer[..read];
-            if bytes.is_empty() {
+            if bytes.is_empty() || position > self.length {
                 return Ok((position, hash.map(|hash| Sha256Digest::new(hash.finalize().into()))));
             }
             position += read as u64;

@@ -92,16 +92,26 @@ pub fn scan(
     }))
 }
 
+/// Lists the names of a folder's files, in their order; reads no file.
+///
+/// # Errors
+/// When the folder is not there or cannot be listed.
+pub fn names(folder: &Path) -> Result<Vec<String>, Error> {
+    let mut walk = Walk::default();
+    walk.list(folder, &ScanOptions::default())?;
+    let mut names: Vec<String> = walk.listed.into_iter().map(|file| file.name).collect();
+    names.sort();
+    Ok(names)
+}
+
 /// Lists the stems of a folder of control images or masks; reads no file.
 ///
 /// # Errors
 /// When the folder is not there or cannot be listed.
 pub fn companion(folder: &Path, name: &str) -> Result<Companion, Error> {
-    let mut walk = Walk::default();
-    walk.list(folder, &ScanOptions::default())?;
-    let is_media = |file: &&Listed| MediaKind::of(&file.name).is_some();
-    let stems = walk.listed.iter().filter(is_media).map(|file| stem(&file.name).to_owned()).collect();
-    Ok(Companion { name: name.to_owned(), stems })
+    let names = names(folder)?;
+    let media = names.iter().filter(|name| MediaKind::of(name).is_some());
+    Ok(Companion { name: name.to_owned(), stems: media.map(|name| stem(name).to_owned()).collect() })
 }
 
 /// Lists the names of a folder's files; reads none of them.
@@ -320,7 +330,8 @@ fn read_one(
         // A link is followed here, and then nothing but a regular file is opened.
         let file = disk::open_regular(&fs::canonicalize(&listed.path)?)?;
         let before = file.metadata()?;
-        let reading = Reading { file: &file, name: &listed.name, buffer, hash, on_read };
+        let reading =
+            Reading { file: &file, name: &listed.name, buffer, length: before.len(), hash, on_read };
         let found = reading.read(caption_ext)?;
         let after = file.metadata()?;
         let is_same = before.len() == after.len() && before.modified().ok() == after.modified().ok();
@@ -341,3 +352,6 @@ fn read_one(
     }
     Some(scanned)
 }
+
+#[cfg(test)]
+mod tests;
