@@ -18,7 +18,8 @@ job: extension
 config:
   name: dog
   process:
-    - training_folder: /app/ai-toolkit/output
+    - type: sd_trainer
+      training_folder: /app/ai-toolkit/output
       train: {steps: 40}
 ";
 

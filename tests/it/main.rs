@@ -29,3 +29,4 @@ mod rig;
 mod soak;
 mod support;
 mod transfer;
+mod uploads;

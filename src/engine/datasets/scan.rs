@@ -114,16 +114,6 @@ pub fn companion(folder: &Path, name: &str) -> Result<Companion, Error> {
     Ok(Companion { name: name.to_owned(), stems: media.map(|name| stem(name).to_owned()).collect() })
 }
 
-/// Lists the names of a folder's files; reads none of them.
-///
-/// # Errors
-/// When the folder is not there or cannot be listed.
-pub fn names(folder: &Path, options: &ScanOptions) -> Result<Vec<String>, Error> {
-    let mut walk = Walk::default();
-    walk.list(folder, options)?;
-    Ok(walk.listed.into_iter().map(|file| file.name).collect())
-}
-
 /// Lists the names and lengths of a folder's files; reads none of them.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use crate::edge::api::base_url::ApiBase;
 use crate::edge::upload::UploadClient;
 use crate::engine::datasets::event::{PushEvent, PushReporter};
 use crate::engine::datasets::push::{Prepared, Push, PushFile, PushOptions};
-use crate::engine::datasets::scan::{ScanOptions, names};
+use crate::engine::datasets::scan::{ScanOptions, sizes};
 use crate::error::{Error, ExitStatus};
 use crate::model::dataset::{Dataset, DatasetName};
 use crate::model::training_config::TrainingConfig;
@@ -38,6 +38,8 @@ pub(in crate::cli::commands) struct Checked {
     folder: Folder,
     name: DatasetName,
     files: Vec<PushFile>,
+    /// Names of files that cannot be sent.
+    left_out: Vec<String>,
 }
 
 impl Folder {
@@ -72,11 +74,12 @@ impl Folder {
             Error::BadInput(format!("`{}` cannot be the name of a dataset: {why}", shown(&self.name)))
         })?;
         let (files, unsendable) = sendable(&scan);
-        for file in unsendable {
-            let message = format!("`{}` cannot be sent and is left out", file.name);
+        let left_out: Vec<String> = unsendable.iter().map(|file| file.name.clone()).collect();
+        for name in &left_out {
+            let message = format!("`{name}` cannot be sent and is left out");
             report.report(&PushEvent::Notice { message });
         }
-        Ok(Some(Checked { folder: self, name, files }))
+        Ok(Some(Checked { folder: self, name, files, left_out }))
     }
 }
 
@@ -92,7 +95,7 @@ impl Checked {
         report: &PushReport,
         signals: &Signals,
     ) -> Result<Option<Prepared>, Error> {
-        let Self { folder, name, files } = self;
+        let Self { folder, name, files, left_out } = self;
         let Folder { path, scan, .. } = folder;
         let push = Push {
             api: to.api.clone(),
@@ -101,7 +104,10 @@ impl Checked {
             files,
             options: to.options.clone(),
             state: to.context.world.state_folder().map(|folder| folder.join("push")),
-            relist: Arc::new(move || names(&path, &scan)),
+            relist: Arc::new(move || {
+                let names = sizes(&path, &scan)?.into_iter().map(|(name, _)| name);
+                Ok(names.filter(|name| !left_out.contains(name)).collect())
+            }),
         };
         let prepared = push.prepare(listed, report, &signals.stop).await?;
         if let Some(id) = prepared.as_ref().and_then(Prepared::id) {
