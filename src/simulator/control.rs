@@ -334,6 +334,12 @@ impl Simulator {
         self.desk.state().datasets.remove(name)
     }
 
+    /// Returns how many bytes of files have arrived, those of uploads that are not whole among them.
+    #[must_use]
+    pub fn uploaded_bytes(&self) -> u64 {
+        self.desk.state().datasets.received.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// Changes how the Dataset API behaves.
     pub fn set_datasets(&self, change: impl FnOnce(&mut DatasetOptions)) {
         change(&mut self.desk.state().datasets.options);

@@ -3,6 +3,8 @@
 //! Uploads are hashed as they arrive and never kept: of a file only name, length and digest are known.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -37,6 +39,8 @@ pub struct DatasetOptions {
     pub looks_until_ready: u32,
     /// Whether a look between two files finds a READY dataset, whatever the field above says.
     pub ready_between_files: bool,
+    /// For so many looks after READY the inventory lacks its last file.
+    pub lists_late: u32,
     /// Whether a READY dataset stays so when a file is added or overwritten.
     pub overwrite_keeps_ready: bool,
     /// Whether characters outside of `A-Za-z0-9._-` in file names become `_`.
@@ -63,6 +67,7 @@ impl Default for DatasetOptions {
         Self {
             looks_until_ready: 2,
             ready_between_files: false,
+            lists_late: 0,
             overwrite_keeps_ready: false,
             rewrites_names: false,
             failure: None,
@@ -120,6 +125,8 @@ pub(crate) struct Datasets {
     created: u64,
     pub(crate) options: DatasetOptions,
     pub(crate) in_flight: usize,
+    /// Bytes of files that arrived so far.
+    pub(crate) received: Arc<AtomicU64>,
     all: Vec<Stored>,
 }
 
@@ -129,12 +136,13 @@ struct Stored {
     /// Signed uploads that no look has counted yet.
     arrived: Vec<(String, SimulatedFile)>,
     looks: u32,
+    ready_looks: u32,
     changes: u64,
 }
 
 impl Datasets {
     pub(crate) fn new(seed: u64, options: DatasetOptions) -> Self {
-        Self { seed, created: 0, options, in_flight: 0, all: Vec::new() }
+        Self { seed, created: 0, options, in_flight: 0, received: Arc::default(), all: Vec::new() }
     }
 
     /// Returns all, as they are.
@@ -173,7 +181,7 @@ impl Datasets {
             status: DatasetStatus::Draft,
             files: BTreeMap::new(),
         };
-        self.all.push(Stored { dataset, arrived: Vec::new(), looks: 0, changes: 0 });
+        self.all.push(Stored { dataset, arrived: Vec::new(), looks: 0, ready_looks: 0, changes: 0 });
         id
     }
 
@@ -196,6 +204,9 @@ impl Stored {
         for (name, file) in std::mem::take(&mut self.arrived) {
             self.put(name, file, options);
         }
+        if self.dataset.status == DatasetStatus::Ready {
+            self.ready_looks += 1;
+        }
         if self.dataset.status != DatasetStatus::Uploading {
             return;
         }
@@ -212,6 +223,7 @@ impl Stored {
         self.dataset.files.insert(name, file);
         self.changes += 1;
         self.looks = 0;
+        self.ready_looks = 0;
         let stays = options.overwrite_keeps_ready && self.dataset.status == DatasetStatus::Ready;
         if !stays {
             self.dataset.status = DatasetStatus::Uploading;
@@ -231,7 +243,8 @@ impl Stored {
             value["error"] = options.failure.as_deref().unwrap_or("validation failed").into();
         }
         if with_files {
-            let files = dataset.files.iter();
+            let is_late = dataset.status == DatasetStatus::Ready && self.ready_looks < options.lists_late;
+            let files = dataset.files.iter().take(dataset.files.len() - usize::from(is_late));
             value["files"] =
                 files.map(|(name, file)| json!({"filename": name, "size_bytes": file.size})).collect();
         }

@@ -1,5 +1,7 @@
 //! Takes the body of an upload in: hashed as it comes, never kept.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, BodyStream};
@@ -10,7 +12,12 @@ use super::datasets::Received;
 use crate::model::digest::Sha256Digest;
 
 /// Receives the part `file` of a form; `None` where it does not come whole.
-pub(crate) async fn form(content_type: &str, declared: Option<u64>, incoming: Incoming) -> Option<Received> {
+pub(crate) async fn form(
+    content_type: &str,
+    declared: Option<u64>,
+    all: &AtomicU64,
+    incoming: Incoming,
+) -> Option<Received> {
     let boundary = multer::parse_boundary(content_type).ok()?;
     let frames = BodyStream::new(incoming)
         .filter_map(async |frame| frame.map(|frame| frame.into_data().ok()).transpose());
@@ -19,7 +26,7 @@ pub(crate) async fn form(content_type: &str, declared: Option<u64>, incoming: In
     while let Some(mut field) = form.next_field().await.ok()? {
         let mut counted = Counted::default();
         while let Some(bytes) = field.chunk().await.ok()? {
-            counted.add(&bytes);
+            counted.add(&bytes, all);
         }
         if field.name() == Some("file") {
             received.name = field.file_name().map(str::to_owned);
@@ -30,11 +37,11 @@ pub(crate) async fn form(content_type: &str, declared: Option<u64>, incoming: In
 }
 
 /// Receives raw bytes; `None` where they do not come whole.
-pub(crate) async fn raw(declared: Option<u64>, mut incoming: Incoming) -> Option<Received> {
+pub(crate) async fn raw(declared: Option<u64>, all: &AtomicU64, mut incoming: Incoming) -> Option<Received> {
     let mut counted = Counted::default();
     while let Some(frame) = incoming.frame().await {
         if let Ok(bytes) = frame.ok()?.into_data() {
-            counted.add(&bytes);
+            counted.add(&bytes, all);
         }
     }
     let (size, sha256) = counted.finish();
@@ -48,7 +55,8 @@ struct Counted {
 }
 
 impl Counted {
-    fn add(&mut self, bytes: &Bytes) {
+    fn add(&mut self, bytes: &Bytes, all: &AtomicU64) {
+        all.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.size += bytes.len() as u64;
         self.hasher.update(bytes);
     }

@@ -180,9 +180,9 @@ impl Window {
         let headers = request.headers();
         let declared = header(headers, "content-length").and_then(|digits| digits.parse().ok());
         let is_form = self.origin == Origin::Api;
-        let latency = {
+        let (latency, all) = {
             let mut state = self.desk.state();
-            let Datasets { options, in_flight, .. } = &mut state.datasets;
+            let Datasets { options, in_flight, received, .. } = &mut state.datasets;
             if is_form && declared.is_some_and(|declared| declared > options.form_limit) {
                 return Sent::Refused(api::refusal(413, 41301, "the file is larger than 150 MB"));
             }
@@ -190,15 +190,15 @@ impl Window {
                 return Sent::Refused(api::refusal(429, 42901, "too many uploads at a time"));
             }
             *in_flight += 1;
-            options.latency
+            (options.latency, Arc::clone(received))
         };
         let counted = InFlight(Arc::clone(&self.desk));
         let received = match is_form {
             true => {
                 let kind = header(headers, "content-type").unwrap_or_default();
-                receive::form(&kind, declared, incoming).await
+                receive::form(&kind, declared, &all, incoming).await
             }
-            false => receive::raw(declared, incoming).await,
+            false => receive::raw(declared, &all, incoming).await,
         };
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;

@@ -146,13 +146,15 @@ async fn a_folder_that_grows_while_it_is_sent_is_not_taken_as_complete() {
 async fn a_file_that_changes_while_it_is_sent_never_arrives_half() {
     let rig = Rig::new().await;
     rig.photos("dog", 1);
-    rig.write("dog/long.txt", vec![b'a'; 1 << 20]);
+    rig.write("dog/long.txt", vec![b'a'; 2 << 20]);
     rig.write("dog/long.jpg", picture(5, 64));
-    let mut child = rig.spawn("dataset push dog --limit-rate 512K --retries 1 --output json");
+    let mut child = rig.spawn("dataset push dog --limit-rate 1M --retries 1 --output json");
     let lines = Lines::of(child.stdout.take().unwrap());
     lines.wait_for("the long file on its way", |line| {
         line.contains("\"sending\"") && line.contains("long.txt")
     });
+    // It is open, and a part of it is at the API.
+    until("a part has arrived", || rig.simulator.uploaded_bytes() > 300_000).await;
     // In place, with the same length: only its change time tells.
     let mut file = std::fs::File::options().write(true).open(rig.path("dog/long.txt")).unwrap();
     file.write_all(b"b").unwrap();

@@ -81,7 +81,7 @@ async fn a_submission_that_is_killed_while_it_follows_is_followed_again() {
     let rig = Rig::new().await;
     rig.photos("dog", 2);
     rig.write("dog.yaml", config(&["dog"]));
-    let typed = "submit dog.yaml --dataset dog --follow out --interval 200ms --output json";
+    let typed = "submit dog.yaml --dataset dog --follow out --interval 200ms --timeout 20s --output json";
     let mut child = rig.spawn(typed);
     let lines = Lines::of(child.stdout.take().unwrap());
     let submitted = lines.wait_for("a submission", |line| line.contains("\"submitted\""));

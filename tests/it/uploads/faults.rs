@@ -96,13 +96,22 @@ async fn an_expired_link_is_replaced_right_before_its_use() {
 async fn ready_between_two_files_is_not_the_end() {
     let rig = Rig::new().await;
     rig.photos("dog", 6);
-    rig.simulator.set_datasets(|options| options.ready_between_files = true);
+    rig.simulator.set_datasets(|options| {
+        options.ready_between_files = true;
+        options.lists_late = 3;
+    });
     // A lost answer makes the push look at the status between two files.
     rig.simulator.fault(Fault::once("/upload", What::DropAnswer).after(2));
     let done = rig.run_to("dataset push dog --connections 1 --output json", 0).await;
     let events = events(&done);
     let ready = events.iter().position(|event| event["event"] == "ready").unwrap();
     assert_eq!(names(&events)[..ready].iter().filter(|kind| **kind == "sent").count(), 12);
+    assert!(
+        events[..ready].iter().any(|event| {
+            event["event"] == "waiting" && event["status"] == "READY" && event["files"] == 11
+        }),
+        "READY without its last file is waited for: {events:?}"
+    );
     rig.assert_equal("dog", "dog");
 }
 

@@ -3,6 +3,7 @@
 mod bad_input;
 mod breaks;
 mod faults;
+mod measure;
 mod push;
 mod rig;
 mod submit;
