@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What PyYAML 6.0.3 with AI Toolkit's pattern for floats makes of each word; `tests/real/ai-toolkit` compares.
+/// What PyYAML 6.0.3 with AI Toolkit's pattern for floats makes of each word; `tests/real/ai_toolkit_config.py` compares.
 const WORDS: &[(Meaning, &[&str])] = &[
     (Meaning::Null, &["", "~", "null", "Null", "NULL"]),
     (Meaning::Truth, &["yes", "No", "TRUE", "false", "on", "Off", "OFF"]),
