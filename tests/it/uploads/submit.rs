@@ -153,3 +153,19 @@ async fn a_list_that_cannot_be_had_stops_nothing_and_is_not_asked_for_twice() {
         rig.simulator.clear_faults();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_shows_the_whole_way() {
+    let rig = Rig::new().await;
+    let done = rig.run_to("demo --dataset show", 0).await;
+    let said = stderr(&done);
+    let place = |what: &str| said.find(what).unwrap_or_else(|| panic!("no `{what}` in\n{said}"));
+    let way =
+        ["$ rcsync submit", "checked ", "ready ", "starting demo_dog", "submitted ", "published ", "done "];
+    assert!(way.map(place).is_sorted(), "{said}");
+    for path in ["photos/dog_01.jpg", "photos/dog_01.txt", "dog.yaml", "lora/demo_dog.safetensors"] {
+        assert!(rig.path("show").join(path).exists(), "{path}");
+    }
+    assert_eq!(rig.simulator.requests().len(), 0, "the user's own account is not asked");
+    assert!(!rig.path(".local").exists(), "nothing is remembered of a demo");
+}
