@@ -38,6 +38,12 @@ pub enum Error {
         /// Who holds it and since when, as far as the lock file says.
         owner: String,
     },
+    /// Another rcsync sends files into the same dataset.
+    #[error("another rcsync sends files into the dataset `{name}`")]
+    DatasetInUse {
+        /// The dataset.
+        name: String,
+    },
     /// The folder belongs to another job, or its private state cannot be used by this version.
     #[error("`{}` cannot be used for this job: {why}", path.display())]
     FolderUnfit {
@@ -132,6 +138,14 @@ pub enum ApiError {
         /// The API's own code.
         code: Option<ErrorCode>,
     },
+    /// 404 for this dataset.
+    #[error("the API knows no dataset `{dataset}`{}", detail(message))]
+    UnknownDataset {
+        /// The dataset that was asked for.
+        dataset: String,
+        /// What the API said, sanitised and bounded; may be empty.
+        message: String,
+    },
     /// Another 4xx, or an error body under HTTP 200.
     #[error("the API refused the request (HTTP {status}){}", detail(message))]
     Refused {
@@ -220,6 +234,7 @@ impl ApiError {
             | Self::BadToken { .. }
             | Self::Unauthorized { .. }
             | Self::UnknownJob { .. }
+            | Self::UnknownDataset { .. }
             | Self::Refused { .. }
             | Self::Unknown { .. }
             | Self::WrongJob { .. } => false,
@@ -351,7 +366,9 @@ impl Error {
                 ApiError::NoToken | ApiError::BadToken { .. } | ApiError::Unauthorized { .. } => {
                     ExitStatus::NoPermission
                 }
-                ApiError::UnknownJob { .. } | ApiError::Refused { .. } => ExitStatus::BadData,
+                ApiError::UnknownJob { .. } | ApiError::UnknownDataset { .. } | ApiError::Refused { .. } => {
+                    ExitStatus::BadData
+                }
                 ApiError::Busy { .. } => ExitStatus::TryAgain,
                 ApiError::Unreachable { .. }
                 | ApiError::Untrusted { .. }
@@ -360,7 +377,7 @@ impl Error {
                 ApiError::Unintelligible { .. } | ApiError::WrongJob { .. } => ExitStatus::Protocol,
             },
             Self::Output(_) => ExitStatus::Disk,
-            Self::FolderInUse { .. } => ExitStatus::TryAgain,
+            Self::FolderInUse { .. } | Self::DatasetInUse { .. } => ExitStatus::TryAgain,
             Self::FolderUnfit { .. } | Self::ForeignPage(_) => ExitStatus::CannotCreate,
             Self::Usage(_) => ExitStatus::Usage,
             Self::NoInput(_) | Self::NoMirror { .. } | Self::NoComfyUi { .. } => ExitStatus::NoInput,
@@ -394,6 +411,9 @@ impl Error {
             Self::FolderInUse { .. } => {
                 "wait for the other one to end, or mirror into another folder: `rcsync <JOB_ID> <DIR>`"
                     .to_owned()
+            }
+            Self::DatasetInUse { .. } => {
+                "wait for the other one to end; the same command again sends what is missing then".to_owned()
             }
             Self::FolderUnfit { .. } => {
                 "nothing in it was changed; name another folder: `rcsync <JOB_ID> <DIR>`".to_owned()
@@ -463,6 +483,10 @@ impl ApiError {
             }
             Self::Refused { status: 404, code: Some(code), .. } if code.subject() == Some(Subject::Dataset) => {
                 "the dataset is unknown, deleted, or of another account; make it again on the RunComfy site under the name that the configuration uses".to_owned()
+            }
+            Self::UnknownDataset { .. } => {
+                "`rcsync dataset ls` lists the account's datasets; check that the token belongs to that account"
+                    .to_owned()
             }
             Self::Refused { .. } => "nothing on the disk was changed; what the API said is above".to_owned(),
             Self::Busy { retry_after: Some(seconds), .. } => {

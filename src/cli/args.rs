@@ -1,13 +1,15 @@
 //! What can be typed: the commands, and nothing of what they mean.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::edge::api::requests::GpuCount;
+use crate::model::units::ByteCount;
 
 use super::options::{ComfyArgs, GlobalArgs, SyncArgs};
 use super::values::{self, GpuType, ModelWord};
@@ -126,6 +128,14 @@ Examples:
 
 Exit codes: 0 nothing is wrong (there may be warnings), 65 something is, 66 there is no such folder.";
 
+const DATASET_PUSH_EXAMPLES: &str = "\
+Examples:
+  rcsync dataset push dog-photos --name dog       check, send what is missing, wait until READY
+  rcsync dataset push dog-photos --dry-run        what would be sent
+  rcsync dataset push dog-photos --connections 8 --limit-rate 5M
+
+Typed again after a break it sends the rest, and after a change what changed.";
+
 const INIT_EXAMPLES: &str = "\
 Examples:
   rcsync init dog --dataset dog-photos                   writes dog.yaml, for FLUX.1-dev
@@ -242,6 +252,7 @@ pub(crate) struct Submit {
         long,
         value_enum,
         ignore_case = true,
+        default_value = "ADA_80_PLUS",
         value_name = "ADA_80_PLUS|HOPPER_141",
         hide_possible_values = true
     )]
@@ -252,6 +263,10 @@ pub(crate) struct Submit {
     /// A GPU's id, passed on as it is.
     #[arg(long, value_name = "ID")]
     pub(crate) gpu_id: Option<String>,
+    /// Check this folder, send it into the configuration's dataset and wait until that is READY, before the job is
+    /// submitted. Several folders, as for control images: NAME=FOLDER each.
+    #[arg(long, value_name = "[NAME=]FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) dataset: Vec<String>,
     /// Send it although a check says that it cannot train.
     #[arg(long)]
     pub(crate) force: bool,
@@ -398,6 +413,15 @@ pub(crate) enum DatasetCommand {
     /// Would AI Toolkit train on this folder? Reads every file to its last byte; asks no API.
     #[command(after_help = DATASET_CHECK_EXAMPLES)]
     Check(DatasetCheck),
+    /// Check a folder, send what is missing or changed, and wait until the dataset is READY.
+    #[command(after_help = DATASET_PUSH_EXAMPLES)]
+    Push(DatasetPush),
+    /// Status and files of a dataset.
+    Status(DatasetStatusOf),
+    /// The datasets of the account.
+    Ls,
+    /// Delete a dataset and all its files for good.
+    Rm(DatasetRemove),
 }
 
 /// Which files of a folder belong to the dataset.
@@ -431,6 +455,69 @@ pub(crate) struct DatasetCheck {
     pub(crate) files: DatasetFiles,
 }
 
+/// `dataset push`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DatasetPush {
+    /// The folder of pictures, clips and captions.
+    #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) folder: PathBuf,
+    /// The dataset's name [default: what --config says, else the folder's name].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Check the folder and this configuration against each other; `-` reads standard input.
+    #[arg(long, value_name = "CONFIG.yaml", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Files that are sent at a time, 1 to 256 [default: 4].
+    #[arg(long, value_name = "N", value_parser = values::connections)]
+    pub(crate) connections: Option<NonZeroU16>,
+    /// Bytes a second over all files, such as 10M [default: no limit].
+    #[arg(long, value_name = "RATE", value_parser = values::rate)]
+    pub(crate) limit_rate: Option<ByteCount>,
+    /// Tries of one file [default: 5].
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub(crate) retries: Option<u32>,
+    /// Print what would be sent; send nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// End when all is sent; do not wait until the dataset is READY.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Wait for READY this long, then end with 75 [default: 30m].
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Send it although the check finds errors.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Which files.
+    #[command(flatten)]
+    pub(crate) files: DatasetFiles,
+}
+
+/// `dataset status`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DatasetStatusOf {
+    /// The dataset's name or id.
+    #[arg(value_name = "NAME|ID")]
+    pub(crate) dataset: String,
+    /// Compare its files with those of this folder, by name and length (exit code 1 when they differ).
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) against: Option<PathBuf>,
+    /// Which files.
+    #[command(flatten)]
+    pub(crate) files: DatasetFiles,
+}
+
+/// `dataset rm`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DatasetRemove {
+    /// The dataset's name or id.
+    #[arg(value_name = "NAME|ID")]
+    pub(crate) dataset: String,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
 /// `init`
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Init {
@@ -457,6 +544,9 @@ pub(crate) struct Demo {
     /// Where to [default: ./rcsync-demo, or the next free name].
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
+    /// The whole way: drawn pictures are checked, sent, trained on and mirrored, in DIR.
+    #[arg(long)]
+    pub(crate) dataset: bool,
     /// Into ComfyUI too.
     #[command(flatten)]
     pub(crate) comfy: ComfyArgs,

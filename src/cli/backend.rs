@@ -14,7 +14,7 @@ use crate::model::job::{JobId, ResultAnswer};
 use crate::model::listing::Listing;
 use crate::model::manifest::Manifest;
 use crate::model::names::rel_path::RelPath;
-use crate::simulator::{JobPlan, Simulator, SimulatorConfig, Writes};
+use crate::simulator::{DatasetOptions, JobPlan, Simulator, SimulatorConfig, Writes};
 
 use super::config::Settings;
 
@@ -94,24 +94,13 @@ pub(crate) enum Script {
 /// Starts a simulated Trainer API with one job.
 pub(crate) async fn simulate(listen: std::net::SocketAddr, script: Script) -> Result<Simulated, Error> {
     let plan = match script {
-        Script::Demo => JobPlan {
-            name: "demo_lora".to_owned(),
-            steps: 600,
-            save_every: 100,
-            keep: 2,
-            sample_every: 200,
-            // Longer than the wait between two looks, so that everybody sees a checkpoint settle.
-            writes: Writes::ZeroTail,
-            write_steps: 50,
-            queue_steps: 40,
-            ..JobPlan::default()
-        },
+        Script::Demo => demo_job(),
         Script::Long => {
             JobPlan { writes: Writes::Growing, write_steps: 20, queue_steps: 30, ..JobPlan::default() }
         }
     };
     let step = match script {
-        Script::Demo => Duration::from_millis(25),
+        Script::Demo => DEMO_STEP,
         Script::Long => Duration::from_millis(300),
     };
     // Whoever can reach the API by this address can reach what it lists.
@@ -124,6 +113,53 @@ pub(crate) async fn simulate(listen: std::net::SocketAddr, script: Script) -> Re
     let job = simulator.add_job(plan);
     let (base, token) = (simulator.api_base().to_owned(), simulator.token().to_owned());
     Ok(Simulated { simulator, base, token, job })
+}
+
+/// Time of one training step in a demo.
+const DEMO_STEP: Duration = Duration::from_millis(25);
+
+fn demo_job() -> JobPlan {
+    JobPlan {
+        name: "demo_lora".to_owned(),
+        steps: 600,
+        save_every: 100,
+        keep: 2,
+        sample_every: 200,
+        // Longer than the wait between two polls, so that a checkpoint is seen while it is written.
+        writes: Writes::ZeroTail,
+        write_steps: 50,
+        queue_steps: 40,
+        ..JobPlan::default()
+    }
+}
+
+/// A simulated account without a job; it lives as long as this value.
+pub(crate) struct Account {
+    _simulator: Simulator,
+    /// What to set `RUNCOMFY_TRAINER_API_BASE` to.
+    pub(crate) base: String,
+    /// What to set `RUNCOMFY_TOKEN` to.
+    pub(crate) token: String,
+}
+
+/// Starts a simulated account whose jobs take as long as that of a demo.
+pub(crate) async fn simulate_account(listen: std::net::SocketAddr) -> Result<Account, Error> {
+    let artifact_listen = std::net::SocketAddr::new(listen.ip(), 0);
+    // An API that is as far away as real ones are, so that something is seen.
+    let datasets = DatasetOptions { latency: Duration::from_millis(120), ..DatasetOptions::default() };
+    let config = SimulatorConfig {
+        listen,
+        artifact_listen,
+        step_time: Some(DEMO_STEP),
+        submitted: demo_job(),
+        datasets,
+        ..SimulatorConfig::default()
+    };
+    let simulator = Simulator::start(config)
+        .await
+        .map_err(|error| Error::Usage(format!("cannot listen on `{listen}`: {error}")))?;
+    let (base, token) = (simulator.api_base().to_owned(), simulator.token().to_owned());
+    Ok(Account { _simulator: simulator, base, token })
 }
 
 impl Simulated {

@@ -10,6 +10,7 @@ mod exit;
 mod format;
 mod options;
 pub mod process;
+mod push_report;
 mod render;
 pub mod reporters;
 mod runtime;

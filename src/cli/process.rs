@@ -34,6 +34,8 @@ pub struct Process {
     pub err: Stream,
     /// What time it is.
     pub now: fn() -> Timestamp,
+    /// Reads one line that the user types; `None` where no user can type one.
+    pub answer: fn() -> Option<String>,
     /// Whether Ctrl-C and termination requests are listened to; they belong to the whole process.
     pub signals: bool,
 }
@@ -59,6 +61,7 @@ impl Process {
             out: Stream::new(io::stdout(), out.then_some(|| terminal_size::terminal_size_of(io::stdout()))),
             err: Stream::new(io::stderr(), err.then_some(|| terminal_size::terminal_size_of(io::stderr()))),
             now: Timestamp::now,
+            answer: typed_line,
             signals: true,
         };
         let ascii = !world.speaks_unicode();
@@ -122,6 +125,14 @@ impl Process {
         }
     }
 
+    /// Returns the folder in which is remembered what has to outlive a command, where the environment names one.
+    #[must_use]
+    pub(crate) fn state_folder(&self) -> Option<PathBuf> {
+        let home = || Some(self.folder("HOME")?.join(".local").join("state"));
+        let folder = self.folder("XDG_STATE_HOME").or_else(home).or_else(|| self.folder("LOCALAPPDATA"))?;
+        Some(folder.join("rcsync"))
+    }
+
     /// The environment, as far as ComfyUI's paths are concerned.
     #[must_use]
     pub(crate) fn surroundings(&self) -> Surroundings<'_> {
@@ -141,6 +152,14 @@ const SMALL_FILE: u64 = 1 << 20;
 
 fn read_small_file(path: &Path) -> io::Result<String> {
     read_small(std::fs::File::open(path)?)
+}
+
+fn typed_line() -> Option<String> {
+    if !io::stdin().is_terminal() {
+        return None;
+    }
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).is_ok().then_some(line)
 }
 
 fn read_small(source: impl Read) -> io::Result<String> {
@@ -366,6 +385,7 @@ pub(crate) mod fake {
             out: out.stream(),
             err: err.stream(),
             now: || Timestamp::from_second(1_769_860_800).unwrap(),
+            answer: || None,
             signals: false,
         };
         (world, out, err)

@@ -71,7 +71,7 @@ fn usage_errors_say_what_and_end_with_64() {
         ("submit x.yaml --gpu-type h200 --gpu-count 8", "8 GPUs are there with ADA_80_PLUS (H100) alone"),
         ("submit x.yaml --gpu-type H100 --once", "`sync`'s options do nothing here without `--follow`"),
         ("resume abc-1 --auto-resume", "`sync`'s options do nothing here without `--follow`"),
-        ("submit x.yaml", "--gpu-type"),
+        ("submit", "<CONFIG.yaml>"),
         ("edit abc-1", "<CONFIG.yaml>"),
         ("prune out", "--keep-last"),
         ("prune out --keep-last 0", "`--keep-last 0`: write a whole number above 0"),

@@ -3,8 +3,13 @@
 pub mod api;
 pub(crate) mod clock;
 pub mod comfyui;
+pub mod datasets;
+pub mod file_body;
 pub mod folder;
 mod names;
 pub mod net;
+pub mod push_journal;
+pub mod submit_record;
 pub mod system;
 pub(crate) mod unpack;
+pub mod upload;

@@ -157,6 +157,18 @@ hint: nothing on the disk was changed; check `RUNCOMFY_TRAINER_API_BASE` with `r
 hint: wait for the other one to end, or mirror into another folder: `rcsync <JOB_ID> <DIR>`",
         ),
         (
+            Error::DatasetInUse { name: "dog".into() },
+            ExitStatus::TryAgain,
+            "error: another rcsync sends files into the dataset `dog`
+hint: wait for the other one to end; the same command again sends what is missing then",
+        ),
+        (
+            ApiError::UnknownDataset { dataset: "a-1".into(), message: String::new() }.into(),
+            ExitStatus::BadData,
+            "error: the API knows no dataset `a-1`
+hint: `rcsync dataset ls` lists the account's datasets; check that the token belongs to that account",
+        ),
+        (
             Error::FolderUnfit { path: "out".into(), why: "it mirrors job `xyz`".into() },
             ExitStatus::CannotCreate,
             "error: `out` cannot be used for this job: it mirrors job `xyz`
@@ -266,6 +278,7 @@ fn no_error_is_left_out() {
             ApiError::BadToken { .. } => "bad token",
             ApiError::Unauthorized { .. } => "unauthorized",
             ApiError::UnknownJob { .. } => "unknown job",
+            ApiError::UnknownDataset { .. } => "unknown dataset",
             ApiError::Refused { .. } => "refused",
             ApiError::Busy { .. } => "busy",
             ApiError::Unreachable { .. } => "unreachable",
@@ -276,6 +289,7 @@ fn no_error_is_left_out() {
             ApiError::WrongJob { .. } => "wrong job",
         },
         Error::FolderInUse { .. } => "folder in use",
+        Error::DatasetInUse { .. } => "dataset in use",
         Error::FolderUnfit { .. } => "folder unfit",
         Error::ForeignPage(_) => "foreign page",
         Error::Usage(_) => "usage",

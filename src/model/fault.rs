@@ -2,6 +2,20 @@
 
 use std::time::Duration;
 
+/// What is wrong with a local file that was to be sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LocalFault {
+    /// Its length or change time is not what it was when its folder was checked.
+    #[error("it changed while it was sent")]
+    Changed,
+    /// It is not there any more.
+    #[error("it is gone since the folder was checked")]
+    Gone,
+    /// It cannot be read.
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
+}
+
 /// Why one request for a hosted file brought nothing, or less than it should. Never contains a URL's query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {

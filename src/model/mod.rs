@@ -4,6 +4,8 @@
 
 pub mod artifact;
 pub mod claim;
+pub mod dataset;
+pub mod dataset_answer;
 pub mod digest;
 pub mod error_code;
 pub mod evidence;
@@ -23,5 +25,6 @@ pub mod seed;
 pub mod source_url;
 pub mod training_config;
 pub mod units;
+pub mod upload_record;
 pub mod weights_kind;
 pub mod yaml11;

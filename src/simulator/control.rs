@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::model::artifact::ArtifactKind;
+use crate::model::dataset::DatasetStatus;
 use crate::model::digest::Sha256Digest;
 use crate::model::job::{JobId, JobStatus};
 use crate::simulator::hosted_files::{Version, Written};
@@ -19,10 +20,14 @@ use crate::simulator::router::{Desk, Window};
 use crate::simulator::state::Job;
 
 use super::api::Places;
+use super::datasets::{DatasetOptions, SimulatedDataset};
 use super::faults::Fault;
 use super::plan::{HostOptions, JobPlan, SimulatorConfig, StaticJob, Writes};
 use super::server::serve;
 use super::training::Training;
+
+#[cfg(test)]
+use crate::simulator::router::Sent;
 
 /// Timers are no finer than this.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
@@ -74,11 +79,12 @@ impl Simulator {
             api_base: format!("{}/prod/v1", origin_of(api.local_addr()?)),
             artifact_origin: origin_of(artifacts.local_addr()?),
         };
-        let desk = Desk::new(config.token, places, config.submitted, config.host, config.seed);
+        let step_time = config.step_time;
+        let desk = Desk::new(config, places);
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(api, Window { desk: Arc::clone(&desk), origin: Origin::Api }));
         tasks.spawn(serve(artifacts, Window { desk: Arc::clone(&desk), origin: Origin::Artifacts }));
-        if let Some(step_time) = config.step_time.filter(|step_time| !step_time.is_zero()) {
+        if let Some(step_time) = step_time.filter(|step_time| !step_time.is_zero()) {
             tasks.spawn(drive(Arc::clone(&desk), step_time));
         }
         Ok(Self { desk, tasks })
@@ -91,7 +97,7 @@ impl Simulator {
             api_base: "http://127.0.0.1:1/prod/v1".to_owned(),
             artifact_origin: "http://127.0.0.1:2".to_owned(),
         };
-        let desk = Desk::new(config.token, places, config.submitted, config.host, config.seed);
+        let desk = Desk::new(config, places);
         Self { desk, tasks: JoinSet::new() }
     }
 
@@ -104,7 +110,7 @@ impl Simulator {
         body: bytes::Bytes,
     ) -> io::Result<hyper::Response<super::body::Body>> {
         let window = Window { desk: Arc::clone(&self.desk), origin };
-        window.answer(request, Some(body), None).await
+        window.answer(request, Sent::Body(Some(body)), None).await
     }
 
     /// Lets one tick pass for every job.
@@ -304,6 +310,39 @@ impl Simulator {
     /// Changes how the artifact host behaves.
     pub fn set_host(&self, change: impl FnOnce(&mut HostOptions)) {
         change(&mut self.desk.state().host);
+    }
+
+    /// Returns the datasets of the account, as they are.
+    #[must_use]
+    pub fn datasets(&self) -> Vec<SimulatedDataset> {
+        self.desk.state().datasets.all()
+    }
+
+    /// Returns the dataset of this name, as it is.
+    #[must_use]
+    pub fn dataset(&self, name: &str) -> Option<SimulatedDataset> {
+        self.datasets().into_iter().find(|dataset| dataset.name == name)
+    }
+
+    /// Adds a dataset as if it had been made on the web page; returns its id.
+    pub fn add_dataset(&self, name: &str, status: DatasetStatus, files: &[(&str, &[u8])]) -> String {
+        self.desk.state().datasets.add(name, status, files)
+    }
+
+    /// Removes a dataset, as another client would; false where there is none of that name.
+    pub fn remove_dataset(&self, name: &str) -> bool {
+        self.desk.state().datasets.remove(name)
+    }
+
+    /// Returns how many bytes of files have arrived, those of uploads that are not whole among them.
+    #[must_use]
+    pub fn uploaded_bytes(&self) -> u64 {
+        self.desk.state().datasets.received.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Changes how the Dataset API behaves.
+    pub fn set_datasets(&self, change: impl FnOnce(&mut DatasetOptions)) {
+        change(&mut self.desk.state().datasets.options);
     }
 
     /// Adds a rule of misbehaviour behind those that are left.

@@ -58,6 +58,8 @@ pub enum What {
     },
     /// The connection is dropped before any answer.
     Drop,
+    /// What was asked for is done, and the connection is dropped before any answer.
+    DropAnswer,
     /// The connection is dropped after this many bytes of the body.
     Cut(u64),
     /// The answer has no length, and ends after this many bytes as if it were whole.

@@ -20,12 +20,14 @@
 mod api;
 mod body;
 mod control;
+mod datasets;
 mod faults;
 mod files;
 mod host;
 mod hosted_files;
 mod links;
 mod plan;
+mod receive;
 mod reply;
 mod request_log;
 mod router;
@@ -41,9 +43,25 @@ pub(crate) use body::Body;
 #[cfg(test)]
 pub(crate) use control::Offered;
 pub use control::{Simulator, TrueVersion};
+pub use datasets::{DatasetOptions, SimulatedDataset, SimulatedFile};
 pub use faults::{Fault, What};
 pub use plan::{
     Family, HostOptions, JobPlan, PictureFormat, SimulatorConfig, StaticBytes, StaticFile, StaticJob,
     TrainerHash, Validators, Writes,
 };
 pub use request_log::{Origin, RequestRecord};
+
+/// Draws a square JPEG picture, another one for each number.
+#[must_use]
+pub fn picture(number: u64, side: u16) -> Vec<u8> {
+    let picture = files::pictures::Picture {
+        seed: number,
+        subject: number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        step: 1,
+        total: 1,
+        prompt: format!("picture {number}"),
+        format: PictureFormat::Jpg,
+        side,
+    };
+    picture.draw()
+}

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use crate::model::artifact::{ArtifactKind, Sample};
 use crate::model::job::{JobStatus, Progress};
 
+use super::datasets::DatasetOptions;
+
 /// How to start a [`Simulator`](super::Simulator).
 #[derive(Debug, Clone)]
 pub struct SimulatorConfig {
@@ -27,6 +29,8 @@ pub struct SimulatorConfig {
     pub host: HostOptions,
     /// The habits of jobs that are submitted through the API. Name, steps and the like come from their YAML.
     pub submitted: JobPlan,
+    /// How the Dataset API behaves.
+    pub datasets: DatasetOptions,
 }
 
 impl Default for SimulatorConfig {
@@ -39,6 +43,7 @@ impl Default for SimulatorConfig {
             step_time: None,
             host: HostOptions::default(),
             submitted: JobPlan::default(),
+            datasets: DatasetOptions::default(),
         }
     }
 }

@@ -113,6 +113,7 @@ impl Reply {
             What::WrongStart(_) | What::WrongTotal(_) | What::NoContentRange => self.misname_range(what),
             What::Answer { .. }
             | What::Drop
+            | What::DropAnswer
             | What::Delay(_)
             | What::IgnoreRange
             | What::EarlierStart(_)

@@ -17,10 +17,12 @@ use crate::simulator::state::World;
 
 use super::api::{self, Call, Places, Scene};
 use super::body::{self, Body, FlushGate};
+use super::datasets::{self, Datasets, Received};
 use super::faults::{Faults, What};
 use super::host::{self, Asked};
 use super::links::Links;
-use super::plan::{HostOptions, JobPlan};
+use super::plan::{HostOptions, JobPlan, SimulatorConfig};
+use super::receive;
 use super::reply::{Reply, Slice};
 use super::server::Service;
 
@@ -35,6 +37,7 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     pub(crate) record: Record,
     pub(crate) host: HostOptions,
+    pub(crate) datasets: Datasets,
     turn: u64,
 }
 
@@ -55,19 +58,15 @@ pub(crate) struct Window {
 }
 
 impl Desk {
-    pub(crate) fn new(
-        token: String,
-        places: Places,
-        habits: JobPlan,
-        host: HostOptions,
-        seed: u64,
-    ) -> Arc<Self> {
+    pub(crate) fn new(config: SimulatorConfig, places: Places) -> Arc<Self> {
+        let SimulatorConfig { token, seed, host, submitted: habits, datasets, .. } = config;
         let state = State {
             world: World::new(seed),
             links: Links::new(seed),
             faults: Faults::default(),
             record: Record::default(),
             host,
+            datasets: Datasets::new(seed, datasets),
             turn: 0,
         };
         Arc::new(Self { token, places, habits, state: Mutex::new(state) })
@@ -78,23 +77,39 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn answer_api(&self, request: &Request<()>, body: &[u8]) -> Reply {
+    fn answer_api(&self, request: &Request<()>, body: &[u8], received: Option<&Received>) -> Reply {
         let expected = format!("Bearer {}", self.token);
         if header(request.headers(), "authorization").as_deref() != Some(expected.as_str()) {
             return api::unauthorized();
         }
         let call = Call { method: request.method().as_str(), path: request.uri().path(), body };
         let mut state = self.state();
-        let State { world, links, host, .. } = &mut *state;
+        let State { world, links, host, datasets, .. } = &mut *state;
+        let path = call.path.strip_prefix("/prod/v1").unwrap_or(call.path);
+        if let Some(rest) = path.strip_prefix(datasets::PATH) {
+            return datasets::answer(call.method, rest, body, received, datasets, links, &self.places);
+        }
         let mut scene = Scene { world, links, places: &self.places, host, habits: &self.habits };
         api::answer(&call, &mut scene)
     }
 
-    async fn answer_artifact(&self, request: &Request<()>, what: Option<&What>) -> Reply {
+    async fn answer_artifact(
+        &self,
+        request: &Request<()>,
+        received: Option<&Received>,
+        what: Option<&What>,
+    ) -> Reply {
         let headers = request.headers();
         let path = request.uri().path();
         if headers.contains_key("authorization") {
             return host::refuse_authorization();
+        }
+        if datasets::is_upload(false, request.method().as_str(), path) {
+            let mut state = self.state();
+            let State { links, datasets, .. } = &mut *state;
+            let query = request.uri().query();
+            let header = |name: &str| header(headers, name);
+            return datasets::answer_signed(path, query, header, received, datasets, links);
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return host::refuse_method();
@@ -137,28 +152,84 @@ impl Desk {
 impl Service for Window {
     async fn call(&self, request: Request<Incoming>, gate: Arc<FlushGate>) -> io::Result<Response<Body>> {
         let (parts, incoming) = request.into_parts();
-        let sent = read_body(incoming).await;
-        self.answer(Request::from_parts(parts, ()), sent, Some(gate)).await
+        let request = Request::from_parts(parts, ());
+        let is_upload =
+            datasets::is_upload(self.origin == Origin::Api, request.method().as_str(), request.uri().path());
+        let sent = if is_upload {
+            self.receive(&request, incoming).await
+        } else {
+            Sent::Body(read_body(incoming).await)
+        };
+        self.answer(request, sent, Some(gate)).await
     }
 }
 
+/// What came with a request.
+pub(crate) enum Sent {
+    /// A body, unless it is too large or did not come whole.
+    Body(Option<Bytes>),
+    /// The bytes of a file, unless they did not come whole.
+    Upload(Option<Received>),
+    /// They were refused before they came.
+    Refused(Reply),
+}
+
 impl Window {
-    /// Answers a request; `sent` is its body, unless that is too large or did not come whole. An error means that the
+    /// Takes the bytes of a file in, unless there are too many of them, or too many files at a time.
+    async fn receive(&self, request: &Request<()>, incoming: Incoming) -> Sent {
+        let headers = request.headers();
+        let declared = header(headers, "content-length").and_then(|digits| digits.parse().ok());
+        let is_form = self.origin == Origin::Api;
+        let (latency, all) = {
+            let mut state = self.desk.state();
+            let Datasets { options, in_flight, received, .. } = &mut state.datasets;
+            if is_form && declared.is_some_and(|declared| declared > options.form_limit) {
+                return Sent::Refused(api::refusal(413, 41301, "the file is larger than 150 MB"));
+            }
+            if options.most_at_a_time.is_some_and(|most| *in_flight >= most) {
+                return Sent::Refused(api::refusal(429, 42901, "too many uploads at a time"));
+            }
+            *in_flight += 1;
+            (options.latency, Arc::clone(received))
+        };
+        let counted = InFlight(Arc::clone(&self.desk));
+        let received = match is_form {
+            true => {
+                let kind = header(headers, "content-type").unwrap_or_default();
+                receive::form(&kind, declared, &all, incoming).await
+            }
+            false => receive::raw(declared, &all, incoming).await,
+        };
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+        drop(counted);
+        Sent::Upload(received)
+    }
+
+    /// Answers a request; `sent` is what came with it. An error means that the
     /// connection is dropped instead.
     pub(crate) async fn answer(
         &self,
         request: Request<()>,
-        sent: Option<Bytes>,
+        sent: Sent,
         gate: Option<Arc<FlushGate>>,
     ) -> io::Result<Response<Body>> {
         let target = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
         let (what, latency) = {
             let mut state = self.desk.state();
-            (state.faults.take(&target), state.host.latency)
+            let latency = match (self.origin, &sent) {
+                (Origin::Artifacts, Sent::Body(_)) => state.host.latency,
+                (Origin::Api, Sent::Body(_)) if target.contains(datasets::PATH) => {
+                    state.datasets.options.latency
+                }
+                _ => std::time::Duration::ZERO,
+            };
+            (state.faults.take(&target), latency)
         };
-        let body = match self.origin {
-            Origin::Api => sent.as_ref().map(|sent| String::from_utf8_lossy(sent).into_owned()),
-            Origin::Artifacts => None,
+        let body = match (self.origin, &sent) {
+            (Origin::Api, Sent::Body(Some(sent))) => Some(String::from_utf8_lossy(sent).into_owned()),
+            _ => None,
         };
         let body = body.unwrap_or_default();
         match &what {
@@ -167,9 +238,7 @@ impl Window {
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
             Some(What::Delay(delay)) => tokio::time::sleep(*delay).await,
-            _ if self.origin == Origin::Artifacts && !latency.is_zero() => {
-                tokio::time::sleep(latency).await;
-            }
+            _ if !latency.is_zero() => tokio::time::sleep(latency).await,
             _ => {}
         }
         let mut reply = match (&what, sent) {
@@ -178,12 +247,15 @@ impl Window {
                 headers: headers.clone(),
                 ..Reply::text(*status, "text/plain", body.clone())
             },
-            (_, None) => api::refusal(413, 41351, "the body is too large or did not come whole"),
-            (_, Some(sent)) => match self.origin {
-                Origin::Api => self.desk.answer_api(&request, &sent),
-                Origin::Artifacts => self.desk.answer_artifact(&request, what.as_ref()).await,
-            },
+            (_, Sent::Body(None)) => api::refusal(413, 41351, "the body is too large or did not come whole"),
+            (_, Sent::Refused(reply)) => reply,
+            (_, Sent::Body(Some(sent))) => self.reply(&request, &sent, None, what.as_ref()).await,
+            (_, Sent::Upload(received)) => self.reply(&request, &[], received.as_ref(), what.as_ref()).await,
         };
+        if matches!(what, Some(What::DropAnswer)) {
+            self.desk.state().record.add(self.record(&request, body, 0));
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         if let Some(what) = &what {
             if matches!(what, What::WrongJob) {
                 let text = reply.slice.read(0, usize::MAX);
@@ -212,6 +284,19 @@ impl Window {
         response.body(body).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
     }
 
+    async fn reply(
+        &self,
+        request: &Request<()>,
+        body: &[u8],
+        received: Option<&Received>,
+        what: Option<&What>,
+    ) -> Reply {
+        match self.origin {
+            Origin::Api => self.desk.answer_api(request, body, received),
+            Origin::Artifacts => self.desk.answer_artifact(request, received, what).await,
+        }
+    }
+
     fn record(&self, request: &Request<()>, body: String, status: u16) -> RequestRecord {
         let headers = request.headers();
         let shown = headers.iter().map(|(name, value)| {
@@ -231,6 +316,15 @@ impl Window {
             status,
             body_bytes: 0,
         }
+    }
+}
+
+/// Counts an upload for as long as it lasts.
+struct InFlight(Arc<Desk>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.state().datasets.in_flight -= 1;
     }
 }
 

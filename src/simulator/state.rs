@@ -268,7 +268,7 @@ fn job_id(seed: u64, ordinal: usize) -> JobId {
 }
 
 /// A version 4 UUID out of a seed.
-fn uuid(seed: u64) -> String {
+pub(crate) fn uuid(seed: u64) -> String {
     let (high, low) = (noise::word(seed, 0), noise::word(seed, 1));
     format!(
         "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",

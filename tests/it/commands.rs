@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use rcsync::model::dataset::DatasetStatus;
 use rcsync::model::job::JobId;
 use rcsync::simulator::{Fault, JobPlan, RequestRecord, Simulator, SimulatorConfig, What};
 
@@ -39,6 +40,7 @@ fn small() -> JobPlan {
 async fn bench() -> Bench {
     let config = SimulatorConfig { submitted: small(), ..SimulatorConfig::default() };
     let simulator = Simulator::start(config).await.unwrap();
+    simulator.add_dataset("dog", DatasetStatus::Ready, &[("1.jpg", b"x")]);
     let job = simulator.add_job(small());
     Bench::new(simulator, job)
 }
@@ -295,6 +297,7 @@ async fn one_command_from_a_configuration_to_a_mirror() {
         ..SimulatorConfig::default()
     };
     let simulator = Simulator::start(config).await.unwrap();
+    simulator.add_dataset("dog", DatasetStatus::Ready, &[("1.jpg", b"x")]);
     let job = simulator.add_job(small());
     let bench = Bench::new(simulator, job);
     write(&bench, "c.yaml", CONFIG);

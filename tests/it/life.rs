@@ -4,6 +4,7 @@
 use std::process::Child;
 
 use rcsync::model::artifact::ArtifactKind;
+use rcsync::model::dataset::DatasetStatus;
 use rcsync::model::job::{JobId, JobStatus};
 use rcsync::simulator::{
     Fault, JobPlan, Simulator, SimulatorConfig, StaticBytes, StaticFile, StaticJob, TrainerHash, What,
@@ -17,7 +18,8 @@ job: extension
 config:
   name: dog
   process:
-    - training_folder: /app/ai-toolkit/output
+    - type: sd_trainer
+      training_folder: /app/ai-toolkit/output
       train: {steps: 40}
 ";
 
@@ -39,6 +41,7 @@ fn small() -> JobPlan {
 async fn bench() -> Bench {
     let config = SimulatorConfig { submitted: small(), ..SimulatorConfig::default() };
     let simulator = Simulator::start(config).await.unwrap();
+    simulator.add_dataset("dog", DatasetStatus::Ready, &[("1.jpg", b"x")]);
     let job = simulator.add_job(small());
     Bench::new(simulator, job)
 }

@@ -31,3 +31,4 @@ mod rig;
 mod soak;
 mod support;
 mod transfer;
+mod uploads;

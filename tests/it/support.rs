@@ -122,7 +122,7 @@ impl Lines {
     }
 
     /// Returns the first line that fits.
-    pub(crate) fn wait_for(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn wait_for(&self, what: &str, mut fits: impl FnMut(&str) -> bool) -> String {
         let mut heard = Vec::new();
         loop {
             match self.0.recv_timeout(std::time::Duration::from_secs(30)) {

@@ -1,5 +1,7 @@
 //! `rcsync demo`: a simulated job, mirrored for real, with everything but an account and a network.
 
+mod dataset;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,8 +17,18 @@ use super::super::config::Talk;
 use super::super::values::Format;
 use super::{Context, ls, sync, wait_for};
 
-pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitStatus, Error> {
+pub(super) fn run(
+    context: &Context<'_>,
+    dir: Option<PathBuf>,
+    with_dataset: bool,
+) -> Result<ExitStatus, Error> {
     let dir = free_name(&dir.unwrap_or_else(|| PathBuf::from("rcsync-demo")));
+    if with_dataset {
+        if let Some(path) = &context.settings.sync.comfy.comfyui {
+            pretend(path)?;
+        }
+        return dataset::run(context, &dir);
+    }
     let mut options = context.settings.sync_options()?;
     // The job is over in half a minute: looking once a minute, as a real one deserves, would miss the show.
     options.interval = Some(Duration::from_secs(1));

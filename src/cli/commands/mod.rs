@@ -121,7 +121,7 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
             // What variables and the file say is meant for real jobs: their hooks and ComfyUI are not for a show.
             let mut context = context(plain())?;
             context.settings.sync = SyncArgs { comfy: typed.comfy, ..plain() };
-            demo::run(&context, typed.dir)
+            demo::run(&context, typed.dir, typed.dataset)
         }
         Command::Simulate(typed) => simulate::run(&context(plain())?, typed.listen),
         // These two have to work on a machine whose settings are broken.

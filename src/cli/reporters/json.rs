@@ -73,7 +73,7 @@ pub(crate) fn text<T: Serialize>(value: &T) -> Option<String> {
 }
 
 /// Returns an instant in UTC with milliseconds.
-fn time(now: Timestamp) -> String {
+pub(crate) fn time(now: Timestamp) -> String {
     const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
     PRINTER.timestamp_to_string(&now)
 }
@@ -280,7 +280,7 @@ fn fields(event: &Event) -> Option<(&'static str, Fields<'_>)> {
 }
 
 /// Returns seconds with milliseconds.
-fn seconds(duration: std::time::Duration) -> f64 {
+pub(crate) fn seconds(duration: std::time::Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 

@@ -6,6 +6,7 @@
 mod canvas;
 mod facts;
 mod frame;
+mod upload;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use facts::Facts;
 
 pub(crate) use canvas::Shrinking;
 pub(crate) use frame::Look;
+pub(crate) use upload::UploadView;
 
 /// Between two draws while something moves: ten a second is what an eye takes for steady.
 const SHORTEST: Duration = Duration::from_millis(100);

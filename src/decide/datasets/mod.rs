@@ -2,6 +2,7 @@
 //! [`check`] finds everything that is wrong at once.
 
 mod against_config;
+mod assign;
 mod check;
 mod dimensions;
 mod for_config;
@@ -9,11 +10,13 @@ mod kinds;
 mod listing;
 mod paths;
 mod patterns;
+pub mod push;
 mod report;
 mod scan;
 mod signature;
 mod starting_config;
 
+pub use self::assign::{assign, needed_datasets};
 pub use self::check::{check, check_with, safe_name};
 pub(crate) use self::dimensions::dimensions;
 pub use self::for_config::{caption_ext_for, companions_of, name_for};

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
+use crate::model::dataset::DatasetId;
 use crate::model::job::{JobId, JobIdError};
 
 /// The base of the Trainer API's addresses.
@@ -78,6 +79,7 @@ pub enum JobEndpoint {
 /// Where the documented paths begin, under the origin.
 const VERSION_PATH: &str = "/prod/v1";
 const JOBS_PATH: &str = "/trainers/ai-toolkit/jobs";
+const DATASETS_PATH: &str = "/trainers/datasets";
 
 impl ApiBase {
     /// The vendor's own.
@@ -107,6 +109,24 @@ impl ApiBase {
     pub fn jobs_url(&self) -> Url {
         let mut url = self.0.clone();
         url.set_path(&format!("{}{JOBS_PATH}", self.0.path()));
+        url
+    }
+
+    /// Returns the address that datasets are created at and listed.
+    #[must_use]
+    pub fn datasets_url(&self) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{DATASETS_PATH}", self.0.path()));
+        url
+    }
+
+    /// Returns the address of a dataset, or of one question about it.
+    #[must_use]
+    pub fn dataset_url(&self, dataset: &DatasetId, endpoint: Option<&str>) -> Url {
+        let mut url = self.datasets_url();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.push(dataset.as_str()).extend(endpoint);
+        }
         url
     }
 

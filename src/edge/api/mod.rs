@@ -15,7 +15,8 @@ pub(super) use transport::cause;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Method, Response, header};
+use reqwest::header;
+use reqwest::{Method, RequestBuilder, Response};
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -60,26 +61,36 @@ impl Default for Limits {
 
 /// Asks the Trainer API. Clones share connections and token.
 #[derive(Debug, Clone)]
-pub struct ApiClient(Arc<Shared>);
+pub struct ApiClient(pub(in crate::edge) Arc<Shared>);
 
 #[derive(Debug)]
-struct Shared {
-    base: ApiBase,
+pub(in crate::edge) struct Shared {
+    pub(in crate::edge) base: ApiBase,
     limits: Limits,
     tokens: TokenSource,
     /// The token in use; loaded with the first request, and again when the API refuses it.
     token: Mutex<Option<Token>>,
-    client: reqwest::Client,
+    pub(in crate::edge) client: reqwest::Client,
     wire: Arc<dyn Wire>,
 }
 
 /// One request, before a token is added to it.
-struct Request<'a> {
-    method: Method,
-    url: Url,
+pub(in crate::edge) struct Request<'a> {
+    pub(in crate::edge) method: Method,
+    pub(in crate::edge) url: Url,
     /// The job it is about, for what a refusal means.
-    job: Option<&'a JobId>,
-    body: Option<String>,
+    pub(in crate::edge) job: Option<&'a JobId>,
+    pub(in crate::edge) body: Option<String>,
+    pub(in crate::edge) effect: Effect,
+}
+
+/// What a request does, for what a lost answer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::edge) enum Effect {
+    /// Nothing, or the same when it is sent twice.
+    Repeatable,
+    /// Something that must not be done twice unasked.
+    Once,
 }
 
 impl ApiClient {
@@ -144,6 +155,7 @@ impl ApiClient {
             url: self.0.base.jobs_url(),
             job: None,
             body: Some(request.body()),
+            effect: Effect::Once,
         };
         self.call(&request, read_submit).await
     }
@@ -173,7 +185,13 @@ impl ApiClient {
     }
 
     fn get<'a>(&self, job: &'a JobId, endpoint: JobEndpoint) -> Request<'a> {
-        Request { method: Method::GET, url: self.0.base.job_url(job, endpoint), job: Some(job), body: None }
+        Request {
+            method: Method::GET,
+            url: self.0.base.job_url(job, endpoint),
+            job: Some(job),
+            body: None,
+            effect: Effect::Repeatable,
+        }
     }
 
     async fn change(
@@ -183,13 +201,13 @@ impl ApiClient {
         body: Option<String>,
     ) -> Result<ChangeAnswer, ApiError> {
         let url = self.0.base.job_url(job, endpoint);
-        let request = Request { method: Method::POST, url, job: Some(job), body };
+        let request = Request { method: Method::POST, url, job: Some(job), body, effect: Effect::Once };
         self.call(&request, |body| read_change(body, job)).await
     }
 
     /// Makes one attempt, and another one where the refused token has a successor: a login in another window renews
     /// the file while this process runs for days. A refused request was not carried out, so this is safe for all.
-    async fn call<T>(
+    pub(in crate::edge) async fn call<T>(
         &self,
         request: &Request<'_>,
         read: impl Fn(&[u8]) -> Result<T, ApiError>,
@@ -203,6 +221,24 @@ impl ApiClient {
             Some(newer) => self.attempt(request, &newer, &read).await,
             None => Err(refusal),
         }
+    }
+
+    /// The same for a request whose body can be sent once alone: `build` makes another one for another token.
+    pub(in crate::edge) async fn call_built<T>(
+        &self,
+        request: &Request<'_>,
+        build: impl Fn(RequestBuilder) -> RequestBuilder,
+        read: impl Fn(&[u8]) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let token = self.token().await?;
+        let builder = build(self.begin(request, &token)?);
+        let refusal = match self.exchange(request, &token, builder, &read).await {
+            Err(refusal @ ApiError::Unauthorized { .. }) => refusal,
+            outcome => return outcome,
+        };
+        let Some(newer) = self.successor(&token).await else { return Err(refusal) };
+        let builder = build(self.begin(request, &newer)?);
+        self.exchange(request, &newer, builder, &read).await
     }
 
     async fn token(&self) -> Result<Token, ApiError> {
@@ -237,20 +273,30 @@ impl ApiClient {
         token: &Token,
         read: impl Fn(&[u8]) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
-        let mut builder = self
-            .0
-            .client
-            .request(request.method.clone(), request.url.clone())
-            .header(header::AUTHORIZATION, token.header()?)
-            .header(header::ACCEPT, "application/json");
+        let mut builder = self.begin(request, token)?;
         match &request.body {
             Some(body) => {
                 builder = builder.header(header::CONTENT_TYPE, "application/json").body(body.clone())
             }
             // Without it, some servers and proxies wait for a body, or answer 411.
-            None if request.changes_something() => builder = builder.header(header::CONTENT_LENGTH, 0),
+            None if request.method != Method::GET => builder = builder.header(header::CONTENT_LENGTH, 0),
             None => {}
         }
+        self.exchange(request, token, builder, read).await
+    }
+
+    fn begin(&self, request: &Request<'_>, token: &Token) -> Result<RequestBuilder, ApiError> {
+        let builder = self.0.client.request(request.method.clone(), request.url.clone());
+        Ok(builder.header(header::AUTHORIZATION, token.header()?).header(header::ACCEPT, "application/json"))
+    }
+
+    async fn exchange<T>(
+        &self,
+        request: &Request<'_>,
+        token: &Token,
+        builder: RequestBuilder,
+        read: impl Fn(&[u8]) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
         let sent = wire::send(self.0.wire.as_ref(), builder).await;
         let response = sent.map_err(|error| self.fault(request, &error))?;
         let status = response.status();
@@ -331,7 +377,7 @@ impl ApiClient {
 
 impl Request<'_> {
     fn changes_something(&self) -> bool {
-        self.method != Method::GET
+        self.effect == Effect::Once
     }
 }
 

@@ -31,7 +31,7 @@ use super::wire::{self, Wire};
 const MOST_REDIRECTS: usize = 10;
 
 /// Connecting takes one round trip, two with TLS; ten seconds covers a lost packet or two on the worst links.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(in crate::edge) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How much of a refusal's body is read for its message.
 const EXCERPT_BOUND: usize = 8 << 10;
@@ -153,6 +153,11 @@ impl ArtifactClient {
 }
 
 impl Body {
+    /// Wraps an answer to a request for `source`.
+    pub(in crate::edge) fn of(response: reqwest::Response, source: SourceUrl, stall: Duration) -> Self {
+        Self { response, received: 0, stall, source }
+    }
+
     /// Returns the next bytes, `None` at the end that the answer itself announced.
     ///
     /// # Errors
@@ -284,7 +289,7 @@ fn redirect_policy(private_hosts: bool) -> redirect::Policy {
 }
 
 /// Says why an address must not be asked, as far as the URL alone tells. Names are judged by [`GuardedResolver`].
-fn refusal(url: &Url, private_hosts: bool) -> Option<&'static str> {
+pub(in crate::edge) fn refusal(url: &Url, private_hosts: bool) -> Option<&'static str> {
     match url.scheme() {
         "https" => {}
         "http" if private_hosts => {}
@@ -353,15 +358,15 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 /// Resolves names by the system, and drops addresses that must not be used: the check is on what is really dialled,
 /// so that a name cannot answer public to a check and private to the connection.
 #[derive(Debug)]
-struct GuardedResolver {
-    private_hosts: bool,
+pub(in crate::edge) struct GuardedResolver {
+    pub(in crate::edge) private_hosts: bool,
     /// Hosts that the user told us to go through, wherever they are.
-    proxies: Arc<[String]>,
-    names: Arc<Names>,
+    pub(in crate::edge) proxies: Arc<[String]>,
+    pub(in crate::edge) names: Arc<Names>,
 }
 
 /// Returns the hosts of the proxies that the environment names: the HTTP library dials those through the resolver too.
-fn proxy_hosts(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+pub(in crate::edge) fn proxy_hosts(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
     let host = |value: String| {
         let address = if value.contains("://") { value } else { format!("http://{value}") };
@@ -401,7 +406,7 @@ fn usable(found: Vec<SocketAddr>, private_hosts: bool) -> Result<Vec<SocketAddr>
 #[error("{0}")]
 struct Refusal(&'static str);
 
-fn classify(host: &str, received: u64, stall: Duration, error: &reqwest::Error) -> Fault {
+pub(in crate::edge) fn classify(host: &str, received: u64, stall: Duration, error: &reqwest::Error) -> Fault {
     let host = host.to_owned();
     for link in links(error) {
         if let Some(Refusal(why)) = link.downcast_ref::<Refusal>() {

@@ -1,4 +1,8 @@
-//! Datasets: what is in a folder.
+//! Datasets: what is in a folder, and sending it.
 
+pub mod asking;
 mod content;
+pub mod event;
+pub mod push;
 pub mod scan;
+mod send_files;

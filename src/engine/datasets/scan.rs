@@ -114,6 +114,16 @@ pub fn companion(folder: &Path, name: &str) -> Result<Companion, Error> {
     Ok(Companion { name: name.to_owned(), stems: media.map(|name| stem(name).to_owned()).collect() })
 }
 
+/// Lists the names and lengths of a folder's files; reads none of them.
+///
+/// # Errors
+/// When the folder is not there or cannot be listed.
+pub fn sizes(folder: &Path, options: &ScanOptions) -> Result<Vec<(String, u64)>, Error> {
+    let mut walk = Walk::default();
+    walk.list(folder, options)?;
+    Ok(walk.listed.into_iter().filter_map(|file| Some((file.name, file.size?))).collect())
+}
+
 /// Returns the folder's own name, also of `.` and `..`.
 ///
 /// # Errors

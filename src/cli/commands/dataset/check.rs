@@ -61,7 +61,11 @@ pub(super) fn run(context: &Context<'_>, typed: &DatasetCheck) -> Result<ExitSta
     Ok(if report.errors() == 0 { ExitStatus::Complete } else { ExitStatus::BadData })
 }
 
-async fn scan_folder(folder: &Path, options: ScanOptions, signals: Signals) -> Result<Option<Scan>, Error> {
+pub(super) async fn scan_folder(
+    folder: &Path,
+    options: ScanOptions,
+    signals: Signals,
+) -> Result<Option<Scan>, Error> {
     let path = folder.to_path_buf();
     let on_progress = move |_| match signals.is_ended() {
         true => ControlFlow::Break(()),
@@ -71,7 +75,11 @@ async fn scan_folder(folder: &Path, options: ScanOptions, signals: Signals) -> R
 }
 
 /// Lists the folders of control images and masks, where they are beside the folder under their datasets' names.
-fn beside(folder: &Path, name: &str, config: &TrainingConfig) -> Result<Vec<Companion>, Error> {
+pub(in crate::cli::commands) fn beside(
+    folder: &Path,
+    name: &str,
+    config: &TrainingConfig,
+) -> Result<Vec<Companion>, Error> {
     let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
     let Some(parent) = whole.parent() else { return Ok(Vec::new()) };
     let there = companions_of(name, config).into_iter().map(|name| (name, parent.join(name)));
@@ -153,7 +161,7 @@ fn counted(count: u64, word: &str) -> String {
 }
 
 /// Returns the findings as lines: those of one kind and cure together, the cure once below them.
-fn listed(findings: &[&Finding], shown_warnings: usize) -> String {
+pub(super) fn listed(findings: &[&Finding], shown_warnings: usize) -> String {
     let mut text = String::new();
     let mut groups: Vec<Vec<&Finding>> = Vec::new();
     for finding in findings {

@@ -82,7 +82,7 @@ impl Look {
         short + self.dots()
     }
 
-    fn bar(self, done: u64, of: u64, columns: usize) -> String {
+    pub(super) fn bar(self, done: u64, of: u64, columns: usize) -> String {
         let share = u128::from(done.min(of)) * columns as u128 / u128::from(of.max(1));
         let full = usize::try_from(share).unwrap_or(columns);
         let (begin, end) = if self.unicode { ("━", "╌") } else { ("=", "-") };

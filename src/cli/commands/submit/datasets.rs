@@ -1,0 +1,240 @@
+//! The datasets of a submission: those that the account has to have, and the folders that are sent first.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cli::commands::Context;
+use crate::cli::commands::dataset::check::beside;
+use crate::cli::commands::dataset::folder::{Folder, Target, own_name};
+use crate::cli::commands::dataset::unknown;
+use crate::cli::exit::Signals;
+use crate::cli::format::shown;
+use crate::cli::push_report::PushReport;
+use crate::decide::datasets::{Companion, assign, caption_ext_for, companions_of, needed_datasets};
+use crate::edge::api::ApiClient;
+use crate::engine::datasets::asking::read;
+use crate::engine::datasets::push::{Prepared, Pushed};
+use crate::engine::datasets::scan::{ScanOptions, companion};
+use crate::error::{Error, ExitStatus};
+use crate::model::dataset::{Dataset, DatasetName, DatasetStatus};
+use crate::model::training_config::TrainingConfig;
+
+/// Folders that are sent before the job is submitted.
+pub(super) struct Folders {
+    folders: Vec<Folder>,
+}
+
+/// What was typed behind `--dataset`.
+fn parse(typed: &str) -> (Option<&str>, PathBuf) {
+    let is_folder = || std::path::Path::new(typed).is_dir();
+    match typed.split_once('=') {
+        Some((name, folder)) if name.parse::<DatasetName>().is_ok() && !folder.is_empty() && !is_folder() => {
+            (Some(name), folder.into())
+        }
+        _ => (None, typed.into()),
+    }
+}
+
+impl Folders {
+    /// Finds out which folder is which dataset of the configuration.
+    ///
+    /// # Errors
+    /// A folder that is not there, or that the configuration does not name.
+    pub(super) fn of(typed: &[String], config: Option<&TrainingConfig>) -> Result<Self, Error> {
+        if typed.is_empty() {
+            return Ok(Self { folders: Vec::new() });
+        }
+        let Some(config) = config else {
+            return Err(Error::BadInput(
+                "without a configuration that can be read, no dataset has a name".to_owned(),
+            ));
+        };
+        let parsed: Vec<(Option<&str>, PathBuf)> = typed.iter().map(|typed| parse(typed)).collect();
+        let mut own = Vec::new();
+        for (_, folder) in &parsed {
+            own.push(own_name(folder)?);
+        }
+        let given: Vec<(Option<&str>, &str)> =
+            parsed.iter().zip(&own).map(|((name, _), own)| (*name, own.as_str())).collect();
+        let names = assign(&given, config).map_err(|why| Error::Declined {
+            why,
+            next: "nothing was sent; the name of a folder's dataset is what the configuration has behind `/app/ai-toolkit/datasets/`".to_owned(),
+        })?;
+        let folders = parsed.iter().zip(names).map(|((_, path), name)| Folder {
+            path: path.clone(),
+            name: name.to_owned(),
+            scan: ScanOptions {
+                name: Some(name.to_owned()),
+                caption_ext: caption_ext_for(name, config),
+                ..ScanOptions::default()
+            },
+        });
+        Ok(Self { folders: folders.collect() })
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.folders.is_empty()
+    }
+
+    /// Returns the names of the datasets.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.folders.iter().map(|folder| folder.name.clone()).collect()
+    }
+
+    /// Checks all folders and compares them with the account, and only then sends them; returns a code other than 0 when
+    /// one of them is not READY in the end.
+    ///
+    /// # Errors
+    /// What is wrong with a folder, the account or the API.
+    pub(super) async fn send(
+        self,
+        context: &Context<'_>,
+        target: &Target<'_>,
+        signals: &Signals,
+        config: Option<&TrainingConfig>,
+        force: bool,
+        events: bool,
+    ) -> Result<ExitStatus, Error> {
+        let Some(all) = self.prepare(context, target, signals, config, force, events).await? else {
+            return Ok(signals.status());
+        };
+        for (prepared, report) in all {
+            let pushed = prepared.run(report.clone(), &signals.stop).await;
+            report.end();
+            let Pushed { exit, .. } = pushed?;
+            if exit != ExitStatus::Complete {
+                return Ok(exit);
+            }
+        }
+        Ok(ExitStatus::Complete)
+    }
+
+    /// Does all of that but the sending; `None` when a signal came.
+    ///
+    /// # Errors
+    /// What is wrong with a folder, the account or the API.
+    pub(super) async fn prepare(
+        self,
+        context: &Context<'_>,
+        target: &Target<'_>,
+        signals: &Signals,
+        config: Option<&TrainingConfig>,
+        force: bool,
+        events: bool,
+    ) -> Result<Option<Vec<(Prepared, Arc<PushReport>)>>, Error> {
+        let Some(checked) = self.check(context, signals, config, force, events).await? else {
+            return Ok(None);
+        };
+        let listed = read(&target.api, &signals.stop, |api| async move { api.datasets().await }).await?;
+        let Some(listed) = listed else { return Ok(None) };
+        let mut all = Vec::new();
+        for (checked, report) in checked {
+            let Some(prepared) = checked.prepare(target, &listed, &report, signals).await? else {
+                return Ok(None);
+            };
+            all.push((prepared, report));
+        }
+        Ok(Some(all))
+    }
+
+    /// Checks all folders, all of them before the first complaint.
+    pub(super) async fn check(
+        self,
+        context: &Context<'_>,
+        signals: &Signals,
+        config: Option<&TrainingConfig>,
+        force: bool,
+        events: bool,
+    ) -> Result<Option<Vec<(crate::cli::commands::dataset::folder::Checked, Arc<PushReport>)>>, Error> {
+        let paths: Vec<(String, PathBuf)> =
+            self.folders.iter().map(|folder| (folder.name.clone(), folder.path.clone())).collect();
+        let (mut all, mut first_fault) = (Vec::new(), None);
+        for folder in self.folders {
+            let report = PushReport::part(context.world, &context.settings, &folder.name, signals, events);
+            let companions = companions(&folder, &paths, config)?;
+            match folder.check(context, signals, &report, config, &companions, force).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(checked)) => all.push((checked, report)),
+                Err(fault) => {
+                    report.end();
+                    first_fault.get_or_insert(fault);
+                }
+            }
+        }
+        first_fault.map_or(Ok(Some(all)), Err)
+    }
+}
+
+/// Lists the folders of control images and masks: those that are typed too, and those beside the folder.
+fn companions(
+    folder: &Folder,
+    typed: &[(String, PathBuf)],
+    config: Option<&TrainingConfig>,
+) -> Result<Vec<Companion>, Error> {
+    let Some(config) = config else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for name in companions_of(&folder.name, config) {
+        if let Some((_, path)) = typed.iter().find(|(typed, _)| typed == name) {
+            found.push(companion(path, name)?);
+        }
+    }
+    for other in beside(&folder.path, &folder.name, config)? {
+        if !found.iter().any(|known| known.name == other.name) {
+            found.push(other);
+        }
+    }
+    Ok(found)
+}
+
+/// Looks whether the account has the datasets that the configuration names, apart from those that are sent. A list that
+/// cannot be had stops nothing, and is not waited for.
+///
+/// # Errors
+/// A dataset that is not there or cannot be trained on, unless `force`: then it is a warning.
+pub(super) async fn preflight(
+    context: &Context<'_>,
+    api: &ApiClient,
+    config: Option<&TrainingConfig>,
+    sent: &[String],
+    force: bool,
+) -> Result<(), Error> {
+    let needed: Vec<&str> = config.map(needed_datasets).unwrap_or_default();
+    let needed: Vec<&str> = needed.into_iter().filter(|name| !sent.iter().any(|sent| sent == name)).collect();
+    if needed.is_empty() {
+        return Ok(());
+    }
+    let Ok(listed) = api.datasets_soon().await else { return Ok(()) };
+    // A list without names says nothing about a name.
+    if listed.iter().any(|dataset| dataset.name.is_none()) {
+        return Ok(());
+    }
+    for name in needed {
+        let Some(fault) = objection(name, &listed) else { continue };
+        if !force {
+            return Err(fault);
+        }
+        context.world.err.line(&format!("warning: {fault}"));
+    }
+    Ok(())
+}
+
+fn objection(name: &str, listed: &[Dataset]) -> Option<Error> {
+    let Some(found) = listed.iter().find(|dataset| dataset.name.as_deref() == Some(name)) else {
+        return Some(unknown(name, listed));
+    };
+    let name = shown(name);
+    match &found.status {
+        DatasetStatus::Ready | DatasetStatus::Other(_) => None,
+        status => {
+            let error =
+                found.error.as_deref().map_or_else(String::new, |error| format!(": {}", shown(error)));
+            Some(Error::Declined {
+                why: format!("the dataset `{name}` is {status}{error}; only a READY one can be trained on"),
+                next: format!(
+                    "nothing was sent; `rcsync dataset status {name}` shows it, and `--dataset {name}=<FOLDER>` sends what is missing first"
+                ),
+            })
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! What is reported of a push: lines or JSON, with or without bars.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::cli::format::{files, shown, span};
+use crate::cli::process::{Process, Stream};
+use crate::cli::reporters::json;
+use crate::cli::reporters::json::seconds;
+use crate::cli::reporters::view::{Look, UploadView};
+use crate::decide::datasets::{Code, Counts, Report, Severity};
+use crate::engine::datasets::event::{PushEvent, PushReporter};
+use crate::error::ExitStatus;
+use crate::model::units::ByteCount;
+
+use super::config::{Settings, Talk};
+use super::exit::Signals;
+use super::values::Format;
+
+/// Reports one push.
+pub(crate) struct PushReport {
+    name: String,
+    /// Whether the push is one part of a command that has events of its own: its end is not the command's.
+    is_part: bool,
+    talk: Talk,
+    err: Stream,
+    colours: bool,
+    json: Option<Json>,
+    view: Option<Mutex<UploadView>>,
+}
+
+struct Json {
+    out: Stream,
+    now: fn() -> Timestamp,
+    signals: Signals,
+    id: Mutex<Option<String>>,
+}
+
+impl PushReport {
+    /// Chooses by the settings and by where the streams go.
+    pub(crate) fn new(world: &Process, settings: &Settings, name: &str, signals: &Signals) -> Arc<Self> {
+        Self::build(world, settings, name, signals, false, settings.format == Format::Json)
+    }
+
+    /// The same for a part of another command; `events`: as JSON events, else in words on standard error.
+    pub(crate) fn part(
+        world: &Process,
+        settings: &Settings,
+        name: &str,
+        signals: &Signals,
+        events: bool,
+    ) -> Arc<Self> {
+        Self::build(world, settings, name, signals, true, events)
+    }
+
+    fn build(
+        world: &Process,
+        settings: &Settings,
+        name: &str,
+        signals: &Signals,
+        is_part: bool,
+        events: bool,
+    ) -> Arc<Self> {
+        let look = Look { colours: world.colours(&world.err), unicode: world.speaks_unicode() };
+        let draws = settings.bars(world) && !settings.sync.dry_run;
+        let view = draws
+            .then(|| Mutex::new(UploadView::new(world.err.clone(), look, world.shrinking(), shown(name))));
+        let json = events.then(|| Json {
+            out: world.out.clone(),
+            now: world.now,
+            signals: signals.clone(),
+            id: Mutex::default(),
+        });
+        Arc::new(Self {
+            name: name.to_owned(),
+            is_part,
+            talk: settings.talk,
+            err: world.err.clone(),
+            colours: world.colours(&world.err),
+            json,
+            view,
+        })
+    }
+
+    /// Names the dataset that there is already.
+    pub(crate) fn knows(&self, id: &str) {
+        if let Some(json) = &self.json {
+            *json.id.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.to_owned());
+        }
+    }
+
+    /// Reports what the check of the folder found.
+    pub(crate) fn checked(&self, report: &Report) {
+        if let Some(json) = &self.json {
+            let findings = report.findings.iter().map(|finding| Found {
+                severity: finding.severity(),
+                code: finding.code,
+                path: &finding.path,
+                what: &finding.what,
+                cure: &finding.cure,
+            });
+            let (errors, warnings) = (report.errors(), report.warnings());
+            let fields = Checked { errors, warnings, counts: report.counts, findings: findings.collect() };
+            self.write(json, "checked", &fields);
+            return;
+        }
+        let (errors, warnings) = (report.errors(), report.warnings());
+        let found = match (errors, warnings) {
+            (0, 0) => "nothing is wrong".to_owned(),
+            _ => format!("{errors} errors, {warnings} warnings"),
+        };
+        let (name, counts) = (shown(&self.name), report.counts);
+        let text = format!("{name}: {}, {}: {found}", files(counts.files), ByteCount(counts.bytes));
+        self.line(Talk::Normal, "checked", &text);
+    }
+
+    /// Takes the bars away, also when the push ended without its last event.
+    pub(crate) fn end(&self) {
+        if let Some(view) = &self.view {
+            view.lock().unwrap_or_else(PoisonError::into_inner).end();
+        }
+    }
+
+    fn write<F: Serialize>(&self, json: &Json, event: &'static str, fields: &F) {
+        let id = json.id.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (time, dataset) = (json::time((json.now)()), self.name.as_str());
+        let line = Line { event, time, job_id: None, dataset, dataset_id: id.as_deref(), fields };
+        if let Some(line) = json::text(&line) {
+            json.out.line(&line);
+            if json.out.is_closed() {
+                json.signals.end(ExitStatus::Interrupted);
+            }
+        }
+    }
+
+    fn report_json(&self, json: &Json, event: &PushEvent) {
+        if let PushEvent::Created { id } = event {
+            *json.id.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.clone());
+        }
+        if self.is_part && matches!(event, PushEvent::Done { .. }) {
+            return;
+        }
+        if let Some((name, fields)) = fields(event) {
+            self.write(json, name, &fields);
+        }
+    }
+
+    fn line(&self, weight: Talk, mark: &str, text: &str) {
+        if self.talk < weight {
+            return;
+        }
+        let colour = match mark {
+            "failed" => Some(31),
+            "retrying" => Some(33),
+            "ready" | "sent" => Some(32),
+            _ => None,
+        };
+        let padded = format!("{mark:<9}");
+        let mark = match colour.filter(|_| self.colours) {
+            Some(code) => format!("\u{1b}[{code}m{padded}\u{1b}[0m"),
+            None => padded,
+        };
+        let line = format!("{mark}  {text}");
+        match &self.view {
+            Some(view) => view.lock().unwrap_or_else(PoisonError::into_inner).line(&line),
+            None => self.err.line(&line),
+        }
+    }
+
+    fn report_words(&self, event: &PushEvent) {
+        let name = shown(&self.name);
+        let of = |path: &Option<String>| path.as_deref().map_or_else(|| name.clone(), shown);
+        match event {
+            PushEvent::Planned { send, bytes, present, same_length } => {
+                let mut text = format!(
+                    "{name}: {} to send, {}, {present} there already",
+                    files(*send),
+                    ByteCount(*bytes)
+                );
+                if *same_length > 0 {
+                    text += &format!(" ({same_length} of them known by name and length alone)");
+                }
+                self.line(Talk::Normal, "plan", &text);
+            }
+            PushEvent::Created { id } => {
+                self.line(Talk::Normal, "created", &format!("{name} as {}", shown(id)))
+            }
+            PushEvent::Sending { path, size, route } => {
+                let text = format!("{}  {}, {}", shown(path), ByteCount(*size), route.name());
+                self.line(Talk::Verbose, "sending", &text);
+            }
+            PushEvent::Progress { .. } => {}
+            PushEvent::Sent { path, size, .. } => {
+                self.line(Talk::Verbose, "sent", &format!("{}  {}", shown(path), ByteCount(*size)));
+            }
+            PushEvent::Retrying { path, cause, wait } => {
+                let what = path.as_deref().map_or_else(|| "the API".to_owned(), shown);
+                self.line(Talk::Normal, "retrying", &format!("{what}  in {}: {}", span(*wait), shown(cause)));
+            }
+            PushEvent::Waiting { status, listed, of } => {
+                let listed =
+                    listed.map_or_else(String::new, |listed| format!(", {listed} of {of} files listed"));
+                let text = format!("{name} is {}{listed}", shown(status.as_str()));
+                self.line(Talk::Normal, "waiting", &text);
+            }
+            PushEvent::Ready { files: count, bytes } => {
+                let text = format!("{name}  {}, {}", files(*count), ByteCount(*bytes));
+                self.line(Talk::Normal, "ready", &text);
+            }
+            PushEvent::Failed { path, cause } => {
+                self.line(Talk::Quiet, "failed", &format!("{}  {}", of(path), shown(cause)));
+            }
+            PushEvent::Notice { message } => self.line(Talk::Normal, "notice", &shown(message)),
+            PushEvent::Done { exit, sent, bytes, present, failed, elapsed } => {
+                let failures =
+                    if *failed > 0 { format!(", {} failed", files(*failed)) } else { String::new() };
+                let text = format!(
+                    "{} sent, {}, {present} there already{failures}, in {}",
+                    files(*sent),
+                    ByteCount(*bytes),
+                    span(*elapsed)
+                );
+                self.line(Talk::Normal, "done", &text);
+                let again = match exit {
+                    ExitStatus::TryAgain
+                    | ExitStatus::Unavailable
+                    | ExitStatus::Interrupted
+                    | ExitStatus::Terminated => {
+                        Some("what was accepted stays; the same command again sends the rest")
+                    }
+                    _ => None,
+                };
+                if let Some(again) = again {
+                    self.line(Talk::Normal, "next", again);
+                }
+            }
+        }
+    }
+}
+
+impl PushReporter for PushReport {
+    fn report(&self, event: &PushEvent) {
+        if let Some(view) = &self.view {
+            view.lock().unwrap_or_else(PoisonError::into_inner).hear(event, Instant::now());
+        }
+        match &self.json {
+            Some(json) => self.report_json(json, event),
+            None => self.report_words(event),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a, F> {
+    event: &'static str,
+    time: String,
+    /// There is no job yet; every event has the field.
+    job_id: Option<&'a str>,
+    dataset: &'a str,
+    dataset_id: Option<&'a str>,
+    #[serde(flatten)]
+    fields: &'a F,
+}
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    errors: usize,
+    warnings: usize,
+    #[serde(flatten)]
+    counts: Counts,
+    findings: Vec<Found<'a>>,
+}
+
+#[derive(Serialize)]
+struct Found<'a> {
+    severity: Severity,
+    code: Code,
+    path: &'a str,
+    what: &'a str,
+    cure: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Fields<'a> {
+    Plan { send: u64, bytes: u64, present: u64, same_length: u64 },
+    Nothing {},
+    Sending { path: &'a str, size: u64, route: &'static str },
+    Sent { path: &'a str, size: u64, sha256: String, seconds: f64 },
+    Retrying { path: Option<&'a str>, cause: &'a str, wait_seconds: f64 },
+    Waiting { status: &'a str, files: Option<u64>, of: u64 },
+    Ready { files: u64, bytes: u64 },
+    Failed { path: Option<&'a str>, cause: &'a str },
+    Notice { message: &'a str },
+    Done { exit_code: u8, sent: u64, bytes: u64, present: u64, failed: u64, seconds: f64 },
+}
+
+fn fields(event: &PushEvent) -> Option<(&'static str, Fields<'_>)> {
+    Some(match event {
+        PushEvent::Planned { send, bytes, present, same_length } => {
+            let (send, bytes, present, same_length) = (*send, *bytes, *present, *same_length);
+            ("plan", Fields::Plan { send, bytes, present, same_length })
+        }
+        PushEvent::Created { .. } => ("created", Fields::Nothing {}),
+        PushEvent::Sending { path, size, route } => {
+            ("sending", Fields::Sending { path, size: *size, route: route.name() })
+        }
+        PushEvent::Progress { .. } => return None,
+        PushEvent::Sent { path, size, sha256, elapsed } => {
+            let (sha256, seconds) = (sha256.to_string(), seconds(*elapsed));
+            ("sent", Fields::Sent { path, size: *size, sha256, seconds })
+        }
+        PushEvent::Retrying { path, cause, wait } => {
+            let wait_seconds = seconds(*wait);
+            ("retrying", Fields::Retrying { path: path.as_deref(), cause, wait_seconds })
+        }
+        PushEvent::Waiting { status, listed, of } => {
+            ("waiting", Fields::Waiting { status: status.as_str(), files: *listed, of: *of })
+        }
+        PushEvent::Ready { files, bytes } => ("ready", Fields::Ready { files: *files, bytes: *bytes }),
+        PushEvent::Failed { path, cause } => ("failed", Fields::Failed { path: path.as_deref(), cause }),
+        PushEvent::Notice { message } => ("notice", Fields::Notice { message }),
+        PushEvent::Done { exit, sent, bytes, present, failed, elapsed } => {
+            let fields = Fields::Done {
+                exit_code: exit.code(),
+                sent: *sent,
+                bytes: *bytes,
+                present: *present,
+                failed: *failed,
+                seconds: seconds(*elapsed),
+            };
+            ("done", fields)
+        }
+    })
+}

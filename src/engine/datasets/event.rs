@@ -1,0 +1,115 @@
+//! What happens while a folder is sent into a dataset.
+
+use std::time::Duration;
+
+use crate::decide::datasets::push::sending::Route;
+use crate::error::ExitStatus;
+use crate::model::dataset::DatasetStatus;
+use crate::model::digest::Sha256Digest;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum PushEvent {
+    /// What is to be done is known.
+    Planned {
+        /// Files that will be sent.
+        send: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Files that the dataset has.
+        present: u64,
+        /// Those among them of which name and length alone are known to be the same.
+        same_length: u64,
+    },
+    /// The dataset was created.
+    Created {
+        /// Its id.
+        id: String,
+    },
+    /// A try to send a file begins.
+    Sending {
+        /// The file.
+        path: String,
+        /// Its length.
+        size: u64,
+        /// Which way.
+        route: Route,
+    },
+    /// So much of a try is given to the connection.
+    Progress {
+        /// The file.
+        path: String,
+        /// Bytes since the try began.
+        bytes: u64,
+    },
+    /// A file was accepted.
+    Sent {
+        /// The file.
+        path: String,
+        /// Its length.
+        size: u64,
+        /// The SHA-256 of what was sent.
+        sha256: Sha256Digest,
+        /// Since its first try began.
+        elapsed: Duration,
+    },
+    /// Something is tried again after a wait.
+    Retrying {
+        /// The file; none where it is about all of them.
+        path: Option<String>,
+        /// Why.
+        cause: String,
+        /// How long it waits.
+        wait: Duration,
+    },
+    /// All is sent; the dataset is not READY yet.
+    Waiting {
+        /// Its status.
+        status: DatasetStatus,
+        /// Files in its inventory, where it has one.
+        listed: Option<u64>,
+        /// Files of the folder.
+        of: u64,
+    },
+    /// The dataset is READY and has exactly the folder's files.
+    Ready {
+        /// Files.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// A file could not be sent, or the dataset is not what it should be.
+    Failed {
+        /// The file; none where it is about the dataset.
+        path: Option<String>,
+        /// Why.
+        cause: String,
+    },
+    /// Something that the user should know.
+    Notice {
+        /// It, in words.
+        message: String,
+    },
+    /// The end.
+    Done {
+        /// How.
+        exit: ExitStatus,
+        /// Files that were sent.
+        sent: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Files that needed no sending.
+        present: u64,
+        /// Files that could not be sent.
+        failed: u64,
+        /// Since it began.
+        elapsed: Duration,
+    },
+}
+
+/// Receives what happens. Called from several threads.
+pub trait PushReporter: Send + Sync {
+    /// Takes one event.
+    fn report(&self, event: &PushEvent);
+}

@@ -1,0 +1,523 @@
+//! Sends a folder into a dataset: looks what is there, sends what is missing or changed, waits until the dataset is
+//! READY and has exactly the folder's files.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::decide::datasets::push::plan::{Kept, LocalFile, Reason, Step, plan, renaming_fault, stored_as};
+use crate::decide::datasets::push::ready::{Expected, Past, Readiness, judge, some, wait_after};
+use crate::edge::api::ApiClient;
+use crate::edge::file_body;
+use crate::edge::push_journal::PushJournal;
+use crate::edge::system::blocking::{blocking, lost};
+use crate::edge::upload::UploadClient;
+use crate::engine::stop::Stop;
+use crate::error::{ApiError, Error, ExitStatus};
+use crate::model::dataset::{Dataset, DatasetId, DatasetName, DatasetStatus};
+use crate::model::digest::Sha256Digest;
+use crate::model::units::ByteCount;
+use crate::model::upload_record::{Stamp, UploadRecord, UploadRecords};
+
+use super::asking::{Patience, ask};
+use super::event::{PushEvent, PushReporter};
+use super::send_files::{Delivery, Outcome, Task};
+
+/// A file to be in the dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushFile {
+    /// Its name in the dataset.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its length and change time when the folder was checked.
+    pub stamp: Stamp,
+}
+
+/// How a folder is sent.
+#[derive(Debug, Clone)]
+pub struct PushOptions {
+    /// Files that are sent at a time.
+    pub connections: usize,
+    /// Bytes a second over all of them.
+    pub limit_rate: Option<ByteCount>,
+    /// Tries of one file.
+    pub retries: u32,
+    /// Whether to wait until the dataset is READY.
+    pub wait: bool,
+    /// How long that is waited for.
+    pub timeout: Duration,
+}
+
+impl Default for PushOptions {
+    /// Four at a time, since the API's own limit is not documented; half an hour, since the time that a validation takes
+    /// is not documented either.
+    fn default() -> Self {
+        Self {
+            connections: 4,
+            limit_rate: None,
+            retries: 5,
+            wait: true,
+            timeout: Duration::from_secs(30 * 60),
+        }
+    }
+}
+
+/// One folder and the dataset that it is for.
+pub struct Push {
+    /// The API.
+    pub api: ApiClient,
+    /// The storage behind signed addresses.
+    pub uploads: UploadClient,
+    /// The dataset.
+    pub name: DatasetName,
+    /// All files of the folder.
+    pub files: Vec<PushFile>,
+    /// How.
+    pub options: PushOptions,
+    /// Where it is remembered what was sent; nowhere without one.
+    pub state: Option<PathBuf>,
+    /// Lists the folder again: the names of its files.
+    pub relist: Arc<dyn Fn() -> Result<Vec<String>, Error> + Send + Sync>,
+}
+
+/// A push of which everything is known and nothing is done.
+pub struct Prepared {
+    push: Push,
+    dataset: Option<Dataset>,
+    journal: Journal,
+    /// One for each file.
+    steps: Vec<Step>,
+}
+
+/// The journal, shared by all uploads; none where it cannot be kept.
+pub(super) type Journal = Arc<Mutex<Option<PushJournal>>>;
+
+/// How a push ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pushed {
+    /// The code.
+    pub exit: ExitStatus,
+    /// Files that were sent.
+    pub sent: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that needed no sending.
+    pub present: u64,
+    /// Files that could not be sent.
+    pub failed: u64,
+}
+
+impl Push {
+    /// Compares the folder with the dataset, if `listed` has one of that name. Changes nothing; `None` when it was
+    /// stopped.
+    ///
+    /// # Errors
+    /// When the API gives no answer, another process sends into the dataset, or it has files that the folder lacks.
+    pub async fn prepare(
+        self,
+        listed: &[Dataset],
+        reporter: &dyn PushReporter,
+        stop: &Stop,
+    ) -> Result<Option<Prepared>, Error> {
+        let found = listed.iter().find(|dataset| dataset.name.as_deref() == Some(self.name.as_str()));
+        let Some(found) = found else {
+            let steps = vec![Step::Send(Reason::Missing); self.files.len()];
+            return Ok(Some(Prepared { push: self, dataset: None, journal: Journal::default(), steps }));
+        };
+        self.prepare_into(found.id.clone(), reporter, stop).await
+    }
+
+    async fn prepare_into(
+        self,
+        id: DatasetId,
+        reporter: &dyn PushReporter,
+        stop: &Stop,
+    ) -> Result<Option<Prepared>, Error> {
+        let Some(dataset) = ask(reporter, stop, Patience::Short, || self.api.dataset(&id)).await? else {
+            return Ok(None);
+        };
+        let journal = self.open_journal(&dataset.id, reporter).await?;
+        let records = records(&journal);
+        let local: Vec<LocalFile> =
+            self.files.iter().map(|file| LocalFile { name: file.name.clone(), stamp: file.stamp }).collect();
+        let mut plan = plan(&local, dataset.files.as_deref(), &records);
+        if !plan.foreign.is_empty() {
+            return Err(conflict(self.name.as_str(), &plan.foreign));
+        }
+        for (file, step) in self.files.iter().zip(&mut plan.steps) {
+            if stop.is_stopped() {
+                return Ok(None);
+            }
+            if let Step::Compare(known) = *step {
+                *step = self.compared(file, known, &records, &journal, reporter).await?;
+            }
+        }
+        Ok(Some(Prepared { push: self, dataset: Some(dataset), journal, steps: plan.steps }))
+    }
+
+    /// Reads a file whose change time is another one than when it was sent.
+    async fn compared(
+        &self,
+        file: &PushFile,
+        known: Sha256Digest,
+        records: &UploadRecords,
+        journal: &Journal,
+        reporter: &dyn PushReporter,
+    ) -> Result<Step, Error> {
+        let (path, stamp) = (file.path.clone(), file.stamp);
+        let hashed =
+            blocking(move || file_body::hash(&path, stamp)).await.map_err(lost("read", &file.path))?;
+        // What is wrong with the file is found again, and reported, when it is sent.
+        if hashed.as_ref() != Ok(&known) {
+            return Ok(Step::Send(Reason::Changed));
+        }
+        let stored_as =
+            Some(stored_as(&file.name, records.get(&file.name)).to_owned()).filter(|it| *it != file.name);
+        let record = UploadRecord::Sent { stamp, sha256: known, stored_as };
+        note(journal, &file.name, record, reporter).await;
+        Ok(Step::Keep(Kept::Sent))
+    }
+
+    async fn open_journal(&self, id: &DatasetId, reporter: &dyn PushReporter) -> Result<Journal, Error> {
+        let Some(folder) = self.state.clone() else { return Ok(Journal::default()) };
+        let (origin, id, name) = (self.api.origin(), id.clone(), self.name.clone());
+        let at = folder.clone();
+        let opened = blocking(move || PushJournal::open(&folder, &origin, &id, name.as_str())).await;
+        match opened.map_err(lost("open", &at))? {
+            Ok(journal) => Ok(Arc::new(Mutex::new(Some(journal)))),
+            Err(busy @ Error::DatasetInUse { .. }) => Err(busy),
+            Err(error) => {
+                let message = format!(
+                    "what is sent cannot be remembered, so that a later push compares names and lengths alone: {}",
+                    crate::error::explain_briefly(&error)
+                );
+                reporter.report(&PushEvent::Notice { message });
+                Ok(Journal::default())
+            }
+        }
+    }
+}
+
+impl Prepared {
+    /// Returns the files that will be sent, and why.
+    pub fn to_send(&self) -> impl Iterator<Item = (&PushFile, Reason)> {
+        let pairs = self.push.files.iter().zip(&self.steps);
+        pairs.filter_map(|(file, step)| match step {
+            Step::Send(reason) => Some((file, *reason)),
+            Step::Keep(_) | Step::Compare(_) => None,
+        })
+    }
+
+    /// Returns the dataset's status now; `None` where it is not there yet.
+    #[must_use]
+    pub fn status(&self) -> Option<&DatasetStatus> {
+        self.dataset.as_ref().map(|dataset| &dataset.status)
+    }
+
+    /// Returns the dataset's id; `None` where it is not there yet.
+    #[must_use]
+    pub fn id(&self) -> Option<&DatasetId> {
+        self.dataset.as_ref().map(|dataset| &dataset.id)
+    }
+
+    /// Returns what is to be done.
+    #[must_use]
+    pub fn planned(&self) -> PushEvent {
+        let (send, bytes) =
+            self.to_send().fold((0, 0), |(count, bytes), (file, _)| (count + 1, bytes + file.stamp.size));
+        let is_same_length = |step: &&Step| matches!(step, Step::Keep(Kept::SameLength));
+        PushEvent::Planned {
+            send,
+            bytes,
+            present: self.steps.len() as u64 - send,
+            same_length: self.steps.iter().filter(is_same_length).count() as u64,
+        }
+    }
+
+    /// Does it. [`PushEvent::Done`] is left to the caller, who may have more to do.
+    ///
+    /// # Errors
+    /// What kept it from doing its work at all; faults of single files are events and decide the code.
+    pub async fn run(mut self, reporter: Arc<dyn PushReporter>, stop: &Stop) -> Result<Pushed, Error> {
+        let present = self.steps.len() as u64 - self.to_send().count() as u64;
+        let interrupted = |outcome: &Outcome| Pushed {
+            exit: stop.status(),
+            sent: outcome.sent,
+            bytes: outcome.bytes,
+            present,
+            failed: outcome.failed,
+        };
+        if self.dataset.is_none() {
+            let Some((dataset, is_new)) = self.create(reporter.as_ref(), stop).await? else {
+                return Ok(interrupted(&Outcome::default()));
+            };
+            if is_new {
+                reporter.report(&PushEvent::Created { id: dataset.id.as_str().to_owned() });
+                self.journal = self.push.open_journal(&dataset.id, reporter.as_ref()).await?;
+                self.dataset = Some(dataset);
+            } else {
+                // It came to be meanwhile: what is in it counts.
+                let again = self.push.prepare_into(dataset.id, reporter.as_ref(), stop).await?;
+                let Some(prepared) = again else { return Ok(interrupted(&Outcome::default())) };
+                return Box::pin(prepared.run(reporter, stop)).await;
+            }
+        }
+        let Some(dataset) = self.dataset.clone() else {
+            return Err(ApiError::Unintelligible { why: "it names no dataset".to_owned() }.into());
+        };
+        reporter.report(&self.planned());
+        self.remember_found(reporter.as_ref()).await;
+        let tasks: Vec<Task> = self.tasks();
+        let had_failed = dataset.status == DatasetStatus::Failed && !tasks.is_empty();
+        let delivery =
+            Delivery::new(&self.push, dataset.id.clone(), Arc::clone(&self.journal), Arc::clone(&reporter));
+        let outcome = delivery.run(tasks, stop).await;
+        if let Some(fault) = outcome.fatal {
+            return Err(fault);
+        }
+        if stop.is_stopped() {
+            return Ok(interrupted(&outcome));
+        }
+        let pushed =
+            |exit, failed| Pushed { exit, sent: outcome.sent, bytes: outcome.bytes, present, failed };
+        if outcome.failed > 0 {
+            return Ok(pushed(outcome.exit, outcome.failed));
+        }
+        let changed = self.changed_meanwhile().await?;
+        if !changed.is_empty() {
+            for (path, cause) in &changed {
+                let (path, cause) = (Some(path.clone()), (*cause).to_owned());
+                reporter.report(&PushEvent::Failed { path, cause });
+            }
+            return Ok(pushed(ExitStatus::TryAgain, changed.len() as u64));
+        }
+        let records = records(&self.journal);
+        if let Some(exit) = self.renamed(&outcome, &records, reporter.as_ref()) {
+            return Ok(pushed(exit, 0));
+        }
+        if !self.push.options.wait {
+            return Ok(pushed(ExitStatus::Complete, 0));
+        }
+        let expected = self.expected(&outcome, &records);
+        let exit = self.until_ready(&dataset.id, &expected, had_failed, reporter.as_ref(), stop).await?;
+        Ok(pushed(exit, 0))
+    }
+
+    /// Creates the dataset, or finds the one that has its name by now: `false` then.
+    async fn create(
+        &self,
+        reporter: &dyn PushReporter,
+        stop: &Stop,
+    ) -> Result<Option<(Dataset, bool)>, Error> {
+        let push = &self.push;
+        let fault = match ask(reporter, stop, Patience::Short, || push.api.create_dataset(&push.name)).await {
+            Ok(Some(dataset)) => return Ok(Some((dataset, true))),
+            Ok(None) => return Ok(None),
+            Err(fault) => fault,
+        };
+        if !matches!(fault, ApiError::Refused { status: 409, .. }) {
+            return Err(fault.into());
+        }
+        // An earlier try may have been carried out although its answer was lost, or another client was faster.
+        let Some(listed) = ask(reporter, stop, Patience::Short, || push.api.datasets()).await? else {
+            return Ok(None);
+        };
+        let found = listed.into_iter().find(|dataset| dataset.name.as_deref() == Some(push.name.as_str()));
+        match found {
+            Some(dataset) => Ok(Some((dataset, false))),
+            None => Err(Error::Declined {
+                why: format!(
+                    "the name `{}` is taken, and the account's list has no such dataset ({fault})",
+                    push.name
+                ),
+                next: "nothing was sent; push under another name with `--name`".to_owned(),
+            }),
+        }
+    }
+
+    /// Remembers what the dataset had already, so that a later change of such a file is noticed.
+    async fn remember_found(&self, reporter: &dyn PushReporter) {
+        let known = records(&self.journal);
+        for (file, step) in self.push.files.iter().zip(&self.steps) {
+            let record = UploadRecord::Found { stamp: file.stamp };
+            let is_news = known.get(&file.name) != Some(&record);
+            if is_news && matches!(step, Step::Keep(Kept::SameLength | Kept::Arrived)) {
+                note(&self.journal, &file.name, record, reporter).await;
+            }
+        }
+    }
+
+    fn tasks(&self) -> Vec<Task> {
+        self.to_send()
+            .map(|(file, reason)| {
+                // A file of another length makes room for this one: what is listed with this length is this one.
+                let fresh = matches!(reason, Reason::Missing | Reason::OtherLength);
+                Task::new(file.clone(), fresh)
+            })
+            .collect()
+    }
+
+    /// Returns the files that came, went or changed while others were sent.
+    async fn changed_meanwhile(&self) -> Result<Vec<(String, &'static str)>, Error> {
+        let relist = Arc::clone(&self.push.relist);
+        let files: Vec<(String, PathBuf, Stamp)> =
+            self.push.files.iter().map(|file| (file.name.clone(), file.path.clone(), file.stamp)).collect();
+        let changed = blocking(move || {
+            let listed = relist()?;
+            let known: std::collections::BTreeSet<&str> =
+                files.iter().map(|(name, ..)| name.as_str()).collect();
+            let new = listed.iter().filter(|name| !known.contains(name.as_str()));
+            let mut changed: Vec<(String, &'static str)> =
+                new.map(|name| (name.clone(), "it came into the folder while others were sent")).collect();
+            for (name, path, stamp) in &files {
+                match file_body::look(path) {
+                    Some(now) if now == *stamp => {}
+                    Some(_) => changed.push((name.clone(), "it changed while others were sent")),
+                    None => changed.push((name.clone(), "it went from the folder while others were sent")),
+                }
+            }
+            Ok(changed)
+        });
+        changed.await.map_err(lost("look at", std::path::Path::new("the folder")))?
+    }
+
+    /// Reports names that the API changed; a code where that parts what belongs together.
+    fn renamed(
+        &self,
+        outcome: &Outcome,
+        records: &UploadRecords,
+        reporter: &dyn PushReporter,
+    ) -> Option<ExitStatus> {
+        let names: Vec<(&str, &str)> = self.names(outcome, records).collect();
+        let other: Vec<String> = names
+            .iter()
+            .filter(|(name, stored)| name != stored && outcome.stored_as.contains_key(*name))
+            .map(|(name, _)| (*name).to_owned())
+            .collect();
+        if !other.is_empty() {
+            let message = format!("the API keeps {} under other names", some(&other));
+            reporter.report(&PushEvent::Notice { message });
+        }
+        let cause = renaming_fault(names.iter().copied())?;
+        let cause =
+            format!("{cause}: rename them to letters, digits, `_` and `-`, and push into a new dataset");
+        reporter.report(&PushEvent::Failed { path: None, cause });
+        Some(ExitStatus::BadData)
+    }
+
+    /// Returns each file's name and the one that it has in the dataset.
+    fn names<'a>(
+        &'a self,
+        outcome: &'a Outcome,
+        records: &'a UploadRecords,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.push.files.iter().map(|file| {
+            let name = file.name.as_str();
+            let given = outcome.stored_as.get(name).map(String::as_str);
+            (name, given.unwrap_or_else(|| stored_as(name, records.get(name))))
+        })
+    }
+
+    fn expected(&self, outcome: &Outcome, records: &UploadRecords) -> Expected {
+        let sizes = self.push.files.iter().map(|file| file.stamp.size);
+        self.names(outcome, records).zip(sizes).map(|((_, stored), size)| (stored.to_owned(), size)).collect()
+    }
+
+    async fn until_ready(
+        &self,
+        id: &DatasetId,
+        expected: &Expected,
+        had_failed: bool,
+        reporter: &dyn PushReporter,
+        stop: &Stop,
+    ) -> Result<ExitStatus, Error> {
+        let end = Instant::now() + self.push.options.timeout;
+        let (mut looks, mut last, mut since) = (0, None, Instant::now());
+        loop {
+            let answer = ask(reporter, stop, Patience::Until(end), || self.push.api.dataset(id)).await?;
+            let Some(dataset) = answer else { return Ok(stop.status()) };
+            let now = Instant::now();
+            let listed = dataset.files.as_ref().map(|files| files.len() as u64);
+            let state = (dataset.status.clone(), dataset.updated_at.clone(), dataset.files.clone());
+            if last.as_ref() != Some(&state) {
+                (last, since, looks) = (Some(state), now, 0);
+            }
+            let past = Past { unchanged: now.duration_since(since), had_failed };
+            match judge(&dataset, expected, past) {
+                Readiness::Ready => {
+                    let (files, bytes) = (expected.len() as u64, expected.values().sum());
+                    reporter.report(&PushEvent::Ready { files, bytes });
+                    return Ok(ExitStatus::Complete);
+                }
+                Readiness::Failed(cause) => {
+                    reporter.report(&PushEvent::Failed { path: None, cause });
+                    return Ok(ExitStatus::Negative);
+                }
+                Readiness::Different(difference)
+                    if !difference.is_sendable() && difference.missing.is_empty() =>
+                {
+                    return Err(conflict(self.push.name.as_str(), &difference.foreign));
+                }
+                Readiness::Different(difference) => {
+                    let cause =
+                        format!("it is {} and not as the folder is: {}", dataset.status, difference.words());
+                    reporter.report(&PushEvent::Failed { path: None, cause });
+                    return Ok(ExitStatus::TryAgain);
+                }
+                Readiness::Waiting if looks == 0 => {
+                    let (status, of) = (dataset.status.clone(), expected.len() as u64);
+                    reporter.report(&PushEvent::Waiting { status, listed, of });
+                }
+                Readiness::Waiting => {}
+            }
+            let wait = wait_after(looks);
+            looks += 1;
+            if now + wait >= end {
+                let waited = self.push.options.timeout.as_secs();
+                let cause = format!("it is still {} after {waited} s", dataset.status);
+                reporter.report(&PushEvent::Failed { path: None, cause });
+                return Ok(ExitStatus::TryAgain);
+            }
+            if stop.token().run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                return Ok(stop.status());
+            }
+        }
+    }
+}
+
+fn records(journal: &Journal) -> UploadRecords {
+    let journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+    journal.as_ref().map(|journal| journal.records().clone()).unwrap_or_default()
+}
+
+/// Writes into the journal. One that cannot be written is given up, since the files themselves matter more.
+pub(super) async fn note(journal: &Journal, name: &str, record: UploadRecord, reporter: &dyn PushReporter) {
+    let (journal, name) = (Arc::clone(journal), name.to_owned());
+    let noted = blocking(move || {
+        let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = journal.as_mut().map_or(Ok(()), |journal| journal.note(&name, record));
+        if noted.is_err() {
+            *journal = None;
+        }
+        noted
+    });
+    if let Ok(Err(error)) = noted.await {
+        let message =
+            format!("what is sent is remembered no more: {}", crate::error::explain_briefly(&error));
+        reporter.report(&PushEvent::Notice { message });
+    }
+}
+
+/// The dataset has files that the folder lacks: AI Toolkit would train on them too, and the API deletes no single file.
+pub(crate) fn conflict(name: &str, foreign: &[String]) -> Error {
+    let has = if foreign.len() == 1 { "a file".to_owned() } else { format!("{} files", foreign.len()) };
+    Error::Declined {
+        why: format!("the dataset `{name}` has {has} that the folder lacks: {}", some(foreign)),
+        next: format!(
+            "nothing was deleted; `rcsync dataset rm {name}` deletes the whole dataset, so that the same command again makes it anew; or push under another name with `--name`"
+        ),
+    }
+}
