@@ -6,4 +6,6 @@ pub mod comfyui;
 pub mod formats;
 pub mod jobs;
 pub mod mirror;
+pub mod plain;
+pub mod settle;
 pub mod transfer;

@@ -1,7 +1,9 @@
 //! What touches the world: the only room with sockets, files, locks and the wall clock.
 
 pub mod api;
+pub(crate) mod clock;
 pub mod comfyui;
 pub mod folder;
 pub mod net;
 pub mod system;
+pub(crate) mod unpack;

@@ -2,6 +2,7 @@
 
 pub mod destination;
 pub mod event;
+mod habits;
 pub mod mirror;
 pub mod options;
 pub mod outputs;

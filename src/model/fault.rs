@@ -92,8 +92,13 @@ pub enum RangeFault {
     #[error("several ranges in one answer")]
     Multipart,
     /// A body in a content encoding: its bytes are not the file's.
-    #[error("an encoded body, although none was asked for")]
+    #[error(
+        "the body has a `Content-Encoding`, although none was asked for: its bytes are not the file's (stored without that header it can be fetched)"
+    )]
     Encoded,
+    /// A packed text that cannot be unpacked, or is far longer than any such text.
+    #[error("the packed body {0}")]
+    Packed(&'static str),
     /// A status that makes no sense here (204, 205, an unasked 206 or 304, 416 without a length …).
     #[error("HTTP {0} makes no sense here")]
     Nonsense(u16),

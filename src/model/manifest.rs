@@ -95,7 +95,7 @@ pub struct Prepared {
     pub entry: Entry,
 }
 
-/// A body that contradicted a hash, digest or its own format.
+/// A body that contradicted a hash, digest or its own format, or that nothing but its length speaks for yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doubt {
     /// What the body hashed to.
@@ -108,6 +108,20 @@ pub struct Doubt {
     /// the bytes may have been spoilt on their way.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_twice: bool,
+    /// Nothing contradicts the body, but only its length speaks for it while the run may still write: the look that read
+    /// these bytes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_look: Option<FirstLook>,
+}
+
+/// The first of two looks at a file that only its length speaks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstLook {
+    /// When, in milliseconds since 1970.
+    pub at: u64,
+    /// The host's `Last-Modified` then, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<u64>,
 }
 
 /// One line of the journal.

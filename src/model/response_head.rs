@@ -14,6 +14,8 @@ pub struct Head {
     pub content_length: Option<u64>,
     /// The body is encoded (`Content-Encoding` other than `identity`), so its bytes are not the file's.
     pub encoded: bool,
+    /// Gzip, and nothing else, is what it is encoded with.
+    pub gzip: bool,
     /// `multipart/byteranges`.
     pub multipart: bool,
     /// Validators; `length` is the whole length, where this answer told it.

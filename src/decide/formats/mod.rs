@@ -1,13 +1,21 @@
 //! Is this file whole? Streaming structure checks for every format a trainer writes.
 //!
 //! A [`Checker`] is fed a file's bytes in order while they pass and keeps only its place in the format's outer
-//! structure: nothing is decoded, and apart from a safetensors header and a YAML text nothing is kept. Its verdict
-//! does not depend on how the bytes were cut into chunks.
+//! structure: nothing is decoded, and apart from a safetensors header, a YAML text and the end of an archive nothing is
+//! kept. Its verdict does not depend on how the bytes were cut into chunks.
+//!
+//! A format is recognised by the first bytes; the name counts where these say nothing, and for what loaders choose by
+//! name. A kind whose end cannot be told for sure is [`Verdict::Plausible`], never broken.
 
 mod cursor;
+mod flac;
 mod gif;
 mod jpeg;
+mod json;
+mod matroska;
+mod mp3;
 mod mp4;
+mod ogg;
 mod opening;
 mod png;
 mod riff;
@@ -15,8 +23,10 @@ mod safetensors;
 pub mod safetensors_header;
 #[cfg(test)]
 mod samples;
+mod sniff;
 mod verdict;
 mod yaml;
+mod zip;
 
 use crate::decide::formats::safetensors_header::SafetensorsHeader;
 
@@ -48,9 +58,13 @@ pub enum Format {
     Mp4,
     /// `.yaml`, `.yml`
     Yaml,
+    /// `.json`
+    Json,
+    /// `.mp3`
+    Mp3,
     /// `.html`, `.xml` and the like: the only names under which an HTML page is no surprise.
     Markup,
-    /// Anything else. Only a web server's error page is recognised under such a name.
+    /// Anything else: what it is, its bytes say.
     Unknown,
 }
 
@@ -68,6 +82,8 @@ impl Format {
             "gif" => Self::Gif,
             "mp4" | "m4v" | "m4a" | "mov" => Self::Mp4,
             "yaml" | "yml" => Self::Yaml,
+            "json" => Self::Json,
+            "mp3" => Self::Mp3,
             "html" | "htm" | "xhtml" | "xml" | "svg" => Self::Markup,
             _ => Self::Unknown,
         }
@@ -89,13 +105,21 @@ pub struct Checker {
 
 #[derive(Debug)]
 enum Walk {
+    /// Too few bytes have come to tell.
+    Undecided(Format),
     Safetensors(safetensors::Walk),
     Png(Box<png::Walk>),
     Jpeg(jpeg::Walk),
     Riff(riff::Walk),
     Gif(gif::Walk),
     Mp4(mp4::Walk),
+    Zip(zip::Walk),
+    Ogg(Box<ogg::Walk>),
+    Flac(flac::Walk),
+    Mp3(mp3::Walk),
+    Matroska(matroska::Walk),
     Yaml(yaml::Walk),
+    Json(json::Walk),
     Nothing,
 }
 
@@ -103,19 +127,8 @@ impl Checker {
     /// Begins at the first byte of a file.
     #[must_use]
     pub fn new(format: Format) -> Self {
-        let walk = match format {
-            Format::Safetensors => Walk::Safetensors(safetensors::Walk::default()),
-            Format::Png => Walk::Png(Box::default()),
-            Format::Jpeg => Walk::Jpeg(jpeg::Walk::default()),
-            Format::WebP => Walk::Riff(riff::Walk::new(riff::Form::WebP)),
-            Format::Wav => Walk::Riff(riff::Walk::new(riff::Form::Wav)),
-            Format::Gif => Walk::Gif(gif::Walk::default()),
-            Format::Mp4 => Walk::Mp4(mp4::Walk::default()),
-            Format::Yaml => Walk::Yaml(yaml::Walk::default()),
-            Format::Markup | Format::Unknown => Walk::Nothing,
-        };
         Self {
-            walk,
+            walk: Walk::begin(format),
             opening: Opening::default(),
             fed: 0,
             trailing_zeros: 0,
@@ -126,10 +139,28 @@ impl Checker {
 
     /// Takes the next bytes. A safetensors body costs nothing but a look at the chunk's end.
     pub fn feed(&mut self, bytes: &[u8]) {
+        let seen = usize::try_from(self.fed).unwrap_or(usize::MAX);
         self.fed += bytes.len() as u64;
         self.opening.feed(bytes);
         let zeros = zeros_at_end(bytes);
         self.trailing_zeros = if zeros == bytes.len() { self.trailing_zeros } else { 0 } + zeros as u64;
+        if let Walk::Undecided(format) = self.walk {
+            if self.fed < sniff::ENOUGH as u64 {
+                return;
+            }
+            self.decide(format, seen);
+        }
+        self.step(bytes);
+    }
+
+    /// Chooses the walk, and lets it see the first bytes, which came before it was chosen.
+    fn decide(&mut self, format: Format, seen: usize) {
+        let first = self.opening.bytes().to_vec();
+        self.walk = Walk::of(format, &first);
+        self.step(&first[..seen.min(first.len())]);
+    }
+
+    fn step(&mut self, bytes: &[u8]) {
         let step = match &mut self.walk {
             Walk::Safetensors(walk) => walk.feed(bytes),
             Walk::Png(walk) => walk.feed(bytes),
@@ -137,11 +168,14 @@ impl Checker {
             Walk::Riff(walk) => walk.feed(bytes),
             Walk::Gif(walk) => walk.feed(bytes),
             Walk::Mp4(walk) => walk.feed(bytes),
-            Walk::Yaml(walk) => {
-                walk.feed(bytes);
-                Ok(())
-            }
-            Walk::Nothing => Ok(()),
+            Walk::Ogg(walk) => walk.feed(bytes),
+            Walk::Zip(walk) => sure(walk.feed(bytes)),
+            Walk::Flac(walk) => sure(walk.feed(bytes)),
+            Walk::Mp3(walk) => sure(walk.feed(bytes)),
+            Walk::Matroska(walk) => sure(walk.feed(bytes)),
+            Walk::Yaml(walk) => sure(walk.feed(bytes)),
+            Walk::Json(walk) => sure(walk.feed(bytes)),
+            Walk::Undecided(_) | Walk::Nothing => Ok(()),
         };
         if let Err(fault) = step {
             self.fault = Some(fault);
@@ -165,12 +199,13 @@ impl Checker {
     }
 
     /// Returns the length that the file's own header declares for the whole file, as soon as it has passed.
-    /// Safetensors and WebP say it, and WAV mostly.
+    /// Safetensors, WebP and Matroska say it, and WAV mostly.
     #[must_use]
     pub fn declared_length(&self) -> Option<u64> {
         match &self.walk {
             Walk::Safetensors(walk) => walk.header().map(|header| header.declared_length),
             Walk::Riff(walk) => walk.declared_length(),
+            Walk::Matroska(walk) => walk.declared_length(),
             _ => None,
         }
     }
@@ -185,9 +220,12 @@ impl Checker {
     /// Ends the file at `total` bytes. A safetensors file may have been fed up to its header only, since its body has
     /// no structure; every other file must have been fed whole.
     #[must_use]
-    pub fn finish(self, total: u64) -> Verdict {
+    pub fn finish(mut self, total: u64) -> Verdict {
         if total == 0 {
             return Verdict::Broken(Defect::truncation("it is empty"));
+        }
+        if let Walk::Undecided(format) = self.walk {
+            self.decide(format, sniff::ENOUGH);
         }
         if self.refuses_pages
             && let Some(defect) = self.opening.error_page()
@@ -209,11 +247,22 @@ impl Checker {
             Walk::Riff(walk) => walk.finish(total),
             Walk::Gif(walk) => walk.finish(),
             Walk::Mp4(walk) => walk.finish(),
+            Walk::Zip(walk) => walk.finish(total),
+            Walk::Ogg(walk) => walk.finish(),
+            Walk::Flac(walk) => walk.finish(),
+            Walk::Mp3(walk) => walk.finish(),
+            Walk::Matroska(walk) => walk.finish(total, unwritten),
             Walk::Yaml(walk) => walk.finish(),
-            Walk::Nothing => Ok(Verdict::Unchecked),
+            Walk::Json(walk) => walk.finish(unwritten),
+            Walk::Undecided(_) | Walk::Nothing => Ok(Verdict::Unchecked),
         };
         end.unwrap_or_else(|fault| Verdict::Broken(fault.into_defect(&self.opening, unwritten)))
     }
+}
+
+/// A walk that finds nothing wrong before the end.
+const fn sure((): ()) -> Result<(), Fault> {
+    Ok(())
 }
 
 /// Counts the zero bytes at the end. Whole blocks are compared at a time, so that a long zero tail is cheap too.

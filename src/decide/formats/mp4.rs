@@ -1,4 +1,5 @@
-//! MP4 and its relatives (ISO base media): boxes that say their lengths, of which only the outermost are walked.
+//! MP4 and its relatives (ISO base media, HEIF and AVIF among them): boxes that say their lengths, of which only the
+//! outermost are walked.
 
 use super::cursor::{Field, pass};
 use super::verdict::{Fault, Verdict};
@@ -13,7 +14,23 @@ pub(super) struct Walk {
     index_seen: bool,
     data_seen: bool,
     fragmented: bool,
+    /// The first bytes of the `ftyp` box: the brand.
+    brand: Field<4>,
+    brand_read: bool,
+    is_picture: bool,
+    /// What a picture is made of, in place of a video's index.
+    meta_seen: bool,
+    /// The picture's bytes may be within its description.
+    data_within: bool,
+    /// The last four bytes of the description.
+    last: u32,
 }
+
+/// Brands of still pictures and of sequences of them.
+const PICTURES: [&[u8; 4]; 14] = [
+    b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1",
+    b"mif2", b"msf1", b"avio",
+];
 
 #[derive(Debug, Default, Clone, Copy)]
 enum State {
@@ -41,7 +58,14 @@ impl Walk {
                     body(u64::from_be_bytes(length), 16)?
                 }
                 State::Body { left } => {
-                    pass(left, &mut input);
+                    let passed = pass(left, &mut input);
+                    let is_over = *left == 0;
+                    match &self.kind {
+                        b"ftyp" => self.read_brand(passed, is_over),
+                        b"meta" if self.is_picture => self.look_for_data(passed),
+                        _ => {}
+                    }
+                    let State::Body { left } = &self.state else { return Ok(()) };
                     if *left > 0 {
                         return Ok(());
                     }
@@ -71,6 +95,7 @@ impl Walk {
             b"moov" => self.index_seen = true,
             b"mdat" => self.data_seen = true,
             b"moof" => self.fragmented = true,
+            b"meta" => self.meta_seen = true,
             _ => {}
         }
         match u32::from_be_bytes([a, b, c, d]) {
@@ -83,8 +108,28 @@ impl Walk {
         }
     }
 
+    /// Takes the brand from the front of the first box.
+    fn read_brand(&mut self, mut body: &[u8], is_over: bool) {
+        if !self.brand_read
+            && let Some(brand) = self.brand.take(&mut body)
+        {
+            self.is_picture = PICTURES.contains(&&brand);
+            self.brand_read = true;
+        }
+        self.brand_read |= is_over;
+    }
+
+    /// Pictures of a few bytes may be in an `idat` box of their description.
+    fn look_for_data(&mut self, body: &[u8]) {
+        for byte in body {
+            self.last = self.last << 8 | u32::from(*byte);
+            self.data_within |= self.last == u32::from_be_bytes(*b"idat");
+        }
+    }
+
     pub(super) fn finish(self) -> Result<Verdict, Fault> {
-        let has_all = self.index_seen && self.data_seen;
+        let has_picture = self.is_picture && self.meta_seen && (self.data_seen || self.data_within);
+        let has_all = (self.index_seen && self.data_seen) || has_picture;
         match self.state {
             State::Head if !self.head.is_untouched() => Err(Fault::cut("a box's head")),
             State::Large => Err(Fault::cut("a box's head")),
@@ -92,9 +137,11 @@ impl Walk {
                 let kind: String = self.kind.map(char::from).iter().collect();
                 Err(Fault::cut(&format!("its `{kind}` box")))
             }
-            State::Head | State::ToTheEnd if !has_all => {
-                Err(Fault::cut("the video: `moov` and `mdat` are not both there"))
-            }
+            State::Head | State::ToTheEnd if !has_all => Err(Fault::cut(if self.is_picture {
+                "the picture: `meta` and `mdat` are not both there"
+            } else {
+                "the video: `moov` and `mdat` are not both there"
+            })),
             State::ToTheEnd => Ok(Verdict::Plausible),
             // Fragments can be missing at the end without a trace, unless the index of fragments is there, which is last.
             State::Head if self.fragmented && self.kind != *b"mfra" => Ok(Verdict::Plausible),

@@ -20,6 +20,10 @@ impl Opening {
         self.0.extend_from_slice(&bytes[..room.min(bytes.len())]);
     }
 
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(super) fn is_zeros(&self) -> bool {
         self.0.iter().take(QUOTED).all(|byte| *byte == 0)
     }

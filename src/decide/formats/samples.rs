@@ -3,11 +3,21 @@
 use super::{Checker, Format, Verdict};
 
 /// Files that every checker must call whole.
-pub(super) const WHOLE: [(&str, &[u8]); 13] = [
+pub(super) const WHOLE: [(&str, &[u8]); 23] = [
     ("alpha.webp", include_bytes!("fixtures/alpha.webp")),
     ("animated.gif", include_bytes!("fixtures/animated.gif")),
     ("animated.webp", include_bytes!("fixtures/animated.webp")),
     ("baseline.jpg", include_bytes!("fixtures/baseline.jpg")),
+    ("frames.avif", include_bytes!("fixtures/frames.avif")),
+    ("image.avif", include_bytes!("fixtures/image.avif")),
+    ("image.heic", include_bytes!("fixtures/image.heic")),
+    ("opus.ogg", include_bytes!("fixtures/opus.ogg")),
+    ("sine.flac", include_bytes!("fixtures/sine.flac")),
+    ("state.pt", include_bytes!("fixtures/state.pt")),
+    ("video.mkv", include_bytes!("fixtures/video.mkv")),
+    ("video.webm", include_bytes!("fixtures/video.webm")),
+    ("vorbis.ogg", include_bytes!("fixtures/vorbis.ogg")),
+    ("xing.mp3", include_bytes!("fixtures/xing.mp3")),
     ("faststart.mp4", include_bytes!("fixtures/faststart.mp4")),
     ("fragmented.mp4", include_bytes!("fixtures/fragmented.mp4")),
     ("image.png", include_bytes!("fixtures/image.png")),

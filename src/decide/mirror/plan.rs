@@ -175,9 +175,9 @@ fn known(situation: &Situation<'_>, artifact: &Artifact, entry: &Entry) -> Step 
         None | Some(LocalFile::Other) => Step::Fetch(FetchReason::Missing),
         Some(LocalFile::File { size, .. }) if *size != entry.size => Step::Fetch(FetchReason::Damaged),
         Some(LocalFile::File { modified, .. }) if *modified != entry.modified => {
-            Step::Inspect { due: is_due(situation, artifact, &entry.run) }
+            Step::Inspect { due: is_due(situation, artifact, entry.evidence, &entry.run) }
         }
-        Some(LocalFile::File { .. }) if is_due(situation, artifact, &entry.run) => {
+        Some(LocalFile::File { .. }) if is_due(situation, artifact, entry.evidence, &entry.run) => {
             Step::Fetch(FetchReason::Recheck(entry.revision.clone()))
         }
         Some(LocalFile::File { .. }) => Step::Keep,
@@ -186,17 +186,23 @@ fn known(situation: &Situation<'_>, artifact: &Artifact, entry: &Entry) -> Step 
 
 fn unknown(situation: &Situation<'_>, artifact: &Artifact) -> Step {
     match (situation.local.get(&artifact.path), situation.recollections.get(&artifact.key)) {
-        (Some(LocalFile::File { size, .. }), Some(memory)) if *size == memory.size => {
-            Step::Adopt { memory: memory.clone(), due: is_due(situation, artifact, &memory.run) }
-        }
+        (Some(LocalFile::File { size, .. }), Some(memory)) if *size == memory.size => Step::Adopt {
+            memory: memory.clone(),
+            due: is_due(situation, artifact, memory.evidence, &memory.run),
+        },
         _ => Step::Fetch(FetchReason::New),
     }
 }
 
-/// Whether a known file must be asked about again: only when the job ran since, and only files a run can rewrite.
-fn is_due(situation: &Situation<'_>, artifact: &Artifact, asked_in: &str) -> bool {
+/// Whether a known file must be asked about again: only when the job ran since, and only files a run can rewrite, or
+/// that it may have been in the middle of writing.
+fn is_due(situation: &Situation<'_>, artifact: &Artifact, evidence: Evidence, asked_in: &str) -> bool {
     if asked_in == situation.run || situation.run.is_empty() {
         return false;
+    }
+    let is_over = situation.reached.is_none();
+    if evidence == Evidence::Length && is_over && !has_ended(asked_in) {
+        return true;
     }
     match (artifact.key.kind, artifact.step) {
         (ArtifactKind::Sample, _) => false,
@@ -225,6 +231,11 @@ pub fn run_stamp(status: &JobStatus, times: &JobTimes, resumes: u32) -> String {
     } else {
         format!("{started}/{}", times.finished_at.as_deref().unwrap_or("?"))
     }
+}
+
+/// Whether a run's name says that it was over.
+fn has_ended(run: &str) -> bool {
+    run.contains('/')
 }
 
 fn started(run: &str) -> &str {

@@ -34,8 +34,10 @@ pub const fn verdict(fault: &Fault) -> Verdict {
             // Object stores answer 400, 401 or 403 to a link that expired.
             400 | 401 | 403 => Verdict::Relist { gone: false },
             404 | 410 | 451 => Verdict::Relist { gone: true },
-            408 | 412 | 425 | 429 | 500..=599 => Verdict::Retry { at_least: *retry_after },
-            _ => Verdict::GiveUp,
+            // What is wrong with the request itself, or with who sends it: the next one would be the same.
+            402 | 405 | 406 | 411 | 413 | 414 | 415 | 417 | 422 | 426 | 428 | 431 => Verdict::GiveUp,
+            // Everything else may be over in a moment, also what only some CDN knows the meaning of.
+            _ => Verdict::Retry { at_least: *retry_after },
         },
         Fault::Forbidden { .. } | Fault::Untrusted { .. } => Verdict::GiveUp,
     }
@@ -52,8 +54,8 @@ mod tests {
             let expected = match status {
                 400 | 401 | 403 => Verdict::Relist { gone: false },
                 404 | 410 | 451 => Verdict::Relist { gone: true },
-                408 | 412 | 425 | 429 | 500.. => Verdict::Retry { at_least: None },
-                _ => Verdict::GiveUp,
+                402 | 405 | 406 | 411 | 413 | 414 | 415 | 417 | 422 | 426 | 428 | 431 => Verdict::GiveUp,
+                _ => Verdict::Retry { at_least: None },
             };
             assert_eq!(of(status), expected, "{status}");
         }

@@ -23,6 +23,21 @@ pub struct Asked {
     /// Tags that differ while date and length agree are taken for another replica of the same bytes: set after
     /// restarts did not help, with the whole file fetched in one stream and proven at the end.
     pub tolerate_suspect: bool,
+    /// The first bytes that are asked for are here already, and will be compared with those that come: that tells what
+    /// no validator does.
+    pub compared: bool,
+    /// The file is a text of moderate length: one that comes packed is unpacked.
+    pub unpacks: bool,
+}
+
+/// So many bytes before a break are asked for again where no validator tells whether the file is still the same. Weights
+/// of two versions differ within far fewer.
+pub const OVERLAP: u64 = 16 << 10;
+
+/// Returns how many bytes before a range are to be asked for again and compared; `before` is how many are here.
+#[must_use]
+pub fn overlap(known: &Revision, before: u64) -> u64 {
+    if known.is_comparable() { 0 } else { before.min(OVERLAP) }
 }
 
 /// What to do with an answer.
@@ -39,6 +54,8 @@ pub enum Answer {
         /// This answer proved that the host serves ranges.
         ranges_proven: bool,
     },
+    /// The body is the whole file, packed with gzip.
+    Unpack,
     /// Known bytes are of this revision no more: drop them and start again from zero.
     Changed,
     /// Nothing has changed since the known revision (304).
@@ -76,7 +93,9 @@ fn partial(asked: &Asked, head: &Head) -> Answer {
         return Answer::Reject(RangeFault::Multipart);
     }
     if head.encoded {
-        return Answer::Reject(RangeFault::Encoded);
+        let is_all = matches!(head.content_range,
+            Some(ContentRange::Part { start: 0, end, total: Some(total) }) if end == total);
+        return encoded(asked, head, is_all);
     }
     let Some(ContentRange::Part { start, end, total }) = head.content_range else {
         return Answer::Reject(RangeFault::Unlabelled);
@@ -102,9 +121,17 @@ fn partial(asked: &Asked, head: &Head) -> Answer {
     Answer::Take { skip, take: Some(wanted_end - asked.start), total, ranges_proven: true }
 }
 
+/// An encoded body has other bytes than the file.
+const fn encoded(asked: &Asked, head: &Head, is_all: bool) -> Answer {
+    if asked.unpacks && head.gzip && is_all && asked.start == 0 {
+        return Answer::Unpack;
+    }
+    Answer::Reject(RangeFault::Encoded)
+}
+
 fn whole(asked: &Asked, head: &Head) -> Answer {
     if head.encoded {
-        return Answer::Reject(RangeFault::Encoded);
+        return encoded(asked, head, true);
     }
     if asked.start == 0 {
         return match agreement(asked, head) {
@@ -122,6 +149,7 @@ fn whole(asked: &Asked, head: &Head) -> Answer {
     match agreement(asked, head) {
         Agreement::Same => Answer::RangesIgnored,
         Agreement::Suspect if asked.tolerate_suspect => Answer::RangesIgnored,
+        Agreement::Unknown if asked.compared => Answer::RangesIgnored,
         Agreement::Different | Agreement::Suspect | Agreement::Unknown => Answer::Changed,
     }
 }
@@ -145,7 +173,7 @@ fn unsatisfied(asked: &Asked, head: &Head) -> Answer {
 /// Whether bytes that may be here cannot be told to be of one revision with those of an answer that says nothing: the
 /// ones before it, or, where a revision could be fetched in several ranges, those after it.
 fn cannot_tell(asked: &Asked) -> bool {
-    asked.start > 0 || asked.known.as_ref().is_some_and(Revision::is_comparable)
+    (asked.start > 0 && !asked.compared) || asked.known.as_ref().is_some_and(Revision::is_comparable)
 }
 
 /// Compares the known revision with the answer's, filling the answer's length in from its range.
@@ -385,6 +413,45 @@ mod tests {
         for (name, asked, head, expected) in rows {
             assert_eq!(resume(&asked, &head), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn without_validators_an_overlap_that_is_compared_lets_a_transfer_continue() {
+        let bare = || Some(Revision { length: Some(100), ..Revision::default() });
+        let question = Asked { compared: true, ..asked(40, None, bare()) };
+        let rows = [
+            ("the rest", head(206, Some("bytes 40-99/100"), Some(60), ""), take(0, 60, Some(100))),
+            (
+                "a tag all of a sudden",
+                head(206, Some("bytes 40-99/100"), Some(60), "\"a\""),
+                take(0, 60, Some(100)),
+            ),
+            ("another length", head(206, Some("bytes 40-89/90"), Some(50), ""), Answer::Changed),
+            ("everything", head(200, None, Some(100), ""), Answer::RangesIgnored),
+            ("everything, of another length", head(200, None, Some(90), ""), Answer::Changed),
+        ];
+        for (name, head, expected) in rows {
+            assert_eq!(resume(&question, &head), expected, "{name}");
+            let uncompared = Asked { compared: false, ..question.clone() };
+            assert_eq!(resume(&uncompared, &head), Answer::Changed, "{name}, and nothing is compared");
+        }
+        assert_eq!(overlap(&bare().unwrap(), 100), 100);
+        assert_eq!(overlap(&bare().unwrap(), 1 << 30), OVERLAP);
+        assert_eq!(overlap(&revision("\"a\"", 100), 100), 0, "the tag tells");
+    }
+
+    #[test]
+    fn a_packed_text_is_unpacked_and_nothing_else_is() {
+        let packed = |head: Head| Head { encoded: true, gzip: true, ..head };
+        let (whole, part) = (head(200, None, Some(9), ""), head(206, Some("bytes 0-8/9"), Some(9), ""));
+        let begin = head(206, Some("bytes 0-3/9"), Some(4), "");
+        let text = Asked { unpacks: true, ..asked(0, Some(40), None) };
+        assert_eq!(resume(&text, &packed(whole.clone())), Answer::Unpack);
+        assert_eq!(resume(&text, &packed(part)), Answer::Unpack);
+        let encoded = Answer::Reject(RangeFault::Encoded);
+        assert_eq!(resume(&text, &packed(begin)), encoded, "a part of a packed text cannot be unpacked");
+        assert_eq!(resume(&Asked { unpacks: false, ..text.clone() }, &packed(whole.clone())), encoded);
+        assert_eq!(resume(&text, &Head { encoded: true, ..whole }), encoded, "not gzip");
     }
 
     #[test]

@@ -410,6 +410,7 @@ mod tests {
             revision: Revision::default(),
             after_end: true,
             read_twice: false,
+            first_look: None,
         };
         vec![
             Record::Know { key: key(1), entry: entry(1) },

@@ -25,21 +25,19 @@ use crate::model::revision::Revision;
 
 use super::lock::Others;
 
-/// Bytes in one block: what a crash can cost in each of the ranges on their way, at most. Small in tests, so that small
-/// files have many blocks.
+/// Bytes in one block: full ones are recorded by number, what is here of others as stretches. Small in tests, so that
+/// small files have many blocks.
 pub const BLOCK: u64 = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 
 /// The longest record that is read: a file of a terabyte has some ten million bytes of checksums.
 pub(crate) const RECORD_BOUND: u64 = 64 << 20;
 
-/// Data under this size is not recorded: fetching it again costs less than keeping books on it.
-const RECORD_FROM: u64 = 2 * BLOCK;
-
 /// A record is written after this much new data …
 const RECORD_EVERY: u64 = 16 * BLOCK;
 
-/// … or after this long, so that slow links lose no more than that. A record is one small file, written and renamed
-/// without a flush: four a second and part cost nothing that can be measured.
+/// … or after this long, so that a kill loses no more than that on slow links. A record is one small file, written and
+/// renamed without a flush: four a second and part cost nothing that can be measured. A file that arrives within this
+/// time has none.
 const RECORD_AFTER: Duration = Duration::from_millis(250);
 
 /// The folder of parts.
@@ -69,9 +67,12 @@ pub(crate) struct PartRecord {
     pub(crate) block: u64,
     /// First block of a run of blocks, and their checksums as eight hex digits each.
     runs: Vec<(u64, String)>,
+    /// What is here of blocks that are not full: first byte, length, and checksum as eight hex digits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    stretches: Vec<(u64, u64, String)>,
 }
 
-/// A part being written. Ranges may be written side by side, as long as each block is written in order.
+/// A part being written. Ranges may be written side by side, each of them in order.
 #[derive(Debug)]
 pub struct Part {
     file: File,
@@ -94,13 +95,19 @@ struct Books {
 enum Block {
     #[default]
     Empty,
-    Begun {
-        upto: u64,
-        sum: Box<Digest>,
-    },
+    /// Stretches of it, in order. One, as a rule: more where connections met in it.
+    Begun(Vec<Stretch>),
     Full {
         sum: u32,
     },
+}
+
+/// Bytes of one block that were written in order. Places are counted from the block's first byte.
+#[derive(Debug, Clone)]
+struct Stretch {
+    from: u64,
+    upto: u64,
+    sum: Box<Digest>,
 }
 
 /// A part that an earlier run left, with the ranges of it that were read back and found right.
@@ -348,6 +355,20 @@ impl Part {
         disk::replace(&self.record, staging, text.as_bytes(), Durability::Hopeful)
     }
 
+    /// Whether bytes were written longer ago than a kill may lose that no record names yet.
+    #[must_use]
+    pub fn is_record_due(&self) -> bool {
+        let books = self.books();
+        books.unrecorded > 0 && books.is_old()
+    }
+
+    /// Whether any byte was written that no record names yet.
+    #[must_use]
+    pub fn is_ahead_of_record(&self) -> bool {
+        let books = self.books();
+        books.identity.is_some() && books.unrecorded > 0
+    }
+
     /// Returns the whole file's length in bytes, once it is known what this is a part of.
     pub(crate) fn length(&self) -> Option<u64> {
         self.books().identity.as_ref().map(|identity| identity.length)
@@ -416,9 +437,10 @@ impl Part {
         self.books.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Sums the blocks that these bytes touch. Each block is written in order by one connection at a time, so a block's
-    /// sum can be taken out, updated without the lock, and put back. A block that is full begins its way to the disk, so
-    /// that the flush before publishing is short. Returns whether the record is due.
+    /// Sums the blocks that these bytes touch. A stretch grows at its end by one connection at a time, so its sum can be
+    /// updated without the lock; until then the old one stays in the books, for records that are written meanwhile. A
+    /// block that is full begins its way to the disk, so that the flush before publishing is short. Returns whether the
+    /// record is due.
     fn book(&self, offset: u64, bytes: &[u8]) -> bool {
         let mut at = offset;
         let mut rest = bytes;
@@ -427,27 +449,18 @@ impl Part {
             let within = at % BLOCK;
             let room = usize::try_from(BLOCK - within).unwrap_or(usize::MAX);
             let (now, later) = rest.split_at(rest.len().min(room));
-            let block = {
-                let mut books = self.books();
-                if books.blocks.len() <= index {
-                    books.blocks.resize(index + 1, Block::Empty);
-                }
-                std::mem::take(&mut books.blocks[index])
-            };
-            let next = block.extend(within, now);
-            if matches!(next, Block::Full { .. }) {
+            let mut stretch = self.books().stretch_at(index, within);
+            stretch.sum.update(now);
+            stretch.upto += now.len() as u64;
+            if self.books().put(index, stretch) {
                 disk::begin_flush(&self.file, at - within, BLOCK);
             }
-            self.books().blocks[index] = next;
             at += now.len() as u64;
             rest = later;
         }
         let mut books = self.books();
-        let count = bytes.len() as u64;
-        books.unrecorded += count;
-        let length = books.identity.as_ref().map_or(0, |identity| identity.length);
-        let worth = length >= RECORD_FROM;
-        worth && (books.unrecorded >= RECORD_EVERY || books.recorded_at.elapsed() >= RECORD_AFTER)
+        books.unrecorded += bytes.len() as u64;
+        books.identity.is_some() && (books.unrecorded >= RECORD_EVERY || books.is_old())
     }
 }
 
@@ -455,32 +468,92 @@ impl Books {
     fn record(&self) -> Option<PartRecord> {
         let identity = self.identity.clone()?;
         let runs = runs(&self.blocks, identity.length);
-        Some(PartRecord { identity, block: BLOCK, runs })
+        let stretches = stretches(&self.blocks, identity.length);
+        Some(PartRecord { identity, block: BLOCK, runs, stretches })
+    }
+
+    /// Whether the last record was written long ago.
+    fn is_old(&self) -> bool {
+        self.recorded_at.elapsed() >= RECORD_AFTER
+    }
+
+    /// Returns the stretch of a block that ends at this place, or a new one that begins there.
+    fn stretch_at(&self, index: usize, within: u64) -> Stretch {
+        let begun = match self.blocks.get(index) {
+            Some(Block::Begun(stretches)) => stretches.iter().find(|stretch| stretch.upto == within).cloned(),
+            _ => None,
+        };
+        begun.unwrap_or_else(|| Stretch::new(within))
+    }
+
+    /// Takes a longer stretch of a block in. Returns whether the block became full by it.
+    fn put(&mut self, index: usize, longer: Stretch) -> bool {
+        if self.blocks.len() <= index {
+            self.blocks.resize(index + 1, Block::Empty);
+        }
+        let block = &mut self.blocks[index];
+        let mut stretches = match std::mem::take(block) {
+            Block::Begun(stretches) => stretches,
+            Block::Empty | Block::Full { .. } => Vec::new(),
+        };
+        // What was written over is not what its sum says any more.
+        stretches.retain(|other| other.upto <= longer.from || longer.upto <= other.from);
+        let place = stretches.partition_point(|other| other.from < longer.from);
+        stretches.insert(place, longer);
+        *block = match tiled(&stretches, BLOCK) {
+            Some(sum) => Block::Full { sum },
+            None => Block::Begun(stretches),
+        };
+        matches!(block, Block::Full { .. })
+    }
+}
+
+impl Stretch {
+    fn new(from: u64) -> Self {
+        Self { from, upto: from, sum: Box::new(Digest::new(CrcAlgorithm::Crc32IsoHdlc)) }
+    }
+
+    fn of(from: u64, bytes: &[u8]) -> Self {
+        let mut stretch = Self::new(from);
+        stretch.sum.update(bytes);
+        stretch.upto += bytes.len() as u64;
+        stretch
+    }
+
+    fn sum(&self) -> u32 {
+        low_half(self.sum.finalize())
     }
 }
 
 impl Block {
-    fn extend(self, within: u64, bytes: &[u8]) -> Self {
-        let (upto, mut sum) = match self {
-            Self::Begun { upto, sum } if upto == within => (upto, sum),
-            _ if within == 0 => (0, Box::new(Digest::new(CrcAlgorithm::Crc32IsoHdlc))),
-            // Out of order: the block cannot be summed, so it will not be trusted after a crash. It is still here now.
-            _ => return Self::Empty,
-        };
-        sum.update(bytes);
-        let upto = upto + bytes.len() as u64;
-        if upto == BLOCK { Self::Full { sum: low_half(sum.finalize()) } } else { Self::Begun { upto, sum } }
-    }
-
     /// Returns the checksum of this block of a file of `length` bytes, where all of it was summed.
     fn sum(&self, index: u64, length: u64) -> Option<u32> {
         match self {
             Self::Full { sum } => Some(*sum),
             // The last block is full when the file ends in it.
-            Self::Begun { upto, sum } if index * BLOCK + upto == length => Some(low_half(sum.finalize())),
-            Self::Empty | Self::Begun { .. } => None,
+            Self::Begun(stretches) => tiled(stretches, length.checked_sub(index * BLOCK)?.min(BLOCK)),
+            Self::Empty => None,
         }
     }
+}
+
+/// Returns the checksum of stretches that follow each other without a gap from zero to `end`.
+fn tiled(stretches: &[Stretch], end: u64) -> Option<u32> {
+    let (mut upto, mut sum) = (0, 0);
+    for stretch in stretches {
+        if stretch.from != upto {
+            return None;
+        }
+        let next = stretch.sum.finalize();
+        sum = if upto == 0 {
+            next
+        } else {
+            let length = stretch.upto - stretch.from;
+            crc_fast::checksum_combine(CrcAlgorithm::Crc32IsoHdlc, sum, next, length)
+        };
+        upto = stretch.upto;
+    }
+    (upto == end && end > 0).then(|| low_half(sum))
 }
 
 /// The crate gives every checksum as 64 bits; a CRC-32 is in the low half.
@@ -506,6 +579,23 @@ fn runs(blocks: &[Block], length: u64) -> Vec<(u64, String)> {
         open = true;
     }
     runs
+}
+
+/// Returns what is here of blocks that are not full, in order.
+fn stretches(blocks: &[Block], length: u64) -> Vec<(u64, u64, String)> {
+    let mut found = Vec::new();
+    for (index, block) in blocks.iter().enumerate() {
+        let index = index as u64;
+        if let Block::Begun(stretches) = block
+            && block.sum(index, length).is_none()
+        {
+            let each = |stretch: &Stretch| {
+                (index * BLOCK + stretch.from, stretch.upto - stretch.from, format!("{:08x}", stretch.sum()))
+            };
+            found.extend(stretches.iter().map(each));
+        }
+    }
+    found
 }
 
 /// Returns the ranges of recorded blocks whose bytes still have the recorded sum.
@@ -552,6 +642,34 @@ fn each_trusted_block(
             }
         }
     }
+    for (start, count, digits) in &record.stretches {
+        let (index, within) = (start / BLOCK, start % BLOCK);
+        let fits = *count > 0
+            && count.checked_add(within).is_some_and(|upto| upto <= BLOCK)
+            && start.checked_add(*count).is_some_and(|end| end <= length);
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        if !fits || matches!(blocks.get(index), Some(Block::Full { .. })) {
+            continue;
+        }
+        let bytes = &mut buffer[..usize::try_from(*count).unwrap_or_default()];
+        if !read_whole(file, *start, bytes) {
+            continue;
+        }
+        let stretch = Stretch::of(within, bytes);
+        if u32::from_str_radix(digits, 16).is_ok_and(|expected| expected == stretch.sum()) {
+            act(*start, bytes)?;
+            if blocks.len() <= index {
+                blocks.resize(index + 1, Block::Empty);
+            }
+            match &mut blocks[index] {
+                Block::Begun(stretches) if stretches.last().is_some_and(|last| last.upto <= stretch.from) => {
+                    stretches.push(stretch);
+                }
+                Block::Begun(_) | Block::Full { .. } => {}
+                empty @ Block::Empty => *empty = Block::Begun(vec![stretch]),
+            }
+        }
+    }
     Ok(blocks)
 }
 
@@ -566,13 +684,20 @@ fn read_whole(file: &File, start: u64, buffer: &mut [u8]) -> bool {
     true
 }
 
+/// Returns the ranges that blocks speak of, in order.
 fn ranges(blocks: &[Block], length: u64) -> Vec<Range<u64>> {
-    let full = blocks.iter().enumerate().filter(|(_, block)| matches!(block, Block::Full { .. }));
-    full.map(|(index, _)| {
+    let mut found = Vec::new();
+    for (index, block) in blocks.iter().enumerate() {
         let start = index as u64 * BLOCK;
-        start..(start + BLOCK).min(length)
-    })
-    .collect()
+        match block {
+            Block::Empty => {}
+            Block::Full { .. } => found.push(start..(start + BLOCK).min(length)),
+            Block::Begun(stretches) => {
+                found.extend(stretches.iter().map(|stretch| start + stretch.from..start + stretch.upto));
+            }
+        }
+    }
+    found
 }
 
 fn trusted(here: &[Range<u64>]) -> u64 {

@@ -54,6 +54,8 @@ pub struct RangeRequest {
     pub start: u64,
     /// One past the last byte; `None`: to the end.
     pub end: Option<u64>,
+    /// Ask for everything, without a range: some hosts refuse any request that has one.
+    pub plain: bool,
     /// Send the range only if the file still has this validator, else all of it.
     pub if_range: Option<Condition>,
     /// Send anything only if the file has this validator no more.
@@ -118,11 +120,10 @@ impl ArtifactClient {
         if let Some(why) = refusal(&url, self.private_hosts) {
             return Err(Fault::Forbidden { host: source.host().to_owned(), why });
         }
-        let mut request = self
-            .client
-            .get(url)
-            .header(header::ACCEPT_ENCODING, "identity")
-            .header(header::RANGE, range_header(ask));
+        let mut request = self.client.get(url).header(header::ACCEPT_ENCODING, "identity");
+        if !ask.plain {
+            request = request.header(header::RANGE, range_header(ask));
+        }
         if let Some(condition) = &ask.if_range {
             request = request.header(header::IF_RANGE, condition_value(condition));
         }
@@ -206,8 +207,9 @@ fn read_head(status: u16, headers: &HeaderMap) -> Head {
         .get(header::CONTENT_RANGE)
         .map(|value| value.to_str().map_or(ContentRange::Malformed, ContentRange::parse));
     let content_length = text(header::CONTENT_LENGTH).and_then(|digits| digits.trim().parse().ok());
-    let encoded =
-        text(header::CONTENT_ENCODING).is_some_and(|coding| !coding.trim().eq_ignore_ascii_case("identity"));
+    let codings = codings(headers);
+    let encoded = !codings.is_empty();
+    let gzip = matches!(&*codings, [one] if one == "gzip" || one == "x-gzip");
     let multipart = text(header::CONTENT_TYPE)
         .is_some_and(|media| media.trim().to_ascii_lowercase().starts_with("multipart/byteranges"));
     let covers_all = match content_range {
@@ -227,8 +229,20 @@ fn read_head(status: u16, headers: &HeaderMap) -> Head {
         last_modified: last_modified(text(header::LAST_MODIFIED), text(header::DATE)),
         length,
     };
-    let claims = if encoded { Vec::new() } else { response_digests::read(headers, covers_all) };
-    Head { status, content_range, content_length, encoded, multipart, revision, claims }
+    let claims = if encoded { Vec::new() } else { response_digests::read(headers, covers_all, length) };
+    Head { status, content_range, content_length, encoded, gzip, multipart, revision, claims }
+}
+
+/// Returns how the body is encoded. `aws-chunked` is how a file was once sent to its store, which took the word for a
+/// property of the file; what is served has nothing of it.
+fn codings(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    // What cannot be read is no coding that could be undone.
+    let words = values.flat_map(|value| value.to_str().unwrap_or("?").split(','));
+    words
+        .map(|word| word.trim().to_ascii_lowercase())
+        .filter(|word| !matches!(&**word, "" | "identity" | "aws-chunked"))
+        .collect()
 }
 
 fn last_modified(date: Option<&str>, answered: Option<&str>) -> Option<LastModified> {

@@ -9,9 +9,12 @@ use crate::model::claim::{Algorithm, Claim, merge};
 use crate::model::digest::unhex;
 
 /// Returns every claim about the whole file. `covers_all`: this answer's body is the whole file, so claims about the
-/// message or about a range are claims about the file.
-pub(crate) fn read(headers: &HeaderMap, covers_all: bool) -> Vec<Claim> {
+/// message or about a range are claims about the file. `length`: the whole file's, where the answer says it.
+pub(crate) fn read(headers: &HeaderMap, covers_all: bool, length: Option<u64>) -> Vec<Claim> {
     let mut claims = Vec::new();
+    if speaks_of_other_bytes(headers, length) {
+        return claims;
+    }
     for text in values(headers, "repr-digest") {
         merge(&mut claims, &dictionary(text));
     }
@@ -21,8 +24,10 @@ pub(crate) fn read(headers: &HeaderMap, covers_all: bool) -> Vec<Claim> {
     for text in values(headers, "x-goog-hash") {
         merge(&mut claims, &pairs(text));
     }
-    let whole_object = covers_all
-        || values(headers, "x-amz-checksum-type").any(|kind| kind.trim().eq_ignore_ascii_case("FULL_OBJECT"));
+    let is_kind = |word: &str| {
+        values(headers, "x-amz-checksum-type").any(|kind| kind.trim().eq_ignore_ascii_case(word))
+    };
+    let whole_object = (covers_all && !is_kind("COMPOSITE")) || is_kind("FULL_OBJECT");
     if whole_object {
         for (header, algorithm) in [
             ("x-amz-checksum-sha256", Algorithm::Sha256),
@@ -44,7 +49,12 @@ pub(crate) fn read(headers: &HeaderMap, covers_all: bool) -> Vec<Claim> {
         let md5 = values(headers, "content-md5").filter_map(|text| from_base64(Algorithm::Md5, text));
         merge(&mut claims, &md5.collect::<Vec<_>>());
     }
-    let linked = values(headers, "x-linked-etag").filter_map(|text| from_hex(Algorithm::Sha256, text));
+    // Said of the file that a redirect led to, with its length.
+    let other_length =
+        length.is_some_and(|length| number(headers, "x-linked-size").is_some_and(|it| it != length));
+    let linked = values(headers, "x-linked-etag")
+        .filter(|_| !other_length)
+        .filter_map(|text| from_hex(Algorithm::Sha256, text));
     merge(&mut claims, &linked.collect::<Vec<_>>());
     let tag = headers.get(ETAG).and_then(|value| value.to_str().ok()).filter(|text| !text.starts_with("W/"));
     merge(
@@ -52,6 +62,23 @@ pub(crate) fn read(headers: &HeaderMap, covers_all: bool) -> Vec<Claim> {
         &tag.and_then(|text| from_hex(Algorithm::Md5Tag, text)).into_iter().collect::<Vec<_>>(),
     );
     claims
+}
+
+/// Whether the answer itself says that its body is not what is stored: then digests may be of either. Stores unpack on
+/// the way, and proxies change what passes, without changing the headers that the store wrote before.
+fn speaks_of_other_bytes(headers: &HeaderMap, length: Option<u64>) -> bool {
+    let is_identity = |word: &str| matches!(&*word.trim().to_ascii_lowercase(), "" | "identity");
+    let stored_packed = values(headers, "x-goog-stored-content-encoding").any(|word| !is_identity(word));
+    let stored_length = number(headers, "x-goog-stored-content-length");
+    let other_length = stored_length.zip(length).is_some_and(|(stored, served)| stored != served);
+    let transformed = headers.contains_key("x-guploader-response-body-transformations")
+        // RFC 9111, section 5.5 of its predecessor: a transformation was applied.
+        || values(headers, "warning").any(|text| text.trim_start().starts_with("214"));
+    stored_packed || other_length || transformed
+}
+
+fn number(headers: &HeaderMap, name: &'static str) -> Option<u64> {
+    values(headers, name).find_map(|text| text.trim().parse().ok())
 }
 
 fn values<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item = &'a str> {
@@ -104,7 +131,7 @@ mod tests {
     }
 
     fn names(lines: &[(&'static str, &str)], covers_all: bool) -> Vec<Algorithm> {
-        read(&headers(lines), covers_all).into_iter().map(|claim| claim.algorithm).collect()
+        read(&headers(lines), covers_all, Some(10)).into_iter().map(|claim| claim.algorithm).collect()
     }
 
     #[test]
@@ -126,6 +153,31 @@ mod tests {
         assert_eq!(names(&[("etag", &format!("\"{}\"", "ab".repeat(16)))], false), [Algorithm::Md5Tag]);
         assert_eq!(names(&[("etag", &format!("\"{}-3\"", "ab".repeat(16)))], false), []);
         assert_eq!(names(&[("etag", &format!("W/\"{}\"", "ab".repeat(16)))], false), []);
+    }
+
+    #[test]
+    fn digests_of_other_bytes_than_the_body_say_nothing() {
+        let (md5, sha) = (format!("md5={}", STANDARD.encode([7; 16])), "ab".repeat(32));
+        let tag = format!("\"{}\"", "ab".repeat(16));
+        let base = [("x-goog-hash", &*md5), ("etag", &*tag)];
+        assert_eq!(names(&base, true), [Algorithm::Md5, Algorithm::Md5Tag]);
+        for (name, value, counts) in [
+            ("x-goog-stored-content-encoding", "gzip", false),
+            ("x-goog-stored-content-encoding", "identity", true),
+            ("x-goog-stored-content-length", "11", false),
+            ("x-goog-stored-content-length", "10", true),
+            ("x-guploader-response-body-transformations", "gunzipped", false),
+            ("warning", "214 UploadServer gunzipped", false),
+            ("warning", "110 - \"Response is Stale\"", true),
+        ] {
+            let found = names(&[base[0], base[1], (name, value)], true);
+            assert_eq!(!found.is_empty(), counts, "{name}: {value}");
+        }
+        let linked = [("x-linked-etag", &*sha), ("x-linked-size", "11")];
+        assert_eq!(names(&linked, true), [], "of a file of another length");
+        assert_eq!(names(&[linked[0], ("x-linked-size", "10")], true), [Algorithm::Sha256]);
+        let composite = [("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-checksum-type", "COMPOSITE")];
+        assert_eq!(names(&composite, true), [], "a checksum of the parts' checksums");
     }
 
     #[test]

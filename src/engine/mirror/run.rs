@@ -19,6 +19,7 @@ use crate::engine::destination::commit::{BATCH, Committed, Committer, ToCommit};
 use crate::engine::destination::folder::Folder;
 use crate::engine::destination::inspect;
 use crate::engine::event::{Event, Reporter};
+use crate::engine::habits::Habits;
 use crate::engine::mirror::poll::{JobSnapshot, Patience, look};
 use crate::engine::outputs::follower::Followers;
 use crate::engine::stop::Stop;
@@ -125,6 +126,7 @@ impl Run {
             limiter: options.limit_rate.map(Limiter::new),
             room: Room::new(folder.parts.path(""), options.min_free),
             gates: Gates::default(),
+            habits: Habits::default(),
             reporter: reporter.clone(),
             leftovers: Mutex::new(folder.parts.fingerprints()?),
             cancel: stop.token().child_token(),

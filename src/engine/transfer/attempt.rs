@@ -44,6 +44,8 @@ pub(crate) struct Attempt {
     body: Mutex<Following<BodyHash>>,
     body_begun: AtomicBool,
     body_follows: AtomicBool,
+    /// Answers that no validator ties together were joined where an overlap agreed.
+    joined: AtomicBool,
 }
 
 /// A hash that follows what is here, and the buffer that it reads back into.
@@ -129,13 +131,16 @@ impl Attempt {
         }
         let pieces = PieceMap::resumed(identity.length, here);
         let have = pieces.have();
+        let joined = !identity.revision.is_comparable();
         let known = Known {
             declared: Some(identity.length),
             revision: Some(identity.revision),
             claims: identity.claims,
             ranges_proven: true,
         };
-        Self::with(key, file_name, pieces, known, Some(Arc::new(part)), have)
+        let attempt = Self::with(key, file_name, pieces, known, Some(Arc::new(part)), have);
+        attempt.joined.store(joined, Ordering::Release);
+        attempt
     }
 
     fn with(
@@ -159,6 +164,7 @@ impl Attempt {
             body: Mutex::default(),
             body_begun: AtomicBool::new(false),
             body_follows: AtomicBool::new(false),
+            joined: AtomicBool::new(false),
         }
     }
 
@@ -184,6 +190,34 @@ impl Attempt {
 
     pub(crate) fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// Whether answers were joined of which no validator says that they are of one revision.
+    pub(crate) fn is_joined(&self) -> bool {
+        self.joined.load(Ordering::Acquire)
+    }
+
+    /// The bytes before a range, read back to be compared with what the host sends for them now.
+    pub(crate) fn before(&self, start: u64, count: u64) -> Result<Vec<u8>, Error> {
+        self.joined.store(true, Ordering::Release);
+        let Some(part) = lock(&self.part).clone() else { return Ok(Vec::new()) };
+        let mut bytes = vec![0; usize::try_from(count).unwrap_or_default()];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            let read = part.read(start - count + filled as u64, &mut bytes[filled..])?;
+            if read == 0 {
+                let source = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+                return Err(Error::Disk { verb: "read", path: part.path().to_path_buf(), source });
+            }
+            filled += read;
+        }
+        Ok(bytes)
+    }
+
+    /// Returns how many bytes are here without a gap before `start`.
+    pub(crate) fn have_before(&self, start: u64) -> u64 {
+        let here = lock(&self.pieces).ranges().find(|range| range.start < start && start <= range.end);
+        here.map_or(0, |range| start - range.start)
     }
 
     /// Leases the next piece, or, where `split` says so, half of the largest one on its way. A host that has not
@@ -258,13 +292,23 @@ impl Attempt {
         first
     }
 
+    /// Takes in what is known of a file that came packed: validators are those of the packed form, its length is not.
+    pub(crate) fn learn_unpacked(&self, revision: &Revision, length: u64) {
+        {
+            let mut known = lock(&self.known);
+            known.revision = Some(Revision { length: None, ..revision.clone() });
+            known.declared = Some(length);
+        }
+        lock(&self.pieces).set_length(length);
+    }
+
     /// The body ended where nobody had said how long it is.
     pub(crate) fn end_at(&self, length: u64) {
         lock(&self.pieces).set_length(length);
     }
 
     fn identity(&self, known: &Known) -> Option<PartIdentity> {
-        let revision = known.revision.clone().filter(Revision::is_comparable)?;
+        let revision = known.revision.clone()?;
         Some(PartIdentity {
             key: self.key.clone(),
             revision,
@@ -393,6 +437,16 @@ impl Attempt {
         }
         *part = Some(created.clone());
         Ok(created)
+    }
+
+    /// Whether bytes were written longer ago than a kill may lose that no record names yet.
+    pub(crate) fn is_record_due(&self) -> bool {
+        lock(&self.part).as_ref().is_some_and(|part| part.is_record_due())
+    }
+
+    /// Whether any byte was written that no record names yet.
+    pub(crate) fn is_ahead_of_record(&self) -> bool {
+        lock(&self.part).as_ref().is_some_and(|part| part.is_ahead_of_record())
     }
 
     /// Writes down what is here, for the next run.

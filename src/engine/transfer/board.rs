@@ -126,6 +126,8 @@ struct Delayed {
 struct Cooling {
     until: Instant,
     wait: Duration,
+    /// It waits for the trainer: once the run is over, it need not wait for longer.
+    for_trainer: bool,
 }
 
 impl Board {
@@ -194,7 +196,11 @@ impl Board {
         let now = Instant::now();
         for transfer in transfers {
             let key = transfer.order.artifact.key.clone();
-            let cooling = inner.cooling.get(&key).is_some_and(|cooling| cooling.until > now);
+            let may_write = transfer.order.run_may_write;
+            let cooling = inner
+                .cooling
+                .get(&key)
+                .is_some_and(|cooling| cooling.until > now && (may_write || !cooling.for_trainer));
             if !cooling && inner.under_way.insert(key) {
                 inner.queue(&transfer).push_back(Arc::new(transfer));
                 taken += 1;
@@ -271,6 +277,15 @@ impl Board {
     /// Tells that a file's story is over; only now may it be ordered again, after `cool_down` if one is given. A
     /// second cool-down in a row is twice as long, up to `longest`.
     pub(crate) fn close(&self, key: &ArtifactKey, cool_down: Option<(Duration, Duration)>) {
+        self.close_until(key, cool_down, false);
+    }
+
+    /// The same for a file that the trainer may still be writing.
+    pub(crate) fn close_for_trainer(&self, key: &ArtifactKey, cool_down: (Duration, Duration)) {
+        self.close_until(key, Some(cool_down), true);
+    }
+
+    fn close_until(&self, key: &ArtifactKey, cool_down: Option<(Duration, Duration)>, for_trainer: bool) {
         let mut inner = self.inner();
         inner.under_way.remove(key);
         match cool_down {
@@ -279,7 +294,9 @@ impl Board {
             }
             Some((first, longest)) => {
                 let wait = inner.cooling.get(key).map_or(first, |cooling| (cooling.wait * 2).min(longest));
-                inner.cooling.insert(key.clone(), Cooling { until: Instant::now() + wait, wait });
+                inner
+                    .cooling
+                    .insert(key.clone(), Cooling { until: Instant::now() + wait, wait, for_trainer });
             }
         }
         let quiet = inner.under_way.is_empty();

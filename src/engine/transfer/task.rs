@@ -64,6 +64,12 @@ pub(crate) struct State {
     pub(crate) without_if_range: bool,
     /// The host ignores ranges even so: one stream from the start.
     pub(crate) whole_only: bool,
+    /// Answers were joined where an overlap agreed, and the whole was no proven file: all of it comes in one stream now.
+    pub(crate) one_stream: bool,
+    /// The next request goes without a range.
+    pub(crate) plain: bool,
+    /// It was asked for without a range since it last made progress.
+    pub(crate) asked_plain: bool,
     pub(crate) doubt: Option<Doubt>,
     /// What follows an answer or a fault is not decided yet (a new address may be on its way): no further request
     /// meanwhile.
@@ -85,6 +91,9 @@ impl Transfer {
             restarts: 0,
             without_if_range: false,
             whole_only: false,
+            one_stream: false,
+            plain: false,
+            asked_plain: false,
             doubt: order.doubt.clone(),
             held: false,
             told_started: false,
@@ -116,6 +125,7 @@ impl State {
     /// Notes progress: the file's faults start counting anew.
     pub(crate) fn progressed(&mut self) {
         self.tries = 0;
+        self.asked_plain = false;
         self.backoff.reset();
     }
 

@@ -10,15 +10,20 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::decide::settle::{self, Settled, settled};
 use crate::decide::transfer::outcome::{Verdict, verdict};
 use crate::decide::transfer::stall::Typical;
 use crate::decide::transfer::suspect::{Doubted, doubted};
-use crate::decide::transfer::verify::{Contradiction, Expectation, Judgement, Received, judge, recognise};
+use crate::decide::transfer::verify::{
+    Contradiction, Expectation, Judgement, Received, Verified, judge, recognise,
+};
+use crate::edge::clock;
 use crate::edge::folder::part_file::PartFolder;
 use crate::edge::net::http::{ArtifactClient, Body, RangeRequest};
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine::destination::commit::{Finished, ToCommit};
 use crate::engine::event::{Event, Reporter};
+use crate::engine::habits::Habits;
 use crate::engine::options::SyncOptions;
 use crate::engine::transfer::disk_space::Room;
 use crate::engine::transfer::host_backoff::Gates;
@@ -28,7 +33,7 @@ use crate::engine::transfer::task::Transfer;
 use crate::error::{Error, explain_briefly};
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::fault::Fault;
-use crate::model::manifest::{Doubt, Entry};
+use crate::model::manifest::{Doubt, Entry, FirstLook};
 use crate::model::names::rel_path::RelPath;
 use crate::model::response_head::Head;
 use crate::model::revision::{Agreement, Revision};
@@ -67,6 +72,7 @@ pub(crate) struct Workshop {
     pub(crate) limiter: Option<Limiter>,
     pub(crate) room: Room,
     pub(crate) gates: Gates,
+    pub(crate) habits: Habits,
     pub(crate) reporter: Arc<dyn Reporter>,
     pub(crate) options: SyncOptions,
     /// Files of which parts are left, of an earlier run or an earlier try in this one, by fingerprint.
@@ -292,25 +298,68 @@ impl Workshop {
         // Bytes that were proven before are proven, whatever the host says of them now.
         let before = transfer.order.entry.as_ref();
         let before = before.and_then(|entry| recognise(&received, entry.sha256, entry.evidence));
+        let is_known = before.is_some();
         let judgement = match (judge(&received, &expected), before) {
             (Judgement::Proven(verified), _) | (_, Some(verified)) => Judgement::Proven(verified),
             (other, None) => other,
         };
         match judgement {
             Judgement::Proven(verified) => {
+                let revision = known.revision.unwrap_or_default();
+                if !is_known && !self.is_settled(transfer, attempt, &verified, &revision).await {
+                    return;
+                }
                 self.board.end(transfer);
                 let finished = Finished {
                     order: transfer.order.clone(),
                     part,
                     verified,
-                    revision: known.revision.unwrap_or_default(),
+                    revision,
                     elapsed: attempt.began().elapsed(),
                 };
                 self.commit(ToCommit::Publish(Box::new(finished))).await;
             }
             Judgement::Unfinished { declared, have } => self.settle(transfer, attempt, declared, have),
+            // What was put together is not one whole file: it may be parts of two.
+            Judgement::Contradicted(_) if attempt.is_joined() && !transfer.state().one_stream => {
+                self.restart(transfer, attempt, |state| state.one_stream = true).await;
+            }
             Judgement::Contradicted(why) => self.doubt(transfer, attempt, &received, &why).await,
         }
+    }
+
+    /// Whether a proven file may be published now. One that only its length speaks for waits for a second look while the
+    /// run may still write.
+    async fn is_settled(
+        &self,
+        transfer: &Arc<Transfer>,
+        attempt: &Arc<Attempt>,
+        verified: &Verified,
+        revision: &Revision,
+    ) -> bool {
+        let order = &transfer.order;
+        let read = settle::Read { sha256: verified.sha256(), revision, now: clock::unix_ms() };
+        let before = order.doubt.as_ref().and_then(|doubt| Some((doubt.sha256, doubt.first_look?)));
+        match settled(verified.evidence(), order.run_may_write, read, before) {
+            Settled::Publish => return true,
+            Settled::First(look) => {
+                let doubt = first_look(verified, look);
+                self.commit(ToCommit::Doubt(order.artifact.key.clone(), doubt)).await;
+            }
+            Settled::TooSoon => {}
+        }
+        if !revision.is_comparable() {
+            // Nothing would tell at the second look that what is here is not of older bytes: all of it is read again.
+            let _ = attempt.abandon();
+        }
+        let size = Some(verified.size());
+        self.tell(&Event::Settling {
+            path: order.artifact.path.clone(),
+            declared: size,
+            have: verified.size(),
+        });
+        self.miss(transfer, Missing::Settling, (settle::APART, settle::APART.max(SETTLE.1)));
+        false
     }
 
     async fn doubt(
@@ -328,7 +377,13 @@ impl Workshop {
         };
         let next = doubted(received.sha256, transfer.state().doubt.as_ref(), order.run_may_write);
         let read_twice = next == Doubted::Condemned;
-        let doubt = Doubt { sha256: received.sha256, revision, after_end: !order.run_may_write, read_twice };
+        let doubt = Doubt {
+            sha256: received.sha256,
+            revision,
+            after_end: !order.run_may_write,
+            read_twice,
+            first_look: None,
+        };
         self.commit(ToCommit::Doubt(order.artifact.key.clone(), doubt.clone())).await;
         let _ = attempt.abandon();
         match next {
@@ -544,10 +599,15 @@ impl Workshop {
             let _ = attempt.retire();
             self.leave_over(&key);
         }
+        let for_trainer = why == Missing::Settling && transfer.order.run_may_write;
         self.endings().missing.insert(key.clone(), why);
         self.room.give_back(&key);
         self.board.end(transfer);
-        self.board.close(&key, Some(cool_down));
+        if for_trainer {
+            self.board.close_for_trainer(&key, cool_down);
+        } else {
+            self.board.close(&key, Some(cool_down));
+        }
     }
 
     /// Remembers that a part of this file stands here, so that the next try goes on with it.
@@ -566,6 +626,17 @@ impl Workshop {
     async fn commit(&self, item: ToCommit) {
         // The receiver lives as long as the run; when it is gone, the run is over and the part stays for the next.
         let _ = self.commit.send(item).await;
+    }
+}
+
+/// What is remembered of a file that only its length speaks for. No revision: the second look must have its bytes.
+fn first_look(verified: &Verified, look: FirstLook) -> Doubt {
+    Doubt {
+        sha256: verified.sha256(),
+        revision: Revision::default(),
+        after_end: false,
+        read_twice: false,
+        first_look: Some(look),
     }
 }
 

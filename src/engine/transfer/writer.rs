@@ -1,9 +1,11 @@
 //! From a connection to the disk: bytes are gathered, and one group is written while the next one arrives.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
 
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine::event::Event;
@@ -25,6 +27,12 @@ const ALL_GROUPS: usize = 4 << 20;
 /// than what they bring when each connection brings little. Below, that copy would cost more than the memory.
 const CROWD: usize = 8;
 
+/// Bytes that were gathered for this long are written, however few: on a slow link a kill must not cost more.
+const GATHER_FOR: Duration = Duration::from_millis(250);
+
+/// How often bytes on their way to a record are looked after.
+pub(crate) const KEEP_UP: Duration = Duration::from_millis(250);
+
 /// Files up to this size are written and hashed by the connection itself, in less than half a millisecond: handing
 /// them to another thread and back takes longer than most of them do.
 const SOON_DONE: u64 = if cfg!(test) { 1 << 11 } else { 512 << 10 };
@@ -39,6 +47,8 @@ pub(crate) const fn is_soon_done(length: u64) -> bool {
 pub(crate) struct Group {
     enough: usize,
     gathered: usize,
+    /// When the first of these bytes came.
+    since: Instant,
     chunks: Vec<Bytes>,
     /// In a crowd, the bytes themselves instead of pieces of larger buffers.
     copied: Option<Vec<u8>>,
@@ -52,6 +62,7 @@ impl Group {
         Self {
             enough,
             gathered: 0,
+            since: Instant::now(),
             chunks: Vec::new(),
             copied: (connections > CROWD).then(|| Vec::with_capacity(enough)),
         }
@@ -59,12 +70,25 @@ impl Group {
 
     /// Adds bytes; returns whether these are enough for a write.
     pub(crate) fn add(&mut self, chunk: Bytes) -> bool {
+        if self.gathered == 0 {
+            self.since = Instant::now();
+        }
         self.gathered += chunk.len();
         match &mut self.copied {
             Some(copied) => copied.extend_from_slice(&chunk),
             None => self.chunks.push(chunk),
         }
-        self.gathered >= self.enough
+        self.gathered >= self.enough || self.is_due()
+    }
+
+    /// Whether there are bytes that waited for long enough.
+    pub(crate) fn is_due(&self) -> bool {
+        self.gathered > 0 && self.since.elapsed() >= GATHER_FOR
+    }
+
+    /// Whether there are no bytes.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.gathered == 0
     }
 
     /// Takes what was gathered and begins anew.
@@ -122,6 +146,20 @@ impl<'a> Writer<'a> {
             Writing::Elsewhere(blocking(move || attempt.absorb(&parts, lease, offset, &group)))
         });
         Ok(())
+    }
+
+    /// Looks after bytes that came a while ago: they are written, and then recorded. Returns whether any are left that a
+    /// kill would cost.
+    pub(crate) async fn keep_up(&mut self, group: &mut Group) -> Result<bool, PieceFault> {
+        if group.is_due() {
+            self.put(group.take()).await?;
+        } else if group.is_empty() && self.fetch.attempt.is_record_due() {
+            self.settle().await?;
+            let attempt = self.fetch.attempt.clone();
+            let kept = blocking(move || attempt.keep()).await;
+            kept.map_err(|lost| lost_writer(self.fetch.transfer, lost))??;
+        }
+        Ok(!group.is_empty() || self.running.is_some() || self.fetch.attempt.is_ahead_of_record())
     }
 
     /// Waits for the last group, and learns what it led to.

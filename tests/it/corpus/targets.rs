@@ -187,7 +187,7 @@ fn offsets_in(json: &[u8]) -> usize {
 
 /// A whole file: the first byte says its format, the second where it is cut into chunks.
 pub(super) fn formats(bytes: &[u8]) {
-    const FORMATS: [Format; 10] = [
+    const FORMATS: [Format; 12] = [
         Format::Safetensors,
         Format::Png,
         Format::Jpeg,
@@ -197,6 +197,8 @@ pub(super) fn formats(bytes: &[u8]) {
         Format::Mp4,
         Format::Yaml,
         Format::Markup,
+        Format::Json,
+        Format::Mp3,
         Format::Unknown,
     ];
     let [kind, size, file @ ..] = bytes else { return };

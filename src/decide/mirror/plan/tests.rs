@@ -5,6 +5,10 @@ use crate::model::source_url::SourceUrl;
 
 /// A known file under this name, last asked about in `entry_run`.
 fn step_of(name: &str, entry_run: &str, run: &str, reached: Option<u64>) -> Step {
+    step_proven(Evidence::Structure, name, entry_run, run, reached)
+}
+
+fn step_proven(evidence: Evidence, name: &str, entry_run: &str, run: &str, reached: Option<u64>) -> Step {
     let kind = match name.rsplit_once('.') {
         Some((_, "yaml")) => ArtifactKind::Config,
         Some((_, "jpg")) => ArtifactKind::Sample,
@@ -19,7 +23,7 @@ fn step_of(name: &str, entry_run: &str, run: &str, reached: Option<u64>) -> Step
         step,
         size: 5,
         sha256: Sha256Digest::new([1; 32]),
-        evidence: Evidence::Length,
+        evidence,
         revision: Revision::default(),
         run: entry_run.to_owned(),
         modified: Some(7),
@@ -58,6 +62,27 @@ fn runs_have_names_of_their_own() {
     assert_eq!(stamp(Stopped, Some("a"), Some("b"), 0), "a/b");
     assert_eq!(stamp(Failed, None, None, 2), "?#2/?");
     assert_eq!(stamp(InQueue, Some("a"), Some("b"), 3), "", "in the queue nobody writes");
+}
+
+#[test]
+fn what_only_its_length_speaks_for_is_asked_about_once_more_when_the_run_has_ended() {
+    for name in ["dog_000000250.safetensors", "samples_1.jpg"] {
+        for (before, now, reached, asked) in [
+            ("a", "a", Some(900), false),
+            ("a", "a/b", None, true),
+            ("", "a/b", None, true),
+            ("a/b", "a/b", None, false),
+            ("a/b", "c", Some(0), false),
+        ] {
+            let is_asked = |evidence| {
+                let step = step_proven(evidence, name, before, now, reached);
+                matches!(step, Step::Fetch(FetchReason::Recheck(_)))
+            };
+            assert_eq!(is_asked(Evidence::Length), asked, "{name} {before} {now}");
+            // A numbered save of an unknown run is asked about in any case.
+            assert!(before.is_empty() || !is_asked(Evidence::Structure), "{name} {before} {now}");
+        }
+    }
 }
 
 #[test]
