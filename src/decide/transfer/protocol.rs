@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::decide::plain::Habit;
 use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::ranges::Lease;
 use crate::decide::transfer::verify::{Received, Verified};
@@ -58,6 +59,8 @@ pub struct Request {
     pub start: u64,
     /// One past the last byte; `None`: to the end.
     pub end: Option<u64>,
+    /// Ask for everything, without a range: some hosts refuse every request that has one.
+    pub plain: bool,
     /// The validator for `If-Range`.
     pub if_range: Option<Condition>,
     /// The validator for `If-None-Match` or `If-Modified-Since`.
@@ -75,6 +78,9 @@ pub struct Assignment {
     pub url: SourceUrl,
     /// The request.
     pub request: Request,
+    /// Bytes before the range that are here and are requested again, to be compared: no validator reports whether the
+    /// file is still the same.
+    pub overlap: u64,
     /// Bytes that the file still lacks, where its length is known: they need disk space before the request is sent.
     pub lacks: Option<u64>,
 }
@@ -124,6 +130,13 @@ pub enum Input {
         /// The head.
         head: Head,
     },
+    /// A body that came packed is unpacked, and has this many bytes.
+    Unpacked {
+        /// Which range.
+        ticket: Ticket,
+        /// How many bytes.
+        length: u64,
+    },
     /// Bytes at the front of a range were written.
     Booked {
         /// Which range.
@@ -145,7 +158,12 @@ pub enum Input {
     /// The job answered what it offers now.
     LinkRefreshed(Refreshed),
     /// The hashes of the whole file are complete.
-    Hashed(Box<Received>),
+    Hashed {
+        /// What was seen of it.
+        received: Box<Received>,
+        /// The time of day, in milliseconds since 1970.
+        unix_ms: u64,
+    },
     /// The disk refused outside of a range: while the file was taken up or verified.
     Disk(DiskTrouble),
     /// What became of a file in [`Phase::Committing`].
@@ -161,6 +179,8 @@ pub enum RangeEnd {
     Finished,
     /// The body of unknown length ended; its bytes are booked.
     BodyEnded,
+    /// The bytes before the range are not those that are here.
+    Changed,
     /// The connection was too slow; what is left is requested again by another.
     GivenUp,
     /// The run ends, or the attempt was dropped.
@@ -213,15 +233,22 @@ pub enum Command {
     Receive {
         /// Which range.
         ticket: Ticket,
-        /// Bytes to skip first.
+        /// Bytes to skip first; the bytes to compare follow them.
         skip: u64,
-        /// Bytes that the body has after those, where known.
+        /// Bytes that the body has after both, where known.
         take: Option<u64>,
         /// One past the last byte that is wanted of it.
         end: u64,
         /// Bytes that the file still lacks, where its length is known.
         lacks: Option<u64>,
     },
+    /// Read the whole body, which is packed, and unpack it.
+    Unpack {
+        /// Which range.
+        ticket: Ticket,
+    },
+    /// Remember what the host does with ranges, for its other files.
+    Habit(Habit),
     /// Read what the refusal says, and end the range with the fault that it makes.
     ReadRefusal {
         /// Which range.
@@ -318,6 +345,8 @@ pub enum Ending {
         why: Missing,
         /// First and longest wait before the next try.
         cool_down: (Duration, Duration),
+        /// It waits for the training: once that is over, the wait is over too.
+        for_training: bool,
     },
 }
 

@@ -119,6 +119,22 @@ impl PieceMap {
         self.here.get(&0).copied().unwrap_or(0)
     }
 
+    /// Returns where the next piece would begin.
+    #[must_use]
+    pub fn next_start(&self) -> Option<u64> {
+        match self.length {
+            None => Some(self.have()),
+            Some(length) => self.first_gap(length).map(|gap| gap.start),
+        }
+    }
+
+    /// Returns how many bytes are here without a gap before `start`.
+    #[must_use]
+    pub fn have_before(&self, start: u64) -> u64 {
+        let here = self.ranges().find(|range| range.start < start && start <= range.end);
+        here.map_or(0, |range| start - range.start)
+    }
+
     /// Whether every byte is here.
     #[must_use]
     pub fn is_complete(&self) -> bool {

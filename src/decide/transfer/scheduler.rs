@@ -12,8 +12,9 @@ use crate::decide::transfer::stall::Typical;
 use crate::model::artifact::ArtifactKey;
 
 use super::connections::{Connections, Limits, Load, Seen, Shares};
-use super::protocol::{Assignment, Input, Phase, Ticket};
+use super::protocol::{Assignment, Ending, Input, Phase, Ticket};
 use super::state::TransferState;
+use super::task::Task;
 
 /// Where small files have no connection of their own, they get one range in this many.
 const TURNS: u32 = 4;
@@ -100,6 +101,8 @@ pub struct Scheduler {
 struct Cooling {
     until: Duration,
     wait: Duration,
+    /// It waits for the training: once that is over, it need not wait longer.
+    for_training: bool,
 }
 
 /// A range under way, as seen from outside.
@@ -141,8 +144,10 @@ impl Scheduler {
     }
 
     /// Admits a file, behind those of its kind that were admitted before. `None` while it is under way or cools down.
-    pub fn admit(&mut self, now: Duration, key: &ArtifactKey, is_large: bool) -> Option<FileId> {
-        let is_cooling = self.cooling.get(key).is_some_and(|cooling| cooling.until > now);
+    pub fn admit(&mut self, now: Duration, task: &Task) -> Option<FileId> {
+        let (key, is_large) = (&task.artifact.key, task.is_large());
+        let still = |cooling: &Cooling| cooling.until > now && (task.run_may_write || !cooling.for_training);
+        let is_cooling = self.cooling.get(key).is_some_and(still);
         if is_cooling || !self.under_way.insert(key.clone()) {
             return None;
         }
@@ -196,25 +201,21 @@ impl Scheduler {
         self.begun.retain(|begun| *begun != id);
     }
 
-    /// Ends a file: it may be admitted again, after `cool_down` if one is given. A second cool-down in a row is twice as
+    /// Ends a file: it may be admitted again, after the cool-down of its ending. A second cool-down in a row is twice as
     /// long, up to its longest.
-    pub fn close(
-        &mut self,
-        now: Duration,
-        id: FileId,
-        key: &ArtifactKey,
-        cool_down: Option<(Duration, Duration)>,
-    ) {
+    pub fn close(&mut self, now: Duration, id: FileId, key: &ArtifactKey, ending: &Ending) {
         self.forget(id);
         self.deadlines.remove(&id);
         self.under_way.remove(key);
-        match cool_down {
-            None => {
+        match ending {
+            Ending::Here => {
                 self.cooling.remove(key);
             }
-            Some((first, longest)) => {
-                let wait = self.cooling.get(key).map_or(first, |cooling| (cooling.wait * 2).min(longest));
-                self.cooling.insert(key.clone(), Cooling { until: now + wait, wait });
+            Ending::Missing { cool_down: (first, longest), for_training, .. } => {
+                let known = self.cooling.get(key);
+                let wait = known.map_or(*first, |cooling| (cooling.wait * 2).min(*longest));
+                let for_training = *for_training;
+                self.cooling.insert(key.clone(), Cooling { until: now + wait, wait, for_training });
             }
         }
     }

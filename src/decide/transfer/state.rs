@@ -10,9 +10,11 @@ mod proof;
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::decide::plain::{Habit, learned};
 use crate::decide::transfer::backoff::Backoff;
 use crate::decide::transfer::ranges::{Cut, Lease, PieceMap};
-use crate::decide::transfer::resume::{Answer, Asked, resume};
+use crate::decide::transfer::resume::{Answer, Asked, overlap, resume};
+use crate::model::artifact::ArtifactKind;
 use crate::model::claim::merge;
 use crate::model::fault::{Fault, RangeFault};
 use crate::model::manifest::Doubt;
@@ -51,8 +53,14 @@ const MOST_UNDECLARED: u64 = 8 << 30;
 pub struct Quirks {
     /// `If-Range` made it send everything although nothing had changed.
     pub ignores_if_range: bool,
-    /// It sends everything whatever range is requested: one stream from the start.
+    /// It sends everything whatever range is requested: one request for all of it.
     pub ignores_ranges: bool,
+    /// Responses that no validator ties together were joined once, and were no whole file: nothing is joined again.
+    pub is_inconsistent: bool,
+    /// The next request has no range.
+    pub plain_next: bool,
+    /// A request without a range was sent since the last progress.
+    pub plain_tried: bool,
 }
 
 /// One file on its way.
@@ -76,6 +84,12 @@ pub struct TransferState {
     previous: Option<Missing>,
     is_left_over: bool,
     is_started: bool,
+    /// Responses of this attempt were joined where only an overlap agreed.
+    is_joined: bool,
+    /// What the host does with ranges, as far as other files have shown.
+    habit: Habit,
+    /// The next request is sent because one with a range was just refused.
+    retry_plain: bool,
 }
 
 /// What counts against a file, and what resets it.
@@ -96,7 +110,16 @@ struct Tries {
 #[derive(Debug)]
 struct Open {
     lease: Lease,
+    start: u64,
     asked: Asked,
+    overlap: u64,
+    is_plain: bool,
+    /// It follows a refusal of the same request with a range.
+    is_instead: bool,
+    /// The host refused it, and the refusal is being read.
+    is_refused: bool,
+    /// The revision of a body that is packed.
+    packed: Option<Revision>,
     /// What is here, where the request asked only for changes of it.
     here: Option<Revision>,
     epoch: u64,
@@ -133,6 +156,9 @@ impl TransferState {
             previous,
             is_left_over: left_over,
             is_started: false,
+            is_joined: false,
+            habit: Habit::Unknown,
+            retry_plain: false,
             task,
             policy,
         }
@@ -190,6 +216,11 @@ impl TransferState {
     #[must_use]
     pub const fn known(&self) -> &Known {
         &self.known
+    }
+
+    /// Takes in what other files have shown of the host.
+    pub const fn know_habit(&mut self, habit: Habit) {
+        self.habit = habit;
     }
 
     /// Returns the host that the next request goes to.
@@ -253,8 +284,12 @@ impl TransferState {
     }
 
     fn open(&mut self, lease: Lease, range: Range<u64>, cut: &Cut) -> Assignment {
-        let start = range.start;
         let revision = self.known.revision.as_ref();
+        let before = self.ranges.have_before(range.start);
+        let overlap = revision.filter(|_| range.start > 0).map_or(0, |revision| overlap(revision, before));
+        self.is_joined |= overlap > 0;
+        let start = range.start - overlap;
+        let is_plain = self.quirks.plain_next || (start == 0 && self.habit == Habit::Refuses);
         // Only the first request asks for changes: since the file was published, or since its bytes were in doubt.
         let here = match revision {
             Some(_) => None,
@@ -266,8 +301,9 @@ impl TransferState {
         let request = Request {
             start,
             end: (!self.quirks.ignores_ranges).then_some(range.end),
+            plain: is_plain,
             if_range: revision
-                .filter(|_| start > 0 && !self.quirks.ignores_if_range)
+                .filter(|_| start > 0 && !self.quirks.ignores_if_range && !is_plain)
                 .and_then(Revision::if_range),
             if_changed: here.as_ref().and_then(Revision::if_changed),
         };
@@ -278,10 +314,18 @@ impl TransferState {
             if_range: request.if_range.is_some(),
             if_changed: request.if_changed.is_some(),
             tolerate_suspect: self.tolerates_suspects(),
+            compared: overlap > 0,
+            unpacks: self.task.artifact.key.kind == ArtifactKind::Config,
         };
         self.open.push(Open {
             lease,
+            start: range.start,
             asked,
+            overlap,
+            is_plain,
+            is_instead: std::mem::take(&mut self.retry_plain),
+            is_refused: false,
+            packed: None,
             here,
             epoch: self.tries.epoch,
             generation: self.generation,
@@ -294,6 +338,7 @@ impl TransferState {
             range,
             url: self.url.clone(),
             request,
+            overlap,
             lacks: self.lacks(),
         }
     }
@@ -314,12 +359,13 @@ impl TransferState {
         match input {
             Input::Begun(left) => self.begun(left),
             Input::Response { ticket, head } => self.response(now, ticket, &head, &mut out),
+            Input::Unpacked { ticket, length } => self.unpacked(ticket, length, &mut out),
             Input::Booked { ticket, count, declared, hopeless } => {
                 self.booked(now, ticket, count, declared, hopeless, &mut out);
             }
             Input::RangeEnded { ticket, end } => self.range_ended(now, ticket, end, &mut out),
             Input::LinkRefreshed(refreshed) => self.link_refreshed(now, refreshed, &mut out),
-            Input::Hashed(received) => self.hashed(now, &received, &mut out),
+            Input::Hashed { received, unix_ms } => self.hashed(now, &received, unix_ms, &mut out),
             Input::Disk(trouble) => self.disk(now, trouble, &mut out),
             Input::Committed(outcome) => self.committed(outcome, &mut out),
             Input::Deadline => self.deadline(now),
@@ -338,7 +384,13 @@ impl TransferState {
             out.push(Command::Verify);
         }
         let is_comparable = self.known.revision.as_ref().is_none_or(Revision::is_comparable);
-        if self.phase == Phase::Fetching && self.open.is_empty() && self.have() > 0 && !is_comparable {
+        let continues = self.ranges.next_start().is_some_and(|start| start > 0);
+        if self.phase == Phase::Fetching
+            && self.open.is_empty()
+            && continues
+            && !is_comparable
+            && self.quirks.is_inconsistent
+        {
             // No response to a later range could be told to be of the same bytes.
             self.restart(Some(Quirks { ignores_ranges: true, ..self.quirks }), out);
         }
@@ -363,6 +415,7 @@ impl TransferState {
         }
         self.ranges = PieceMap::resumed(length, here);
         self.resumed_from = self.ranges.have();
+        self.is_joined = !revision.is_comparable();
         self.known = Known { revision: Some(revision), declared: Some(length), claims, ranges_proven: true };
     }
 
@@ -373,9 +426,18 @@ impl TransferState {
         };
         let open = &self.open[at];
         let (if_range, here) = (open.asked.if_range, open.here.clone());
+        let (is_instead, overlap) = (open.is_instead, open.overlap);
         let answer = resume(&open.asked, head);
-        if let (Some(here), Answer::Take { total, .. }) = (&here, &answer)
-            && here.compare(&Revision { length: *total, ..head.revision.clone() }) == Agreement::Same
+        if is_instead && answer != Answer::Refused {
+            self.learn_habit(learned(true, true, self.habit), out);
+        }
+        let total = match &answer {
+            Answer::Take { total, .. } => Some(*total),
+            Answer::Unpack => Some(None),
+            _ => None,
+        };
+        if let (Some(here), Some(length)) = (&here, total)
+            && here.compare(&Revision { length, ..head.revision.clone() }) == Agreement::Same
         {
             self.close(at);
             out.push(Command::Drop { ticket });
@@ -383,18 +445,25 @@ impl TransferState {
         }
         match answer {
             Answer::Take { skip, take, total, ranges_proven } => {
+                if ranges_proven {
+                    self.learn_habit(Habit::Serves, out);
+                }
+                self.quirks.plain_next = false;
                 self.open[at].is_taken = true;
                 self.learn(head, total, ranges_proven, at, out);
-                if !std::mem::replace(&mut self.is_started, true) {
-                    out.push(Command::Report(Report::Started {
-                        size: total,
-                        resumed_from: self.resumed_from,
-                    }));
-                }
-                let end = self.open[at].asked.start.saturating_add(self.ranges.wanted(ticket.lease));
+                self.started(total, out);
+                let end = self.open[at].start.saturating_add(self.ranges.wanted(ticket.lease));
+                let take = take.map(|take| take.saturating_sub(overlap));
                 out.push(Command::Receive { ticket, skip, take, end, lacks: self.lacks() });
             }
-            Answer::Refused => out.push(Command::ReadRefusal { ticket }),
+            Answer::Refused => {
+                self.open[at].is_refused = true;
+                out.push(Command::ReadRefusal { ticket });
+            }
+            Answer::Unpack => {
+                self.open[at].packed = Some(head.revision.clone());
+                out.push(Command::Unpack { ticket });
+            }
             answer => {
                 let open = self.close(at);
                 out.push(Command::Drop { ticket });
@@ -427,8 +496,37 @@ impl TransferState {
             Answer::Complete { .. } | Answer::Changed => self.restart(None, out),
             Answer::Empty => self.settle(None, 0, out),
             Answer::Reject(fault) => self.fault(now, Fault::Range(fault), open, false, false, out),
-            Answer::Take { .. } | Answer::Refused => {}
+            Answer::Take { .. } | Answer::Refused | Answer::Unpack => {}
         }
+    }
+
+    fn started(&mut self, size: Option<u64>, out: &mut Commands) {
+        if !std::mem::replace(&mut self.is_started, true) {
+            out.push(Command::Report(Report::Started { size, resumed_from: self.resumed_from }));
+        }
+    }
+
+    fn learn_habit(&mut self, habit: Habit, out: &mut Commands) {
+        if std::mem::replace(&mut self.habit, habit) != habit {
+            out.push(Command::Habit(habit));
+        }
+    }
+
+    /// Takes in a text that came packed: its validators are those of the packed form, its length is not.
+    fn unpacked(&mut self, ticket: Ticket, length: u64, out: &mut Commands) {
+        let Some(at) = self.position(ticket).filter(|_| self.is_active()) else { return };
+        let Some(revision) = self.open[at].packed.take() else { return };
+        if length == 0 {
+            return self.settle(None, 0, out);
+        }
+        self.known.revision = Some(Revision { length: None, ..revision });
+        self.known.declared = Some(length);
+        out.push(Command::Learned(self.known.clone()));
+        self.ranges.set_length(length);
+        self.ranges.stretch(ticket.lease);
+        self.open[at].is_taken = true;
+        self.started(Some(length), out);
+        out.push(Command::Receive { ticket, skip: 0, take: Some(length), end: length, lacks: self.lacks() });
     }
 
     /// Takes in what the head of an accepted response reports, and gives its range the length that fits.
@@ -494,13 +592,14 @@ impl TransferState {
 
     fn range_ended(&mut self, now: Duration, ticket: Ticket, end: RangeEnd, out: &mut Commands) {
         let Some(at) = self.position(ticket) else { return };
-        let upto = self.open[at].asked.start + self.open[at].arrived;
+        let upto = self.open[at].start + self.open[at].arrived;
         let open = self.close(at);
         let progressed =
             matches!(end, RangeEnd::Finished | RangeEnd::BodyEnded) || open.arrived >= LEAST_PROGRESS;
         if progressed {
             self.tries.in_vain = 0;
             self.tries.backoff.reset();
+            self.quirks.plain_tried = false;
         }
         if !self.is_active() {
             return;
@@ -510,6 +609,8 @@ impl TransferState {
             // No response reported the length: the body's end is the file's, and the proof must be made without it.
             RangeEnd::BodyEnded if self.length().is_none() => self.ranges.set_length(upto),
             RangeEnd::BodyEnded => {}
+            RangeEnd::Changed => self.restart(None, out),
+            RangeEnd::Fault { fault, .. } if self.asks_plainly(&fault, &open, out) => {}
             RangeEnd::Fault { fault, crowded } => self.fault(now, fault, &open, progressed, crowded, out),
             RangeEnd::Disk(trouble) => self.disk(now, trouble, out),
         }
@@ -535,6 +636,7 @@ impl TransferState {
         self.known = Known::default();
         self.open.clear();
         self.resumed_from = 0;
+        self.is_joined = false;
         self.phase = Phase::Fetching;
         out.extend([Command::Abandon, Command::ReleaseSpace, Command::Restart]);
     }

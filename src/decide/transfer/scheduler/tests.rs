@@ -1,4 +1,5 @@
-use crate::decide::transfer::protocol::{Assignment, Command, RangeEnd};
+use crate::decide::transfer::protocol::{Assignment, Command, Ending, RangeEnd};
+use crate::decide::transfer::task::Missing;
 use crate::decide::transfer::task::examples::{POLICY, task};
 use crate::model::artifact::ArtifactKind;
 use crate::model::fault::Fault;
@@ -32,7 +33,7 @@ impl Desk {
 
     fn admit(&mut self, kind: ArtifactKind, name: &str, left_over: bool) -> Option<FileId> {
         let task = task(kind, name);
-        let id = self.scheduler.admit(self.now, &task.artifact.key, task.is_large())?;
+        let id = self.scheduler.admit(self.now, &task)?;
         self.files.insert(id, TransferState::new(task, POLICY, 0, left_over, None));
         Some(id)
     }
@@ -107,13 +108,17 @@ fn the_oldest_checkpoint_has_all_connections_and_samples_their_share() {
 fn a_file_is_admitted_once_and_after_a_failure_ever_more_seldom() {
     let mut desk = Desk::new(2);
     let key = task(ArtifactKind::Sample, "a").artifact.key.clone();
-    let cool_down = Some((Duration::from_secs(15), Duration::from_secs(600)));
+    let ending = |for_training| Ending::Missing {
+        why: Missing::Vanished,
+        cool_down: (Duration::from_secs(15), Duration::from_secs(600)),
+        for_training,
+    };
     let mut tries = Vec::new();
     while desk.now < Duration::from_secs(7200) {
         if let Some(id) = desk.admit(ArtifactKind::Sample, "a", false) {
             tries.push(desk.now.as_secs());
             assert_eq!(desk.admit(ArtifactKind::Sample, "a", false), None, "it is under way");
-            desk.scheduler.close(desk.now, id, &key, cool_down);
+            desk.scheduler.close(desk.now, id, &key, &ending(false));
         }
         desk.now += Duration::from_secs(1);
     }
@@ -122,8 +127,13 @@ fn a_file_is_admitted_once_and_after_a_failure_ever_more_seldom() {
     assert!(gaps[6..].iter().all(|gap| *gap == 600), "{gaps:?}");
     assert!(desk.scheduler.cooled_at(desk.now).is_some() && desk.scheduler.is_quiet());
     let id = FileId(999);
-    desk.scheduler.close(desk.now, id, &key, None);
-    assert!(desk.admit(ArtifactKind::Sample, "a", false).is_some(), "after a success it starts anew");
+    desk.scheduler.close(desk.now, id, &key, &Ending::Here);
+    let id = desk.admit(ArtifactKind::Sample, "a", false).expect("after a success it starts anew");
+    // The training was to write the rest; when it is over, there is nothing to wait for.
+    desk.scheduler.close(desk.now, id, &key, &ending(true));
+    let writing = Task { run_may_write: true, ..task(ArtifactKind::Sample, "a") };
+    assert_eq!(desk.scheduler.admit(desk.now, &writing), None);
+    assert!(desk.scheduler.admit(desk.now, &task(ArtifactKind::Sample, "a")).is_some());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::decide::plain::{Habit, Instead, instead};
 use crate::decide::transfer::backoff::Backoff;
 use crate::decide::transfer::outcome::{Verdict, verdict};
 use crate::decide::transfer::protocol::{Command, Commands, Ending, Outcome, Phase, Refreshed, Report};
@@ -14,7 +15,7 @@ use super::{LONGEST_WAIT_IN_ONE_PASS, Open, TransferState};
 const TRIES_OF_A_GONE_FILE: u32 = 2;
 
 /// First and longest wait before a file that is still being written is requested again.
-const SETTLE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+pub(super) const SETTLE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
 /// First and longest wait before a file that failed is tried again.
 const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
@@ -26,6 +27,34 @@ const DISK_CHECK: Duration = Duration::from_secs(5);
 const MOST_CROWD_FAULTS: u32 = 8;
 
 impl TransferState {
+    /// After a refusal: whether the same is requested at once without a range, which some hosts refuse.
+    pub(super) fn asks_plainly(&mut self, fault: &Fault, open: &Open, out: &mut Commands) -> bool {
+        let Fault::Status { status, retry_after, .. } = *fault else { return false };
+        if !open.is_refused {
+            return false;
+        }
+        if open.is_plain {
+            // It was not the range: a later try may well have one.
+            self.quirks.plain_next = false;
+            if !open.is_instead {
+                self.learn_habit(Habit::Unknown, out);
+            }
+            return false;
+        }
+        match instead(self.habit, self.quirks.plain_tried, status, retry_after) {
+            Instead::No => false,
+            Instead::NextTime => {
+                (self.quirks.plain_next, self.quirks.plain_tried) = (true, true);
+                false
+            }
+            Instead::AtOnce => {
+                (self.quirks.plain_next, self.quirks.plain_tried) = (true, true);
+                self.retry_plain = true;
+                true
+            }
+        }
+    }
+
     pub(super) fn fault(
         &mut self,
         now: Duration,
@@ -213,7 +242,8 @@ impl TransferState {
         self.phase = Phase::Ended;
         self.open.clear();
         out.push(Command::ReleaseSpace);
-        out.push(Command::End(Ending::Missing { why, cool_down }));
+        let for_training = why == Missing::Settling && self.task.run_may_write;
+        out.push(Command::End(Ending::Missing { why, cool_down, for_training }));
     }
 
     pub(super) fn committed(&mut self, outcome: Outcome, out: &mut Commands) {

@@ -2,21 +2,25 @@
 
 use std::time::Duration;
 
+use crate::decide::settle::{self, Settled, settled};
 use crate::decide::transfer::protocol::{Command, Commands, Phase, Report};
 use crate::decide::transfer::suspect::{Doubted, doubted};
-use crate::decide::transfer::task::Cause;
-use crate::decide::transfer::verify::{Contradiction, Expectation, Judgement, Received, judge, recognise};
+use crate::decide::transfer::task::{Cause, Missing};
+use crate::decide::transfer::verify::{
+    Contradiction, Expectation, Judgement, Received, Verified, judge, recognise,
+};
 use crate::model::manifest::{Doubt, Entry};
 use crate::model::revision::{Agreement, Revision};
 
-use super::TransferState;
+use super::faults::SETTLE;
+use super::{Quirks, TransferState};
 
 /// The wait between a body that contradicts its proof and the second download of the same bytes.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
 
 impl TransferState {
     /// Weighs a whole file: publish it, wait for the rest of it, or doubt it.
-    pub(super) fn hashed(&mut self, now: Duration, received: &Received, out: &mut Commands) {
+    pub(super) fn hashed(&mut self, now: Duration, received: &Received, unix_ms: u64, out: &mut Commands) {
         if self.phase != Phase::Verifying {
             return;
         }
@@ -39,13 +43,51 @@ impl TransferState {
         let before = self.task.entry.as_ref();
         let before = before.and_then(|entry| recognise(received, entry.sha256, entry.evidence));
         match (judge(received, &expected), before) {
+            (Judgement::Proven(verified), None) if !self.is_settled(&verified, &revision, unix_ms, out) => {}
             (Judgement::Proven(verified), _) | (_, Some(verified)) => {
                 self.phase = Phase::Committing;
                 out.push(Command::Publish(verified));
             }
+            // What was joined is not one whole file: it may be parts of two.
+            (Judgement::Contradicted(_), None) if self.is_joined && !self.quirks.is_inconsistent => {
+                self.restart(Some(Quirks { is_inconsistent: true, ..self.quirks }), out);
+            }
             (Judgement::Unfinished { declared, have }, None) => self.settle(declared, have, out),
             (Judgement::Contradicted(why), None) => self.contradicted(now, received, why, revision, out),
         }
+    }
+
+    /// Whether a proven file may be published now. While the training may still write, one that only its length speaks for
+    /// waits for a second, equal look.
+    fn is_settled(
+        &mut self,
+        verified: &Verified,
+        revision: &Revision,
+        unix_ms: u64,
+        out: &mut Commands,
+    ) -> bool {
+        let read = settle::Read { sha256: verified.sha256(), revision, now: unix_ms };
+        let before = self.task.doubt.as_ref().and_then(|doubt| Some((doubt.sha256, doubt.first_look?)));
+        match settled(verified.evidence(), self.task.run_may_write, read, before) {
+            Settled::Publish => return true,
+            Settled::First(look) => out.push(Command::NoteDoubt(Doubt {
+                sha256: verified.sha256(),
+                // No revision: the second look must have the bytes.
+                revision: Revision::default(),
+                after_end: false,
+                read_twice: false,
+                first_look: Some(look),
+            })),
+            Settled::TooSoon => {}
+        }
+        if !revision.is_comparable() {
+            // Nothing would show at the second look that these bytes are not older ones: all are read again.
+            out.push(Command::Abandon);
+        }
+        let size = verified.size();
+        out.push(Command::Report(Report::Settling { declared: Some(size), have: size }));
+        self.miss(Missing::Settling, (settle::APART, settle::APART.max(SETTLE.1)), out);
+        false
     }
 
     /// Returns what a damaged file was when it was published, where this attempt began with its good blocks.
@@ -69,7 +111,7 @@ impl TransferState {
         };
         let next = doubted(received.sha256, self.suspect.as_ref(), self.task.run_may_write);
         let read_twice = next == Doubted::Condemned;
-        let doubt = Doubt { sha256: received.sha256, revision, after_end, read_twice };
+        let doubt = Doubt { sha256: received.sha256, revision, after_end, read_twice, first_look: None };
         out.push(Command::NoteDoubt(doubt.clone()));
         match next {
             Doubted::Condemned => {

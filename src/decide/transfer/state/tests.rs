@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use crate::decide::formats::Format;
+use crate::decide::plain::Habit;
 use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::protocol::{Ending, Outcome, Refreshed};
 use crate::decide::transfer::task::examples::{POLICY, task};
@@ -107,7 +108,7 @@ impl Play {
 
     fn hashed(&mut self, bytes: &[u8]) -> Commands {
         let name = self.state.task().artifact.path.as_str().to_owned();
-        self.step(Input::Hashed(received(&name, bytes)))
+        self.step(Input::Hashed { received: received(&name, bytes), unix_ms: 0 })
     }
 
     fn wait_over(&mut self) {
@@ -125,6 +126,8 @@ fn names(commands: &[Command]) -> Vec<&'static str> {
         Command::Learned(_) => "learned",
         Command::Receive { .. } => "receive",
         Command::ReadRefusal { .. } => "refusal",
+        Command::Unpack { .. } => "unpack",
+        Command::Habit(_) => "habit",
         Command::Drop { .. } => "drop",
         Command::Abandon => "abandon",
         Command::Restart => "restart",
@@ -157,7 +160,7 @@ fn a_file_from_its_first_request_to_its_name() {
     assert_eq!((first.range.clone(), first.request.if_range.clone(), first.lacks), (0..160, None, None));
     assert!(play.state.assign(&CUT).is_none(), "one connection until ranges are proven");
     let commands = play.respond(&first, partial(&first, 300, "\"a\""));
-    assert_eq!(names(&commands), ["learned", "started", "receive"]);
+    assert_eq!(names(&commands), ["habit", "learned", "started", "receive"]);
     let Some(Command::Receive { skip: 0, take: Some(160), end: 40, lacks: Some(300), .. }) = commands.last()
     else {
         panic!("{commands:?}");
@@ -201,7 +204,7 @@ fn what_an_earlier_run_left_is_compared_with_the_next_response() {
     assert_eq!((assignment.range.clone(), assignment.lacks), (40..80, Some(40)));
     assert!(assignment.request.if_range.is_some());
     let commands = play.respond(&assignment, partial(&assignment, 100, "\"a\""));
-    let Some(Command::Report(Report::Started { resumed_from: 60, .. })) = commands.first() else {
+    let Some(Command::Report(Report::Started { resumed_from: 60, .. })) = commands.get(1) else {
         panic!("{commands:?}");
     };
     assert_eq!(names(&play.book(&assignment, 40)), ["space", "verify"]);
@@ -281,17 +284,115 @@ fn a_host_that_ignores_ranges_gets_one_plain_request() {
 }
 
 #[test]
-fn without_validators_nothing_is_resumed() {
-    let mut play = Play::new();
+fn without_validators_a_compared_overlap_continues_and_a_wrong_whole_is_fetched_in_one_stream() {
+    let mut play = Play::with(task(ArtifactKind::Sample, "a.png"), POLICY);
     let assignment = play.assign();
-    play.respond(&assignment, partial(&assignment, 3000, ""));
+    play.respond(&assignment, partial(&assignment, 130, ""));
     play.book(&assignment, 100);
-    let broken = Fault::Interrupted { received: 100, cause: "reset".into() };
-    assert_eq!(names(&play.fault(&assignment, broken)), ["retrying", "wait"]);
+    let broken = || Fault::Interrupted { received: 100, cause: "reset".into() };
+    assert_eq!(names(&play.fault(&assignment, broken())), ["retrying", "wait"]);
+    play.wait_over();
+    let rest = play.assign();
+    assert_eq!((rest.range.clone(), rest.overlap, rest.request.start), (100..130, 100, 0));
+    let commands = play.respond(&rest, partial(&rest, 130, ""));
+    let Some(Command::Receive { take: Some(30), end: 130, .. }) = commands.last() else {
+        panic!("{commands:?}")
+    };
+    assert_eq!(names(&play.book(&rest, 30)), ["space", "verify"]);
+    assert_eq!(
+        names(&play.hashed(&[9; 130])),
+        ["abandon", "space", "restart"],
+        "parts of two files, perhaps"
+    );
+    let again = play.assign();
+    play.respond(&again, partial(&again, 130, ""));
+    play.book(&again, 100);
+    play.fault(&again, broken());
     let Phase::Waiting { until } = *play.state.phase() else { panic!() };
     play.now = until;
-    assert_eq!(names(&play.step(Input::Deadline)), ["abandon", "space", "restart"]);
+    assert_eq!(
+        names(&play.step(Input::Deadline)),
+        ["abandon", "space", "restart"],
+        "nothing is joined again"
+    );
     assert_eq!(play.assign().request.end, None);
+    // Other bytes before the range: another file.
+    let mut play = Play::new();
+    let assignment = play.assign();
+    play.respond(&assignment, partial(&assignment, 300, ""));
+    play.book(&assignment, 100);
+    play.end(&assignment, RangeEnd::GivenUp);
+    let rest = play.assign();
+    assert_eq!(names(&play.end(&rest, RangeEnd::Changed)), ["abandon", "space", "restart"]);
+}
+
+#[test]
+fn a_refused_range_is_requested_once_without() {
+    let refused = |play: &mut Play, status_code| {
+        let assignment = play.assign();
+        let head = Head { status: status_code, ..Head::default() };
+        assert_eq!(names(&play.respond(&assignment, head)).last(), Some(&"refusal"));
+        let commands = play.fault(&assignment, status(status_code));
+        (assignment.request.plain, names(&commands))
+    };
+    let mut play = Play::new();
+    assert_eq!(refused(&mut play, 403), (false, vec![]), "at once");
+    let assignment = play.assign();
+    assert!(assignment.request.plain && assignment.request.if_range.is_none());
+    let commands = play.respond(&assignment, whole(Some(300), "\"a\""));
+    assert_eq!(
+        names(&commands),
+        ["habit", "learned", "started", "receive"],
+        "remembered for its other files"
+    );
+    // It was not the range.
+    let mut play = Play::new();
+    refused(&mut play, 403);
+    assert_eq!(refused(&mut play, 403), (true, vec!["link"]));
+    play.step(Input::LinkRefreshed(Refreshed::Unknown));
+    play.wait_over();
+    assert_eq!(refused(&mut play, 403), (false, vec!["link"]), "not twice without progress");
+    // A busy host is not asked twice in a row, and a missing file not again.
+    let mut play = Play::new();
+    assert_eq!(refused(&mut play, 500), (false, vec!["retrying", "wait"]));
+    play.wait_over();
+    assert!(play.assign().request.plain);
+    let mut play = Play::new();
+    assert_eq!(refused(&mut play, 404), (false, vec!["link"]));
+    let mut play = Play::new();
+    play.state.know_habit(Habit::Refuses);
+    assert!(play.assign().request.plain);
+    let mut play = Play::new();
+    play.state.know_habit(Habit::Serves);
+    assert_eq!(refused(&mut play, 403), (false, vec!["link"]));
+}
+
+#[test]
+fn a_packed_configuration_is_unpacked() {
+    let mut play = Play::with(task(ArtifactKind::Config, "config.yaml"), POLICY);
+    let assignment = play.assign();
+    let packed = Head { encoded: true, gzip: true, ..whole(Some(9), "\"a\"") };
+    assert_eq!(names(&play.respond(&assignment, packed)), ["unpack"]);
+    let commands = play.step(Input::Unpacked { ticket: assignment.ticket, length: 25 });
+    assert_eq!(names(&commands), ["learned", "started", "receive"]);
+    assert_eq!(names(&play.book(&assignment, 25)), ["space", "verify"]);
+    assert_eq!(play.state.known().declared, Some(25));
+}
+
+#[test]
+fn what_only_its_length_speaks_for_waits_for_a_second_look_while_it_may_be_written() {
+    let mut writing = Task { run_may_write: true, ..task(ArtifactKind::Checkpoint, "a.bin") };
+    let mut play = Play::with(writing.clone(), POLICY);
+    play.fetch(100);
+    let commands = play.hashed(&[1; 100]);
+    assert_eq!(names(&commands), ["doubt", "settling", "space", "missing"]);
+    let Some(Command::NoteDoubt(doubt)) = commands.first() else { panic!() };
+    let Some(Command::End(Ending::Missing { for_training: true, .. })) = commands.last() else { panic!() };
+    writing.doubt = Some(doubt.clone());
+    let mut play = Play::with(writing, POLICY);
+    play.fetch(100);
+    let name = received("a.bin", &[1; 100]);
+    assert_eq!(names(&play.step(Input::Hashed { received: name, unix_ms: 9000 })), ["publish"]);
 }
 
 /// Each fault, the first time and the last time.
