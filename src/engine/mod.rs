@@ -2,9 +2,8 @@
 
 pub mod destination;
 pub mod event;
-mod habits;
 pub mod mirror;
 pub mod options;
 pub mod outputs;
 pub mod stop;
-pub mod transfer;
+mod transfer;

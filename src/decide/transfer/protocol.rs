@@ -16,6 +16,9 @@ use crate::model::source_url::SourceUrl;
 
 use super::task::{Cause, DiskTrouble, Missing};
 
+/// First and longest wait before a file that failed is tried again.
+pub(super) const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
+
 /// Where a file is between its task and its end.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Phase {
@@ -348,6 +351,15 @@ pub enum Ending {
         /// It waits for the training: once that is over, the wait is over too.
         for_training: bool,
     },
+}
+
+impl Ending {
+    /// The end of a file whose work was lost by a defect.
+    #[must_use]
+    pub fn lost(cause: &str) -> Self {
+        let why = Missing::Failed(Cause::Disk(cause.to_owned()));
+        Self::Missing { why, cool_down: COOL_DOWN, for_training: false }
+    }
 }
 
 /// Commands in the order in which to perform them.

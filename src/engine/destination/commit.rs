@@ -15,6 +15,7 @@ use futures::future::join_all;
 use tokio::sync::mpsc;
 
 use crate::decide::mirror::plan::beside;
+use crate::decide::transfer::task::Task;
 use crate::decide::transfer::verify::Verified;
 use crate::edge::folder::blocks::BlockFolder;
 use crate::edge::folder::lock::FolderLock;
@@ -26,7 +27,6 @@ use crate::edge::system::disk::fault;
 use crate::engine::destination::reports;
 use crate::engine::event::Event;
 use crate::engine::options::OnChange;
-use crate::engine::transfer::task::Order;
 use crate::error::{Error, explain_briefly};
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::digest::Sha256Digest;
@@ -61,7 +61,7 @@ pub(crate) enum ToCommit {
 /// A proven file.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    pub(crate) order: Order,
+    pub(crate) task: Task,
     pub(crate) part: Arc<Part>,
     pub(crate) verified: Verified,
     pub(crate) revision: Revision,
@@ -70,7 +70,7 @@ pub(crate) struct Finished {
 
 impl Finished {
     fn name(&self) -> (ArtifactKey, RelPath) {
-        let Artifact { key, path, .. } = self.order.artifact.as_ref();
+        let Artifact { key, path, .. } = self.task.artifact.as_ref();
         (key.clone(), path.clone())
     }
 }
@@ -193,14 +193,14 @@ impl Committer {
         match self.rename_all(store, &placed) {
             Ok(outcomes) => {
                 for (ready, outcome) in placed.into_iter().zip(outcomes) {
-                    let key = ready.file.order.artifact.key.clone();
+                    let key = ready.file.task.artifact.key.clone();
                     results.push((key, ready.into_result(outcome)));
                 }
             }
             Err(error) => {
                 let why = explain_briefly(&error);
                 for ready in placed {
-                    let key = ready.file.order.artifact.key.clone();
+                    let key = ready.file.task.artifact.key.clone();
                     let source = std::io::Error::other(why.clone());
                     let error = Error::Disk {
                         verb: "publish",
@@ -216,7 +216,7 @@ impl Committer {
 
     /// Chooses the name and clears the way: nothing that rcsync did not write is ever in danger.
     fn place(&self, store: &Store, file: Finished) -> Result<Placed, Unplaced> {
-        let (artifact, verified) = (&file.order.artifact, &file.verified);
+        let (artifact, verified) = (&file.task.artifact, &file.verified);
         let unplaced = |error| Unplaced { key: artifact.key.clone(), path: artifact.path.clone(), error };
         let known = store.manifest().entries.get(&artifact.key);
         let mut older = known.map(|entry| entry.older.clone()).unwrap_or_default();
@@ -230,7 +230,7 @@ impl Committer {
                 let ours = known.filter(|entry| entry.path == path);
                 let untouched = ours.is_some_and(|entry| entry.size == size && entry.modified == modified);
                 let here = match ours {
-                    Some(entry) if untouched && !file.order.is_damaged => Some(entry.sha256),
+                    Some(entry) if untouched && !file.task.is_damaged => Some(entry.sha256),
                     _ => match sha256_of(&full) {
                         Ok(here) => Some(here),
                         // The disk gives it back no more.
@@ -294,12 +294,12 @@ impl Committer {
     fn entry(&self, file: &Finished, path: RelPath, older: Vec<Older>) -> Entry {
         Entry {
             path,
-            step: file.order.artifact.step,
+            step: file.task.artifact.step,
             size: file.verified.size(),
             sha256: file.verified.sha256(),
             evidence: file.verified.evidence(),
             revision: file.revision.clone(),
-            run: file.order.run.clone(),
+            run: file.task.run.clone(),
             modified: None,
             state: EntryState::Present,
             older,
@@ -321,7 +321,7 @@ impl Committer {
             reports::write_sums(&self.dir, store.manifest(), |path| !leaving.contains(path))?;
         }
         let prepares = placed.iter().map(|ready| Record::Prepare {
-            key: ready.file.order.artifact.key.clone(),
+            key: ready.file.task.artifact.key.clone(),
             prepared: Prepared { part: ready.file.part.name(), entry: ready.entry.clone() },
         });
         store.append(prepares.collect())?;
@@ -340,7 +340,7 @@ impl Committer {
         }
         let mut records = Vec::with_capacity(placed.len());
         for (ready, outcome) in placed.iter().zip(&outcomes) {
-            let key = ready.file.order.artifact.key.clone();
+            let key = ready.file.task.artifact.key.clone();
             match outcome {
                 Ok(modified) => {
                     let entry = Entry { modified: *modified, ..ready.entry.clone() };
@@ -451,7 +451,7 @@ impl Ready {
     }
 
     fn into_result(self, outcome: Result<Option<i64>, Error>) -> Committed {
-        let artifact = self.file.order.artifact;
+        let artifact = self.file.task.artifact;
         let (wanted, path) = (&artifact.path, &self.entry.path);
         let notice = match self.set_aside {
             Some(Aside::Edited(kept)) => {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::decide::plain::{Habit, Instead, instead};
 use crate::decide::transfer::backoff::Backoff;
 use crate::decide::transfer::outcome::{Verdict, verdict};
-use crate::decide::transfer::protocol::{Command, Commands, Ending, Outcome, Phase, Refreshed, Report};
+use crate::decide::transfer::protocol::{
+    COOL_DOWN, Command, Commands, Ending, Outcome, Phase, Refreshed, Report,
+};
 use crate::decide::transfer::task::{Cause, DiskTrouble, DiskTroubleKind, Missing};
 use crate::model::fault::Fault;
 
@@ -16,9 +18,6 @@ const TRIES_OF_A_GONE_FILE: u32 = 2;
 
 /// First and longest wait before a file that is still being written is requested again.
 pub(super) const SETTLE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
-
-/// First and longest wait before a file that failed is tried again.
-const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
 
 /// How often a file that waits for disk space checks again.
 const DISK_CHECK: Duration = Duration::from_secs(5);
