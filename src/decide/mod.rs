@@ -2,6 +2,7 @@
 //!
 //! No clock, disk, network, environment or randomness lives here: `now` and seeds are passed in.
 
+pub mod adopt;
 pub mod comfyui;
 pub mod formats;
 pub mod jobs;

@@ -33,8 +33,8 @@ pub const fn instead(habit: Habit, asked_plain: bool, status: u16, retry_after: 
         return Instead::No;
     }
     match status {
-        // These speak of the file.
-        404 | 410 | 451 => Instead::No,
+        // These speak of the file, or lead elsewhere.
+        404 | 410 | 451 | 300..=399 => Instead::No,
         // These may be over in a moment, and a host that is busy is not asked twice.
         408 | 425 | 429 | 500..=599 => Instead::NextTime,
         _ if retry_after.is_some() => Instead::NextTime,
@@ -66,7 +66,7 @@ mod tests {
             (403, wait, Instead::NextTime),
             (405, None, Instead::AtOnce),
             (416, None, Instead::AtOnce),
-            (302, None, Instead::AtOnce),
+            (302, None, Instead::No),
             (404, None, Instead::No),
             (410, None, Instead::No),
             (451, None, Instead::No),

@@ -1,5 +1,6 @@
 //! Where decisions meet effects: loops without rules of their own; typed events come out.
 
+mod adopt;
 pub mod destination;
 pub mod event;
 pub mod mirror;

@@ -96,7 +96,7 @@ impl Universe {
             write_steps: random.u64(1..6),
             sample_steps: random.u64(..3),
             queue_steps: random.u64(..4),
-            optimizer: one_in(random, 6),
+            optimizer: one_in(random, 4),
             list_deleted: one_in(random, 5),
             preempt_at: one_in(random, 3).then(|| random.u64(1..steps)),
             ..JobPlan::default()
@@ -114,6 +114,7 @@ impl Universe {
         let signed = random.u32(..4) > 0;
         let host = HostOptions {
             ranges: !one_in(random, 10),
+            refuses_ranges: one_in(random, 10).then(|| pick(random, &[400, 403, 405, 501, 503])),
             validators: pick(random, &validators),
             if_range_never_matches: one_in(random, 12),
             if_range_ignored: one_in(random, 3),

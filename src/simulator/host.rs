@@ -44,6 +44,13 @@ pub(crate) fn answer(
         view.content = view.content.other();
         view.modified_ms += 1000;
     }
+    if let Some(status) = options.refuses_ranges.filter(|_| asked.range.is_some()) {
+        return xml(
+            status,
+            "NotImplemented",
+            "A header you provided implies functionality that is not implemented",
+        );
+    }
     let length = view.length();
     let etag = etag(&view, length, options, turn);
     let modified = http_date(view.modified_ms);

@@ -244,11 +244,18 @@ impl Shelf {
     /// The writers die; what is half written stays so.
     pub(crate) fn abandon_writes(&mut self) {
         for key in std::mem::take(&mut self.writing) {
-            if let Some((_, Hosted { written: Written::Part { abandoned, .. }, .. })) =
-                self.files.get_mut(&key)
-            {
+            let Some((place, mut file)) = self.files.get(&key).cloned() else { continue };
+            let view = self.find(&key);
+            if let Written::Part { abandoned, .. } = &mut file.written {
                 *abandoned = true;
             }
+            // Of some kinds nothing tells that they are cut: what is there is all that there will ever be.
+            if let Some(cut) = view.and_then(|view| view.content.cut(view.length())) {
+                (file.written, file.style) = (Written::Whole, Writes::Atomic);
+                self.remember(&file, &cut);
+                file.content = Some(cut);
+            }
+            self.files.insert(key, (place, file));
         }
     }
 

@@ -48,6 +48,8 @@ impl Default for SimulatorConfig {
 pub struct HostOptions {
     /// Whether ranges are understood at all; without, every answer is a 200 of the whole file.
     pub ranges: bool,
+    /// Any request with a range is refused with this status; the same without is served.
+    pub refuses_ranges: Option<u16>,
     /// Which validators are sent.
     pub validators: Validators,
     /// Whether `If-Range` is believed to differ whatever it says, as some servers do: the answer is a 200.
@@ -74,6 +76,7 @@ impl Default for HostOptions {
     fn default() -> Self {
         Self {
             ranges: true,
+            refuses_ranges: None,
             validators: Validators::Strong,
             if_range_never_matches: false,
             if_range_ignored: false,

@@ -169,12 +169,30 @@ impl Checker {
             Walk::Gif(walk) => walk.feed(bytes),
             Walk::Mp4(walk) => walk.feed(bytes),
             Walk::Ogg(walk) => walk.feed(bytes),
-            Walk::Zip(walk) => sure(walk.feed(bytes)),
-            Walk::Flac(walk) => sure(walk.feed(bytes)),
-            Walk::Mp3(walk) => sure(walk.feed(bytes)),
-            Walk::Matroska(walk) => sure(walk.feed(bytes)),
-            Walk::Yaml(walk) => sure(walk.feed(bytes)),
-            Walk::Json(walk) => sure(walk.feed(bytes)),
+            Walk::Zip(walk) => {
+                walk.feed(bytes);
+                Ok(())
+            }
+            Walk::Flac(walk) => {
+                walk.feed(bytes);
+                Ok(())
+            }
+            Walk::Mp3(walk) => {
+                walk.feed(bytes);
+                Ok(())
+            }
+            Walk::Matroska(walk) => {
+                walk.feed(bytes);
+                Ok(())
+            }
+            Walk::Yaml(walk) => {
+                walk.feed(bytes);
+                Ok(())
+            }
+            Walk::Json(walk) => {
+                walk.feed(bytes);
+                Ok(())
+            }
             Walk::Undecided(_) | Walk::Nothing => Ok(()),
         };
         if let Err(fault) = step {
@@ -258,11 +276,6 @@ impl Checker {
         };
         end.unwrap_or_else(|fault| Verdict::Broken(fault.into_defect(&self.opening, unwritten)))
     }
-}
-
-/// A walk that finds nothing wrong before the end.
-const fn sure((): ()) -> Result<(), Fault> {
-    Ok(())
 }
 
 /// Counts the zero bytes at the end. Whole blocks are compared at a time, so that a long zero tail is cheap too.

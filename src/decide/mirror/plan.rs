@@ -89,6 +89,8 @@ pub enum Step {
 pub enum FetchReason {
     /// It was not known before.
     New,
+    /// It was not known before, and a file is here under its name: unless that is proven to be the listed one.
+    Unproven,
     /// It was here and is gone.
     Missing,
     /// It is here, but is not what was published.
@@ -117,6 +119,7 @@ impl fmt::Display for Step {
         f.pad(match self {
             Self::Keep => "keep (here and proven)",
             Self::Fetch(FetchReason::New) => "fetch (new)",
+            Self::Fetch(FetchReason::Unproven) => "fetch (new, unless the file here is proven to be it)",
             Self::Fetch(FetchReason::Missing) => "fetch (missing here)",
             Self::Fetch(FetchReason::Damaged) => "fetch (differs from what was published)",
             Self::Fetch(FetchReason::Recheck(_)) => "ask again (the job ran again)",
@@ -190,6 +193,7 @@ fn unknown(situation: &Situation<'_>, artifact: &Artifact) -> Step {
             memory: memory.clone(),
             due: is_due(situation, artifact, memory.evidence, &memory.run),
         },
+        (Some(LocalFile::File { .. }), _) => Step::Fetch(FetchReason::Unproven),
         _ => Step::Fetch(FetchReason::New),
     }
 }

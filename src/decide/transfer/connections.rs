@@ -224,6 +224,12 @@ impl Connections {
         self.one_each
     }
 
+    /// Whether the round trip to the hosts is known to be short.
+    #[must_use]
+    pub fn is_near(&self) -> bool {
+        self.round_trip.is_far() == Some(false)
+    }
+
     /// Whether so many connections are open that a host may refuse the crowd.
     #[must_use]
     pub const fn is_crowded(&self) -> bool {

@@ -36,6 +36,8 @@ pub const fn verdict(fault: &Fault) -> Verdict {
             404 | 410 | 451 => Verdict::Relist { gone: true },
             // What is wrong with the request itself, or with who sends it: the next one would be the same.
             402 | 405 | 406 | 411 | 413 | 414 | 415 | 417 | 422 | 426 | 428 | 431 => Verdict::GiveUp,
+            // A redirect that leads nowhere.
+            300..=399 => Verdict::GiveUp,
             // Everything else may be over in a moment, also what only some CDN knows the meaning of.
             _ => Verdict::Retry { at_least: *retry_after },
         },
@@ -55,6 +57,7 @@ mod tests {
                 400 | 401 | 403 => Verdict::Relist { gone: false },
                 404 | 410 | 451 => Verdict::Relist { gone: true },
                 402 | 405 | 406 | 411 | 413 | 414 | 415 | 417 | 422 | 426 | 428 | 431 => Verdict::GiveUp,
+                300..=399 => Verdict::GiveUp,
                 _ => Verdict::Retry { at_least: None },
             };
             assert_eq!(of(status), expected, "{status}");

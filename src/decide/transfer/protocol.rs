@@ -9,7 +9,7 @@ use crate::decide::transfer::ranges::Lease;
 use crate::decide::transfer::verify::{Received, Verified};
 use crate::model::claim::Claim;
 use crate::model::fault::Fault;
-use crate::model::manifest::Doubt;
+use crate::model::manifest::{Doubt, Entry};
 use crate::model::response_head::Head;
 use crate::model::revision::{Condition, Revision};
 use crate::model::source_url::SourceUrl;
@@ -126,6 +126,8 @@ impl Known {
 pub enum Input {
     /// The file is taken up, with what an earlier run left of it.
     Begun(Option<Left>),
+    /// The file is here already: proven, and known from now on.
+    Adopted(Box<Entry>),
     /// A response's head arrived.
     Response {
         /// For which range.
@@ -286,6 +288,8 @@ pub enum Command {
     Verify,
     /// Give the file its final name.
     Publish(Verified),
+    /// Record a file that was here already.
+    Adopt(Box<Entry>),
     /// Record that the host reported no change of the file in this run of the job.
     NoteUnchanged,
     /// Record that a body contradicted its proof.

@@ -22,6 +22,9 @@ const TURNS: u32 = 4;
 /// The most small files that one connection takes at once: enough that handing them over costs nothing.
 const MOST_IN_A_BATCH: usize = 16;
 
+/// The same while the host may be far.
+const MOST_IN_A_FAR_BATCH: usize = 2;
+
 /// Batches are cut so that each connection still gets this many of what waits.
 const BATCHES_EACH: usize = 4;
 
@@ -53,8 +56,8 @@ impl Files for BTreeMap<FileId, TransferState> {
 /// Work for one connection.
 #[derive(Debug)]
 pub enum Work {
-    /// Look at what an earlier run or try left of a file.
-    TakeOver(FileId),
+    /// Look at what is here of a file.
+    Look(FileId),
     /// Fetch a range.
     Range(FileId, Assignment),
     /// Fetch the second part of a range under way, once the connection that serves it has agreed.
@@ -415,8 +418,8 @@ impl Scheduler {
             let queue = if large { &mut self.large } else { &mut self.small };
             let id = queue.pop_front()?;
             let Some(state) = files.state(id) else { continue };
-            if state.is_left_over() {
-                return Some(Work::TakeOver(id));
+            if state.must_look() {
+                return Some(Work::Look(id));
             }
             // Nothing is left of it, so no command follows.
             let _ = state.step(now, Input::Begun(None));
@@ -429,7 +432,9 @@ impl Scheduler {
     /// Small files of which nothing is here yet.
     fn batch(&mut self, files: &mut impl Files) -> Option<Work> {
         let connections = self.shares().all().max(1);
-        let size = (self.small.len() / (connections * BATCHES_EACH)).clamp(1, self.most_in_a_batch);
+        // On a far host a file takes much longer than its hand-over.
+        let most = if self.connections.is_near() { self.most_in_a_batch } else { MOST_IN_A_FAR_BATCH };
+        let size = (self.small.len() / (connections * BATCHES_EACH)).clamp(1, most);
         let mut batch = Vec::with_capacity(size);
         while batch.len() < size
             && let Some(id) = self.small.front().copied()
@@ -438,7 +443,7 @@ impl Scheduler {
                 None => {
                     self.small.pop_front();
                 }
-                Some(state) if *state.phase() == Phase::Queued && !state.is_left_over() => {
+                Some(state) if *state.phase() == Phase::Queued && !state.must_look() => {
                     self.small.pop_front();
                     batch.push(id);
                 }

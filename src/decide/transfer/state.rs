@@ -17,7 +17,7 @@ use crate::decide::transfer::resume::{Answer, Asked, overlap, resume};
 use crate::model::artifact::ArtifactKind;
 use crate::model::claim::merge;
 use crate::model::fault::{Fault, RangeFault};
-use crate::model::manifest::Doubt;
+use crate::model::manifest::{Doubt, Entry};
 use crate::model::response_head::Head;
 use crate::model::revision::{Agreement, Revision};
 use crate::model::source_url::SourceUrl;
@@ -206,10 +206,17 @@ impl TransferState {
         !self.open.is_empty()
     }
 
-    /// Whether a part of an earlier run or try exists, which must be looked at before the first request.
+    /// Whether something of it is here, which must be looked at before the first request: a part of an earlier run or try,
+    /// or a file of its name that rcsync did not publish.
     #[must_use]
-    pub fn is_left_over(&self) -> bool {
-        self.is_left_over && self.phase == Phase::Queued
+    pub fn must_look(&self) -> bool {
+        self.phase == Phase::Queued && (self.is_left_over || self.task.may_adopt)
+    }
+
+    /// Whether a part of an earlier run or try exists.
+    #[must_use]
+    pub const fn is_left_over(&self) -> bool {
+        self.is_left_over
     }
 
     /// Returns what is known of the revision.
@@ -358,6 +365,7 @@ impl TransferState {
         let brings_bytes = matches!(input, Input::Booked { .. } | Input::RangeEnded { .. });
         match input {
             Input::Begun(left) => self.begun(left),
+            Input::Adopted(entry) => self.adopted(entry, &mut out),
             Input::Response { ticket, head } => self.response(now, ticket, &head, &mut out),
             Input::Unpacked { ticket, length } => self.unpacked(ticket, length, &mut out),
             Input::Booked { ticket, count, declared, hopeless } => {
@@ -419,6 +427,13 @@ impl TransferState {
         self.known = Known { revision: Some(revision), declared: Some(length), claims, ranges_proven: true };
     }
 
+    fn adopted(&mut self, entry: Box<Entry>, out: &mut Commands) {
+        if self.phase == Phase::Queued {
+            self.phase = Phase::Committing;
+            out.push(Command::Adopt(entry));
+        }
+    }
+
     fn response(&mut self, now: Duration, ticket: Ticket, head: &Head, out: &mut Commands) {
         let Some(at) = self.position(ticket).filter(|at| self.is_active() && !self.open[*at].is_taken) else {
             out.push(Command::Drop { ticket });
@@ -428,7 +443,7 @@ impl TransferState {
         let (if_range, here) = (open.asked.if_range, open.here.clone());
         let (is_instead, overlap) = (open.is_instead, open.overlap);
         let answer = resume(&open.asked, head);
-        if is_instead && answer != Answer::Refused {
+        if is_instead && !is_refusal(&answer) {
             self.learn_habit(learned(true, true, self.habit), out);
         }
         let total = match &answer {
@@ -456,7 +471,7 @@ impl TransferState {
                 let take = take.map(|take| take.saturating_sub(overlap));
                 out.push(Command::Receive { ticket, skip, take, end, lacks: self.lacks() });
             }
-            Answer::Refused => {
+            answer if is_refusal(&answer) => {
                 self.open[at].is_refused = true;
                 out.push(Command::ReadRefusal { ticket });
             }
@@ -652,6 +667,11 @@ impl TransferState {
         self.ranges.release(open.lease);
         open
     }
+}
+
+/// Whether a response brings nothing, and its status says so. To a first range, 416 without a length is no more than that.
+const fn is_refusal(answer: &Answer) -> bool {
+    matches!(answer, Answer::Refused | Answer::Reject(RangeFault::Nonsense(416)))
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub struct Task {
     pub recheck: Option<Revision>,
     /// The local bytes are not what was published, whatever their length and time stamp say.
     pub is_damaged: bool,
+    /// A file that rcsync did not publish is here under its name: it may be this one.
+    pub may_adopt: bool,
     /// The local file of that name, where rcsync published it.
     pub entry: Option<Entry>,
     /// A body of it that contradicted its proof.
@@ -153,6 +155,7 @@ pub(crate) mod examples {
             artifact: artifact.into(),
             recheck: None,
             is_damaged: false,
+            may_adopt: false,
             entry: None,
             doubt: None,
             half_of_pair: false,

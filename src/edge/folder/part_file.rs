@@ -703,3 +703,108 @@ fn ranges(blocks: &[Block], length: u64) -> Vec<Range<u64>> {
 fn trusted(here: &[Range<u64>]) -> u64 {
     here.iter().map(|range| range.end - range.start).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::artifact::ArtifactKind;
+
+    fn key() -> ArtifactKey {
+        ArtifactKey { kind: ArtifactKind::Checkpoint, path: "/o/a.safetensors".into() }
+    }
+
+    fn bytes(range: Range<u64>) -> Vec<u8> {
+        range.map(|at| (at % 251) as u8).collect()
+    }
+
+    /// Writes these ranges of a file of ten blocks, in this order, and takes over what was recorded of them.
+    fn kept(ranges: &[Range<u64>], spoil: Option<u64>) -> Vec<Range<u64>> {
+        let dir = tempfile::tempdir().unwrap();
+        let parts = PartFolder::new(dir.path().to_path_buf());
+        let part = parts.create(&key()).unwrap();
+        let revision = Revision::default();
+        part.identify(PartIdentity { key: key(), revision, length: 10 * BLOCK, claims: Vec::new() });
+        for range in ranges {
+            part.write(range.start, &bytes(range.clone())).unwrap();
+        }
+        part.record_now().unwrap();
+        if let Some(at) = spoil {
+            disk::write_at(part.file(), &[255], at).unwrap();
+        }
+        drop(part);
+        let taken = parts.take_over(&key()).unwrap().unwrap();
+        // What was taken over can be taken over again.
+        taken.part.record_now().unwrap();
+        drop(taken.part);
+        let again = parts.take_over(&key()).unwrap().unwrap();
+        assert_eq!(again.here, taken.here);
+        joined(&again.here)
+    }
+
+    fn joined(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+        let mut all: Vec<Range<u64>> = Vec::new();
+        for range in ranges {
+            match all.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => all.push(range.clone()),
+            }
+        }
+        all
+    }
+
+    #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "lists of ranges are meant")]
+    fn what_was_recorded_is_kept_to_the_byte() {
+        let (block, whole) = (BLOCK, 0..10 * BLOCK);
+        for (written, expected) in [
+            (vec![0..5], vec![0..5]),
+            (vec![0..block + 7], vec![0..block + 7]),
+            (vec![0..5, 5..9, 9..block - 1], vec![0..block - 1]),
+            // Two connections, one of which begins within a block.
+            (vec![0..100, block + 50..2 * block + 9], vec![0..100, block + 50..2 * block + 9]),
+            // Two that meet within one, in either order.
+            (vec![0..100, 100..2 * block], vec![0..2 * block]),
+            (vec![100..2 * block, 0..100], vec![0..2 * block]),
+            (vec![200..300, 0..100, 100..200], vec![0..300]),
+            // Written over.
+            (vec![0..block, 0..10], vec![0..10]),
+            (vec![0..100, 50..60], vec![50..60]),
+            (vec![whole.clone()], vec![whole]),
+        ] {
+            assert_eq!(kept(&written, None), expected, "{written:?}");
+        }
+    }
+
+    #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "lists of ranges are meant")]
+    fn what_changed_since_is_not_kept() {
+        let written = [0..BLOCK + 100, BLOCK + 200..BLOCK + 300];
+        assert_eq!(kept(&written, Some(BLOCK + 50)), [0..BLOCK, BLOCK + 200..BLOCK + 300]);
+        assert_eq!(kept(&written, Some(BLOCK + 250)), [0..BLOCK + 100]);
+        assert_eq!(kept(&written, Some(3)), [BLOCK..BLOCK + 100, BLOCK + 200..BLOCK + 300]);
+    }
+
+    #[test]
+    fn a_record_that_claims_nonsense_is_believed_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let parts = PartFolder::new(dir.path().to_path_buf());
+        let part = parts.create(&key()).unwrap();
+        let identity =
+            PartIdentity { key: key(), revision: Revision::default(), length: 1000, claims: Vec::new() };
+        part.write(0, &bytes(0..1000)).unwrap();
+        let sum = |range: Range<u64>| format!("{:08x}", Stretch::of(0, &bytes(range)).sum());
+        let stretches = vec![
+            (0, 10, sum(0..10)),
+            (5, 10, sum(5..15)),
+            (20, 0, sum(0..0)),
+            (30, 10, "no sum".to_owned()),
+            (u64::MAX, 1, sum(0..1)),
+            (1, u64::MAX, sum(0..1)),
+            (990, 20, sum(990..1000)),
+            (500, 10, sum(500..510)),
+            (100, 10, sum(100..110)),
+        ];
+        let record = PartRecord { identity, block: BLOCK, runs: Vec::new(), stretches };
+        assert_eq!(trusted_ranges(part.file(), &record), [0..10, 500..510]);
+    }
+}

@@ -52,6 +52,8 @@ pub(crate) enum ToCommit {
     Publish(Box<Finished>),
     /// The host said in this run of the job that a file which is here did not change.
     Unchanged(ArtifactKey, RelPath, String),
+    /// A file that is here already is proven to be a listed one.
+    Adopt(ArtifactKey, Box<Entry>),
     /// A body contradicted its proof.
     Doubt(ArtifactKey, Doubt),
     /// Nothing more comes.
@@ -98,6 +100,27 @@ pub(crate) struct Committer {
     pub(crate) place: Option<Arc<FolderLock>>,
 }
 
+/// Knows files from now on that were here already.
+fn adopt(store: &mut Store, adopted: Vec<(ArtifactKey, Entry)>) -> Vec<(ArtifactKey, Committed)> {
+    if adopted.is_empty() {
+        return Vec::new();
+    }
+    let records = adopted.iter().cloned().map(|(key, entry)| Record::Know { key, entry }).collect();
+    let failed = store.append(records).err().map(|error| explain_briefly(&error));
+    let became = |(key, entry): (ArtifactKey, Entry)| {
+        let committed = match &failed {
+            None => Committed::Known,
+            Some(why) => {
+                let source = std::io::Error::other(why.clone());
+                let path = entry.path.as_str().into();
+                Committed::Failed(entry.path, Error::Disk { verb: "record", path, source })
+            }
+        };
+        (key, committed)
+    };
+    adopted.into_iter().map(became).collect()
+}
+
 /// What an answer that a file did not change adds to the manifest: nothing where the file was pruned since it was asked.
 fn asked_in(manifest: &Manifest, key: ArtifactKey, run: String) -> Option<Record> {
     let entry = manifest.entries.get(&key).filter(|entry| entry.state == EntryState::Present)?;
@@ -128,21 +151,26 @@ impl Committer {
             }
             let mut finished = Vec::new();
             let (mut unchanged, mut doubts) = (Vec::new(), Vec::new());
+            let mut adopted = Vec::new();
             for item in batch.drain(..) {
                 match item {
                     ToCommit::Publish(file) => finished.push(*file),
                     ToCommit::Unchanged(key, path, run) => unchanged.push((key, path, run)),
+                    ToCommit::Adopt(key, entry) => adopted.push((key, *entry)),
                     ToCommit::Doubt(key, doubt) => doubts.push(Record::Doubt { key, doubt }),
                     ToCommit::End => ended = true,
                 }
             }
             let unchanged_names = unchanged.iter().map(|(key, path, _)| (key.clone(), path.clone()));
-            let names: Vec<_> = finished.iter().map(Finished::name).chain(unchanged_names).collect();
+            let adopted_names = adopted.iter().map(|(key, entry)| (key.clone(), entry.path.clone()));
+            let names: Vec<_> =
+                finished.iter().map(Finished::name).chain(unchanged_names).chain(adopted_names).collect();
             let flushed = flush_all(finished).await;
             let (this, done) = (self.clone(), done.clone());
             let committing = blocking(move || {
-                let results =
-                    panic::catch_unwind(AssertUnwindSafe(|| this.commit(unchanged, doubts, flushed)));
+                let results = panic::catch_unwind(AssertUnwindSafe(|| {
+                    this.commit(unchanged, adopted, doubts, flushed)
+                }));
                 // Whoever waits for these files must hear that they do not come.
                 let lost = |(key, path): (ArtifactKey, RelPath)| {
                     let error = lost(&this.dir.join(path.as_str()), DEFECT);
@@ -161,6 +189,7 @@ impl Committer {
     fn commit(
         &self,
         unchanged: Vec<(ArtifactKey, RelPath, String)>,
+        adopted: Vec<(ArtifactKey, Entry)>,
         doubts: Vec<Record>,
         flushed: Vec<Flushed>,
     ) -> Vec<(ArtifactKey, Committed)> {
@@ -170,6 +199,7 @@ impl Committer {
         notes.extend(unchanged.into_iter().filter_map(|(key, _, run)| asked_in(store.manifest(), key, run)));
         // What could not be noted is found out again by the next run; the disk's trouble shows with the next file.
         let _ = store.note(notes);
+        results.extend(adopt(&mut store, adopted));
         results.extend(self.publish(&mut store, flushed));
         results
     }

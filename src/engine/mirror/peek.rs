@@ -5,7 +5,9 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt as _};
 
 use crate::decide::formats::safetensors_header::{LENGTH_BYTES, SafetensorsHeader};
+use crate::decide::plain::{Habit, Instead, instead};
 use crate::decide::transfer::outcome::{Verdict, verdict};
+use crate::decide::transfer::resume::{Answer, Asked, resume};
 use crate::edge::net::http::{ArtifactClient, Body, RangeRequest};
 use crate::model::artifact::{Artifact, ArtifactKind};
 use crate::model::fault::Fault;
@@ -105,7 +107,12 @@ async fn read(
     end: u64,
 ) -> Result<(Vec<u8>, Option<u64>), PeekError> {
     let ask = RangeRequest { start, end: Some(end), ..RangeRequest::default() };
-    let (head, body) = client.get(source, &ask).await?;
+    let (mut head, mut body) = client.get(source, &ask).await?;
+    if instead(Habit::Unknown, false, head.status, None) == Instead::AtOnce
+        && resume(&Asked { start, end: Some(end), ..Asked::default() }, &head) == Answer::Refused
+    {
+        (head, body) = client.get(source, &RangeRequest { plain: true, ..ask }).await?;
+    }
     // A host that does not know ranges sends all; what is before the range is dropped, and the rest is not read.
     let skip = match (&head, head.content_range) {
         (Head { status: 206, .. }, Some(ContentRange::Part { start: first, .. })) if first == start => 0,

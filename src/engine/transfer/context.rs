@@ -1,5 +1,6 @@
 //! What all connections of a run use: the client, the disk's space, hosts that pause, the rate, and the way to users.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,12 +31,13 @@ use super::coordinator::Message;
 /// What all connections use.
 pub(crate) struct Context {
     pub(super) client: ArtifactClient,
+    pub(super) dir: PathBuf,
     pub(super) parts: PartFolder,
     pub(super) limiter: Option<Limiter>,
     pub(super) room: Room,
     pub(super) gates: Gates,
     pub(super) reporter: Arc<dyn Reporter>,
-    pub(super) cancel: CancellationToken,
+    pub(crate) cancel: CancellationToken,
     pub(super) inbox: mpsc::UnboundedSender<Message>,
     pub(super) stall_timeout: Duration,
     pub(super) once: bool,
@@ -84,7 +86,7 @@ fn no_room(artifact: &Artifact, shortage: Shortage) -> Refusal {
 
 impl Context {
     /// Sends one request; `None` when the run was interrupted.
-    pub(super) async fn get(
+    pub(crate) async fn get(
         &self,
         url: &SourceUrl,
         ask: &RangeRequest,
@@ -107,7 +109,7 @@ impl Context {
         self.client.get(url, ask).await
     }
 
-    pub(super) fn count_received(&self, count: u64) {
+    pub(crate) fn count_received(&self, count: u64) {
         self.received.fetch_add(count, Ordering::Relaxed);
     }
 
@@ -117,7 +119,7 @@ impl Context {
     }
 
     /// Waits until the rate allows bytes.
-    pub(super) async fn pace(&self, bytes: usize) {
+    pub(crate) async fn pace(&self, bytes: usize) {
         if let Some(limiter) = &self.limiter {
             // A run that ends does not wait for the rate.
             tokio::select! {

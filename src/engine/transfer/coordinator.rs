@@ -22,12 +22,14 @@ use crate::decide::transfer::verify::Received;
 use crate::edge::clock;
 use crate::edge::folder::part_file::Part;
 use crate::edge::system::blocking::{blocking, lost};
+use crate::engine::adopt::adopt;
 use crate::engine::destination::commit::{Committed, Finished, ToCommit};
 use crate::engine::event::Event;
 use crate::engine::options::SyncOptions;
 use crate::engine::transfer::link_refresh::Relister;
 use crate::error::explain_briefly;
 use crate::model::artifact::{Artifact, ArtifactKey};
+use crate::model::manifest::Entry;
 use crate::model::response_head::Head;
 
 use super::batch::{self, Carried, Terms};
@@ -68,8 +70,8 @@ pub(super) enum Message {
     Booked { id: FileId, ticket: Ticket, absorbed: Absorbed },
     /// A connection is done with its range.
     Served { id: FileId, ticket: Ticket, served: Served, taken: Taken },
-    /// What an earlier run left of a file was looked at.
-    TakenOver { id: FileId, found: Result<Option<Box<(Download, Left)>>, DiskTrouble>, taken: Taken },
+    /// What is here of a file was looked at.
+    LookedAt { id: FileId, found: Box<Found>, taken: Taken },
     /// Small files are done; `taken`: with them the batch is.
     Carried { files: Vec<Carried>, taken: Option<Taken> },
     /// Small files of a batch that were not begun.
@@ -80,6 +82,19 @@ pub(super) enum Message {
     Hashed { id: FileId, result: Result<Option<(Box<Received>, Arc<Part>)>, DiskTrouble> },
     /// What became of a file on its way to its name.
     Committed(ArtifactKey, Box<Committed>),
+}
+
+/// What is here of a file before its first request.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// All of it, proven.
+    Whole(Box<Entry>),
+    /// A part of an earlier run or try.
+    Part(Arc<Download>, Left),
+    /// Nothing.
+    Nothing,
+    /// The disk refused to say.
+    Trouble(DiskTrouble),
 }
 
 /// How far a file under way is.
@@ -322,9 +337,9 @@ impl Coordinator {
             }
             Message::Booked { id, ticket, absorbed } => self.booked(id, ticket, absorbed),
             Message::Served { id, ticket, served, taken } => self.served(id, ticket, served, taken),
-            Message::TakenOver { id, found, taken } => {
+            Message::LookedAt { id, found, taken } => {
                 self.scheduler.idle(taken.is_large);
-                self.taken_over(id, found);
+                self.looked_at(id, *found);
             }
             Message::Carried { files, taken } => {
                 if let Some(taken) = taken {
@@ -457,7 +472,7 @@ impl Coordinator {
             let now = self.now();
             let Some((work, taken)) = self.scheduler.next(now, &mut self.slots) else { return };
             match work {
-                Work::TakeOver(id) => self.look_at_leftover(id, taken),
+                Work::Look(id) => self.look_at(id, taken),
                 Work::Range(id, assignment) => self.lend(id, assignment, taken),
                 Work::Split { file, ticket, at } => {
                     if !self.split(file, ticket, at, taken) {
@@ -471,38 +486,29 @@ impl Coordinator {
         }
     }
 
-    fn look_at_leftover(&mut self, id: FileId, taken: Taken) {
+    /// Has a connection look at what is here of a file.
+    fn look_at(&mut self, id: FileId, taken: Taken) {
         let Some(slot) = self.slots.0.get(&id) else { return self.scheduler.idle(taken.is_large) };
-        let (context, artifact) = (self.context.clone(), slot.artifact.clone());
+        let Some(state) = &slot.state else { return self.scheduler.idle(taken.is_large) };
+        let (context, task, is_left_over) =
+            (self.context.clone(), state.task().clone(), state.is_left_over());
+        let plain = self.habits.get(state.host()) == Some(&Habit::Refuses);
         self.spawn(Holds::Look(id, Some(taken)), async move {
-            let (parts, looking) = (context.parts.clone(), artifact.clone());
-            let found = blocking(move || {
-                let key = looking.key.clone();
-                let taken = parts.take_over(&key)?;
-                Ok(taken.map(|taken| Box::new(Download::taken_over(key, looking.path.file_name(), taken))))
-            });
-            let found = match found.await {
-                Ok(Ok(found)) => Ok(found),
-                Ok(Err(error)) => Err(trouble(&error)),
-                Err(gone) => {
-                    tracing::debug!(path = %artifact.path, %gone, "what was left could not be looked at");
-                    Ok(None)
-                }
-            };
-            send(&context, Message::TakenOver { id, found, taken });
+            let found = look_at(&context, &task, is_left_over, plain).await;
+            send(&context, Message::LookedAt { id, found: Box::new(found), taken });
         });
     }
 
-    fn taken_over(&mut self, id: FileId, found: Result<Option<Box<(Download, Left)>>, DiskTrouble>) {
+    fn looked_at(&mut self, id: FileId, found: Found) {
         let input = match found {
-            Ok(Some(found)) => {
-                let (download, left) = *found;
+            Found::Whole(entry) => Input::Adopted(entry),
+            Found::Part(download, left) => {
                 let Some(slot) = self.slots.0.get_mut(&id) else { return };
-                slot.download = Some(Arc::new(download));
+                slot.download = Some(download);
                 Input::Begun(Some(left))
             }
-            Ok(None) => Input::Begun(None),
-            Err(trouble) => Input::Disk(trouble),
+            Found::Nothing => Input::Begun(None),
+            Found::Trouble(trouble) => Input::Disk(trouble),
         };
         let commands = self.step(id, input);
         self.set_front(id);
@@ -804,6 +810,7 @@ impl Coordinator {
                 };
                 self.outbox.push_back(ToCommit::Publish(Box::new(finished)));
             }
+            Command::Adopt(entry) => self.outbox.push_back(ToCommit::Adopt(artifact.key.clone(), entry)),
             Command::NoteUnchanged => {
                 let Some(state) = &slot.state else { return };
                 let run = state.task().run.clone();
@@ -944,8 +951,35 @@ impl Coordinator {
             Message::Order(_, answer) => {
                 let _ = answer.send(0);
             }
-            Message::Link { .. } | Message::TakenOver { .. } => {}
+            Message::Link { .. } | Message::LookedAt { .. } => {}
             message => self.handle(message),
+        }
+    }
+}
+
+/// Looks at what is here of a file.
+async fn look_at(context: &Arc<Context>, task: &Task, is_left_over: bool, plain: bool) -> Found {
+    if task.may_adopt
+        && let Some(entry) = adopt(context, &context.dir, task, plain).await
+    {
+        return Found::Whole(Box::new(entry));
+    }
+    if !is_left_over {
+        return Found::Nothing;
+    }
+    let (parts, artifact) = (context.parts.clone(), task.artifact.clone());
+    let taken = blocking(move || {
+        let key = artifact.key.clone();
+        let taken = parts.take_over(&key)?;
+        Ok(taken.map(|taken| Download::taken_over(key, artifact.path.file_name(), taken)))
+    });
+    match taken.await {
+        Ok(Ok(Some((download, left)))) => Found::Part(Arc::new(download), left),
+        Ok(Ok(None)) => Found::Nothing,
+        Ok(Err(error)) => Found::Trouble(trouble(&error)),
+        Err(gone) => {
+            tracing::debug!(path = %task.artifact.path, %gone, "what was left could not be looked at");
+            Found::Nothing
         }
     }
 }

@@ -12,6 +12,7 @@ mod shared_end;
 mod worker;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -36,13 +37,13 @@ use crate::model::listing::Listing;
 
 use super::event::Reporter;
 use super::options::SyncOptions;
-use context::Context;
 use coordinator::{Beginning, Coordinator, Message, Status, Summary};
 use disk_space::Room;
 use host_backoff::Gates;
 use link_refresh::Relister;
 use rate_limit::Limiter;
 
+pub(super) use context::Context;
 pub(super) use coordinator::Progress;
 
 /// Proven files that may wait for their names; beyond that, transfers wait for the disk.
@@ -69,6 +70,7 @@ pub(super) struct Setup {
     pub(super) client: ArtifactClient,
     pub(super) api: ApiClient,
     pub(super) job: JobId,
+    pub(super) dir: PathBuf,
     pub(super) parts: PartFolder,
     pub(super) options: SyncOptions,
     pub(super) reporter: Arc<dyn Reporter>,
@@ -98,6 +100,7 @@ impl Transfers {
             client,
             api,
             job,
+            dir,
             parts,
             options,
             reporter,
@@ -118,6 +121,7 @@ impl Transfers {
         };
         let context = Arc::new(Context {
             client,
+            dir,
             limiter: options.limit_rate.map(Limiter::new),
             room: Room::new(parts.path(""), options.min_free),
             parts,

@@ -146,6 +146,16 @@ impl Content {
         })
     }
 
+    /// Returns the first bytes as a file of their own, where nothing in them says that there should be more.
+    pub(crate) fn cut(&self, length: u64) -> Option<Arc<Self>> {
+        match self.recipe {
+            Recipe::Noise { seed, length: whole } if length < whole => {
+                Some(Self::new(Recipe::Noise { seed, length }))
+            }
+            _ => None,
+        }
+    }
+
     /// Returns another version of the same file: other bytes, same length, as valid as this one.
     pub(crate) fn other(&self) -> Arc<Self> {
         Arc::clone(self.other.get_or_init(|| {

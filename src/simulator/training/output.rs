@@ -25,7 +25,15 @@ impl Training {
         if self.plan.optimizer {
             let seed = noise::derive(self.seed, &format!("optimizer {}", self.saves));
             let content = Content::new(Recipe::Noise { seed, length: self.plan.checkpoint_bytes });
-            self.put(ArtifactKind::Checkpoint, "optimizer.pt".to_owned(), content, |_| {});
+            // Of such a file nothing tells whether it is whole; one that has its length before its bytes is played by none.
+            let growing = self.plan.writes == Writes::Growing && self.plan.write_steps > 0;
+            let write_steps = self.plan.write_steps;
+            self.put(ArtifactKind::Checkpoint, "optimizer.pt".to_owned(), content, |hosted| {
+                if growing {
+                    hosted.style = Writes::Growing;
+                    hosted.written = Written::Part { done: 0, of: write_steps, abandoned: false };
+                }
+            });
         }
         self.clean_up();
     }

@@ -1,9 +1,13 @@
 //! A server that misbehaves on cue, and what the real binary makes of it. Each case carries its number in the
 //! catalogue of `docs/reliability.md`.
 
+mod adopted;
 mod api;
 mod bounds;
 mod host;
+#[cfg(unix)]
+mod kills;
+mod looks;
 mod meaning;
 mod names;
 mod peers;

@@ -3,7 +3,7 @@
 use super::host::Ask;
 use super::reply::{End, Reply};
 use super::rig::{Case, World, hold_all, ranges};
-use super::world::{File, Hosted, MIB, weights, yaml};
+use super::world::{File, Hosted, MIB, weights, weights_of, yaml};
 
 const HALF: usize = 3 * MIB / 2;
 
@@ -144,6 +144,29 @@ fn answers() -> Vec<Case> {
             })])
         })
         .asks(3..=6),
+        refuses_ranges(400).asks(2..=2),
+        refuses_ranges(401).asks(2..=2),
+        refuses_ranges(403).asks(2..=2),
+        refuses_ranges(405).asks(2..=2),
+        refuses_ranges(409).asks(2..=2),
+        refuses_ranges(416).asks(2..=2),
+        refuses_ranges(429).asks(2..=2),
+        refuses_ranges(501).asks(2..=2),
+        refuses_ranges(503).asks(2..=2),
+        Case::survives("C23", "ranges refused, and the plain answer breaks", {
+            World::of(vec![Hosted::checkpoint(&weights(1, 3 * MIB), |file, ask| {
+                match (ask.header("range"), ask.nth) {
+                    (Some(_), _) => Reply::new(403, b"no ranges here"),
+                    (None, 1) => file.whole().cut(HALF, End::Close),
+                    (None, _) => file.whole(),
+                }
+            })])
+        })
+        .asks(3..=6),
+        // Nothing of this says that the file is gone.
+        never(403),
+        never(405),
+        never(503),
         Case::survives(
             "C19",
             "the address expires in the middle",
@@ -151,6 +174,33 @@ fn answers() -> Vec<Case> {
         )
         .resumed(),
     ]
+}
+
+/// A host that refuses each request that has a range, and serves the same file to a plain one.
+fn refuses_ranges(status: u16) -> Case {
+    Case::survives("C23", "ranges refused", {
+        World::of(vec![Hosted::checkpoint(&weights(1, 3 * MIB), move |file, ask| {
+            match ask.header("range") {
+                Some(_) => Reply::new(status, b"no ranges here"),
+                None => file.whole(),
+            }
+        })])
+    })
+}
+
+/// A host that refuses whatever it is asked.
+fn never(status: u16) -> Case {
+    Case::refuses("C23", "refused with a range and without", {
+        World::of(vec![Hosted::checkpoint(&weights(1, MIB), move |_, _| Reply::new(status, b"no"))])
+    })
+    .asks(2..=4)
+    .and(|rig, run| {
+        let plain = rig.host.asks().iter().filter(|ask| ask.header("range").is_none()).count();
+        match (run.events("vanished").len(), plain) {
+            (0, 1) => Ok(()),
+            (gone, plain) => Err(format!("{gone} said to be gone, {plain} requests without a range")),
+        }
+    })
 }
 
 /// Other bytes, or other names for the same.
@@ -202,13 +252,66 @@ fn validators() -> Vec<Case> {
             Some(sent) => Err(format!("sent If-Range: {sent}")),
             None => Ok(()),
         }),
-        Case::survives("C11", "neither tag nor date: from the start", {
+        Case::survives("C11", "neither tag nor date: continued over an overlap", {
             second_of(weights(1, 3 * MIB).etag(""), File::honest)
         })
+        .asks(2..=2)
+        .evidence("trainer-hash")
         .and(|rig, _| {
             let asks = rig.host.asks();
-            if asks[1].starts_at() == 0 { Ok(()) } else { Err(format!("went on: {}", ranges(&asks))) }
+            let overlap = HALF - asks[1].starts_at();
+            if (1..=64 << 10).contains(&overlap) { Ok(()) } else { Err(ranges(&asks)) }
         }),
+        Case::survives("C11", "neither tag nor date, and it breaks every 900 kB", {
+            let file = weights(1, 3 * MIB).etag("");
+            World::of(vec![Hosted::checkpoint(&file, |file, ask| file.honest(ask).cut(900_000, End::Close))])
+        })
+        .asks(4..=5),
+        Case::survives("C11", "neither tag nor date, and another version after the break", {
+            let (old, new) = (weights(1, 3 * MIB).etag(""), weights(2, 3 * MIB).etag(""));
+            let served = new.clone();
+            World::of(vec![
+                Hosted::checkpoint(&old, move |old, ask| match ask.nth {
+                    0 => old.honest(ask).cut(HALF, End::Close),
+                    _ => served.honest(ask),
+                })
+                .only(&new),
+            ])
+        })
+        .asks(3..=4),
+        Case::survives("C11", "neither tag nor date, and another version that agrees around the break", {
+            let body = |last: u8| {
+                let mut body = vec![last; 3 * MIB];
+                fastrand::Rng::with_seed(1).fill(&mut body[..3 * MIB - 1000]);
+                weights_of(&body).etag("")
+            };
+            let (old, new) = (body(1), body(2));
+            let served = new.clone();
+            World::of(vec![
+                Hosted::checkpoint(&old, move |old, ask| match ask.nth {
+                    0 => old.honest(ask).cut(HALF, End::Close),
+                    _ => served.honest(ask),
+                })
+                .only(&new),
+            ])
+        })
+        .asks(3..=3)
+        .evidence("trainer-hash"),
+        Case::survives("C11", "neither tag nor date, and ranges come from a replica with another version", {
+            let body = |last: u8| {
+                let mut body = vec![last; 3 * MIB];
+                fastrand::Rng::with_seed(1).fill(&mut body[..3 * MIB - 1000]);
+                weights_of(&body).etag("")
+            };
+            let other = body(2);
+            World::of(vec![Hosted::checkpoint(&body(1), move |file, ask| match (ask.starts_at(), ask.nth) {
+                (0, 0..3) => file.honest(ask).cut(HALF, End::Close),
+                (0, _) => file.honest(ask),
+                _ => other.honest(ask),
+            })])
+        })
+        .asks(4..=4)
+        .evidence("trainer-hash"),
         Case::survives("C11", "neither tag nor date, and larger than one request", {
             World::of(vec![Hosted::checkpoint(&weights(1, 20 * MIB).etag(""), File::honest)])
         })
@@ -309,6 +412,34 @@ fn digests() -> Vec<Case> {
             world(vec![("x-amz-checksum-crc64nvme", encode(&[1; 8]))]),
         ),
         Case::refuses("C21", "x-linked-etag is wrong", world(vec![("x-linked-etag", "7".repeat(64))])),
+        Case::survives(
+            "C21",
+            "x-goog-hash of the stored form, which is unpacked on its way",
+            world(vec![
+                ("x-goog-hash", format!("md5={}", encode(&[1; 16]))),
+                ("x-goog-stored-content-encoding", "gzip".to_owned()),
+                ("X-GUploader-Response-Body-Transformations", "gunzipped".to_owned()),
+            ]),
+        )
+        .evidence("structure"),
+        Case::survives(
+            "C21",
+            "Content-MD5 of what a proxy transformed",
+            world(vec![
+                ("Content-MD5", encode(&[1; 16])),
+                ("Warning", "214 proxy \"Transformation Applied\"".to_owned()),
+            ]),
+        )
+        .evidence("structure"),
+        Case::survives(
+            "C21",
+            "a checksum of checksums",
+            world(vec![
+                ("x-amz-checksum-sha256", wrong.clone()),
+                ("x-amz-checksum-type", "COMPOSITE".to_owned()),
+            ]),
+        )
+        .evidence("structure"),
         Case::survives("C21", "a digest of a part is no digest of the file", {
             // Two MiB, so that a break leaves something to go on from.
             let file = weights(1, 3 * MIB);

@@ -1,11 +1,33 @@
 //! Group B: what happens to HTTP bodies on their way.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use super::host::Ask;
 use super::reply::{End, Reply};
 use super::rig::{Case, World, hold_all};
 use super::world::{File, Hosted, MIB, picture, unhashed_weights, weights, yaml};
+
+/// A file as a store serves it that was given it packed.
+fn packed(file: &File) -> Reply {
+    let stamp = file.etag.clone().unwrap_or_default();
+    Reply::new(200, &gzip(&file.bytes)).header("Content-Encoding", "gzip").header("ETag", &stamp)
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The host serves ranges, and refuses the second request so.
+fn once(status: u16) -> World {
+    World::of(vec![Hosted::checkpoint(&weights(1, 3 * MIB), move |file, ask| match ask.nth {
+        0 => file.honest(ask).cut(MIB, End::Close),
+        1 => Reply::new(status, b"not now"),
+        _ => file.honest(ask),
+    })])
+}
 
 /// A world of one checkpoint of three MiB.
 fn checkpoint(script: impl Fn(&File, &Ask) -> Reply + Send + Sync + 'static) -> World {
@@ -237,7 +259,45 @@ fn bodies() -> Vec<Case> {
             "gzip though identity was asked",
             always(|reply| reply.header("Content-Encoding", "gzip")),
         ),
+        Case::refuses(
+            "B11",
+            "a checkpoint stored packed",
+            World::of(vec![Hosted::checkpoint(&weights(1, MIB), |file, _| packed(file))]),
+        )
+        .says("Content-Encoding"),
+        Case::survives("B11", "a configuration stored packed", {
+            World::of(vec![Hosted::config(&yaml(), |file, _| packed(file))])
+        })
+        .asks(1..=1)
+        .evidence("structure"),
+        Case::survives("B11", "a packed configuration that breaks once", {
+            World::of(vec![Hosted::config(&yaml(), |file, ask| {
+                if ask.nth == 0 { packed(file).cut(20, End::Close) } else { packed(file) }
+            })])
+        })
+        .asks(2..=2),
+        Case::refuses("B11", "a packed configuration that cannot be unpacked", {
+            World::of(vec![Hosted::config(&yaml(), |file, _| packed(file).map_body(|body| body[20] ^= 0xff))])
+        })
+        .says("cannot be unpacked"),
+        Case::refuses("B11", "a packed configuration that unpacks to 400 MiB", {
+            let bomb = gzip(&vec![b' '; 400 * MIB]);
+            World::of(vec![Hosted::config(&yaml(), move |_, _| {
+                Reply::new(200, &bomb).header("Content-Encoding", "gzip")
+            })])
+        })
+        .says("longer than any configuration")
+        .peak(64),
+        Case::survives("B11", "a word of the store's own upload protocol", {
+            World::of(vec![Hosted::checkpoint(&weights(1, MIB), |file, ask| {
+                file.honest(ask).header("Content-Encoding", "aws-chunked")
+            })])
+        }),
         Case::survives("B11", "brotli once", first(|reply| reply.header("Content-Encoding", "br"))),
+        Case::survives("B17", "409 once", once(409)),
+        Case::survives("B17", "421 once", once(421)),
+        Case::survives("B17", "423 once", once(423)),
+        Case::survives("B17", "a status that only some CDN knows, once", once(499)),
         Case::survives("B15", "one bit wrong, once", first(move |reply| reply.map_body(flipped))),
         Case::refuses("B15", "one bit wrong, always", always(move |reply| reply.map_body(flipped)))
             .says("hashes to"),

@@ -173,13 +173,23 @@ pub(crate) fn weights(seed: u64, body: usize) -> File {
 pub(crate) fn weight_bytes(seed: u64, body: usize) -> Vec<u8> {
     let mut tensor = vec![0; body];
     fastrand::Rng::with_seed(seed).fill(&mut tensor);
-    let hash = hex(&Sha256::digest(&tensor));
+    with_header(&tensor)
+}
+
+/// Returns a whole checkpoint with this body.
+pub(crate) fn weights_of(tensor: &[u8]) -> File {
+    File::new(with_header(tensor))
+}
+
+fn with_header(tensor: &[u8]) -> Vec<u8> {
+    let body = tensor.len();
+    let hash = hex(&Sha256::digest(tensor));
     let header = format!(
         r#"{{"__metadata__":{{"format":"pt","sshs_model_hash":"{hash}"}},"lora.weight":{{"dtype":"U8","shape":[{body}],"data_offsets":[0,{body}]}}}}"#
     );
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend_from_slice(header.as_bytes());
-    file.extend_from_slice(&tensor);
+    file.extend_from_slice(tensor);
     file
 }
 

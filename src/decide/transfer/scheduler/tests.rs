@@ -79,7 +79,7 @@ impl Desk {
 
 fn file(work: &Work) -> FileId {
     match work {
-        Work::TakeOver(id) | Work::Range(id, _) | Work::Split { file: id, .. } => *id,
+        Work::Look(id) | Work::Range(id, _) | Work::Split { file: id, .. } => *id,
         Work::Batch(ids) => ids[0],
     }
 }
@@ -140,6 +140,7 @@ fn a_file_is_admitted_once_and_after_a_failure_ever_more_seldom() {
 fn small_files_come_in_batches_that_leave_some_for_every_connection() {
     for (files, cap, expected) in [(4000, 8, 16), (100, 8, 3), (8, 8, 1), (1, 1, 1)] {
         let mut desk = Desk::new(cap);
+        desk.scheduler.head(at(1), false);
         for number in 0..files {
             desk.small(&format!("{number}.jpg"));
         }
@@ -157,7 +158,7 @@ fn what_an_earlier_run_left_is_looked_at_first_and_alone() {
     desk.small("b.jpg");
     desk.observe(25);
     let (work, _) = desk.next().unwrap();
-    assert!(matches!(work, Work::TakeOver(id) if id == left), "{work:?}");
+    assert!(matches!(work, Work::Look(id) if id == left), "{work:?}");
     desk.step(left, Input::Begun(None));
     assert!(matches!(desk.next().unwrap().0, Work::Range(id, _) if id == left), "what is begun comes first");
 }
@@ -309,7 +310,7 @@ fn every_file_ends_whatever_the_order() {
                         }
                         desk.scheduler.idle(taken.is_large);
                     }
-                    Work::TakeOver(_) => panic!("nothing was left"),
+                    Work::Look(_) => panic!("nothing was left"),
                 }
             }
             if open.is_empty() {

@@ -128,6 +128,7 @@ fn names(commands: &[Command]) -> Vec<&'static str> {
         Command::ReadRefusal { .. } => "refusal",
         Command::Unpack { .. } => "unpack",
         Command::Habit(_) => "habit",
+        Command::Adopt(_) => "adopt",
         Command::Drop { .. } => "drop",
         Command::Abandon => "abandon",
         Command::Restart => "restart",
@@ -194,7 +195,7 @@ fn a_file_from_its_first_request_to_its_name() {
 fn what_an_earlier_run_left_is_compared_with_the_next_response() {
     let left = |here: Vec<Range<u64>>| {
         let mut state = TransferState::new(task(ArtifactKind::Checkpoint, "a"), POLICY, 0, true, None);
-        assert!(state.is_left_over());
+        assert!(state.must_look());
         let left = Left { revision: revision("\"a\""), length: 100, claims: Vec::new(), here };
         assert_eq!(state.step(Duration::ZERO, Input::Begun(Some(left))), []);
         Play { state, now: SECOND }

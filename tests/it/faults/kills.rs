@@ -1,0 +1,92 @@
+//! What a kill and a stop cost of what has arrived, on links that bring little.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use super::host::Ask;
+use super::reply::End;
+use super::rig::{Rig, Run, World};
+use super::world::{File, Hosted, JOB, MIB, weights};
+
+/// What each connection brings before nothing more comes, however long one waits.
+const BROUGHT: usize = 300_000;
+
+/// As many requests as the first run sends bring little and hold still; later ones are served.
+fn stuck(file: &File, first_run: usize) -> World {
+    World::of(vec![Hosted::checkpoint(file, move |file, ask| {
+        let reply = file.honest(ask);
+        if ask.nth < first_run { reply.cut(BROUGHT, End::Hold) } else { reply }
+    })])
+}
+
+/// Starts a mirror, and waits until every connection holds still.
+fn start(rig: &Rig, connections: usize) -> Child {
+    let dir = rig.dir();
+    let connections_wanted = connections.to_string();
+    let arguments = [JOB, dir.to_str().unwrap(), "--once", "--connections", &connections_wanted];
+    let mut child = rig.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let began = Instant::now();
+    while rig.host.asks().len() < connections {
+        assert!(began.elapsed() < Duration::from_secs(60), "{} requests", rig.host.asks().len());
+        assert_eq!(child.try_wait().unwrap(), None);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
+
+/// Returns how many bytes have arrived.
+fn arrived(asks: &[Ask], file: &File) -> u64 {
+    let each = asks.iter().map(|ask| {
+        let (first, last) = ask.range().unwrap();
+        last.map_or(file.len(), |last| (last + 1).min(file.len())).saturating_sub(first).min(BROUGHT)
+    });
+    each.sum::<usize>() as u64
+}
+
+fn resumed_from(run: &Run) -> u64 {
+    run.events("started")[0]["resumed_from"].as_u64().unwrap()
+}
+
+fn stop(child: &mut Child, signal: rustix::process::Signal) {
+    let process = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(process, signal).unwrap();
+    child.wait().unwrap();
+}
+
+/// Ends the first run so, and returns how many bytes had arrived and how many the second one had not to fetch.
+fn ended_by(signal: rustix::process::Signal, file: &File, connections: usize, after: Duration) -> (u64, u64) {
+    let rig = Rig::new(stuck(file, connections));
+    let mut child = start(&rig, connections);
+    std::thread::sleep(after);
+    stop(&mut child, signal);
+    let arrived = arrived(&rig.host.asks(), file);
+    let run = rig.once(&[]);
+    rig.promises(&run).unwrap();
+    assert_eq!(run.code, Some(0), "{}", run.said());
+    (arrived, resumed_from(&run))
+}
+
+/// What is lost is what arrived in the last second: these bytes are older.
+const OLD: Duration = Duration::from_millis(2500);
+
+#[test]
+fn a_kill_costs_nothing_that_arrived_more_than_a_second_ago() {
+    let (arrived, kept) = ended_by(rustix::process::Signal::KILL, &weights(1, 24 * MIB), 4, OLD);
+    assert!(arrived >= BROUGHT as u64, "{arrived}");
+    assert_eq!(kept, arrived);
+}
+
+#[test]
+fn nor_of_a_small_file_of_a_host_without_validators() {
+    let file = weights(1, 2 * BROUGHT).etag("");
+    let (arrived, kept) = ended_by(rustix::process::Signal::KILL, &file, 1, OLD);
+    assert_eq!((arrived, kept), (BROUGHT as u64, BROUGHT as u64));
+}
+
+#[test]
+fn a_stop_costs_nothing_that_arrived() {
+    let moment = Duration::from_millis(600);
+    let (arrived, kept) = ended_by(rustix::process::Signal::TERM, &weights(1, 24 * MIB), 4, moment);
+    assert!(arrived >= BROUGHT as u64, "{arrived}");
+    assert_eq!(kept, arrived);
+}
