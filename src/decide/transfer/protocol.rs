@@ -35,8 +35,6 @@ pub enum Phase {
         fault: Fault,
         /// It answered that there is no such file, rather than that the link is not valid.
         gone: bool,
-        /// Whether this was the last try.
-        exhausted: bool,
     },
     /// Ranges may be requested.
     Fetching,

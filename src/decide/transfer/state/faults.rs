@@ -76,7 +76,7 @@ impl TransferState {
         if is_push_back || of_crowd {
             out.push(Command::SlowDown);
         }
-        let exhausted = self.tries.in_vain >= self.policy.retries.max(1);
+        let exhausted = self.is_exhausted();
         let at_least = match verdict(&fault) {
             Verdict::GiveUp => return self.fail(Cause::Network(fault), out),
             Verdict::Retry { .. } if exhausted => return self.fail(Cause::Network(fault), out),
@@ -91,6 +91,11 @@ impl TransferState {
             return self.wait_longer(now, &fault, at_least, out);
         }
         self.wait(now, Cause::Network(fault), at_least, out);
+    }
+
+    /// Whether the next fault without progress was the last.
+    fn is_exhausted(&self) -> bool {
+        self.tries.in_vain >= self.policy.retries.max(1)
     }
 
     pub(super) fn refresh_link(
@@ -108,12 +113,14 @@ impl TransferState {
         if self.generation > open.generation && !exhausted {
             return;
         }
-        self.phase = Phase::RefreshingLink { fault, gone, exhausted };
+        self.phase = Phase::RefreshingLink { fault, gone };
         out.push(Command::RefreshLink { newer_than: open.generation, gone });
     }
 
     pub(super) fn link_refreshed(&mut self, now: Duration, refreshed: Refreshed, out: &mut Commands) {
-        let Phase::RefreshingLink { fault, gone, exhausted } = self.phase.clone() else { return };
+        let Phase::RefreshingLink { fault, gone } = self.phase.clone() else { return };
+        // Other connections may have made progress since the fault.
+        let exhausted = self.is_exhausted();
         self.phase = Phase::Fetching;
         match refreshed {
             Refreshed::Gone => return self.vanish(out),

@@ -446,6 +446,20 @@ fn a_new_link_is_used_at_once_and_an_old_one_is_waited_with() {
 }
 
 #[test]
+fn progress_while_a_link_is_refreshed_counts() {
+    let mut play = Play::with(task(ArtifactKind::Checkpoint, "a.bin"), Policy { retries: 1, ..POLICY });
+    let first = play.assign();
+    play.respond(&first, partial(&first, 4000, "\"a\""));
+    let second = play.assign();
+    assert_eq!(names(&play.fault(&second, status(403))), ["link"]);
+    play.book(&first, 40);
+    play.end(&first, RangeEnd::Finished);
+    let url = SourceUrl::parse("https://h.example/o/a.bin?new").unwrap();
+    assert_eq!(play.step(Input::LinkRefreshed(Refreshed::Here { url, generation: 1 })), []);
+    assert_eq!(*play.state.phase(), Phase::Fetching, "the first connection made progress meanwhile");
+}
+
+#[test]
 fn a_file_that_is_denied_twice_while_it_is_listed_is_gone() {
     let mut play = Play::new();
     let url = play.assign().url;
