@@ -205,7 +205,7 @@ fn is_due(situation: &Situation<'_>, artifact: &Artifact, evidence: Evidence, as
         return false;
     }
     let is_over = situation.reached.is_none();
-    if evidence == Evidence::Length && is_over && !has_ended(asked_in) {
+    if evidence == Evidence::Length && is_over {
         return true;
     }
     match (artifact.key.kind, artifact.step) {
@@ -235,11 +235,6 @@ pub fn run_stamp(status: &JobStatus, times: &JobTimes, resumes: u32) -> String {
     } else {
         format!("{started}/{}", times.finished_at.as_deref().unwrap_or("?"))
     }
-}
-
-/// Whether a run's name says that it was over.
-fn has_ended(run: &str) -> bool {
-    run.contains('/')
 }
 
 fn started(run: &str) -> &str {

@@ -225,6 +225,12 @@ impl TransferState {
         &self.known
     }
 
+    /// Takes in whether the newest poll showed a run that may still write: one that was over when the file was ordered may
+    /// have been resumed since.
+    pub const fn know_run(&mut self, may_write: bool) {
+        self.task.run_may_write |= may_write;
+    }
+
     /// Takes in what other files have shown of the host.
     pub const fn know_habit(&mut self, habit: Habit) {
         self.habit = habit;

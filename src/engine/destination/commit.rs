@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::decide::mirror::plan::beside;
+use crate::decide::transfer::group_commit::{FlushCost, Gather};
 use crate::decide::transfer::task::Task;
 use crate::decide::transfer::verify::Verified;
 use crate::edge::folder::blocks::BlockFolder;
@@ -42,6 +44,12 @@ use sums::Sums;
 /// does not wait long for its name.
 pub(crate) const BATCH: usize = 256;
 
+/// Files up to this size wait for others to be committed with.
+const SMALL: u64 = 512 << 10;
+
+/// How often the gathering of a group looks for more files.
+const GATHER_STEP: Duration = Duration::from_millis(2);
+
 /// Flushes at a time: disks take several flushes at once (measured: 0.43 s instead of 0.65 s for 1,000 files).
 const FLUSHERS: usize = 8;
 
@@ -58,6 +66,37 @@ pub(crate) enum ToCommit {
     Doubt(ArtifactKey, Doubt),
     /// Nothing more comes.
     End,
+}
+
+impl ToCommit {
+    /// Whether it does not wait for others: a large file's name is worth a flush of its own, and at the end nothing comes.
+    fn is_urgent(&self) -> bool {
+        match self {
+            Self::Publish(file) => file.verified.size() > SMALL,
+            Self::End => true,
+            Self::Adopt(..) | Self::Unchanged(..) | Self::Doubt(..) => false,
+        }
+    }
+}
+
+/// Files of a group that are flushed where they are committed, or were flushed before.
+enum ToFlush {
+    Here(Vec<Finished>),
+    Done(Vec<Flushed>),
+}
+
+impl ToFlush {
+    /// Flushes what is to be flushed; returns how long that took, too.
+    fn finish(self) -> (Vec<Flushed>, Duration) {
+        match self {
+            Self::Done(flushed) => (flushed, Duration::ZERO),
+            Self::Here(finished) => {
+                let began = Instant::now();
+                let flushed = finished.into_iter().map(flush).collect();
+                (flushed, began.elapsed())
+            }
+        }
+    }
 }
 
 /// A proven file.
@@ -85,7 +124,7 @@ pub(crate) enum Committed {
     /// It was here already with the same bytes.
     Known,
     /// It could not get its name.
-    Failed(RelPath, Error),
+    Failed(Error),
 }
 
 /// Gives proven files their final names.
@@ -94,6 +133,8 @@ pub(crate) struct Committer {
     pub(crate) dir: PathBuf,
     pub(crate) store: Arc<Mutex<Store>>,
     pub(crate) on_change: OnChange,
+    /// How long a group is gathered.
+    pub(crate) gather: Gather,
     /// The most files in one batch.
     pub(crate) batch: usize,
     /// Knows whether DIR is still the folder that was opened.
@@ -113,7 +154,7 @@ fn adopt(store: &mut Store, adopted: Vec<(ArtifactKey, Entry)>) -> Vec<(Artifact
             Some(why) => {
                 let source = std::io::Error::other(why.clone());
                 let path = entry.path.as_str().into();
-                Committed::Failed(entry.path, Error::Disk { verb: "record", path, source })
+                Committed::Failed(Error::Disk { verb: "record", path, source })
             }
         };
         (key, committed)
@@ -139,6 +180,7 @@ impl Committer {
         let mut batch = Vec::with_capacity(self.batch);
         let mut ended = false;
         let mut sums = Sums::default();
+        let mut cost = FlushCost::default();
         while !ended {
             tokio::select! {
                 biased;
@@ -149,6 +191,7 @@ impl Committer {
                 }
                 count = items.recv_many(&mut batch, self.batch) => if count == 0 { return },
             }
+            self.gather(&mut items, &mut batch).await;
             let mut finished = Vec::new();
             let (mut unchanged, mut doubts) = (Vec::new(), Vec::new());
             let mut adopted = Vec::new();
@@ -165,24 +208,54 @@ impl Committer {
             let adopted_names = adopted.iter().map(|(key, entry)| (key.clone(), entry.path.clone()));
             let names: Vec<_> =
                 finished.iter().map(Finished::name).chain(unchanged_names).chain(adopted_names).collect();
-            let flushed = flush_all(finished).await;
+            let files = finished.len();
+            let to_flush = if cost.is_cheap() {
+                ToFlush::Here(finished)
+            } else {
+                let began = Instant::now();
+                let flushed = flush_all(finished).await;
+                cost.observe(files, began.elapsed(), FLUSHERS.min(files));
+                ToFlush::Done(flushed)
+            };
             let (this, done) = (self.clone(), done.clone());
             let committing = blocking(move || {
+                let (flushed, took) = to_flush.finish();
                 let results = panic::catch_unwind(AssertUnwindSafe(|| {
                     this.commit(unchanged, adopted, doubts, flushed)
                 }));
                 // Whoever waits for these files must hear that they do not come.
                 let lost = |(key, path): (ArtifactKey, RelPath)| {
                     let error = lost(&this.dir.join(path.as_str()), DEFECT);
-                    (key, Committed::Failed(path, error))
+                    (key, Committed::Failed(error))
                 };
                 for (key, committed) in results.unwrap_or_else(|_| names.into_iter().map(lost).collect()) {
                     done(&key, committed);
                 }
+                took
             });
-            // A panic in the telling itself is nothing that could be told.
-            let _ = committing.await;
+            match committing.await {
+                Ok(took) if !took.is_zero() => cost.observe(files, took, 1),
+                Ok(_) => {}
+                // A panic in the telling itself is nothing that could be told.
+                Err(gone) => tracing::debug!(%gone, "what became of a group could not be reported"),
+            }
             sums.touch();
+        }
+    }
+
+    /// Waits for a group to be worth its flush of the journal. Items pile up meanwhile: the committer is not woken for each.
+    async fn gather(&self, items: &mut mpsc::Receiver<ToCommit>, batch: &mut Vec<ToCommit>) {
+        let began = Instant::now();
+        let most = self.batch;
+        while batch.len() < most
+            && !self.gather.is_complete(batch.len(), began.elapsed(), batch.iter().any(ToCommit::is_urgent))
+        {
+            tokio::time::sleep(GATHER_STEP.min(self.gather.longest)).await;
+            while batch.len() < most
+                && let Ok(item) = items.try_recv()
+            {
+                batch.push(item);
+            }
         }
     }
 
@@ -214,7 +287,7 @@ impl Committer {
                     let _ = store.note(vec![Record::Know { key, entry: *entry }]);
                 }
                 Ok(Placed::Ready(ready)) => placed.push(*ready),
-                Err(failed) => results.push((failed.key, Committed::Failed(failed.path, failed.error))),
+                Err(failed) => results.push((failed.key, Committed::Failed(failed.error))),
             }
         }
         if placed.is_empty() {
@@ -237,7 +310,7 @@ impl Committer {
                         path: self.dir.join(ready.entry.path.as_str()),
                         source,
                     };
-                    results.push((key, Committed::Failed(ready.entry.path, error)));
+                    results.push((key, Committed::Failed(error)));
                 }
             }
         }
@@ -247,7 +320,7 @@ impl Committer {
     /// Chooses the name and clears the way: nothing that rcsync did not write is ever in danger.
     fn place(&self, store: &Store, file: Finished) -> Result<Placed, Unplaced> {
         let (artifact, verified) = (&file.task.artifact, &file.verified);
-        let unplaced = |error| Unplaced { key: artifact.key.clone(), path: artifact.path.clone(), error };
+        let unplaced = |error| Unplaced { key: artifact.key.clone(), error };
         let known = store.manifest().entries.get(&artifact.key);
         let mut older = known.map(|entry| entry.older.clone()).unwrap_or_default();
         let mut path = artifact.path.clone();
@@ -446,7 +519,6 @@ enum Placed {
 
 struct Unplaced {
     key: ArtifactKey,
-    path: RelPath,
     error: Error,
 }
 
@@ -508,7 +580,7 @@ impl Ready {
                 };
                 Committed::Published(event, notice)
             }
-            Err(error) => Committed::Failed(self.entry.path, error),
+            Err(error) => Committed::Failed(error),
         }
     }
 }
@@ -547,7 +619,7 @@ fn flush(file: Finished) -> Flushed {
         }
         Err(_) => lost(Path::new(path.as_str()), DEFECT),
     };
-    Err(Unplaced { key, path, error })
+    Err(Unplaced { key, error })
 }
 
 #[cfg(test)]

@@ -118,6 +118,7 @@ impl Run {
                 dir: mirror.dir.clone(),
                 store: folder.store.clone(),
                 on_change: options.on_change,
+                gather: options.gather,
                 batch: BATCH.min(handles.finished),
                 place: Some(folder.place.clone()),
             },
@@ -209,6 +210,7 @@ impl Run {
         self.notice(looked.result.unusable.iter().chain(&listing.rejected));
         let generation = self.transfers.learn(&listing).await;
         let state = looked.state(&listing.artifacts);
+        self.transfers.set_run_may_write(!state.is_over());
         let actions = self.plan(looked, &listing, state).await?;
         let run = looked.run();
         let order = |action: &Action| self.task(looked, &run, action, state, generation);

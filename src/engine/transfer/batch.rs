@@ -193,6 +193,7 @@ fn step(
     terms: &Terms,
     input: Input,
 ) {
+    file.state.know_run(context.may_run_write());
     for command in file.state.step(terms.began.elapsed(), input) {
         match command {
             Command::Learned(known) => download.learn(known),

@@ -43,6 +43,8 @@ pub(crate) struct Context {
     pub(super) once: bool,
     /// Bytes of bodies that arrived.
     pub(super) received: AtomicU64,
+    /// The newest poll showed a run that may still write.
+    pub(super) run_may_write: AtomicBool,
     /// A save would be lost for want of speed: small files, which the trainer does not delete, wait.
     pub(super) hurry: AtomicBool,
 }
@@ -111,6 +113,12 @@ impl Context {
 
     pub(crate) fn count_received(&self, count: u64) {
         self.received.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Whether the newest poll showed a run that may still write: one that was over when a file was ordered may have been
+    /// resumed since.
+    pub(crate) fn may_run_write(&self) -> bool {
+        self.run_may_write.load(Ordering::Relaxed)
     }
 
     /// Whether a rate limit is set.

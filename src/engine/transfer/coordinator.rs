@@ -707,7 +707,7 @@ impl Coordinator {
                 Outcome::Here
             }
             Committed::Known => Outcome::Here,
-            Committed::Failed(_, error) => Outcome::Refused { cause: explain_briefly(&error) },
+            Committed::Failed(error) => Outcome::Refused { cause: explain_briefly(&error) },
         };
         let Some(id) = self.by_key.get(key).copied() else { return };
         let commands = self.step(id, Input::Committed(outcome));
@@ -720,6 +720,7 @@ impl Coordinator {
         let Some(slot) = self.slots.0.get_mut(&id) else { return Commands::new() };
         let Some(state) = &mut slot.state else { return Commands::new() };
         let is_news = !matches!(input, Input::Booked { .. });
+        state.know_run(self.context.may_run_write());
         let commands = state.step(now, input);
         if is_news || !commands.is_empty() {
             tracing::debug!(path = %slot.artifact.path, phase = ?state.phase(), ?commands, "decided");

@@ -132,6 +132,7 @@ impl Transfers {
             stall_timeout: options.stall_timeout,
             once: options.once,
             received: AtomicU64::new(0),
+            run_may_write: AtomicBool::new(false),
             hurry: AtomicBool::new(false),
         });
         let mut committer = JoinSet::new();
@@ -181,10 +182,7 @@ impl Transfers {
     }
 
     /// Changes the most connections that there may be, at any time.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a fleet shares one budget of connections over several runs")
-    )]
+    #[expect(dead_code, reason = "a fleet shares one budget of connections over several runs")]
     pub(super) fn set_most_connections(&self, most: usize) {
         self.send(Message::Most(most));
     }
@@ -210,6 +208,11 @@ impl Transfers {
     /// Returns the bytes of bodies that arrived.
     pub(super) fn received(&self) -> u64 {
         self.context.received.load(Ordering::Relaxed)
+    }
+
+    /// Sets whether the run may still be writing files.
+    pub(super) fn set_run_may_write(&self, may_write: bool) {
+        self.context.run_may_write.store(may_write, Ordering::Relaxed);
     }
 
     /// Sets whether a save would be lost for want of speed.

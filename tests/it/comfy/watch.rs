@@ -110,7 +110,7 @@ async fn without_events_it_is_there_as_soon() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_goes_away_is_waited_for() {
-    let stage = Stage::new(plan()).await;
+    let stage = Stage::new(JobPlan { optimizer: false, ..plan() }).await;
     let bench = &stage.bench;
     // A folder that has nothing yet is waited for.
     fs::create_dir(bench.dir()).unwrap();
@@ -170,7 +170,7 @@ async fn without_events_it_looks_by_itself() {
         return;
     }
     for inject in ["inotify_add_watch:error=ENOSPC", "inotify_init1:error=EMFILE"] {
-        let stage = Stage::new(plan()).await;
+        let stage = Stage::new(JobPlan { optimizer: false, ..plan() }).await;
         let (bench, ui) = (&stage.bench, stage.ui());
         fs::create_dir(bench.dir()).unwrap();
         let dir = bench.dir();

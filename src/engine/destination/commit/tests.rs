@@ -53,6 +53,7 @@ async fn a_defect_is_told_of_each_file_and_nobody_waits() {
             dir: dir.path().to_path_buf(),
             store: Arc::new(Mutex::new(store)),
             on_change: OnChange::Keep,
+            gather: Gather { enough: 1, longest: Duration::ZERO },
             batch: 2,
             place: None,
         };
@@ -97,6 +98,7 @@ async fn the_list_of_checksums_is_not_starved() {
         dir: dir.path().to_path_buf(),
         store: Arc::new(Mutex::new(store)),
         on_change: OnChange::Keep,
+        gather: Gather { enough: 1, longest: Duration::ZERO },
         batch: 1,
         place: None,
     };
@@ -142,6 +144,7 @@ fn a_part_that_another_named_meanwhile_is_published() {
             dir: dir.path().to_path_buf(),
             store: store.clone(),
             on_change: OnChange::Keep,
+            gather: Gather { enough: 1, longest: Duration::ZERO },
             batch: 2,
             place: None,
         };
