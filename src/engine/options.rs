@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::decide::mirror::retention::Retention;
 use crate::decide::mirror::select::Selection;
+use crate::decide::transfer::group_commit::Gather;
 use crate::model::job::JobTimes;
 use crate::model::units::ByteCount;
 
@@ -43,6 +44,9 @@ pub struct SyncOptions {
     /// The job was resumed just before, and these are the time stamps that it had then: an end that still has them is the
     /// old one.
     pub resumed_after: Option<JobTimes>,
+    /// How long proven files are gathered before they get their names together.
+    #[doc(hidden)]
+    pub gather: Gather,
 }
 
 impl Default for SyncOptions {
@@ -63,6 +67,7 @@ impl Default for SyncOptions {
             retention: None,
             auto_resume: 0,
             resumed_after: None,
+            gather: Gather::default(),
         }
     }
 }

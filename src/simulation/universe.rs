@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::decide::transfer::group_commit::Gather;
 use crate::engine::options::{OnChange, SyncOptions};
 use crate::model::units::ByteCount;
 use crate::simulator::{
@@ -155,6 +156,14 @@ impl Universe {
             min_free: Some(ByteCount(0)),
             allow_private_hosts: true,
             on_change: self.on_change,
+            gather: pick(
+                random,
+                &[
+                    Gather { enough: 1, longest: Duration::ZERO },
+                    Gather::default(),
+                    Gather { enough: 64, longest: Duration::from_secs(5) },
+                ],
+            ),
             ..SyncOptions::default()
         }
     }

@@ -85,6 +85,12 @@ impl Backoff {
         }
     }
 
+    /// Returns how much of a server's wish is granted.
+    #[must_use]
+    pub fn granted(wish: Duration) -> Duration {
+        wish.min(LONGEST_WISH)
+    }
+
     /// Starts over: the last try brought something.
     pub const fn reset(&mut self) {
         self.doublings = 0;

@@ -85,6 +85,15 @@ impl Tuner {
         self.level
     }
 
+    /// Raises the count without a trial, where something else than its own measurements shows that it will pay.
+    pub fn raise_to(&mut self, level: usize) {
+        if level > self.level {
+            self.level = level.min(self.most);
+            self.on_trial = None;
+            self.window = None;
+        }
+    }
+
     /// Takes a look in; returns the count from now on.
     pub fn observe(&mut self, now: Duration, sample: &Sample) -> usize {
         if sample.pushed_back {

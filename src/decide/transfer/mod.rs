@@ -1,11 +1,17 @@
-//! Rules for transfers: ranges, resuming, retries, verification, concurrency.
+//! Downloads: what happens to a file after each response, fault, wait and judgement, and which range or file is next.
 
 pub mod backoff;
 pub mod concurrency;
+pub mod connections;
 pub mod disk_space;
+pub mod group_commit;
 pub mod outcome;
+pub mod protocol;
 pub mod ranges;
 pub mod resume;
+pub mod scheduler;
 pub mod stall;
+pub mod state;
 pub mod suspect;
+pub mod task;
 pub mod verify;

@@ -44,8 +44,8 @@ impl Cut {
     /// … and never for less than this: the requests themselves cost something.
     const LEAST_SPLIT: u64 = 128 << 10;
 
-    /// Cuts to the measure of what a connection brings: pieces not longer than the first, splits not larger than now. As
-    /// it is where nothing is known yet.
+    /// Cuts to the measure of what a connection brings: pieces not longer than the first. As it is where nothing is known
+    /// yet.
     #[must_use]
     pub fn to_measure(self, typical: &Typical) -> Self {
         let rate = typical.rate();
@@ -58,7 +58,8 @@ impl Cut {
         let split = (rate * (typical.wait() * Self::SPLIT_WAITS).as_secs_f64()) as u64;
         Self {
             piece: aligned(piece, self.block).clamp(self.block.min(self.first), self.first),
-            split: split.clamp(Self::LEAST_SPLIT.min(self.split), self.split),
+            // What ends in two round trips is over before the response to a second request begins.
+            split: split.clamp(Self::LEAST_SPLIT.min(self.split), self.first.max(self.split)),
             ..self
         }
     }
@@ -108,8 +109,30 @@ impl PieceMap {
 
     /// Returns how many bytes are on their way. Pieces overlap neither each other nor what is here, save for one that
     /// was stretched to the end of the file.
-    fn leased(&self) -> u64 {
+    pub fn leased(&self) -> u64 {
         self.leases.iter().map(|(_, range)| range.end - range.start).sum()
+    }
+
+    /// Returns how many bytes from the first one on are here without a gap.
+    #[must_use]
+    pub fn front(&self) -> u64 {
+        self.here.get(&0).copied().unwrap_or(0)
+    }
+
+    /// Returns where the next piece would begin.
+    #[must_use]
+    pub fn next_start(&self) -> Option<u64> {
+        match self.length {
+            None => Some(self.have()),
+            Some(length) => self.first_gap(length).map(|gap| gap.start),
+        }
+    }
+
+    /// Returns how many bytes are here without a gap before `start`.
+    #[must_use]
+    pub fn have_before(&self, start: u64) -> u64 {
+        let here = self.ranges().find(|range| range.start < start && start <= range.end);
+        here.map_or(0, |range| start - range.start)
     }
 
     /// Whether every byte is here.
@@ -158,13 +181,30 @@ impl PieceMap {
     /// first half learns its new end from [`Self::advance`].
     #[must_use]
     pub fn split(&mut self, cut: &Cut) -> Option<(Lease, Range<u64>)> {
+        let (lease, middle) = self.split_point(cut)?;
+        self.split_at(lease, middle)
+    }
+
+    /// Returns the largest range under way and where to split it, where that is worth a round trip.
+    #[must_use]
+    pub fn split_point(&self, cut: &Cut) -> Option<(Lease, u64)> {
         self.length?;
-        let (_, range) = self.leases.iter_mut().max_by_key(|(_, range)| range.end - range.start)?;
+        let (lease, range) = self.leases.iter().max_by_key(|(_, range)| range.end - range.start)?;
         let left = range.end - range.start;
         let middle = range.start + left / 2;
         // Blocks are kept whole where that leaves something on both sides.
         let middle = if left >= 4 * cut.block { aligned(middle, cut.block) } else { middle };
         if middle <= range.start || middle - range.start < cut.split || range.end - middle < cut.split {
+            return None;
+        }
+        Some((*lease, middle))
+    }
+
+    /// Leases what follows `middle` of a range under way.
+    #[must_use]
+    pub fn split_at(&mut self, lease: Lease, middle: u64) -> Option<(Lease, Range<u64>)> {
+        let (_, range) = self.leases.iter_mut().find(|(id, _)| *id == lease)?;
+        if middle <= range.start || middle >= range.end {
             return None;
         }
         let tail = middle..range.end;

@@ -1,8 +1,5 @@
-//! When a connection that still brings something is given up all the same.
-//!
-//! Two cases. One that drips for as long as a silent one would be borne is as good as silent. And at the end of the
-//! work, when others have nothing left to do, one that is far slower than they were holds everybody up: its range is
-//! asked for again on a fresh connection, and what came stays.
+//! What connections deliver as a rule, and when one that still delivers something is given up all the same: one that drips
+//! for as long as a silent one would be borne is as good as silent.
 
 use std::time::Duration;
 
@@ -11,12 +8,6 @@ pub const LOOK: Duration = Duration::from_secs(2);
 
 /// Less than this is dripping, in bytes a second: no link that anybody trains over is slower.
 const FLOOR: f64 = 1024.0;
-
-/// At the end of the work, a connection may take this many times as long as another would …
-const FAR_SLOWER: f64 = 4.0;
-
-/// … and this much longer, in seconds, which a new request could cost.
-const WORTH_A_REQUEST: f64 = 2.0;
 
 /// One connection's flow. Times are durations since any fixed moment.
 #[derive(Debug, Clone)]
@@ -77,26 +68,6 @@ impl Typical {
     }
 }
 
-/// What a connection is judged against.
-#[derive(Debug, Clone, Copy)]
-pub struct Around {
-    /// Bytes that its piece still wants.
-    pub left: u64,
-    /// What a connection brings as a rule, in bytes a second; 0 where nobody knows.
-    pub typical: f64,
-    /// Others have nothing to do, and could take what is left of its piece.
-    pub others_wait: bool,
-}
-
-/// Why a connection is given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GivenUp {
-    /// It has dripped for too long.
-    Drips,
-    /// Another would be done long before it.
-    HoldsUp,
-}
-
 impl Pulse {
     /// Begins to watch a connection; one that drips for `patience` is given up.
     #[must_use]
@@ -104,26 +75,18 @@ impl Pulse {
         Self { patience, since: now, bytes: 0, dripping: Duration::ZERO }
     }
 
-    /// Takes in what came since the last look; says whether the connection is given up.
-    pub fn observe(&mut self, now: Duration, bytes: u64, around: impl FnOnce() -> Around) -> Option<GivenUp> {
+    /// Takes in what came since the last look; returns whether the connection has dripped for too long.
+    pub fn observe(&mut self, now: Duration, bytes: u64) -> bool {
         self.bytes += bytes;
         let elapsed = now.saturating_sub(self.since);
         if elapsed < LOOK {
-            return None;
+            return false;
         }
         let rate = as_f64(self.bytes) / elapsed.as_secs_f64();
         self.since = now;
         self.bytes = 0;
         self.dripping = if rate < FLOOR { self.dripping + elapsed } else { Duration::ZERO };
-        if self.dripping >= self.patience {
-            return Some(GivenUp::Drips);
-        }
-        let around = around();
-        let left = as_f64(around.left);
-        let holds_up = around.others_wait
-            && around.typical > 0.0
-            && left / rate > left / around.typical * FAR_SLOWER + WORTH_A_REQUEST;
-        holds_up.then_some(GivenUp::HoldsUp)
+        self.dripping >= self.patience
     }
 }
 
@@ -137,33 +100,19 @@ const fn as_f64(count: u64) -> f64 {
 mod tests {
     use super::*;
 
-    const BUSY: Around = Around { left: 1 << 24, typical: 1e6, others_wait: false };
-    const TAIL: Around = Around { others_wait: true, ..BUSY };
-
-    /// Watches a connection that brings `rate` bytes a second; returns what became of it, and when.
-    fn watch(rate: u64, around: &Around) -> Option<(u64, GivenUp)> {
+    /// Watches a connection that delivers `rate` bytes a second; returns after how many seconds it is given up.
+    fn watch(rate: u64) -> Option<u64> {
         let mut pulse = Pulse::new(Duration::ZERO, Duration::from_secs(30));
-        (1..600).find_map(|tenths| {
-            let now = Duration::from_millis(tenths * 100);
-            pulse.observe(now, rate / 10, || *around).map(|given_up| (tenths / 10, given_up))
-        })
+        (1..600)
+            .find(|tenths| pulse.observe(Duration::from_millis(tenths * 100), rate / 10))
+            .map(|tenths| tenths / 10)
     }
 
     #[test]
     fn a_drip_is_given_up_after_as_long_as_silence() {
-        assert_eq!(watch(500, &BUSY), Some((30, GivenUp::Drips)));
-        assert_eq!(watch(0, &BUSY), Some((30, GivenUp::Drips)));
-        assert_eq!(watch(2000, &BUSY), None, "slow is not dripping");
-    }
-
-    #[test]
-    fn at_the_end_nobody_waits_for_the_slowest() {
-        assert_eq!(watch(100_000, &TAIL), Some((2, GivenUp::HoldsUp)));
-        assert_eq!(watch(0, &TAIL), Some((2, GivenUp::HoldsUp)));
-        assert_eq!(watch(100_000, &BUSY), None, "others have work");
-        assert_eq!(watch(400_000, &TAIL), None, "not far slower");
-        assert_eq!(watch(100_000, &Around { typical: 0.0, ..TAIL }), None, "nobody knows better");
-        assert_eq!(watch(100_000, &Around { left: 100_000, ..TAIL }), None, "soon done anyway");
+        assert_eq!(watch(500), Some(30));
+        assert_eq!(watch(0), Some(30));
+        assert_eq!(watch(2000), None, "slow is not dripping");
     }
 
     #[test]
@@ -184,7 +133,7 @@ mod tests {
         let mut pulse = Pulse::new(Duration::ZERO, Duration::from_secs(30));
         for second in 1..200 {
             let bytes = if second % 20 == 0 { 10_000 } else { 0 };
-            assert_eq!(pulse.observe(Duration::from_secs(second), bytes, || BUSY), None, "{second}");
+            assert!(!pulse.observe(Duration::from_secs(second), bytes), "{second}");
         }
     }
 }

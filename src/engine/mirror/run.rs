@@ -1,13 +1,10 @@
 //! The loop: look, decide, act, record, and look again, until the job is over or the run is stopped.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -18,26 +15,19 @@ use crate::decide::mirror::poll_interval::{Cadence, KnownEnd, Look, Next, next_s
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::select::Selection;
 use crate::decide::mirror::snapshot::JobSnapshot;
+use crate::decide::transfer::task::{Missing, Task};
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::{disk, fd_limit};
-use crate::engine::destination::commit::{BATCH, Committed, Committer, ToCommit};
+use crate::engine::destination::commit::{BATCH, Committer};
 use crate::engine::destination::folder::Folder;
 use crate::engine::destination::inspect;
 use crate::engine::event::{Event, Reporter};
-use crate::engine::habits::Habits;
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::newest::Saves;
 use crate::engine::outputs::follower::Followers;
 use crate::engine::stop::Stop;
-use crate::engine::transfer::board::Board;
-use crate::engine::transfer::disk_space::Room;
-use crate::engine::transfer::host_backoff::Gates;
-use crate::engine::transfer::link_refresh::Relister;
-use crate::engine::transfer::rate_limit::Limiter;
-use crate::engine::transfer::task::{Order, Transfer};
-use crate::engine::transfer::tune;
-use crate::engine::transfer::workshop::{Endings, Missing, Workshop};
+use crate::engine::transfer::{Setup, Transfers};
 use crate::error::{Error, ExitStatus, explain_briefly};
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
 use crate::model::job::{JobStatus, Progress};
@@ -52,9 +42,6 @@ pub(crate) mod auto_resume;
 mod forecasts;
 pub(crate) mod repair;
 
-/// Finished files that may wait for their names; beyond that, transfers wait for the disk.
-const COMMIT_QUEUE: usize = 512;
-
 /// One run of a mirror, with everything it holds open.
 pub(crate) struct Run {
     mirror: Mirror,
@@ -62,11 +49,8 @@ pub(crate) struct Run {
     stop: Stop,
     began: Instant,
     folder: Folder,
-    shop: Arc<Workshop>,
-    connections: JoinSet<()>,
-    committer: JoinSet<()>,
+    transfers: Transfers,
     followers: Followers,
-    published: Arc<AtomicU64>,
     cadence: Cadence,
     life: Life,
     told: Option<Told>,
@@ -125,46 +109,6 @@ impl Run {
     ) -> Result<Self, Error> {
         let options = mirror.options.clone();
         let handles = fd_limit::share_out();
-        let (commit, items) = mpsc::channel(COMMIT_QUEUE.min(handles.finished));
-        let wanted = options.connections.map(|cap| usize::from(cap.get()));
-        let (shares, most) = tune::begin(wanted, options.limit_rate, handles.connections);
-        let shop = Arc::new(Workshop {
-            client,
-            dir: mirror.dir.clone(),
-            parts: folder.parts.clone(),
-            board: Board::new(shares),
-            relister: Relister::new(mirror.api.clone(), mirror.job.clone()),
-            commit,
-            limiter: options.limit_rate.map(Limiter::new),
-            room: Room::new(folder.parts.path(""), options.min_free),
-            gates: Gates::default(),
-            habits: Habits::default(),
-            reporter: reporter.clone(),
-            leftovers: Mutex::new(folder.parts.fingerprints()?),
-            cancel: stop.token().child_token(),
-            received: AtomicU64::new(0),
-            small_files: AtomicU64::new(0),
-            pushed_back: AtomicBool::new(false),
-            typical: Mutex::default(),
-            hurry: AtomicBool::new(false),
-            endings: Mutex::default(),
-            run_may_write: AtomicBool::new(false),
-            options: options.clone(),
-        });
-        let published = Arc::new(AtomicU64::new(0));
-        let mut connections = JoinSet::new();
-        for _ in 0..most {
-            connections.spawn(shop.clone().serve());
-        }
-        connections.spawn(tune::tune(shop.clone(), shares, most));
-        let mut committer = JoinSet::new();
-        let commits = Committer {
-            dir: mirror.dir.clone(),
-            store: folder.store.clone(),
-            on_change: options.on_change,
-            batch: BATCH.min(handles.finished),
-            place: Some(folder.place.clone()),
-        };
         let followers = Followers::start(
             std::mem::take(&mut mirror.followers),
             mirror.dir.clone(),
@@ -172,11 +116,27 @@ impl Run {
             folder.store.clone(),
             reporter.clone(),
         );
-        let (told_shop, count_published, nudge) = (shop.clone(), published.clone(), followers.nudge());
-        committer.spawn(commits.run(items, move |key, committed| {
-            settle(&told_shop, &count_published, key, committed);
-            nudge.notify_one();
-        }));
+        let nudge = followers.nudge();
+        let transfers = Transfers::start(Setup {
+            client,
+            api: mirror.api.clone(),
+            job: mirror.job.clone(),
+            dir: mirror.dir.clone(),
+            parts: folder.parts.clone(),
+            options: options.clone(),
+            reporter: reporter.clone(),
+            committer: Committer {
+                dir: mirror.dir.clone(),
+                store: folder.store.clone(),
+                on_change: options.on_change,
+                gather: options.gather,
+                batch: BATCH.min(handles.finished),
+                place: Some(folder.place.clone()),
+            },
+            cancel: stop.token().child_token(),
+            handles,
+            after_commit: Box::new(move || nudge.notify_one()),
+        })?;
         let cadence = Cadence::new(options.interval);
         let life = Life::new(&options, folder.resumes.clone());
         Ok(Self {
@@ -185,11 +145,8 @@ impl Run {
             stop,
             began,
             folder,
-            shop,
-            connections,
-            committer,
+            transfers,
             followers,
-            published,
             cadence,
             life,
             told: None,
@@ -266,9 +223,9 @@ impl Run {
         let listing = self.folder.listing(looked);
         let unreachable = self.unreachable(looked, &listing);
         self.notice(looked.result.unusable.iter());
-        let generation = self.shop.relister.learn(&listing).await;
+        let generation = self.transfers.learn(&listing).await;
         let state = looked.state(&listing.artifacts);
-        self.shop.run_may_write.store(!state.is_over(), Ordering::Relaxed);
+        self.transfers.set_run_may_write(!state.is_over());
         let actions = self.plan(looked, &listing, state).await?;
         for action in &actions {
             debug!(path = %action.artifact.path, step = %action.step, "planned");
@@ -276,21 +233,23 @@ impl Run {
         let run = looked.run();
         let order = |action: &Action| {
             let run = asked_stamp(&run, &action.artifact, &listing);
-            self.transfer(looked, &run, action, state, generation)
+            self.task(looked, &run, action, state, generation)
         };
-        let transfers: Vec<Transfer> =
+        let transfers: Vec<Task> =
             actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).map(order).collect();
         let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
         let fetch = transfers.len() as u64;
         let fetching: HashSet<ArtifactKey> =
-            transfers.iter().map(|transfer| transfer.order.artifact.key.clone()).collect();
+            transfers.iter().map(|transfer| transfer.artifact.key.clone()).collect();
         // A file that settles is planned at every look; that is told once.
         if !self.planned || !fetching.is_subset(&self.fetching) {
             self.reporter.report(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
         }
-        let mut ordered = self.shop.board.order(transfers);
+        let mut ordered = self.transfers.order(transfers).await;
         let doubtful = inspect::inspect(&self.mirror.dir, &self.folder.store, &actions).await?;
-        ordered += self.shop.board.order(doubtful.iter().map(order).collect());
+        let doubtful =
+            doubtful.iter().map(|action| self.task(looked, &run, action, state, generation)).collect();
+        ordered += self.transfers.order(doubtful).await;
         self.planned = true;
         self.fetching = fetching;
         // Told when this end is first seen in this folder: a crontab that wants nothing of a job hears so once.
@@ -324,7 +283,7 @@ impl Run {
         }
         self.fold_journal().await;
         self.write_ledger(looked, &listing.artifacts);
-        self.look_ahead(looked, &listing, state);
+        self.look_ahead(looked, &listing, state).await;
         self.followers.nudge().notify_one();
         Ok(pass)
     }
@@ -380,14 +339,14 @@ impl Run {
         Ok(actions)
     }
 
-    fn transfer(
+    fn task(
         &self,
         looked: &JobSnapshot,
         run: &str,
         action: &Action,
         state: RunState,
         generation: u64,
-    ) -> Transfer {
+    ) -> Task {
         let store = self.folder.lock();
         let manifest = store.manifest();
         let key = &action.artifact.key;
@@ -396,7 +355,7 @@ impl Run {
             Step::Fetch(FetchReason::Recheck(revision)) => Some(revision.clone()),
             _ => None,
         };
-        let order = Order {
+        Task {
             artifact: action.artifact.clone(),
             recheck,
             is_damaged,
@@ -408,8 +367,7 @@ impl Run {
             cut_off: state.is_cut_off(),
             run: run.to_owned(),
             generation,
-        };
-        Transfer::new(order, fastrand::u64(..))
+        }
     }
 
     fn tell_job(&mut self, looked: &JobSnapshot) {
@@ -458,7 +416,7 @@ impl Run {
     /// Returns how long to wait for the next look; `None` when there need not be one.
     fn next_look(&mut self, pass: &Pass) -> Option<Duration> {
         let state = pass.state.unwrap_or(RunState::Running);
-        let busy = !self.shop.board.is_quiet();
+        let busy = !self.transfers.is_quiet();
         let news = pass.ordered > 0 || busy;
         let now = self.began.elapsed();
         let look = Look { state, step: pass.step, save_every: pass.save_every, news, lagging: pass.lagging };
@@ -471,7 +429,7 @@ impl Run {
             }
         }
         let next = self.cadence.next(now, &look);
-        let cooled = self.shop.board.cooled_at().map(|at| at.saturating_duration_since(Instant::now()));
+        let cooled = self.transfers.cooled_at().map(|at| at.saturating_duration_since(Instant::now()));
         match next {
             Next::After(wait) => {
                 if state == RunState::Running {
@@ -490,15 +448,15 @@ impl Run {
         let deadline = self.deadline();
         let until = Instant::now() + wait;
         let until = deadline.map_or(until, |deadline| deadline.min(until));
-        if !self.shop.board.is_quiet() {
+        if !self.transfers.is_quiet() {
             tokio::select! {
                 biased;
                 () = self.stop.token().cancelled() => return false,
                 () = tokio::time::sleep_until(until) => {}
-                () = self.shop.board.quiet() => self.tell_what_came(looked),
+                () = self.transfers.quiet() => self.tell_what_came(looked),
             }
         }
-        if self.shop.board.is_quiet() {
+        if self.transfers.is_quiet() {
             self.keep_newest().await;
         }
         tokio::select! {
@@ -528,24 +486,14 @@ impl Run {
         tokio::select! {
             biased;
             () = self.stop.token().cancelled() => {}
-            () = self.shop.board.quiet() => {}
+            () = self.transfers.quiet() => {}
             () = over => {}
         }
     }
 
     /// Ends the connections, keeps what they have, commits what is finished, and writes everything down.
     async fn wind_up(&mut self, looked: &JobSnapshot) -> Result<(), Error> {
-        self.shop.cancel.cancel();
-        while self.connections.join_next().await.is_some() {}
-        for transfer in self.shop.board.begun() {
-            let attempt = transfer.state().attempt.clone();
-            if let Some(attempt) = attempt {
-                // What could not be written down is fetched again by the next run.
-                let _ = attempt.retire();
-            }
-        }
-        let _ = self.shop.commit.send(ToCommit::End).await;
-        while self.committer.join_next().await.is_some() {}
+        self.transfers.finish().await;
         // Nothing is written where another folder may stand by now.
         self.folder.ensure_in_place()?;
         let sequence = self.folder.lock().sequence();
@@ -600,7 +548,7 @@ impl Run {
         self.keep_newest().await;
         let mut store = self.folder.lock();
         let (present, missing) =
-            count(&self.mirror.dir, store.manifest(), &self.shop.endings(), &pass.wanted);
+            count(&self.mirror.dir, store.manifest(), self.transfers.missing(), &pass.wanted);
         if missing.is_empty() && pass.state.is_some_and(RunState::is_over) {
             let _ = self.folder.parts.sweep(|_| false);
         }
@@ -618,8 +566,8 @@ impl Run {
         }
         self.reporter.report(&Event::Done {
             exit,
-            published: self.published.load(Ordering::Relaxed),
-            bytes: self.shop.received.load(Ordering::Relaxed),
+            published: self.transfers.published(),
+            bytes: self.transfers.received(),
             present,
             failed,
             elapsed: self.began.elapsed(),
@@ -633,10 +581,9 @@ impl Run {
     }
 
     fn verdict(&self, pass: &Pass, missing: &[ArtifactKey]) -> ExitStatus {
-        let endings = self.shop.endings();
-        let disk = missing
-            .iter()
-            .any(|key| matches!(endings.missing.get(key), Some(Missing::Failed { disk: true, .. })));
+        let why = self.transfers.missing();
+        let disk =
+            missing.iter().any(|key| matches!(why.get(key), Some(Missing::Failed(cause)) if cause.is_disk()));
         let timed_out = self.is_timed_out();
         let state = pass.state.unwrap_or(RunState::Running);
         match () {
@@ -672,18 +619,18 @@ fn is_full(error: &Error) -> bool {
 fn count(
     dir: &Path,
     manifest: &Manifest,
-    endings: &Endings,
+    why: &HashMap<ArtifactKey, Missing>,
     wanted: &[ArtifactKey],
 ) -> (u64, Vec<ArtifactKey>) {
     let here = |key: &ArtifactKey| {
         let entry = manifest.entries.get(key).filter(|entry| entry.state == EntryState::Present);
-        entry.is_some_and(|entry| match endings.missing.get(key) {
+        entry.is_some_and(|entry| match why.get(key) {
             None => true,
             Some(Missing::Vanished) => matches!(
                 disk::look(dir, entry.path.as_str()),
                 Some(LocalFile::File { size, modified }) if size == entry.size && modified == entry.modified
             ),
-            Some(Missing::Settling | Missing::Failed { .. }) => false,
+            Some(Missing::Settling | Missing::Failed(_)) => false,
         })
     };
     let present = manifest.entries.keys().filter(|key| here(key)).count() as u64;
@@ -691,26 +638,6 @@ fn count(
     let is_pruned =
         |key: &ArtifactKey| manifest.entries.get(key).is_some_and(|entry| entry.state == EntryState::Pruned);
     (present, wanted.iter().filter(|key| !here(key) && !is_pruned(key)).cloned().collect())
-}
-
-/// Tells what the committer did with a file.
-fn settle(shop: &Workshop, published: &AtomicU64, key: &ArtifactKey, committed: Committed) {
-    match committed {
-        Committed::Published(event, notice) => {
-            if let Some(message) = notice {
-                shop.tell(&Event::Notice { message });
-            }
-            published.fetch_add(1, Ordering::Relaxed);
-            shop.endings().missing.remove(key);
-            shop.tell(&event);
-            shop.board.close(key, None);
-        }
-        Committed::Known => {
-            shop.endings().missing.remove(key);
-            shop.board.close(key, None);
-        }
-        Committed::Failed(path, error) => shop.could_not_publish(key, path, &error),
-    }
 }
 
 fn job_event(looked: &JobSnapshot) -> Event {

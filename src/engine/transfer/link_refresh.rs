@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::decide::transfer::protocol::Refreshed;
 use crate::edge::api::ApiClient;
 use crate::model::artifact::ArtifactKey;
 use crate::model::job::{JobId, ListedArtifact};
@@ -17,22 +18,6 @@ const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
 /// A file that its host denies is looked for in a listing of this age, rather than in a new one for each such file.
 const RECENT: Duration = Duration::from_secs(10);
-
-/// What the job says of one file now.
-#[derive(Debug)]
-pub(crate) enum Relisted {
-    /// It is offered here.
-    Here {
-        /// Where.
-        url: SourceUrl,
-        /// Which listing said so.
-        generation: u64,
-    },
-    /// It is offered no more.
-    Gone,
-    /// The API did not answer.
-    Unknown,
-}
 
 /// The newest listing's links.
 #[derive(Debug)]
@@ -68,7 +53,7 @@ impl Relister {
         generation: u64,
         key: &ArtifactKey,
         recent_will_do: bool,
-    ) -> Relisted {
+    ) -> Refreshed {
         let mut links = self.links.lock().await;
         let recent = recent_will_do && links.asked_at.is_some_and(|asked_at| asked_at.elapsed() < RECENT);
         if links.generation <= generation && !recent {
@@ -78,12 +63,12 @@ impl Relister {
             links.asked_at = Some(Instant::now());
             match self.api.result(&self.job).await {
                 Ok(answer) => links.take_in(&listing_of(answer.name.as_deref(), &answer.artifacts)),
-                Err(_) => return Relisted::Unknown,
+                Err(_) => return Refreshed::Unknown,
             }
         }
         match links.urls.get(key) {
-            Some(url) => Relisted::Here { url: url.clone(), generation: links.generation },
-            None => Relisted::Gone,
+            Some(url) => Refreshed::Here { url: url.clone(), generation: links.generation },
+            None => Refreshed::Gone,
         }
     }
 }

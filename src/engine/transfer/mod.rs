@@ -1,14 +1,255 @@
-//! Fetches files: connections take ranges, bytes go to part files, outcomes are reported.
+//! Downloads, as the rest of the engine uses them: files are ordered here, and end as published or missing.
 
-pub(crate) mod attempt;
-pub(crate) mod board;
+mod batch;
+mod context;
+mod coordinator;
 pub(crate) mod disk_space;
-pub(crate) mod fetch;
-pub(crate) mod hold;
+mod download;
 pub(crate) mod host_backoff;
 pub(crate) mod link_refresh;
 pub(crate) mod rate_limit;
-pub(crate) mod task;
-pub(crate) mod tune;
-pub(crate) mod workshop;
-pub(crate) mod writer;
+mod shared_end;
+mod worker;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::decide::transfer::connections::Limits;
+use crate::decide::transfer::ranges::Cut;
+use crate::decide::transfer::scheduler::Scheduler;
+use crate::decide::transfer::task::{Missing, Task};
+use crate::edge::api::ApiClient;
+use crate::edge::folder::part_file::{BLOCK, PartFolder};
+use crate::edge::net::http::ArtifactClient;
+use crate::edge::system::fd_limit::Handles;
+use crate::engine::destination::commit::Committer;
+use crate::error::Error;
+use crate::model::artifact::ArtifactKey;
+use crate::model::job::JobId;
+use crate::model::listing::Listing;
+
+use super::event::Reporter;
+use super::options::SyncOptions;
+use coordinator::{Beginning, Coordinator, Message, Status, Summary};
+use disk_space::Room;
+use host_backoff::Gates;
+use link_refresh::Relister;
+use rate_limit::Limiter;
+
+pub(super) use context::Context;
+pub(super) use coordinator::Progress;
+
+/// Proven files that may wait for their names; beyond that, transfers wait for the disk.
+const COMMIT_QUEUE: usize = 512;
+
+/// The most one request asks for. Large enough that a round trip between two requests costs little, small enough that
+/// several connections on one file stay close together and the hash close behind them.
+const RANGE: u64 = 16 * BLOCK;
+
+/// What the next request for a file asks for, while it is unknown what a connection delivers.
+const FIRST_RANGE: u64 = 2 * BLOCK;
+
+/// Halves smaller than this are not worth a round trip, as long as it is unknown how long that takes.
+const SPLIT: u64 = 2 * BLOCK;
+
+/// How files are cut into ranges, to begin with.
+const CUT: Cut = Cut { piece: FIRST_RANGE, first: RANGE, split: SPLIT, block: BLOCK };
+
+/// Batches are small enough that one in this many of the handles for proven files is enough for each.
+const HANDLES_OF_A_BATCH: usize = 8;
+
+/// What the downloads of a run begin with.
+pub(super) struct Setup {
+    pub(super) client: ArtifactClient,
+    pub(super) api: ApiClient,
+    pub(super) job: JobId,
+    pub(super) dir: PathBuf,
+    pub(super) parts: PartFolder,
+    pub(super) options: SyncOptions,
+    pub(super) reporter: Arc<dyn Reporter>,
+    pub(super) committer: Committer,
+    pub(super) cancel: CancellationToken,
+    pub(super) handles: Handles,
+    /// Called after each file that was committed.
+    pub(super) after_commit: Box<dyn Fn() + Send + Sync>,
+}
+
+/// The downloads of one run. Dropping it ends them where they are.
+pub(super) struct Transfers {
+    context: Arc<Context>,
+    relister: Arc<Relister>,
+    status: watch::Receiver<Status>,
+    coordinator: JoinSet<Summary>,
+    summary: Summary,
+}
+
+impl Transfers {
+    /// Starts the coordinator and the committer.
+    ///
+    /// # Errors
+    /// When the folder of parts cannot be read.
+    pub(super) fn start(setup: Setup) -> Result<Self, Error> {
+        let Setup {
+            client,
+            api,
+            job,
+            dir,
+            parts,
+            options,
+            reporter,
+            committer: commits,
+            cancel,
+            handles,
+            after_commit,
+        } = setup;
+        let leftovers = parts.fingerprints()?;
+        let (commit, items) = mpsc::channel(COMMIT_QUEUE.min(handles.finished));
+        let (inbox, messages) = mpsc::unbounded_channel();
+        let (shown, status) = watch::channel(Status { is_quiet: true, cooled_at: None });
+        let limits = Limits {
+            cap: options.connections.map(|cap| usize::from(cap.get())),
+            bearable: handles.connections,
+            rate: options.limit_rate.map(|rate| rate.0),
+            processors: std::thread::available_parallelism().map_or(2, usize::from),
+        };
+        let context = Arc::new(Context {
+            client,
+            dir,
+            limiter: options.limit_rate.map(Limiter::new),
+            room: Room::new(parts.path(""), options.min_free),
+            parts,
+            gates: Gates::default(),
+            reporter,
+            cancel,
+            inbox: inbox.clone(),
+            stall_timeout: options.stall_timeout,
+            once: options.once,
+            received: AtomicU64::new(0),
+            run_may_write: AtomicBool::new(false),
+            hurry: AtomicBool::new(false),
+        });
+        let mut committer = JoinSet::new();
+        committer.spawn(commits.run(items, move |key, committed| {
+            if inbox.send(Message::Committed(key.clone(), Box::new(committed))).is_err() {
+                tracing::debug!("the run is over: a commit was not reported");
+            }
+            after_commit();
+        }));
+        let relister = Arc::new(Relister::new(api, job));
+        let mut coordinator = JoinSet::new();
+        coordinator.spawn(
+            Coordinator::new(Beginning {
+                context: context.clone(),
+                inbox: messages,
+                scheduler: Scheduler::new(&limits, CUT, handles.finished / HANDLES_OF_A_BATCH),
+                relister: relister.clone(),
+                commit,
+                committer,
+                status: shown,
+                options,
+                leftovers,
+                most_proven: handles.finished.max(1),
+            })
+            .run(),
+        );
+        Ok(Self { context, relister, status, coordinator, summary: Summary::default() })
+    }
+
+    /// Takes in a listing that a poll delivered; returns its generation.
+    pub(super) async fn learn(&self, listing: &Listing) -> u64 {
+        self.relister.learn(listing).await
+    }
+
+    /// Orders files, in order of urgency; returns how many of them were not under way already.
+    pub(super) async fn order(&self, tasks: Vec<Task>) -> u64 {
+        let (answer, admitted) = oneshot::channel();
+        self.send(Message::Order(tasks, answer));
+        admitted.await.unwrap_or(0)
+    }
+
+    /// Returns how far the files under way are.
+    pub(super) async fn progress(&self) -> Vec<Progress> {
+        let (answer, progress) = oneshot::channel();
+        self.send(Message::Progress(answer));
+        progress.await.unwrap_or_default()
+    }
+
+    /// Changes the most connections that there may be, at any time.
+    #[expect(dead_code, reason = "a fleet shares one budget of connections over several runs")]
+    pub(super) fn set_most_connections(&self, most: usize) {
+        self.send(Message::Most(most));
+    }
+
+    /// Whether no file is under way.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.status.borrow().is_quiet
+    }
+
+    /// Returns when the next file that cools down may be ordered again.
+    pub(super) fn cooled_at(&self) -> Option<Instant> {
+        self.status.borrow().cooled_at.filter(|at| *at > Instant::now())
+    }
+
+    /// Waits until no file is under way.
+    pub(super) async fn quiet(&self) {
+        let mut status = self.status.clone();
+        if status.wait_for(|status| status.is_quiet).await.is_err() {
+            tracing::debug!("the coordinator is gone");
+        }
+    }
+
+    /// Returns the bytes of bodies that arrived.
+    pub(super) fn received(&self) -> u64 {
+        self.context.received.load(Ordering::Relaxed)
+    }
+
+    /// Sets whether the run may still be writing files.
+    pub(super) fn set_run_may_write(&self, may_write: bool) {
+        self.context.run_may_write.store(may_write, Ordering::Relaxed);
+    }
+
+    /// Sets whether a save would be lost for want of speed.
+    pub(super) fn set_hurry(&self, hurry: bool) {
+        self.context.hurry.store(hurry, Ordering::Relaxed);
+    }
+
+    /// Returns the bytes that may be written before the disk is as full as it may be; `None` where the file system does not
+    /// report its size.
+    pub(super) fn room_above_floor(&self) -> Result<Option<u64>, Error> {
+        self.context.room.above_floor()
+    }
+
+    /// Ends connections, keeps what they have, commits what is proven.
+    pub(super) async fn finish(&mut self) {
+        self.context.cancel.cancel();
+        while let Some(ended) = self.coordinator.join_next().await {
+            match ended {
+                Ok(summary) => self.summary = summary,
+                Err(error) => tracing::debug!(%error, "the coordinator did not end by itself"),
+            }
+        }
+    }
+
+    /// Returns why files are not here, once it has finished.
+    pub(super) const fn missing(&self) -> &HashMap<ArtifactKey, Missing> {
+        &self.summary.missing
+    }
+
+    /// Returns how many files were published, once it has finished.
+    pub(super) const fn published(&self) -> u64 {
+        self.summary.published
+    }
+
+    fn send(&self, message: Message) {
+        if self.context.inbox.send(message).is_err() {
+            tracing::debug!("the run is over");
+        }
+    }
+}

@@ -3,12 +3,12 @@ use std::io;
 use std::rc::Rc;
 
 use crate::decide::formats::Format;
+use crate::decide::transfer::task::examples::task;
 use crate::decide::transfer::verify::{Inspection, recognise};
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::folder::part_file::PartFolder;
 use crate::edge::system::trace::{Change, Witness, call, dismiss};
 use crate::engine::destination::recover::recover;
-use crate::engine::transfer::task::examples::order;
 use crate::model::artifact::ArtifactKind;
 use crate::model::evidence::Evidence;
 use crate::model::manifest::examples;
@@ -29,15 +29,15 @@ impl Witness for Defect {
 }
 
 fn finished(parts: &PartFolder, name: &str) -> Finished {
-    let order = order(ArtifactKind::Sample, name);
-    let part = parts.create(&order.artifact.key).unwrap();
+    let task = task(ArtifactKind::Sample, name);
+    let part = parts.create(&task.artifact.key).unwrap();
     part.write(0, name.as_bytes()).unwrap();
     let mut inspection = Inspection::new(Format::Unknown, &[]);
     inspection.feed(name.as_bytes());
     let received = inspection.finish(None);
     let verified = recognise(&received, received.sha256, Evidence::Length).unwrap();
     let elapsed = Duration::ZERO;
-    Finished { order, part: Arc::new(part), verified, revision: Revision::default(), elapsed }
+    Finished { task, part: Arc::new(part), verified, revision: Revision::default(), elapsed }
 }
 
 /// A panic at any step of a batch is told of each of its files, so that nobody waits for them; later ones come through.
@@ -53,6 +53,7 @@ async fn a_defect_is_told_of_each_file_and_nobody_waits() {
             dir: dir.path().to_path_buf(),
             store: Arc::new(Mutex::new(store)),
             on_change: OnChange::Keep,
+            gather: Gather { enough: 1, longest: Duration::ZERO },
             batch: 2,
             place: None,
         };
@@ -97,6 +98,7 @@ async fn the_list_of_checksums_is_not_starved() {
         dir: dir.path().to_path_buf(),
         store: Arc::new(Mutex::new(store)),
         on_change: OnChange::Keep,
+        gather: Gather { enough: 1, longest: Duration::ZERO },
         batch: 1,
         place: None,
     };
@@ -142,6 +144,7 @@ fn a_part_that_another_named_meanwhile_is_published() {
             dir: dir.path().to_path_buf(),
             store: store.clone(),
             on_change: OnChange::Keep,
+            gather: Gather { enough: 1, longest: Duration::ZERO },
             batch: 2,
             place: None,
         };
@@ -149,7 +152,7 @@ fn a_part_that_another_named_meanwhile_is_published() {
         let Ok(Placed::Ready(ready)) = committer.place(&store.lock().unwrap(), file) else {
             panic!("what is in its way?")
         };
-        let key = ready.file.order.artifact.key.clone();
+        let key = ready.file.task.artifact.key.clone();
         let prepared = Prepared { part: ready.file.part.name(), entry: ready.entry.clone() };
         store.lock().unwrap().append(vec![Record::Prepare { key, prepared }]).unwrap();
         let path = dir.path().join("a");

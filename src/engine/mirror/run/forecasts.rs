@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
@@ -13,6 +12,7 @@ use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::edge::system::disk;
 use crate::engine::event::Event;
+use crate::engine::transfer::Progress;
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::digest::Sha256Digest;
 use crate::model::listing::Listing;
@@ -49,7 +49,7 @@ struct Stock {
 
 impl Run {
     /// Tells what will not go well if everything goes on as it does.
-    pub(super) fn look_ahead(&mut self, looked: &JobSnapshot, listing: &Listing, state: RunState) {
+    pub(super) async fn look_ahead(&mut self, looked: &JobSnapshot, listing: &Listing, state: RunState) {
         self.measure();
         let (Some(step), Some(steps)) =
             (looked.status.progress.current_step, looked.status.progress.total_steps)
@@ -57,18 +57,19 @@ impl Run {
             return;
         };
         if state.is_over() || self.mirror.options.once {
-            return self.shop.hurry.store(false, Ordering::Relaxed);
+            return self.transfers.set_hurry(false);
         }
+        let under_way = self.transfers.progress().await;
         let folder = self.folder.lock();
         let saving = saving(&self.mirror.dir, folder.manifest(), &mut self.outlook.saving);
-        let stock = self.stock(folder.manifest(), listing);
+        let stock = stock(&under_way, folder.manifest(), listing);
         drop(folder);
         let Some(save_every) = saving.save_every.filter(|every| *every > 0) else { return };
         if let (Some(seconds_a_step), Some(rate)) = (self.cadence.seconds_a_step(), self.outlook.rate) {
             let keep = saving.keep.unwrap_or(KEPT_BY_DEFAULT);
             let saves = &stock.saves;
             let late = late(&Race { saves, step, steps, save_every, keep, seconds_a_step, rate });
-            self.shop.hurry.store(!late.is_empty(), Ordering::Relaxed);
+            self.transfers.set_hurry(!late.is_empty());
             for save in late {
                 if self.outlook.told_late.insert(save.step) {
                     self.reporter.report(&Event::Notice { message: save.to_string() });
@@ -77,7 +78,7 @@ impl Run {
         }
         let missing: u64 = stock.saves.iter().map(|save| save.left).sum();
         // Where the disk does not say how full it is, nothing is foretold.
-        let Ok(Some(free)) = self.shop.room.above_floor() else { return };
+        let Ok(Some(free)) = self.transfers.room_above_floor() else { return };
         let course = Course {
             step,
             steps,
@@ -96,9 +97,9 @@ impl Run {
 
     /// Learns what the link brings, from one look to the next while transfers are under way.
     fn measure(&mut self) {
-        let received = self.shop.received.load(Ordering::Relaxed);
+        let received = self.transfers.received();
         let now = Instant::now();
-        let before = if self.shop.board.is_quiet() {
+        let before = if self.transfers.is_quiet() {
             self.outlook.busy.take()
         } else {
             self.outlook.busy.replace((now, received))
@@ -114,48 +115,40 @@ impl Run {
         let rate = came as f64 / elapsed;
         self.outlook.rate = Some(self.outlook.rate.map_or(rate, |known| f64::midpoint(known, rate)));
     }
+}
 
-    fn stock(&self, manifest: &Manifest, listing: &Listing) -> Stock {
-        let under_way: HashMap<ArtifactKey, (u64, Option<u64>)> = self
-            .shop
-            .board
-            .begun()
-            .into_iter()
-            .filter_map(|transfer| {
-                let attempt = transfer.state().attempt.clone()?;
-                Some((transfer.order.artifact.key.clone(), (attempt.have(), attempt.length())))
-            })
-            .collect();
-        let length = |key: &ArtifactKey| {
-            let known = manifest.entries.get(key).map(|entry| entry.size);
-            known.or_else(|| under_way.get(key).and_then(|(_, length)| *length))
+fn stock(under_way: &[Progress], manifest: &Manifest, listing: &Listing) -> Stock {
+    let under_way: HashMap<&ArtifactKey, (u64, Option<u64>)> =
+        under_way.iter().map(|file| (&file.key, (file.have, file.length))).collect();
+    let length = |key: &ArtifactKey| {
+        let known = manifest.entries.get(key).map(|entry| entry.size);
+        known.or_else(|| under_way.get(key).and_then(|(_, length)| *length))
+    };
+    let numbered = || {
+        let checkpoints =
+            listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);
+        checkpoints.filter_map(|artifact| artifact.step.map(|step| (step, &artifact.key)))
+    };
+    // A save that has not begun is as large as the largest of the others.
+    let usual = numbered().filter_map(|(_, key)| length(key)).max().unwrap_or(0);
+    let mut by_step: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+    for (step, key) in numbered() {
+        let bytes = length(key).unwrap_or(usual);
+        let here = match manifest.entries.get(key) {
+            Some(_) => bytes,
+            None => under_way.get(key).map_or(0, |(have, _)| *have),
         };
-        let numbered = || {
-            let checkpoints =
-                listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);
-            checkpoints.filter_map(|artifact| artifact.step.map(|step| (step, &artifact.key)))
-        };
-        // A save that has not begun is as large as the largest of the others.
-        let usual = numbered().filter_map(|(_, key)| length(key)).max().unwrap_or(0);
-        let mut by_step: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-        for (step, key) in numbered() {
-            let bytes = length(key).unwrap_or(usual);
-            let here = match manifest.entries.get(key) {
-                Some(_) => bytes,
-                None => under_way.get(key).map_or(0, |(have, _)| *have),
-            };
-            let (whole, left) = by_step.entry(step).or_default();
-            *whole += bytes;
-            *left += bytes.saturating_sub(here);
-        }
-        let samples = |(key, entry): (&ArtifactKey, &Entry)| {
-            (key.kind == ArtifactKind::Sample && entry.state == EntryState::Present).then_some(entry.size)
-        };
-        Stock {
-            saves: by_step.iter().map(|(step, (_, left))| Save { step: *step, left: *left }).collect(),
-            save_bytes: by_step.values().map(|(whole, _)| *whole).max().unwrap_or(0),
-            sample_bytes: manifest.entries.iter().filter_map(samples).sum(),
-        }
+        let (whole, left) = by_step.entry(step).or_default();
+        *whole += bytes;
+        *left += bytes.saturating_sub(here);
+    }
+    let samples = |(key, entry): (&ArtifactKey, &Entry)| {
+        (key.kind == ArtifactKind::Sample && entry.state == EntryState::Present).then_some(entry.size)
+    };
+    Stock {
+        saves: by_step.iter().map(|(step, (_, left))| Save { step: *step, left: *left }).collect(),
+        save_bytes: by_step.values().map(|(whole, _)| *whole).max().unwrap_or(0),
+        sample_bytes: manifest.entries.iter().filter_map(samples).sum(),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::decide::mirror::plan::{Action, FetchReason, Step, asked_stamp};
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::decide::transfer::disk_space::floor;
+use crate::decide::transfer::task::{Missing, Task};
 use crate::edge::folder::blocks::BlockFolder;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::blocking::{blocking, lost};
@@ -24,8 +25,6 @@ use crate::engine::mirror::Mirror;
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::options::SyncOptions;
 use crate::engine::stop::Stop;
-use crate::engine::transfer::task::Transfer;
-use crate::engine::transfer::workshop::Missing;
 use crate::error::{Error, ExitStatus};
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::manifest::Manifest;
@@ -158,7 +157,7 @@ impl Run {
             looked
         };
         let listing = self.folder.listing(looked);
-        let generation = self.shop.relister.learn(&listing).await;
+        let generation = self.transfers.learn(&listing).await;
         let state = looked.state(&listing.artifacts);
         let bad: HashMap<&ArtifactKey, &Problem> =
             found.bad.iter().filter(|file| !file.is_older).map(|file| (&file.key, &file.problem)).collect();
@@ -170,14 +169,14 @@ impl Run {
             };
             let action = Action { artifact: artifact.clone(), step: Step::Fetch(reason) };
             let run = asked_stamp(&run, artifact, &listing);
-            Some(self.transfer(looked, &run, &action, state, generation))
+            Some(self.task(looked, &run, &action, state, generation))
         };
-        let transfers: Vec<Transfer> = listing.artifacts.iter().filter_map(order).collect();
+        let transfers: Vec<Task> = listing.artifacts.iter().filter_map(order).collect();
         let wanted: Vec<ArtifactKey> =
-            transfers.iter().map(|transfer| transfer.order.artifact.key.clone()).collect();
+            transfers.iter().map(|transfer| transfer.artifact.key.clone()).collect();
         let fetch = transfers.len() as u64;
         self.reporter.report(&Event::Plan { fetch, bytes: None, present: found.good });
-        self.shop.board.order(transfers);
+        self.transfers.order(transfers).await;
         self.wait_until_quiet().await;
         let hosted: HashSet<ArtifactKey> = wanted.iter().cloned().collect();
         let interrupted = self.stop.is_stopped().then(|| self.stop.status());
@@ -193,25 +192,24 @@ impl Run {
             Some(status) if !left.is_empty() => status,
             _ => self.exit(&left),
         };
-        let fetched = self.shop.received.load(std::sync::atomic::Ordering::Relaxed);
+        let fetched = self.transfers.received();
         Ok(Repair { found, repaired, left, fetched, exit, trouble: None })
     }
 
     fn why(&self, file: &BadFile, hosted: &HashSet<ArtifactKey>) -> Why {
-        match self.shop.endings().missing.get(&file.key) {
+        match self.transfers.missing().get(&file.key) {
             _ if file.is_older || !hosted.contains(&file.key) => Why::NotHosted,
             Some(Missing::Vanished) => Why::NotHosted,
             Some(Missing::Settling) => Why::Failed("the trainer is still writing it".to_owned()),
-            Some(Missing::Failed { cause, .. }) => Why::Failed(cause.clone()),
+            Some(Missing::Failed(cause)) => Why::Failed(cause.to_string()),
             None => Why::NotTried,
         }
     }
 
     fn exit(&self, left: &[Left]) -> ExitStatus {
-        let endings = self.shop.endings();
-        let of_disk = |left: &&Left| {
-            matches!(endings.missing.get(&left.file.key), Some(Missing::Failed { disk: true, .. }))
-        };
+        let why = self.transfers.missing();
+        let of_disk =
+            |left: &&Left| matches!(why.get(&left.file.key), Some(Missing::Failed(cause)) if cause.is_disk());
         match () {
             () if left.is_empty() => ExitStatus::Complete,
             () if left.iter().any(|left| of_disk(&left)) => ExitStatus::Disk,

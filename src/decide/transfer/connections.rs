@@ -1,0 +1,578 @@
+//! How many connections: by the round trip to the host, by what more of them bring, and by what the host refuses.
+//!
+//! A small file on a far host costs a round trip and little else, so connections are worth as many files as fit into a
+//! round trip: they are opened in one step as soon as the first responses show how long it takes. From then on their
+//! count only goes down: when the host refuses, or lets every request wait. Large files are worth more connections while
+//! more of them bring more; on a link that is faster than the processors hash, more than the processors cost time.
+
+use std::time::Duration;
+
+use crate::decide::transfer::concurrency::{Sample, Tuner, deserve_one_each};
+
+/// Connections where the user does not set a count: enough to fill most links, few enough for any host.
+const FIRST: usize = 8;
+
+/// One connection in this many is for small files at the beginning.
+const SMALL_SHARE: usize = 4;
+
+/// More connections than this for large files were not worth it on any measured host.
+const MOST_LARGE: usize = 48;
+
+/// More connections than this overflow queues on the way (measured: 128 were slower than 96).
+pub const MOST: usize = 96;
+
+/// A host is far when a round trip to it takes longer than this.
+const FAR: Duration = Duration::from_millis(5);
+
+/// Round trips that the first response on a new connection takes: TCP, TLS, and the request itself.
+const COLD_ROUND_TRIPS: u32 = 3;
+
+/// On a near host more connections than this for small files cost more than they bring.
+const MOST_SMALL_NEAR: usize = 8;
+
+/// On a far host there is a connection for this many waiting small files.
+const FILES_EACH: usize = 8;
+
+/// Before the round trip is known, there is a connection for this many.
+const FILES_EACH_AT_FIRST: usize = 4;
+
+/// While both kinds wait, small files get one connection for this many of large files. They cost a round trip each
+/// whatever the order, and those that are left fill the connections that the last large ranges leave idle.
+const LARGE_TO_ONE_SMALL: usize = 3;
+
+/// The waits for heads have grown when they are this many times as long as the shortest was.
+const GROWN: u32 = 2;
+
+/// Growth below this is the host's own variance.
+const LEAST_GROWTH: Duration = Duration::from_millis(20);
+
+/// Fewer connections than this are not the reason when waits for heads grow.
+const CROWD: usize = 32;
+
+/// What connections that were opened together report together is one refusal.
+const ONE_REFUSAL: Duration = Duration::from_millis(500);
+
+/// After this long without a refusal, twice as many connections may be tried again.
+const FORGIVEN: Duration = Duration::from_secs(60);
+
+/// Where a rate limit is set, one connection shares it for each so many bytes a second: shared by more, a slow rate
+/// delivers the oldest checkpoint as late as the newest.
+const RATE_OF_ONE: u64 = 8 << 20;
+
+/// A cap is released when the rate falls below this share of what it was with more connections: about half, as it is with
+/// half of the connections to a host that throttles each.
+const KEPT: f64 = 0.55;
+
+/// How long a cap that slowed the link down is not set again, the first time; each further time is twice as long, up to
+/// the second.
+const CAP_HOLD: Duration = Duration::from_secs(8);
+const LONGEST_CAP_HOLD: Duration = Duration::from_secs(120);
+
+/// A rate is measured over this long.
+const WINDOW: Duration = Duration::from_millis(150);
+
+/// How many connections may work on each kind of file while both kinds wait; what one kind leaves, the other takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shares {
+    /// For samples: many small responses, each of which costs a round trip.
+    pub small: usize,
+    /// For checkpoints and the configuration.
+    pub large: usize,
+}
+
+impl Shares {
+    /// Returns the connections of both kinds.
+    #[must_use]
+    pub const fn all(self) -> usize {
+        self.small + self.large
+    }
+}
+
+/// How many connections are in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// On small files.
+    pub small: usize,
+    /// On large files.
+    pub large: usize,
+}
+
+impl Load {
+    /// Returns the connections of both kinds.
+    #[must_use]
+    pub const fn all(self) -> usize {
+        self.small + self.large
+    }
+}
+
+/// What bounds the count.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The user's count.
+    pub cap: Option<usize>,
+    /// What the process's file handles allow.
+    pub bearable: usize,
+    /// The user's rate limit in bytes a second.
+    pub rate: Option<u64>,
+    /// Processors of this machine.
+    pub processors: usize,
+}
+
+/// What was seen since the beginning, or is waiting now.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen {
+    /// Small files that arrived whole.
+    pub files: u64,
+    /// Bytes that arrived.
+    pub bytes: u64,
+    /// Connections in use.
+    pub load: Load,
+    /// A connection found nothing to do since the last look.
+    pub starved: bool,
+    /// Small files that wait for a connection.
+    pub small_waiting: usize,
+    /// Large files, or ranges of them, wait or are under way.
+    pub large_is_left: bool,
+    /// A save would be lost for want of speed.
+    pub hurry: bool,
+    /// What one connection delivers, in bytes a second; 0 where unknown.
+    pub typical_rate: f64,
+}
+
+/// Counts connections. Times are durations since any fixed moment.
+#[derive(Debug)]
+pub struct Connections {
+    most: usize,
+    bearable: usize,
+    processors: usize,
+    /// A rate limit decides the count instead of the round trip.
+    is_rate_limited: bool,
+    small: usize,
+    small_ceiling: usize,
+    near: Tuner,
+    large: Tuner,
+    round_trip: RoundTrip,
+    link: Link,
+    pushed_back: bool,
+    refused_at: Option<Duration>,
+    one_each: bool,
+    shares: Shares,
+}
+
+/// The round trip to the hosts, as the waits for response heads show it.
+#[derive(Debug, Default)]
+struct RoundTrip {
+    least: Option<Duration>,
+    /// The mean of waits on connections that existed already, and how many there were since the last refusal.
+    mean: Option<Duration>,
+    count: usize,
+}
+
+/// Whether the link is faster than the processors.
+#[derive(Debug, Default)]
+struct Link {
+    window: Option<(Duration, u64)>,
+    rate: Option<f64>,
+    /// The rate when the count was capped.
+    capped_at: Option<f64>,
+    hold: Duration,
+    hold_until: Duration,
+}
+
+impl Connections {
+    /// Begins: with the user's count, or with one that suits any host until the first responses arrive.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        let most = limits.cap.unwrap_or(MOST).min(limits.bearable).max(1);
+        let floor = most.min(FIRST) / SMALL_SHARE;
+        let first_large = (limits.processors + 1).clamp(2, FIRST - floor).min(most - floor).max(1);
+        let (most, small, large, most_large, is_rate_limited) = match (limits.cap, limits.rate) {
+            (None, Some(rate)) => {
+                let large = usize::try_from(rate / RATE_OF_ONE).unwrap_or(MOST_LARGE);
+                let large = large.clamp(1, most.saturating_sub(1).max(1)).min(MOST_LARGE);
+                ((large + 1).min(most.max(2)), 1, large.min(FIRST - 1), large, true)
+            }
+            _ => (most, floor, first_large, MOST_LARGE.min(most - floor).max(1), false),
+        };
+        Self {
+            most,
+            bearable: limits.bearable,
+            processors: limits.processors,
+            is_rate_limited,
+            small,
+            small_ceiling: MOST,
+            near: Tuner::new(small.max(1), MOST_SMALL_NEAR),
+            large: Tuner::new(large, most_large),
+            round_trip: RoundTrip::default(),
+            link: Link::default(),
+            pushed_back: false,
+            refused_at: None,
+            one_each: false,
+            shares: Shares { small, large },
+        }
+    }
+
+    /// Returns the present shares.
+    #[must_use]
+    pub const fn shares(&self) -> Shares {
+        self.shares
+    }
+
+    /// Whether each connection takes a file of its own, as far as there are any, instead of all the oldest.
+    #[must_use]
+    pub const fn one_each(&self) -> bool {
+        self.one_each
+    }
+
+    /// Whether the round trip to the hosts is known to be short.
+    #[must_use]
+    pub fn is_near(&self) -> bool {
+        self.round_trip.is_far() == Some(false)
+    }
+
+    /// Whether so many connections are open that a host may refuse the crowd.
+    #[must_use]
+    pub const fn is_crowded(&self) -> bool {
+        self.shares.all() > FIRST
+    }
+
+    /// Changes the most connections that there may be, at any time.
+    pub fn set_most(&mut self, most: usize) {
+        self.most = most.min(self.bearable).max(1);
+    }
+
+    /// Takes in how long a request waited for its response's head. `cold`: on a new connection.
+    pub fn head(&mut self, waited: Duration, cold: bool) {
+        self.round_trip.learn(waited, cold);
+        if self.round_trip.is_far() == Some(true) && !self.is_rate_limited {
+            self.large.raise_to(FIRST - FIRST / SMALL_SHARE);
+        }
+    }
+
+    /// A host answered 429 or 503, or refused one connection of many.
+    pub const fn push_back(&mut self) {
+        self.pushed_back = true;
+    }
+
+    /// Looks at what is done and what waits; returns the shares from now on.
+    pub fn observe(&mut self, now: Duration, seen: &Seen) -> Shares {
+        let refused = std::mem::take(&mut self.pushed_back)
+            && self.refused_at.is_none_or(|at| now.saturating_sub(at) >= ONE_REFUSAL);
+        let overflows = self.round_trip.has_grown(self.small) && self.small > CROWD;
+        if refused {
+            self.refused_at = Some(now);
+        }
+        if refused || overflows {
+            self.small_ceiling = (self.small / 2).max(1);
+            self.small = self.small.min(self.small_ceiling);
+            self.round_trip.start_over();
+        }
+        let forgiven = self.refused_at.is_some_and(|at| now.saturating_sub(at) >= FORGIVEN);
+        if forgiven && self.small_ceiling < MOST {
+            self.small_ceiling = (self.small_ceiling * 2).min(MOST);
+            self.refused_at = (self.small_ceiling < MOST).then_some(now);
+        }
+        self.link.observe(now, seen.bytes);
+        let is_saturated = !seen.starved;
+        let sample = |done, saturated| Sample { done, saturated, pushed_back: refused };
+        let near = self.near.observe(now, &sample(as_f64(seen.files), is_saturated && seen.load.small > 0));
+        let large = self.large.observe(now, &sample(as_f64(seen.bytes), is_saturated && seen.load.large > 0));
+        let small = self.small_level(seen.small_waiting, near);
+        let hurry = seen.hurry && seen.load.large > 0;
+        self.one_each = deserve_one_each(seen.typical_rate * as_f64(seen.load.large as u64), hurry);
+        let large = self.large_level(now, large, seen, hurry);
+        self.shares = self.share(small, large, seen.large_is_left, hurry);
+        self.shares
+    }
+
+    fn small_level(&mut self, waiting: usize, near: usize) -> usize {
+        if self.is_rate_limited {
+            return self.small;
+        }
+        let wanted = match self.round_trip.is_far() {
+            None => (waiting / FILES_EACH_AT_FIRST).min(FIRST),
+            Some(false) => {
+                self.small = self.small.min(MOST_SMALL_NEAR);
+                near
+            }
+            Some(true) => (waiting / FILES_EACH).min(MOST),
+        };
+        self.small = self.small.max(wanted).min(self.small_ceiling);
+        self.small
+    }
+
+    fn large_level(&mut self, now: Duration, level: usize, seen: &Seen, hurry: bool) -> usize {
+        let is_near = self.round_trip.is_far() == Some(false);
+        if hurry || !is_near {
+            self.link.capped_at = None;
+            return level;
+        }
+        match self.link.capped_at {
+            Some(rate) if self.link.rate.is_some_and(|now| now < rate * KEPT) && seen.load.large > 0 => {
+                self.link.capped_at = None;
+                self.link.hold = (self.link.hold * 2).clamp(CAP_HOLD, LONGEST_CAP_HOLD);
+                self.link.hold_until = now + self.link.hold;
+            }
+            None if self.one_each && now >= self.link.hold_until => {
+                self.link.capped_at = Some(seen.typical_rate * as_f64(seen.load.large as u64));
+                self.link.restart();
+            }
+            Some(_) | None => {}
+        }
+        if self.link.capped_at.is_some() { level.min(self.processors + 1) } else { level }
+    }
+
+    /// Shares out between both kinds.
+    fn share(&self, small: usize, large: usize, large_is_left: bool, hurry: bool) -> Shares {
+        // With three connections or fewer, small files have none of their own.
+        let floor = self.most.min(FIRST) / SMALL_SHARE;
+        if !large_is_left {
+            let small = small.max(floor).min(self.most);
+            return Shares { small, large: large.min(self.most - small) };
+        }
+        if hurry {
+            return Shares { small: 0, large: large.min(self.most).max(1) };
+        }
+        let large = large.min(self.most - floor).max(1);
+        let small = small.min((large / LARGE_TO_ONE_SMALL).max(floor)).min(self.most - large);
+        Shares { small, large }
+    }
+}
+
+impl RoundTrip {
+    fn learn(&mut self, waited: Duration, cold: bool) {
+        let estimate = if cold { waited / COLD_ROUND_TRIPS } else { waited };
+        self.least = Some(self.least.map_or(estimate, |least| least.min(estimate)));
+        if !cold {
+            self.count += 1;
+            self.mean = Some(self.mean.map_or(waited, |mean| (mean * 15 + waited) / 16));
+        }
+    }
+
+    fn is_far(&self) -> Option<bool> {
+        self.least.map(|least| least > FAR)
+    }
+
+    /// Whether the requests of a whole round of connections waited for twice as long as the shortest.
+    fn has_grown(&self, connections: usize) -> bool {
+        let (Some(least), Some(mean)) = (self.least, self.mean) else { return false };
+        self.count >= connections && mean > (least * GROWN).max(least + LEAST_GROWTH)
+    }
+
+    const fn start_over(&mut self) {
+        self.mean = None;
+        self.count = 0;
+    }
+}
+
+impl Link {
+    fn observe(&mut self, now: Duration, bytes: u64) {
+        let Some((since, before)) = self.window else {
+            self.window = Some((now, bytes));
+            return;
+        };
+        let elapsed = now.saturating_sub(since);
+        if elapsed >= WINDOW {
+            self.rate = Some(as_f64(bytes.saturating_sub(before)) / elapsed.as_secs_f64());
+            self.window = Some((now, bytes));
+        }
+    }
+
+    /// Measures anew.
+    const fn restart(&mut self) {
+        self.rate = None;
+        self.window = None;
+    }
+}
+
+/// Counts are far below 2^52.
+#[expect(clippy::cast_precision_loss, reason = "a rate does not need the last bit")]
+const fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { cap: None, bearable: 500, rate: None, processors: 2 };
+
+    fn millis(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    fn small(waiting: usize) -> Seen {
+        Seen { small_waiting: waiting, ..Seen::default() }
+    }
+
+    #[test]
+    fn the_user_s_count_and_the_handles_are_never_exceeded() {
+        for (cap, bearable, most) in
+            [(Some(1), 500, 1), (Some(3), 500, 3), (Some(200), 20, 20), (None, 7, 7), (None, 500, MOST)]
+        {
+            let mut connections = Connections::new(&Limits { cap, bearable, ..LIMITS });
+            assert!(connections.shares().all() <= most, "{cap:?}");
+            connections.head(millis(150), true);
+            for large_is_left in [false, true] {
+                for step in 1..400 {
+                    let seen = Seen { large_is_left, bytes: (step * step) << 20, ..small(10_000) };
+                    let shares = connections.observe(millis(step * 25), &seen);
+                    assert!((1..=most).contains(&shares.all()), "{shares:?} of {most}");
+                    assert!(!large_is_left || shares.large > 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_slow_rate_goes_to_one_checkpoint_at_a_time() {
+        let mib = |rate: u64| Connections::new(&Limits { rate: Some(rate << 20), ..LIMITS }).shares();
+        assert_eq!(mib(1), Shares { small: 1, large: 1 });
+        assert_eq!(mib(24), Shares { small: 1, large: 3 });
+        assert_eq!(mib(240), Shares { small: 1, large: 7 });
+        let limited = |cap| Connections::new(&Limits { cap, rate: Some(1 << 20), ..LIMITS }).shares();
+        assert_eq!(limited(Some(8)), Connections::new(&Limits { cap: Some(8), ..LIMITS }).shares());
+        let mut connections = Connections::new(&Limits { rate: Some(1 << 20), ..LIMITS });
+        connections.head(millis(300), true);
+        assert_eq!(connections.observe(millis(25), &small(1000)), Shares { small: 1, large: 1 });
+    }
+
+    #[test]
+    fn a_far_host_gets_all_its_connections_in_one_step() {
+        let mut connections = Connections::new(&LIMITS);
+        assert_eq!(connections.observe(millis(25), &small(1000)).small, 8, "nothing is known yet");
+        connections.head(millis(150), true);
+        assert_eq!(connections.observe(millis(175), &small(900)).small, 96);
+        let mut few = Connections::new(&LIMITS);
+        few.head(millis(150), true);
+        assert_eq!(few.observe(millis(25), &small(100)).small, 12, "one for eight files that wait");
+    }
+
+    #[test]
+    fn a_near_host_keeps_few() {
+        let mut connections = Connections::new(&LIMITS);
+        connections.head(millis(3), true);
+        for step in 1..100 {
+            let seen = Seen { files: step * 200, load: Load { small: 8, large: 0 }, ..small(4000) };
+            assert!(connections.observe(millis(step * 25), &seen).small <= MOST_SMALL_NEAR);
+        }
+        let mut slow_start = Connections::new(&LIMITS);
+        slow_start.head(millis(60), true);
+        slow_start.observe(millis(60), &small(4000));
+        slow_start.head(millis(1), false);
+        assert_eq!(
+            slow_start.observe(millis(85), &small(4000)).small,
+            8,
+            "the first response was an exception"
+        );
+    }
+
+    #[test]
+    fn a_refusal_halves_once_and_only_a_long_peace_doubles() {
+        let mut connections = Connections::new(&LIMITS);
+        connections.head(millis(150), true);
+        assert_eq!(connections.observe(millis(25), &small(1000)).small, 96);
+        for tick in 2..12 {
+            connections.push_back();
+            assert_eq!(connections.observe(millis(tick * 25), &small(1000)).small, 48, "tick {tick}");
+        }
+        connections.push_back();
+        assert_eq!(connections.observe(millis(600), &small(1000)).small, 24);
+        assert_eq!(connections.observe(millis(30_000), &small(1000)).small, 24);
+        assert_eq!(connections.observe(millis(61_000), &small(1000)).small, 48);
+        for tick in 0..40 {
+            connections.push_back();
+            connections.observe(millis(70_000 + tick * 600), &small(1000));
+        }
+        assert_eq!(connections.shares().small, 2, "what is left for samples where none are large");
+    }
+
+    #[test]
+    fn a_queue_that_overflows_halves() {
+        let mut connections = Connections::new(&LIMITS);
+        connections.head(millis(150), true);
+        connections.observe(millis(25), &small(2000));
+        for _ in 0..100 {
+            connections.head(millis(90), false);
+        }
+        assert_eq!(connections.observe(millis(500), &small(2000)).small, 96, "not twice the 50 ms");
+        for _ in 0..100 {
+            connections.head(millis(130), false);
+        }
+        assert_eq!(connections.observe(millis(525), &small(2000)).small, 48);
+        assert_eq!(connections.observe(millis(550), &small(2000)).small, 48, "a new round is measured first");
+    }
+
+    #[test]
+    fn small_files_leave_most_connections_to_large_ones_and_take_what_those_leave() {
+        let mut connections = Connections::new(&LIMITS);
+        connections.head(millis(150), true);
+        let both = Seen { large_is_left: true, ..small(1000) };
+        assert_eq!(connections.observe(millis(25), &both), Shares { small: 2, large: 6 });
+        assert_eq!(connections.observe(millis(50), &small(1000)).small, 96);
+        let hurry = Seen { hurry: true, load: Load { small: 0, large: 1 }, ..both };
+        assert_eq!(connections.observe(millis(75), &hurry).small, 0);
+    }
+
+    /// Plays a near link that delivers `rate(connections)` bytes a second; returns the counts for large files.
+    fn fast(rate: impl Fn(usize) -> f64) -> Vec<usize> {
+        let mut connections = Connections::new(&Limits { processors: 4, ..LIMITS });
+        connections.head(millis(2), true);
+        let (mut bytes, mut counts) = (0.0, Vec::new());
+        for step in 1..200 {
+            let large = connections.shares().large;
+            bytes += rate(large) / 40.0;
+            let typical_rate = rate(large) / f64::from(u32::try_from(large).unwrap());
+            let load = Load { small: 0, large };
+            // Casts saturate.
+            let seen =
+                Seen { bytes: bytes as u64, load, large_is_left: true, typical_rate, ..Seen::default() };
+            counts.push(connections.observe(millis(step * 25), &seen).large);
+        }
+        counts
+    }
+
+    #[test]
+    fn a_link_that_is_faster_than_hashing_gets_one_connection_more_than_processors() {
+        let counts = fast(|_| 1e9);
+        assert!(counts.iter().all(|count| *count <= 5), "{counts:?}");
+    }
+
+    #[test]
+    fn a_host_that_throttles_each_connection_is_not_taken_for_a_fast_link() {
+        let counts = fast(|count| 20e6 * f64::from(u32::try_from(count).unwrap()));
+        assert_eq!(counts.last(), Some(&MOST_LARGE), "{counts:?}");
+        // Fast only by many connections: the cap halves the rate, and is released.
+        let mut connections = Connections::new(&Limits { processors: 2, ..LIMITS });
+        connections.head(millis(2), true);
+        let (mut bytes, mut low, mut after) = (0.0, false, 0);
+        for step in 1..200 {
+            let large = connections.shares().large;
+            bytes += 100e6 / 40.0 * f64::from(u32::try_from(large).unwrap());
+            let load = Load { small: 0, large };
+            let seen = Seen {
+                bytes: bytes as u64,
+                load,
+                large_is_left: true,
+                typical_rate: 100e6,
+                ..Seen::default()
+            };
+            connections.observe(millis(step * 25), &seen);
+            low |= large >= 6 && connections.shares().large == 3;
+            after = connections.shares().large;
+        }
+        assert!(low, "it looked fast");
+        assert!(after >= 6, "and was released: {after}");
+    }
+
+    #[test]
+    fn the_maximum_can_change_at_run_time() {
+        let mut connections = Connections::new(&LIMITS);
+        connections.head(millis(150), true);
+        connections.observe(millis(25), &small(1000));
+        connections.set_most(10);
+        assert_eq!(connections.observe(millis(50), &small(1000)).all(), 10);
+        connections.set_most(1000);
+        assert_eq!(connections.observe(millis(75), &small(1000)).small, 96);
+    }
+}

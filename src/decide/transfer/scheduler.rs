@@ -1,0 +1,505 @@
+//! Which range or file is next, who waits, and how many connections there are.
+//!
+//! Checkpoints oldest first, since the trainer deletes them in that order; samples have a share of the connections of
+//! their own, so that neither kind starves the other. Finding work costs the same however much waits.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use crate::decide::transfer::ranges::Cut;
+use crate::decide::transfer::stall::Typical;
+use crate::model::artifact::ArtifactKey;
+
+use super::connections::{Connections, Limits, Load, Seen, Shares};
+use super::protocol::{Assignment, Ending, Input, Phase, Ticket};
+use super::state::TransferState;
+use super::task::Task;
+
+/// Where small files have no connection of their own, they get one range in this many.
+const TURNS: u32 = 4;
+
+/// The most small files that one connection takes at once: enough that handing them over costs nothing.
+const MOST_IN_A_BATCH: usize = 16;
+
+/// The same while the host may be far.
+const MOST_IN_A_FAR_BATCH: usize = 2;
+
+/// Batches are cut so that each connection still gets this many of what waits.
+const BATCHES_EACH: usize = 4;
+
+/// A connection is judged by what it delivered in so long: shorter looks see the pauses of healthy ones.
+const STRAGGLER_LOOK: Duration = Duration::from_secs(2);
+
+/// At the end of the work, a connection may take this many times as long as another would …
+const FAR_SLOWER: f64 = 4.0;
+
+/// … and this much longer, in seconds, which a new request could cost.
+const WORTH_A_REQUEST: f64 = 2.0;
+
+/// One file under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(u64);
+
+/// Where the states of files are.
+pub trait Files {
+    /// Returns the state of a file, unless a connection has it.
+    fn state(&mut self, id: FileId) -> Option<&mut TransferState>;
+}
+
+impl Files for BTreeMap<FileId, TransferState> {
+    fn state(&mut self, id: FileId) -> Option<&mut TransferState> {
+        self.get_mut(&id)
+    }
+}
+
+/// Work for one connection.
+#[derive(Debug)]
+pub enum Work {
+    /// Look at what is here of a file.
+    Look(FileId),
+    /// Fetch a range.
+    Range(FileId, Assignment),
+    /// Fetch the second part of a range under way, once the connection that serves it has agreed.
+    Split {
+        /// Which file.
+        file: FileId,
+        /// Which range.
+        ticket: Ticket,
+        /// Where the second part begins.
+        at: u64,
+    },
+    /// Carry small files from their request to their proof, one after the other.
+    Batch(Vec<FileId>),
+}
+
+/// Puts files and ranges in order.
+#[derive(Debug)]
+pub struct Scheduler {
+    connections: Connections,
+    base: Cut,
+    cut: Cut,
+    typical: Typical,
+    next_id: u64,
+    large: VecDeque<FileId>,
+    small: VecDeque<FileId>,
+    /// Files with ranges to assign or under way, in the order in which they were begun: what is left of them comes
+    /// before anything new.
+    begun: Vec<FileId>,
+    waiting: BinaryHeap<Reverse<(Duration, FileId)>>,
+    deadlines: HashMap<FileId, Duration>,
+    load: Load,
+    peak: usize,
+    /// Counts turns while small files have no connection of their own.
+    turn: u32,
+    starved: bool,
+    most_in_a_batch: usize,
+    /// Every file from its task to its end, so that no poll orders it twice.
+    under_way: HashSet<ArtifactKey>,
+    cooling: HashMap<ArtifactKey, Cooling>,
+    small_files: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Cooling {
+    until: Duration,
+    wait: Duration,
+    /// It waits for the training: once that is over, it need not wait longer.
+    for_training: bool,
+}
+
+/// A range under way, as seen from outside.
+#[derive(Debug, Clone, Copy)]
+pub struct Flow {
+    /// Bytes that it still lacks.
+    pub left: u64,
+    /// Bytes that arrived since the last look.
+    pub arrived: u64,
+    /// How long ago that was.
+    pub elapsed: Duration,
+}
+
+impl Scheduler {
+    /// Begins with nothing. `cut`: how files are cut into ranges while nothing is known of connections.
+    /// `most_in_a_batch`: what the open files of a batch may be, at most.
+    #[must_use]
+    pub fn new(limits: &Limits, cut: Cut, most_in_a_batch: usize) -> Self {
+        Self {
+            connections: Connections::new(limits),
+            base: cut,
+            cut,
+            typical: Typical::default(),
+            next_id: 0,
+            large: VecDeque::new(),
+            small: VecDeque::new(),
+            begun: Vec::new(),
+            waiting: BinaryHeap::new(),
+            deadlines: HashMap::new(),
+            load: Load::default(),
+            peak: 0,
+            turn: 0,
+            starved: false,
+            most_in_a_batch: most_in_a_batch.clamp(1, MOST_IN_A_BATCH),
+            under_way: HashSet::new(),
+            cooling: HashMap::new(),
+            small_files: 0,
+        }
+    }
+
+    /// Admits a file, behind those of its kind that were admitted before. `None` while it is under way or cools down.
+    pub fn admit(&mut self, now: Duration, task: &Task) -> Option<FileId> {
+        let (key, is_large) = (&task.artifact.key, task.is_large());
+        let still = |cooling: &Cooling| cooling.until > now && (task.run_may_write || !cooling.for_training);
+        let is_cooling = self.cooling.get(key).is_some_and(still);
+        if is_cooling || !self.under_way.insert(key.clone()) {
+            return None;
+        }
+        let id = FileId(self.next_id);
+        self.next_id += 1;
+        if is_large {
+            self.large.push_back(id)
+        } else {
+            self.small.push_back(id)
+        }
+        Some(id)
+    }
+
+    /// Takes back a small file of a batch that was not begun; it is the next of its kind.
+    pub fn requeue(&mut self, id: FileId) {
+        self.small.push_front(id);
+    }
+
+    /// Puts a file where its phase belongs, after each step.
+    pub fn place(&mut self, id: FileId, state: &TransferState) {
+        match state.phase() {
+            Phase::Fetching => {
+                self.deadlines.remove(&id);
+                if !self.begun.contains(&id) {
+                    self.begun.push(id);
+                }
+            }
+            Phase::Waiting { until } => {
+                self.forget(id);
+                if self.deadlines.insert(id, *until) != Some(*until) {
+                    self.waiting.push(Reverse((*until, id)));
+                }
+            }
+            Phase::Queued
+            | Phase::RefreshingLink { .. }
+            | Phase::Verifying
+            | Phase::Committing
+            | Phase::Ended => {
+                self.forget(id);
+                self.deadlines.remove(&id);
+            }
+        }
+    }
+
+    /// Puts a file at the head of its queue: its wait before the first request is over.
+    pub fn queue_again(&mut self, id: FileId, is_large: bool) {
+        if is_large { self.large.push_front(id) } else { self.small.push_front(id) }
+    }
+
+    fn forget(&mut self, id: FileId) {
+        self.begun.retain(|begun| *begun != id);
+    }
+
+    /// Ends a file: it may be admitted again, after the cool-down of its ending. A second cool-down in a row is twice as
+    /// long, up to its longest.
+    pub fn close(&mut self, now: Duration, id: FileId, key: &ArtifactKey, ending: &Ending) {
+        self.forget(id);
+        self.deadlines.remove(&id);
+        self.under_way.remove(key);
+        match ending {
+            Ending::Here => {
+                self.cooling.remove(key);
+            }
+            Ending::Missing { cool_down: (first, longest), for_training, .. } => {
+                let known = self.cooling.get(key);
+                let wait = known.map_or(*first, |cooling| (cooling.wait * 2).min(*longest));
+                let for_training = *for_training;
+                self.cooling.insert(key.clone(), Cooling { until: now + wait, wait, for_training });
+            }
+        }
+    }
+
+    /// Returns when the next file that cools down may be admitted again. Files that have cooled down already are not
+    /// waited for: they are admitted, or no longer offered.
+    #[must_use]
+    pub fn cooled_at(&self, now: Duration) -> Option<Duration> {
+        self.cooling.values().map(|cooling| cooling.until).filter(|until| *until > now).min()
+    }
+
+    /// Whether no file is under way.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// Returns the connections in use.
+    #[must_use]
+    pub const fn load(&self) -> Load {
+        self.load
+    }
+
+    /// Returns the present shares.
+    #[must_use]
+    pub const fn shares(&self) -> Shares {
+        self.connections.shares()
+    }
+
+    /// Returns how files are cut into ranges now.
+    #[must_use]
+    pub const fn cut(&self) -> Cut {
+        self.cut
+    }
+
+    /// Whether so many connections are open that a host may refuse the crowd.
+    #[must_use]
+    pub const fn is_crowded(&self) -> bool {
+        self.connections.is_crowded()
+    }
+
+    /// Returns what one connection delivers, in bytes a second; 0 where unknown.
+    #[must_use]
+    pub fn typical_rate(&self) -> f64 {
+        self.typical.rate()
+    }
+
+    /// Changes the most connections that there may be, at any time.
+    pub fn set_most(&mut self, most: usize) {
+        self.connections.set_most(most);
+    }
+
+    /// Takes in how long a request waited for its response's head.
+    pub fn head(&mut self, waited: Duration, cold: bool) {
+        self.connections.head(waited, cold);
+    }
+
+    /// Takes in what a connection delivered that delivered all it was asked for.
+    pub fn delivered(&mut self, bytes: u64, took: Duration, waited: Duration) {
+        self.typical.learn(bytes, took, waited);
+        self.cut = self.base.to_measure(&self.typical);
+    }
+
+    /// A small file arrived whole.
+    pub const fn count_small_file(&mut self) {
+        self.small_files += 1;
+    }
+
+    /// A host asked for fewer connections.
+    pub const fn push_back(&mut self) {
+        self.connections.push_back();
+    }
+
+    /// Counts connections anew. `bytes`: all that arrived so far.
+    pub fn observe(&mut self, now: Duration, bytes: u64, hurry: bool) -> Shares {
+        let seen = Seen {
+            files: self.small_files,
+            bytes,
+            load: self.load,
+            starved: std::mem::take(&mut self.starved),
+            small_waiting: self.small.len(),
+            large_is_left: !self.large.is_empty() || self.load.large > 0,
+            hurry,
+            typical_rate: self.typical.rate(),
+        };
+        self.connections.observe(now, &seen)
+    }
+
+    /// A connection is done with its work.
+    pub const fn idle(&mut self, is_large: bool) {
+        let busy = if is_large { &mut self.load.large } else { &mut self.load.small };
+        *busy = busy.saturating_sub(1);
+    }
+
+    /// Whether connections that may work have nothing to do.
+    #[must_use]
+    pub fn has_idle_connections(&self) -> bool {
+        self.load.all() < self.shares().all() && self.large.is_empty() && self.small.is_empty()
+    }
+
+    /// Returns when the next wait ends.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.values().min().copied()
+    }
+
+    /// Takes out a file whose wait is over.
+    pub fn due(&mut self, now: Duration) -> Option<FileId> {
+        while let Some(Reverse((until, id))) = self.waiting.peek().copied() {
+            if until > now {
+                return None;
+            }
+            self.waiting.pop();
+            // A file that was placed elsewhere since, or waits longer, is not due.
+            if self.deadlines.get(&id) == Some(&until) {
+                self.deadlines.remove(&id);
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Gives the next work, where a connection may take some; `cold` says whether it is one more than ever before. Each
+    /// is given back with [`Self::idle`].
+    pub fn next(&mut self, now: Duration, files: &mut impl Files) -> Option<(Work, Taken)> {
+        if self.load.all() >= self.shares().all() {
+            return None;
+        }
+        let small_first = if self.shares().small == 0 {
+            self.turn = self.turn.wrapping_add(1);
+            self.turn.is_multiple_of(TURNS)
+        } else {
+            self.load.small < self.shares().small
+        };
+        let found = self
+            .take(now, !small_first, files)
+            .map(|work| (work, !small_first))
+            .or_else(|| self.take(now, small_first, files).map(|work| (work, small_first)))
+            .or_else(|| self.split_largest(files));
+        let Some((work, is_large)) = found else {
+            self.starved = true;
+            return None;
+        };
+        let busy = if is_large { &mut self.load.large } else { &mut self.load.small };
+        *busy += 1;
+        let is_cold = self.load.all() > self.peak;
+        self.peak = self.peak.max(self.load.all());
+        Some((work, Taken { is_large, is_cold }))
+    }
+
+    fn take(&mut self, now: Duration, large: bool, files: &mut impl Files) -> Option<Work> {
+        if large && self.connections.one_each() {
+            self.continue_begun(large, files, |state| !state.is_busy())
+                .or_else(|| self.begin_next(now, large, files))
+                .or_else(|| self.continue_begun(large, files, |_| true))
+        } else {
+            self.continue_begun(large, files, |_| true).or_else(|| self.begin_next(now, large, files))
+        }
+    }
+
+    /// The next range of a file that was begun.
+    fn continue_begun(
+        &self,
+        large: bool,
+        files: &mut impl Files,
+        fits: impl Fn(&TransferState) -> bool,
+    ) -> Option<Work> {
+        let cut = self.guided(large, files);
+        self.begun.iter().find_map(|id| {
+            let state = files.state(*id)?;
+            let assignment =
+                (state.task().is_large() == large && fits(state)).then(|| state.assign(&cut)).flatten()?;
+            Some(Work::Range(*id, assignment))
+        })
+    }
+
+    /// Cuts what is left of the last large files so that every connection ends at about the same time.
+    fn guided(&self, large: bool, files: &mut impl Files) -> Cut {
+        if !large || !self.large.is_empty() || self.shares().large == 0 {
+            return self.cut;
+        }
+        let left: Option<u64> = self.begun.iter().try_fold(0_u64, |sum, id| {
+            let Some(state) = files.state(*id) else { return Some(sum) };
+            if state.task().is_large() { Some(sum.saturating_add(state.unassigned()?)) } else { Some(sum) }
+        });
+        let Some(left) = left else { return self.cut };
+        let each = left / self.shares().large as u64;
+        Cut { piece: self.cut.piece.min(each.max(self.cut.block)), ..self.cut }
+    }
+
+    /// The first range of the next file, or a batch of small ones.
+    fn begin_next(&mut self, now: Duration, large: bool, files: &mut impl Files) -> Option<Work> {
+        if !large && let Some(batch) = self.batch(files) {
+            return Some(batch);
+        }
+        loop {
+            let queue = if large { &mut self.large } else { &mut self.small };
+            let id = queue.pop_front()?;
+            let Some(state) = files.state(id) else { continue };
+            if state.must_look() {
+                return Some(Work::Look(id));
+            }
+            // Nothing is left of it, so no command follows.
+            let _ = state.step(now, Input::Begun(None));
+            let Some(assignment) = state.assign(&self.cut) else { continue };
+            self.begun.push(id);
+            return Some(Work::Range(id, assignment));
+        }
+    }
+
+    /// Small files of which nothing is here yet.
+    fn batch(&mut self, files: &mut impl Files) -> Option<Work> {
+        let connections = self.shares().all().max(1);
+        // On a far host a file takes much longer than its hand-over.
+        let most = if self.connections.is_near() { self.most_in_a_batch } else { MOST_IN_A_FAR_BATCH };
+        let size = (self.small.len() / (connections * BATCHES_EACH)).clamp(1, most);
+        let mut batch = Vec::with_capacity(size);
+        while batch.len() < size
+            && let Some(id) = self.small.front().copied()
+        {
+            match files.state(id) {
+                None => {
+                    self.small.pop_front();
+                }
+                Some(state) if *state.phase() == Phase::Queued && !state.must_look() => {
+                    self.small.pop_front();
+                    batch.push(id);
+                }
+                Some(_) => break,
+            }
+        }
+        (!batch.is_empty()).then_some(Work::Batch(batch))
+    }
+
+    fn split_largest(&self, files: &mut impl Files) -> Option<(Work, bool)> {
+        let mut largest: Option<(u64, FileId)> = None;
+        for id in &self.begun {
+            let Some(state) = files.state(*id) else { continue };
+            let size = state.largest_range();
+            if largest.is_none_or(|(known, _)| size > known) {
+                largest = Some((size, *id));
+            }
+        }
+        let (_, file) = largest?;
+        let state = files.state(file)?;
+        let (ticket, at) = state.split_point(&self.cut)?;
+        Some((Work::Split { file, ticket, at }, state.task().is_large()))
+    }
+
+    /// Whether a connection is far slower than others at the end of the work: what is left of its range is requested
+    /// again by another. `None` where it is too early to tell.
+    #[must_use]
+    pub fn holds_up(&self, flow: &Flow) -> Option<bool> {
+        if flow.elapsed < STRAGGLER_LOOK {
+            return None;
+        }
+        let typical = self.typical.rate();
+        let rate = as_f64(flow.arrived) / flow.elapsed.as_secs_f64();
+        let left = as_f64(flow.left);
+        Some(
+            self.has_idle_connections()
+                && typical > 0.0
+                && left / rate > left / typical * FAR_SLOWER + WORTH_A_REQUEST,
+        )
+    }
+}
+
+/// What a connection was taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// For a large file.
+    pub is_large: bool,
+    /// More connections are in use than ever before, so it is a new one.
+    pub is_cold: bool,
+}
+
+/// Counts are far below 2^52.
+#[expect(clippy::cast_precision_loss, reason = "a rate does not need the last bit")]
+const fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests;

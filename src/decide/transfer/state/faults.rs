@@ -1,0 +1,269 @@
+//! After a fault: wait, ask for a new link, or fail.
+
+use std::time::Duration;
+
+use crate::decide::plain::{Habit, Instead, instead};
+use crate::decide::transfer::backoff::Backoff;
+use crate::decide::transfer::outcome::{Verdict, verdict};
+use crate::decide::transfer::protocol::{
+    COOL_DOWN, Command, Commands, Ending, Outcome, Phase, Refreshed, Report,
+};
+use crate::decide::transfer::task::{Cause, DiskTrouble, DiskTroubleKind, Missing};
+use crate::model::fault::Fault;
+
+use super::{LONGEST_WAIT_IN_ONE_PASS, Open, TransferState};
+
+/// A file is gone when the host denies it this often in a row while it is still listed.
+const TRIES_OF_A_GONE_FILE: u32 = 2;
+
+/// First and longest wait before a file that is still being written is requested again.
+pub(super) const SETTLE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+
+/// How often a file that waits for disk space checks again.
+const DISK_CHECK: Duration = Duration::from_secs(5);
+
+/// Faults that a crowd of connections caused are not counted against the file, up to this many.
+const MOST_CROWD_FAULTS: u32 = 8;
+
+impl TransferState {
+    /// After a refusal: whether the same is requested at once without a range, which some hosts refuse.
+    pub(super) fn asks_plainly(&mut self, fault: &Fault, open: &Open, out: &mut Commands) -> bool {
+        let Fault::Status { status, retry_after, .. } = *fault else { return false };
+        if !open.is_refused {
+            return false;
+        }
+        if open.is_plain {
+            // It was not the range: a later try may well have one.
+            self.quirks.plain_next = false;
+            if !open.is_instead {
+                self.learn_habit(Habit::Unknown, out);
+            }
+            return false;
+        }
+        match instead(self.habit, self.quirks.plain_tried, status, retry_after) {
+            Instead::No => false,
+            Instead::NextTime => {
+                (self.quirks.plain_next, self.quirks.plain_tried) = (true, true);
+                false
+            }
+            Instead::AtOnce => {
+                (self.quirks.plain_next, self.quirks.plain_tried) = (true, true);
+                self.retry_plain = true;
+                true
+            }
+        }
+    }
+
+    pub(super) fn fault(
+        &mut self,
+        now: Duration,
+        fault: Fault,
+        open: &Open,
+        progressed: bool,
+        crowded: bool,
+        out: &mut Commands,
+    ) {
+        let is_push_back = matches!(fault, Fault::Status { status: 429 | 503, .. });
+        let is_refused = matches!(fault, Fault::Connect { .. } | Fault::Interrupted { received: 0, .. });
+        let of_crowd = crowded && (is_push_back || is_refused) && self.tries.crowd_faults < MOST_CROWD_FAULTS;
+        // Eight connections that break at once are one fault of the file.
+        let is_new = open.epoch == self.tries.epoch;
+        if is_new {
+            self.tries.epoch += 1;
+            self.tries.crowd_faults += u32::from(of_crowd);
+            self.tries.in_vain += u32::from(!progressed && !of_crowd);
+        }
+        if is_push_back || of_crowd {
+            out.push(Command::SlowDown);
+        }
+        let exhausted = self.is_exhausted();
+        let at_least = match verdict(&fault) {
+            Verdict::GiveUp => return self.fail(Cause::Network(fault), out),
+            Verdict::Retry { .. } if exhausted => return self.fail(Cause::Network(fault), out),
+            Verdict::Retry { at_least } => at_least,
+            Verdict::Relist { gone } => return self.refresh_link(fault, gone, exhausted, open, out),
+        };
+        if self.policy.once && at_least.is_some_and(|wait| wait > LONGEST_WAIT_IN_ONE_PASS) {
+            return self.fail(Cause::Network(fault), out);
+        }
+        // Another connection reported this fault already, and the file waits or asks for a link.
+        if !is_new && self.phase != Phase::Fetching {
+            return self.wait_longer(now, &fault, at_least, out);
+        }
+        self.wait(now, Cause::Network(fault), at_least, out);
+    }
+
+    /// Whether the next fault without progress was the last.
+    fn is_exhausted(&self) -> bool {
+        self.tries.in_vain >= self.policy.retries.max(1)
+    }
+
+    pub(super) fn refresh_link(
+        &mut self,
+        fault: Fault,
+        gone: bool,
+        exhausted: bool,
+        open: &Open,
+        out: &mut Commands,
+    ) {
+        if matches!(self.phase, Phase::RefreshingLink { .. }) {
+            return;
+        }
+        // A newer link arrived since this request was sent with the old one.
+        if self.generation > open.generation && !exhausted {
+            return;
+        }
+        self.phase = Phase::RefreshingLink { fault, gone };
+        out.push(Command::RefreshLink { newer_than: open.generation, gone });
+    }
+
+    pub(super) fn link_refreshed(&mut self, now: Duration, refreshed: Refreshed, out: &mut Commands) {
+        let Phase::RefreshingLink { fault, gone } = self.phase.clone() else { return };
+        // Other connections may have made progress since the fault.
+        let exhausted = self.is_exhausted();
+        self.phase = Phase::Fetching;
+        match refreshed {
+            Refreshed::Gone => return self.vanish(out),
+            Refreshed::Here { url, generation } => {
+                let is_renewed = url != self.url;
+                self.url = url;
+                self.generation = generation;
+                if is_renewed && !exhausted {
+                    if self.tries.not_before > now {
+                        self.wait_until(self.tries.not_before, out);
+                    }
+                    return;
+                }
+                if gone && self.tries.in_vain >= TRIES_OF_A_GONE_FILE {
+                    return self.vanish(out);
+                }
+            }
+            Refreshed::Unknown => {}
+        }
+        if exhausted {
+            return self.fail(Cause::Network(fault), out);
+        }
+        self.wait(now, Cause::Network(fault), None, out);
+    }
+
+    /// Waits before the next request, longer from fault to fault.
+    pub(super) fn wait(
+        &mut self,
+        now: Duration,
+        cause: Cause,
+        at_least: Option<Duration>,
+        out: &mut Commands,
+    ) {
+        let wait = self.tries.backoff.next(at_least);
+        if let Cause::Network(Fault::Status { status: status @ (429 | 503), .. }) = cause {
+            out.push(Command::PauseHost { status, wait });
+        }
+        out.push(Command::Report(Report::Retrying { cause, wait }));
+        self.wait_until(now + wait, out);
+    }
+
+    /// Takes in what one more response to the same fault asks for.
+    pub(super) fn wait_longer(
+        &mut self,
+        now: Duration,
+        fault: &Fault,
+        at_least: Option<Duration>,
+        out: &mut Commands,
+    ) {
+        let (Some(wait), Fault::Status { status: status @ (429 | 503), .. }) = (at_least, fault) else {
+            return;
+        };
+        let wait = Backoff::granted(wait);
+        out.push(Command::PauseHost { status: *status, wait });
+        if matches!(self.phase, Phase::Waiting { until } if until < now + wait) {
+            self.wait_until(now + wait, out);
+        }
+    }
+
+    pub(super) fn wait_until(&mut self, until: Duration, out: &mut Commands) {
+        let until = until.max(self.tries.not_before);
+        self.tries.not_before = until;
+        self.phase = Phase::Waiting { until };
+        out.push(Command::WaitUntil(until));
+    }
+
+    pub(super) fn deadline(&mut self, now: Duration) {
+        let Phase::Waiting { until } = self.phase else { return };
+        if now >= until {
+            self.phase = if self.attempt == 0 { Phase::Queued } else { Phase::Fetching };
+        }
+    }
+
+    pub(super) fn disk(&mut self, now: Duration, trouble: DiskTrouble, out: &mut Commands) {
+        if matches!(self.phase, Phase::Ended | Phase::Committing) {
+            return;
+        }
+        // A pass can be started again, and so can a run whose job is over. While the training continues, the file waits
+        // with what is here of it, and smaller ones may go first.
+        let may_wait = !self.policy.once && self.task.run_may_write;
+        match trouble.kind {
+            DiskTroubleKind::NoRoom(shortage) if may_wait => {
+                out.push(Command::ReleaseSpace);
+                out.push(Command::Report(Report::NoRoom(shortage)));
+                self.wait_until(now + DISK_CHECK, out);
+            }
+            DiskTroubleKind::Full if may_wait => {
+                out.push(Command::Report(Report::DiskFull { cause: trouble.cause }));
+                out.push(Command::ReleaseSpace);
+                self.wait_until(now + DISK_CHECK, out);
+            }
+            DiskTroubleKind::OutOfHandles if self.tries.in_vain < self.policy.retries.max(1) => {
+                self.tries.in_vain += 1;
+                out.push(Command::SlowDown);
+                self.wait(now, Cause::Disk(trouble.cause), None, out);
+            }
+            _ => self.fail(Cause::Disk(trouble.cause), out),
+        }
+    }
+
+    pub(super) fn settle(&mut self, declared: Option<u64>, have: u64, out: &mut Commands) {
+        out.push(Command::Abandon);
+        out.push(Command::Report(Report::Settling { declared, have }));
+        let (first, longest) = SETTLE;
+        let patience = self.policy.interval.unwrap_or(longest);
+        self.miss(Missing::Settling, (first.min(patience), longest.min(patience)), out);
+    }
+
+    pub(super) fn vanish(&mut self, out: &mut Commands) {
+        if self.previous != Some(Missing::Vanished) {
+            out.push(Command::Report(Report::Vanished));
+        }
+        self.miss(Missing::Vanished, COOL_DOWN, out);
+    }
+
+    pub(super) fn fail(&mut self, cause: Cause, out: &mut Commands) {
+        let why = Missing::Failed(cause.clone());
+        if self.previous.as_ref() != Some(&why) {
+            out.push(Command::Report(Report::Failed(cause)));
+        }
+        self.miss(why, COOL_DOWN, out);
+    }
+
+    pub(super) fn miss(&mut self, why: Missing, cool_down: (Duration, Duration), out: &mut Commands) {
+        self.phase = Phase::Ended;
+        self.open.clear();
+        out.push(Command::ReleaseSpace);
+        let for_training = why == Missing::Settling && self.task.run_may_write;
+        out.push(Command::End(Ending::Missing { why, cool_down, for_training }));
+    }
+
+    pub(super) fn committed(&mut self, outcome: Outcome, out: &mut Commands) {
+        if self.phase != Phase::Committing {
+            return;
+        }
+        self.phase = Phase::Ended;
+        match outcome {
+            Outcome::Here => out.push(Command::End(Ending::Here)),
+            Outcome::Refused { cause } => {
+                let cause = Cause::Disk(cause);
+                out.push(Command::Report(Report::Failed(cause.clone())));
+                self.miss(Missing::Failed(cause), COOL_DOWN, out);
+            }
+        }
+    }
+}

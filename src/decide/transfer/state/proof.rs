@@ -1,0 +1,163 @@
+//! When every byte is here: publish the file, wait for the rest of it, or doubt it.
+
+use std::time::Duration;
+
+use crate::decide::settle::{self, Settled, settled};
+use crate::decide::transfer::protocol::{Command, Commands, Phase, Report};
+use crate::decide::transfer::suspect::{Doubted, doubted};
+use crate::decide::transfer::task::{Cause, Missing};
+use crate::decide::transfer::verify::{
+    Contradiction, Expectation, Judgement, Received, Verified, judge, recognise,
+};
+use crate::model::manifest::{Doubt, Entry};
+use crate::model::revision::{Agreement, Revision};
+
+use super::faults::SETTLE;
+use super::{Quirks, TransferState};
+
+/// The wait between a body that contradicts its proof and the second download of the same bytes.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
+
+impl TransferState {
+    /// Weighs a whole file: publish it, wait for the rest of it, or doubt it.
+    pub(super) fn hashed(&mut self, now: Duration, received: &Received, unix_ms: u64, out: &mut Commands) {
+        if self.phase != Phase::Verifying {
+            return;
+        }
+        let revision = self.known.revision.clone().unwrap_or_default();
+        if self.as_published().is_some_and(|entry| {
+            entry.revision.compare(&revision) == Agreement::Same && entry.sha256 != received.sha256
+        }) {
+            // Local bytes and bytes of the host together are not what was published: neither can be trusted.
+            return self.restart(None, out);
+        }
+        let expected = Expectation {
+            length: self.known.declared,
+            claims: &self.known.claims,
+            half_of_pair: self.task.half_of_pair,
+            accept_unproven: self.policy.accept_unproven,
+            // Equal bytes prove nothing where nothing is left that could write the rest.
+            read_before: self.suspect.as_ref().filter(|_| !self.task.cut_off).map(|doubt| doubt.sha256),
+        };
+        // Bytes that were proven before are proven, whatever the host claims of them now.
+        let before = self.task.entry.as_ref();
+        let before = before.and_then(|entry| recognise(received, entry.sha256, entry.evidence));
+        match (judge(received, &expected), before) {
+            (Judgement::Proven(verified), None) if !self.is_settled(&verified, &revision, unix_ms, out) => {}
+            (Judgement::Proven(verified), _) | (_, Some(verified)) => {
+                self.phase = Phase::Committing;
+                out.push(Command::Publish(verified));
+            }
+            // What was joined is not one whole file: it may be parts of two.
+            (Judgement::Contradicted(_), None) if self.is_joined && !self.quirks.is_inconsistent => {
+                self.restart(Some(Quirks { is_inconsistent: true, ..self.quirks }), out);
+            }
+            (Judgement::Unfinished { declared, have }, None) => self.settle(declared, have, out),
+            (Judgement::Contradicted(why), None) => self.contradicted(now, received, why, revision, out),
+        }
+    }
+
+    /// Whether a proven file may be published now. While the training may still write, one that only its length speaks for
+    /// waits for a second, equal look.
+    fn is_settled(
+        &mut self,
+        verified: &Verified,
+        revision: &Revision,
+        unix_ms: u64,
+        out: &mut Commands,
+    ) -> bool {
+        let read = settle::Read { sha256: verified.sha256(), revision, now: unix_ms };
+        let before = self.task.doubt.as_ref().and_then(|doubt| Some((doubt.sha256, doubt.first_look?)));
+        match settled(verified.evidence(), self.task.run_may_write, read, before) {
+            Settled::Publish => return true,
+            Settled::First(look) => out.push(Command::NoteDoubt(Doubt {
+                sha256: verified.sha256(),
+                // No revision: the second look must have the bytes.
+                revision: Revision::default(),
+                after_end: false,
+                read_twice: false,
+                first_look: Some(look),
+            })),
+            Settled::TooSoon => {}
+        }
+        if !revision.is_comparable() {
+            // Nothing would show at the second look that these bytes are not older ones: all are read again.
+            out.push(Command::Abandon);
+        }
+        let size = verified.size();
+        out.push(Command::Report(Report::Settling { declared: Some(size), have: size }));
+        self.miss(Missing::Settling, (settle::APART, settle::APART.max(SETTLE.1)), out);
+        false
+    }
+
+    /// Returns what a damaged file was when it was published, where this attempt began with its good blocks.
+    pub(super) fn as_published(&self) -> Option<&Entry> {
+        self.task.entry.as_ref().filter(|_| self.task.is_damaged && self.resumed_from > 0)
+    }
+
+    pub(super) fn contradicted(
+        &mut self,
+        now: Duration,
+        received: &Received,
+        why: Contradiction,
+        revision: Revision,
+        out: &mut Commands,
+    ) {
+        let after_end = !self.task.run_may_write;
+        // What may be whole after all must be read again, whatever the host reports of changes.
+        let revision = match why {
+            Contradiction::Unwritten { .. } => Revision::default(),
+            _ => revision,
+        };
+        let next = doubted(received.sha256, self.suspect.as_ref(), self.task.run_may_write);
+        let read_twice = next == Doubted::Condemned;
+        let doubt = Doubt { sha256: received.sha256, revision, after_end, read_twice, first_look: None };
+        out.push(Command::NoteDoubt(doubt.clone()));
+        match next {
+            Doubted::Condemned => {
+                out.push(Command::Abandon);
+                self.fail(Cause::Contradicted(why), out);
+            }
+            Doubted::SecondLook => {
+                out.push(Command::Report(Report::Retrying {
+                    cause: Cause::Contradicted(why),
+                    wait: SECOND_LOOK,
+                }));
+                // The bytes are wanted again even if the host reports no change.
+                self.suspect = Some(Doubt { revision: Revision::default(), ..doubt });
+                self.begin_again(out);
+                self.wait_until(now + SECOND_LOOK, out);
+            }
+            Doubted::Settling => {
+                self.settle(Some(received.size), received.size - received.trailing_zeros, out);
+            }
+        }
+    }
+
+    /// The host reports no change since what is here, or since what was in doubt.
+    pub(super) fn unchanged(&mut self, now: Duration, revision: &Revision, out: &mut Commands) {
+        let run_may_write = self.task.run_may_write;
+        match (&self.task.recheck, &self.task.entry, &self.task.doubt) {
+            (Some(_), Some(_), _) => {
+                self.phase = Phase::Committing;
+                out.push(Command::ReleaseSpace);
+                out.push(Command::NoteUnchanged);
+            }
+            (_, _, Some(doubt)) if !run_may_write && doubt.read_twice => {
+                self.fail(Cause::StillContradicted, out);
+            }
+            (_, _, Some(_)) if run_may_write => {
+                self.settle(revision.length, revision.length.unwrap_or_default(), out);
+            }
+            // The run is over now, and the second download must really read the bytes.
+            _ => {
+                if let Some(suspect) = &mut self.suspect {
+                    suspect.revision = Revision::default();
+                    suspect.after_end = true;
+                }
+                self.begin_again(out);
+                self.tries.not_before = self.tries.not_before.max(now);
+            }
+        }
+    }
+}

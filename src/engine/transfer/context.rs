@@ -1,0 +1,183 @@
+//! What all connections of a run use: the client, the disk's space, hosts that pause, the rate, and the way to users.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::decide::transfer::disk_space::Shortage;
+use crate::decide::transfer::protocol::Report;
+use crate::decide::transfer::state::LONGEST_WAIT_IN_ONE_PASS;
+use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind};
+use crate::edge::folder::part_file::PartFolder;
+use crate::edge::net::http::{ArtifactClient, Body, RangeRequest};
+use crate::edge::system::{disk, fd_limit};
+use crate::engine::event::{Event, Reporter};
+use crate::engine::transfer::disk_space::Room;
+use crate::engine::transfer::host_backoff::Gates;
+use crate::engine::transfer::rate_limit::Limiter;
+use crate::error::{Error, explain_briefly};
+use crate::model::artifact::Artifact;
+use crate::model::fault::Fault;
+use crate::model::response_head::Head;
+use crate::model::source_url::SourceUrl;
+
+use super::coordinator::Message;
+
+/// What all connections use.
+pub(crate) struct Context {
+    pub(super) client: ArtifactClient,
+    pub(super) dir: PathBuf,
+    pub(super) parts: PartFolder,
+    pub(super) limiter: Option<Limiter>,
+    pub(super) room: Room,
+    pub(super) gates: Gates,
+    pub(super) reporter: Arc<dyn Reporter>,
+    pub(crate) cancel: CancellationToken,
+    pub(super) inbox: mpsc::UnboundedSender<Message>,
+    pub(super) stall_timeout: Duration,
+    pub(super) once: bool,
+    /// Bytes of bodies that arrived.
+    pub(super) received: AtomicU64,
+    /// The newest poll showed a run that may still write.
+    pub(super) run_may_write: AtomicBool,
+    /// A save would be lost for want of speed: small files, which the trainer does not delete, wait.
+    pub(super) hurry: AtomicBool,
+}
+
+/// Why a range, or a file, got no further.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The network's fault.
+    Network(Fault),
+    /// The disk's fault.
+    Disk(DiskTrouble),
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Network(fault)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Disk(trouble(&error))
+    }
+}
+
+/// Sorts an error of the disk by what follows from it.
+pub(super) fn trouble(error: &Error) -> DiskTrouble {
+    let kind = match error {
+        Error::Disk { source, .. } if disk::is_full(source) => DiskTroubleKind::Full,
+        Error::Disk { source, .. } if fd_limit::is_out(source) => DiskTroubleKind::OutOfHandles,
+        _ => DiskTroubleKind::Other,
+    };
+    DiskTrouble { kind, cause: explain_briefly(error) }
+}
+
+fn no_room(artifact: &Artifact, shortage: Shortage) -> Refusal {
+    let source = std::io::Error::new(std::io::ErrorKind::StorageFull, shortage.to_string());
+    let error = Error::Disk { verb: "make room for", path: artifact.path.as_str().into(), source };
+    Refusal::Disk(DiskTrouble { kind: DiskTroubleKind::NoRoom(shortage), cause: explain_briefly(&error) })
+}
+
+impl Context {
+    /// Sends one request; `None` when the run was interrupted.
+    pub(crate) async fn get(
+        &self,
+        url: &SourceUrl,
+        ask: &RangeRequest,
+    ) -> Result<Option<(Head, Body)>, Fault> {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Ok(None),
+            answer = self.pass_gate_and_get(url, ask) => answer.map(Some),
+        }
+    }
+
+    async fn pass_gate_and_get(&self, url: &SourceUrl, ask: &RangeRequest) -> Result<(Head, Body), Fault> {
+        if let Some(gate) = self.gates.closed(url.host()) {
+            let wait = gate.until.saturating_duration_since(Instant::now());
+            if self.once && wait > LONGEST_WAIT_IN_ONE_PASS {
+                return Err(Fault::Status { status: gate.status, retry_after: Some(wait), excerpt: None });
+            }
+            self.gates.pass(url.host()).await;
+        }
+        self.client.get(url, ask).await
+    }
+
+    pub(crate) fn count_received(&self, count: u64) {
+        self.received.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Whether the newest poll showed a run that may still write: one that was over when a file was ordered may have been
+    /// resumed since.
+    pub(crate) fn may_run_write(&self) -> bool {
+        self.run_may_write.load(Ordering::Relaxed)
+    }
+
+    /// Whether a rate limit is set.
+    pub(super) const fn is_paced(&self) -> bool {
+        self.limiter.is_some()
+    }
+
+    /// Waits until the rate allows bytes.
+    pub(crate) async fn pace(&self, bytes: usize) {
+        if let Some(limiter) = &self.limiter {
+            // A run that ends does not wait for the rate.
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => {}
+                () = limiter.take(bytes as u64) => {}
+            }
+        }
+    }
+
+    /// Promises a file the disk space that it still lacks.
+    pub(super) fn promise_room(&self, artifact: &Artifact, wanted: u64) -> Result<(), Refusal> {
+        self.room.promise(&artifact.key, wanted)?.map_or(Ok(()), |shortage| Err(no_room(artifact, shortage)))
+    }
+
+    /// Asks for leave to write bytes of a file.
+    pub(super) fn spend_room(&self, artifact: &Artifact, count: u64) -> Result<(), Refusal> {
+        self.room.spend(&artifact.key, count)?.map_or(Ok(()), |shortage| Err(no_room(artifact, shortage)))
+    }
+
+    pub(super) fn tell(&self, event: &Event) {
+        self.reporter.report(event);
+    }
+
+    /// Makes an event of what a file's state reports.
+    pub(super) fn report(&self, artifact: &Artifact, report: Report) {
+        let path = artifact.path.clone();
+        let event = match report {
+            Report::Started { size, resumed_from } => {
+                Event::Started { path, kind: artifact.key.kind, step: artifact.step, size, resumed_from }
+            }
+            Report::Settling { declared, have } => Event::Settling { path, declared, have },
+            Report::Retrying { cause, wait } => {
+                Event::Retrying { path: Some(path), cause: cause.to_string(), error_code: None, wait }
+            }
+            Report::NoRoom(shortage) => {
+                if !self.room.is_news() {
+                    return;
+                }
+                Event::Notice { message: format!("no room for `{path}`: {shortage}; waiting until there is") }
+            }
+            Report::DiskFull { cause } => {
+                if !self.room.is_news() {
+                    return;
+                }
+                Event::Notice { message: format!("{cause}; waiting until there is room") }
+            }
+            Report::Vanished => Event::Vanished { path },
+            Report::Failed(cause) => Event::Failed { path, cause: cause.to_string() },
+        };
+        self.tell(&event);
+    }
+}

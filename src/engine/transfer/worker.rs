@@ -1,0 +1,472 @@
+//! One connection's work: request, receive, write, hash, and report once a group.
+//!
+//! A connection decides nothing. It asks what to do with each response, and what it has done goes to the file's state:
+//! through the coordinator for a range of a large file, directly for a small one, whose state it carries along.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
+
+use crate::decide::transfer::protocol::{Assignment, RangeEnd, Ticket};
+use crate::decide::transfer::stall::{LOOK, Pulse};
+use crate::edge::net::http::{Body, RangeRequest};
+use crate::edge::system::blocking::{blocking, lost};
+use crate::edge::unpack;
+use crate::error::Error;
+use crate::model::artifact::Artifact;
+use crate::model::fault::{Fault, RangeFault};
+use crate::model::response_head::Head;
+
+use super::context::{Context, Refusal};
+use super::download::{Absorbed, Download};
+use super::shared_end::SharedEnd;
+
+/// Bytes gathered before they are written: large enough that a write costs little …
+const GROUP: usize = if cfg!(test) { 1 << 12 } else { 512 << 10 };
+
+/// … and small enough that all connections together, with one group arriving and one being written each, stay far below
+/// the memory budget of 64 MiB.
+const ALL_GROUPS: usize = 4 << 20;
+
+/// With more connections than this, bytes are copied out of the HTTP library's buffers, which are several times larger
+/// than what they contain when each connection delivers little. Below, that copy would cost more than the memory.
+const CROWD: usize = 8;
+
+/// Bytes that were gathered for this long are written, however few: on a slow link a kill must not cost more.
+const GATHER_FOR: Duration = Duration::from_millis(250);
+
+/// How often bytes on their way to a record are checked.
+const KEEP_UP: Duration = Duration::from_millis(250);
+
+/// What to do with a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// Take its body.
+    Receive {
+        /// Bytes to skip first; the bytes to compare follow them.
+        skip: u64,
+        /// Bytes after both, where known.
+        take: Option<u64>,
+        /// Bytes that the file still lacks, where its length is known.
+        lacks: Option<u64>,
+    },
+    /// Read what the refusal says.
+    ReadRefusal,
+    /// Read all of it and unpack it.
+    Unpack,
+    /// Leave it.
+    Drop,
+}
+
+/// Where a connection's reports go, and its orders are from.
+pub(super) trait Port: Send {
+    /// Reports a response's head.
+    fn response(
+        &mut self,
+        ticket: Ticket,
+        head: Head,
+        waited: Duration,
+    ) -> impl Future<Output = Reply> + Send;
+
+    /// Reports the length of an unpacked body.
+    fn unpacked(&mut self, ticket: Ticket, length: u64) -> impl Future<Output = Reply> + Send;
+
+    /// Reports bytes that were written.
+    fn booked(&mut self, ticket: Ticket, absorbed: Absorbed);
+}
+
+/// How a range went.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) end: RangeEnd,
+    /// Bytes that were written.
+    pub(super) bytes: u64,
+    /// How long they took, from the response's head.
+    pub(super) took: Duration,
+    /// How long the head took.
+    pub(super) waited: Duration,
+}
+
+/// One range being fetched.
+pub(super) struct Fetch<'a> {
+    pub(super) context: &'a Arc<Context>,
+    pub(super) artifact: &'a Artifact,
+    pub(super) download: &'a Arc<Download>,
+    pub(super) assignment: &'a Assignment,
+    pub(super) end: &'a Arc<SharedEnd>,
+    /// Connections in use.
+    pub(super) load: usize,
+    /// So many that a host may refuse the crowd.
+    pub(super) crowded: bool,
+}
+
+/// What comes before the wanted bytes of a body.
+struct Front {
+    /// Bytes that were not requested.
+    skip: u64,
+    /// Bytes that are here already, and must be these.
+    expected: Vec<u8>,
+}
+
+impl Front {
+    /// Takes what belongs here off a chunk; `None` when it is not what is expected.
+    fn pass(&mut self, mut chunk: Bytes) -> Option<Bytes> {
+        let dropped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
+        self.skip -= dropped as u64;
+        chunk = chunk.slice(dropped..);
+        let known = self.expected.len().min(chunk.len());
+        if chunk[..known] != self.expected[..known] {
+            return None;
+        }
+        self.expected.drain(..known);
+        Some(chunk.slice(known..))
+    }
+}
+
+impl Fetch<'_> {
+    /// Fetches the range, or what is left of it when its end is lowered.
+    pub(super) async fn run(&self, port: &mut impl Port) -> Served {
+        let mut served =
+            Served { end: RangeEnd::Stopped, bytes: 0, took: Duration::ZERO, waited: Duration::ZERO };
+        served.end = match self.request(port, &mut served).await {
+            Ok(end) => end,
+            Err(Refusal::Network(fault)) => RangeEnd::Fault { fault, crowded: self.crowded },
+            Err(Refusal::Disk(trouble)) => RangeEnd::Disk(trouble),
+        };
+        tracing::debug!(
+            path = %self.artifact.path,
+            range = ?self.assignment.range,
+            bytes = served.bytes,
+            waited = ?served.waited,
+            took = ?served.took,
+            end = ?served.end,
+            "a connection is done with a range"
+        );
+        served
+    }
+
+    async fn request(&self, port: &mut impl Port, served: &mut Served) -> Result<RangeEnd, Refusal> {
+        let Assignment { ticket, range, url, request, overlap, lacks } = self.assignment;
+        // What an earlier run left tells the length before any response does.
+        if let Some(lacks) = lacks {
+            self.context.promise_room(self.artifact, *lacks)?;
+        }
+        let expected = self.read_before(range.start, *overlap).await?;
+        let ask = RangeRequest {
+            start: request.start,
+            end: request.end,
+            plain: request.plain,
+            if_range: request.if_range.clone(),
+            if_changed: request.if_changed.clone(),
+        };
+        let asked_at = Instant::now();
+        let Some((head, body)) = self.context.get(url, &ask).await? else { return Ok(RangeEnd::Stopped) };
+        served.waited = asked_at.elapsed();
+        tracing::trace!(
+            path = %self.artifact.path,
+            host = url.host(),
+            ?range,
+            status = head.status,
+            waited = ?served.waited,
+            "response"
+        );
+        match port.response(*ticket, head, served.waited).await {
+            Reply::Drop => Ok(RangeEnd::Stopped),
+            Reply::ReadRefusal => Err(body.into_refusal().await.into()),
+            Reply::Unpack => self.unpack(body, port, served).await,
+            Reply::Receive { skip, take, lacks } => {
+                if let Some(lacks) = lacks {
+                    self.context.promise_room(self.artifact, lacks)?;
+                }
+                self.take(body, Front { skip, expected }, take, port, served).await
+            }
+        }
+    }
+
+    /// Reads back the bytes before this range.
+    async fn read_before(&self, start: u64, count: u64) -> Result<Vec<u8>, Refusal> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let download = self.download.clone();
+        let read = blocking(move || download.before(start, count)).await;
+        Ok(read.map_err(lost("read", Path::new(self.artifact.path.as_str())))??)
+    }
+
+    /// Takes a text that came packed: it is unpacked as a whole, and its own format proves it.
+    async fn unpack(
+        &self,
+        mut body: Body,
+        port: &mut impl Port,
+        served: &mut Served,
+    ) -> Result<RangeEnd, Refusal> {
+        let mut packed = Vec::new();
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                () = self.context.cancel.cancelled() => return Ok(RangeEnd::Stopped),
+                chunk = body.chunk() => chunk?,
+            };
+            let Some(chunk) = chunk else { break };
+            self.context.count_received(chunk.len() as u64);
+            self.context.pace(chunk.len()).await;
+            packed.extend_from_slice(&chunk);
+            if packed.len() > unpack::MOST {
+                return Err(Fault::Range(RangeFault::Packed(unpack::TOO_LONG)).into());
+            }
+        }
+        let path = Path::new(self.artifact.path.as_str());
+        let unpacked = blocking(move || unpack::unpack(&packed)).await.map_err(lost("unpack", path))?;
+        let text = unpacked.map_err(|why| Fault::Range(RangeFault::Packed(why)))?;
+        let Reply::Receive { lacks, .. } = port.unpacked(self.assignment.ticket, text.len() as u64).await
+        else {
+            return Ok(RangeEnd::Stopped);
+        };
+        if let Some(lacks) = lacks {
+            self.context.promise_room(self.artifact, lacks)?;
+        }
+        let mut writer = Writer::new(self);
+        writer.put(vec![text.into()], port).await?;
+        writer.settle(port).await?;
+        served.bytes = writer.written;
+        Ok(RangeEnd::Finished)
+    }
+
+    /// Takes a body's bytes: the next group is received while the last one is written and hashed.
+    async fn take(
+        &self,
+        mut body: Body,
+        mut front: Front,
+        take: Option<u64>,
+        port: &mut impl Port,
+        served: &mut Served,
+    ) -> Result<RangeEnd, Refusal> {
+        let context = self.context;
+        let mut writer = Writer::new(self);
+        let mut group = Group::new(self.load);
+        let mut position = self.assignment.range.start;
+        let mut left = take.unwrap_or(u64::MAX);
+        let began = Instant::now();
+        let mut pulse = Pulse::new(Duration::ZERO, context.stall_timeout);
+        let mut at_risk = false;
+        let mut body_ended = false;
+        let fault = loop {
+            let wanted = left.min(self.end.wanted(position));
+            if wanted == 0 || self.download.is_abandoned() {
+                break None;
+            }
+            let patience = if at_risk { KEEP_UP } else { LOOK };
+            let chunk = tokio::select! {
+                biased;
+                () = context.cancel.cancelled() => break None,
+                chunk = tokio::time::timeout(patience, body.chunk()) => chunk.unwrap_or(Ok(Some(Bytes::new()))),
+            };
+            let came = chunk.as_ref().map_or(0, |chunk| chunk.as_ref().map_or(0, Bytes::len));
+            if pulse.observe(began.elapsed(), came as u64) {
+                break Some(Fault::Dripped { after: context.stall_timeout });
+            }
+            let chunk = match chunk {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => {
+                    body_ended = true;
+                    break ended_early(take, left);
+                }
+                Err(fault) => break Some(fault),
+            };
+            let Some(mut chunk) = front.pass(chunk) else { return Ok(RangeEnd::Changed) };
+            chunk.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+            if !chunk.is_empty() {
+                let count = chunk.len() as u64;
+                left -= count;
+                position += count;
+                context.count_received(count);
+                self.end.arrive(count);
+                if group.add(chunk) {
+                    writer.put(group.take(), port).await?;
+                }
+                at_risk = true;
+            }
+            if came == 0 && at_risk {
+                at_risk = writer.keep_up(&mut group, port).await?;
+            } else if came > 0 {
+                self.pace(came, &mut writer, &mut group, port).await?;
+            }
+        };
+        writer.put(group.take(), port).await?;
+        writer.settle(port).await?;
+        served.bytes = writer.written;
+        served.took = began.elapsed();
+        Ok(match fault {
+            Some(fault) => RangeEnd::Fault { fault, crowded: self.crowded },
+            None if context.cancel.is_cancelled() || self.download.is_abandoned() => RangeEnd::Stopped,
+            None if self.end.is_stopped() => RangeEnd::GivenUp,
+            None if body_ended && take.is_none() => RangeEnd::BodyEnded,
+            None => RangeEnd::Finished,
+        })
+    }
+
+    /// Waits until the rate allows what came; what is here meanwhile is written and recorded.
+    async fn pace(
+        &self,
+        came: usize,
+        writer: &mut Writer<'_>,
+        group: &mut Group,
+        port: &mut impl Port,
+    ) -> Result<(), Refusal> {
+        if !self.context.is_paced() {
+            return Ok(());
+        }
+        let pace = self.context.pace(came);
+        tokio::pin!(pace);
+        while tokio::time::timeout(KEEP_UP, &mut pace).await.is_err() {
+            writer.keep_up(group, port).await?;
+        }
+        Ok(())
+    }
+}
+
+fn ended_early(take: Option<u64>, left: u64) -> Option<Fault> {
+    let take = take?;
+    let received = take - left;
+    Some(Fault::Interrupted { received, cause: format!("the body ended {left} bytes early") })
+}
+
+/// Bytes gathered for one write.
+#[derive(Debug)]
+struct Group {
+    enough: usize,
+    gathered: usize,
+    /// When the first of these bytes came.
+    since: Instant,
+    chunks: Vec<Bytes>,
+    /// In a crowd, the bytes themselves instead of pieces of larger buffers.
+    copied: Option<Vec<u8>>,
+}
+
+impl Group {
+    /// Begins an empty group on one of so many connections in use.
+    fn new(load: usize) -> Self {
+        let connections = load.max(1);
+        let enough = GROUP.min(ALL_GROUPS / connections);
+        Self {
+            enough,
+            gathered: 0,
+            since: Instant::now(),
+            chunks: Vec::new(),
+            copied: (connections > CROWD).then(|| Vec::with_capacity(enough)),
+        }
+    }
+
+    /// Adds bytes; returns whether these are enough for a write.
+    fn add(&mut self, chunk: Bytes) -> bool {
+        if self.gathered == 0 {
+            self.since = Instant::now();
+        }
+        self.gathered += chunk.len();
+        match &mut self.copied {
+            Some(copied) => copied.extend_from_slice(&chunk),
+            None => self.chunks.push(chunk),
+        }
+        self.gathered >= self.enough || self.is_due()
+    }
+
+    /// Whether there are bytes that waited for long enough.
+    fn is_due(&self) -> bool {
+        self.gathered > 0 && self.since.elapsed() >= GATHER_FOR
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.gathered == 0
+    }
+
+    /// Takes what was gathered and begins anew.
+    fn take(&mut self) -> Vec<Bytes> {
+        self.gathered = 0;
+        let mut chunks = std::mem::take(&mut self.chunks);
+        if let Some(copied) = &mut self.copied
+            && !copied.is_empty()
+        {
+            chunks.push(Bytes::from(std::mem::take(copied)));
+        }
+        chunks
+    }
+}
+
+/// Writes groups beside the connection that receives them, one at a time and in order.
+struct Writer<'a> {
+    fetch: &'a Fetch<'a>,
+    /// Where the next group belongs.
+    offset: u64,
+    written: u64,
+    running: Option<Writing>,
+}
+
+/// A group being written, or written on the spot.
+enum Writing {
+    Elsewhere(JoinHandle<Result<Absorbed, Error>>),
+    Done(Result<Absorbed, Error>),
+}
+
+impl<'a> Writer<'a> {
+    /// Begins at the front of a range.
+    const fn new(fetch: &'a Fetch<'a>) -> Self {
+        Self { fetch, offset: fetch.assignment.range.start, written: 0, running: None }
+    }
+
+    /// Waits for the last group and begins to write the next.
+    async fn put(&mut self, group: Vec<Bytes>, port: &mut impl Port) -> Result<(), Refusal> {
+        self.settle(port).await?;
+        if group.is_empty() {
+            return Ok(());
+        }
+        let Fetch { context, artifact, download, end, .. } = *self.fetch;
+        let offset = self.offset;
+        let count: u64 = group.iter().map(|chunk| chunk.len() as u64).sum();
+        context.spend_room(artifact, count)?;
+        self.offset += count;
+        self.running = Some(if download.is_soon_done() {
+            Writing::Done(download.absorb(&context.parts, end, offset, &group))
+        } else {
+            let (download, context, end) = (download.clone(), context.clone(), end.clone());
+            Writing::Elsewhere(blocking(move || download.absorb(&context.parts, &end, offset, &group)))
+        });
+        Ok(())
+    }
+
+    /// Writes, and then records, bytes that came a while ago. Returns whether any are left that a kill would cost.
+    async fn keep_up(&mut self, group: &mut Group, port: &mut impl Port) -> Result<bool, Refusal> {
+        let download = self.fetch.download;
+        if group.is_due() {
+            self.put(group.take(), port).await?;
+        } else if group.is_empty() && download.is_record_due() {
+            self.settle(port).await?;
+            let keeping = download.clone();
+            let kept = blocking(move || keeping.keep()).await;
+            kept.map_err(|gone| lost_writer(self.fetch.artifact, gone))??;
+        }
+        Ok(!group.is_empty() || self.running.is_some() || download.is_ahead_of_record())
+    }
+
+    /// Waits for the last group, and reports it.
+    async fn settle(&mut self, port: &mut impl Port) -> Result<(), Refusal> {
+        let absorbed = match self.running.take() {
+            None => return Ok(()),
+            Some(Writing::Elsewhere(running)) => {
+                running.await.map_err(|gone| lost_writer(self.fetch.artifact, gone))??
+            }
+            Some(Writing::Done(absorbed)) => absorbed?,
+        };
+        self.written += absorbed.count;
+        port.booked(self.fetch.assignment.ticket, absorbed);
+        Ok(())
+    }
+}
+
+/// After a panic in a write the state of the bytes is unknown; the part's record says what can be trusted.
+fn lost_writer(artifact: &Artifact, gone: JoinError) -> Error {
+    lost("write", Path::new(artifact.path.as_str()))(gone)
+}
