@@ -166,7 +166,11 @@ impl Run {
             }
             self.watch(&pass);
             let going = self.keep_going(&looked, &pass).await;
-            let Some(wait) = going.or_else(|| self.next_look(&pass)) else {
+            let wait = match going {
+                Some(wait) => Some(wait),
+                None => self.next_look(&pass).await,
+            };
+            let Some(wait) = wait else {
                 return self.conclude(&looked, &pass).await;
             };
             if !self.wait(&looked, wait).await {
@@ -380,7 +384,7 @@ impl Run {
     }
 
     /// Returns how long to wait for the next look; `None` when there need not be one.
-    fn next_look(&mut self, pass: &Pass) -> Option<std::time::Duration> {
+    async fn next_look(&mut self, pass: &Pass) -> Option<std::time::Duration> {
         let state = pass.state.unwrap_or(RunState::Running);
         let busy = !self.transfers.is_quiet();
         let news = pass.ordered > 0 || busy;
@@ -389,7 +393,7 @@ impl Run {
             now,
             &Look { state, step: pass.step, save_every: pass.save_every, news, lagging: pass.lagging },
         );
-        let cooled = self.transfers.cooled_at().map(|at| at.saturating_duration_since(Instant::now()));
+        let cooled = self.transfers.cooled_at().await.map(|at| at.saturating_duration_since(Instant::now()));
         match next {
             Next::After(wait) => {
                 if state == RunState::Running {
