@@ -49,18 +49,18 @@ const fn foreign(name: &'static str) -> Signature {
 
 const MP4: Signature =
     checked("MP4 or MOV", Format::Mp4, MediaKind::Clip, &["mp4", "mov", "m4v", "m4a", "aac"]);
-const MP3: Signature = readable("MP3", MediaKind::Sound, &["mp3"]);
+const MP3: Signature = checked("MP3", Format::Mp3, MediaKind::Sound, &["mp3"]);
 const AAC: Signature = readable("AAC", MediaKind::Sound, &["aac"]);
 
 /// Openings that are told by their first bytes alone.
 const OPENINGS: [(&[u8], Signature); 19] = [
     (b"\x89PNG\r\n\x1a\n", checked("PNG", Format::Png, MediaKind::Picture, &["png"])),
     (b"\xff\xd8\xff", checked("JPEG", Format::Jpeg, MediaKind::Picture, &["jpg", "jpeg"])),
-    (b"\x1a\x45\xdf\xa3", readable("Matroska or WebM", MediaKind::Clip, &["mkv", "webm"])),
+    (b"\x1a\x45\xdf\xa3", checked("Matroska or WebM", Format::Unknown, MediaKind::Clip, &["mkv", "webm"])),
     (b"FLV\x01", readable("FLV", MediaKind::Clip, &["flv"])),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", readable("WMV", MediaKind::Clip, &["wmv"])),
-    (b"OggS", readable("Ogg", MediaKind::Sound, &["ogg"])),
-    (b"fLaC", readable("FLAC", MediaKind::Sound, &["flac"])),
+    (b"OggS", checked("Ogg", Format::Unknown, MediaKind::Sound, &["ogg"])),
+    (b"fLaC", checked("FLAC", Format::Unknown, MediaKind::Sound, &["flac"])),
     // Tags of MP3, which some put before FLAC and AAC too.
     (b"ID3", readable("MP3", MediaKind::Sound, &["mp3", "flac", "aac"])),
     (b"ADIF", AAC),

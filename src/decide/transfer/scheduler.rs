@@ -320,25 +320,23 @@ impl Scheduler {
     }
 
     /// Returns when the next wait ends.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Duration> {
-        self.deadlines.values().min().copied()
+    pub fn next_deadline(&mut self) -> Option<Duration> {
+        while let Some(Reverse((until, id))) = self.waiting.peek().copied() {
+            // A file that was placed elsewhere since, or waits longer, is not due.
+            if self.deadlines.get(&id) == Some(&until) {
+                return Some(until);
+            }
+            self.waiting.pop();
+        }
+        None
     }
 
     /// Takes out a file whose wait is over.
     pub fn due(&mut self, now: Duration) -> Option<FileId> {
-        while let Some(Reverse((until, id))) = self.waiting.peek().copied() {
-            if until > now {
-                return None;
-            }
-            self.waiting.pop();
-            // A file that was placed elsewhere since, or waits longer, is not due.
-            if self.deadlines.get(&id) == Some(&until) {
-                self.deadlines.remove(&id);
-                return Some(id);
-            }
-        }
-        None
+        self.next_deadline().filter(|until| *until <= now)?;
+        let Reverse((_, id)) = self.waiting.pop()?;
+        self.deadlines.remove(&id);
+        Some(id)
     }
 
     /// Gives the next work, where a connection may take some; `cold` says whether it is one more than ever before. Each

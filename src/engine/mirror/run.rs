@@ -180,7 +180,11 @@ impl Run {
             }
             self.watch(&pass);
             let going = self.keep_going(&looked, &pass).await;
-            let Some(wait) = going.or_else(|| self.next_look(&pass)) else {
+            let wait = match going {
+                Some(wait) => Some(wait),
+                None => self.next_look(&pass).await,
+            };
+            let Some(wait) = wait else {
                 return self.conclude(&looked, &pass).await;
             };
             if !self.wait(&looked, wait).await {
@@ -414,7 +418,7 @@ impl Run {
     }
 
     /// Returns how long to wait for the next look; `None` when there need not be one.
-    fn next_look(&mut self, pass: &Pass) -> Option<Duration> {
+    async fn next_look(&mut self, pass: &Pass) -> Option<Duration> {
         let state = pass.state.unwrap_or(RunState::Running);
         let busy = !self.transfers.is_quiet();
         let news = pass.ordered > 0 || busy;
@@ -429,7 +433,7 @@ impl Run {
             }
         }
         let next = self.cadence.next(now, &look);
-        let cooled = self.transfers.cooled_at().map(|at| at.saturating_duration_since(Instant::now()));
+        let cooled = self.transfers.cooled_at().await.map(|at| at.saturating_duration_since(Instant::now()));
         match next {
             Next::After(wait) => {
                 if state == RunState::Running {

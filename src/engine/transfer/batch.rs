@@ -21,8 +21,8 @@ use crate::model::artifact::Artifact;
 use crate::model::response_head::Head;
 
 use super::context::{Context, trouble};
-use super::coordinator::Message;
 use super::download::{Absorbed, Download};
+use super::messages::{Message, send};
 use super::shared_end::SharedEnd;
 use super::worker::{Fetch, Port, Reply};
 
@@ -108,13 +108,6 @@ pub(super) async fn serve(context: Arc<Context>, mut files: VecDeque<Carried>, t
         send(&context, Message::Returned(files.into()));
     }
     send(&context, Message::Carried { files: done, taken: Some(terms.taken) });
-}
-
-/// Nothing is lost when the coordinator is gone: the run is over, and parts stay for the next.
-fn send(context: &Context, message: Message) {
-    if context.inbox.send(message).is_err() {
-        tracing::debug!("the run is over: a report was dropped");
-    }
 }
 
 /// Carries one file as far as it goes without anything that only the coordinator can do.

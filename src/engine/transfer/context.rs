@@ -26,7 +26,7 @@ use crate::model::fault::Fault;
 use crate::model::response_head::Head;
 use crate::model::source_url::SourceUrl;
 
-use super::coordinator::Message;
+use super::messages::Message;
 
 /// What all connections use.
 pub(crate) struct Context {

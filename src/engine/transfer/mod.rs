@@ -5,8 +5,11 @@ mod context;
 mod coordinator;
 pub(crate) mod disk_space;
 mod download;
+mod grants;
 pub(crate) mod host_backoff;
 pub(crate) mod link_refresh;
+mod messages;
+mod orders;
 pub(crate) mod rate_limit;
 mod shared_end;
 mod worker;
@@ -37,14 +40,15 @@ use crate::model::listing::Listing;
 
 use super::event::Reporter;
 use super::options::SyncOptions;
-use coordinator::{Beginning, Coordinator, Message, Status, Summary};
+use coordinator::{Beginning, Coordinator};
 use disk_space::Room;
 use host_backoff::Gates;
 use link_refresh::Relister;
+use messages::{Message, Summary};
 use rate_limit::Limiter;
 
 pub(super) use context::Context;
-pub(super) use coordinator::Progress;
+pub(super) use messages::Progress;
 
 /// Proven files that may wait for their names; beyond that, transfers wait for the disk.
 const COMMIT_QUEUE: usize = 512;
@@ -63,7 +67,7 @@ const SPLIT: u64 = 2 * BLOCK;
 const CUT: Cut = Cut { piece: FIRST_RANGE, first: RANGE, split: SPLIT, block: BLOCK };
 
 /// Batches are small enough that one in this many of the handles for proven files is enough for each.
-const HANDLES_OF_A_BATCH: usize = 8;
+const HANDLES_OF_A_BATCH: usize = 16;
 
 /// What the downloads of a run begin with.
 pub(super) struct Setup {
@@ -85,7 +89,7 @@ pub(super) struct Setup {
 pub(super) struct Transfers {
     context: Arc<Context>,
     relister: Arc<Relister>,
-    status: watch::Receiver<Status>,
+    is_quiet: watch::Receiver<bool>,
     coordinator: JoinSet<Summary>,
     summary: Summary,
 }
@@ -112,7 +116,7 @@ impl Transfers {
         let leftovers = parts.fingerprints()?;
         let (commit, items) = mpsc::channel(COMMIT_QUEUE.min(handles.finished));
         let (inbox, messages) = mpsc::unbounded_channel();
-        let (shown, status) = watch::channel(Status { is_quiet: true, cooled_at: None });
+        let (shown, is_quiet) = watch::channel(true);
         let limits = Limits {
             cap: options.connections.map(|cap| usize::from(cap.get())),
             bearable: handles.connections,
@@ -152,14 +156,14 @@ impl Transfers {
                 relister: relister.clone(),
                 commit,
                 committer,
-                status: shown,
+                is_quiet: shown,
                 options,
                 leftovers,
-                most_proven: handles.finished.max(1),
+                most_proven: (handles.finished / 2).max(1),
             })
             .run(),
         );
-        Ok(Self { context, relister, status, coordinator, summary: Summary::default() })
+        Ok(Self { context, relister, is_quiet, coordinator, summary: Summary::default() })
     }
 
     /// Takes in a listing that a poll delivered; returns its generation.
@@ -189,18 +193,20 @@ impl Transfers {
 
     /// Whether no file is under way.
     pub(super) fn is_quiet(&self) -> bool {
-        self.status.borrow().is_quiet
+        *self.is_quiet.borrow()
     }
 
     /// Returns when the next file that cools down may be ordered again.
-    pub(super) fn cooled_at(&self) -> Option<Instant> {
-        self.status.borrow().cooled_at.filter(|at| *at > Instant::now())
+    pub(super) async fn cooled_at(&self) -> Option<Instant> {
+        let (answer, cooled_at) = oneshot::channel();
+        self.send(Message::CooledAt(answer));
+        cooled_at.await.ok().flatten()
     }
 
     /// Waits until no file is under way.
     pub(super) async fn quiet(&self) {
-        let mut status = self.status.clone();
-        if status.wait_for(|status| status.is_quiet).await.is_err() {
+        let mut is_quiet = self.is_quiet.clone();
+        if is_quiet.wait_for(|is_quiet| *is_quiet).await.is_err() {
             tracing::debug!("the coordinator is gone");
         }
     }

@@ -44,7 +44,9 @@ fn is_broken(scan: &Scan, name: &str, why: &str) -> bool {
 
 #[test]
 fn every_file_is_judged_by_its_bytes() {
-    let heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic";
+    let heic: &[u8] = include_bytes!("../../../decide/formats/fixtures/image.heic");
+    let film: &[u8] = include_bytes!("../../../decide/formats/fixtures/video.mkv");
+    let song: &[u8] = include_bytes!("../../../decide/formats/fixtures/sine.flac");
     let folder = folder(&[
         ("whole.jpg", JPEG),
         ("whole.txt", b"a dog"),
@@ -55,6 +57,10 @@ fn every_file_is_judged_by_its_bytes() {
         ("cut.mp4", &MP4[..MP4.len() / 2]),
         ("clip.jpg", MP4),
         ("heic.jpg", heic),
+        ("film.mkv", film),
+        ("cut.mkv", &film[..film.len() / 2]),
+        ("song.flac", song),
+        ("cut.flac", &song[..song.len() / 2]),
         ("page.webp", b"<!DOCTYPE html><html>"),
         ("text.mkv", b"not a clip"),
         ("quote.txt", b"a dog\x92s tail"),
@@ -66,9 +72,9 @@ fn every_file_is_judged_by_its_bytes() {
         ("raw/whole.jpg", JPEG),
     ]);
     let scan = scanned(&folder, &named("dog"));
-    assert_eq!((scan.name.as_str(), scan.files.len(), scan.skipped), ("dog", 13, 4));
+    assert_eq!((scan.name.as_str(), scan.files.len(), scan.skipped), ("dog", 17, 4));
     assert_eq!(scan.subfolders, [Subfolder { path: "raw".into(), files: vec!["whole.jpg".into()] }]);
-    for whole in ["whole.jpg", "clip.mp4", "png.jpg"] {
+    for whole in ["whole.jpg", "clip.mp4", "png.jpg", "film.mkv", "song.flac"] {
         assert!(
             matches!(state_of(&scan, whole), Content::Media(media) if media.state == MediaState::Whole),
             "{whole}"
@@ -77,6 +83,8 @@ fn every_file_is_judged_by_its_bytes() {
     for (name, why) in [
         ("cut.jpg", "ends"),
         ("cut.mp4", "ends"),
+        ("cut.mkv", "cut off"),
+        ("cut.flac", "ends"),
         ("clip.jpg", "its bytes are MP4"),
         ("heic.jpg", "its bytes are HEIC"),
         ("page.webp", "an HTML page"),

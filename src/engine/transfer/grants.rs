@@ -1,0 +1,224 @@
+//! Work for connections: each runs as a task of its own, and reports by messages.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::{Id, JoinError};
+use tokio::time::Instant;
+
+use crate::decide::plain::Habit;
+use crate::decide::transfer::protocol::{Assignment, Ending, Input, RangeEnd, Ticket};
+use crate::decide::transfer::scheduler::{FileId, Taken, Work};
+use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, Task};
+use crate::edge::system::blocking::blocking;
+use crate::engine::adopt::adopt;
+use crate::model::response_head::Head;
+
+use super::batch::{self, Carried, Terms};
+use super::context::{Context, trouble};
+use super::coordinator::{Coordinator, Lent};
+use super::download::{Absorbed, Download};
+use super::messages::{Found, Message, send};
+use super::shared_end::SharedEnd;
+use super::worker::{Fetch, Port, Reply, Served};
+
+/// What a panic in a connection's task is reported as: a defect of rcsync, which costs the file this try.
+const DEFECT: &str = "rcsync failed by a defect of its own; what arrived is kept for the next try";
+
+/// What a task of a connection works on, should it panic.
+#[derive(Debug)]
+pub(super) enum Holds {
+    Range(FileId, Ticket, Taken),
+    Batch(Vec<FileId>, Taken),
+    Look(FileId, Option<Taken>),
+}
+
+impl Coordinator {
+    /// Grants work while there is some, and connections that may take it.
+    pub(super) fn grant(&mut self) {
+        while self.outbox.len() < self.most_proven {
+            let now = self.now();
+            let Some((work, taken)) = self.scheduler.next(now, &mut self.slots) else { return };
+            match work {
+                Work::Look(id) => self.look_at(id, taken),
+                Work::Range(id, assignment) => self.lend(id, assignment, taken),
+                Work::Split { file, ticket, at } => {
+                    if !self.split(file, ticket, at, taken) {
+                        // It has taken those bytes already; the next look finds another place.
+                        self.scheduler.idle(taken.is_large);
+                        return;
+                    }
+                }
+                Work::Batch(ids) => self.lend_batch(ids, taken),
+            }
+        }
+    }
+
+    /// Has a connection look at what is here of a file.
+    fn look_at(&mut self, id: FileId, taken: Taken) {
+        let Some(slot) = self.slots.0.get(&id) else { return self.scheduler.idle(taken.is_large) };
+        let Some(state) = &slot.state else { return self.scheduler.idle(taken.is_large) };
+        let (context, task, is_left_over) =
+            (self.context.clone(), state.task().clone(), state.is_left_over());
+        let plain = self.habits.get(state.host()) == Some(&Habit::Refuses);
+        self.spawn(Holds::Look(id, Some(taken)), async move {
+            let found = look_at(&context, &task, is_left_over, plain).await;
+            send(&context, Message::LookedAt { id, found: Box::new(found), taken });
+        });
+    }
+
+    fn split(&mut self, id: FileId, ticket: Ticket, at: u64, taken: Taken) -> bool {
+        let cut = self.scheduler.cut();
+        let Some(slot) = self.slots.0.get_mut(&id) else { return false };
+        let ranges = self.lent.get(&id).into_iter().flatten();
+        let agreed = ranges.into_iter().any(|lent| lent.ticket == ticket && lent.end.lower(at));
+        let Some(state) = slot.state.as_mut().filter(|_| agreed) else { return false };
+        let Some(assignment) = state.split(ticket, at, &cut) else { return false };
+        tracing::debug!(path = %slot.artifact.path, at, "a range is split");
+        self.lend(id, assignment, taken);
+        true
+    }
+
+    fn lend(&mut self, id: FileId, assignment: Assignment, taken: Taken) {
+        let (load, crowded) = (self.scheduler.load().all(), self.scheduler.is_crowded());
+        let Some(slot) = self.slots.0.get_mut(&id) else { return self.scheduler.idle(taken.is_large) };
+        let artifact = slot.artifact.clone();
+        let new = || Arc::new(Download::new(artifact.key.clone(), artifact.path.file_name()));
+        let download = slot.download.get_or_insert_with(new).clone();
+        let end = Arc::new(SharedEnd::new(assignment.range.start, assignment.range.end));
+        let ticket = assignment.ticket;
+        let ranges = self.lent.entry(id).or_default();
+        ranges.push(Lent { ticket, end: end.clone(), looked: Instant::now(), arrived: 0 });
+        let context = self.context.clone();
+        self.spawn(Holds::Range(id, ticket, taken), async move {
+            let fetch = Fetch {
+                context: &context,
+                artifact: &artifact,
+                download: &download,
+                assignment: &assignment,
+                end: &end,
+                load,
+                crowded,
+            };
+            let mut port = Remote { context: &context, id, taken };
+            let served = fetch.run(&mut port).await;
+            send(&context, Message::Served { id, ticket, served, taken });
+        });
+    }
+
+    fn lend_batch(&mut self, ids: Vec<FileId>, taken: Taken) {
+        let slots = &mut self.slots.0;
+        let carried = |id: &FileId| Some(Carried::new(*id, slots.get_mut(id)?.state.take()?));
+        let files: VecDeque<Carried> = ids.iter().filter_map(carried).collect();
+        let terms = Terms {
+            began: self.began,
+            cut: self.scheduler.cut(),
+            taken,
+            load: self.scheduler.load().all(),
+            crowded: self.scheduler.is_crowded(),
+        };
+        let context = self.context.clone();
+        self.spawn(Holds::Batch(ids, taken), batch::serve(context, files, terms));
+    }
+
+    pub(super) fn spawn(&mut self, holds: Holds, task: impl Future<Output = ()> + Send + 'static) {
+        let id = self.tasks.spawn(task).id();
+        self.holds.insert(id, holds);
+    }
+
+    /// A task ended; one that panicked could not report what became of its work.
+    pub(super) fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let (id, panicked) = match &ended {
+            Ok((id, ())) => (*id, false),
+            Err(error) => (error.id(), error.is_panic()),
+        };
+        let Some(holds) = self.holds.remove(&id) else { return };
+        if !panicked {
+            return;
+        }
+        let trouble = || DiskTrouble { kind: DiskTroubleKind::Other, cause: DEFECT.to_owned() };
+        match holds {
+            Holds::Range(id, ticket, taken) => {
+                let served = Served {
+                    end: RangeEnd::Disk(trouble()),
+                    bytes: 0,
+                    took: Duration::ZERO,
+                    waited: Duration::ZERO,
+                };
+                self.served(id, ticket, served, taken);
+            }
+            Holds::Look(id, taken) => {
+                if let Some(taken) = taken {
+                    self.scheduler.idle(taken.is_large);
+                }
+                let commands = self.step(id, Input::Disk(trouble()));
+                self.perform(id, commands);
+            }
+            Holds::Batch(ids, taken) => {
+                self.scheduler.idle(taken.is_large);
+                for id in ids {
+                    // The states are gone with the task.
+                    if self.slots.0.get(&id).is_some_and(|slot| slot.state.is_none()) {
+                        self.close(id, &Ending::lost(DEFECT));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Looks at what is here of a file.
+async fn look_at(context: &Arc<Context>, task: &Task, is_left_over: bool, plain: bool) -> Found {
+    if task.may_adopt
+        && let Some(entry) = adopt(context, &context.dir, task, plain).await
+    {
+        return Found::Whole(Box::new(entry));
+    }
+    if !is_left_over {
+        return Found::Nothing;
+    }
+    let (parts, artifact) = (context.parts.clone(), task.artifact.clone());
+    let taken = blocking(move || {
+        let key = artifact.key.clone();
+        let taken = parts.take_over(&key)?;
+        Ok(taken.map(|taken| Download::taken_over(key, artifact.path.file_name(), taken)))
+    });
+    match taken.await {
+        Ok(Ok(Some((download, left)))) => Found::Part(Arc::new(download), left),
+        Ok(Ok(None)) => Found::Nothing,
+        Ok(Err(error)) => Found::Trouble(trouble(&error)),
+        Err(gone) => {
+            tracing::debug!(path = %task.artifact.path, %gone, "what was left could not be looked at");
+            Found::Nothing
+        }
+    }
+}
+
+/// A connection's way to a state that the coordinator has.
+struct Remote<'a> {
+    context: &'a Context,
+    id: FileId,
+    taken: Taken,
+}
+
+impl Port for Remote<'_> {
+    async fn response(&mut self, ticket: Ticket, head: Head, waited: Duration) -> Reply {
+        send(self.context, Message::Head { waited, cold: self.taken.is_cold });
+        let (reply, answer) = oneshot::channel();
+        let head = Box::new(head);
+        send(self.context, Message::Response { id: self.id, ticket, head, reply });
+        answer.await.unwrap_or(Reply::Drop)
+    }
+
+    async fn unpacked(&mut self, ticket: Ticket, length: u64) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        send(self.context, Message::Unpacked { id: self.id, ticket, length, reply });
+        answer.await.unwrap_or(Reply::Drop)
+    }
+
+    fn booked(&mut self, ticket: Ticket, absorbed: Absorbed) {
+        send(self.context, Message::Booked { id: self.id, ticket, absorbed });
+    }
+}

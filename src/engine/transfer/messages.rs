@@ -1,0 +1,102 @@
+//! What the coordinator is told, and what it tells at the end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::decide::transfer::protocol::{Left, Refreshed, Ticket};
+use crate::decide::transfer::scheduler::{FileId, Taken};
+use crate::decide::transfer::task::{DiskTrouble, Missing, Task};
+use crate::decide::transfer::verify::Received;
+use crate::edge::folder::part_file::Part;
+use crate::engine::destination::commit::Committed;
+use crate::model::artifact::ArtifactKey;
+use crate::model::manifest::Entry;
+use crate::model::response_head::Head;
+
+use super::batch::Carried;
+use super::context::Context;
+use super::download::{Absorbed, Download};
+use super::worker::{Reply, Served};
+
+/// What the coordinator is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Fetch these, in order of urgency. Answers how many were admitted.
+    Order(Vec<Task>, oneshot::Sender<u64>),
+    /// How far is what is under way?
+    Progress(oneshot::Sender<Vec<Progress>>),
+    /// When may the next file that cools down be ordered again?
+    CooledAt(oneshot::Sender<Option<Instant>>),
+    /// There may be so many connections from now on.
+    Most(usize),
+    /// A request waited so long for its head.
+    Head { waited: Duration, cold: bool },
+    /// A response's head arrived.
+    Response { id: FileId, ticket: Ticket, head: Box<Head>, reply: oneshot::Sender<Reply> },
+    /// A packed body is unpacked.
+    Unpacked { id: FileId, ticket: Ticket, length: u64, reply: oneshot::Sender<Reply> },
+    /// A group was written.
+    Booked { id: FileId, ticket: Ticket, absorbed: Absorbed },
+    /// A connection is done with its range.
+    Served { id: FileId, ticket: Ticket, served: Served, taken: Taken },
+    /// What is here of a file was looked at.
+    LookedAt { id: FileId, found: Box<Found>, taken: Taken },
+    /// Small files are done; `taken`: with them the batch is.
+    Carried { files: Vec<Carried>, taken: Option<Taken> },
+    /// Small files of a batch that were not begun.
+    Returned(Vec<Carried>),
+    /// The job was asked for a link.
+    Link { id: FileId, refreshed: Refreshed },
+    /// The hashes of a file are complete; `None`: it was abandoned meanwhile.
+    Hashed { id: FileId, result: Result<Option<Whole>, DiskTrouble> },
+    /// What became of a file on its way to its name.
+    Committed(ArtifactKey, Box<Committed>),
+}
+
+/// A file of which every byte was seen.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) received: Box<Received>,
+    pub(super) part: Arc<Part>,
+}
+
+/// What is here of a file before its first request.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// All of it, proven.
+    Whole(Box<Entry>),
+    /// A part of an earlier run or try.
+    Part(Arc<Download>, Left),
+    /// Nothing.
+    Nothing,
+    /// The disk refused to say.
+    Trouble(DiskTrouble),
+}
+
+/// How far a file under way is.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress {
+    pub(crate) key: ArtifactKey,
+    pub(crate) have: u64,
+    pub(crate) length: Option<u64>,
+}
+
+/// How a run of the coordinator ended.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    /// Why files are not here.
+    pub(crate) missing: HashMap<ArtifactKey, Missing>,
+    /// Files that got their names.
+    pub(crate) published: u64,
+}
+
+/// Nothing is lost when the coordinator is gone: the run is over, and parts stay for the next.
+pub(super) fn send(context: &Context, message: Message) {
+    if context.inbox.send(message).is_err() {
+        tracing::debug!("the run is over: a report was dropped");
+    }
+}
