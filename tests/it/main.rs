@@ -14,6 +14,7 @@ mod disks;
 mod environment;
 mod evidence;
 mod faults;
+mod fleet;
 mod gallery;
 mod hooks;
 mod interface;

@@ -204,7 +204,7 @@ fn sentence(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'stati
 }
 
 fn summary(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'static str, String)> {
-    let Event::Done { exit, published, bytes, present, failed, elapsed } = event else { return None };
+    let Event::Done { exit, published, bytes, present, failed, elapsed, .. } = event else { return None };
     let new = match published {
         0 => "nothing new".to_owned(),
         count => format!("{count} new ({} received)", ByteCount(*bytes)),

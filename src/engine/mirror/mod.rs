@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::decide::mirror::poll_interval::Cadence;
 use crate::edge::api::ApiClient;
 use crate::edge::net::http::ArtifactClient;
 use crate::engine::destination::folder::Folder;
@@ -109,6 +110,16 @@ impl Mirror {
 fn interrupted(reporter: &dyn Reporter, stop: &Stop, began: Instant) -> ExitStatus {
     let exit = stop.status();
     let elapsed = began.elapsed();
-    reporter.report(&Event::Done { exit, published: 0, bytes: 0, present: 0, failed: 0, elapsed });
+    let (job_status, next_look) = (None, Some(Cadence::SHORTEST));
+    reporter.report(&Event::Done {
+        exit,
+        published: 0,
+        bytes: 0,
+        present: 0,
+        failed: 0,
+        elapsed,
+        job_status,
+        next_look,
+    });
     exit
 }

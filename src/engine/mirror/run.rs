@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::decide::mirror::plan::{Action, FetchReason, Situation, Step, nothing_is_chosen, plan};
-use crate::decide::mirror::poll_interval::{Cadence, Look, Next, next_save, save_interval};
+use crate::decide::mirror::poll_interval::{Cadence, Left, Look, Next, next_save, save_interval};
 use crate::decide::mirror::run_state::RunState;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::blocking::{blocking, lost};
@@ -21,6 +21,7 @@ use crate::engine::destination::inspect;
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::poll::{JobSnapshot, Patience, look};
 use crate::engine::outputs::follower::Followers;
+use crate::engine::outputs::gallery::history::History;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::board::Board;
 use crate::engine::transfer::disk_space::Room;
@@ -63,6 +64,8 @@ pub(crate) struct Run {
     life: Life,
     told: Option<Told>,
     planned: bool,
+    /// Looks after the job's end have found nothing new for long enough.
+    settled: bool,
     fetching: HashSet<ArtifactKey>,
     noticed: HashSet<String>,
     outlook: forecasts::Outlook,
@@ -179,6 +182,7 @@ impl Run {
             life,
             told: None,
             planned: false,
+            settled: false,
             fetching: HashSet::new(),
             noticed: HashSet::new(),
             outlook: forecasts::Outlook::default(),
@@ -435,8 +439,33 @@ impl Run {
                 self.reporter.report(&Event::Waiting { wait });
                 Some(wait.min(cooled.unwrap_or(wait).max(std::time::Duration::from_millis(200))))
             }
-            Next::Enough => None,
+            Next::Enough => {
+                self.settled = true;
+                None
+            }
         }
+    }
+
+    /// Returns when another run is worth it; `None` when nothing more will come.
+    fn next_run(&mut self, looked: &JobSnapshot, pass: &Pass, missing: bool) -> Option<std::time::Duration> {
+        let state = pass.state.unwrap_or(RunState::Running);
+        let news = pass.ordered > 0 || !self.shop.board.is_quiet();
+        let look = Look { state, step: pass.step, save_every: pass.save_every, news, lagging: pass.lagging };
+        let mut left = Left { look, missing, settled: self.settled, state_age: None };
+        let mut now = self.began.elapsed();
+        if self.mirror.options.once {
+            // A single pass has seen the job once; the folder has seen it before.
+            let clock = jiff::Timestamp::now().as_second();
+            let recent = History::load(&self.mirror.dir).recent(&looked.status.status);
+            let at = |seconds: i64| std::time::Duration::from_secs(seconds.max(0).unsigned_abs());
+            for (seen, step) in recent.steps {
+                self.cadence.recall(at(seen), step);
+            }
+            (now, left.state_age) = (at(clock), recent.since.map(|since| at(clock.saturating_sub(since))));
+        }
+        let wait = self.cadence.next_run(now, &left)?;
+        let cooled = self.shop.board.cooled_at().map(|at| at.saturating_duration_since(Instant::now()));
+        Some(wait.min(cooled.unwrap_or(wait)))
     }
 
     /// Waits; `false` when the run should end instead of looking again.
@@ -547,6 +576,7 @@ impl Run {
             self.worry(error);
         }
         let exit = if interrupted { self.stop.status() } else { self.verdict(pass, &missing) };
+        let next_look = self.next_run(looked, pass, !missing.is_empty());
         let follows = !self.mirror.options.once && !pass.state.is_some_and(RunState::is_over);
         if follows && exit == ExitStatus::TryAgain && self.is_timed_out() {
             let message = "stopped following: `--timeout` has passed".to_owned();
@@ -559,6 +589,8 @@ impl Run {
             present,
             failed: missing.len() as u64,
             elapsed: self.began.elapsed(),
+            job_status: Some(looked.status.status.clone()),
+            next_look,
         });
         Ok(exit)
     }
@@ -689,6 +721,17 @@ pub(crate) async fn rehearse(
     reporter.report(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
     let exit = ExitStatus::Complete;
     let elapsed = began.elapsed();
-    reporter.report(&Event::Done { exit, published: 0, bytes: 0, present, failed: 0, elapsed });
+    let job_status = Some(looked.status.status.clone());
+    let next_look = (!state.is_over() || fetch > 0).then_some(Cadence::SHORTEST);
+    reporter.report(&Event::Done {
+        exit,
+        published: 0,
+        bytes: 0,
+        present,
+        failed: 0,
+        elapsed,
+        job_status,
+        next_look,
+    });
     Ok(exit)
 }

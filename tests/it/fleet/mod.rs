@@ -1,0 +1,3 @@
+//! Many jobs: what a scheduler reads of one run, and the fleet that one process follows.
+
+mod scheduler;
