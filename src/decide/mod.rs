@@ -3,6 +3,7 @@
 //! No clock, disk, network, environment or randomness lives here: `now` and seeds are passed in.
 
 pub mod comfyui;
+pub mod fleet;
 pub mod formats;
 pub mod jobs;
 pub mod mirror;
