@@ -5,3 +5,4 @@ pub mod comfyui;
 pub mod folder;
 pub mod net;
 pub mod system;
+pub(crate) mod toll;

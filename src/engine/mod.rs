@@ -2,6 +2,7 @@
 
 pub mod destination;
 pub mod event;
+pub(crate) mod fleet;
 pub mod mirror;
 pub mod options;
 pub mod outputs;

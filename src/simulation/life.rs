@@ -290,7 +290,7 @@ impl Story {
         let api = api.map_err(|error| error.to_string())?.over(to_api.clone());
         let hosts = hosts(options.stall_timeout)?.over(to_hosts.clone());
         let (job, dir, options) = (self.job.clone(), self.dir(), options.clone());
-        let mirror = Mirror { api, job, dir, options, followers: Vec::new() };
+        let mirror = Mirror { api, job, dir, options, followers: Vec::new(), fleet: None };
         Ok(Player { mirror, hosts, lines: [to_api, to_hosts] })
     }
 

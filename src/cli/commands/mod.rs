@@ -6,6 +6,8 @@ mod completions;
 mod demo;
 mod doctor;
 mod edit;
+mod equipment;
+mod fleet;
 mod gallery;
 mod ls;
 mod man;
@@ -49,6 +51,11 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
     let plain = SyncArgs::default;
     match cli.command {
         Command::Sync(typed) => sync::run(&context(typed.options)?, &typed.job, typed.dir),
+        Command::Fleet(typed) => {
+            let mut context = context(typed.options.clone())?;
+            context.settings.fleet = typed.fleet.clone().over(context.settings.fleet);
+            fleet::run(&context, &typed)
+        }
         Command::Status(typed) => status::run(&context(plain())?, &typed.job),
         Command::Result(typed) => result::run(&context(plain())?, &typed),
         Command::Ls(typed) => ls::run(&context(plain())?, &typed.dir),

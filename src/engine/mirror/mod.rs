@@ -15,6 +15,7 @@ use crate::edge::api::ApiClient;
 use crate::edge::net::http::ArtifactClient;
 use crate::engine::destination::folder::Folder;
 use crate::engine::event::{Event, Reporter};
+use crate::engine::fleet::member::Membership;
 use crate::engine::options::SyncOptions;
 use crate::engine::outputs::follower::Follower;
 use crate::engine::stop::Stop;
@@ -33,13 +34,22 @@ pub struct Mirror {
     pub(crate) dir: PathBuf,
     pub(crate) options: SyncOptions,
     pub(crate) followers: Vec<Arc<dyn Follower>>,
+    /// Where this job is one of a fleet.
+    pub(crate) fleet: Option<Membership>,
 }
 
 impl Mirror {
     /// Mirrors `job` into `dir`, which is created when it is not there, as the command line does without options.
     #[must_use]
     pub fn new(api: ApiClient, job: JobId, dir: impl Into<PathBuf>) -> Self {
-        Self { api, job, dir: dir.into(), options: SyncOptions::default(), followers: Vec::new() }
+        Self {
+            api,
+            job,
+            dir: dir.into(),
+            options: SyncOptions::default(),
+            followers: Vec::new(),
+            fleet: None,
+        }
     }
 
     /// Changes how it mirrors.
@@ -67,21 +77,26 @@ impl Mirror {
     }
 
     fn hosts(&self) -> Result<ArtifactClient, Error> {
+        if let Some(membership) = &self.fleet {
+            return Ok(membership.hosts());
+        }
         let private = self.options.allow_private_hosts || self.api.is_private();
         ArtifactClient::new(private, self.options.stall_timeout).map_err(Error::Config)
     }
 
     /// The same, with a client of the caller's for the hosts of artifacts.
     pub(crate) async fn run_with(
-        self,
+        mut self,
         hosts: ArtifactClient,
         reporter: Arc<dyn Reporter>,
         stop: Stop,
     ) -> Result<ExitStatus, Error> {
         let began = Instant::now();
-        let Some(first) =
-            look(&self.api, &self.job, Patience::Short, reporter.as_ref(), stop.token()).await?
-        else {
+        let looked = match self.fleet.as_mut().and_then(Membership::take_first) {
+            Some(first) => Some(first),
+            None => look(&self.api, &self.job, Patience::Short, reporter.as_ref(), stop.token()).await?,
+        };
+        let Some(first) = looked else {
             return Ok(interrupted(reporter.as_ref(), &stop, began));
         };
         if self.options.dry_run {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -19,13 +19,13 @@ use crate::engine::destination::commit::{BATCH, Committed, Committer, ToCommit};
 use crate::engine::destination::folder::Folder;
 use crate::engine::destination::inspect;
 use crate::engine::event::{Event, Reporter};
+use crate::engine::fleet::member::{Member, Membership};
 use crate::engine::mirror::poll::{JobSnapshot, Patience, look};
 use crate::engine::outputs::follower::Followers;
 use crate::engine::outputs::gallery::history::History;
 use crate::engine::stop::Stop;
-use crate::engine::transfer::board::Board;
+use crate::engine::transfer::board::{Board, Shares};
 use crate::engine::transfer::disk_space::Room;
-use crate::engine::transfer::host_backoff::Gates;
 use crate::engine::transfer::link_refresh::Relister;
 use crate::engine::transfer::rate_limit::Limiter;
 use crate::engine::transfer::task::{Order, Transfer};
@@ -48,6 +48,9 @@ pub(crate) mod repair;
 /// Finished files that may wait for their names; beyond that, transfers wait for the disk.
 const COMMIT_QUEUE: usize = 512;
 
+/// How soon it is looked again whether a connection has put down its last piece.
+const PUT_DOWN: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// One run of a mirror, with everything it holds open.
 pub(crate) struct Run {
     mirror: Mirror,
@@ -57,6 +60,10 @@ pub(crate) struct Run {
     folder: Folder,
     shop: Arc<Workshop>,
     connections: JoinSet<()>,
+    /// How many of them begin, and how many there may be.
+    team: (Shares, usize),
+    /// The right to look and to fetch, where a fleet gives it to so many jobs at a time.
+    turn: Option<OwnedSemaphorePermit>,
     committer: JoinSet<()>,
     followers: Followers,
     published: Arc<AtomicU64>,
@@ -102,6 +109,11 @@ impl Pass {
     fn next_save(&self) -> Option<u64> {
         next_save(self.step?, self.save_every?, self.total)
     }
+
+    fn until_next_save(&self, seconds_a_step: Option<f64>) -> Option<std::time::Duration> {
+        let steps = u32::try_from(self.next_save()?.saturating_sub(self.step?)).ok()?;
+        std::time::Duration::try_from_secs_f64(seconds_a_step? * f64::from(steps)).ok()
+    }
 }
 
 impl Run {
@@ -115,7 +127,11 @@ impl Run {
         began: Instant,
     ) -> Result<Self, Error> {
         let options = mirror.options.clone();
-        let handles = fd_limit::share_out();
+        let (member, turn) = mirror.fleet.take().map(Membership::into_parts).unzip();
+        let shared = member.as_ref().map(|member: &Arc<Member>| member.shared());
+        let handles = shared.map_or_else(fd_limit::share_out, |shared| shared.handles);
+        let gates = shared.map_or_else(Arc::default, |shared| shared.gates.clone());
+        let limiter = shared.and_then(|shared| shared.limiter.clone());
         let (commit, items) = mpsc::channel(COMMIT_QUEUE.min(handles.finished));
         let wanted = options.connections.map(|cap| usize::from(cap.get()));
         let (shares, most) = tune::begin(wanted, options.limit_rate, handles.connections);
@@ -125,9 +141,10 @@ impl Run {
             board: Board::new(shares),
             relister: Relister::new(mirror.api.clone(), mirror.job.clone()),
             commit,
-            limiter: options.limit_rate.map(Limiter::new),
+            limiter: limiter.or_else(|| options.limit_rate.map(Limiter::new).map(Arc::new)),
             room: Room::new(folder.parts.path(""), options.min_free),
-            gates: Gates::default(),
+            gates,
+            member: member.clone(),
             reporter: reporter.clone(),
             leftovers: Mutex::new(folder.parts.fingerprints()?),
             cancel: stop.token().child_token(),
@@ -140,11 +157,6 @@ impl Run {
             options: options.clone(),
         });
         let published = Arc::new(AtomicU64::new(0));
-        let mut connections = JoinSet::new();
-        for _ in 0..most {
-            connections.spawn(shop.clone().serve());
-        }
-        connections.spawn(tune::tune(shop.clone(), shares, most));
         let mut committer = JoinSet::new();
         let commits = Committer {
             dir: mirror.dir.clone(),
@@ -167,14 +179,16 @@ impl Run {
         }));
         let cadence = Cadence::new(options.interval);
         let life = Life::new(&options, folder.resumes.clone());
-        Ok(Self {
+        let mut run = Self {
             mirror,
             reporter,
             stop,
             began,
             folder,
             shop,
-            connections,
+            connections: JoinSet::new(),
+            team: (shares, most),
+            turn: turn.flatten(),
             committer,
             followers,
             published,
@@ -188,7 +202,50 @@ impl Run {
             outlook: forecasts::Outlook::default(),
             written_at: None,
             trouble: None,
-        })
+        };
+        // A job of a fleet has connections while it has work for them: hundreds of jobs wait at a time.
+        if run.shop.member.is_none() {
+            run.staff();
+        }
+        Ok(run)
+    }
+
+    /// Lets connections serve the board, where none do yet.
+    fn staff(&mut self) {
+        if !self.connections.is_empty() {
+            return;
+        }
+        let (shares, most) = self.team;
+        for _ in 0..most {
+            self.connections.spawn(self.shop.clone().serve());
+        }
+        self.connections.spawn(tune::tune(self.shop.clone(), shares, most));
+    }
+
+    /// Everything that was ordered is here or failed: a job of a fleet leaves to others what it needs no more.
+    async fn rest(&mut self) {
+        if self.shop.member.is_none() {
+            return;
+        }
+        // A connection may still be about to put down its last piece, and must not be cut off at that.
+        while self.shop.board.load().all() > 0 {
+            tokio::time::sleep(PUT_DOWN).await;
+        }
+        self.connections.shutdown().await;
+        self.turn = None;
+    }
+
+    /// Waits until this job may look again, where only so many may at a time; `false` when the run should end.
+    async fn take_turn(&mut self) -> bool {
+        let (Some(member), None) = (&self.shop.member, &self.turn) else { return true };
+        tokio::select! {
+            biased;
+            () = self.stop.token().cancelled() => false,
+            turn = member.turn() => {
+                self.turn = turn;
+                true
+            }
+        }
     }
 
     /// Goes on from the first look to the end.
@@ -212,7 +269,7 @@ impl Run {
             let Some(wait) = going.or_else(|| self.next_look(&pass)) else {
                 return self.conclude(&looked, &pass).await;
             };
-            if !self.wait(&looked, wait).await {
+            if !self.wait(&looked, wait).await || !self.take_turn().await {
                 return self.conclude(&looked, &pass).await;
             }
             match self.look_again().await {
@@ -269,6 +326,9 @@ impl Run {
         let mut ordered = self.shop.board.order(transfers);
         let doubtful = inspect::inspect(&self.mirror.dir, &self.folder.store, &actions).await?;
         ordered += self.shop.board.order(doubtful.iter().map(order).collect());
+        if !self.shop.board.is_quiet() {
+            self.staff();
+        }
         self.planned = true;
         self.fetching = fetching;
         // Told when this end is first seen in this folder: a crontab that wants nothing of a job hears so once.
@@ -432,6 +492,9 @@ impl Run {
         let cooled = self.shop.board.cooled_at().map(|at| at.saturating_duration_since(Instant::now()));
         match next {
             Next::After(wait) => {
+                if let Some(member) = &self.shop.member {
+                    member.expect_save(pass.until_next_save(self.cadence.seconds_a_step()));
+                }
                 if state == RunState::Running {
                     let seconds_a_step = self.cadence.seconds_a_step();
                     self.reporter.report(&Event::Pace { seconds_a_step, next_save: pass.next_save() });
@@ -473,12 +536,17 @@ impl Run {
         let deadline = self.deadline();
         let until = Instant::now() + wait;
         let until = deadline.map_or(until, |deadline| deadline.min(until));
-        if !self.shop.board.is_quiet() {
+        if self.shop.board.is_quiet() {
+            self.rest().await;
+        } else {
             tokio::select! {
                 biased;
                 () = self.stop.token().cancelled() => return false,
                 () = tokio::time::sleep_until(until) => {}
-                () = self.shop.board.quiet() => self.tell_what_came(looked),
+                () = self.shop.board.quiet() => {
+                    self.tell_what_came(looked);
+                    self.rest().await;
+                }
             }
         }
         tokio::select! {

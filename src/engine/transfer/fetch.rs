@@ -136,6 +136,9 @@ impl Fetch<'_> {
             if_changed: ask.if_changed.is_some(),
             tolerate_suspect: tolerate,
         };
+        let Some(_permit) = self.shop.permit(&url, self.transfer).await? else {
+            return Ok(PieceEnd::Stopped);
+        };
         let asked_at = Instant::now();
         let Some((head, body)) = self.shop.get(&url, &ask).await? else { return Ok(PieceEnd::Stopped) };
         let waited = asked_at.elapsed();

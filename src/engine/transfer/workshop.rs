@@ -19,6 +19,7 @@ use crate::edge::net::http::{ArtifactClient, Body, RangeRequest};
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine::destination::commit::{Finished, ToCommit};
 use crate::engine::event::{Event, Reporter};
+use crate::engine::fleet::member::Member;
 use crate::engine::options::SyncOptions;
 use crate::engine::transfer::disk_space::Room;
 use crate::engine::transfer::host_backoff::Gates;
@@ -64,9 +65,11 @@ pub(crate) struct Workshop {
     pub(crate) board: Board,
     pub(crate) relister: Relister,
     pub(crate) commit: mpsc::Sender<ToCommit>,
-    pub(crate) limiter: Option<Limiter>,
+    pub(crate) limiter: Option<Arc<Limiter>>,
     pub(crate) room: Room,
-    pub(crate) gates: Gates,
+    pub(crate) gates: Arc<Gates>,
+    /// The fleet that this job is one of.
+    pub(crate) member: Option<Arc<Member>>,
     pub(crate) reporter: Arc<dyn Reporter>,
     pub(crate) options: SyncOptions,
     /// Files of which parts are left, of an earlier run or an earlier try in this one, by fingerprint.
