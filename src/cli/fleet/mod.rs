@@ -118,7 +118,7 @@ impl FleetTelling {
 
     /// Writes a line of the fleet's own.
     fn say(&self, mark: &str, text: &str, least: Talk) {
-        if self.settings.talk < least || self.settings.format == Format::Json {
+        if self.settings.talk < least || (self.settings.format == Format::Json && least > Talk::Quiet) {
             return;
         }
         let line = format!("{mark:<9}  {}", shown(text));

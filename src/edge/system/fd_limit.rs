@@ -47,8 +47,10 @@ pub(crate) fn share_out_among(jobs: usize) -> ManyHandles {
 
 fn shares_among(limit: u64, jobs: usize) -> ManyHandles {
     let left = usize::try_from(limit.saturating_sub(OWN)).unwrap_or(usize::MAX);
-    let open = (left / 2 / WAITING_JOB).clamp(1, jobs.max(1));
-    let rest = left.saturating_sub(open * WAITING_JOB);
+    let open = (left / 2 / WAITING_JOB).max(1);
+    // The list may grow while it is followed.
+    let expected = jobs.saturating_mul(2).clamp(BUSY_JOBS, open.max(BUSY_JOBS));
+    let rest = left.saturating_sub(expected.min(open) * WAITING_JOB);
     let busy = open.min(BUSY_JOBS);
     let each = Handles { connections: (rest / 4 / busy).max(1), finished: (rest / 8 / busy).max(1) };
     ManyHandles { open, connections: (rest / 4).max(1), each }
@@ -97,10 +99,10 @@ mod tests {
 
     #[test]
     fn many_jobs_share_what_there_is() {
-        for (limit, jobs, open) in [(65_536, 200, 200), (1024, 200, 83), (1024, 5, 5), (30, 10, 1)] {
+        for (limit, jobs, open) in [(65_536, 200, 5459), (1024, 200, 83), (1024, 5, 83), (30, 10, 1)] {
             let shares = shares_among(limit, jobs);
             assert_eq!(shares.open, open, "{limit} {jobs}");
-            let held = (open * WAITING_JOB + 2 * shares.connections) as u64 + OWN;
+            let held = (open.min(jobs) * WAITING_JOB + 2 * shares.connections) as u64 + OWN;
             assert!(limit < OWN + 20 || held <= limit, "{limit} {jobs}: {held}");
             assert!(shares.each.connections <= shares.connections && shares.each.finished > 0);
         }

@@ -1,3 +1,7 @@
 //! Many jobs: what a scheduler reads of one run, and the fleet that one process follows.
 
+mod ends;
+mod follow;
+mod lists;
 mod scheduler;
+mod yard;
