@@ -75,8 +75,6 @@ async fn a_storm_of_429_slows_all_and_loses_nothing() {
         yard.simulator().fault(Fault { matches: end.to_owned(), ..storm() });
     }
     let list = yard.list_of(&yard.jobs);
-    let mut command = yard.command(&[list.to_str().unwrap(), DEST]);
-    command.env("RCSYNC_API_RATE", "20/s");
     let run = yard.run(&[list.to_str().unwrap(), DEST]).await;
     assert_eq!(code(&run), 0, "{}", stderr(&run));
     yard.assert_complete(0..6);

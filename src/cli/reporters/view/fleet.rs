@@ -88,11 +88,16 @@ impl FleetFacts {
 
     /// Says in words how many jobs do what.
     pub(crate) fn summary(&self) -> String {
+        let (jobs, parts) = self.counts();
+        if parts.is_empty() { jobs } else { format!("{jobs}: {}", parts.join(", ")) }
+    }
+
+    fn counts(&self) -> (String, Vec<String>) {
         let count = |wanted: Doing| self.jobs.values().filter(|job| job.doing() == wanted).count();
         let training = self.jobs.values().filter(|job| job.is_training()).count();
         let failed = self.jobs.values().filter(|job| job.failed()).count();
         let over = count(Doing::Over) - failed;
-        let mut text =
+        let jobs =
             if self.jobs.len() == 1 { "1 job".to_owned() } else { format!("{} jobs", self.jobs.len()) };
         let parts = [
             (training, "training"),
@@ -101,12 +106,8 @@ impl FleetFacts {
             (over, "over"),
             (failed, "not complete"),
         ];
-        let mut separator = ": ";
-        for (count, words) in parts.iter().filter(|(count, _)| *count > 0) {
-            text += &format!("{separator}{count} {words}");
-            separator = ", ";
-        }
-        text
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        (jobs, parts.map(|(count, words)| format!("{count} {words}")).collect())
     }
 
     /// Returns the files that are here, over all jobs.
@@ -180,7 +181,7 @@ impl Picture for FleetFacts {
         let name = |id: &JobId| self.jobs.get(id).map_or(0, |job| columns_of(&look.name(job.name(id))));
         let widest = named.clone().map(|(.., id)| name(id)).max().unwrap_or(0).min(LONGEST_NAME);
         let shown: Vec<JobId> = named.map(|(.., id)| id.clone()).collect();
-        let space = Space { columns, name: widest.min(columns / 3), now };
+        let space = Space { columns, name: widest.min(columns * 3 / 10), now };
         let mut lines: Vec<String> = shown
             .iter()
             .filter_map(|id| self.jobs.get_mut(id).map(|job| row(id, job, &space, look)))
@@ -197,8 +198,10 @@ impl Picture for FleetFacts {
 
 impl FleetFacts {
     fn sum(&self, rate: u64, in_flight: usize, columns: usize, look: Look) -> Vec<String> {
-        let mut pieces: Vec<Piece> =
-            vec![(self.summary(), Paint::Strong), (format!("{} here", files(self.present())), Paint::Plain)];
+        let (jobs, parts) = self.counts();
+        let mut pieces: Vec<Piece> = vec![(jobs, Paint::Strong)];
+        pieces.extend(parts.into_iter().map(|part| (part, Paint::Plain)));
+        pieces.push((format!("{} here", files(self.present())), Paint::Plain));
         if in_flight > 0 {
             pieces.push((format!("{in_flight} in flight"), Paint::Plain));
             pieces.push((format!("{}/s", ByteCount(rate)), Paint::Plain));
@@ -258,15 +261,17 @@ fn fetched(job: &mut Job, room: usize, now: Instant, look: Look) -> String {
     let rate = format!("{}/s", ByteCount(rate));
     let tail = format!("{share}{more}");
     let name_room = room.saturating_sub(columns_of(&rate) + 2 + columns_of(&tail));
-    let text = if name_room < 8 {
-        format!("{rate}{more}")
-    } else {
-        format!(
-            "{rate:>10}  {}{tail}",
-            end_of(&look.name(path.as_str()), name_room.saturating_sub(2), look.dots())
-        )
+    let file = || {
+        let name = look.name(path.as_str());
+        format!("{rate:>10}  {}{tail}", end_of(&name, name_room.saturating_sub(2), look.dots()))
     };
-    if columns_of(&text) <= room { text } else { look.begin_of(&text, room) }
+    let texts = [
+        if name_room < 12 { format!("{rate:>10}{tail}") } else { file() },
+        format!("{rate}{more}"),
+        rate.clone(),
+        if count == 1 { "1 file".to_owned() } else { format!("{count} files") },
+    ];
+    texts.into_iter().find(|text| columns_of(text) <= room).unwrap_or_default()
 }
 
 fn padded(text: String, columns: usize) -> String {
