@@ -31,8 +31,8 @@ pub(crate) struct ManyHandles {
     pub(crate) each: Handles,
 }
 
-/// What a job holds that waits: its lock, its folder, its journals, a connection to the API.
-const WAITING_JOB: usize = 6;
+/// What a job holds that waits: its lock, its folder, its journal, those of its hooks.
+const WAITING_JOB: usize = 8;
 
 /// Jobs that fetch many files at once; more of them share what these leave.
 const BUSY_JOBS: usize = 16;
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn many_jobs_share_what_there_is() {
-        for (limit, jobs, open) in [(65_536, 200, 5459), (1024, 200, 83), (1024, 5, 83), (30, 10, 1)] {
+        for (limit, jobs, open) in [(65_536, 200, 4094), (1024, 200, 62), (1024, 5, 62), (30, 10, 1)] {
             let shares = shares_among(limit, jobs);
             assert_eq!(shares.open, open, "{limit} {jobs}");
             let held = (open.min(jobs) * WAITING_JOB + 2 * shares.connections) as u64 + OWN;

@@ -2,6 +2,7 @@
 
 mod ends;
 mod follow;
+mod idle;
 mod lists;
 mod scheduler;
 mod yard;
