@@ -99,6 +99,60 @@ async fn the_api_is_asked_no_more_than_the_budget_allows() {
     assert!(began.elapsed() >= std::time::Duration::from_millis(9 * 125), "{:?}", began.elapsed());
 }
 
+/// When an event came, in milliseconds.
+fn moment(event: &Value) -> i64 {
+    event["time"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_api_asks_of_one_job_holds_for_all() {
+    let yard = Yard::new(3).await;
+    yard.finish_all();
+    yard.simulator().fault(Fault::once("/status", What::retry_after(429, "2")));
+    let list = yard.list_of(&yard.jobs);
+    let arguments =
+        ["fleet", list.to_str().unwrap(), DEST, "--once", "--output", "json", "--api-rate", "10/s"];
+    let mut command = yard.bench.command(&arguments);
+    command.current_dir(yard.root());
+    let run = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    let told = events(&run);
+    let refused = moment(told.iter().find(|event| event["event"] == "retrying").unwrap());
+    let first = told.iter().filter(|event| event["event"] == "job").map(moment).min().unwrap();
+    // The other jobs had asked nothing yet, a tenth of a second after the first.
+    assert!(first - refused >= 1900, "{} ms", first - refused);
+    assert_eq!(yard.simulator().api_requests(), 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_next_comes_before_samples_of_others() {
+    // One job that is over has many samples, one that trains has checkpoints.
+    let many = rcsync::simulator::JobPlan {
+        prompts: (0..20).map(|number| format!("dog {number}")).collect(),
+        sample_every: 10,
+        save_every: 0,
+        ..plan("dog-0")
+    };
+    let yard = Yard::of(vec![many, plan("dog-1")]).await;
+    yard.simulator().finish(&yard.jobs[0]);
+    yard.simulator().advance_steps(&yard.jobs[1], 35);
+    yard.simulator().set_host(|host| host.latency = std::time::Duration::from_millis(20));
+    let list = yard.list_of(&yard.jobs);
+    let run = yard.run(&[list.to_str().unwrap(), DEST, "--once", "--connections", "1"]).await;
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    yard.assert_complete(0..2);
+    let requests = yard.simulator().requests().into_iter();
+    let asked: Vec<String> =
+        requests.filter(|request| request.origin == Origin::Artifacts).map(|request| request.path).collect();
+    let last = |part: &str| asked.iter().rposition(|path| path.contains(part)).unwrap();
+    // Three of four requests are for what is at risk.
+    let (checkpoints, samples) = (last("dog-1_0000000"), last("dog-0/samples"));
+    assert!(
+        asked.len() > 80 && checkpoints < samples && checkpoints <= 25,
+        "{checkpoints} {samples} {asked:#?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_shared_by_all_jobs() {
     let yard = Yard::new(4).await;
