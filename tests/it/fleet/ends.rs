@@ -47,7 +47,7 @@ async fn again(yard: &Yard) -> u64 {
     yard.simulator().set_host(|host| host.throttle = None);
     yard.simulator().clear_requests();
     let list = yard.list_of(&yard.jobs);
-    let run = yard.run(&[list.to_str().unwrap(), DEST]).await;
+    let run = yard.run(&[list.to_str().unwrap(), DEST, "--once"]).await;
     assert_eq!(code(&run), 0, "{}", stderr(&run));
     yard.assert_complete(0..5);
     let requests = yard.simulator().requests().into_iter();

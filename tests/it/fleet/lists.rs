@@ -121,3 +121,22 @@ async fn jobs_are_added_while_a_fleet_runs() {
     }
     assert!(rows[1]["files"].as_u64().unwrap() > rows[0]["files"].as_u64().unwrap(), "{document}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(unix)]
+async fn a_job_with_other_settings_begins_when_its_last_run_has_left_the_folder() {
+    let yard = Yard::new(1).await;
+    hold(&yard);
+    let id = yard.jobs[0].as_str();
+    let list = yard.list(&[id]);
+    // Each file keeps the run for a second.
+    let arguments = [list.to_str().unwrap(), DEST, "--interval", "200ms", "--exec", "sleep 1"];
+    let fleet = yard.start(&arguments);
+    fleet.wait_for(&yard.jobs[0], "published", |told| told["kind"] == "checkpoint");
+    yard.list(&[&format!("{id} keep-last=1")]);
+    fleet.wait_for(&yard.jobs[0], "done", |told| told["exit_code"] == 130);
+    yard.finish_all();
+    let done = fleet.wait_for(&yard.jobs[0], "done", |_| true);
+    assert_eq!(done["exit_code"], 0, "{done}");
+    assert_eq!(fleet.end().await, 0);
+}

@@ -4,5 +4,6 @@ mod ends;
 mod follow;
 mod idle;
 mod lists;
+mod page;
 mod scheduler;
 mod yard;
