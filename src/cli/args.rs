@@ -19,6 +19,7 @@ Examples:
   rcsync 5b9b8e8e-1c1f-4c53               mirror that job into a folder of its name
   rcsync 5b9b8e8e-1c1f-4c53 ~/loras/dog   … or into one of your choice
   rcsync 5b9b8e8e-1c1f-4c53 --once -q     one silent pass, for cron
+  rcsync fleet jobs.txt 'loras/{name}'     many jobs in one process
   rcsync ls ~/loras/dog                   what is there, and how it was proven
   rcsync verify ~/loras/dog               read every byte again; --repair mends
 
@@ -100,8 +101,8 @@ Examples (JOBS is a file with one job id a line; `-` is standard input):
   rcsync fleet ls '/data/loras/{name}'            jobs, their states, what is here
 
 A line of JOBS: `ID`, or `id=ID keep-last=3 comfyui=/path`; `#` begins a comment. The file is read again
-when it changes. Options of `sync` hold for each job; --connections, --limit-rate, --timeout and
---metrics-file for all of them together. It ends when all jobs are over, with the worst code.";
+when it changes. Options of `sync` hold for each job; --connections (32), --limit-rate, --timeout
+and --metrics-file for all of them together. It ends when all jobs are over, with the worst code.";
 
 const SUBMIT_EXAMPLES: &str = "\
 Examples:

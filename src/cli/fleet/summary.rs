@@ -20,15 +20,11 @@ pub(super) fn lines(endings: &Endings, label: impl Fn(&JobId) -> String) -> Vec<
     let mut lines: Vec<Line> = endings
         .iter()
         .filter(|(_, exit)| is_trouble(**exit))
-        .map(|(job, exit)| Line {
-            text: format!(
-                "{:<9}  {}  {job}  exit code {}: {}",
-                "not done",
-                shown(&label(job)),
-                exit.code(),
-                why(*exit)
-            ),
-            is_trouble: true,
+        .map(|(job, exit)| {
+            let (name, id) = (shown(&label(job)), job.as_str());
+            let id = if name.ends_with(id) { String::new() } else { format!("  {id}") };
+            let text = format!("{:<9}  {name}{id}  exit code {}: {}", "not done", exit.code(), why(*exit));
+            Line { text, is_trouble: true }
         })
         .collect();
     let count = |wanted: &dyn Fn(ExitStatus) -> bool| endings.values().filter(|exit| wanted(**exit)).count();
@@ -87,12 +83,14 @@ mod tests {
             (job("d-4"), ExitStatus::Terminated),
         ]
         .into();
-        let texts: Vec<_> =
-            lines(&endings, |job| format!("name of {job}")).into_iter().map(|line| line.text).collect();
+        let texts: Vec<_> = lines(&endings, |job| format!("dog {}", job.as_str().len()))
+            .into_iter()
+            .map(|line| line.text)
+            .collect();
         assert_eq!(
             texts,
             [
-                "not done   name of b-2  b-2  exit code 1: the job failed or was canceled; what it made is here",
+                "not done   dog 3  b-2  exit code 1: the job failed or was canceled; what it made is here",
                 "fleet      4 jobs: 2 complete, 1 stopped; parts are kept, the same command continues, 1 not done",
             ]
         );
