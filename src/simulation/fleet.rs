@@ -374,7 +374,7 @@ fn worst(endings: Endings, end: End, jobs: usize) -> Result<ExitStatus, String> 
     if stopped
         || (endings.values().any(|exit| *exit == ExitStatus::Terminated) && !matches!(end, End::Signal(_)))
     {
-        return Err(format!("nobody stopped it: {endings:?}"));
+        return Err(format!("nothing stopped it: {endings:?}"));
     }
     Ok(endings.into_values().fold(ExitStatus::Complete, worse))
 }

@@ -26,17 +26,17 @@ use crate::model::units::ByteCount;
 use super::super::args::{Fleet as Typed, FleetAdd, FleetCommand};
 use super::super::backend;
 use super::super::config::{Settings, Talk};
-use super::super::fleet::FleetTelling;
+use super::super::fleet::FleetReporter;
 use super::super::options::SyncArgs;
 use super::super::table::{Column, Room, table};
 use super::super::values::Format;
 use super::equipment::{self, Equipment};
 use super::{Context, wait_for};
 
-/// Requests a second to the API where the user does not say: twenty jobs are looked at every ten seconds.
+/// Requests a second to the API by default: twenty jobs are looked at every ten seconds.
 const API_RATE: f64 = 4.0;
 
-/// Connections over all jobs where the user does not say.
+/// Connections over all jobs by default.
 const CONNECTIONS: usize = 32;
 
 pub(super) fn run(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, Error> {
@@ -63,7 +63,7 @@ fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, Error> {
     };
     let rate = settings.fleet.api_rate.unwrap_or(API_RATE);
     wait_for(world, |signals| async move {
-        let telling = FleetTelling::new(world, settings, &signals);
+        let telling = FleetReporter::new(world, settings, &signals);
         let api = api.through(std::sync::Arc::new(ApiToll::new(rate)));
         let launch = launch(world.clone(), settings.clone(), api.clone());
         let fleet = Fleet {

@@ -1,4 +1,4 @@
-//! What a fleet tells people and programs: lines that name the job, JSON, one view, one metrics file, one service.
+//! What a fleet reports: lines that name the job, JSON, one view, one metrics file, one service.
 
 mod labels;
 mod summary;
@@ -29,11 +29,11 @@ use labels::Labels;
 #[cfg(unix)]
 use crate::cli::reporters::systemd::Service;
 
-/// How often the service manager is told at most what the fleet does.
+/// The shortest time between two reports to the service manager.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
-/// Everything that tells people and programs about a fleet.
-pub(crate) struct FleetTelling {
+/// All reporters of a fleet.
+pub(crate) struct FleetReporter {
     world: Process,
     settings: Settings,
     signals: Signals,
@@ -41,19 +41,19 @@ pub(crate) struct FleetTelling {
     view: Option<Arc<View<FleetFacts>>>,
     /// The same without a view, for the service manager.
     #[cfg(unix)]
-    service: Option<(Service, Mutex<Told>)>,
+    service: Option<(Service, Mutex<Reported>)>,
     lines: Mutex<HashMap<JobId, Arc<Lines>>>,
     metrics: Option<Metrics>,
 }
 
 #[cfg(unix)]
-struct Told {
+struct Reported {
     facts: FleetFacts,
     seen: bool,
     at: Option<Instant>,
 }
 
-impl FleetTelling {
+impl FleetReporter {
     /// Chooses by the settings and by where the streams go.
     pub(crate) fn new(world: &Process, settings: &Settings, signals: &Signals) -> Arc<Self> {
         let moves = settings.bars(world) && !settings.sync.dry_run;
@@ -67,7 +67,7 @@ impl FleetTelling {
             view: moves.then(|| Arc::new(View::new(world.err.clone(), look, world.shrinking()))),
             #[cfg(unix)]
             service: Service::begin(world).filter(|_| !settings.sync.dry_run).map(|service| {
-                (service, Mutex::new(Told { facts: FleetFacts::default(), seen: false, at: None }))
+                (service, Mutex::new(Reported { facts: FleetFacts::default(), seen: false, at: None }))
             }),
             lines: Mutex::default(),
             metrics: metrics.map(|path| Metrics::new(path, [], world.now)),
@@ -80,7 +80,7 @@ impl FleetTelling {
             view.end();
         }
         if let Some(why) = self.metrics.as_ref().and_then(Metrics::finish) {
-            self.say("notice", &why, Talk::Normal);
+            self.write_line("notice", &why, Talk::Normal);
         }
         #[cfg(unix)]
         if let Some((service, _)) = &self.service {
@@ -117,7 +117,7 @@ impl FleetTelling {
     }
 
     /// Writes a line of the fleet's own.
-    fn say(&self, mark: &str, text: &str, least: Talk) {
+    fn write_line(&self, mark: &str, text: &str, least: Talk) {
         if self.settings.talk < least || (self.settings.format == Format::Json && least > Talk::Quiet) {
             return;
         }
@@ -148,7 +148,7 @@ impl FleetTelling {
     }
 
     #[cfg(unix)]
-    fn tell_service(&self, now: Instant, hear: impl FnOnce(&mut Told)) {
+    fn report_to_service(&self, now: Instant, hear: impl FnOnce(&mut Reported)) {
         let Some((service, told)) = &self.service else { return };
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
         let was_seen = told.seen;
@@ -156,12 +156,12 @@ impl FleetTelling {
         let is_due = told.at.is_none_or(|at| now.duration_since(at) >= STATUS_EVERY);
         if is_due || told.seen != was_seen {
             told.at = Some(now);
-            service.tell_fleet(told.seen, &told.facts.summary());
+            service.report_fleet(told.seen, &told.facts.summary());
         }
     }
 }
 
-/// A job's name stands before each of its lines.
+/// A job's name precedes each of its lines.
 fn without_name(event: &Event) -> Event {
     match event {
         Event::Job { status, progress, error, .. } => {
@@ -171,7 +171,7 @@ fn without_name(event: &Event) -> Event {
     }
 }
 
-impl Listener for FleetTelling {
+impl Listener for FleetReporter {
     fn event(&self, job: &JobId, event: &Event) {
         if let Event::Job { name, .. } = event {
             self.labels.learn(job, name.as_deref());
@@ -181,13 +181,13 @@ impl Listener for FleetTelling {
             view.learn(|facts, now| facts.hear(job, event, now));
         }
         #[cfg(unix)]
-        self.tell_service(Instant::now(), |told| {
-            // A job that was seen, or whose trouble was told: the list is read and the API asked.
+        self.report_to_service(Instant::now(), |told| {
+            // The list is read and the API was asked.
             told.seen |= matches!(event, Event::Plan { .. } | Event::Done { .. });
             told.facts.hear(job, event, Instant::now());
         });
         if let Some(message) = trouble {
-            self.say("notice", &message, Talk::Normal);
+            self.write_line("notice", &message, Talk::Normal);
         }
         if !matches!(event, Event::Received { .. }) {
             self.show(job, event);
@@ -207,7 +207,7 @@ impl Listener for FleetTelling {
             view.learn(|facts, _| change(facts));
         }
         #[cfg(unix)]
-        self.tell_service(Instant::now(), |told| change(&mut told.facts));
+        self.report_to_service(Instant::now(), |told| change(&mut told.facts));
         match news {
             News::Listed { jobs, added, removed } => {
                 removed.iter().for_each(|job| self.labels.forget(job));
@@ -216,17 +216,17 @@ impl Listener for FleetTelling {
                 }
                 let text = summary::listed(*jobs, added.len(), removed.len());
                 let least = if self.holds() { Talk::Verbose } else { Talk::Normal };
-                self.say("fleet", &text, least);
+                self.write_line("fleet", &text, least);
             }
             News::BadList { why } => {
                 let text = format!("the list of jobs cannot be used, its last version stays in force: {why}");
-                self.say("trouble", &text, Talk::Quiet);
+                self.write_line("trouble", &text, Talk::Quiet);
             }
             News::TooMany { jobs, open } => {
                 let text = format!(
                     "of {jobs} jobs, {open} can be followed at a time, as this process may open no more files (`ulimit -n`); the others wait until one is over"
                 );
-                self.say("notice", &text, Talk::Normal);
+                self.write_line("notice", &text, Talk::Normal);
             }
             News::Over { .. } => {}
         }

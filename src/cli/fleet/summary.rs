@@ -43,7 +43,7 @@ pub(super) fn lines(endings: &Endings, label: impl Fn(&JobId) -> String) -> Vec<
     lines
 }
 
-/// Says what was read of the list.
+/// Describes what was read of the list.
 pub(super) fn listed(count: usize, added: usize, removed: usize) -> String {
     if added == count && removed == 0 {
         return jobs(count);

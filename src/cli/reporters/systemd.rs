@@ -92,8 +92,8 @@ impl Reporter for Service {
 }
 
 impl Service {
-    /// Tells what a fleet does, and that it is ready once `seen`.
-    pub(crate) fn tell_fleet(&self, seen: bool, status: &str) {
+    /// Reports what a fleet does, and that it is ready once `seen`.
+    pub(crate) fn report_fleet(&self, seen: bool, status: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.seen |= seen;
         self.tell(&mut state, status);

@@ -9,11 +9,11 @@ use crate::error::ExitStatus;
 pub struct Ended {
     /// Its code.
     pub exit: ExitStatus,
-    /// What its last event says of a next look; `None` where it had no last event.
+    /// The next look, by its last event; `None` where it had no last event.
     pub outlook: Option<Outlook>,
 }
 
-/// What a run's last event says.
+/// What a run's last event reports of the next look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outlook {
     /// Nothing more will come.
@@ -41,7 +41,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// Another process has the folder: it is asked for this often.
 const HELD: Duration = Duration::from_secs(30);
 
-/// Says what follows. `failures` counts runs in a row that ended badly, this one included.
+/// Decides what follows. `failures` counts runs in a row that ended badly, this one included.
 #[must_use]
 pub fn next(ended: &Ended, failures: u32) -> Next {
     let backoff = || {

@@ -11,7 +11,7 @@ const CALM: Duration = Duration::from_secs(5);
 /// … by this factor, and once more for each further span of the same length.
 const GROWTH: f64 = 1.25;
 
-/// How long all wait after a 429 that does not say it.
+/// How long all wait after a 429 without `Retry-After`.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How often the API may be asked. Times are durations since any fixed moment.

@@ -68,15 +68,15 @@ mod tests {
     }
 
     #[test]
-    fn who_is_next() {
+    fn the_next_one() {
         let held = HashMap::from([(1, 5), (2, 1)]);
         for (name, waiting, grant, chosen) in [
             ("nothing waits", &[][..], 0, None),
             ("the nearest save", &[sample(3), risk(1, 90), risk(2, 30)], 0, Some(2)),
             ("a known save before an unknown one", &[unknown(2), risk(1, 90)], 0, Some(1)),
             ("an unknown one before samples", &[sample(3), unknown(1)], 0, Some(1)),
-            ("of two alike, who holds fewer", &[sample(1), sample(2), sample(3)], 0, Some(2)),
-            ("of two alike, who came first", &[risk(3, 30), risk(4, 30)], 0, Some(0)),
+            ("of two alike, the job that holds fewer", &[sample(1), sample(2), sample(3)], 0, Some(2)),
+            ("of two alike, the first that came", &[risk(3, 30), risk(4, 30)], 0, Some(0)),
             ("each fourth is fair", &[risk(1, 1), sample(2)], 3, Some(1)),
             ("… and the fifth is not", &[risk(1, 1), sample(2)], 4, Some(0)),
         ] {

@@ -1,4 +1,4 @@
-//! Many jobs in one process: which ones, where each goes, who may ask the API and the hosts now, and what follows a run.
+//! Many jobs in one process: which ones, where each goes, which may send a request now, and what follows a run.
 
 pub mod again;
 pub mod api_rate;

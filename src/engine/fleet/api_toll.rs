@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_leaves_the_queue_holds_nobody_up() {
+    async fn a_request_that_leaves_the_queue_holds_up_no_other() {
         let toll = ApiToll::new(1.0);
         toll.pass().await;
         assert!(tokio::time::timeout(Duration::from_millis(100), toll.pass()).await.is_err());

@@ -47,15 +47,15 @@ pub(crate) enum News {
     BadList { why: String },
     /// More jobs than this process may hold files open for: the others wait until one is over.
     TooMany { jobs: usize, open: usize },
-    /// Nothing is done any more for this job.
+    /// The job is over for this fleet.
     Over { job: JobId, exit: ExitStatus },
 }
 
 /// A listener of a whole fleet. Called from many threads.
 pub(crate) trait Listener: Send + Sync {
-    /// Hears an event of a job.
+    /// Takes in an event of a job.
     fn event(&self, job: &JobId, event: &Event);
-    /// Hears what happens in the fleet.
+    /// Takes in what happens in the fleet.
     fn news(&self, news: &News);
 }
 
@@ -358,7 +358,7 @@ impl<T: Send + Sync + 'static> Crew<T> {
     }
 }
 
-/// Hears the events of one job.
+/// Takes in the events of one job, and passes them on.
 struct Heard {
     job: JobId,
     listener: Arc<dyn Listener>,

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_leaves_while_waiting_loses_nothing() {
+    async fn a_waiting_request_that_is_dropped_loses_no_permit() {
         let pool = Pool::new(1);
         let held = pool.permit(sample(1)).await;
         for _ in 0..3 {

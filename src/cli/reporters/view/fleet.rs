@@ -65,7 +65,7 @@ impl FleetFacts {
         self.jobs.remove(job);
     }
 
-    /// Hears an event of a job.
+    /// Takes in an event of a job.
     pub(crate) fn hear(&mut self, job: &JobId, event: &Event, now: Instant) {
         // One that was taken off the list ends a little later.
         let Some(job) = self.jobs.get_mut(job) else { return };
@@ -86,7 +86,7 @@ impl FleetFacts {
         }
     }
 
-    /// Says in words how many jobs do what.
+    /// Describes how many jobs do what.
     pub(crate) fn summary(&self) -> String {
         let (jobs, parts) = self.counts();
         if parts.is_empty() { jobs } else { format!("{jobs}: {}", parts.join(", ")) }
