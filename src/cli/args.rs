@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use crate::edge::api::requests::GpuCount;
 use crate::model::units::ByteCount;
 
-use super::options::{ComfyArgs, GlobalArgs, SyncArgs};
+use super::options::{ComfyArgs, FleetArgs, GlobalArgs, SyncArgs};
 use super::values::{self, GpuType, ModelWord};
 
 const EXAMPLES: &str = "\
@@ -21,6 +21,7 @@ Examples:
   rcsync 5b9b8e8e-1c1f-4c53               mirror that job into a folder of its name
   rcsync 5b9b8e8e-1c1f-4c53 ~/loras/dog   … or into one of your choice
   rcsync 5b9b8e8e-1c1f-4c53 --once -q     one silent pass, for cron
+  rcsync fleet jobs.txt 'loras/{name}'     many jobs in one process
   rcsync ls ~/loras/dog                   what is there, and how it was proven
   rcsync verify ~/loras/dog               read every byte again; --repair mends
 
@@ -91,6 +92,19 @@ Examples (JOB stands for the job's id, its status_url or its result_url):
   rcsync sync JOB out --dry-run                what would be fetched, and why
   rcsync sync JOB out --output json | jq -r 'select(.event==\"published\").path'
   */10 * * * *  rcsync sync JOB /data/lora --once     a crontab: mails news alone";
+
+const FLEET_EXAMPLES: &str = "\
+Examples (JOBS is a file with one job id a line; `-` is standard input):
+  rcsync fleet jobs.txt '/data/loras/{name}'      follow them all, each into a folder of its own
+  rcsync fleet jobs.txt '/data/loras/{id}' --once one pass over all, for cron
+  printf '%s\\n' JOB1 JOB2 | rcsync fleet - '/data/loras/{name}'
+  rcsync fleet add JOB1 JOB2 '/data/loras/{name}' put jobs there …
+  rcsync fleet '/data/loras/{name}'               … and follow what was put there
+  rcsync fleet ls '/data/loras/{name}'            jobs, their states, what is here
+
+A line of JOBS: `ID`, or `id=ID keep-last=3 comfyui=/path`; `#` begins a comment. The file is read again
+when it changes. Options of `sync` hold for each job; --connections (32), --limit-rate, --timeout
+and --metrics-file for all of them together. It ends when all jobs are over, with the worst code.";
 
 const SUBMIT_EXAMPLES: &str = "\
 Examples:
@@ -177,6 +191,9 @@ pub(crate) enum Command {
     /// Mirror a job until it ends (also without the word `sync`).
     #[command(after_help = SYNC_EXAMPLES)]
     Sync(Sync),
+    /// Mirror many jobs in one process, each into a folder of its own.
+    #[command(after_help = FLEET_EXAMPLES)]
+    Fleet(Fleet),
     /// Submit a training job.
     #[command(after_help = SUBMIT_EXAMPLES)]
     Submit(Submit),
@@ -239,6 +256,60 @@ pub(crate) struct Sync {
     /// How.
     #[command(flatten)]
     pub(crate) options: SyncArgs,
+}
+
+/// `fleet`
+#[derive(Debug, Clone, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    override_usage = "rcsync fleet [OPTIONS] <JOBS|-> <DEST>\n       rcsync fleet [OPTIONS] <DEST>\n       rcsync fleet add <JOB_ID>… <DEST>\n       rcsync fleet ls <DEST>"
+)]
+pub(crate) struct Fleet {
+    /// Something else than to follow.
+    #[command(subcommand)]
+    pub(crate) command: Option<FleetCommand>,
+    /// A file with one job a line, or `-`; left away, the jobs that `fleet add` put there.
+    #[arg(value_name = "JOBS|-", value_hint = ValueHint::FilePath, required = true)]
+    pub(crate) jobs_or_dest: Option<String>,
+    /// Where to: a folder with `{id}` or `{name}` in it.
+    #[arg(value_name = "DEST")]
+    pub(crate) dest: Option<String>,
+    /// How all of them.
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
+    /// How each of them.
+    #[command(flatten)]
+    pub(crate) options: SyncArgs,
+}
+
+/// What can be done with a fleet's list.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum FleetCommand {
+    /// Put jobs below DEST, for `rcsync fleet DEST` to follow; it may run already.
+    Add(FleetAdd),
+    /// Jobs that were put there and mirrors that are there, with their states.
+    Ls(FleetLs),
+}
+
+/// `fleet add`
+#[derive(Debug, Clone, Args)]
+#[command(override_usage = "rcsync fleet add [OPTIONS] <JOB_ID>… <DEST>")]
+pub(crate) struct FleetAdd {
+    /// The jobs, and last of all the DEST of the fleet.
+    #[arg(value_name = "JOB_ID… DEST", num_args = 2.., required = true)]
+    pub(crate) jobs_and_dest: Vec<String>,
+    /// What is different for these jobs, such as `keep-last=3`. May be repeated.
+    #[arg(long = "set", value_name = "OPTION=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// `fleet ls`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FleetLs {
+    /// The DEST of the fleet.
+    #[arg(value_name = "DEST")]
+    pub(crate) dest: String,
 }
 
 /// `submit`

@@ -18,7 +18,7 @@ use crate::engine::outputs::hooks::HookPlan;
 use crate::error::Error;
 use crate::model::artifact::ArtifactKind;
 
-use super::options::{GlobalArgs, SyncArgs};
+use super::options::{FleetArgs, GlobalArgs, SyncArgs};
 use super::values::{Format, ProgressWhen};
 
 /// How much is told on standard error.
@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) token_file: Option<PathBuf>,
     /// Options of `sync`, from all sources.
     pub(crate) sync: SyncArgs,
+    /// Options of `fleet`, from variables and the configuration file.
+    pub(crate) fleet: FleetArgs,
     /// What was found outside the command line, first the variables.
     pub(crate) found: Vec<Setting>,
     /// Whether `-vv` asks for a log of every decision.
@@ -74,6 +76,7 @@ impl Settings {
             logs_decisions: !global.quiet && global.verbose > 1,
             token_file: global.token_file,
             sync: sync.over(environment.sync).over(file.sync),
+            fleet: environment.fleet.over(file.fleet),
             found: environment.settings.into_iter().chain(file.settings).collect(),
         })
     }

@@ -15,7 +15,7 @@ use crate::cli::reporters::logs;
 use crate::error::Error;
 use crate::model::names::sanitize::for_terminal;
 
-use super::options::{GlobalArgs, SyncArgs};
+use super::options::{FleetArgs, GlobalArgs, SyncArgs};
 use super::{suggest, values};
 
 /// What one source says.
@@ -25,6 +25,8 @@ pub(crate) struct Layer {
     pub(crate) global: GlobalArgs,
     /// Options of `sync`.
     pub(crate) sync: SyncArgs,
+    /// Options of `fleet`.
+    pub(crate) fleet: FleetArgs,
     /// The same once more, for `doctor`.
     pub(crate) settings: Vec<Setting>,
 }
@@ -130,6 +132,7 @@ impl Layer {
     fn add(&mut self, given: Given, option: &KnownOption, value: &str, origin: String) {
         self.global = given.global.over(std::mem::take(&mut self.global));
         self.sync = given.sync.over(std::mem::take(&mut self.sync));
+        self.fleet = given.fleet.over(std::mem::take(&mut self.fleet));
         self.settings.push(Setting { name: option.name.clone(), value: option.shown(value), origin });
     }
 
@@ -151,6 +154,25 @@ struct Given {
     global: GlobalArgs,
     #[command(flatten)]
     sync: SyncArgs,
+    #[command(flatten)]
+    fleet: FleetArgs,
+}
+
+/// Reads pairs of an option's name and its value, as they stand in a list of jobs.
+///
+/// # Errors
+/// The first one that is not valid, by name.
+pub(crate) fn pairs(pairs: &[(&str, String)]) -> Result<SyncArgs, String> {
+    let mut all = SyncArgs::default();
+    for (name, value) in pairs {
+        let given = parse(&[format!("--{name}={value}")]).map_err(|why| format!("`{name}`: {why}"))?;
+        all = given.sync.over(all);
+    }
+    let names = |name: &str| pairs.iter().any(|(given, _)| *given == name);
+    if names("keep-last") && names("keep-every") {
+        return Err("`keep-last` cannot be had together with `keep-every`".to_owned());
+    }
+    Ok(all)
 }
 
 fn parse(words: &[String]) -> Result<Given, String> {

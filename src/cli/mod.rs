@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod config_sources;
 mod exit;
+mod fleet;
 mod format;
 mod options;
 pub mod process;

@@ -224,6 +224,25 @@ impl SyncArgs {
     }
 }
 
+/// Options of `fleet`, beside those of `sync`.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub(crate) struct FleetArgs {
+    /// How many jobs may look and fetch at a time; all of them are followed [default: all].
+    #[arg(long, value_name = "N", value_parser = values::at_least_one)]
+    pub(crate) jobs: Option<NonZeroU32>,
+    /// Requests a second to the API over all jobs, such as 2/s; halved when the API asks for less [default: 4/s].
+    #[arg(long, value_name = "N/s", value_parser = values::api_rate)]
+    pub(crate) api_rate: Option<f64>,
+}
+
+impl FleetArgs {
+    /// Lays these over `lower`.
+    #[must_use]
+    pub(crate) fn over(self, lower: Self) -> Self {
+        Self { jobs: self.jobs.or(lower.jobs), api_rate: self.api_rate.or(lower.api_rate) }
+    }
+}
+
 /// Options of everything that places LoRAs in a ComfyUI.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "ComfyUI")]

@@ -24,6 +24,7 @@ pub(crate) const THE_SAME_COMMAND: &str = "the same command";
 
 /// Everything that tells people and programs about a run.
 pub(crate) struct Telling {
+    job: JobId,
     view: Option<Arc<View>>,
     lines: Option<Lines>,
     json: Option<JsonLines>,
@@ -47,6 +48,7 @@ impl Telling {
         let view = moves.then(|| Arc::new(View::new(world.err.clone(), look, world.shrinking())));
         let json = settings.format == Format::Json;
         Arc::new(Self {
+            job: job.clone(),
             lines: (!json).then(|| lines(world, settings, view.clone(), again)),
             json: json.then(|| json_lines(world, job, signals)),
             view,
@@ -84,7 +86,7 @@ impl Telling {
 impl Reporter for Telling {
     fn report(&self, event: &Event) {
         // Trouble before the event: nothing is told after the last one.
-        if let Some(message) = self.metrics.as_ref().and_then(|metrics| metrics.hear(event)) {
+        if let Some(message) = self.metrics.as_ref().and_then(|metrics| metrics.hear(&self.job, event)) {
             self.show(&Event::Notice { message });
         }
         #[cfg(unix)]
@@ -97,28 +99,35 @@ impl Reporter for Telling {
 
 fn metrics(world: &Process, settings: &Settings, job: &JobId) -> Option<Metrics> {
     let path = settings.sync.metrics_file.clone().filter(|_| !settings.sync.dry_run)?;
-    Some(Metrics::new(path, job.clone(), world.now))
+    Some(Metrics::new(path, [job.clone()], world.now))
 }
 
 fn lines(world: &Process, settings: &Settings, view: Option<Arc<View>>, again: &str) -> Lines {
-    let (out, err) = (world.out.clone(), world.err.clone());
-    let with_bars = view.is_some();
+    let err = world.err.clone();
+    let bars = view.is_some();
     let print: Box<dyn Fn(&str) + Send + Sync> = match view {
         Some(view) => Box::new(move |line| view.line(line)),
         None => Box::new(move |line| err.line(line)),
     };
+    Lines { bars, print, again: again.to_owned(), ..lines_of(world, settings) }
+}
+
+/// Lines as the settings want them, on standard error.
+pub(crate) fn lines_of(world: &Process, settings: &Settings) -> Lines {
+    let (out, err) = (world.out.clone(), world.err.clone());
     Lines {
-        print,
+        print: Box::new(move |line| err.line(line)),
         data: Box::new(move |line| out.line(line)),
         talk: settings.talk,
         hold: settings.sync.once
             && !settings.sync.dry_run
             && !world.err.is_terminal()
             && settings.talk < Talk::Verbose,
-        bars: with_bars,
+        bars: false,
         plan_only: settings.sync.dry_run,
         colours: world.colours(&world.err),
-        again: again.to_owned(),
+        label: None,
+        again: THE_SAME_COMMAND.to_owned(),
         held: Mutex::default(),
     }
 }

@@ -221,6 +221,13 @@ pub(crate) fn rate(text: &str) -> Result<ByteCount, String> {
     }
 }
 
+/// Reads a number of requests a second, above 0.
+pub(crate) fn api_rate(text: &str) -> Result<f64, String> {
+    let bare = text.trim().trim_end_matches("/s").parse::<f64>().ok();
+    let rate = bare.filter(|rate| (0.01..=100_000.0).contains(rate));
+    rate.ok_or_else(|| "it has to be a number of requests a second, such as `2/s` or `0.5`".to_owned())
+}
+
 /// Reads a number of connections: 1 to 256, beyond which hosts begin to refuse and nothing gets faster.
 pub(crate) fn connections(text: &str) -> Result<NonZeroU16, String> {
     let number = text.trim().parse::<NonZeroU16>().ok().filter(|number| number.get() <= 256);

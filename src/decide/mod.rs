@@ -5,6 +5,7 @@
 pub mod adopt;
 pub mod comfyui;
 pub mod datasets;
+pub mod fleet;
 pub mod formats;
 pub mod jobs;
 pub mod mirror;

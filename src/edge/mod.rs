@@ -11,5 +11,6 @@ pub mod net;
 pub mod push_journal;
 pub mod submit_record;
 pub mod system;
+pub(crate) mod toll;
 pub(crate) mod unpack;
 pub mod upload;

@@ -196,6 +196,10 @@ pub enum Event {
         failed: u64,
         /// From the first look to the end.
         elapsed: Duration,
+        /// What the job was doing at the last look; `None` where the run ended before the first.
+        job_status: Option<JobStatus>,
+        /// When another run is worth it; `None` when nothing more will come.
+        next_look: Option<Duration>,
     },
 }
 

@@ -11,6 +11,8 @@ use crate::error::ExitStatus;
 pub struct Stop {
     token: CancellationToken,
     status: Arc<OnceLock<ExitStatus>>,
+    /// The status of all runs that this one is one of.
+    all: Option<Arc<OnceLock<ExitStatus>>>,
 }
 
 impl Stop {
@@ -18,6 +20,12 @@ impl Stop {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A switch that ends one of many runs; this one ends all of them, the new one included.
+    #[must_use]
+    pub(super) fn child(&self) -> Self {
+        Self { token: self.token.child_token(), status: Arc::default(), all: Some(self.status.clone()) }
     }
 
     /// Ends the run; it will say that it ended as `status`. The first word counts.
@@ -37,6 +45,22 @@ impl Stop {
     }
 
     pub(super) fn status(&self) -> ExitStatus {
-        self.status.get().copied().unwrap_or(ExitStatus::Interrupted)
+        self.status.get().or_else(|| self.all.as_ref()?.get()).copied().unwrap_or(ExitStatus::Interrupted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_many_ends_alone_or_with_all() {
+        let all = Stop::new();
+        let (one, other) = (all.child(), all.child());
+        one.stop(ExitStatus::TryAgain);
+        assert!(one.is_stopped() && !other.is_stopped() && !all.is_stopped());
+        all.stop(ExitStatus::Terminated);
+        assert!(other.is_stopped());
+        assert_eq!((one.status(), other.status()), (ExitStatus::TryAgain, ExitStatus::Terminated));
     }
 }

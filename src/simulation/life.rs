@@ -28,13 +28,13 @@ use super::universe::{Locks, Mishap, Universe};
 use super::wire::Line;
 
 /// After the world has come to rest, so many passes must bring everything.
-const PASSES_TO_REST: u32 = 8;
+pub(super) const PASSES_TO_REST: u32 = 8;
 
 /// No life goes on for longer: options and the world's own end see to that.
-const LONGEST_LIFE: Duration = Duration::from_secs(1800);
+pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(1800);
 
 /// Between two of them: longer than anything waits for its next try.
-const BETWEEN_PASSES: Duration = Duration::from_secs(90);
+pub(super) const BETWEEN_PASSES: Duration = Duration::from_secs(90);
 
 /// What happened, line by line, for whoever wants to know.
 #[derive(Debug, Clone)]
@@ -290,7 +290,7 @@ impl Story {
         let api = api.map_err(|error| error.to_string())?.over(to_api.clone());
         let hosts = hosts(options.stall_timeout)?.over(to_hosts.clone());
         let (job, dir, options) = (self.job.clone(), self.dir(), options.clone());
-        let mirror = Mirror { api, job, dir, options, followers: Vec::new() };
+        let mirror = Mirror { api, job, dir, options, followers: Vec::new(), fleet: None };
         Ok(Player { mirror, hosts, lines: [to_api, to_hosts] })
     }
 
@@ -489,7 +489,7 @@ impl Story {
 }
 
 /// Waits until every task of a life has ended, as it would with its process.
-async fn nobody_left() -> Result<(), String> {
+pub(super) async fn nobody_left() -> Result<(), String> {
     let metrics = tokio::runtime::Handle::current().metrics();
     for _ in 0..10_000 {
         if metrics.num_alive_tasks() == 0 {
@@ -501,13 +501,13 @@ async fn nobody_left() -> Result<(), String> {
 }
 
 /// A client that was never used: making one reads every certificate of this machine.
-fn hosts(silence: Duration) -> Result<ArtifactClient, String> {
+pub(super) fn hosts(silence: Duration) -> Result<ArtifactClient, String> {
     static CLIENT: OnceLock<Result<ArtifactClient, String>> = OnceLock::new();
     CLIENT.get_or_init(|| ArtifactClient::new(true, silence).map_err(|error| error.to_string())).clone()
 }
 
 /// A folder in memory where there is one: nothing here must outlive the test, and flushes cost nothing there.
-fn scratch() -> std::io::Result<tempfile::TempDir> {
+pub(super) fn scratch() -> std::io::Result<tempfile::TempDir> {
     let memory = Path::new("/dev/shm");
     tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir())
 }

@@ -9,6 +9,7 @@
 //! `RCSYNC_SEED=17 cargo test --lib simulation -- --nocapture`. `RCSYNC_SEEDS=100000` plays more of them.
 
 mod disk;
+mod fleet;
 mod life;
 mod oracle;
 mod universe;
@@ -67,6 +68,37 @@ fn every_universe_keeps_its_promises() {
         players.into_iter().flat_map(|player| player.join().unwrap()).collect()
     });
     assert!(failures.is_empty(), "{} of {count} universes:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Of fleets, which are five mirrors each and sometimes two processes, one for so many universes of single mirrors.
+const UNIVERSES_A_FLEET: u64 = 25;
+
+#[test]
+fn every_fleet_keeps_its_promises() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let (first, count) = (number("RCSYNC_FIRST_SEED").unwrap_or(0), number("RCSYNC_SEEDS").unwrap_or(SEEDS));
+    let seeds = match number("RCSYNC_FLEET_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => first..first + count.div_ceil(UNIVERSES_A_FLEET),
+    };
+    let printed = number("RCSYNC_FLEET_SEED").is_some();
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let players: Vec<_> = (0..2)
+            .map(|half| {
+                let seeds = seeds.clone();
+                scope.spawn(move || {
+                    let own = seeds.filter(|seed| seed % 2 == half);
+                    let broken =
+                        own.filter_map(|seed| fleet::play(seed, printed).err().map(|broken| (seed, broken)));
+                    broken
+                        .map(|(seed, broken)| format!("RCSYNC_FLEET_SEED={seed}: {broken}"))
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        players.into_iter().flat_map(|player| player.join().unwrap()).collect()
+    });
+    assert!(failures.is_empty(), "{} fleets:\n{}", failures.len(), failures.join("\n"));
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod disks;
 mod environment;
 mod evidence;
 mod faults;
+mod fleet;
 mod gallery;
 mod hooks;
 mod interface;

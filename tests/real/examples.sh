@@ -17,8 +17,8 @@ if need systemd-analyze "the systemd units"; then
     # Instances, since a template alone is not verified; the program's place is this machine's.
     name=$(basename "$unit"); sed "s|/usr/local/bin/rcsync|$binary|" "$unit" >"$work/${name/@/@job-1}"
   done
-  (cd "$work" && systemd-analyze verify --man=no ./*job-1.service ./*job-1.timer)
-  echo "systemd-analyze verify: three units pass"
+  (cd "$work" && systemd-analyze verify --man=no ./*job-1.service ./*job-1.timer ./rcsync-fleet.service ./rcsync-fleet.path)
+  echo "systemd-analyze verify: five units pass"
 fi
 
 if need python3 "the launchd plist and the Compose file"; then
@@ -46,8 +46,10 @@ fi
 
 # The commands in them are commands that this rcsync knows.
 for words in "$(sed -n 's|.*ExecStart=/usr/local/bin/rcsync ||p' examples/systemd/rcsync@.service)" \
+             "$(sed -n 's|.*ExecStart=/usr/local/bin/rcsync ||p' examples/systemd/rcsync-fleet.service)" \
              "$(sed -n 's|^[*/0-9 ]*/usr/local/bin/rcsync ||p' examples/crontab)"; do
   words=${words//%i/job-1}; words=${words//%h/$work}
+  mkdir -p "$work/loras" && echo job-1 >"$work/loras/jobs.txt"
   # shellcheck disable=SC2086
   code=0; env -i HOME="$work" "$binary" $words >/dev/null 2>"$work/said" || code=$?
   [ "$code" = 77 ] || { echo "rcsync $words: ended with $code instead of 77 (no token)"; cat "$work/said"; exit 1; }

@@ -15,6 +15,7 @@ use crate::error::{Error, ExitStatus};
 use super::super::backend::{self, Script};
 use super::super::config::Talk;
 use super::super::values::Format;
+use super::equipment::Equipment;
 use super::{Context, ls, sync, wait_for};
 
 pub(super) fn run(
@@ -36,7 +37,7 @@ pub(super) fn run(
     if let Some(path) = &context.settings.sync.comfy.comfyui {
         pretend(path)?;
     }
-    let followers = sync::followers(context)?;
+    let followers = Equipment::settle(context.world, &context.settings)?.followers;
     wait_for(context.world, |signals| async move {
         let simulated = backend::simulate(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Script::Demo).await?;
         let place = shown(&dir.display().to_string());
@@ -50,6 +51,7 @@ pub(super) fn run(
             dir: dir.clone(),
             options,
             followers,
+            fleet: None,
         };
         let exit =
             sync::mirror(context, &signals, mirror, HookPlan::default(), None, "no later demo".to_owned())

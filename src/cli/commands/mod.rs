@@ -7,6 +7,8 @@ mod dataset;
 mod demo;
 mod doctor;
 mod edit;
+mod equipment;
+mod fleet;
 mod gallery;
 mod init;
 mod ls;
@@ -91,6 +93,11 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
             } else {
                 done
             }
+        }
+        Command::Fleet(typed) => {
+            let mut context = context(typed.options.clone())?;
+            context.settings.fleet = typed.fleet.clone().over(context.settings.fleet);
+            fleet::run(&context, &typed)
         }
         Command::Status(typed) => status::run(&context(plain())?, &typed.job),
         Command::Result(typed) => result::run(&context(plain())?, &typed),

@@ -1,23 +1,17 @@
 //! `rcsync sync`: mirror a job until it ends.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::format::shown;
-use crate::cli::reporters::json;
 use crate::decide::transfer::backoff::Policy;
 use crate::edge::api::ApiClient;
 use crate::edge::api::responses::SubmitAnswer;
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::Mirror;
-use crate::engine::options::SyncOptions;
-use crate::engine::outputs::follower::Follower;
-use crate::engine::outputs::gallery::Gallery;
-use crate::engine::outputs::hooks::{HookPlan, Hooks};
+use crate::engine::outputs::hooks::HookPlan;
 use crate::engine::retry::{Again, retry};
 use crate::error::{ApiError, Error, ExitStatus, explain_briefly};
-use crate::model::hook_event::EventId;
 use crate::model::job::{JobId, JobTimes};
 
 use super::super::backend;
@@ -26,6 +20,7 @@ use super::super::exit::Signals;
 use super::super::options::SyncArgs;
 use super::super::render::{THE_SAME_COMMAND, Telling};
 use super::super::values::Format;
+use super::equipment::{self, Equipment};
 use super::{Context, wait_for};
 
 /// A job may be accepted in one place and asked for in another: it is given some twenty seconds to become known everywhere.
@@ -45,16 +40,13 @@ pub(super) fn run(context: &Context<'_>, job: &str, dir: Option<PathBuf>) -> Res
 /// How a job is followed: everything that can be wrong with it is found out before anything is sent.
 pub(super) struct Following {
     dir: Option<PathBuf>,
-    options: SyncOptions,
-    followers: Vec<Arc<dyn Follower>>,
-    hooks: HookPlan,
+    equipment: Equipment,
 }
 
 impl Following {
     /// Settles how to follow a job into `dir`, or into a folder of its name.
     pub(super) fn settle(context: &Context<'_>, dir: Option<PathBuf>) -> Result<Self, Error> {
-        let hooks = context.settings.hooks()?;
-        Ok(Self { dir, options: context.settings.sync_options()?, followers: followers(context)?, hooks })
+        Ok(Self { dir, equipment: Equipment::settle(context.world, &context.settings)? })
     }
 
     /// The same for a command with `--follow [DIR]`; without it, an option that would do nothing is refused.
@@ -107,7 +99,7 @@ impl Following {
         times: JobTimes,
         first: Event,
     ) -> Result<ExitStatus, Error> {
-        self.options.resumed_after = Some(times);
+        self.equipment.options.resumed_after = Some(times);
         self.follow(context, signals, api, job, Some(first)).await
     }
 
@@ -120,28 +112,23 @@ impl Following {
         job: JobId,
         first: Option<Event>,
     ) -> Result<ExitStatus, Error> {
-        let Self { dir, options, followers, hooks } = self;
+        let Self { dir, equipment: Equipment { options, followers, hooks } } = self;
         let dir = dir.unwrap_or_else(|| PathBuf::from(job.as_str()));
         // What began with `submit` or `resume` must not be typed again: a job would be paid twice.
         let again = match &first {
             None => THE_SAME_COMMAND.to_owned(),
             Some(_) => format!("`rcsync {job} {}`", shown(&dir.display().to_string())),
         };
-        mirror(context, signals, Mirror { api, job, dir, options, followers }, hooks, first, again).await
+        mirror(
+            context,
+            signals,
+            Mirror { api, job, dir, options, followers, fleet: None },
+            hooks,
+            first,
+            again,
+        )
+        .await
     }
-}
-
-/// Returns whoever does something with what is published, as the settings want it.
-///
-/// # Errors
-/// What cannot be followed as it is set, before anything is fetched.
-pub(super) fn followers(context: &Context<'_>) -> Result<Vec<Arc<dyn Follower>>, Error> {
-    let mut followers: Vec<Arc<dyn Follower>> = Vec::new();
-    if let Some(comfy) = context.settings.comfy_ui(context.world)? {
-        followers.push(Arc::new(comfy));
-    }
-    followers.push(Arc::new(Gallery::default()));
-    Ok(followers)
 }
 
 /// Tells `first`, mirrors, and tells about it as the settings want it; `again` is what goes on after an early end.
@@ -161,11 +148,7 @@ pub(super) async fn mirror(
             signals.unless_ended(until_known(&mirror.api, &mirror.job)).await;
         }
     }
-    let ended = if hooks.is_empty() {
-        mirror.run(telling.clone(), signals.stop.clone()).await
-    } else {
-        with_hooks(context, signals, mirror, hooks, telling.clone()).await
-    };
+    let ended = equipment::run(mirror, hooks, context.world.now, telling.clone(), signals.stop.clone()).await;
     if let Err(error) = &ended {
         let (message, error_code) = (explain_briefly(error), error.code().cloned());
         telling.report(&Event::Error { message, error_code, exit: error.exit_status() });
@@ -181,22 +164,4 @@ async fn until_known(api: &ApiClient, job: &JobId) {
         _ => Again::Never,
     };
     let _ = retry(UNTIL_KNOWN, || api.status(job), again, |_, _| {}).await;
-}
-
-async fn with_hooks(
-    context: &Context<'_>,
-    signals: &Signals,
-    mut mirror: Mirror,
-    plan: HookPlan,
-    telling: Arc<Telling>,
-) -> Result<ExitStatus, Error> {
-    let (job, now, dir) = (mirror.job.clone(), context.world.now, mirror.dir.clone());
-    let wording = Box::new(move |event: &Event, id: &EventId| {
-        json::line_with_id(event, &job, now(), id).unwrap_or_default()
-    });
-    let hooks = Hooks::new(plan, mirror.job.clone(), wording, telling, signals.stop.clone());
-    mirror.followers.push(hooks.clone());
-    let ended = mirror.run(hooks.clone(), signals.stop.clone()).await;
-    hooks.finish(&dir).await;
-    ended
 }

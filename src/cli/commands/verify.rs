@@ -52,7 +52,14 @@ pub(super) fn repair(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Er
         let settings = Settings { format: Format::Pretty, sync, ..context.settings.clone() };
         let telling = Telling::new(context.world, &settings, &job, &signals, THE_SAME_COMMAND);
         let teller = Arc::new(OnTheWay(telling.clone()));
-        let mirror = Mirror { api, job: job.clone(), dir: dir.to_path_buf(), options, followers: Vec::new() };
+        let mirror = Mirror {
+            api,
+            job: job.clone(),
+            dir: dir.to_path_buf(),
+            options,
+            followers: Vec::new(),
+            fleet: None,
+        };
         let repaired = mirror.repair(teller, signals.stop.clone()).await;
         telling.end();
         let repaired = repaired?;

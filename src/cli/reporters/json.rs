@@ -10,7 +10,7 @@ use crate::engine::event::{Event, Reporter};
 use crate::error::Error;
 use crate::model::error_code::ErrorCode;
 use crate::model::hook_event::EventId;
-use crate::model::job::JobId;
+use crate::model::job::{JobId, JobStatus};
 use crate::model::names::sanitize::is_invisible;
 
 /// Writes each event as one line to `out`; does what `on_closed` says once nobody reads them any more.
@@ -199,6 +199,9 @@ enum Fields<'a> {
         present: u64,
         failed: u64,
         seconds: f64,
+        job_status: Option<&'a str>,
+        over: bool,
+        next_look_seconds: Option<f64>,
     },
 }
 
@@ -264,7 +267,7 @@ fn fields(event: &Event) -> Option<(&'static str, Fields<'_>)> {
             let (error_code, exit_code) = (error_code.as_ref(), exit.code());
             ("error", Fields::Error { message, error_code, exit_code })
         }
-        Event::Done { exit, published, bytes, present, failed, elapsed } => {
+        Event::Done { exit, published, bytes, present, failed, elapsed, job_status, next_look } => {
             let fields = Fields::Done {
                 exit_code: exit.code(),
                 published: *published,
@@ -272,6 +275,9 @@ fn fields(event: &Event) -> Option<(&'static str, Fields<'_>)> {
                 present: *present,
                 failed: *failed,
                 seconds: seconds(*elapsed),
+                job_status: job_status.as_ref().map(JobStatus::as_str),
+                over: next_look.is_none(),
+                next_look_seconds: next_look.map(seconds),
             };
             ("done", fields)
         }
@@ -316,7 +322,7 @@ mod tests {
             head("notice") + r#""message":"\u001b]0;title\u0007 \u202e is harmless"}"#,
             head("stalled") + r#""step":700,"quiet_seconds":1080.0,"usual_seconds":350.0}"#,
             head("error") + r#""message":"the API knows no job `abc-1`","error_code":40451,"exit_code":65}"#,
-            head("done") + r#""exit_code":75,"published":1,"bytes":171863244,"present":6,"failed":1,"seconds":80.0}"#,
+            head("done") + r#""exit_code":75,"published":1,"bytes":171863244,"present":6,"failed":1,"seconds":80.0,"job_status":"RUNNING","over":false,"next_look_seconds":15.0}"#,
         ].join("\n"));
     }
 

@@ -38,11 +38,16 @@ pub(crate) struct Lines {
     pub(crate) plan_only: bool,
     /// Whether to paint.
     pub(crate) colours: bool,
+    /// What names the job, where there are several: it stands before each line's text.
+    pub(crate) label: Option<Label>,
     /// The command that goes on after an early end.
     pub(crate) again: String,
     /// What was held back.
     pub(crate) held: Mutex<Held>,
 }
+
+/// Names a job, by what is known of it now.
+pub(crate) type Label = Box<dyn Fn() -> String + Send + Sync>;
 
 /// What was held back until there is news, and what the summary needs.
 #[derive(Debug, Default)]
@@ -64,7 +69,8 @@ impl Reporter for Lines {
             return;
         }
         if let Event::Planned { path, kind, action } = event {
-            (self.data)(&format!("{:<10}  {}  {}", kind, shown(path.as_str()), shown(action)));
+            let label = self.label.as_ref().map_or_else(String::new, |label| format!("{}  ", label()));
+            (self.data)(&format!("{label}{:<10}  {}  {}", kind, shown(path.as_str()), shown(action)));
             return;
         }
         let Some((weight, mark, text)) = sentence(event, &held.ending, &self.again) else { return };
@@ -74,7 +80,8 @@ impl Reporter for Lines {
         if weight < self.least() {
             return;
         }
-        let line = format!("{}  {text}", self.painted(mark, weight));
+        let label = self.label.as_ref().map_or_else(String::new, |label| format!("{}  ", label()));
+        let line = format!("{}  {label}{text}", self.painted(mark, weight));
         if self.hold && weight <= Weight::Background {
             if held.lines.len() < MOST_HELD {
                 held.lines.push(line);
@@ -206,7 +213,7 @@ fn sentence(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'stati
 }
 
 fn summary(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'static str, String)> {
-    let Event::Done { exit, published, bytes, present, failed, elapsed } = event else { return None };
+    let Event::Done { exit, published, bytes, present, failed, elapsed, .. } = event else { return None };
     let new = match published {
         0 => "nothing new".to_owned(),
         count => format!("{count} new ({} received)", ByteCount(*bytes)),
@@ -249,6 +256,7 @@ mod tests {
             bars: false,
             plan_only: false,
             colours: false,
+            label: None,
             again: "the same command".to_owned(),
             held: Mutex::default(),
         };

@@ -2,7 +2,7 @@
 //!
 //! The file is replaced as a whole, so a reader sees an old state or a new one and never half of one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub(crate) struct Metrics {
 }
 
 struct State {
-    numbers: Numbers,
+    jobs: BTreeMap<JobId, Numbers>,
     written: Option<Instant>,
     troubled: bool,
 }
@@ -78,24 +78,45 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
 }
 
 impl Metrics {
-    /// Will write to `path`.
-    pub(crate) fn new(path: PathBuf, job: JobId, now: fn() -> Timestamp) -> Self {
-        let state = Mutex::new(State { numbers: Numbers::new(job, now()), written: None, troubled: false });
+    /// Will write to `path`, of these jobs and of those that come.
+    pub(crate) fn new(path: PathBuf, jobs: impl IntoIterator<Item = JobId>, now: fn() -> Timestamp) -> Self {
+        let jobs = jobs.into_iter().map(|job| (job.clone(), Numbers::new(job, now()))).collect();
+        let state = Mutex::new(State { jobs, written: None, troubled: false });
         Self { path, now, state }
     }
 
-    /// Hears an event, and returns, once, why the file cannot be written.
-    pub(crate) fn hear(&self, event: &Event) -> Option<String> {
+    /// Hears an event of a job, and returns, once, why the file cannot be written.
+    pub(crate) fn hear(&self, job: &JobId, event: &Event) -> Option<String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if !state.numbers.hear(event, (self.now)()) {
+        let now = (self.now)();
+        let numbers = match state.jobs.get_mut(job) {
+            Some(numbers) => numbers,
+            None => state.jobs.entry(job.clone()).or_insert_with(|| Numbers::new(job.clone(), now)),
+        };
+        if !numbers.hear(event, now) {
             return None;
         }
-        let last = matches!(event, Event::Done { .. });
+        // Of many jobs, one that ends is no reason to write more often.
+        let last = matches!(event, Event::Done { .. }) && state.jobs.len() == 1;
         if !last && state.written.is_some_and(|written| written.elapsed() < SHORTEST_WAIT) {
             return None;
         }
+        self.write(&mut state)
+    }
+
+    /// Forgets a job that is followed no more.
+    pub(crate) fn forget(&self, job: &JobId) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).jobs.remove(job);
+    }
+
+    /// Writes what was heard last, and returns, once, why it cannot be written.
+    pub(crate) fn finish(&self) -> Option<String> {
+        self.write(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write(&self, state: &mut State) -> Option<String> {
         state.written = Some(Instant::now());
-        let text = state.numbers.text();
+        let text = text(state.jobs.values());
         // The exporter reads what ends in `.prom`; what is being written does not.
         let replaced =
             disk::replace(&self.path, disk::parent(&self.path), text.as_bytes(), Durability::Hopeful);
@@ -169,45 +190,69 @@ impl Numbers {
         }
         true
     }
+}
 
-    fn text(&self) -> String {
-        let mut text = HEAD.to_owned();
-        let job = label(self.job.as_str());
-        let mut add = |name: &str, kind: &str, help: &str, value: Option<f64>| {
-            if let Some(value) = value {
-                let _ = writeln!(text, "# HELP rcsync_{name} {help}\n# TYPE rcsync_{name} {kind}");
-                let _ = writeln!(text, "rcsync_{name}{{job_id=\"{job}\"}} {value}");
+/// What a number of a job is called, what it means, and how it is read.
+type Measure = (&'static str, &'static str, &'static str, fn(&Numbers) -> Option<f64>);
+
+const GAUGE: &str = "gauge";
+const COUNTER: &str = "counter";
+
+const MEASURES: &[Measure] = &[
+    ("step", GAUGE, "Training steps done.", |job| job.progress.current_step.map(number)),
+    ("total_steps", GAUGE, "Training steps planned.", |job| job.progress.total_steps.map(number)),
+    ("present_files", GAUGE, "Files that are here and proven.", |job| job.present.map(number)),
+    ("failed_files", GAUGE, "Files that could not be had in this run.", |job| Some(number(job.failed))),
+    ("published_files_total", COUNTER, "Files published in this run.", |job| Some(number(job.published))),
+    ("published_bytes_total", COUNTER, "Bytes of them.", |job| Some(number(job.published_bytes))),
+    ("received_bytes_total", COUNTER, "Bytes received in this run.", |job| Some(number(job.received))),
+    ("retries_total", COUNTER, "Transfers that failed and were tried again.", |job| {
+        Some(number(job.retries))
+    }),
+    ("run_start_timestamp_seconds", GAUGE, "When this run began.", |job| seconds(job.began)),
+    ("last_look_timestamp_seconds", GAUGE, "When the job was last seen.", |job| seconds(job.looked?)),
+    ("last_published_timestamp_seconds", GAUGE, "When a file was last published.", |job| {
+        seconds(job.published_at?)
+    }),
+    ("run_end_timestamp_seconds", GAUGE, "When this run ended; not there while it goes on.", |job| {
+        seconds(job.ended?.0)
+    }),
+    ("exit_code", GAUGE, "How this run ended; not there while it goes on.", |job| {
+        Some(f64::from(job.ended?.1))
+    }),
+];
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus knows no other numbers")]
+const fn number(number: u64) -> f64 {
+    number as f64
+}
+
+fn seconds(time: Timestamp) -> Option<f64> {
+    Some(time.as_duration().as_secs_f64())
+}
+
+/// All lines of one name stand together, as the format wants it.
+fn text<'n>(jobs: impl Iterator<Item = &'n Numbers> + Clone) -> String {
+    let mut text = HEAD.to_owned();
+    for (name, kind, help, read) in MEASURES {
+        let mut head = Some(format!("# HELP rcsync_{name} {help}\n# TYPE rcsync_{name} {kind}\n"));
+        for job in jobs.clone() {
+            if let Some(value) = read(job) {
+                text.push_str(&head.take().unwrap_or_default());
+                let _ = writeln!(text, "rcsync_{name}{{job_id=\"{}\"}} {value}", label(job.job.as_str()));
             }
-        };
-        #[expect(clippy::cast_precision_loss, reason = "Prometheus knows no other numbers")]
-        let number = |number: u64| Some(number as f64);
-        let seconds = |time: Timestamp| Some(time.as_duration().as_secs_f64());
-        let gauge = "gauge";
-        let step = self.progress.current_step;
-        add("step", gauge, "Training steps done.", step.and_then(number));
-        add("total_steps", gauge, "Training steps planned.", self.progress.total_steps.and_then(number));
-        add("present_files", gauge, "Files that are here and proven.", self.present.and_then(number));
-        add("failed_files", gauge, "Files that could not be had in this run.", number(self.failed));
-        add("published_files_total", "counter", "Files published in this run.", number(self.published));
-        add("published_bytes_total", "counter", "Bytes of them.", number(self.published_bytes));
-        add("received_bytes_total", "counter", "Bytes received in this run.", number(self.received));
-        add("retries_total", "counter", "Transfers that failed and were tried again.", number(self.retries));
-        add("run_start_timestamp_seconds", gauge, "When this run began.", seconds(self.began));
-        let looked = self.looked.and_then(seconds);
-        add("last_look_timestamp_seconds", gauge, "When the job was last seen.", looked);
-        let published = self.published_at.and_then(seconds);
-        add("last_published_timestamp_seconds", gauge, "When a file was last published.", published);
-        let ended = self.ended.and_then(|(time, _)| seconds(time));
-        add("run_end_timestamp_seconds", gauge, "When this run ended; not there while it goes on.", ended);
-        let code = self.ended.and_then(|(_, code)| number(code.into()));
-        add("exit_code", gauge, "How this run ended; not there while it goes on.", code);
-        if let Some(status) = &self.status {
-            let (name, status) = (label(self.name.as_deref().unwrap_or_default()), label(status.as_str()));
-            let _ = writeln!(text, "# HELP rcsync_job What the job is and does.\n# TYPE rcsync_job gauge");
-            let _ = writeln!(text, "rcsync_job{{job_id=\"{job}\",name=\"{name}\",status=\"{status}\"}} 1");
         }
-        text
     }
+    let mut head = Some("# HELP rcsync_job What the job is and does.\n# TYPE rcsync_job gauge\n");
+    for job in jobs {
+        if let Some(status) = &job.status {
+            text.push_str(head.take().unwrap_or_default());
+            let (name, status) = (label(job.name.as_deref().unwrap_or_default()), label(status.as_str()));
+            let id = label(job.job.as_str());
+            let _ = writeln!(text, "rcsync_job{{job_id=\"{id}\",name=\"{name}\",status=\"{status}\"}} 1");
+        }
+    }
+    text
 }
 
 /// Returns text as it may stand between a label's quotes.
@@ -229,9 +274,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lora.prom");
         check(&path).unwrap();
-        let metrics = Metrics::new(path.clone(), job(), noon);
+        let metrics = Metrics::new(path.clone(), [job()], noon);
         for event in every_event() {
-            assert_eq!(metrics.hear(&event), None);
+            assert_eq!(metrics.hear(&job(), &event), None);
         }
         let text = std::fs::read_to_string(&path).unwrap();
         let values: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -261,14 +306,40 @@ mod tests {
     }
 
     #[test]
+    fn many_jobs_in_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fleet.prom");
+        let other: JobId = "b-2".parse().unwrap();
+        let metrics = Metrics::new(path.clone(), [], noon);
+        for event in every_event() {
+            assert_eq!(metrics.hear(&job(), &event), None);
+        }
+        metrics.hear(&other, &every_event()[3]);
+        assert_eq!(metrics.finish(), None);
+        let text = std::fs::read_to_string(&path).unwrap();
+        check(&path).unwrap();
+        let at = |line: &str| {
+            text.lines().position(|found| found == line).unwrap_or_else(|| panic!("{line}: {text}"))
+        };
+        let head = at("# TYPE rcsync_step gauge");
+        assert_eq!(at("rcsync_step{job_id=\"abc-1\"} 320"), head + 1);
+        assert_eq!(at("rcsync_step{job_id=\"b-2\"} 320"), head + 2);
+        assert_eq!(text.matches("# TYPE rcsync_step ").count(), 1);
+        at("rcsync_job{job_id=\"b-2\",name=\"dog\",status=\"RUNNING\"} 1");
+        metrics.forget(&other);
+        metrics.finish();
+        assert!(!std::fs::read_to_string(&path).unwrap().contains("b-2"));
+    }
+
+    #[test]
     fn nothing_of_others_is_overwritten_and_trouble_is_told_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("theirs.prom");
         std::fs::write(&path, "node_load1 3\n").unwrap();
         assert!(check(&path).unwrap_err().to_string().contains("did not write"));
         assert!(check(&dir.path().join("a.txt")).unwrap_err().to_string().contains("`.prom`"));
-        let metrics = Metrics::new(dir.path().join("no/such/a.prom"), job(), noon);
-        let told = every_event().iter().filter_map(|event| metrics.hear(event)).count();
+        let metrics = Metrics::new(dir.path().join("no/such/a.prom"), [job()], noon);
+        let told = every_event().iter().filter_map(|event| metrics.hear(&job(), event)).count();
         assert_eq!(told, 1);
     }
 

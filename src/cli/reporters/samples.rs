@@ -42,7 +42,16 @@ pub(crate) fn published() -> Event {
 
 pub(crate) fn done(exit: ExitStatus, published: u64, failed: u64) -> Event {
     let elapsed = Duration::from_secs(80);
-    Event::Done { exit, published, bytes: published * 171_863_244, present: 5 + published, failed, elapsed }
+    Event::Done {
+        exit,
+        published,
+        bytes: published * 171_863_244,
+        present: 5 + published,
+        failed,
+        elapsed,
+        job_status: Some(JobStatus::Running),
+        next_look: Some(Duration::from_secs(15)),
+    }
 }
 
 pub(crate) fn every_event() -> Vec<Event> {

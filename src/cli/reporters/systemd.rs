@@ -85,19 +85,32 @@ impl Reporter for Service {
             Event::Done { present, .. } => state.present = *present,
             _ => return,
         }
-        let mut news = Vec::new();
         state.seen |= matches!(event, Event::Plan { .. });
+        let status = format!("{}; {} here", state.doing, format::files(state.present));
+        self.tell(&mut state, &status);
+    }
+}
+
+impl Service {
+    /// Reports what a fleet does, and that it is ready once `seen`.
+    pub(crate) fn report_fleet(&self, seen: bool, status: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.seen |= seen;
+        self.tell(&mut state, status);
+    }
+
+    fn tell(&self, state: &mut State, status: &str) {
+        let mut news = Vec::new();
         if state.seen && !state.ready {
             news.push(NotifyState::Ready);
         }
-        let status = format!("{}; {} here", state.doing, format::files(state.present));
         if status != state.told {
-            news.push(NotifyState::Status(&status));
+            news.push(NotifyState::Status(status));
         }
         // What did not fit into a full queue is said with the next event.
         if !news.is_empty() && self.manager.say(&news) {
             state.ready = state.seen;
-            state.told = status;
+            status.clone_into(&mut state.told);
         }
     }
 }

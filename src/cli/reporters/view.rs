@@ -5,6 +5,7 @@
 
 mod canvas;
 mod facts;
+mod fleet;
 mod frame;
 mod upload;
 
@@ -18,6 +19,7 @@ use canvas::Canvas;
 use facts::Facts;
 
 pub(crate) use canvas::Shrinking;
+pub(crate) use fleet::FleetFacts;
 pub(crate) use frame::Look;
 pub(crate) use upload::UploadView;
 
@@ -26,25 +28,37 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// Between two draws while nothing moves but time.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// The view of one run.
-pub(crate) struct View {
-    shared: Arc<Shared>,
+/// What is known, and how it looks as lines.
+pub(crate) trait Picture: Default + Send + 'static {
+    /// Returns the lines, none wider than `columns`, fewer than `rows`.
+    fn lines(&mut self, now: Instant, columns: usize, rows: usize, look: Look) -> Vec<String>;
 }
 
-struct Shared {
-    scene: Mutex<Scene>,
+impl Picture for Facts {
+    fn lines(&mut self, now: Instant, columns: usize, rows: usize, look: Look) -> Vec<String> {
+        frame::frame(self, now, columns, rows, look)
+    }
+}
+
+/// The view of one run, or of a fleet's.
+pub(crate) struct View<P: Picture = Facts> {
+    shared: Arc<Shared<P>>,
+}
+
+struct Shared<P> {
+    scene: Mutex<Scene<P>>,
     wake: Condvar,
 }
 
-struct Scene {
-    facts: Facts,
+struct Scene<P> {
+    facts: P,
     canvas: Canvas,
     look: Look,
     moved: bool,
     ended: bool,
 }
 
-impl View {
+impl<P: Picture> View<P> {
     /// Begins to draw onto `stream`.
     pub(crate) fn new(stream: Stream, look: Look, shrinking: Shrinking) -> Self {
         let view = Self::still(stream, look, shrinking);
@@ -58,7 +72,7 @@ impl View {
 
     /// A view that draws when it is told to.
     fn still(stream: Stream, look: Look, shrinking: Shrinking) -> Self {
-        let (facts, canvas) = (Facts::default(), Canvas::new(stream, shrinking));
+        let (facts, canvas) = (P::default(), Canvas::new(stream, shrinking));
         let scene = Mutex::new(Scene { facts, canvas, look, moved: true, ended: false });
         Self { shared: Arc::new(Shared { scene, wake: Condvar::new() }) }
     }
@@ -71,6 +85,13 @@ impl View {
         } else {
             scene.draw(Some(text), Instant::now());
         }
+    }
+
+    /// Learns something that is drawn soon.
+    pub(crate) fn learn(&self, hear: impl FnOnce(&mut P, Instant)) {
+        let mut scene = self.shared.scene();
+        hear(&mut scene.facts, Instant::now());
+        scene.moved = true;
     }
 
     /// Takes the view away. May be called again.
@@ -89,20 +110,18 @@ impl Reporter for View {
         if matches!(event, Event::Done { .. }) {
             return self.end();
         }
-        let mut scene = self.shared.scene();
-        scene.facts.hear(event, Instant::now());
-        scene.moved = true;
+        self.learn(|facts, now| facts.hear(event, now));
     }
 }
 
-impl Drop for View {
+impl<P: Picture> Drop for View<P> {
     fn drop(&mut self) {
         self.end();
     }
 }
 
-impl Shared {
-    fn scene(&self) -> MutexGuard<'_, Scene> {
+impl<P: Picture> Shared<P> {
+    fn scene(&self) -> MutexGuard<'_, Scene<P>> {
         self.scene.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -124,10 +143,10 @@ impl Shared {
     }
 }
 
-impl Scene {
+impl<P: Picture> Scene<P> {
     fn draw(&mut self, above: Option<&str>, now: Instant) {
         let (columns, rows) = self.canvas.size();
-        let lines = frame::frame(&mut self.facts, now, columns, rows, self.look);
+        let lines = self.facts.lines(now, columns, rows, self.look);
         self.canvas.put(above, &lines);
         self.moved = false;
     }

@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use super::run_state::RunState;
 
-/// Looks are never closer than this: the API's owner counts them too.
-const SHORTEST: Duration = Duration::from_secs(5);
-
 /// Looks are never further apart than this, whatever the pace: a save can be asked for at any moment.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -71,6 +68,19 @@ pub struct Look {
     pub lagging: bool,
 }
 
+/// What is left when a run ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Left {
+    /// What its last look saw; `news` where the run brought anything.
+    pub look: Look,
+    /// Whether a listed file is not here.
+    pub missing: bool,
+    /// Whether looks after the job's end have found nothing new for long enough.
+    pub settled: bool,
+    /// How long ago this folder first saw the job in its present state, where known.
+    pub state_age: Option<Duration>,
+}
+
 /// What to do after a look.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Next {
@@ -81,6 +91,9 @@ pub enum Next {
 }
 
 impl Cadence {
+    /// Looks are never closer than this: the API's owner counts them too.
+    pub const SHORTEST: Duration = Duration::from_secs(5);
+
     /// Begins to learn; `longest` is the user's `--interval`.
     #[must_use]
     pub fn new(longest: Option<Duration>) -> Self {
@@ -111,7 +124,32 @@ impl Cadence {
             RunState::Queued => LONGEST / 4,
             _ => self.until_next_save(look).unwrap_or(LONGEST / 4),
         };
-        Next::After(wait.clamp(SHORTEST, LONGEST).min(longest))
+        Next::After(wait.clamp(Self::SHORTEST, LONGEST).min(longest))
+    }
+
+    /// Returns how long after the end of a run another one is worth it; `None` when nothing more will come.
+    pub fn next_run(&mut self, now: Duration, left: &Left) -> Option<Duration> {
+        let longest = self.longest.unwrap_or(LONGEST);
+        if !left.look.state.is_over() {
+            return match self.next(now, &left.look) {
+                Next::After(wait) => Some(wait),
+                Next::Enough => Some(longest),
+            };
+        }
+        let lagging = left.look.lagging && left.state_age.is_none_or(|age| age < LAG);
+        let wait = match () {
+            () if left.missing => LONGEST,
+            () if left.settled => return None,
+            () if left.look.news => AFTER_END,
+            () if lagging => LAG,
+            () => return None,
+        };
+        Some(wait.min(longest))
+    }
+
+    /// Takes in a look of an earlier run.
+    pub fn recall(&mut self, at: Duration, step: u64) {
+        self.learn(at, Some(step));
     }
 
     fn learn(&mut self, now: Duration, step: Option<u64>) {
@@ -228,6 +266,50 @@ mod tests {
             assert!(matches!(cadence.next(Duration::from_secs(second), &lagging), Next::After(_)));
         }
         assert_eq!(cadence.next(Duration::from_secs(60), &lagging), Next::Enough);
+    }
+
+    #[test]
+    fn what_a_scheduler_does_after_a_run() {
+        let seconds = Duration::from_secs;
+        let over = |news, lagging| Look {
+            state: RunState::Finished,
+            step: Some(9),
+            save_every: None,
+            news,
+            lagging,
+        };
+        let left = |look| Left { look, missing: false, settled: false, state_age: None };
+        for (name, left, next) in [
+            ("files came, so more may", left(over(true, false)), Some(2)),
+            ("nothing new", left(over(false, false)), None),
+            ("followed to the end", Left { settled: true, ..left(over(true, true)) }, None),
+            (
+                "a file is missing",
+                Left { missing: true, settled: true, ..left(over(false, false)) },
+                Some(60),
+            ),
+            ("the list lags behind", left(over(false, true)), Some(30)),
+            (
+                "… and has for a minute",
+                Left { state_age: Some(seconds(60)), ..left(over(false, true)) },
+                None,
+            ),
+            ("it trains at an unknown pace", left(look(20)), Some(15)),
+            ("it trains, and a file is missing", Left { missing: true, ..left(look(20)) }, Some(15)),
+        ] {
+            let got = Cadence::new(None).next_run(Duration::ZERO, &left);
+            assert_eq!(got, next.map(seconds), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_pace_of_earlier_runs_is_known_to_a_single_pass() {
+        let mut cadence = Cadence::new(None);
+        cadence.recall(Duration::from_secs(1000), 100);
+        cadence.recall(Duration::from_secs(1100), 200);
+        let left = Left { look: look(220), missing: false, settled: false, state_age: None };
+        // 30 steps of a second, and the save itself.
+        assert_eq!(cadence.next_run(Duration::from_secs(1120), &left), Some(Duration::from_secs(32)));
     }
 
     #[test]

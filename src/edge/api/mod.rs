@@ -15,8 +15,7 @@ pub(super) use transport::cause;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header;
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder, Response, header};
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -36,6 +35,7 @@ use crate::model::job::{JobId, ResultAnswer, StatusAnswer};
 use crate::model::units::ByteCount;
 
 use super::names::{Dialled, Names};
+use super::toll::{Toll, Tolled};
 use token::{Token, TokenSource};
 
 /// How much of a refusal is read for its message.
@@ -113,6 +113,14 @@ impl ApiClient {
     pub(crate) fn over(self, wire: Arc<dyn Wire>) -> Self {
         let Shared { base, limits, tokens, client, .. } = self.0.as_ref();
         let (base, limits, tokens, client) = (base.clone(), *limits, tokens.clone(), client.clone());
+        Self(Arc::new(Shared { base, limits, tokens, token: Mutex::new(None), client, wire }))
+    }
+
+    /// The same client, whose requests all pass `toll`.
+    pub(crate) fn through(self, toll: Arc<dyn Toll>) -> Self {
+        let Shared { base, limits, tokens, client, wire, .. } = self.0.as_ref();
+        let (base, limits, tokens, client) = (base.clone(), *limits, tokens.clone(), client.clone());
+        let wire = Arc::new(Tolled { wire: wire.clone(), toll });
         Self(Arc::new(Shared { base, limits, tokens, token: Mutex::new(None), client, wire }))
     }
 

@@ -17,7 +17,43 @@ const ENOUGH: u64 = 4096;
 
 /// Raises the limit as far as this user may, and shares out what there is.
 pub(crate) fn share_out() -> Handles {
-    shares(limit())
+    shares(limit(ENOUGH))
+}
+
+/// How many handles a process may hold that follows many jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ManyHandles {
+    /// Jobs whose folders may be open at a time.
+    pub(crate) open: usize,
+    /// Connections over all jobs.
+    pub(crate) connections: usize,
+    /// What one of them may hold.
+    pub(crate) each: Handles,
+}
+
+/// What a job holds that waits: its lock, its folder, its journal, those of its hooks.
+const WAITING_JOB: usize = 8;
+
+/// Jobs that fetch many files at once; more of them share what these leave.
+const BUSY_JOBS: usize = 16;
+
+/// What a process with many jobs asks for.
+const ENOUGH_FOR_MANY: u64 = 1 << 16;
+
+/// The same for a process that follows so many jobs.
+pub(crate) fn share_out_among(jobs: usize) -> ManyHandles {
+    shares_among(limit(ENOUGH_FOR_MANY), jobs)
+}
+
+fn shares_among(limit: u64, jobs: usize) -> ManyHandles {
+    let left = usize::try_from(limit.saturating_sub(OWN)).unwrap_or(usize::MAX);
+    let open = (left / 2 / WAITING_JOB).max(1);
+    // The list may grow while it is followed.
+    let expected = jobs.saturating_mul(2).clamp(BUSY_JOBS, open.max(BUSY_JOBS));
+    let rest = left.saturating_sub(expected.min(open) * WAITING_JOB);
+    let busy = open.min(BUSY_JOBS);
+    let each = Handles { connections: (rest / 4 / busy).max(1), finished: (rest / 8 / busy).max(1) };
+    ManyHandles { open, connections: (rest / 4).max(1), each }
 }
 
 fn shares(limit: u64) -> Handles {
@@ -26,20 +62,20 @@ fn shares(limit: u64) -> Handles {
 }
 
 #[cfg(unix)]
-fn limit() -> u64 {
+fn limit(enough: u64) -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.map_or(ENOUGH, |most| most.min(ENOUGH));
+    let wanted = limit.maximum.map_or(enough, |most| most.min(enough));
     let raised = rustix::process::Rlimit { current: Some(wanted), maximum: limit.maximum };
     if limit.current.is_some_and(|current| current < wanted) && setrlimit(Resource::Nofile, raised).is_ok() {
         limit = raised;
     }
-    limit.current.unwrap_or(ENOUGH)
+    limit.current.unwrap_or(enough)
 }
 
 #[cfg(not(unix))]
-fn limit() -> u64 {
-    ENOUGH
+fn limit(enough: u64) -> u64 {
+    enough
 }
 
 /// Whether the process, or the machine, has no more handles to give.
@@ -60,6 +96,18 @@ pub(crate) fn is_out(error: &std::io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_jobs_share_what_there_is() {
+        for (limit, jobs, open) in [(65_536, 200, 4094), (1024, 200, 62), (1024, 5, 62), (30, 10, 1)] {
+            let shares = shares_among(limit, jobs);
+            assert_eq!(shares.open, open, "{limit} {jobs}");
+            let held = (open.min(jobs) * WAITING_JOB + 2 * shares.connections) as u64 + OWN;
+            assert!(limit < OWN + 20 || held <= limit, "{limit} {jobs}: {held}");
+            assert!(shares.each.connections <= shares.connections && shares.each.finished > 0);
+        }
+        assert!(shares_among(65_536, 200).each.connections >= 80);
+    }
 
     #[test]
     fn nobody_gets_more_than_there_is_and_everybody_gets_something() {

@@ -1,6 +1,7 @@
 //! A file that somebody edits: a file-system event is a nudge to look again, never the news itself, since events get lost
 //! and some disks send none.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,14 +34,25 @@ impl Watch {
     /// Begins to watch. Many editors put a new file in the place of the old one, so its folder is watched.
     #[must_use]
     pub fn file(path: &Path) -> Self {
-        let nudge = Arc::new(Notify::new());
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
-        let name = path.file_name().map(ToOwned::to_owned);
+        // A path without a name is no file, and no event is about it.
+        Self::begin(&folder, Some(path.file_name().map(ToOwned::to_owned).unwrap_or_default()))
+    }
+
+    /// Begins to watch all files of a folder.
+    #[must_use]
+    pub fn folder(path: &Path) -> Self {
+        Self::begin(path, None)
+    }
+
+    fn begin(folder: &Path, name: Option<OsString>) -> Self {
+        let nudge = Arc::new(Notify::new());
         let ring = nudge.clone();
         let heard = move |event: notify::Result<notify::Event>| {
-            let is_ours =
-                |event: &notify::Event| event.paths.iter().any(|path| path.file_name() == name.as_deref());
+            let is_ours = |event: &notify::Event| {
+                name.is_none() || event.paths.iter().any(|path| path.file_name() == name.as_deref())
+            };
             // Reading the file is an event, too, and must not lead to reading it again.
             if event.map_or(true, |event| !event.kind.is_access() && (event.need_rescan() || is_ours(&event)))
             {

@@ -387,6 +387,11 @@ pub(crate) fn read_head(dir: &Path, job: &JobId) -> Option<JobHead> {
     (head.job_id == *job).then_some(head)
 }
 
+/// The same, of whichever job.
+pub(crate) fn read_any_head(dir: &Path) -> Option<JobHead> {
+    Some(read(dir, None)?.job)
+}
+
 /// Takes artifacts, or none.
 type Keep<'k> = &'k mut dyn FnMut(&JobArtifact) -> bool;
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::decide::mirror::poll_interval::Cadence;
 use crate::edge::api::ApiClient;
 use crate::edge::net::http::ArtifactClient;
 use crate::engine::destination::folder::Folder;
@@ -17,6 +18,7 @@ use crate::engine::event::{Event, Reporter};
 use crate::engine::options::SyncOptions;
 use crate::engine::outputs::follower::Follower;
 use crate::engine::stop::Stop;
+use crate::engine::transfer::share::Membership;
 use crate::error::{Error, ExitStatus};
 use crate::model::job::JobId;
 
@@ -32,13 +34,22 @@ pub struct Mirror {
     pub(crate) dir: PathBuf,
     pub(crate) options: SyncOptions,
     pub(crate) followers: Vec<Arc<dyn Follower>>,
+    /// Where this job is one of a fleet.
+    pub(crate) fleet: Option<Membership>,
 }
 
 impl Mirror {
     /// Mirrors `job` into `dir`, which is created when it is not there, as the command line does without options.
     #[must_use]
     pub fn new(api: ApiClient, job: JobId, dir: impl Into<PathBuf>) -> Self {
-        Self { api, job, dir: dir.into(), options: SyncOptions::default(), followers: Vec::new() }
+        Self {
+            api,
+            job,
+            dir: dir.into(),
+            options: SyncOptions::default(),
+            followers: Vec::new(),
+            fleet: None,
+        }
     }
 
     /// Changes how it mirrors.
@@ -66,21 +77,26 @@ impl Mirror {
     }
 
     fn hosts(&self) -> Result<ArtifactClient, Error> {
+        if let Some(membership) = &self.fleet {
+            return Ok(membership.hosts());
+        }
         let private = self.options.allow_private_hosts || self.api.is_private();
         ArtifactClient::new(private, self.options.stall_timeout).map_err(Error::Config)
     }
 
     /// The same, with a client of the caller's for the hosts of artifacts.
     pub(crate) async fn run_with(
-        self,
+        mut self,
         hosts: ArtifactClient,
         reporter: Arc<dyn Reporter>,
         stop: Stop,
     ) -> Result<ExitStatus, Error> {
         let began = Instant::now();
-        let Some(first) =
-            look(&self.api, &self.job, Patience::Short, reporter.as_ref(), stop.token()).await?
-        else {
+        let looked = match self.fleet.as_mut().and_then(Membership::take_first) {
+            Some(first) => Some(first),
+            None => look(&self.api, &self.job, Patience::Short, reporter.as_ref(), stop.token()).await?,
+        };
+        let Some(first) = looked else {
             return Ok(interrupted(reporter.as_ref(), &stop, began));
         };
         if self.options.dry_run {
@@ -106,9 +122,19 @@ impl Mirror {
 }
 
 /// Nothing was begun, so nothing is lost.
-fn interrupted(reporter: &dyn Reporter, stop: &Stop, began: Instant) -> ExitStatus {
+pub(crate) fn interrupted(reporter: &dyn Reporter, stop: &Stop, began: Instant) -> ExitStatus {
     let exit = stop.status();
     let elapsed = began.elapsed();
-    reporter.report(&Event::Done { exit, published: 0, bytes: 0, present: 0, failed: 0, elapsed });
+    let (job_status, next_look) = (None, Some(Cadence::SHORTEST));
+    reporter.report(&Event::Done {
+        exit,
+        published: 0,
+        bytes: 0,
+        present: 0,
+        failed: 0,
+        elapsed,
+        job_status,
+        next_look,
+    });
     exit
 }

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::decide::mirror::plan::{
     Action, FetchReason, Situation, Step, asked_stamp, nothing_is_chosen, plan,
 };
-use crate::decide::mirror::poll_interval::{Cadence, KnownEnd, Look, Next, next_save, save_interval};
+use crate::decide::mirror::poll_interval::{Cadence, KnownEnd, Left, Look, Next, next_save, save_interval};
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::select::Selection;
 use crate::decide::mirror::snapshot::JobSnapshot;
@@ -26,7 +27,9 @@ use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::newest::Saves;
 use crate::engine::outputs::follower::Followers;
+use crate::engine::outputs::gallery::history::History;
 use crate::engine::stop::Stop;
+use crate::engine::transfer::share::{Member, Membership};
 use crate::engine::transfer::{Setup, Transfers};
 use crate::error::{Error, ExitStatus, explain_briefly};
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
@@ -50,11 +53,16 @@ pub(crate) struct Run {
     began: Instant,
     folder: Folder,
     transfers: Transfers,
+    member: Option<Arc<Member>>,
+    /// The right to look and to fetch, where a fleet gives it to so many jobs at a time.
+    turn: Option<OwnedSemaphorePermit>,
     followers: Followers,
     cadence: Cadence,
     life: Life,
     told: Option<Told>,
     planned: bool,
+    /// Looks after the job's end have found nothing new for long enough.
+    settled: bool,
     fetching: HashSet<ArtifactKey>,
     noticed: HashSet<String>,
     outlook: forecasts::Outlook,
@@ -95,6 +103,11 @@ impl Pass {
     fn next_save(&self) -> Option<u64> {
         next_save(self.step?, self.save_every?, self.total)
     }
+
+    fn until_next_save(&self, seconds_a_step: Option<f64>) -> Option<Duration> {
+        let steps = u32::try_from(self.next_save()?.saturating_sub(self.step?)).ok()?;
+        Duration::try_from_secs_f64(seconds_a_step? * f64::from(steps)).ok()
+    }
 }
 
 impl Run {
@@ -108,7 +121,9 @@ impl Run {
         began: Instant,
     ) -> Result<Self, Error> {
         let options = mirror.options.clone();
-        let handles = fd_limit::share_out();
+        let (member, turn) = mirror.fleet.take().map(Membership::into_parts).unzip();
+        let shared = member.as_ref().map(|member: &Arc<Member>| member.shared());
+        let handles = shared.map_or_else(fd_limit::share_out, |shared| shared.handles);
         let followers = Followers::start(
             std::mem::take(&mut mirror.followers),
             mirror.dir.clone(),
@@ -135,6 +150,7 @@ impl Run {
             },
             cancel: stop.token().child_token(),
             handles,
+            member: member.clone(),
             after_commit: Box::new(move || nudge.notify_one()),
         })?;
         let cadence = Cadence::new(options.interval);
@@ -146,11 +162,14 @@ impl Run {
             began,
             folder,
             transfers,
+            member,
+            turn: turn.flatten(),
             followers,
             cadence,
             life,
             told: None,
             planned: false,
+            settled: false,
             fetching: HashSet::new(),
             noticed: HashSet::new(),
             outlook: forecasts::Outlook::default(),
@@ -158,6 +177,26 @@ impl Run {
             trouble: None,
             known_end: None,
         })
+    }
+
+    /// Gives up the turn: everything that was ordered is here or failed, so another job of the fleet may use it.
+    fn rest(&mut self) {
+        if self.member.is_some() {
+            self.turn = None;
+        }
+    }
+
+    /// Waits until this job may look again, where only so many may at a time; `false` when the run should end.
+    async fn take_turn(&mut self) -> bool {
+        let (Some(member), None) = (&self.member, &self.turn) else { return true };
+        tokio::select! {
+            biased;
+            () = self.stop.token().cancelled() => false,
+            turn = member.turn() => {
+                self.turn = turn;
+                true
+            }
+        }
     }
 
     /// Goes on from the first look to the end.
@@ -187,7 +226,7 @@ impl Run {
             let Some(wait) = wait else {
                 return self.conclude(&looked, &pass).await;
             };
-            if !self.wait(&looked, wait).await {
+            if !self.wait(&looked, wait).await || !self.take_turn().await {
                 return self.conclude(&looked, &pass).await;
             }
             match self.look_again().await {
@@ -436,6 +475,9 @@ impl Run {
         let cooled = self.transfers.cooled_at().await.map(|at| at.saturating_duration_since(Instant::now()));
         match next {
             Next::After(wait) => {
+                if let Some(member) = &self.member {
+                    member.expect_save(pass.until_next_save(self.cadence.seconds_a_step()));
+                }
                 if state == RunState::Running {
                     let seconds_a_step = self.cadence.seconds_a_step();
                     self.reporter.report(&Event::Pace { seconds_a_step, next_save: pass.next_save() });
@@ -443,8 +485,39 @@ impl Run {
                 self.reporter.report(&Event::Waiting { wait });
                 Some(wait.min(cooled.unwrap_or(wait).max(Duration::from_millis(200))))
             }
-            Next::Enough => None,
+            Next::Enough => {
+                self.settled = true;
+                None
+            }
         }
+    }
+
+    /// Returns when another run is worth it; `None` when nothing more will come.
+    fn next_run(
+        &mut self,
+        looked: &JobSnapshot,
+        pass: &Pass,
+        missing: bool,
+        cooled_at: Option<Instant>,
+    ) -> Option<Duration> {
+        let state = pass.state.unwrap_or(RunState::Running);
+        let news = pass.ordered > 0 || !self.transfers.is_quiet();
+        let look = Look { state, step: pass.step, save_every: pass.save_every, news, lagging: pass.lagging };
+        let mut left = Left { look, missing, settled: self.settled, state_age: None };
+        let mut now = self.began.elapsed();
+        if self.mirror.options.once {
+            // A single pass has seen the job once; the folder has seen it before.
+            let clock = jiff::Timestamp::now().as_second();
+            let recent = History::load(&self.mirror.dir).recent(&looked.status.status);
+            let at = |seconds: i64| Duration::from_secs(seconds.max(0).unsigned_abs());
+            for (seen, step) in recent.steps {
+                self.cadence.recall(at(seen), step);
+            }
+            (now, left.state_age) = (at(clock), recent.since.map(|since| at(clock.saturating_sub(since))));
+        }
+        let wait = self.cadence.next_run(now, &left)?;
+        let cooled = cooled_at.map(|at| at.saturating_duration_since(Instant::now()));
+        Some(wait.min(cooled.unwrap_or(wait)))
     }
 
     /// Waits; `false` when the run should end instead of looking again.
@@ -452,12 +525,17 @@ impl Run {
         let deadline = self.deadline();
         let until = Instant::now() + wait;
         let until = deadline.map_or(until, |deadline| deadline.min(until));
-        if !self.transfers.is_quiet() {
+        if self.transfers.is_quiet() {
+            self.rest();
+        } else {
             tokio::select! {
                 biased;
                 () = self.stop.token().cancelled() => return false,
                 () = tokio::time::sleep_until(until) => {}
-                () = self.transfers.quiet() => self.tell_what_came(looked),
+                () = self.transfers.quiet() => {
+                    self.tell_what_came(looked);
+                    self.rest();
+                }
             }
         }
         if self.transfers.is_quiet() {
@@ -538,6 +616,7 @@ impl Run {
     /// Winds up, counts what is here, and says how it all ends.
     async fn conclude(&mut self, looked: &JobSnapshot, pass: &Pass) -> Result<ExitStatus, Error> {
         let interrupted = self.stop.is_stopped();
+        let cooled_at = self.transfers.cooled_at().await;
         self.wind_up(looked).await?;
         // Last, so that whoever does something with published files has had each of them.
         match self.retain().await {
@@ -563,6 +642,7 @@ impl Run {
         }
         let failed = missing.len() as u64 + pass.unreachable;
         let exit = if interrupted { self.stop.status() } else { self.verdict(pass, &missing) };
+        let next_look = self.next_run(looked, pass, !missing.is_empty(), cooled_at);
         let follows = !self.mirror.options.once && !pass.state.is_some_and(RunState::is_over);
         if follows && exit == ExitStatus::TryAgain && self.is_timed_out() {
             let message = "stopped following: `--timeout` has passed".to_owned();
@@ -575,6 +655,8 @@ impl Run {
             present,
             failed,
             elapsed: self.began.elapsed(),
+            job_status: Some(looked.status.status.clone()),
+            next_look,
         });
         Ok(exit)
     }
@@ -695,6 +777,17 @@ pub(crate) async fn rehearse(
     reporter.report(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
     let exit = ExitStatus::Complete;
     let elapsed = began.elapsed();
-    reporter.report(&Event::Done { exit, published: 0, bytes: 0, present, failed: 0, elapsed });
+    let job_status = Some(looked.status.status.clone());
+    let next_look = (!state.is_over() || fetch > 0).then_some(Cadence::SHORTEST);
+    reporter.report(&Event::Done {
+        exit,
+        published: 0,
+        bytes: 0,
+        present,
+        failed: 0,
+        elapsed,
+        job_status,
+        next_look,
+    });
     Ok(exit)
 }

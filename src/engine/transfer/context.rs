@@ -27,15 +27,19 @@ use crate::model::response_head::Head;
 use crate::model::source_url::SourceUrl;
 
 use super::messages::Message;
+use super::pool::Permit;
+use super::share::Member;
 
 /// What all connections use.
 pub(crate) struct Context {
     pub(super) client: ArtifactClient,
     pub(super) dir: PathBuf,
     pub(super) parts: PartFolder,
-    pub(super) limiter: Option<Limiter>,
+    pub(super) limiter: Option<Arc<Limiter>>,
     pub(super) room: Room,
-    pub(super) gates: Gates,
+    pub(super) gates: Arc<Gates>,
+    /// The job's part in a fleet, which shares its connections.
+    pub(super) member: Option<Arc<Member>>,
     pub(super) reporter: Arc<dyn Reporter>,
     pub(crate) cancel: CancellationToken,
     pub(super) inbox: mpsc::UnboundedSender<Message>,
@@ -100,7 +104,32 @@ impl Context {
         }
     }
 
+    /// Waits for the right to one request, where connections are shared with other jobs; `None` when the run is
+    /// interrupted.
+    pub(super) async fn permit(
+        &self,
+        url: &SourceUrl,
+        artifact: &Artifact,
+    ) -> Result<Option<Option<Permit>>, Fault> {
+        let Some(member) = &self.member else { return Ok(Some(None)) };
+        let permit = async {
+            // A request that waits for its host must not hold a connection that others could use.
+            self.pass_gate(url).await?;
+            Ok(Some(Some(member.permit(artifact.key.kind, self.may_run_write()).await)))
+        };
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Ok(None),
+            permit = permit => permit,
+        }
+    }
+
     async fn pass_gate_and_get(&self, url: &SourceUrl, ask: &RangeRequest) -> Result<(Head, Body), Fault> {
+        self.pass_gate(url).await?;
+        self.client.get(url, ask).await
+    }
+
+    async fn pass_gate(&self, url: &SourceUrl) -> Result<(), Fault> {
         if let Some(gate) = self.gates.closed(url.host()) {
             let wait = gate.until.saturating_duration_since(Instant::now());
             if self.once && wait > LONGEST_WAIT_IN_ONE_PASS {
@@ -108,7 +137,7 @@ impl Context {
             }
             self.gates.pass(url.host()).await;
         }
-        self.client.get(url, ask).await
+        Ok(())
     }
 
     pub(crate) fn count_received(&self, count: u64) {

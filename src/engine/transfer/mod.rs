@@ -10,7 +10,9 @@ pub(crate) mod host_backoff;
 pub(crate) mod link_refresh;
 mod messages;
 mod orders;
+mod pool;
 pub(crate) mod rate_limit;
+pub(crate) mod share;
 mod shared_end;
 mod worker;
 
@@ -46,6 +48,7 @@ use host_backoff::Gates;
 use link_refresh::Relister;
 use messages::{Message, Summary};
 use rate_limit::Limiter;
+use share::Member;
 
 pub(super) use context::Context;
 pub(super) use messages::Progress;
@@ -81,6 +84,8 @@ pub(super) struct Setup {
     pub(super) committer: Committer,
     pub(super) cancel: CancellationToken,
     pub(super) handles: Handles,
+    /// The job's part in a fleet.
+    pub(super) member: Option<Arc<Member>>,
     /// Called after each file that was committed.
     pub(super) after_commit: Box<dyn Fn() + Send + Sync>,
 }
@@ -111,6 +116,7 @@ impl Transfers {
             committer: commits,
             cancel,
             handles,
+            member,
             after_commit,
         } = setup;
         let leftovers = parts.fingerprints()?;
@@ -123,13 +129,17 @@ impl Transfers {
             rate: options.limit_rate.map(|rate| rate.0),
             processors: std::thread::available_parallelism().map_or(2, usize::from),
         };
+        let shared = member.as_ref().map(|member| member.shared());
+        let gates: Arc<Gates> = shared.map_or_else(Arc::default, |shared| shared.gates.clone());
+        let limiter = shared.and_then(|shared| shared.limiter.clone());
         let context = Arc::new(Context {
             client,
             dir,
-            limiter: options.limit_rate.map(Limiter::new),
+            limiter: limiter.or_else(|| options.limit_rate.map(Limiter::new).map(Arc::new)),
             room: Room::new(parts.path(""), options.min_free),
             parts,
-            gates: Gates::default(),
+            gates,
+            member,
             reporter,
             cancel,
             inbox: inbox.clone(),

@@ -163,6 +163,9 @@ impl Fetch<'_> {
             if_range: request.if_range.clone(),
             if_changed: request.if_changed.clone(),
         };
+        let Some(_permit) = self.context.permit(url, self.artifact).await? else {
+            return Ok(RangeEnd::Stopped);
+        };
         let asked_at = Instant::now();
         let Some((head, body)) = self.context.get(url, &ask).await? else { return Ok(RangeEnd::Stopped) };
         served.waited = asked_at.elapsed();

@@ -11,7 +11,7 @@ use crate::model::names::rel_path::RelPath;
 
 /// Everything that events have told so far.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// The job's name and state, once it was looked at.
     pub(super) job: Option<(Option<String>, JobStatus)>,
     pub(super) progress: Progress,
@@ -117,6 +117,16 @@ impl Facts {
         let seconds = self.seconds_a_step()? * step.saturating_sub(reached) as f64;
         let whole = Duration::try_from_secs_f64(seconds).ok()?;
         Some(whole.saturating_sub(now.duration_since(seen)))
+    }
+
+    /// A run of the job has ended: nothing is under way any more.
+    pub(super) fn leave(&mut self) {
+        self.transfers.clear();
+    }
+
+    /// Returns how many transfers are under way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.transfers.len()
     }
 
     /// Returns the transfers in the order in which they matter: checkpoints first, the oldest on top, because the

@@ -36,7 +36,7 @@ pub(crate) struct Look {
 
 /// The colours, by what they mean.
 #[derive(Debug, Clone, Copy)]
-enum Paint {
+pub(super) enum Paint {
     Plain,
     Strong,
     Good,
@@ -45,7 +45,7 @@ enum Paint {
 }
 
 impl Look {
-    fn paint(self, text: &str, paint: Paint) -> String {
+    pub(super) fn paint(self, text: &str, paint: Paint) -> String {
         let code = match paint {
             _ if !self.colours || text.is_empty() => return text.to_owned(),
             Paint::Plain => return text.to_owned(),
@@ -58,17 +58,17 @@ impl Look {
     }
 
     /// Returns text from outside as this terminal can show it.
-    fn name(self, text: &str) -> String {
+    pub(super) fn name(self, text: &str) -> String {
         let harmless = shown(text);
         if self.unicode { harmless } else { harmless.replace(|c: char| !c.is_ascii(), "?") }
     }
 
-    const fn dots(self) -> &'static str {
+    pub(super) const fn dots(self) -> &'static str {
         if self.unicode { "…" } else { "~" }
     }
 
     /// Keeps the beginning of a name that is too long.
-    fn begin_of(self, name: &str, columns: usize) -> String {
+    pub(super) fn begin_of(self, name: &str, columns: usize) -> String {
         if columns_of(name) <= columns {
             return name.to_owned();
         }
@@ -116,10 +116,10 @@ pub(super) fn frame(facts: &mut Facts, now: Instant, columns: usize, rows: usize
 }
 
 /// A piece of text with its paint; pieces flow into as many lines as they need.
-type Piece = (String, Paint);
+pub(super) type Piece = (String, Paint);
 
 /// Puts pieces side by side, two spaces between them, and begins a line where one does not fit.
-fn flow(pieces: Vec<Piece>, columns: usize, look: Look) -> Vec<String> {
+pub(super) fn flow(pieces: Vec<Piece>, columns: usize, look: Look) -> Vec<String> {
     let mut lines: Vec<(usize, String)> = Vec::new();
     for (text, paint) in pieces {
         let text = look.begin_of(&text, columns);

@@ -223,7 +223,7 @@ fn resized(old: &vt100::Parser, columns: u16, shrinking: Shrinking) -> vt100::Pa
 fn a_terminal_of_other_columns_keeps_what_is_above_and_one_view() {
     for shrinking in [Shrinking::Rewraps, Shrinking::Cuts] {
         let written = Written::default();
-        let view = View::still(written.terminal(), PLAIN, shrinking);
+        let view = View::<Facts>::still(written.terminal(), PLAIN, shrinking);
         let mut seen = 0;
         let mut catch_up = |terminal: &mut vt100::Parser| {
             let text = written.text();
@@ -261,7 +261,7 @@ fn a_terminal_of_other_columns_keeps_what_is_above_and_one_view() {
 #[test]
 fn lines_go_above_and_the_view_stays_below() {
     let written = Written::default();
-    let view = View::still(written.terminal(), PLAIN, Shrinking::Rewraps);
+    let view = View::<Facts>::still(written.terminal(), PLAIN, Shrinking::Rewraps);
     let draw = |view: &View| view.shared.scene().draw(None, Instant::now());
     draw(&view);
     view.report(&running(320));
@@ -296,7 +296,7 @@ fn lines_go_above_and_the_view_stays_below() {
 #[test]
 fn what_did_not_change_is_not_written() {
     let written = Written::default();
-    let view = View::still(written.terminal(), PLAIN, Shrinking::Rewraps);
+    let view = View::<Facts>::still(written.terminal(), PLAIN, Shrinking::Rewraps);
     view.report(&running(320));
     let now = Instant::now();
     view.shared.scene().draw(None, now);
@@ -312,8 +312,11 @@ fn what_did_not_change_is_not_written() {
 
 #[test]
 fn every_event_may_come_in_any_order() {
-    let view =
-        View::still(Written::default().terminal(), Look { colours: true, unicode: true }, Shrinking::Rewraps);
+    let view = View::<Facts>::still(
+        Written::default().terminal(),
+        Look { colours: true, unicode: true },
+        Shrinking::Rewraps,
+    );
     for event in every_event().iter().chain(every_event().iter().rev()) {
         view.report(event);
         view.shared.scene().draw(None, Instant::now());
@@ -323,7 +326,7 @@ fn every_event_may_come_in_any_order() {
 #[test]
 fn a_view_that_draws_by_itself_ends() {
     let written = Written::default();
-    let view = View::new(written.terminal(), PLAIN, Shrinking::Rewraps);
+    let view = View::<Facts>::new(written.terminal(), PLAIN, Shrinking::Rewraps);
     view.report(&running(320));
     drop(view);
     assert_eq!(screen(&written, 80), Vec::<String>::new());

@@ -58,6 +58,15 @@ impl Moment {
     }
 }
 
+/// The end of the history, as far as the job has been in one state since.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Recent {
+    /// Since when.
+    pub(crate) since: Option<i64>,
+    /// When the run was seen at which step, while it trained.
+    pub(crate) steps: Vec<(i64, u64)>,
+}
+
 /// All moments that are kept, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct History {
@@ -100,6 +109,19 @@ impl History {
         &self.moments
     }
 
+    /// Returns what is known of the job's present run and state.
+    pub(crate) fn recent(&self, status: &JobStatus) -> Recent {
+        let present = self.moments.rsplit(|moment| moment.status != *status).next().unwrap_or_default();
+        let turn = |pair: &[Moment]| pair[1].is_turn_from(&pair[0]);
+        let begin = present.windows(2).rposition(turn).map_or(0, |at| at + 1);
+        let run = present.get(begin..).unwrap_or_default();
+        let steps = run.iter().filter(|moment| moment.status == JobStatus::Running);
+        Recent {
+            since: present.first().map(|moment| moment.at),
+            steps: steps.filter_map(|moment| Some((moment.at, moment.step?))).collect(),
+        }
+    }
+
     /// Drops every second moment between two turns, so that old times get coarser and turns stay.
     fn thin(&mut self) {
         let old = std::mem::take(&mut self.moments);
@@ -130,6 +152,27 @@ mod tests {
         assert!(!history.note(moment(2, JobStatus::Running, 5)));
         assert!(history.note(moment(3, JobStatus::Stopped, 5)));
         assert_eq!(history.moments().len(), 2);
+    }
+
+    #[test]
+    fn what_is_recent_is_of_the_present_run_and_state() {
+        let mut history = History::default();
+        for (at, status, step) in [
+            (1, JobStatus::Running, 5),
+            (2, JobStatus::Running, 9),
+            (3, JobStatus::Stopped, 9),
+            (4, JobStatus::Running, 10),
+            (5, JobStatus::Running, 3),
+            (6, JobStatus::Running, 4),
+        ] {
+            history.note(moment(at, status, step));
+        }
+        let recent = history.recent(&JobStatus::Running);
+        assert_eq!(recent, Recent { since: Some(4), steps: vec![(5, 3), (6, 4)] });
+        assert_eq!(history.recent(&JobStatus::Stopped), Recent::default(), "no longer");
+        assert_eq!(History::default().recent(&JobStatus::Running), Recent::default());
+        history.note(moment(7, JobStatus::Failed, 4));
+        assert_eq!(history.recent(&JobStatus::Failed), Recent { since: Some(7), steps: Vec::new() });
     }
 
     #[test]

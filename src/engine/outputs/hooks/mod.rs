@@ -172,7 +172,7 @@ impl Hooks {
         let json = (self.wording)(event, &id);
         let mut values = vec![("event", "done".to_owned()), ("event_id", id.as_str().to_owned())];
         values.push(("job_id", self.job.as_str().to_owned()));
-        if let Event::Done { exit, published, bytes, present, failed, elapsed } = event {
+        if let Event::Done { exit, published, bytes, present, failed, elapsed, .. } = event {
             values.extend([
                 ("exit_code", exit.code().to_string()),
                 ("published", published.to_string()),

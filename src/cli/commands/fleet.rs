@@ -1,0 +1,329 @@
+//! `rcsync fleet`: many jobs in one process, and the list of them.
+
+use std::path::PathBuf;
+
+use futures::FutureExt as _;
+use serde::Serialize;
+
+use crate::cli::config_sources;
+use crate::cli::format::{percent, shown, shown_value};
+use crate::cli::process::Process;
+use crate::decide::fleet::again::worse;
+use crate::decide::fleet::job_list::{self, Listed};
+use crate::decide::fleet::template::Template;
+use crate::edge::api::base_url::ApiBase;
+use crate::engine::fleet::api_toll::ApiToll;
+use crate::engine::fleet::overview::{Mirrored, mirrors};
+use crate::engine::fleet::registry::Registry;
+use crate::engine::fleet::source::Source;
+use crate::engine::fleet::{Fleet, Launch, ReadList};
+use crate::engine::mirror::Mirror;
+use crate::engine::transfer::share::Budget;
+use crate::error::{Error, ExitStatus, explain_briefly};
+use crate::model::job::JobId;
+use crate::model::units::ByteCount;
+
+use super::super::args::{Fleet as Typed, FleetAdd, FleetCommand};
+use super::super::backend;
+use super::super::config::{Settings, Talk};
+use super::super::fleet::FleetReporter;
+use super::super::options::SyncArgs;
+use super::super::table::{Column, Room, table};
+use super::super::values::Format;
+use super::equipment::{self, Equipment};
+use super::{Context, wait_for};
+
+/// Requests a second to the API by default: twenty jobs are looked at every ten seconds.
+const API_RATE: f64 = 4.0;
+
+/// Connections over all jobs by default.
+const CONNECTIONS: usize = 32;
+
+pub(super) fn run(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, Error> {
+    match &typed.command {
+        Some(FleetCommand::Add(add)) => run_add(context, add),
+        Some(FleetCommand::Ls(ls)) => run_ls(context, &template(&ls.dest)?),
+        None => follow(context, typed),
+    }
+}
+
+fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, Error> {
+    let (source, to) = source(context.world, typed)?;
+    let (world, settings) = (context.world, &context.settings);
+    let given = &settings.sync;
+    // What is wrong for all jobs is found out before anything is asked.
+    Equipment::settle(world, settings)?;
+    let base = backend::api_base(world)?;
+    let api = backend::client(world, settings, &base)?;
+    let hosts = backend::hosts(settings, &base)?;
+    let budget = Budget {
+        connections: given.connections.map_or(CONNECTIONS, |connections| connections.get().into()),
+        jobs: settings.fleet.jobs.and_then(|jobs| usize::try_from(jobs.get()).ok()),
+        limit_rate: given.limit_rate,
+    };
+    let rate = settings.fleet.api_rate.unwrap_or(API_RATE);
+    wait_for(world, |signals| async move {
+        let telling = FleetReporter::new(world, settings, &signals);
+        let api = api.through(std::sync::Arc::new(ApiToll::new(rate)));
+        let launch = launch(world.clone(), settings.clone(), api.clone());
+        let fleet = Fleet {
+            api,
+            hosts,
+            source,
+            read_list: read_list(world.clone(), settings.clone(), base),
+            to,
+            budget,
+            once: given.once || given.dry_run,
+            timeout: given.timeout,
+            launch,
+            listener: telling.clone(),
+            stop: signals.stop.clone(),
+        };
+        let ended = fleet.run().await;
+        telling.end(ended.as_ref().ok());
+        let worst = ended?.into_values().fold(ExitStatus::Complete, worse);
+        Ok(if signals.is_ended() { signals.status() } else { worst })
+    })
+}
+
+/// Returns where the list comes from and where the jobs go.
+fn source(world: &Process, typed: &Typed) -> Result<(Source, Template), Error> {
+    let first = typed.jobs_or_dest.as_deref().unwrap_or_default();
+    let Some(dest) = &typed.dest else {
+        let to = template(first).map_err(|error| match error {
+            // One word that is no DEST is a list without one.
+            Error::Usage(why) if !first.contains('{') => Error::Usage(format!(
+                "`fleet` takes a list of jobs and a DEST such as `/data/loras/{{name}}`; with DEST alone it follows what `fleet add` put there ({why})"
+            )),
+            error => error,
+        })?;
+        return Ok((Source::Registry(Registry::below(to.root())), to));
+    };
+    let to = template(dest)?;
+    if first == "-" {
+        let text =
+            (world.read_stdin)().map_err(|error| Error::BadInput(format!("standard input: {error}")))?;
+        return Ok((Source::Text(text), to));
+    }
+    Ok((Source::File(PathBuf::from(first)), to))
+}
+
+fn template(text: &str) -> Result<Template, Error> {
+    text.parse().map_err(|error| Error::Usage(format!("DEST `{}`: {error}", shown_value(text))))
+}
+
+fn read_list(world: Process, settings: Settings, base: ApiBase) -> Box<ReadList<SyncArgs>> {
+    Box::new(move |text| {
+        let id = |text: &str| base.job(text).map_err(|error| format!("`{}`: {error}", shown_value(text)));
+        let overrides = |pairs: &[(&str, String)]| overrides(&world, &settings, pairs);
+        job_list::parse(text, id, overrides).map_err(|faults| faults.to_string())
+    })
+}
+
+/// Reads what is different for one job, and finds out whether it can be done.
+fn overrides(world: &Process, settings: &Settings, pairs: &[(&str, String)]) -> Result<SyncArgs, String> {
+    let given = config_sources::pairs(pairs)?;
+    if !pairs.is_empty() {
+        let settings = settled(settings, &given);
+        Equipment::settle(world, &settings).map_err(|error| explain_briefly(&error))?;
+    }
+    Ok(given)
+}
+
+fn settled(settings: &Settings, own: &SyncArgs) -> Settings {
+    Settings { sync: own.clone().over(settings.sync.clone()), ..settings.clone() }
+}
+
+fn launch(world: Process, settings: Settings, api: crate::edge::api::ApiClient) -> Box<Launch<SyncArgs>> {
+    Box::new(move |start| {
+        let equipment = Equipment::settle(&world, &settled(&settings, &start.job.overrides));
+        let (api, now) = (api.clone(), world.now);
+        async move {
+            let Equipment { mut options, followers, hooks } = equipment?;
+            // Connections are shared: how many there are is the fleet's business.
+            options.connections = None;
+            options.timeout = start.timeout;
+            let job = start.job.job.clone();
+            let fleet = Some(start.membership);
+            let mirror = Mirror { api, job, dir: start.dir, options, followers, fleet };
+            equipment::run(mirror, hooks, now, start.reporter, start.stop).await
+        }
+        .boxed()
+    })
+}
+
+fn run_add(context: &Context<'_>, typed: &FleetAdd) -> Result<ExitStatus, Error> {
+    context.refuse_dry_run("`fleet add`")?;
+    let base = backend::api_base(context.world)?;
+    let Some((dest, jobs)) = typed.jobs_and_dest.split_last() else {
+        return Err(Error::Usage("`fleet add` takes jobs and a DEST".to_owned()));
+    };
+    let to = template(dest)?;
+    let jobs: Vec<JobId> = jobs.iter().map(|job| backend::job_id(job, &base)).collect::<Result<_, _>>()?;
+    let lines: Vec<(JobId, String)> = jobs
+        .into_iter()
+        .map(|job| line(context, &job, &typed.set).map(|line| (job, line)))
+        .collect::<Result<_, _>>()?;
+    let registry = Registry::below(to.root());
+    let mut added = Vec::new();
+    for (job, line) in lines {
+        let is_new = registry.add(&job, &line)?;
+        added.push(Added { job_id: job.to_string(), added: is_new });
+    }
+    context.answer(&AddedAll { jobs: added.as_slice(), dest: to.to_string() }, || {
+        added
+            .iter()
+            .map(|row| format!("{}  {}\n", if row.added { "added" } else { "there already" }, row.job_id))
+            .collect()
+    });
+    Ok(ExitStatus::Complete)
+}
+
+/// Returns a job's line, which reads back as what was typed.
+fn line(context: &Context<'_>, job: &JobId, set: &[String]) -> Result<String, Error> {
+    let pairs: Vec<(&str, String)> = set
+        .iter()
+        .map(|pair| pair.split_once('=').map(|(key, value)| (key, value.to_owned())))
+        .collect::<Option<_>>()
+        .ok_or_else(|| {
+            Error::Usage("`--set` takes an option and its value, such as `keep-last=3`".to_owned())
+        })?;
+    let line = job_list::line(job, &pairs);
+    let id = |text: &str| text.parse::<JobId>().map_err(|error| error.to_string());
+    let read = job_list::parse(&line, id, |pairs| overrides(context.world, &context.settings, pairs));
+    match read {
+        Ok(_) => Ok(line),
+        Err(faults) => {
+            let why = faults.0.into_iter().map(|fault| fault.why).collect::<Vec<_>>().join("; ");
+            Err(Error::Usage(format!("`--set`: {why}")))
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct AddedAll<'a> {
+    dest: String,
+    jobs: &'a [Added],
+}
+
+#[derive(Serialize)]
+struct Added {
+    job_id: String,
+    added: bool,
+}
+
+#[derive(Serialize)]
+struct Document {
+    dest: String,
+    jobs: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    job_id: String,
+    name: Option<String>,
+    status: Option<String>,
+    step: Option<u64>,
+    total_steps: Option<u64>,
+    percent: Option<f64>,
+    files: u64,
+    bytes: u64,
+    /// Whether `fleet add` put it there.
+    added: bool,
+    path: Option<String>,
+}
+
+fn run_ls(context: &Context<'_>, to: &Template) -> Result<ExitStatus, Error> {
+    let text = Registry::below(to.root()).read()?;
+    let id = |text: &str| text.parse::<JobId>().map_err(|error| error.to_string());
+    let listed = job_list::parse(&text, id, |_| Ok(()));
+    if let Err(faults) = &listed {
+        let text = format!("what `fleet add` put there cannot be read: {faults}");
+        if context.settings.talk > Talk::Quiet || context.settings.format == Format::Pretty {
+            context.world.err.line(&shown(&text));
+        }
+    }
+    let document = document(to, &listed.unwrap_or_default(), mirrors(to));
+    context.answer(&document, || words(&document, context.room()));
+    Ok(ExitStatus::Complete)
+}
+
+fn document(to: &Template, listed: &[Listed<()>], mirrors: Vec<Mirrored>) -> Document {
+    let is_listed = |job: &JobId| listed.iter().any(|listed| listed.job == *job);
+    let waiting: Vec<&JobId> = listed
+        .iter()
+        .map(|listed| &listed.job)
+        .filter(|job| !mirrors.iter().any(|mirror| mirror.job == **job))
+        .collect();
+    let waiting: Vec<Row> = waiting.into_iter().map(new_row).collect();
+    let mut jobs: Vec<Row> = mirrors.iter().map(|mirror| row(mirror, is_listed(&mirror.job))).collect();
+    jobs.extend(waiting);
+    Document { dest: to.to_string(), jobs }
+}
+
+fn new_row(job: &JobId) -> Row {
+    Row {
+        job_id: job.to_string(),
+        name: None,
+        status: None,
+        step: None,
+        total_steps: None,
+        percent: None,
+        files: 0,
+        bytes: 0,
+        added: true,
+        path: None,
+    }
+}
+
+fn row(mirror: &Mirrored, added: bool) -> Row {
+    Row {
+        job_id: mirror.job.to_string(),
+        name: mirror.name.clone(),
+        status: Some(mirror.status.as_str().to_owned()),
+        step: mirror.progress.current_step,
+        total_steps: mirror.progress.total_steps,
+        percent: percent(&mirror.progress),
+        files: mirror.files,
+        bytes: mirror.bytes,
+        added,
+        path: Some(mirror.dir.display().to_string()),
+    }
+}
+
+fn words(document: &Document, room: Option<Room>) -> String {
+    let columns = [
+        Column::left("job").goes(3),
+        Column::left("name"),
+        Column::left("status"),
+        Column::right("step").goes(4),
+        Column::right("files"),
+        Column::right("size").goes(2),
+        Column::left("added").goes(1),
+        Column::left("folder"),
+    ];
+    let cells = |row: &Row| {
+        let steps = match (row.step, row.total_steps) {
+            (Some(step), Some(total)) if total > 0 => format!("{step}/{total}"),
+            (Some(step), _) => step.to_string(),
+            _ => String::new(),
+        };
+        vec![
+            shown(&row.job_id),
+            row.name.as_deref().map_or_else(String::new, shown),
+            row.status.as_deref().map_or_else(|| "not seen yet".to_owned(), shown),
+            steps,
+            row.files.to_string(),
+            ByteCount(row.bytes).to_string(),
+            if row.added { "yes" } else { "" }.to_owned(),
+            row.path.as_deref().map_or_else(String::new, shown),
+        ]
+    };
+    let rows: Vec<Vec<String>> = document.jobs.iter().map(cells).collect();
+    let bytes = document.jobs.iter().fold(0_u64, |sum, row| sum.saturating_add(row.bytes));
+    let files: u64 = document.jobs.iter().map(|row| row.files).sum();
+    let count = rows.len();
+    let jobs = if count == 1 { "1 job".to_owned() } else { format!("{count} jobs") };
+    let sum = format!("{jobs}, {}, {}\n", crate::cli::format::files(files), ByteCount(bytes));
+    if rows.is_empty() { sum } else { table(&columns, rows, room) + &sum }
+}

@@ -1,0 +1,386 @@
+//! Many jobs in one process: a loop over mirrors that share what the API and the hosts bear.
+//!
+//! It is no scheduler: each job is followed as if it were alone. What is shared is in [`member`]; what follows the end of a
+//! job's run is decided by `decide::fleet::again`.
+
+pub(crate) mod api_toll;
+pub(crate) mod overview;
+pub(crate) mod registry;
+pub(crate) mod source;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::decide::fleet::again::{self, Ended, Next, Outlook};
+use crate::decide::fleet::job_list::Listed;
+use crate::decide::fleet::template::Template;
+use crate::edge::api::ApiClient;
+use crate::edge::net::http::ArtifactClient;
+use crate::edge::system::fd_limit;
+use crate::edge::system::watch::Watch;
+use crate::engine::mirror::interrupted;
+use crate::engine::mirror::poll::{Patience, look};
+use crate::engine::transfer::share::{Budget, Member, Membership, Shared};
+use crate::error::{Error, ExitStatus, explain_briefly};
+use crate::model::job::JobId;
+
+use super::event::{Event, Reporter};
+use super::stop::Stop;
+use source::Source;
+
+/// What happens in a fleet, beside the events of its jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum News {
+    /// The list was read: so many jobs, of which these are new or gone.
+    Listed { jobs: usize, added: Vec<JobId>, removed: Vec<JobId> },
+    /// The list cannot be used; the jobs of the last one are followed on.
+    BadList { why: String },
+    /// More jobs than this process may hold files open for: the others wait until one is over.
+    TooMany { jobs: usize, open: usize },
+    /// The job is over for this fleet.
+    Over { job: JobId, exit: ExitStatus },
+}
+
+/// A listener of a whole fleet. Called from many threads.
+pub(crate) trait Listener: Send + Sync {
+    /// Takes in an event of a job.
+    fn event(&self, job: &JobId, event: &Event);
+    /// Takes in what happens in the fleet.
+    fn news(&self, news: &News);
+}
+
+/// One run of one job, ready to begin.
+pub(crate) struct Start<T> {
+    pub(crate) job: Arc<Listed<T>>,
+    pub(crate) dir: PathBuf,
+    pub(crate) membership: Membership,
+    pub(crate) reporter: Arc<dyn Reporter>,
+    pub(crate) stop: Stop,
+    /// How long this run may last.
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Mirrors one job with everything that belongs to it (hooks, ComfyUI, gallery).
+pub(crate) type Launch<T> = dyn Fn(Start<T>) -> BoxFuture<'static, Result<ExitStatus, Error>> + Send + Sync;
+
+/// Reads a list of jobs; the error names everything that is wrong with it.
+pub(crate) type ReadList<T> = dyn Fn(&str) -> Result<Vec<Listed<T>>, String> + Send + Sync;
+
+/// A fleet, ready to begin.
+pub(crate) struct Fleet<T> {
+    pub(crate) api: ApiClient,
+    pub(crate) hosts: ArtifactClient,
+    pub(crate) source: Source,
+    pub(crate) read_list: Box<ReadList<T>>,
+    pub(crate) to: Template,
+    pub(crate) budget: Budget,
+    /// One pass over all.
+    pub(crate) once: bool,
+    /// How long all of it may last.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) launch: Box<Launch<T>>,
+    pub(crate) listener: Arc<dyn Listener>,
+    pub(crate) stop: Stop,
+}
+
+/// How each job ended, in the order of their ids.
+pub(crate) type Endings = BTreeMap<JobId, ExitStatus>;
+
+/// What is known of a job of the list.
+struct Entry<T> {
+    listed: Arc<Listed<T>>,
+    stop: Stop,
+    ended: Option<ExitStatus>,
+    /// Cancelled when nothing is done for it any more.
+    gone: CancellationToken,
+}
+
+impl<T: PartialEq + Send + Sync + 'static> Fleet<T> {
+    /// Follows all jobs until they are over, or until it is stopped. Returns how each one ended.
+    ///
+    /// # Errors
+    /// When there is no list to begin with.
+    pub(crate) async fn run(self) -> Result<Endings, Error> {
+        // Watched before it is read: what changes in between is not missed.
+        let watch = if self.once { None } else { self.source.watch() };
+        let text = self.source.read().await?;
+        let list = (self.read_list)(&text).map_err(Error::BadInput)?;
+        let handles = fd_limit::share_out_among(list.len());
+        let shared = Shared::new(self.hosts.clone(), self.budget, handles);
+        if handles.open < list.len() {
+            self.listener.news(&News::TooMany { jobs: list.len(), open: handles.open });
+        }
+        let crew = Arc::new(Crew {
+            shared,
+            open: Semaphore::new(handles.open),
+            folders: Mutex::default(),
+            began: Instant::now(),
+            fleet: self,
+        });
+        Course { crew, entries: BTreeMap::new(), tasks: JoinSet::new(), numbers: 0, text }
+            .follow(list, watch)
+            .await
+    }
+}
+
+/// What the tasks of all jobs share.
+struct Crew<T> {
+    fleet: Fleet<T>,
+    shared: Arc<Shared>,
+    /// Jobs whose folders may be open.
+    open: Semaphore,
+    /// Which job has which folder.
+    folders: Mutex<HashMap<PathBuf, JobId>>,
+    began: Instant,
+}
+
+/// The loop over the list.
+struct Course<T> {
+    crew: Arc<Crew<T>>,
+    entries: BTreeMap<JobId, Entry<T>>,
+    tasks: JoinSet<(Arc<Listed<T>>, ExitStatus)>,
+    /// Jobs begun so far: each has a number of its own.
+    numbers: usize,
+    /// The list as it was last read.
+    text: String,
+}
+
+impl<T: PartialEq + Send + Sync + 'static> Course<T> {
+    async fn follow(mut self, list: Vec<Listed<T>>, watch: Option<Watch>) -> Result<Endings, Error> {
+        self.take_over(list);
+        let stop = self.crew.fleet.stop.clone();
+        let changed = async |stopped: bool| match &watch {
+            Some(watch) if !stopped => watch.changed().await,
+            _ => std::future::pending().await,
+        };
+        loop {
+            tokio::select! {
+                biased;
+                ended = self.tasks.join_next() => match ended {
+                    Some(Ok((listed, exit))) => self.note(&listed, exit),
+                    // A defect of ours in one job; the others are followed on.
+                    Some(Err(_)) => {}
+                    None => break,
+                },
+                () = changed(stop.is_stopped()) => self.read_again().await,
+            }
+        }
+        let lost = if stop.is_stopped() { stop.status() } else { ExitStatus::Disk };
+        Ok(self.entries.into_iter().map(|(job, entry)| (job, entry.ended.unwrap_or(lost))).collect())
+    }
+
+    fn note(&mut self, listed: &Arc<Listed<T>>, exit: ExitStatus) {
+        // One that was taken off the list, or is on it with other settings now, is not what ended.
+        if let Some(entry) = self.entries.get_mut(&listed.job)
+            && Arc::ptr_eq(&entry.listed, listed)
+        {
+            entry.ended = Some(exit);
+            self.crew.fleet.listener.news(&News::Over { job: listed.job.clone(), exit });
+        }
+    }
+
+    async fn read_again(&mut self) {
+        let fleet = &self.crew.fleet;
+        let read = fleet.source.read().await.map_err(|error| explain_briefly(&error));
+        match read {
+            Ok(text) if text == self.text => {}
+            Ok(text) => {
+                let list = (fleet.read_list)(&text);
+                self.text = text;
+                match list {
+                    Ok(list) => self.take_over(list),
+                    Err(why) => fleet.listener.news(&News::BadList { why }),
+                }
+            }
+            // A file that an editor is about to replace is away for a moment.
+            Err(why) if self.text != why => {
+                fleet.listener.news(&News::BadList { why: why.clone() });
+                self.text = why;
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Begins what is new or different in the list, and ends what is no longer on it.
+    fn take_over(&mut self, list: Vec<Listed<T>>) {
+        let mut old = std::mem::take(&mut self.entries);
+        let jobs = list.len();
+        let mut added = Vec::new();
+        for listed in list {
+            let entry = match old.remove(&listed.job) {
+                Some(entry) if *entry.listed == listed => entry,
+                Some(before) => {
+                    before.stop.stop(ExitStatus::Interrupted);
+                    self.begin(Arc::new(listed), Some(before.gone))
+                }
+                None => {
+                    added.push(listed.job.clone());
+                    self.begin(Arc::new(listed), None)
+                }
+            };
+            self.entries.insert(entry.listed.job.clone(), entry);
+        }
+        old.values().for_each(|entry| entry.stop.stop(ExitStatus::Interrupted));
+        let removed = old.into_keys().collect();
+        self.crew.fleet.listener.news(&News::Listed { jobs, added, removed });
+    }
+
+    /// Begins a job, once the run of it with other settings has left its folder.
+    fn begin(&mut self, listed: Arc<Listed<T>>, after: Option<CancellationToken>) -> Entry<T> {
+        let stop = self.crew.fleet.stop.child();
+        let (crew, number) = (self.crew.clone(), self.numbers);
+        self.numbers += 1;
+        let gone = CancellationToken::new();
+        let (task, ends, left) = (listed.clone(), stop.clone(), gone.clone().drop_guard());
+        self.tasks.spawn(async move {
+            if let Some(after) = after {
+                after.cancelled().await;
+            }
+            let exit = crew.follow(&task, number, &ends).await;
+            drop(left);
+            (task, exit)
+        });
+        Entry { listed, stop, ended: None, gone }
+    }
+}
+
+impl<T: Send + Sync + 'static> Crew<T> {
+    /// Follows one job until it is over for this fleet.
+    async fn follow(&self, listed: &Arc<Listed<T>>, number: usize, stop: &Stop) -> ExitStatus {
+        let member = Arc::new(Member::new(self.shared.clone(), number));
+        let mut failures = 0;
+        loop {
+            let ended = self.run(listed, &member, failures, stop).await;
+            if stop.is_stopped() {
+                return ended.exit;
+            }
+            failures = if ended.exit == ExitStatus::Complete { 0 } else { failures + 1 };
+            let next = if self.fleet.once { Next::Over } else { again::next(&ended, failures) };
+            let Next::After(wait) = next else { return ended.exit };
+            if self.time_left().is_some_and(|left| left <= wait) {
+                return ended.exit;
+            }
+            tokio::select! {
+                biased;
+                () = stop.token().cancelled() => return stop.status(),
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Runs one job once.
+    async fn run(&self, listed: &Arc<Listed<T>>, member: &Arc<Member>, failures: u32, stop: &Stop) -> Ended {
+        let began = Instant::now();
+        let job = listed.job.clone();
+        let heard = Arc::new(Heard { job, listener: self.fleet.listener.clone(), outlook: Mutex::default() });
+        match self.mirror(listed, member, heard.clone(), stop).await {
+            Ok(Some(exit)) => Ended { exit, outlook: heard.outlook() },
+            Ok(None) => Ended { exit: interrupted(heard.as_ref(), stop, began), outlook: None },
+            Err(error) => {
+                let ended = Ended { exit: error.exit_status(), outlook: None };
+                heard.report(&Event::Trouble { message: explain(&error) });
+                let next_look = match again::next(&ended, failures + 1) {
+                    Next::After(wait) => Some(wait),
+                    Next::Over => None,
+                };
+                heard.report(&Event::Done {
+                    exit: ended.exit,
+                    published: 0,
+                    bytes: 0,
+                    present: 0,
+                    failed: 0,
+                    elapsed: began.elapsed(),
+                    job_status: None,
+                    next_look,
+                });
+                ended
+            }
+        }
+    }
+
+    /// Looks at a job, finds its folder, and mirrors it; `None` when the fleet was stopped before that.
+    async fn mirror(
+        &self,
+        listed: &Arc<Listed<T>>,
+        member: &Arc<Member>,
+        reporter: Arc<Heard>,
+        stop: &Stop,
+    ) -> Result<Option<ExitStatus>, Error> {
+        let seat = stop.token().run_until_cancelled(self.open.acquire()).await;
+        let Some(Ok(_seat)) = seat else { return Ok(None) };
+        let Some(turn) = stop.token().run_until_cancelled(member.turn()).await else { return Ok(None) };
+        let (api, job) = (&self.fleet.api, &listed.job);
+        let first = look(api, job, Patience::Short, reporter.as_ref(), stop.token()).await?;
+        let Some(first) = first else { return Ok(None) };
+        let dir = self.fleet.to.fill(job, first.name());
+        self.claim(&dir, job)?;
+        let start = Start {
+            job: listed.clone(),
+            dir,
+            membership: Membership { member: member.clone(), first: Some(first), turn },
+            reporter,
+            stop: stop.clone(),
+            timeout: self.time_left(),
+        };
+        (self.fleet.launch)(start).await.map(Some)
+    }
+
+    /// Notes that a folder is this job's.
+    fn claim(&self, dir: &Path, job: &JobId) -> Result<(), Error> {
+        let key = match dir.to_str() {
+            // These disks know no difference.
+            Some(text) if cfg!(any(windows, target_os = "macos")) => text.to_lowercase().into(),
+            _ => dir.to_path_buf(),
+        };
+        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        let owner = folders.entry(key).or_insert_with(|| job.clone());
+        if owner == job {
+            return Ok(());
+        }
+        let why = format!(
+            "job `{owner}` of this fleet has the same name and is mirrored into it; `{{id}}` in DEST tells them apart"
+        );
+        Err(Error::FolderUnfit { path: dir.to_path_buf(), why })
+    }
+
+    fn time_left(&self) -> Option<Duration> {
+        self.fleet.timeout.map(|timeout| timeout.saturating_sub(self.began.elapsed()))
+    }
+}
+
+/// Takes in the events of one job, and passes them on.
+struct Heard {
+    job: JobId,
+    listener: Arc<dyn Listener>,
+    outlook: Mutex<Option<Outlook>>,
+}
+
+impl Heard {
+    fn outlook(&self) -> Option<Outlook> {
+        *self.outlook.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reporter for Heard {
+    fn report(&self, event: &Event) {
+        if let Event::Done { next_look, .. } = event {
+            let outlook = next_look.map_or(Outlook::Over, Outlook::Again);
+            *self.outlook.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlook);
+        }
+        self.listener.event(&self.job, event);
+    }
+}
+
+/// An error in one line, with the way out.
+fn explain(error: &Error) -> String {
+    let text = explain_briefly(error);
+    error.hint().map_or_else(|| text.clone(), |hint| format!("{text}; {hint}"))
+}

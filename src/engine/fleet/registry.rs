@@ -1,0 +1,120 @@
+//! The jobs that `fleet add` hands over: one small file a job, below the folder of all mirrors, created and never
+//! changed, so that several programs may add at once.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::edge::system::disk;
+use crate::edge::system::disk::fault;
+use crate::error::Error;
+use crate::model::job::JobId;
+use crate::model::names::rel_path::RelPath;
+
+/// The folder below the root of a fleet's DEST.
+const FOLDER: &str = ".rcsync-fleet";
+
+/// What its files end in: other files in it are passed over.
+const ENDING: &str = ".job";
+
+/// A longer file is none of ours: an id and a few options.
+const LONGEST: u64 = 64 << 10;
+
+/// The jobs below a root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Registry {
+    folder: PathBuf,
+}
+
+impl Registry {
+    /// The registry of a fleet whose mirrors are below `root`.
+    pub(crate) fn below(root: &Path) -> Self {
+        Self { folder: root.join(FOLDER) }
+    }
+
+    /// Where it is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Adds a job with its line; `false` where it is there already, which changes nothing.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn add(&self, job: &JobId, line: &str) -> Result<bool, Error> {
+        disk::create_folders(nearest_folder(&self.folder), &self.folder)?;
+        let path = self.folder.join(file_name(job));
+        match disk::create(&path, &self.folder, format!("{line}\n").as_bytes()) {
+            Ok(()) => Ok(true),
+            Err(Error::Disk { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns all lines, in the order of the names of their files; none where nothing was added yet.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn read(&self) -> Result<String, Error> {
+        let listed = match fs::read_dir(&self.folder) {
+            Ok(listed) => listed,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+            Err(error) => return Err(fault("read", &self.folder)(error)),
+        };
+        let mut paths = Vec::new();
+        for entry in listed {
+            let path = entry.map_err(fault("read", &self.folder))?.path();
+            if path.to_string_lossy().ends_with(ENDING) {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        let mut text = String::new();
+        for path in paths {
+            let file = match disk::open_regular(&path) {
+                Ok(file) => file,
+                // Removed since the folder was read.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(fault("read", &path)(error)),
+            };
+            file.take(LONGEST).read_to_string(&mut text).map_err(fault("read", &path))?;
+            text.push('\n');
+        }
+        Ok(text)
+    }
+}
+
+fn nearest_folder(path: &Path) -> &Path {
+    path.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or_else(|| Path::new("."))
+}
+
+/// A job's id is any text without white space: as a file's name it is kept, or altered and marked.
+fn file_name(job: &JobId) -> String {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    let id = utf8_percent_encode(job.as_str(), NON_ALPHANUMERIC).to_string();
+    let name = RelPath::from_remote(&[&id]).map_or_else(|| id.clone(), |path| path.as_str().to_owned());
+    name + ENDING
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_added_once() {
+        let root = tempfile::tempdir().unwrap();
+        let registry = Registry::below(&root.path().join("a/b"));
+        assert_eq!(registry.read().unwrap(), "");
+        let job = |id: &str| id.parse::<JobId>().unwrap();
+        assert!(registry.add(&job("b-2"), "id=b-2 keep-last=3").unwrap());
+        assert!(registry.add(&job("a:1"), "id=a:1").unwrap());
+        assert!(!registry.add(&job("b-2"), "id=b-2").unwrap(), "what is there stays");
+        fs::write(registry.folder().join("notes.txt"), "x").unwrap();
+        let text = registry.read().unwrap();
+        let mut lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["id=a:1", "id=b-2 keep-last=3"]);
+    }
+}

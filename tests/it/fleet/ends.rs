@@ -1,0 +1,107 @@
+//! Signals and kills: parts are kept, locks are given back, the next run continues.
+#![cfg(unix)]
+
+use rcsync::simulator::Origin;
+use rustix::process::Signal;
+
+use super::yard::{Running, Yard, plan};
+use crate::support::{code, stderr, until};
+
+const DEST: &str = "loras/{name}";
+
+/// Five jobs with one large checkpoint each, on a slow host; returns when all of them have begun.
+async fn in_the_middle(once: bool) -> (Yard, Running) {
+    let plans = (0..5).map(|number| rcsync::simulator::JobPlan {
+        checkpoint_bytes: 6 << 20,
+        save_every: 0,
+        ..plan(&format!("dog-{number}"))
+    });
+    let yard = Yard::of(plans.collect()).await;
+    yard.finish_all();
+    yard.simulator().set_host(|host| host.throttle = Some(1_500_000));
+    let list = yard.list_of(&yard.jobs);
+    let mut arguments = vec![list.to_str().unwrap(), DEST];
+    arguments.extend(once.then_some("--once"));
+    let fleet = yard.start(&arguments);
+    for job in &yard.jobs {
+        fleet.wait_for(job, "started", |told| told["kind"] == "checkpoint");
+    }
+    until("a part of each is on the disk", || {
+        (0..5).all(|number| {
+            let parts = std::fs::read_dir(yard.dir(number).join(".rcsync/parts"));
+            parts.is_ok_and(|parts| {
+                parts
+                    .filter_map(Result::ok)
+                    .any(|part| part.metadata().is_ok_and(|part| part.len() > 1 << 20))
+            })
+        })
+    })
+    .await;
+    // The record of what is here is a second behind.
+    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    (yard, fleet)
+}
+
+/// Runs the fleet to its end, and returns the bytes of checkpoints that it had to fetch.
+async fn again(yard: &Yard) -> u64 {
+    yard.simulator().set_host(|host| host.throttle = None);
+    yard.simulator().clear_requests();
+    let list = yard.list_of(&yard.jobs);
+    let run = yard.run(&[list.to_str().unwrap(), DEST, "--once"]).await;
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    yard.assert_complete(0..5);
+    let requests = yard.simulator().requests().into_iter();
+    let checkpoints = requests
+        .filter(|request| request.origin == Origin::Artifacts && request.path.contains(".safetensors"));
+    checkpoints.map(|request| request.body_bytes).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_all_in_good_order() {
+    for (signal, exit) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let (yard, fleet) = in_the_middle(false).await;
+        fleet.signal(signal);
+        for job in &yard.jobs {
+            let done = fleet.wait_for(job, "done", |_| true);
+            assert_eq!((&done["exit_code"], &done["over"]), (&exit.into(), &false.into()));
+        }
+        assert_eq!(fleet.end().await, exit);
+        for number in 0..5 {
+            assert!(!yard.dir(number).join(".rcsync/lock").exists(), "dog-{number} is locked");
+        }
+        assert!(again(&yard).await < 5 * (5 << 20), "parts are kept");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_fleet_is_continued() {
+    let (yard, mut fleet) = in_the_middle(true).await;
+    fleet.child.kill().unwrap();
+    fleet.child.wait().unwrap();
+    assert!(again(&yard).await < 5 * (5 << 20), "parts are kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_is_told_about_all_jobs() {
+    let yard = Yard::new(3).await;
+    yard.finish_all();
+    let path = yard.root().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let list = yard.list_of(&yard.jobs);
+    let mut command = yard.command(&[list.to_str().unwrap(), DEST]);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
+    let hearing = std::thread::spawn(move || {
+        let (mut told, mut buffer) = (Vec::new(), [0; 4096]);
+        while !told.iter().any(|text: &String| text.contains("STOPPING=1")) {
+            let count = socket.recv(&mut buffer).unwrap();
+            told.push(String::from_utf8(buffer[..count].to_vec()).unwrap());
+        }
+        told
+    });
+    let run = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    let told = hearing.join().unwrap();
+    let at = |word: &str| told.iter().position(|text| text.contains(word));
+    assert!(at("READY=1").is_some() && at("READY=1") < at("STOPPING=1"), "{told:?}");
+    assert!(at("WATCHDOG=1").is_some() && at("STATUS=3 jobs: ").is_some(), "{told:?}");
+}

@@ -1,0 +1,9 @@
+//! Many jobs: what a scheduler reads of one run, and the fleet that one process follows.
+
+mod ends;
+mod follow;
+mod idle;
+mod lists;
+mod page;
+mod scheduler;
+mod yard;
