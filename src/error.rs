@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::model::job::JobId;
 
+mod bucket;
+pub use bucket::BucketError;
+
 /// Why a command could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -26,6 +29,9 @@ pub enum Error {
     /// The Trainer API gave no usable answer.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// A bucket could not be used.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// Another rcsync works on the same folder.
     #[error("`{}` is held by another rcsync ({owner})", path.display())]
     FolderInUse {
@@ -312,6 +318,7 @@ impl Error {
                 }
                 ApiError::Unintelligible { .. } | ApiError::WrongJob { .. } => ExitStatus::Protocol,
             },
+            Self::Bucket(fault) => fault.exit_status(),
             Self::FolderInUse { .. } => ExitStatus::TryAgain,
             Self::FolderUnfit { .. } | Self::ForeignPage(_) => ExitStatus::CannotCreate,
             Self::Usage(_) => ExitStatus::Usage,
@@ -330,6 +337,7 @@ impl Error {
         Some(match self {
             Self::Disk { source, .. } => disk_hint(source.kind()).to_owned(),
             Self::Api(fault) => return fault.hint(),
+            Self::Bucket(fault) => fault.hint(),
             Self::FolderInUse { .. } => {
                 "wait for the other one to end, or mirror into another folder: `rcsync <JOB_ID> <DIR>`"
                     .to_owned()

@@ -1,22 +1,22 @@
 //! The front door: what was typed, what is shown, which code the process ends with.
 
 mod args;
-mod argv;
 mod backend;
 mod commands;
 mod config;
-mod config_sources;
 mod exit;
-mod format;
+mod config_sources;
 mod options;
-pub mod process;
 mod render;
-pub mod reporters;
+mod argv;
+mod usage_error;
 mod suggest;
 mod table;
 mod training_file;
-mod usage_error;
 mod values;
+mod format;
+pub mod process;
+pub mod reporters;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

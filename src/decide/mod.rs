@@ -2,8 +2,10 @@
 //!
 //! No clock, disk, network, environment or randomness lives here: `now` and seeds are passed in.
 
-pub mod comfyui;
+#[cfg(feature = "buckets")]
+pub mod bucket;
 pub mod formats;
+pub mod comfyui;
 pub mod jobs;
 pub mod mirror;
 pub mod transfer;

@@ -1,9 +1,11 @@
 //! Where decisions meet effects: loops without rules of their own; typed events come out.
 
-pub mod destination;
+#[cfg(feature = "buckets")]
+pub(crate) mod bucket;
 pub mod event;
-pub mod mirror;
 pub mod options;
-pub mod outputs;
 pub mod stop;
+pub mod destination;
+pub mod mirror;
+pub mod outputs;
 pub mod transfer;

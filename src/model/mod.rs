@@ -4,18 +4,19 @@
 
 pub mod artifact;
 pub mod claim;
+pub mod destination;
 pub mod digest;
 pub mod evidence;
 pub mod fault;
-pub mod hook_event;
+pub mod response_head;
 pub mod job;
 pub mod listing;
 pub mod local;
 pub mod manifest;
-pub mod names;
+pub mod hook_event;
 pub mod placement;
-pub mod response_head;
 pub mod revision;
 pub mod source_url;
 pub mod training_config;
 pub mod units;
+pub mod names;

@@ -20,21 +20,21 @@
 mod api;
 mod body;
 mod control;
+mod router;
 mod faults;
 mod files;
 mod host;
-mod hosted_files;
 mod links;
 mod plan;
-mod reply;
 mod request_log;
-mod router;
+mod reply;
 mod server;
-mod state;
+mod hosted_files;
 mod submitted;
 #[cfg(test)]
 mod tests;
 mod training;
+mod state;
 
 #[cfg(test)]
 pub(crate) use body::Body;

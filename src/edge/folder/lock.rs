@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
+use crate::edge::system::disk;
 use crate::error::Error;
 
 /// The folder's lock; given back when dropped.
@@ -217,7 +217,7 @@ fn describe(owner: Option<Owner>) -> String {
     }
 }
 
-fn host() -> String {
+pub(crate) fn host() -> String {
     #[cfg(unix)]
     {
         rustix::system::uname().nodename().to_string_lossy().into_owned()
