@@ -31,7 +31,8 @@ pub(crate) fn api_base(world: &Process) -> Result<ApiBase, Error> {
 
 /// Reads a job id, or a status or result URL of this API.
 pub(crate) fn job_id(text: &str, base: &ApiBase) -> Result<JobId, Error> {
-    base.job(text).map_err(|error| Error::Usage(format!("`{}`: {error}", crate::cli::format::shown_value(text))))
+    base.job(text)
+        .map_err(|error| Error::Usage(format!("`{}`: {error}", crate::cli::format::shown_value(text))))
 }
 
 /// Makes the client, with the token from wherever it is.

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::config_sources::Setting;
 use crate::cli::config_sources;
+use crate::cli::config_sources::Setting;
 use crate::cli::process::Process;
 use crate::cli::reporters::metrics;
 use crate::decide::comfyui::loras::Weights;
@@ -58,7 +58,8 @@ impl Settings {
     pub(crate) fn settle(world: &Process, global: GlobalArgs, sync: SyncArgs) -> Result<Self, Error> {
         let path = config_sources::file_path(world);
         let environment = config_sources::environment(world)?;
-        let file = path.as_deref().map(|path| config_sources::file(world, path)).transpose()?.unwrap_or_default();
+        let file =
+            path.as_deref().map(|path| config_sources::file(world, path)).transpose()?.unwrap_or_default();
         let global = global.over(environment.global).over(file.global);
         Ok(Self {
             format: global.output.unwrap_or_default(),
@@ -158,8 +159,8 @@ const HOOK_LIMIT: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::process::{Stream, fake};
     use super::*;
+    use crate::cli::process::{Stream, fake};
 
     const FILE: &str = "interval = '1m'\nretries = 9\nonly = 'samples'\nonce = true\nverbose = true\n";
 

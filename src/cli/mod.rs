@@ -1,22 +1,22 @@
 //! The front door: what was typed, what is shown, which code the process ends with.
 
 mod args;
+mod argv;
 mod backend;
 mod commands;
 mod config;
-mod exit;
 mod config_sources;
+mod exit;
+mod format;
 mod options;
+pub mod process;
 mod render;
-mod argv;
-mod usage_error;
+pub mod reporters;
 mod suggest;
 mod table;
 mod training_file;
+mod usage_error;
 mod values;
-mod format;
-pub mod process;
-pub mod reporters;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -78,8 +78,8 @@ impl TrainingFile {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::process::fake;
     use super::*;
+    use crate::cli::process::fake;
 
     #[test]
     fn each_way_to_have_no_configuration() {

@@ -8,8 +8,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::SignedDuration;
 use url::Url;
 
-use crate::edge::api::requests::GpuCount;
 use crate::edge::api::requests;
+use crate::edge::api::requests::GpuCount;
 use crate::edge::system::link::LinkMode;
 use crate::engine::options::OnChange;
 use crate::model::artifact::ArtifactKind;

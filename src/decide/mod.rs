@@ -4,8 +4,8 @@
 
 #[cfg(feature = "buckets")]
 pub mod bucket;
-pub mod formats;
 pub mod comfyui;
+pub mod formats;
 pub mod jobs;
 pub mod mirror;
 pub mod transfer;

@@ -2,10 +2,10 @@
 
 #[cfg(feature = "buckets")]
 pub(crate) mod bucket;
-pub mod event;
-pub mod options;
-pub mod stop;
 pub mod destination;
+pub mod event;
 pub mod mirror;
+pub mod options;
 pub mod outputs;
+pub mod stop;
 pub mod transfer;

@@ -53,7 +53,9 @@ pub enum BucketError {
         owner: String,
     },
     /// The store ignores the conditions of writes.
-    #[error("the store of `{to}` ignores the conditions of writes ({which}): two rcsyncs could overwrite each other")]
+    #[error(
+        "the store of `{to}` ignores the conditions of writes ({which}): two rcsyncs could overwrite each other"
+    )]
     IgnoresConditions {
         /// The destination.
         to: String,
@@ -168,7 +170,16 @@ mod tests {
             (BucketError::NoBucket { to: to() }, 66),
             (BucketError::NoMirror { to: to() }, 66),
             (BucketError::NoCredentials { to: to(), store: "S3", why: "nothing is set".to_owned() }, 77),
-            (BucketError::Denied { to: to(), store: "S3", permission: "s3:PutObject", status: 403, message }, 77),
+            (
+                BucketError::Denied {
+                    to: to(),
+                    store: "S3",
+                    permission: "s3:PutObject",
+                    status: 403,
+                    message,
+                },
+                77,
+            ),
             (BucketError::Held { to: to(), owner: owner() }, 75),
             (BucketError::TakenOver { to: to(), owner: owner() }, 75),
             (BucketError::IgnoresConditions { to: to(), which: "create-only" }, 73),

@@ -125,8 +125,7 @@ impl Destination {
 
 /// One part of a path that is valid on every system.
 fn component(text: &str) -> String {
-    let encoded =
-        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let encoded = percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
     RelPath::from_remote(&[&encoded]).map_or_else(|| "_".to_owned(), |path| path.as_str().to_owned())
 }
 
@@ -185,7 +184,9 @@ impl fmt::Display for BucketUrl {
 fn fault(bucket: &str, prefix: &str) -> Option<&'static str> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '$');
     if bucket.contains('@') || bucket.contains(':') {
-        Some("a bucket's address has no user, password or port; endpoints and credentials come from the environment")
+        Some(
+            "a bucket's address has no user, password or port; endpoints and credentials come from the environment",
+        )
     } else if prefix.contains(['?', '#']) || bucket.contains(['?', '#']) {
         Some("it has a query or a fragment")
     } else if bucket.is_empty() {

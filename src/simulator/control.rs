@@ -351,7 +351,12 @@ impl Simulator {
         self.desk.state().record.peak_transfers()
     }
 
-    fn change(&self, id: &JobId, path: &str, change: impl FnOnce(&mut crate::simulator::hosted_files::Hosted)) {
+    fn change(
+        &self,
+        id: &JobId,
+        path: &str,
+        change: impl FnOnce(&mut crate::simulator::hosted_files::Hosted),
+    ) {
         let there = self.with_job(id, |job| {
             let (shelf, now) = job.shelf_mut();
             shelf.change(path, now, change)

@@ -20,21 +20,21 @@
 mod api;
 mod body;
 mod control;
-mod router;
 mod faults;
 mod files;
 mod host;
+mod hosted_files;
 mod links;
 mod plan;
-mod request_log;
 mod reply;
+mod request_log;
+mod router;
 mod server;
-mod hosted_files;
+mod state;
 mod submitted;
 #[cfg(test)]
 mod tests;
 mod training;
-mod state;
 
 #[cfg(test)]
 pub(crate) use body::Body;

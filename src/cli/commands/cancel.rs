@@ -7,8 +7,8 @@ use crate::decide::jobs::command_rules::Command;
 use crate::error::{Error, ExitStatus};
 use crate::model::job::JobStatus;
 
-use super::change::{self, Order};
 use super::super::backend;
+use super::change::{self, Order};
 use super::{Context, look, wait_for};
 
 #[derive(Serialize)]

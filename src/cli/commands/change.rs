@@ -12,8 +12,8 @@ use crate::edge::api::responses::ChangeAnswer;
 use crate::error::{ApiError, Error};
 use crate::model::job::{JobId, JobStatus, StatusAnswer};
 
-use super::Context;
 use super::super::exit::Signals;
+use super::Context;
 
 /// Looks at a job whose answer got lost: the first at once, the last after ten seconds. What has not shown by then may
 /// still come, and is told as unknown.

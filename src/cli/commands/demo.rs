@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::format::shown;
+use crate::engine;
 use crate::engine::mirror::Mirror;
 use crate::engine::outputs::hooks::HookPlan;
-use crate::engine;
 use crate::error::{Error, ExitStatus};
 
 use super::super::backend::{self, Script};
@@ -43,7 +43,11 @@ pub(super) fn run(context: &Context<'_>, dir: Option<PathBuf>) -> Result<ExitSta
             sync::mirror(context, &signals, mirror, HookPlan::default(), None, "no later demo".to_owned())
                 .await?;
         if words {
-            let there = ls::words(&ls::document(&engine::destination::folder::known(&dir)?), ls::digits(context), context.room());
+            let there = ls::words(
+                &ls::document(&engine::destination::folder::known(&dir)?),
+                ls::digits(context),
+                context.room(),
+            );
             context.world.out.write(&there);
             context.world.out.line(&format!("next: `rcsync verify {place}` reads every byte again"));
         }

@@ -10,11 +10,11 @@ use crate::edge::api::ApiClient;
 use crate::error::{Error, ExitStatus};
 use crate::model::job::{JobId, JobStatus, StatusAnswer};
 
-use super::change::{self, Order};
 use super::super::args::Edit;
 use super::super::backend;
 use super::super::exit::Signals;
 use super::super::training_file::TrainingFile;
+use super::change::{self, Order};
 use super::{Context, look, wait_for};
 
 #[derive(Serialize)]

@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use crate::cli::format::shown;
 use crate::edge::api::token::SECRET_VARIABLES;
-use crate::engine::outputs::gallery;
 use crate::engine;
+use crate::engine::outputs::gallery;
 use crate::error::{Error, ExitStatus};
 
-use super::Context;
 use super::super::config::Talk;
+use super::Context;
 
 #[derive(Serialize)]
 struct Document {

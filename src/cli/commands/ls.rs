@@ -10,8 +10,8 @@ use crate::error::{Error, ExitStatus};
 use crate::model::manifest::Manifest;
 use crate::model::units::ByteCount;
 
-use super::Context;
 use super::super::table::{Column, Room, natural, table};
+use super::Context;
 
 pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
     let manifest = engine::destination::folder::known(dir)?;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::cli::format::shown;
 use crate::edge::system::blocking::lost;
-use crate::engine::outputs::comfyui::{ComfyUi, Outcome, Patience, watch};
 use crate::engine;
+use crate::engine::outputs::comfyui::{ComfyUi, Outcome, Patience, watch};
 use crate::error::{Error, ExitStatus};
 use crate::model::job::JobId;
 

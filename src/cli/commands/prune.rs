@@ -6,16 +6,16 @@ use serde::Serialize;
 
 use crate::cli::format::{files, shown};
 use crate::decide::mirror::retention::Retention;
+use crate::engine;
 use crate::engine::event::Event;
 use crate::engine::mirror::prune::Pruned;
-use crate::engine;
 use crate::error::{Error, ExitStatus};
 use crate::model::manifest::Entry;
 use crate::model::units::ByteCount;
 
-use super::Context;
 use super::super::args::Prune;
 use super::super::config::Talk;
+use super::Context;
 
 pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Error> {
     let retention = match (typed.keep_last, typed.keep_every) {

@@ -7,9 +7,9 @@ use crate::decide::jobs::command_rules::Command;
 use crate::engine::event::Event;
 use crate::error::{Error, ExitStatus};
 
-use super::change::{self, Links, Order};
 use super::super::args::Resume;
 use super::super::backend;
+use super::change::{self, Links, Order};
 use super::sync::Following;
 use super::{Context, look, wait_for};
 

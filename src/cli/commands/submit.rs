@@ -10,10 +10,10 @@ use crate::edge::api::responses::SubmitAnswer;
 use crate::engine;
 use crate::error::{ApiError, Error, ExitStatus};
 
-use super::change::{self, Links};
 use super::super::args::Submit;
 use super::super::backend;
 use super::super::training_file::TrainingFile;
+use super::change::{self, Links};
 use super::sync::Following;
 use super::{Context, wait_for};
 

@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use crate::cli::format::{files, shown};
 use crate::edge::system::blocking::lost;
+use crate::engine;
 use crate::engine::destination::check::{BadFile, Checked, Problem, check};
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::Mirror;
 use crate::engine::mirror::run::repair::{Left, Repair, Why};
-use crate::engine;
 use crate::error::{Error, ExitStatus};
 use crate::model::units::ByteCount;
 

@@ -233,8 +233,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cli::reporters::samples::{done, every_event, published, running};
     use crate::cli::process::fake::Written;
+    use crate::cli::reporters::samples::{done, every_event, published, running};
 
     fn told(talk: Talk, hold: bool, events: &[Event]) -> (String, String) {
         let (err, out) = (Written::default(), Written::default());

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::edge::system::disk::Durability;
 use crate::edge::system::disk;
+use crate::edge::system::disk::Durability;
 use crate::engine::event::Event;
 use crate::error::{Error, explain_briefly};
 use crate::model::job::{JobId, JobStatus, Progress};

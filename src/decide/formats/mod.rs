@@ -12,11 +12,11 @@ mod opening;
 mod png;
 mod riff;
 mod safetensors;
+pub mod safetensors_header;
 #[cfg(test)]
 mod samples;
 mod verdict;
 mod yaml;
-pub mod safetensors_header;
 
 use crate::decide::formats::safetensors_header::SafetensorsHeader;
 

@@ -3,13 +3,13 @@
 //! The token goes to the configured origin alone: it is set on each request, no redirect is followed, and answers
 //! that repeat it are blackened before anybody can quote them.
 
-mod transport;
 pub mod base_url;
 pub mod error_body;
 pub(crate) mod lenient_json;
 pub mod requests;
 pub mod responses;
 pub mod token;
+mod transport;
 
 pub(super) use transport::cause;
 
@@ -24,10 +24,12 @@ use url::Url;
 use crate::edge::api::base_url::{ApiBase, JobEndpoint};
 use crate::edge::api::error_body::{fault_of_status, refusal_message};
 use crate::edge::api::requests::{SubmitRequest, edit_body};
-use crate::edge::api::responses::{ChangeAnswer, SubmitAnswer, read_change, read_result, read_status, read_submit};
+use crate::edge::api::responses::{
+    ChangeAnswer, SubmitAnswer, read_change, read_result, read_status, read_submit,
+};
 use crate::edge::net::retry_after::retry_after;
-use crate::edge::net::wire::Wire;
 use crate::edge::net::wire;
+use crate::edge::net::wire::Wire;
 use crate::edge::system::blocking::blocking;
 use crate::error::ApiError;
 use crate::model::job::{JobId, ResultAnswer, StatusAnswer};

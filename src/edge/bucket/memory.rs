@@ -28,7 +28,7 @@ pub(crate) struct Stored {
 
 impl Stored {
     fn tag(&self) -> Tag {
-        Tag(hex(&Sha256::digest(&self.bytes)[..8]))
+        Tag::new(&hex(&Sha256::digest(&self.bytes)[..8]), None)
     }
 
     fn meta(&self) -> Meta {
@@ -216,7 +216,8 @@ impl Shelf {
                 assert_eq!(upload.key, key, "an upload is completed under another key");
                 let mut bytes = Vec::new();
                 for (number, tag) in parts.iter().enumerate() {
-                    let part = upload.parts.get(&number).filter(|part| hex(&Sha256::digest(part)[..8]) == tag.0);
+                    let part =
+                        upload.parts.get(&number).filter(|part| hex(&Sha256::digest(part)[..8]) == tag.0);
                     let Some(part) = part else {
                         let message = format!("part {number} is missing");
                         return Err(StoreFault::Refused { status: 400, message });

@@ -1,12 +1,9 @@
 //! A bucket, as narrow as the protocol needs it. `cloud` is its one real implementation; the simulation has one in memory.
 
-#[cfg(any())]
 pub(crate) mod cloud;
-#[cfg(any())]
 pub(crate) mod credentials;
 #[cfg(test)]
 pub(crate) mod memory;
-#[cfg(any())]
 mod wire;
 
 use std::fmt::Debug;
@@ -19,9 +16,33 @@ use futures::future::BoxFuture;
 /// What a store answers, as a future.
 pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, StoreFault>>;
 
-/// Tells one state of an object from all others: an `ETag`, or a generation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Tag(pub(crate) String);
+/// Tells one state of an object from all others: its `ETag` without quotes, and where the store counts versions, which one.
+#[derive(Debug, Clone)]
+pub(crate) struct Tag {
+    text: String,
+    /// GCS writes under a condition on this. Lists do not tell it, so it is not compared.
+    generation: Option<String>,
+}
+
+impl Tag {
+    pub(crate) fn new(etag: &str, generation: Option<String>) -> Self {
+        let text = etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"').to_owned();
+        Self { text, generation }
+    }
+
+    /// Returns the text that the head keeps.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for Tag {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Tag {}
 
 /// The store's name of an upload that was begun.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

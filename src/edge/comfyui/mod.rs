@@ -7,8 +7,8 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use crate::edge::system::disk::fault;
 use crate::edge::system::disk;
+use crate::edge::system::disk::fault;
 use crate::error::Error;
 
 /// What a folder has that is a ComfyUI and not just anything with models in it.

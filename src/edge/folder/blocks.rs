@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::edge::folder::checksummed;
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::edge::folder::part_file::{BLOCK, Part, PartFolder, PartIdentity, PartRecord, RECORD_BOUND, trusted_ranges};
-use crate::edge::system::disk::{Durability, fault};
+use crate::edge::folder::part_file::{
+    BLOCK, Part, PartFolder, PartIdentity, PartRecord, RECORD_BOUND, trusted_ranges,
+};
 use crate::edge::system::disk;
+use crate::edge::system::disk::{Durability, fault};
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::digest::Sha256Digest;

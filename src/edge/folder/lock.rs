@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::edge::system::disk::fault;
 use crate::edge::system::disk;
+use crate::edge::system::disk::fault;
 use crate::error::Error;
 
 /// The folder's lock; given back when dropped.

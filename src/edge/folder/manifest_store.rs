@@ -11,8 +11,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::edge::folder::checksummed;
-use crate::edge::system::disk::{Durability, fault};
 use crate::edge::system::disk;
+use crate::edge::system::disk::{Durability, fault};
 use crate::error::Error;
 use crate::model::job::JobId;
 use crate::model::manifest::{Manifest, Record};

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::edge::folder::checksummed;
-use crate::edge::system::disk::{Durability, fault};
 use crate::edge::system::disk;
+use crate::edge::system::disk::{Durability, fault};
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::claim::Claim;

@@ -7,8 +7,8 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{StatusCode, redirect};
 use url::Url;
 
-use crate::edge::api::Limits;
 use crate::edge::api;
+use crate::edge::api::Limits;
 use crate::edge::net::tls_roots::with_trusted_roots;
 use crate::model::hook_event::Occasion;
 use crate::model::units::ByteCount;

@@ -528,8 +528,8 @@ mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
 
-    use crate::edge::system::trace::{Change, Witness, call, dismiss};
     use super::*;
+    use crate::edge::system::trace::{Change, Witness, call, dismiss};
 
     #[derive(Default)]
     struct Diary(RefCell<Vec<&'static str>>);

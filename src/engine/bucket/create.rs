@@ -80,13 +80,7 @@ enum Look {
 }
 
 /// Compares what is under a name: by the mark that we left on our own write, else by its bytes.
-async fn look(
-    store: &Store,
-    key: &str,
-    token: &str,
-    size: u64,
-    sha256: Sha256Digest,
-) -> Result<Look, Error> {
+async fn look(store: &Store, key: &str, token: &str, size: u64, sha256: Sha256Digest) -> Result<Look, Error> {
     let Some(meta) = store.stat(key).await? else { return Ok(Look::Nothing) };
     if meta.size != size {
         return Ok(Look::Others);
@@ -128,7 +122,7 @@ pub(super) async fn settle<'a>(
         let is_unknown = matches!(fault, StoreFault::Unknown { .. });
         if is_unknown && !is_refused {
             if !holds(Rule::UnknownIsNoSuccess) {
-                return Ok(Settled::Done(Tag(String::new())));
+                return Ok(Settled::Done(Tag::new("", None)));
             }
             if !holds(Rule::UnknownIsNoRefusal) {
                 return Ok(Settled::Taken);

@@ -8,7 +8,9 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::decide::bucket::head::{Begun, FORMAT, HEAD, Head, Known, Line, MOST_LINES, Owner, Publish, Seen, Written};
+use crate::decide::bucket::head::{
+    Begun, FORMAT, HEAD, Head, Known, Line, MOST_LINES, Owner, Publish, Seen, Written,
+};
 use crate::decide::bucket::lease::{AfterSwap, Standing, after_swap, beat, standing};
 use crate::edge::bucket::{Meta, Put, StoreFault, Tag, When};
 use crate::edge::folder::checksummed;
@@ -269,7 +271,8 @@ impl HeadStore {
             if let Some(bytes) = &found.damaged {
                 put_aside(&store, bytes).await?;
             }
-            let owner = Owner { id: fresh_token(), host: crate::edge::folder::lock::host(), pid: std::process::id() };
+            let owner =
+                Owner { id: fresh_token(), host: crate::edge::folder::lock::host(), pid: std::process::id() };
             let mut next = match &found.head {
                 Some(head) => head.taken_by(owner.clone()),
                 None => Head::first(job.clone(), origin.clone(), owner.clone(), publish),
@@ -386,26 +389,20 @@ impl HeadStore {
         }
     }
 
-    /// Whether the head is still ours, by a look at the store (R5).
+    /// Returns epoch and sequence of the head when it is still ours, by a look at the store (R5).
     ///
     /// # Errors
     /// When it is not.
-    pub(super) async fn ensure_ours(&self) -> Result<(), Error> {
+    pub(super) async fn ensure_ours(&self) -> Result<(u64, u64), Error> {
         let mut held = self.held.lock().await;
-        if held.trying.is_some() {
-            return self.resolve(&mut held).await;
-        }
+        self.resolve(&mut held).await?;
         let now = self.read().await?;
-        let is_ours = now.as_ref().is_some_and(|(head, _)| {
-            head.is_of(&self.owner) && held.head.as_ref().is_some_and(|held| held.sequence == head.sequence)
-        });
-        if is_ours { Ok(()) } else { Err(self.lose(now.map(|(head, _)| head.owner))) }
-    }
-
-    /// Returns epoch and sequence of the head.
-    pub(super) async fn mark(&self) -> (u64, u64) {
-        let held = self.held.lock().await;
-        held.head.as_ref().map_or((0, 0), |head| (head.epoch, head.sequence))
+        match (now, &held.head) {
+            (Some((head, _)), Some(held)) if head.is_of(&self.owner) && head.sequence == held.sequence => {
+                Ok((head.epoch, head.sequence))
+            }
+            (now, _) => Err(self.lose(now.map(|(head, _)| head.owner))),
+        }
     }
 
     /// Frees the lease, with everything that is queued.
@@ -456,7 +453,8 @@ impl HeadStore {
         }
         let known = self.known();
         let text = checksummed::seal(known.as_ref()).map_err(|error| self.unwritten(&error))?;
-        let digest = Sha256Digest::new(<sha2::Sha256 as sha2::digest::Digest>::digest(text.as_bytes()).into());
+        let digest =
+            Sha256Digest::new(<sha2::Sha256 as sha2::digest::Digest>::digest(text.as_bytes()).into());
         let key = format!(".rcsync/snapshot-{}-{}.json", next.sequence, digest.short());
         let token = fresh_token();
         let put = self.store.ask("write", &key, || {
@@ -569,6 +567,8 @@ async fn put_aside(store: &Store, bytes: &Bytes) -> Result<(), Error> {
     let digest = <sha2::Sha256 as sha2::digest::Digest>::digest(bytes);
     let key = format!(".rcsync/head.damaged-{}.json", hex(&digest[..4]));
     let token = fresh_token();
-    store.ask("write", &key, || store.bucket.put(&key, bytes.clone(), When::New, about(&key, &token))).await?;
+    store
+        .ask("write", &key, || store.bucket.put(&key, bytes.clone(), When::New, about(&key, &token)))
+        .await?;
     Ok(())
 }

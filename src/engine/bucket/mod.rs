@@ -5,7 +5,7 @@ pub(crate) mod head_store;
 mod prune;
 mod records;
 pub(crate) mod sabotage;
-pub(crate) mod store;
-mod upload;
 #[cfg(test)]
 mod simulation;
+pub(crate) mod store;
+mod upload;

@@ -2,7 +2,7 @@
 //! used again.
 
 use crate::decide::bucket::head::Line;
-use crate::edge::bucket::{Listed, Tag};
+use crate::edge::bucket::Listed;
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::manifest::{Entry, EntryState};
@@ -57,7 +57,7 @@ pub(super) async fn finish(store: &Store, head: &HeadStore, listed: &[Listed]) -
         .filter_map(|object| {
             let path = RelPath::parse(&object.key).ok()?;
             let tag = known.retired.get(&path)?.clone();
-            tag.filter(|tag| *tag == object.tag.0).map(|tag| (path, tag))
+            tag.filter(|tag| tag == object.tag.as_str()).map(|tag| (path, tag))
         })
         .collect();
     if left.is_empty() {
@@ -74,7 +74,7 @@ pub(super) async fn finish(store: &Store, head: &HeadStore, listed: &[Listed]) -
 async fn delete(store: &Store, path: &RelPath, tag: Option<&String>) -> Result<(), Error> {
     let key = path.as_str();
     let (Some(tag), Some(meta)) = (tag, store.stat(key).await?) else { return Ok(()) };
-    if meta.tag != Tag(tag.clone()) {
+    if meta.tag.as_str() != tag {
         return Ok(());
     }
     store.ask("delete", key, || store.bucket.remove(key)).await

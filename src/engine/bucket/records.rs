@@ -76,15 +76,13 @@ pub(super) async fn write(
     // Counts the tries, so that the bytes of each are fresh.
     let mut tries = 0;
     loop {
-        let tag = if holds(Rule::TagBeforeHead) {
+        let (tag, (epoch, sequence)) = if holds(Rule::TagBeforeHead) {
             let tag = store.stat(key).await?.map(|meta| meta.tag);
-            head.ensure_ours().await?;
-            tag
+            (tag, head.ensure_ours().await?)
         } else {
-            head.ensure_ours().await?;
-            store.stat(key).await?.map(|meta| meta.tag)
+            let mark = head.ensure_ours().await?;
+            (store.stat(key).await?.map(|meta| meta.tag), mark)
         };
-        let (epoch, sequence) = head.mark().await;
         let draft = draft(&head.known());
         let when = match tag {
             _ if !holds(Rule::SumsUnderCondition) => When::Always,

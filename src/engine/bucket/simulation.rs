@@ -219,14 +219,18 @@ impl Worker {
         let found = Found::look(&self.store, &job, ORIGIN).await?;
         let listed = self.store.ask("list", "", || self.store.bucket.list("")).await?;
         let written = found.head.as_ref().and_then(|head| head.written.get(SUMS).cloned());
-        let tag = listed.iter().find(|object| object.key == SUMS).map(|object| object.tag.0.clone());
+        let tag =
+            listed.iter().find(|object| object.key == SUMS).map(|object| object.tag.as_str().to_owned());
         let retired = listed.iter().any(|object| {
             RelPath::parse(&object.key).is_ok_and(|path| {
-                found.known.retired.get(&path).is_some_and(|tag| tag.as_ref() == Some(&object.tag.0))
+                found.known.retired.get(&path).is_some_and(|tag| tag.as_deref() == Some(object.tag.as_str()))
             })
         });
-        let staged: Vec<String> =
-            listed.iter().filter(|object| object.key.starts_with(STAGED)).map(|object| object.key.clone()).collect();
+        let staged: Vec<String> = listed
+            .iter()
+            .filter(|object| object.key.starts_with(STAGED))
+            .map(|object| object.key.clone())
+            .collect();
         let is_released = found.head.as_ref().is_none_or(|head| head.free && head.begun.is_empty());
         let is_idle = self.missing(&found.known).is_empty()
             && Draft::sums(&found.known).is_written(written.as_ref(), tag.as_deref())
@@ -238,7 +242,7 @@ impl Worker {
         }
         let wish = Wish { lease: LEASE, waits };
         let head = Arc::new(HeadStore::take(self.store.clone(), found, wish, self.publish, |_| {}).await?);
-        self.say(&format!("has the lease, mark {:?}", head.mark().await));
+        self.say("has the lease");
         let outcome = tokio::select! {
             kept = head.keep() => kept,
             worked = self.work(&head, &listed, &staged) => worked,
@@ -303,11 +307,18 @@ impl Worker {
     ) -> Result<(), Error> {
         tokio::time::sleep(Duration::from_millis(pause)).await;
         let bytes = content(file, version);
-        let origin = || Origin { key: key(file, folder), step: None, revision: Revision::default(), run: String::new() };
+        let origin = || Origin {
+            key: key(file, folder),
+            step: None,
+            revision: Revision::default(),
+            run: String::new(),
+        };
         let plain = plain(file);
         if !holds(Rule::ClaimAfterAcknowledgement) {
-            let path = crate::decide::bucket::names::candidates(&plain, digest(&bytes), &head.known())[0].clone();
-            let early = super::create::completed(path, crate::edge::bucket::Tag(String::new()), verified(&bytes));
+            let path =
+                crate::decide::bucket::names::candidates(&plain, digest(&bytes), &head.known())[0].clone();
+            let early =
+                super::create::completed(path, crate::edge::bucket::Tag::new("", None), verified(&bytes));
             head.claim(vec![early.claim(origin(), &head.known())]).await?;
         }
         let stored = if large {
@@ -476,9 +487,9 @@ async fn universe(seed: u64, tell: bool) -> Result<(), String> {
 /// Ends that a worker may have here: nothing that it was asked for was wrong.
 fn fair(error: &Error) -> Result<(), String> {
     match error {
-        Error::Bucket(BucketError::Held { .. } | BucketError::TakenOver { .. } | BucketError::Away { .. }) => {
-            Ok(())
-        }
+        Error::Bucket(
+            BucketError::Held { .. } | BucketError::TakenOver { .. } | BucketError::Away { .. },
+        ) => Ok(()),
         // Its staged object or upload was swept by the one that took over.
         Error::Bucket(BucketError::Refused { .. }) => Ok(()),
         other => Err(format!("P5: a worker ended with: {other}")),
@@ -554,7 +565,8 @@ fn every_universe_keeps_the_obligations() {
 /// Breaks a rule, and returns after how many seeds that was noticed, and how.
 fn noticed(rule: Rule) -> Option<(u64, String)> {
     break_rule(Some(rule));
-    let found = (0..SEEDS_TO_NOTICE).find_map(|seed| play(seed, false).err().map(|broken| (seed + 1, broken)));
+    let found =
+        (0..SEEDS_TO_NOTICE).find_map(|seed| play(seed, false).err().map(|broken| (seed + 1, broken)));
     break_rule(None);
     found
 }

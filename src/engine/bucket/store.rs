@@ -95,11 +95,7 @@ impl Store {
     }
 
     /// Feeds an object's bytes in order. An object that changes meanwhile is an error: it was written by another program.
-    pub(super) async fn read(
-        &self,
-        key: &str,
-        mut feed: impl FnMut(&[u8]),
-    ) -> Result<Option<Meta>, Error> {
+    pub(super) async fn read(&self, key: &str, mut feed: impl FnMut(&[u8])) -> Result<Option<Meta>, Error> {
         let mut at = 0;
         let mut first: Option<Meta> = None;
         loop {
@@ -180,5 +176,5 @@ pub(super) fn about(key: &str, token: &str) -> About {
 
 /// The tag as it is kept in the head.
 pub(super) fn kept(tag: &Tag) -> String {
-    tag.0.clone()
+    tag.as_str().to_owned()
 }

@@ -66,7 +66,9 @@ impl Upload {
         let token = fresh_token();
         let is_staged = publish == Publish::Copy || !may_be_direct || !is_free(&plain, &head.known());
         let key = if is_staged { format!("{STAGED}{token}") } else { plain.as_str().to_owned() };
-        let id = store.ask("begin an upload of", &key, || store.bucket.begin(&key, about(plain.as_str(), &token))).await?;
+        let id = store
+            .ask("begin an upload of", &key, || store.bucket.begin(&key, about(plain.as_str(), &token)))
+            .await?;
         head.note_begun(Begun { key: key.clone(), upload: id.0.clone() });
         Ok(Self { store, head, plain, key, is_staged, id, token, publish })
     }
@@ -84,10 +86,13 @@ impl Upload {
     ///
     /// # Errors
     /// When its name was taken meanwhile, or the store refuses.
-    pub(super) async fn publish(self, parts: Vec<PartTag>, verified: Verified) -> Result<Stored, Unpublished> {
+    pub(super) async fn publish(
+        self,
+        parts: Vec<PartTag>,
+        verified: Verified,
+    ) -> Result<Stored, Unpublished> {
         let when = || if holds(Rule::CreateOnly) { When::New } else { When::Always };
-        let complete =
-            || self.store.bucket.complete(&self.key, &self.id, parts.clone(), when());
+        let complete = || self.store.bucket.complete(&self.key, &self.id, parts.clone(), when());
         let settled = settle(&self.store, &self.key, &self.token, &verified, complete).await?;
         match settled {
             Settled::Done(tag) if !self.is_staged => {
@@ -148,7 +153,9 @@ impl Upload {
             self.head.note_ended(&id.0);
             match settled {
                 Settled::Done(tag) => return Ok(completed(path, tag, verified)),
-                Settled::Taken => self.store.ask("abort an upload of", key, || self.store.bucket.abort(key, &id)).await?,
+                Settled::Taken => {
+                    self.store.ask("abort an upload of", key, || self.store.bucket.abort(key, &id)).await?
+                }
             }
         }
         Err(no_name(&self.store, &self.plain))

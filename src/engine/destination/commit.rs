@@ -21,8 +21,8 @@ use crate::edge::folder::lock::FolderLock;
 use crate::edge::folder::manifest_store::Store;
 use crate::edge::folder::part_file::Part;
 use crate::edge::system::blocking::blocking;
-use crate::edge::system::disk::fault;
 use crate::edge::system::disk;
+use crate::edge::system::disk::fault;
 use crate::engine::destination::reports;
 use crate::engine::event::Event;
 use crate::engine::options::OnChange;
@@ -35,8 +35,8 @@ use crate::model::manifest::{Doubt, Entry, EntryState, Manifest, Older, Prepared
 use crate::model::names::rel_path::RelPath;
 use crate::model::revision::Revision;
 
-use sums::Sums;
 use super::hashing::sha256_of;
+use sums::Sums;
 
 /// Files in one batch: enough that a flush of the journal costs each of them little, few enough that the first of them
 /// does not wait long for its name.

@@ -11,10 +11,10 @@ use crate::edge::folder::lock::FolderLock;
 use crate::edge::folder::manifest_store::{PRIVATE, Store, ensure_fit};
 use crate::edge::folder::part_file::PartFolder;
 use crate::edge::system::blocking::{blocking, lost};
-use crate::edge::system::disk::fault;
 use crate::edge::system::disk;
-use crate::engine::destination::reports::{JobArtifact, JobDraft, Rows};
+use crate::edge::system::disk::fault;
 use crate::engine::destination::reports;
+use crate::engine::destination::reports::{JobArtifact, JobDraft, Rows};
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::poll::JobSnapshot;
 use crate::engine::mirror::prune;
@@ -161,8 +161,9 @@ impl Folder {
             Err(Error::NoInput(_)) => Manifest::new(job.clone(), origin.to_owned()),
             Err(error) => return Err(error),
         };
-        let recollections =
-            reports::read_job(dir, job).map(|read| reports::recollections(&read.artifacts)).unwrap_or_default();
+        let recollections = reports::read_job(dir, job)
+            .map(|read| reports::recollections(&read.artifacts))
+            .unwrap_or_default();
         Ok((manifest, recollections))
     }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use sha2::Sha256;
 use sha2::digest::Digest as _;
 
-use crate::edge::system::disk::fault;
 use crate::edge::system::disk;
+use crate::edge::system::disk::fault;
 use crate::error::Error;
 use crate::model::digest::Sha256Digest;
 use crate::model::local::LocalFile;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::edge::folder::manifest_store::Store;
 use crate::edge::folder::part_file::PartFolder;
-use crate::edge::system::disk::fault;
 use crate::edge::system::disk;
+use crate::edge::system::disk::fault;
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::local::LocalFile;

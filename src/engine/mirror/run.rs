@@ -37,8 +37,8 @@ use crate::model::listing::Listing;
 use crate::model::local::LocalFile;
 use crate::model::manifest::{EntryState, Manifest};
 
-use auto_resume::Life;
 use super::{Mirror, prune};
+use auto_resume::Life;
 
 pub(crate) mod auto_resume;
 mod forecasts;
@@ -329,7 +329,12 @@ impl Run {
         self.trouble = Some(error);
     }
 
-    async fn plan(&self, looked: &JobSnapshot, listing: &Listing, state: RunState) -> Result<Vec<Action>, Error> {
+    async fn plan(
+        &self,
+        looked: &JobSnapshot,
+        listing: &Listing,
+        state: RunState,
+    ) -> Result<Vec<Action>, Error> {
         let local = self.folder.look_around(listing).await?;
         let store = self.folder.lock();
         let actions = plan(&Situation {

@@ -11,8 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use crate::decide::transfer::disk_space::{Shortage, floor, shortage, surely_fits};
-use crate::edge::system::disk::Space;
 use crate::edge::system::disk;
+use crate::edge::system::disk::Space;
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::units::ByteCount;

@@ -1,5 +1,5 @@
-use crate::decide::comfyui::loras::Weights;
 use crate::decide::comfyui::loras;
+use crate::decide::comfyui::loras::Weights;
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::manifest::{Manifest, examples};
 use crate::model::placement::What;

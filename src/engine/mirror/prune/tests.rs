@@ -58,7 +58,8 @@ impl Mirrored {
             fs::write(path.to_path(&mirrored.dir()), stem).unwrap();
             let metadata = fs::metadata(path.to_path(&mirrored.dir())).unwrap();
             let key = ArtifactKey { kind: ArtifactKind::Checkpoint, path: format!("/o/{path}").into() };
-            let sha256 = crate::engine::destination::hashing::sha256_of(&path.to_path(&mirrored.dir())).unwrap();
+            let sha256 =
+                crate::engine::destination::hashing::sha256_of(&path.to_path(&mirrored.dir())).unwrap();
             let entry = Entry {
                 size: metadata.len(),
                 sha256,

@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::decide::comfyui::loras::Part;
 use crate::decide::comfyui::placing::{PICTURE_ENDINGS, picture_extension};
-use crate::edge::system::disk::fault;
 use crate::edge::system::disk;
+use crate::edge::system::disk::fault;
 use crate::error::Error;
 use crate::model::digest::Sha256Digest;
 use crate::model::manifest::Entry;

@@ -20,16 +20,16 @@ use url::Url;
 use crate::decide::comfyui::loras::Weights;
 use crate::decide::comfyui::placing::Subdir;
 use crate::edge::comfyui::LoraFolder;
-use crate::edge::system::disk::fault;
 use crate::edge::system::disk;
+use crate::edge::system::disk::fault;
 use crate::edge::system::link::LinkMode;
 use crate::engine::event::{Event, Reporter};
 use crate::error::{Error, explain_briefly};
 use crate::model::job::JobId;
 use crate::model::manifest::Manifest;
 
-use place::Placing;
 use super::follower::{Follower, View};
+use place::Placing;
 
 /// How LoRAs get into ComfyUI.
 #[derive(Debug, Clone)]

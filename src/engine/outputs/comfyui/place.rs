@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::decide::comfyui::loras::{Lora, Part};
 use crate::decide::comfyui::loras;
+use crate::decide::comfyui::loras::{Lora, Part};
 use crate::decide::comfyui::placing::{Naming, Standing, kept_steps, places, standing};
-use crate::edge::system::disk::fault;
 use crate::edge::system::disk;
+use crate::edge::system::disk::fault;
 use crate::edge::system::link::{Linked, link};
 use crate::engine::destination::hashing::{is_as_published, sha256_of};
 use crate::engine::event::{Event, Reporter};

@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::edge::folder::checksummed;
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::edge::system::disk::{Durability, fault};
 use crate::edge::system::disk;
+use crate::edge::system::disk::{Durability, fault};
 use crate::error::Error;
 use crate::model::digest::hex;
 use crate::model::placement::Placements;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use url::Url;
 
-use crate::edge::comfyui::server::Listed;
 use crate::edge::comfyui::server;
+use crate::edge::comfyui::server::Listed;
 use crate::engine::event::{Event, Reporter};
 use crate::model::names::rel_path::RelPath;
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::edge::folder::checksummed;
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::edge::system::disk::Durability;
 use crate::edge::system::disk;
+use crate::edge::system::disk::Durability;
 use crate::error::Error;
 use crate::model::job::{JobStatus, Progress};
 
@@ -78,7 +78,8 @@ impl History {
     /// Replaces what is on the disk.
     pub(crate) fn save(&self, dir: &Path) -> Result<(), Error> {
         let path = Self::path(dir);
-        let text = checksummed::seal(&self.moments).map_err(|error| disk::fault("write", &path)(error.into()))?;
+        let text =
+            checksummed::seal(&self.moments).map_err(|error| disk::fault("write", &path)(error.into()))?;
         disk::replace(&path, &dir.join(PRIVATE), text.as_bytes(), Durability::Hopeful)
     }
 

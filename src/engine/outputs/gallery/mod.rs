@@ -6,11 +6,11 @@
 mod album;
 mod chart;
 mod clock;
-mod timeline;
 mod file;
+pub(crate) mod history;
 mod html;
 mod page;
-pub(crate) mod history;
+mod timeline;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -23,10 +23,10 @@ use crate::engine::event::{Event, Reporter};
 use crate::error::{Error, explain_briefly};
 use crate::model::manifest::Manifest;
 
+use super::follower::{Follower, View};
 use album::Album;
 use file::{Stamp, Written};
 use history::{History, Moment};
-use super::follower::{Follower, View};
 
 /// While much arrives, the page is written again no sooner than this: nobody reloads it more often.
 const SHORTEST_WAIT: Duration = Duration::from_secs(5);

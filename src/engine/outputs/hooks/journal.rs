@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::edge::folder::checksummed;
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::edge::system::disk::{Durability, fault};
 use crate::edge::system::disk;
+use crate::edge::system::disk::{Durability, fault};
 use crate::error::Error;
 use crate::model::hook_event::EventId;
 

@@ -28,8 +28,8 @@ use crate::model::job::JobId;
 use crate::model::manifest::{Entry, EntryState, Manifest};
 use crate::model::names::rel_path::RelPath;
 
-use journal::Journal;
 use super::follower::{Follower, View};
+use journal::Journal;
 use worker::{Work, Worker};
 
 /// Who is told, and how.
