@@ -32,6 +32,8 @@ pub(super) struct Origin {
     pub(super) step: Option<u64>,
     pub(super) revision: Revision,
     pub(super) run: String,
+    /// The object that the file had before is intact.
+    pub(super) keeps_older: bool,
 }
 
 impl Stored {
@@ -43,15 +45,21 @@ impl Stored {
         &self.verified
     }
 
-    /// Returns the claim. The bytes that the file had before stay where they are, as an older version.
-    pub(super) fn claim(&self, origin: Origin, known: &Known) -> Line {
-        let Origin { key, step, revision, run } = origin;
+    /// Returns the claim. The bytes that the file had before stay where they are, as an older version; where their object
+    /// is gone or was overwritten by another program, their name is retired.
+    pub(super) fn claim(&self, origin: Origin, known: &Known) -> Vec<Line> {
+        let Origin { key, step, revision, run, keeps_older } = origin;
+        let mut lines = Vec::new();
         let mut older = Vec::new();
         if let Some(before) = known.manifest.entries.get(&key) {
             older.clone_from(&before.older);
             if before.state == EntryState::Present && before.path != self.path {
-                let was = Older { path: before.path.clone(), size: before.size, sha256: before.sha256 };
-                older.push(was);
+                if keeps_older {
+                    let was = Older { path: before.path.clone(), size: before.size, sha256: before.sha256 };
+                    older.push(was);
+                } else {
+                    lines.push(Line::Retire { path: before.path.clone(), tag: None });
+                }
             }
             // Bytes that come back under their own name are the current ones again.
             older.retain(|older| older.path != self.path);
@@ -68,7 +76,8 @@ impl Stored {
             state: EntryState::Present,
             older,
         };
-        Line::Know { key, entry, tag: Some(kept(&self.tag)) }
+        lines.push(Line::Know { key, entry, tag: Some(kept(&self.tag)) });
+        lines
     }
 }
 

@@ -340,6 +340,21 @@ impl HeadStore {
         queue.ended.push(upload.to_owned());
     }
 
+    /// Drops all uploads that this owner began and did not end.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub(crate) async fn drop_uploads(&self) -> Result<(), Error> {
+        let mut begun = self.begun().await;
+        begun.extend(lock(&self.queue).begun.clone());
+        for Begun { key, upload } in begun {
+            let id = crate::edge::bucket::UploadId(upload);
+            self.store.ask("abort an upload of", &key, || self.store.bucket.abort(&key, &id)).await?;
+            self.note_ended(&id.0);
+        }
+        Ok(())
+    }
+
     /// Notes what was written for people and other programs. Goes out with the next swap.
     pub(super) fn note_written(&self, key: &str, written: Written) {
         lock(&self.queue).written.push((key.to_owned(), written));

@@ -32,6 +32,20 @@ impl Draft {
         Self { key, meaning: Sha256Digest::new(Sha256::digest(text.as_bytes()).into()), text }
     }
 
+    /// A text that means what another one does.
+    pub(super) fn with_meaning(key: &'static str, meaning: &str, text: String) -> Self {
+        Self { key, meaning: Sha256Digest::new(Sha256::digest(meaning.as_bytes()).into()), text }
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The checksums of everything that is claimed.
     pub(super) fn sums(known: &Known) -> Self {
         let mut text = String::new();

@@ -312,6 +312,7 @@ impl Worker {
             step: None,
             revision: Revision::default(),
             run: String::new(),
+            keeps_older: true,
         };
         let plain = plain(file);
         if !holds(Rule::ClaimAfterAcknowledgement) {
@@ -319,7 +320,7 @@ impl Worker {
                 crate::decide::bucket::names::candidates(&plain, digest(&bytes), &head.known())[0].clone();
             let early =
                 super::create::completed(path, crate::edge::bucket::Tag::new("", None), verified(&bytes));
-            head.claim(vec![early.claim(origin(), &head.known())]).await?;
+            head.claim(early.claim(origin(), &head.known())).await?;
         }
         let stored = if large {
             self.upload(head, &plain, &bytes).await?
@@ -327,8 +328,7 @@ impl Worker {
             let known = head.known();
             create_small(&self.store, &plain, Bytes::from(bytes.clone()), verified(&bytes), &known).await?
         };
-        let line = stored.claim(origin(), &head.known());
-        head.claim(vec![line]).await?;
+        head.claim(stored.claim(origin(), &head.known())).await?;
         self.say(&format!("published {} version {version}", stored.path()));
         let told = (stored.path().clone(), stored.verified().sha256());
         self.world.lock().unwrap().told.push(told);

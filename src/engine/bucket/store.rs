@@ -132,23 +132,27 @@ impl Store {
 
     /// Makes a fault an error.
     pub(super) fn error(&self, verb: &'static str, key: &str, fault: StoreFault) -> Error {
-        let to = self.url.to_string();
-        let store = self.url.store().name();
-        let object = self.url.object(key);
-        Error::Bucket(match fault {
-            StoreFault::Unknown { cause } => BucketError::Away { to, cause },
-            StoreFault::Busy { .. } => BucketError::Away { to, cause: fault.to_string() },
-            StoreFault::Credentials(why) => BucketError::NoCredentials { to, store, why },
-            StoreFault::Denied { status, permission, message } => {
-                BucketError::Denied { to, store, permission, status, message }
-            }
-            StoreFault::NoBucket => BucketError::NoBucket { to },
-            StoreFault::WrongRegion { region } => BucketError::WrongRegion { to, region },
-            StoreFault::NoUpload | StoreFault::Refused { .. } => {
-                BucketError::Refused { verb, object, cause: fault.to_string() }
-            }
-        })
+        error(&self.url, verb, key, fault)
     }
+}
+
+/// Makes a fault an error that names the destination.
+pub(super) fn error(url: &BucketUrl, verb: &'static str, key: &str, fault: StoreFault) -> Error {
+    let to = url.to_string();
+    let store = url.store().name();
+    Error::Bucket(match fault {
+        StoreFault::Unknown { cause } => BucketError::Away { to, cause },
+        StoreFault::Busy { .. } => BucketError::Away { to, cause: fault.to_string() },
+        StoreFault::Credentials(why) => BucketError::NoCredentials { to, store, why },
+        StoreFault::Denied { status, permission, message } => {
+            BucketError::Denied { to, store, permission, status, message }
+        }
+        StoreFault::NoBucket => BucketError::NoBucket { to },
+        StoreFault::WrongRegion { region } => BucketError::WrongRegion { to, region },
+        StoreFault::NoUpload | StoreFault::Refused { .. } => {
+            BucketError::Refused { verb, object: url.object(key), cause: fault.to_string() }
+        }
+    })
 }
 
 /// A mark that no other write has.

@@ -87,7 +87,7 @@ impl Upload {
     /// # Errors
     /// When its name was taken meanwhile, or the store refuses.
     pub(super) async fn publish(
-        self,
+        &self,
         parts: Vec<PartTag>,
         verified: Verified,
     ) -> Result<Stored, Unpublished> {
