@@ -12,6 +12,7 @@ use crate::engine;
 use crate::engine::outputs::gallery;
 use crate::error::{Error, ExitStatus};
 
+use super::super::bucket;
 use super::super::config::Talk;
 use super::Context;
 
@@ -24,6 +25,29 @@ struct Document {
 }
 
 pub(super) fn run(context: &Context<'_>, dir: &Path, open: bool) -> Result<ExitStatus, Error> {
+    #[cfg(feature = "buckets")]
+    if let Some(url) = bucket::bucket(dir)? {
+        if open {
+            let why = "`--open` is for folders: a bucket's page has to be served by its store, or copied, to be shown";
+            return Err(Error::Usage(why.to_owned()));
+        }
+        let options = bucket::options(&context.settings);
+        let drawing = engine::bucket::read::gallery(&url, &options);
+        let drawn = match super::wait_for_bucket(context.world, drawing)? {
+            Ok(drawn) => drawn,
+            Err(status) => return Ok(status),
+        };
+        let document = Document {
+            path: drawn.page,
+            changed: drawn.changed,
+            samples: drawn.samples,
+            checkpoints: drawn.checkpoints,
+        };
+        context.answer(&document, || format!("{}\n", shown(&document.path)));
+        return Ok(ExitStatus::Complete);
+    }
+    #[cfg(not(feature = "buckets"))]
+    bucket::bucket(dir)?;
     let done = gallery::refresh(dir, &engine::destination::folder::known(dir)?)?;
     let path = done.path.display().to_string();
     let document =

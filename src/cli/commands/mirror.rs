@@ -21,6 +21,10 @@ use super::{Context, wait_for};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) fn run(context: &Context<'_>, dir: &Path, watch: bool) -> Result<ExitStatus, Error> {
+    if super::super::bucket::bucket(dir)?.is_some() {
+        let why = "`mirror` reads folders in this version: copy the bucket's files into one first, as with `aws s3 sync`";
+        return Err(Error::Usage(why.to_owned()));
+    }
     context.refuse_dry_run("`mirror`")?;
     let comfy = context
         .settings

@@ -6,6 +6,7 @@ pub(crate) mod head_store;
 pub(crate) mod options;
 pub(crate) mod probe;
 mod prune;
+pub(crate) mod read;
 mod records;
 pub(crate) mod run;
 pub(crate) mod sabotage;

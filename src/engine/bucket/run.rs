@@ -34,7 +34,7 @@ use crate::engine::transfer::link_refresh::Relister;
 use crate::engine::transfer::rate_limit::Limiter;
 use crate::error::{BucketError, Error, ExitStatus, explain_briefly};
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
-use crate::model::destination::BucketUrl;
+use crate::model::destination::{BucketUrl, Destination};
 use crate::model::job::{JobId, JobStatus, Progress};
 use crate::model::listing::Listing;
 use crate::model::local::{Local, LocalFile};
@@ -61,17 +61,18 @@ const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from
 /// How long the end of a run may take to free the lease and drop uploads.
 const WIND_UP: Duration = Duration::from_secs(10);
 
-const JOB: &str = "job.json";
-const PAGE: &str = "index.html";
+pub(super) const JOB: &str = "job.json";
+pub(super) const PAGE: &str = "index.html";
 
 /// A `job.json` larger than this was not written by us.
-const JOB_BOUND: u64 = 512 << 20;
+pub(super) const JOB_BOUND: u64 = 512 << 20;
 
 /// A job, mirrored to a bucket.
 pub(crate) struct BucketMirror {
     pub(crate) api: ApiClient,
     pub(crate) job: JobId,
-    pub(crate) to: BucketUrl,
+    /// The destination as it was typed: `{id}` and `{name}` are filled in.
+    pub(crate) to: String,
     pub(crate) options: SyncOptions,
     pub(crate) bucket: BucketOptions,
 }
@@ -85,15 +86,16 @@ impl BucketMirror {
         let private = self.options.allow_private_hosts || self.api.is_private();
         let hosts = ArtifactClient::new(private, self.options.stall_timeout).map_err(Error::Config)?;
         let is_endless = !self.options.once && !self.options.dry_run;
-        let store = connect(&self.to, &self.bucket, true, is_endless)?.0;
-        self.run_over(hosts, store, reporter, stop).await
+        let bucket = self.bucket.clone();
+        let open = move |to: &BucketUrl| Ok(connect(to, &bucket, true, is_endless)?.0);
+        self.run_over(hosts, open, reporter, stop).await
     }
 
     /// The same, over a store and hosts of the caller's.
     pub(super) async fn run_over(
         self,
         hosts: ArtifactClient,
-        store: Store,
+        open: impl FnOnce(&BucketUrl) -> Result<Store, Error>,
         reporter: Arc<dyn Reporter>,
         stop: Stop,
     ) -> Result<ExitStatus, Error> {
@@ -106,6 +108,12 @@ impl BucketMirror {
         let Some(first) = first else {
             return Ok(interrupted(reporter.as_ref(), &stop, began));
         };
+        let to = Destination::fill(&self.to, &self.job, first.name());
+        let to = match Destination::parse(to.into()).map_err(|error| Error::Usage(error.to_string()))? {
+            Destination::Bucket(to) => to,
+            Destination::Folder(_) => return Err(Error::Usage("the destination is no bucket".to_owned())),
+        };
+        let store = open(&to)?;
         let mut run = Run::new(self, hosts, store, reporter, stop.clone(), began);
         let followed = tokio::select! {
             biased;
