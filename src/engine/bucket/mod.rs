@@ -14,4 +14,6 @@ pub(crate) mod sabotage;
 mod simulation;
 mod sole;
 pub(crate) mod store;
+#[cfg(test)]
+mod tests;
 mod upload;

@@ -123,7 +123,7 @@ impl BucketMirror {
         let ended = match followed {
             Ok(Some(exit)) => Ok(exit),
             Ok(None) => Ok(run.stopped()),
-            Err(error) => Err(error),
+            Err(error) => Err(run.explain_end(error).await),
         };
         run.wind_up().await;
         ended
@@ -353,6 +353,16 @@ impl Run {
             let to = self.store.url.to_string();
             BucketError::TakenOver { to, owner: "unknown".to_owned() }.into()
         })
+    }
+
+    /// A worker whose lease was taken over while it did not run may first notice that the new owner dropped its uploads.
+    async fn explain_end(&self, error: Error) -> Error {
+        let Some(head) = &self.head else { return error };
+        if matches!(error, Error::Bucket(BucketError::Refused { .. })) {
+            // Whatever else the look finds, the refusal is the error then.
+            let _ = tokio::time::timeout(WIND_UP, head.ensure_ours()).await;
+        }
+        head.lost_to().unwrap_or(error)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -905,7 +915,9 @@ impl Run {
     /// The run was stopped by a signal.
     fn stopped(&self) -> ExitStatus {
         let exit = self.stop.status();
-        self.done(exit, 0, 0);
+        let known = self.head.as_ref().map(|head| head.known()).or_else(|| self.idle_known.clone());
+        let present = known.map_or(0, |known| known.manifest.present().len() as u64);
+        self.done(exit, present, self.busy.len() as u64);
         exit
     }
 
