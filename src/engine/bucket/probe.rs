@@ -60,7 +60,9 @@ async fn ask_with(store: &Store, [key, copied]: &[String; 2], token: &str) -> Re
     if write(b"stale", When::Unchanged(stale)).await? != Put::Refused {
         return Err(ignores("`If-Match`").into());
     }
-    if write(b"swapped", When::Unchanged(there.tag)).await? == Put::Refused {
+    // A refusal may be the answer to a repeated request whose first answer was lost: what is there decides.
+    let swapped = write(b"swapped", When::Unchanged(there.tag.clone())).await?;
+    if swapped == Put::Refused && store.stat(key).await?.is_none_or(|now| now.tag == there.tag) {
         let fault =
             StoreFault::Refused { status: 412, message: "a swap on the right tag is refused".to_owned() };
         return Err(store.error("write", key, fault));
@@ -69,12 +71,12 @@ async fn ask_with(store: &Store, [key, copied]: &[String; 2], token: &str) -> Re
         return Ok(Publish::Complete);
     }
     let copy = || store.bucket.copy(key, copied);
-    let first = store.ask("copy", copied, copy).await?;
+    store.ask("copy", copied, copy).await?;
     let again = store.ask("copy", copied, copy).await?;
-    match (first, again) {
-        (Put::Done(_), Put::Refused) => Ok(Publish::Copy),
-        _ => Err(ignores("on completing an upload and on copying").into()),
+    if again == Put::Refused && store.stat(copied).await?.is_some() {
+        return Ok(Publish::Copy);
     }
+    Err(ignores("on completing an upload and on copying").into())
 }
 
 /// Whether an upload is completed only where nothing is under its name.
@@ -89,6 +91,8 @@ async fn completes_new_only(store: &Store, key: &str, token: &str) -> Result<boo
             Ok(put) => break put,
             // A store that knows no such condition may say so.
             Err(StoreFault::Refused { .. }) => break Put::Done(Tag::new("", None)),
+            // It was completed by a request whose answer was lost.
+            Err(StoreFault::NoUpload) => break Put::Done(Tag::new("", None)),
             Err(fault) => store.wait(&mut patience, "write", key, fault).await?,
         }
     };
