@@ -31,7 +31,7 @@ pub enum Error {
     Api(#[from] ApiError),
     /// A bucket could not be used.
     #[error(transparent)]
-    Bucket(#[from] BucketError),
+    Bucket(Box<BucketError>),
     /// Another rcsync works on the same folder.
     #[error("`{}` is held by another rcsync ({owner})", path.display())]
     FolderInUse {
@@ -97,6 +97,12 @@ pub enum Error {
         /// The command that goes on with the mirror.
         again: String,
     },
+}
+
+impl From<BucketError> for Error {
+    fn from(fault: BucketError) -> Self {
+        Self::Bucket(Box::new(fault))
+    }
 }
 
 /// Why the Trainer API gave no usable answer. Never contains a token or a URL's query.

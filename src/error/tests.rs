@@ -150,7 +150,7 @@ hint: name the folder that a job was mirrored into; `rcsync <JOB_ID> out` mirror
 hint: `rcsync abc-1 out --once` checks what is there and keeps it; nothing is fetched twice",
         ),
         (
-            Error::Bucket(BucketError::NoMirror { to: "s3://b/p".into() }),
+            Error::from(BucketError::NoMirror { to: "s3://b/p".into() }),
             ExitStatus::NoInput,
             "error: `s3://b/p` is no mirror of a job: there is no `.rcsync/head.json`
 hint: name the prefix that a job was mirrored to; `rcsync <JOB_ID> s3://BUCKET/PREFIX` mirrors one",

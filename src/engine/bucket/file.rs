@@ -34,7 +34,7 @@ use crate::engine::options::SyncOptions;
 use crate::engine::transfer::host_backoff::Gates;
 use crate::engine::transfer::link_refresh::{Relisted, Relister};
 use crate::engine::transfer::rate_limit::Limiter;
-use crate::error::{Error, explain_briefly};
+use crate::error::Error;
 use crate::model::artifact::Artifact;
 use crate::model::claim::Claim;
 use crate::model::fault::{Fault, RangeFault};
@@ -1069,9 +1069,4 @@ async fn discard(content: Content) {
     if let Content::Uploaded(upload, _) = content {
         upload.abort().await;
     }
-}
-
-/// Says what a fatal error is, for a file's own event.
-pub(super) fn cause(error: &Error) -> String {
-    explain_briefly(error)
 }

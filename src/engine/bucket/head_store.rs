@@ -297,7 +297,7 @@ impl HeadStore {
             match taken {
                 Ok(()) => return Ok(this),
                 // Another worker was quicker.
-                Err(Error::Bucket(BucketError::TakenOver { .. })) => {
+                Err(Error::Bucket(fault)) if matches!(*fault, BucketError::TakenOver { .. }) => {
                     found = Found::look(&store, &job, &origin).await?;
                     same_since = Instant::now();
                 }
@@ -573,7 +573,7 @@ impl HeadStore {
 
     /// Why the lease was lost, where it was.
     pub(crate) fn lost_to(&self) -> Option<Error> {
-        lock(&self.lost_to).clone().map(Error::Bucket)
+        lock(&self.lost_to).clone().map(Error::from)
     }
 }
 

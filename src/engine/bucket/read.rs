@@ -9,7 +9,7 @@ use crate::engine::destination::check::{BadFile, Checked, Problem};
 use crate::engine::destination::reports;
 use crate::engine::mirror::prune::Pruned;
 use crate::engine::outputs::gallery;
-use crate::error::{Error, explain_briefly};
+use crate::error::{BucketError, Error, explain_briefly};
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::destination::BucketUrl;
 use crate::model::digest::Sha256Digest;
@@ -266,7 +266,7 @@ pub(crate) async fn examine(url: &BucketUrl, options: &BucketOptions) -> Vec<Ste
                 found.age().map_or_else(String::new, |age| format!(", written {} s ago", age.as_secs()));
             Ok(format!("job {}, {files} files, lease {held}{age}", found.known.manifest.job))
         }
-        Err(Error::Bucket(crate::error::BucketError::NoMirror { .. })) => {
+        Err(Error::Bucket(fault)) if matches!(**fault, BucketError::NoMirror { .. }) => {
             Ok("nothing was mirrored there yet".to_owned())
         }
         Err(error) => Ok(explain_briefly(error)),

@@ -358,7 +358,8 @@ impl Run {
     /// A worker whose lease was taken over while it did not run may first notice that the new owner dropped its uploads.
     async fn explain_end(&self, error: Error) -> Error {
         let Some(head) = &self.head else { return error };
-        if matches!(error, Error::Bucket(BucketError::Refused { .. })) {
+        let is_refused = |error: &Error| matches!(error, Error::Bucket(fault) if matches!(**fault, BucketError::Refused { .. }));
+        if is_refused(&error) {
             // Whatever else the look finds, the refusal is the error then.
             let _ = tokio::time::timeout(WIND_UP, head.ensure_ours()).await;
         }

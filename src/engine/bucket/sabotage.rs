@@ -11,6 +11,7 @@ pub(crate) enum Rule {
     CreateOnly,
     /// R2: an object under the wanted name is compared before it is claimed.
     CompareTaken,
+    #[cfg(test)]
     /// R3: a claim follows the acknowledgement.
     ClaimAfterAcknowledgement,
     /// R4: `SHA256SUMS` forgets a file before it is deleted.
@@ -27,6 +28,7 @@ pub(crate) enum Rule {
     UnknownIsNoRefusal,
     /// R7: an unknown answer to a create is not a success.
     UnknownIsNoSuccess,
+    #[cfg(test)]
     /// An idle look writes nothing.
     IdleWritesNothing,
 }

@@ -470,7 +470,7 @@ async fn universe(seed: u64, tell: bool) -> Result<(), String> {
         }
     };
     let broken = world.lock().unwrap().broken.clone();
-    if let Some(broken) = broken.map_or(one.and(other).err(), Some) {
+    if let Some(broken) = broken.or_else(|| one.and(other).err()) {
         story(&world.lock().unwrap());
         return Err(broken);
     }
@@ -486,14 +486,15 @@ async fn universe(seed: u64, tell: bool) -> Result<(), String> {
 
 /// Ends that a worker may have here: nothing that it was asked for was wrong.
 fn fair(error: &Error) -> Result<(), String> {
-    match error {
-        Error::Bucket(
-            BucketError::Held { .. } | BucketError::TakenOver { .. } | BucketError::Away { .. },
-        ) => Ok(()),
-        // Its staged object or upload was swept by the one that took over.
-        Error::Bucket(BucketError::Refused { .. }) => Ok(()),
-        other => Err(format!("P5: a worker ended with: {other}")),
-    }
+    let is_fair = matches!(error, Error::Bucket(fault) if matches!(
+        **fault,
+        BucketError::Held { .. }
+            | BucketError::TakenOver { .. }
+            | BucketError::Away { .. }
+            // Its staged object or upload was swept by the one that took over.
+            | BucketError::Refused { .. }
+    ));
+    if is_fair { Ok(()) } else { Err(format!("P5: a worker ended with: {error}")) }
 }
 
 /// P5 and P6: all that can be had is there, with one owner; then a look costs two requests and no write.

@@ -140,7 +140,7 @@ impl Store {
 pub(super) fn error(url: &BucketUrl, verb: &'static str, key: &str, fault: StoreFault) -> Error {
     let to = url.to_string();
     let store = url.store().name();
-    Error::Bucket(match fault {
+    Error::from(match fault {
         StoreFault::Unknown { cause } => BucketError::Away { to, cause },
         StoreFault::Busy { .. } => BucketError::Away { to, cause: fault.to_string() },
         StoreFault::Credentials(why) => BucketError::NoCredentials { to, store, why },
