@@ -27,6 +27,10 @@ use super::{About, Answer, Bucket, Listed, Meta, Object, PartTag, Put, StoreFaul
 /// The mark on our own writes. Azure takes letters and digits alone.
 const TOKEN: &str = "rcsynctoken";
 
+/// A store that copies after it answered is asked so often, for ten minutes.
+const COPY_LOOKS: u32 = 300;
+const BETWEEN_COPY_LOOKS: Duration = Duration::from_secs(2);
+
 /// How a store is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dialect {
@@ -360,6 +364,21 @@ impl Cloud {
         }
     }
 
+    /// Waits until a copy is whole.
+    async fn copied(&self, from: &str, to: &str) -> Result<Put, StoreFault> {
+        let size = self.stat(from).await?.map(|meta| meta.size);
+        for _ in 0..COPY_LOOKS {
+            match self.stat(to).await? {
+                Some(meta) if size.is_none_or(|size| size == meta.size) => return Ok(Put::Done(meta.tag)),
+                Some(_) | None => tokio::time::sleep(BETWEEN_COPY_LOOKS).await,
+            }
+        }
+        Err(StoreFault::Refused {
+            status: 202,
+            message: "the copy is not whole after ten minutes".to_owned(),
+        })
+    }
+
     fn attributes(&self, about: &About) -> Attributes {
         let mut attributes = Attributes::new();
         attributes.insert(Attribute::Metadata(TOKEN.into()), about.token.clone().into());
@@ -520,10 +539,7 @@ impl Bucket for Cloud {
             let (answer, seen) = seen(self.store.copy_opts(&source, &target, options)).await;
             match answer {
                 // Azure may copy a large blob after it answered, and no store tells the new object's tag.
-                Ok(()) => match self.stat(to).await? {
-                    Some(meta) => Ok(Put::Done(meta.tag)),
-                    None => Err(StoreFault::Unknown { cause: "the copy is not there yet".to_owned() }),
-                },
+                Ok(()) => self.copied(from, to).await,
                 Err(error) if seen.status == Some(404) => {
                     Err(match self.fault("copying objects", &seen, &error) {
                         StoreFault::Refused { .. } => StoreFault::NoUpload,

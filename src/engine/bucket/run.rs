@@ -49,8 +49,9 @@ use super::store::Store;
 use super::upload::{STAGED, sweep};
 use super::{probe, prune};
 
-/// Bytes of parts that are held at a time: eight parts of the smallest size that stores take.
-const MEMORY: u64 = 8 * SMALLEST;
+/// Bytes of parts that are held at a time: six parts of the smallest size that stores take, so that all of the program stays
+/// below 64 MiB.
+const MEMORY: u64 = 6 * SMALLEST;
 
 /// First and longest wait before a file that is still being written is looked at again.
 const SETTLE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
@@ -60,6 +61,9 @@ const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from
 
 /// How long the end of a run may take to free the lease and drop uploads.
 const WIND_UP: Duration = Duration::from_secs(10);
+
+/// How much longer than `--timeout` a run takes to write down what it did.
+const OVERTIME: Duration = Duration::from_secs(60);
 
 pub(super) const JOB: &str = "job.json";
 pub(super) const PAGE: &str = "index.html";
@@ -115,10 +119,16 @@ impl BucketMirror {
         };
         let store = open(&to)?;
         let mut run = Run::new(self, hosts, store, reporter, stop.clone(), began);
+        let overtime = run.deadline().map(|deadline| deadline + OVERTIME);
         let followed = tokio::select! {
             biased;
             followed = run.follow(first) => followed.map(Some),
             () = stop.token().cancelled() => Ok(None),
+            // A store that is away is asked for ever, but not for longer than the user wants to follow.
+            () = until(overtime) => {
+                let to = run.store.url.to_string();
+                Err(BucketError::Away { to, cause: "it did not answer until `--timeout` passed".to_owned() }.into())
+            }
         };
         let ended = match followed {
             Ok(Some(exit)) => Ok(exit),
