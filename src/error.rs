@@ -9,6 +9,9 @@ use std::time::Duration;
 use crate::model::error_code::{ErrorCode, KnownCode, Subject};
 use crate::model::job::JobId;
 
+mod bucket;
+pub use bucket::BucketError;
+
 /// Why a command could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -30,6 +33,9 @@ pub enum Error {
     /// The Trainer API gave no usable answer.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// A bucket could not be used.
+    #[error(transparent)]
+    Bucket(Box<BucketError>),
     /// Another rcsync works on the same folder.
     #[error("`{}` is held by another rcsync ({owner})", path.display())]
     FolderInUse {
@@ -101,6 +107,12 @@ pub enum Error {
         /// The command that goes on with the mirror.
         again: String,
     },
+}
+
+impl From<BucketError> for Error {
+    fn from(fault: BucketError) -> Self {
+        Self::Bucket(Box::new(fault))
+    }
 }
 
 /// Why the Trainer API gave no usable answer. Never contains a token or a URL's query.
@@ -376,6 +388,7 @@ impl Error {
                 | ApiError::Unknown { .. } => ExitStatus::Unavailable,
                 ApiError::Unintelligible { .. } | ApiError::WrongJob { .. } => ExitStatus::Protocol,
             },
+            Self::Bucket(fault) => fault.exit_status(),
             Self::Output(_) => ExitStatus::Disk,
             Self::FolderInUse { .. } | Self::DatasetInUse { .. } => ExitStatus::TryAgain,
             Self::FolderUnfit { .. } | Self::ForeignPage(_) => ExitStatus::CannotCreate,
@@ -408,6 +421,7 @@ impl Error {
                 "the output is lost or cut off, and whatever else the command does is done; make room where the output goes, or send it elsewhere".to_owned()
             }
             Self::Api(fault) => return fault.hint(),
+            Self::Bucket(fault) => fault.hint(),
             Self::FolderInUse { .. } => {
                 "wait for the other one to end, or mirror into another folder: `rcsync <JOB_ID> <DIR>`"
                     .to_owned()

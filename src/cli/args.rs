@@ -422,6 +422,9 @@ pub(crate) struct Verify {
     /// Fetch what is bad or missing: bad blocks alone, where the host still has the same bytes.
     #[arg(long)]
     pub(crate) repair: bool,
+    /// Of a bucket: compare lengths and tags alone, and read nothing.
+    #[arg(long, conflicts_with = "repair")]
+    pub(crate) listed: bool,
 }
 
 /// `prune`

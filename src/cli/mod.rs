@@ -3,6 +3,7 @@
 mod args;
 mod argv;
 mod backend;
+mod bucket;
 mod commands;
 mod config;
 mod config_sources;

@@ -156,6 +156,18 @@ pub(crate) struct SyncArgs {
     /// Keep the numbered checkpoints whose step so many divide; the final one stays [default: keep all].
     #[arg(long, value_name = "STEPS", value_parser = values::steps_apart)]
     pub(crate) keep_every: Option<NonZeroU64>,
+    /// A bucket as DEST: how long a worker that does not write keeps its lease [default: 60s].
+    #[arg(long, value_name = "DURATION", value_parser = values::lease)]
+    pub(crate) lease: Option<Duration>,
+    /// A bucket as DEST whose store ignores conditions: there is only ever one rcsync for it.
+    #[arg(long, overrides_with_all = ["sole_writer", "no_sole_writer"])]
+    pub(crate) sole_writer: bool,
+    /// Take back a `sole-writer` from a variable or the configuration file.
+    #[arg(long, hide = true, overrides_with_all = ["sole_writer", "no_sole_writer"])]
+    pub(crate) no_sole_writer: bool,
+    /// A bucket as DEST: the length of the parts of uploads, 5M to 5G [default: 5M].
+    #[arg(long, value_name = "SIZE", value_parser = values::part_size)]
+    pub(crate) part_size: Option<ByteCount>,
     /// Into ComfyUI.
     #[command(flatten)]
     pub(crate) comfy: ComfyArgs,
@@ -190,7 +202,13 @@ impl SyncArgs {
             (self.allow_private_hosts, self.no_allow_private_hosts),
             (lower.allow_private_hosts, lower.no_allow_private_hosts),
         );
+        let (sole_writer, no_sole_writer) =
+            over((self.sole_writer, self.no_sole_writer), (lower.sole_writer, lower.no_sole_writer));
         Self {
+            lease: self.lease.or(lower.lease),
+            sole_writer,
+            no_sole_writer,
+            part_size: self.part_size.or(lower.part_size),
             once,
             no_once,
             dry_run,

@@ -14,7 +14,7 @@ use crate::edge::api::requests::GpuCount;
 use crate::edge::system::link::LinkMode;
 use crate::engine::options::OnChange;
 use crate::model::artifact::ArtifactKind;
-use crate::model::units::ByteCount;
+use crate::model::units::{ByteCount, ByteCountError};
 
 /// A word of `--only`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -208,6 +208,20 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         _ if duration > LONGEST => Err("it has to be at most 8760h, a year".to_owned()),
         _ => Ok(duration),
     }
+}
+
+/// A lease: long enough for a swap to be answered, short enough that a killed worker is followed the same day.
+pub(crate) fn lease(text: &str) -> Result<Duration, String> {
+    let lease = duration(text)?;
+    let bounds = Duration::from_secs(2)..=Duration::from_secs(3600);
+    if bounds.contains(&lease) { Ok(lease) } else { Err("it has to be between 2s and 1h".to_owned()) }
+}
+
+/// The length of a part: what stores take.
+pub(crate) fn part_size(text: &str) -> Result<ByteCount, String> {
+    let size: ByteCount = text.parse().map_err(|error: ByteCountError| error.to_string())?;
+    let bounds = 5 << 20..=5 << 30;
+    if bounds.contains(&size.0) { Ok(size) } else { Err("it has to be between 5M and 5G".to_owned()) }
 }
 
 /// Reads a rate in bytes a second, above 0.

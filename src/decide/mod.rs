@@ -3,6 +3,8 @@
 //! No clock, disk, network, environment or randomness lives here: `now` and seeds are passed in.
 
 pub mod adopt;
+#[cfg(feature = "buckets")]
+pub mod bucket;
 pub mod comfyui;
 pub mod datasets;
 pub mod fleet;

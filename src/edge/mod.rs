@@ -1,6 +1,8 @@
 //! What touches the world: the only room with sockets, files, locks and the wall clock.
 
 pub mod api;
+#[cfg(feature = "buckets")]
+pub(crate) mod bucket;
 pub(crate) mod clock;
 pub mod comfyui;
 pub mod datasets;

@@ -1,6 +1,8 @@
 //! Where decisions meet effects: loops without rules of their own; typed events come out.
 
 mod adopt;
+#[cfg(feature = "buckets")]
+pub(crate) mod bucket;
 pub mod datasets;
 pub mod destination;
 pub mod event;

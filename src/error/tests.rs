@@ -199,6 +199,12 @@ hint: name the folder that a job was mirrored into; `rcsync <JOB_ID> out` mirror
 hint: `rcsync abc-1 out --once` checks what is there and keeps it; nothing is fetched twice",
         ),
         (
+            Error::from(BucketError::NoMirror { to: "s3://b/p".into() }),
+            ExitStatus::NoInput,
+            "error: `s3://b/p` is no mirror of a job: there is no `.rcsync/head.json`
+hint: name the prefix that a job was mirrored to; `rcsync <JOB_ID> s3://BUCKET/PREFIX` mirrors one",
+        ),
+        (
             Error::ForeignPage("out/index.html".into()),
             ExitStatus::CannotCreate,
             "error: `out/index.html` was not written by rcsync, or was edited since, and is left as it is
@@ -288,6 +294,8 @@ fn no_error_is_left_out() {
             ApiError::Unintelligible { .. } => "unintelligible",
             ApiError::WrongJob { .. } => "wrong job",
         },
+        // Each kind of them has its story beside its definition.
+        Error::Bucket(_) => "bucket",
         Error::FolderInUse { .. } => "folder in use",
         Error::DatasetInUse { .. } => "dataset in use",
         Error::FolderUnfit { .. } => "folder unfit",
@@ -303,5 +311,5 @@ fn no_error_is_left_out() {
     };
     let told: std::collections::BTreeSet<&str> =
         every_error().iter().map(|(error, ..)| name(error)).collect();
-    assert_eq!(told.len(), 27, "{told:?}");
+    assert_eq!(told.len(), 28, "{told:?}");
 }

@@ -13,7 +13,7 @@ mod fleet;
 mod life;
 mod oracle;
 mod universe;
-mod wire;
+pub(crate) mod wire;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 use life::Trace;
 
 /// The canary: found nowhere but in requests to the API.
-const TOKEN: &str = "canary-0a1b2c3d4e5f";
+pub(crate) const TOKEN: &str = "canary-0a1b2c3d4e5f";
 
 /// Seeds that every run of the tests plays: ten seconds on two cores. `.ci/run` plays 2,000.
 const SEEDS: u64 = 300;

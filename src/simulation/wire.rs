@@ -21,13 +21,13 @@ use crate::simulator::{Origin, Simulator};
 const API_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The way from one mirror to one of the two servers.
-pub(super) struct Line {
+pub(crate) struct Line {
     world: Arc<Simulator>,
     origin: Origin,
     silence: Duration,
     random: Mutex<Rng>,
     /// Requests that were carried.
-    pub(super) carried: AtomicU64,
+    pub(crate) carried: AtomicU64,
     /// When the first one and the last one were sent.
     busy: Mutex<Option<(Instant, Instant)>>,
 }
@@ -40,7 +40,7 @@ impl fmt::Debug for Line {
 
 impl Line {
     /// `silence`: no byte of an artifact for this long is a fault.
-    pub(super) fn new(world: Arc<Simulator>, origin: Origin, silence: Duration, seed: u64) -> Arc<Self> {
+    pub(crate) fn new(world: Arc<Simulator>, origin: Origin, silence: Duration, seed: u64) -> Arc<Self> {
         let random = Mutex::new(Rng::with_seed(seed));
         Arc::new(Self { world, origin, silence, random, carried: AtomicU64::new(0), busy: Mutex::default() })
     }

@@ -26,9 +26,9 @@ use crate::model::source_url::SourceUrl;
 use crate::model::units::ByteCount;
 
 use super::super::args::Doctor;
-use super::super::backend;
 use super::super::config::Settings;
 use super::super::options::{GlobalArgs, SyncArgs};
+use super::super::{backend, bucket};
 use super::{Context, look, wait_for};
 
 /// Asked for when the user names no job: the API answers that it knows none of this name, and by that tells
@@ -47,15 +47,29 @@ pub(super) fn run(world: &Process, global: GlobalArgs, typed: &Doctor) -> Result
     let settings = settings(world, global, &mut report);
     strangers(world, &mut report);
     report.good("terminal", terminal(world));
-    disk_space(typed.dir.as_deref().unwrap_or_else(|| Path::new(".")), &mut report);
+    let bucket = typed.dir.as_deref().map(bucket::bucket).transpose()?.flatten();
+    let folder_of = typed.dir.as_deref().filter(|_| bucket.is_none());
+    disk_space(folder_of.unwrap_or_else(|| Path::new(".")), &mut report);
     comfy_ui(world, &settings, &mut report);
-    if let Some(dir) = &typed.dir {
+    if let Some(dir) = folder_of {
         let base = backend::api_base(world).unwrap_or_default();
         let job = typed.job.as_deref().map(|job| backend::job_id(job, &base)).transpose()?;
         folder(dir, job.as_ref(), &mut report);
     }
     let context = Context { world, settings };
     wait_for(world, |signals| async move {
+        #[cfg(feature = "buckets")]
+        if let Some(url) = &bucket {
+            let options = bucket::options(&context.settings);
+            let examining = async { Ok::<_, Error>(engine::bucket::read::examine(url, &options).await) };
+            let Some(steps) = look(&signals, examining).await? else { return Ok(signals.status()) };
+            for step in steps {
+                match step.found {
+                    Ok(text) => report.good(step.about, text),
+                    Err(error) => report.bad(step.about, &error),
+                }
+            }
+        }
         let asked = look(&signals, ask(&context, typed.job.as_deref(), &mut report)).await?;
         if asked.is_none() {
             return Ok(signals.status());

@@ -13,6 +13,7 @@ use crate::engine::outputs::gallery::{self, compare};
 use crate::error::{Error, ExitStatus};
 use crate::model::manifest::Manifest;
 
+use super::super::bucket;
 use super::super::config::Talk;
 use super::Context;
 
@@ -28,6 +29,30 @@ struct Document {
 }
 
 pub(super) fn run(context: &Context<'_>, dir: &Path, open: bool) -> Result<ExitStatus, Error> {
+    #[cfg(feature = "buckets")]
+    if let Some(url) = bucket::bucket(dir)? {
+        if open {
+            let why = "`--open` is for folders: a bucket's page has to be served by its store, or copied, to be shown";
+            return Err(Error::Usage(why.to_owned()));
+        }
+        let options = bucket::options(&context.settings);
+        let drawing = crate::engine::bucket::read::gallery(&url, &options);
+        let drawn = match super::wait_for_bucket(context.world, drawing)? {
+            Ok(drawn) => drawn,
+            Err(status) => return Ok(status),
+        };
+        let document = Document {
+            path: drawn.page,
+            changed: drawn.changed,
+            runs: None,
+            samples: drawn.samples,
+            checkpoints: drawn.checkpoints,
+        };
+        context.answer(&document, || format!("{}\n", shown(&document.path)));
+        return Ok(ExitStatus::Complete);
+    }
+    #[cfg(not(feature = "buckets"))]
+    bucket::bucket(dir)?;
     let (path, document) = match known(dir) {
         Ok(manifest) => one_mirror(dir, &manifest)?,
         Err(Error::NoMirror { .. }) if !compare::mirrors(dir).is_empty() => several(context, dir)?,

@@ -10,14 +10,29 @@ use crate::error::{Error, ExitStatus};
 use crate::model::manifest::Manifest;
 use crate::model::units::ByteCount;
 
+use super::super::bucket;
 use super::super::table::{Column, Room, natural, table};
 use super::Context;
 
 pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
-    let manifest = engine::destination::folder::known(dir)?;
-    let document = document(&manifest);
-    context.answer(&document, || words(&document, digits(context), context.room()));
-    Ok(ExitStatus::Complete)
+    #[cfg(feature = "buckets")]
+    if let Some(url) = bucket::bucket(dir)? {
+        let options = bucket::options(&context.settings);
+        let reading = engine::bucket::read::known(&url, &options);
+        let manifest = match super::wait_for_bucket(context.world, reading)? {
+            Ok(manifest) => manifest,
+            Err(status) => return Ok(status),
+        };
+        return Ok(answer(context, &document(&manifest).with_older(&manifest)));
+    }
+    #[cfg(not(feature = "buckets"))]
+    bucket::bucket(dir)?;
+    Ok(answer(context, &document(&engine::destination::folder::known(dir)?)))
+}
+
+fn answer(context: &Context<'_>, document: &Document) -> ExitStatus {
+    context.answer(document, || words(document, digits(context), context.room()));
+    ExitStatus::Complete
 }
 
 /// A person wants to see the path too; a script gets every digit.
@@ -39,6 +54,34 @@ struct Row {
     evidence: &'static str,
     sha256: String,
     path: String,
+    /// In a bucket, where older bytes keep the plain name: whether these are the newest of their file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current: Option<bool>,
+}
+
+impl Document {
+    /// Adds the older versions of files, and says which of each are the newest.
+    #[cfg(feature = "buckets")]
+    fn with_older(mut self, manifest: &Manifest) -> Self {
+        for (kind, entry) in manifest.present() {
+            for older in &entry.older {
+                let row = |row: &&mut Row| row.path == entry.path.as_str();
+                if let Some(row) = self.files.iter_mut().find(row) {
+                    row.current = Some(true);
+                }
+                self.files.push(Row {
+                    kind: kind.name(),
+                    step: entry.step,
+                    size: older.size,
+                    evidence: "older",
+                    sha256: older.sha256.to_string(),
+                    path: older.path.as_str().to_owned(),
+                    current: Some(false),
+                });
+            }
+        }
+        self
+    }
 }
 
 pub(super) fn document(manifest: &Manifest) -> Document {
@@ -54,6 +97,7 @@ pub(super) fn document(manifest: &Manifest) -> Document {
         evidence: entry.evidence.name(),
         sha256: entry.sha256.to_string(),
         path: entry.path.as_str().to_owned(),
+        current: None,
     };
     Document { job_id: manifest.job.to_string(), files: files.into_iter().map(row).collect() }
 }
@@ -74,7 +118,10 @@ pub(super) fn words(document: &Document, digits: usize, room: Option<Room>) -> S
             ByteCount(row.size).to_string(),
             row.evidence.to_owned(),
             row.sha256.chars().take(digits).collect(),
-            shown(&row.path),
+            match row.current {
+                Some(true) => format!("{} (current)", shown(&row.path)),
+                Some(false) | None => shown(&row.path),
+            },
         ]
     };
     let rows: Vec<Vec<String>> = document.files.iter().map(cells).collect();

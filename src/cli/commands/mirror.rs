@@ -30,6 +30,10 @@ pub(super) struct How {
 }
 
 pub(super) fn run(context: &Context<'_>, dir: &Path, how: How) -> Result<ExitStatus, Error> {
+    if super::super::bucket::bucket(dir)?.is_some() {
+        let why = "`mirror` reads folders in this version: copy the bucket's files into one first, as with `aws s3 sync`";
+        return Err(Error::Usage(why.to_owned()));
+    }
     context.refuse_dry_run("`mirror`")?;
     let watch = how.watch;
     // What was mistyped ends it before anything is waited for.

@@ -111,7 +111,7 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
             if typed.repair && !dry_run {
                 verify::repair(&context, &typed.dir)
             } else {
-                verify::run(&context, &typed.dir)
+                verify::run(&context, &typed.dir, typed.listed)
             }
         }
         Command::Mirror(typed) => {
@@ -234,6 +234,15 @@ where
     // A thread that still reads from a disk that hangs must not keep the process.
     runtime.shutdown_background();
     done
+}
+
+/// Does what a bucket's store is asked for, until a signal ends it. The store's lease, where one was taken, is over by itself.
+#[cfg(feature = "buckets")]
+fn wait_for_bucket<T>(
+    world: &Process,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<Result<T, ExitStatus>, Error> {
+    wait_for(world, |signals| async move { Ok(look(&signals, work).await?.ok_or_else(|| signals.status())) })
 }
 
 /// Waits shorter than this pass without a word.

@@ -14,6 +14,7 @@ use crate::model::manifest::Entry;
 use crate::model::units::ByteCount;
 
 use super::super::args::Prune;
+use super::super::bucket;
 use super::super::config::Talk;
 use super::Context;
 
@@ -27,6 +28,20 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Er
         }
     };
     let dry_run = context.settings.sync.dry_run;
+    #[cfg(feature = "buckets")]
+    if let Some(url) = bucket::bucket(&typed.dir)? {
+        let options = bucket::options(&context.settings);
+        let pruning = engine::bucket::read::prune(&url, &options, retention, dry_run);
+        let pruned = match super::wait_for_bucket(context.world, pruning)? {
+            Ok(pruned) => pruned,
+            Err(status) => return Ok(status),
+        };
+        let document = document(&pruned, dry_run);
+        context.answer(&document, || words(&document, &typed.dir, context.settings.talk));
+        return Ok(ExitStatus::Complete);
+    }
+    #[cfg(not(feature = "buckets"))]
+    bucket::bucket(&typed.dir)?;
     let pruned = if dry_run {
         engine::mirror::prune::rehearse(&typed.dir, retention)?
     } else {

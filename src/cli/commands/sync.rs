@@ -9,12 +9,15 @@ use crate::edge::api::ApiClient;
 use crate::edge::api::responses::SubmitAnswer;
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::Mirror;
+use crate::engine::options::SyncOptions;
 use crate::engine::outputs::hooks::HookPlan;
 use crate::engine::retry::{Again, retry};
 use crate::error::{ApiError, Error, ExitStatus, explain_briefly};
+use crate::model::destination::Destination;
 use crate::model::job::{JobId, JobTimes};
 
 use super::super::backend;
+use super::super::bucket::Place;
 use super::super::config::Talk;
 use super::super::exit::Signals;
 use super::super::options::SyncArgs;
@@ -22,6 +25,11 @@ use super::super::render::{THE_SAME_COMMAND, Telling};
 use super::super::values::Format;
 use super::equipment::{self, Equipment};
 use super::{Context, wait_for};
+
+#[cfg(feature = "buckets")]
+use super::super::bucket;
+#[cfg(feature = "buckets")]
+use crate::engine::bucket::run::BucketMirror;
 
 /// A job may be accepted in one place and asked for in another: it is given some twenty seconds to become known everywhere.
 const UNTIL_KNOWN: Policy = Policy::patient(12, Duration::from_secs(1), Duration::from_secs(2));
@@ -39,14 +47,15 @@ pub(super) fn run(context: &Context<'_>, job: &str, dir: Option<PathBuf>) -> Res
 
 /// How a job is followed: everything that can be wrong with it is found out before anything is sent.
 pub(super) struct Following {
-    dir: Option<PathBuf>,
+    place: Place,
     equipment: Equipment,
 }
 
 impl Following {
-    /// Settles how to follow a job into `dir`, or into a folder of its name.
+    /// Settles how to follow a job to where `dir` says, or into a folder of its name.
     pub(super) fn settle(context: &Context<'_>, dir: Option<PathBuf>) -> Result<Self, Error> {
-        Ok(Self { dir, equipment: Equipment::settle(context.world, &context.settings)? })
+        let place = Place::settle(dir, &context.settings)?;
+        Ok(Self { place, equipment: Equipment::settle(context.world, &context.settings)? })
     }
 
     /// The same for a command with `--follow [DIR]`; without it, an option that would do nothing is refused.
@@ -66,9 +75,12 @@ impl Following {
         Err(Error::Usage("`sync`'s options do nothing here without `--follow`".to_owned()))
     }
 
-    /// Returns the folder, where the user named one.
+    /// Returns the folder, where the user named one that is known before the job is.
     pub(super) fn dir(&self) -> Option<&Path> {
-        self.dir.as_deref()
+        match &self.place {
+            Place::Folder(Some(dir)) if !is_template(dir) => Some(dir),
+            Place::Folder(_) | Place::Bucket(_) => None,
+        }
     }
 
     /// The same for a job that was submitted just now.
@@ -112,8 +124,18 @@ impl Following {
         job: JobId,
         first: Option<Event>,
     ) -> Result<ExitStatus, Error> {
-        let Self { dir, equipment: Equipment { options, followers, hooks } } = self;
-        let dir = dir.unwrap_or_else(|| PathBuf::from(job.as_str()));
+        let Self { place, equipment: Equipment { options, followers, hooks } } = self;
+        let dir = match place {
+            Place::Folder(None) => PathBuf::from(job.as_str()),
+            Place::Folder(Some(dir)) if is_template(&dir) => filled(&dir, &api, &job).await?,
+            Place::Folder(Some(dir)) => dir,
+            #[cfg(feature = "buckets")]
+            Place::Bucket(to) => {
+                return follow_to_bucket(context, signals, api, job, to, options, first).await;
+            }
+            #[cfg(not(feature = "buckets"))]
+            Place::Bucket(to) => PathBuf::from(to),
+        };
         // What began with `submit` or `resume` must not be typed again: a job would be paid twice.
         let again = match &first {
             None => THE_SAME_COMMAND.to_owned(),
@@ -129,6 +151,48 @@ impl Following {
         )
         .await
     }
+}
+
+/// Whether a path has something in it that is filled in from the job.
+fn is_template(dir: &Path) -> bool {
+    dir.to_str().is_some_and(|text| text.contains("{id}") || Destination::needs_name(text))
+}
+
+/// Fills `{id}` and `{name}` in. The name is the API's, so it is asked once more than without.
+async fn filled(dir: &Path, api: &ApiClient, job: &JobId) -> Result<PathBuf, Error> {
+    let text = dir.to_str().unwrap_or_default();
+    let name = if Destination::needs_name(text) { api.status(job).await?.name } else { None };
+    Ok(Destination::fill(text, job, name.as_deref()).into())
+}
+
+/// Mirrors into a bucket, and reports as the settings want it.
+#[cfg(feature = "buckets")]
+async fn follow_to_bucket(
+    context: &Context<'_>,
+    signals: &Signals,
+    api: ApiClient,
+    job: JobId,
+    to: String,
+    options: SyncOptions,
+    first: Option<Event>,
+) -> Result<ExitStatus, Error> {
+    let again = match &first {
+        None => THE_SAME_COMMAND.to_owned(),
+        Some(_) => format!("`rcsync {job} {}`", shown(&to)),
+    };
+    let begins = first.is_some();
+    let telling = Telling::new(context.world, &context.settings, &job, signals, &again);
+    if let Some(first) = first {
+        telling.report(&first);
+        if matches!(first, Event::Submitted { .. }) {
+            signals.unless_ended(until_known(&api, &job)).await;
+        }
+    }
+    let bucket = bucket::options(&context.settings);
+    let mirror = BucketMirror { api, job, to, options, bucket };
+    let ended = mirror.run(telling.clone(), signals.stop.clone()).await;
+    telling.end();
+    ended.map_err(|error| if begins { Error::Following { source: error.into(), again } } else { error })
 }
 
 /// Tells `first`, mirrors, and tells about it as the settings want it; `again` is what goes on after an early end.

@@ -16,15 +16,34 @@ use crate::engine::mirror::run::repair::{Left, Repair, Why};
 use crate::error::{Error, ExitStatus};
 use crate::model::units::ByteCount;
 
-use super::super::backend;
 use super::super::config::{Settings, Talk};
 use super::super::exit::Signals;
 use super::super::options::SyncArgs;
 use super::super::render::{THE_SAME_COMMAND, Telling};
 use super::super::values::Format;
+use super::super::{backend, bucket};
 use super::{Context, wait_for};
 
-pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, dir: &Path, listed: bool) -> Result<ExitStatus, Error> {
+    #[cfg(feature = "buckets")]
+    if let Some(url) = bucket::bucket(dir)? {
+        let options = bucket::options(&context.settings);
+        let checking = engine::bucket::read::check(&url, &options, listed);
+        let (manifest, checked) = match super::wait_for_bucket(context.world, checking)? {
+            Ok(checked) => checked,
+            Err(status) => return Ok(status),
+        };
+        let document = Document::of_check(manifest.job.to_string(), &checked);
+        let way_out = "the next run of its job fetches what is missing";
+        context.answer(&document, || words(&document, context.settings.talk).replace(REPAIR, way_out));
+        return Ok(if document.bad.is_empty() { ExitStatus::Complete } else { ExitStatus::Negative });
+    }
+    #[cfg(not(feature = "buckets"))]
+    bucket::bucket(dir)?;
+    if listed {
+        let why = "`--listed` is for buckets: reading a folder costs nothing";
+        return Err(Error::Usage(why.to_owned()));
+    }
     let manifest = engine::destination::folder::known(dir)?;
     wait_for(context.world, |signals: Signals| async move {
         let (folder, known) = (dir.to_path_buf(), manifest.clone());
@@ -41,6 +60,11 @@ pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error
 }
 
 pub(super) fn repair(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
+    if bucket::bucket(dir)?.is_some() {
+        let why =
+            "`--repair` is for folders; `rcsync <JOB_ID> s3://… --once` fetches what is missing in a bucket";
+        return Err(Error::Usage(why.to_owned()));
+    }
     let options = context.settings.sync_options()?;
     let base = backend::api_base(context.world)?;
     let job = engine::destination::folder::known(dir)?.job;
@@ -170,6 +194,9 @@ impl Bad {
     }
 }
 
+/// The way out for a folder.
+const REPAIR: &str = "type `rcsync verify <DIR> --repair` to fetch what is bad or missing";
+
 fn words(document: &Document, talk: Talk) -> String {
     let mut text = String::new();
     for path in document.repaired.iter().flatten() {
@@ -190,9 +217,7 @@ fn words(document: &Document, talk: Talk) -> String {
         (0, _) => format!("{counts}\n"),
         (bad, Some(_)) => format!("{counts}, {bad} not\n"),
         (bad, None) => {
-            format!(
-                "{counts}, {bad} not; type `rcsync verify <DIR> --repair` to fetch what is bad or missing\n"
-            )
+            format!("{counts}, {bad} not; {REPAIR}\n")
         }
     };
     text

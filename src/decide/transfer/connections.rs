@@ -143,7 +143,6 @@ pub struct Seen {
 #[derive(Debug)]
 pub struct Connections {
     most: usize,
-    bearable: usize,
     processors: usize,
     /// A rate limit decides the count instead of the round trip.
     is_rate_limited: bool,
@@ -196,7 +195,6 @@ impl Connections {
         };
         Self {
             most,
-            bearable: limits.bearable,
             processors: limits.processors,
             is_rate_limited,
             small,
@@ -234,11 +232,6 @@ impl Connections {
     #[must_use]
     pub const fn is_crowded(&self) -> bool {
         self.shares.all() > FIRST
-    }
-
-    /// Changes the most connections that there may be, at any time.
-    pub fn set_most(&mut self, most: usize) {
-        self.most = most.min(self.bearable).max(1);
     }
 
     /// Takes in how long a request waited for its response's head. `cold`: on a new connection.
@@ -563,16 +556,5 @@ mod tests {
         }
         assert!(low, "it looked fast");
         assert!(after >= 6, "and was released: {after}");
-    }
-
-    #[test]
-    fn the_maximum_can_change_at_run_time() {
-        let mut connections = Connections::new(&LIMITS);
-        connections.head(millis(150), true);
-        connections.observe(millis(25), &small(1000));
-        connections.set_most(10);
-        assert_eq!(connections.observe(millis(50), &small(1000)).all(), 10);
-        connections.set_most(1000);
-        assert_eq!(connections.observe(millis(75), &small(1000)).small, 96);
     }
 }

@@ -266,11 +266,6 @@ impl Scheduler {
         self.typical.rate()
     }
 
-    /// Changes the most connections that there may be, at any time.
-    pub fn set_most(&mut self, most: usize) {
-        self.connections.set_most(most);
-    }
-
     /// Takes in how long a request waited for its response's head.
     pub fn head(&mut self, waited: Duration, cold: bool) {
         self.connections.head(waited, cold);

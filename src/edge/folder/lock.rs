@@ -217,7 +217,7 @@ fn describe(owner: Option<Owner>) -> String {
     }
 }
 
-fn host() -> String {
+pub(crate) fn host() -> String {
     #[cfg(unix)]
     {
         rustix::system::uname().nodename().to_string_lossy().into_owned()

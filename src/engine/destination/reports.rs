@@ -367,6 +367,19 @@ pub(crate) fn read_job(dir: &Path, job: &JobId) -> Option<JobFile> {
     read_job_keeping(dir, job, |_| true)
 }
 
+/// The same from an object's bytes.
+#[cfg(feature = "buckets")]
+pub(crate) fn parse_job(bytes: &[u8], job: &JobId) -> Option<JobFile> {
+    #[derive(Deserialize)]
+    struct Whole {
+        #[serde(flatten)]
+        job: JobHead,
+        artifacts: Vec<JobArtifact>,
+    }
+    let Whole { job: head, artifacts } = serde_json::from_slice(bytes).ok()?;
+    (head.job_id == *job).then_some(JobFile { job: head, artifacts })
+}
+
 /// The same, with those artifacts alone that `keep` takes: of 50,000, all would be 40 MB.
 pub(crate) fn read_job_keeping(
     dir: &Path,

@@ -686,7 +686,7 @@ impl Run {
 }
 
 /// Names the listed files that may be wanted and have no address that can be used.
-fn unreachable(looked: &JobSnapshot, listing: &Listing, selection: &Selection) -> Vec<String> {
+pub(crate) fn unreachable(looked: &JobSnapshot, listing: &Listing, selection: &Selection) -> Vec<String> {
     let all = looked.result.unreachable.iter().chain(&listing.rejected);
     all.filter(|file| selection.may_want(file.kind))
         .map(|file| format!("a listed {} cannot be fetched: {}", file.kind, file.why))

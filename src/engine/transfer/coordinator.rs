@@ -243,7 +243,6 @@ impl Coordinator {
                 let cooled_at = self.scheduler.cooled_at(self.now()).map(|at| self.began + at);
                 let _ = answer.send(cooled_at);
             }
-            Message::Most(most) => self.scheduler.set_most(most),
             Message::Head { waited, cold } => self.scheduler.head(waited, cold),
             Message::Response { id, ticket, head, reply } => {
                 let commands = self.step(id, Input::Response { ticket, head: *head });

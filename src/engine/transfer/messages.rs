@@ -31,8 +31,6 @@ pub(super) enum Message {
     Progress(oneshot::Sender<Vec<Progress>>),
     /// When may the next file that cools down be ordered again?
     CooledAt(oneshot::Sender<Option<Instant>>),
-    /// There may be so many connections from now on.
-    Most(usize),
     /// A request waited so long for its head.
     Head { waited: Duration, cold: bool },
     /// A response's head arrived.

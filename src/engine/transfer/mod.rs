@@ -195,12 +195,6 @@ impl Transfers {
         progress.await.unwrap_or_default()
     }
 
-    /// Changes the most connections that there may be, at any time.
-    #[expect(dead_code, reason = "a fleet shares one budget of connections over several runs")]
-    pub(super) fn set_most_connections(&self, most: usize) {
-        self.send(Message::Most(most));
-    }
-
     /// Whether no file is under way.
     pub(super) fn is_quiet(&self) -> bool {
         *self.is_quiet.borrow()

@@ -87,11 +87,11 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 
 /// Puts the lines before a page that say whose it is: they hold the SHA-256 of all that follows them, so that an
 /// edited page is its editor's.
-fn signed(body: &str) -> String {
+pub(super) fn signed(body: &str) -> String {
     format!("{FIRST_LINE}{MARK}{}{MARK_END}{body}", digest(body.as_bytes()))
 }
 
-fn is_own(page: &[u8]) -> bool {
+pub(super) fn is_own(page: &[u8]) -> bool {
     let mark = |page| {
         std::str::from_utf8(page).ok()?.strip_prefix(FIRST_LINE)?.strip_prefix(MARK)?.split_once(MARK_END)
     };

@@ -70,6 +70,18 @@ pub fn refresh(dir: &Path, manifest: &Manifest) -> Result<Refreshed, Error> {
     }
 }
 
+/// Draws the page of a bucket, signed as the file is.
+#[cfg(feature = "buckets")]
+pub(crate) fn draw(manifest: &Manifest, job: Option<&reports::JobFile>) -> String {
+    file::signed(&page::page(&Album::new(manifest, job, &History::default())))
+}
+
+/// Whether rcsync wrote this page, and no other program edited it since.
+#[cfg(feature = "buckets")]
+pub(crate) fn is_own_page(page: &[u8]) -> bool {
+    file::is_own(page)
+}
+
 /// Keeps the gallery up to date while a job is mirrored.
 #[derive(Debug, Default)]
 pub struct Gallery {

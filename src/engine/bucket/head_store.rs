@@ -1,0 +1,589 @@
+//! The head of one prefix: read, taken, swapped. All claims of a second share one swap.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::decide::bucket::head::{
+    Begun, FORMAT, HEAD, Head, Known, Line, MOST_LINES, Owner, Publish, Seen, Written,
+};
+use crate::decide::bucket::lease::{AfterSwap, Standing, after_swap, beat, standing};
+use crate::edge::bucket::{Meta, Put, StoreFault, Tag, When};
+use crate::edge::folder::checksummed;
+use crate::error::{BucketError, Error};
+use crate::model::digest::{Sha256Digest, hex};
+use crate::model::job::JobId;
+
+use super::sabotage::{Rule, holds};
+use super::store::{Store, about, fresh_token};
+
+/// A head has some 100 KB; a snapshot of 100,000 files some 50 MB.
+const HEAD_BOUND: u64 = 4 << 20;
+const SNAPSHOT_BOUND: u64 = 512 << 20;
+
+/// Swaps are at least this far apart: GCS takes about one write a second to one object.
+const BETWEEN_SWAPS: Duration = Duration::from_secs(1);
+
+/// Refusals of one swap although the head is the one that it was to replace.
+const MOST_REFUSALS: u32 = 3;
+
+/// A head whose lease another worker holds is looked at this often.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+
+/// What a look at a prefix found.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// The head, where there is one.
+    pub(crate) head: Option<Head>,
+    /// What is known; empty without a head.
+    pub(crate) known: Known,
+    tag: Option<Tag>,
+    age: Option<Duration>,
+    /// Bytes of a head that cannot be read.
+    damaged: Option<Bytes>,
+}
+
+/// What a caller wants of the lease.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish {
+    /// How long a lease lasts.
+    pub(crate) lease: Duration,
+    /// Wait for a lease that another worker holds, rather than end.
+    pub(crate) waits: bool,
+}
+
+/// The head, held under a lease.
+#[derive(Debug)]
+pub(crate) struct HeadStore {
+    store: Store,
+    pub(crate) owner: Owner,
+    lease: Duration,
+    held: tokio::sync::Mutex<Held>,
+    known: Mutex<Arc<Known>>,
+    queue: Mutex<Queue>,
+    /// The lease is lost; nothing more can be claimed.
+    lost: CancellationToken,
+    lost_to: Mutex<Option<BucketError>>,
+}
+
+/// What the owner knows of the head object.
+#[derive(Debug)]
+struct Held {
+    head: Option<Head>,
+    tag: Option<Tag>,
+    /// A swap that was begun and is not resolved.
+    trying: Option<Trying>,
+    swapped_at: Instant,
+}
+
+#[derive(Debug, Clone)]
+struct Trying {
+    head: Head,
+    /// How far the queue is in it.
+    upto: u64,
+}
+
+/// What waits for the next swap.
+#[derive(Debug, Default)]
+struct Queue {
+    lines: Vec<Line>,
+    begun: Vec<Begun>,
+    ended: Vec<String>,
+    written: Vec<(String, Written)>,
+    seen: Option<Seen>,
+    /// Counts what was ever queued, and what of it is in the head.
+    queued: u64,
+    swapped: u64,
+}
+
+impl Found {
+    /// Looks at the prefix that a job is mirrored to. Changes nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be asked, or what is there is of another job or a newer rcsync.
+    pub(crate) async fn look(store: &Store, job: &JobId, origin: &str) -> Result<Self, Error> {
+        let nothing = || Known::new(job.clone(), origin.to_owned());
+        match contents(store).await? {
+            Contents::Nothing => {
+                Ok(Self { head: None, known: nothing(), tag: None, age: None, damaged: None })
+            }
+            Contents::Damaged(bytes, meta) => Ok(Self {
+                head: None,
+                known: nothing(),
+                tag: Some(meta.tag),
+                age: meta.age,
+                damaged: Some(bytes),
+            }),
+            Contents::Whole(head, ..) if head.job != *job => {
+                Err(unfit(store, format!("it holds the files of job `{}`", head.job)))
+            }
+            Contents::Whole(head, ..) if head.origin != origin => {
+                Err(unfit(store, format!("it holds files of the API at `{}`", head.origin)))
+            }
+            Contents::Whole(head, known, meta) => {
+                let tag = Some(meta.tag);
+                Ok(Self { head: Some(*head), known: *known, tag, age: meta.age, damaged: None })
+            }
+        }
+    }
+
+    /// Reads what was mirrored to a prefix, of whichever job. Changes nothing.
+    ///
+    /// # Errors
+    /// When nothing was, or the store cannot be asked.
+    pub(crate) async fn peek(store: &Store) -> Result<Self, Error> {
+        match contents(store).await? {
+            Contents::Nothing => Err(BucketError::NoMirror { to: store.url.to_string() }.into()),
+            Contents::Damaged(..) => {
+                let why = "its head is damaged; the next run of its job adopts what is there".to_owned();
+                Err(unfit(store, why))
+            }
+            Contents::Whole(head, known, meta) => {
+                let tag = Some(meta.tag);
+                Ok(Self { head: Some(*head), known: *known, tag, age: meta.age, damaged: None })
+            }
+        }
+    }
+
+    /// Whether the head could not be read.
+    pub(crate) const fn is_damaged(&self) -> bool {
+        self.damaged.is_some()
+    }
+
+    /// How long ago the head was written, by the store's clock.
+    pub(crate) const fn age(&self) -> Option<Duration> {
+        self.age
+    }
+
+    /// Says who holds the lease, for people.
+    pub(crate) fn holder(&self) -> String {
+        let Some(head) = &self.head else { return "unknown".to_owned() };
+        let since = self.age.map_or_else(String::new, |age| format!(", last sign {} s ago", age.as_secs()));
+        format!("process {} on {}{since}", head.owner.pid, head.owner.host)
+    }
+}
+
+/// What is under the head's key.
+enum Contents {
+    Nothing,
+    Damaged(Bytes, Meta),
+    Whole(Box<Head>, Box<Known>, Meta),
+}
+
+async fn contents(store: &Store) -> Result<Contents, Error> {
+    // A snapshot may be replaced between the two reads; then the head names another one.
+    for _ in 0..8 {
+        let Some((bytes, meta)) = store.small(HEAD, HEAD_BOUND).await? else { return Ok(Contents::Nothing) };
+        let head = match read_head(&bytes) {
+            Ok(head) => head,
+            Err(ReadFault::Newer(format)) => {
+                let why = format!("its private state has format {format}, and this rcsync knows {FORMAT}");
+                return Err(unfit(store, why));
+            }
+            Err(ReadFault::Damaged) => return Ok(Contents::Damaged(bytes, meta)),
+        };
+        let mut known = match &head.snapshot {
+            None => Known::new(head.job.clone(), head.origin.clone()),
+            Some(key) => match read_snapshot(store, key).await? {
+                Some(known) => known,
+                None => continue,
+            },
+        };
+        for line in &head.lines {
+            known.apply(line.clone());
+        }
+        return Ok(Contents::Whole(Box::new(head), Box::new(known), meta));
+    }
+    Err(unfit(store, "its head names a snapshot that is not there".to_owned()))
+}
+
+fn unfit(store: &Store, why: String) -> Error {
+    BucketError::Unfit { to: store.url.to_string(), why }.into()
+}
+
+enum ReadFault {
+    Damaged,
+    Newer(u32),
+}
+
+fn read_head(bytes: &[u8]) -> Result<Head, ReadFault> {
+    #[derive(Deserialize)]
+    struct FormatOnly {
+        format: u32,
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| ReadFault::Damaged)?.trim_end();
+    let FormatOnly { format } = checksummed::unseal(text).ok_or(ReadFault::Damaged)?;
+    if format > FORMAT {
+        return Err(ReadFault::Newer(format));
+    }
+    checksummed::unseal(text).ok_or(ReadFault::Damaged)
+}
+
+async fn read_snapshot(store: &Store, key: &str) -> Result<Option<Known>, Error> {
+    let Some((bytes, _)) = store.small(key, SNAPSHOT_BOUND).await? else { return Ok(None) };
+    Ok(std::str::from_utf8(&bytes).ok().and_then(|text| checksummed::unseal(text.trim_end())))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl HeadStore {
+    /// Takes the lease of a prefix that was looked at.
+    ///
+    /// # Errors
+    /// When another worker holds it and `wish` does not wait, or the store refuses.
+    pub(crate) async fn take(
+        store: Store,
+        mut found: Found,
+        wish: Wish,
+        publish: Publish,
+        mut waiting: impl FnMut(&Found),
+    ) -> Result<Self, Error> {
+        let (job, origin) = (found.known.manifest.job.clone(), found.known.manifest.origin.clone());
+        let mut same_since = Instant::now();
+        loop {
+            // A head that cannot be read has an owner too, who is unknown: it is replaced once its lease is over.
+            let standing = match (&found.head, &found.damaged) {
+                (None, Some(_)) if found.age.unwrap_or(wish.lease).max(same_since.elapsed()) < wish.lease => {
+                    Standing::Held { wait: BETWEEN_LOOKS }
+                }
+                (head, _) => standing(head.as_ref(), found.age, same_since.elapsed(), wish.lease),
+            };
+            if let Standing::Held { wait } = standing {
+                if !wish.waits {
+                    let owner = found.holder();
+                    return Err(BucketError::Held { to: store.url.to_string(), owner }.into());
+                }
+                waiting(&found);
+                tokio::time::sleep(wait.min(BETWEEN_LOOKS)).await;
+                let again = Found::look(&store, &job, &origin).await?;
+                if again.tag != found.tag {
+                    same_since = Instant::now();
+                }
+                found = again;
+                continue;
+            }
+            if let Some(bytes) = &found.damaged {
+                put_aside(&store, bytes).await?;
+            }
+            let owner =
+                Owner { id: fresh_token(), host: crate::edge::folder::lock::host(), pid: std::process::id() };
+            let mut next = match &found.head {
+                Some(head) => head.taken_by(owner.clone()),
+                None => Head::first(job.clone(), origin.clone(), owner.clone(), publish),
+            };
+            next.publish = publish;
+            let this = Self {
+                store: store.clone(),
+                owner,
+                lease: wish.lease,
+                held: tokio::sync::Mutex::new(Held {
+                    head: found.head.clone(),
+                    tag: found.tag.clone(),
+                    trying: Some(Trying { head: next, upto: 0 }),
+                    swapped_at: Instant::now(),
+                }),
+                known: Mutex::new(Arc::new(found.known.clone())),
+                queue: Mutex::default(),
+                lost: CancellationToken::new(),
+                lost_to: Mutex::default(),
+            };
+            let taken = this.resolve(&mut *this.held.lock().await).await;
+            match taken {
+                Ok(()) => return Ok(this),
+                // Another worker was quicker.
+                Err(Error::Bucket(fault)) if matches!(*fault, BucketError::TakenOver { .. }) => {
+                    found = Found::look(&store, &job, &origin).await?;
+                    same_since = Instant::now();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What is known now.
+    pub(crate) fn known(&self) -> Arc<Known> {
+        lock(&self.known).clone()
+    }
+
+    /// Is cancelled when the lease is lost.
+    pub(crate) const fn lost(&self) -> &CancellationToken {
+        &self.lost
+    }
+
+    /// Returns how files get their names here, and the uploads that an earlier owner left.
+    pub(crate) async fn begun(&self) -> Vec<Begun> {
+        self.held.lock().await.head.as_ref().map(|head| head.begun.clone()).unwrap_or_default()
+    }
+
+    /// Returns what was seen of the job last.
+    pub(crate) async fn head(&self) -> Option<Head> {
+        self.held.lock().await.head.clone()
+    }
+
+    /// Notes an upload, so that the next owner can abort it. Goes out with the next swap: it saves money, not bytes.
+    pub(super) fn note_begun(&self, begun: Begun) {
+        let mut queue = lock(&self.queue);
+        queue.ended.retain(|upload| *upload != begun.upload);
+        queue.begun.push(begun);
+    }
+
+    /// Notes that an upload is an object now, or aborted.
+    pub(super) fn note_ended(&self, upload: &str) {
+        let mut queue = lock(&self.queue);
+        queue.begun.retain(|begun| begun.upload != upload);
+        queue.ended.push(upload.to_owned());
+    }
+
+    /// Drops all uploads that this owner began and did not end.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub(crate) async fn drop_uploads(&self) -> Result<(), Error> {
+        let mut begun = self.begun().await;
+        begun.extend(lock(&self.queue).begun.clone());
+        for Begun { key, upload } in begun {
+            let id = crate::edge::bucket::UploadId(upload);
+            self.store.ask("abort an upload of", &key, || self.store.bucket.abort(&key, &id)).await?;
+            self.note_ended(&id.0);
+        }
+        Ok(())
+    }
+
+    /// Notes what was written for people and other programs. Goes out with the next swap.
+    pub(super) fn note_written(&self, key: &str, written: Written) {
+        lock(&self.queue).written.push((key.to_owned(), written));
+    }
+
+    /// Notes what was seen of the job. Goes out with the next swap.
+    pub(super) fn note_seen(&self, seen: Seen) {
+        lock(&self.queue).seen = Some(seen);
+    }
+
+    /// Adds claims, and returns when they are in the head.
+    ///
+    /// # Errors
+    /// When the lease is lost, or the store refuses.
+    pub(super) async fn claim(&self, lines: Vec<Line>) -> Result<(), Error> {
+        let mine = {
+            let mut queue = lock(&self.queue);
+            queue.queued += lines.len() as u64;
+            queue.lines.extend(lines);
+            queue.queued
+        };
+        let mut held = self.held.lock().await;
+        if lock(&self.queue).swapped >= mine {
+            return Ok(());
+        }
+        // Claims of other files that are acknowledged meanwhile go out with the same swap.
+        tokio::time::sleep_until(held.swapped_at + BETWEEN_SWAPS).await;
+        self.swap(&mut held, |_| {}).await
+    }
+
+    /// Writes the head until the future is dropped, often enough that the lease is not over.
+    ///
+    /// # Errors
+    /// When the lease is lost, or the store refuses.
+    pub(crate) async fn keep(&self) -> Result<(), Error> {
+        let beat = beat(self.lease);
+        loop {
+            let due = self.held.lock().await.swapped_at + beat;
+            if due > Instant::now() {
+                tokio::time::sleep_until(due).await;
+                continue;
+            }
+            let mut held = self.held.lock().await;
+            if held.swapped_at + beat <= Instant::now() {
+                self.swap(&mut held, |_| {}).await?;
+            }
+        }
+    }
+
+    /// Returns epoch and sequence of the head when it is still ours, by a look at the store (R5).
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(super) async fn ensure_ours(&self) -> Result<(u64, u64), Error> {
+        let mut held = self.held.lock().await;
+        self.resolve(&mut held).await?;
+        let now = self.read().await?;
+        match (now, &held.head) {
+            (Some((head, _)), Some(held)) if head.is_of(&self.owner) && head.sequence == held.sequence => {
+                Ok((head.epoch, head.sequence))
+            }
+            (now, _) => Err(self.lose(now.map(|(head, _)| head.owner))),
+        }
+    }
+
+    /// Frees the lease, with everything that is queued.
+    ///
+    /// # Errors
+    /// When the lease is lost, or the store refuses.
+    pub(crate) async fn release(&self) -> Result<(), Error> {
+        let mut held = self.held.lock().await;
+        self.swap(&mut held, |head| head.free = true).await
+    }
+
+    /// Swaps the head for one with everything that is queued.
+    async fn swap(&self, held: &mut Held, change: impl FnOnce(&mut Head)) -> Result<(), Error> {
+        self.resolve(held).await?;
+        let Some(before) = &held.head else { return Err(self.lose(None)) };
+        let mut next = before.next();
+        if !holds(Rule::FreshSequence) {
+            next.sequence = before.sequence;
+        }
+        let old_snapshot = self.fold(&mut next).await?;
+        let (upto, lines) = {
+            let mut queue = lock(&self.queue);
+            let queue = &mut *queue;
+            next.begun.retain(|begun| !queue.ended.contains(&begun.upload));
+            next.begun.append(&mut queue.begun);
+            queue.ended.clear();
+            next.written.extend(queue.written.drain(..));
+            if let Some(seen) = queue.seen.take() {
+                next.seen = Some(seen);
+            }
+            (queue.queued, std::mem::take(&mut queue.lines))
+        };
+        next.lines.extend(lines);
+        change(&mut next);
+        held.trying = Some(Trying { head: next, upto });
+        self.resolve(held).await?;
+        if let Some(key) = old_snapshot {
+            // No head names it any more. One that stays costs a few KB.
+            let _ = self.store.bucket.remove(&key).await;
+        }
+        Ok(())
+    }
+
+    /// Folds many lines into a snapshot; returns the snapshot that it replaces.
+    async fn fold(&self, next: &mut Head) -> Result<Option<String>, Error> {
+        if next.lines.len() < MOST_LINES {
+            return Ok(None);
+        }
+        let known = self.known();
+        let text = checksummed::seal(known.as_ref()).map_err(|error| self.unwritten(&error))?;
+        let digest =
+            Sha256Digest::new(<sha2::Sha256 as sha2::digest::Digest>::digest(text.as_bytes()).into());
+        let key = format!(".rcsync/snapshot-{}-{}.json", next.sequence, digest.short());
+        let token = fresh_token();
+        let put = self.store.ask("write", &key, || {
+            let bytes = Bytes::copy_from_slice(text.as_bytes());
+            self.store.bucket.put(&key, bytes, When::New, about(&key, &token))
+        });
+        // Its name holds a hash of its bytes: what is there under it is the same.
+        put.await?;
+        next.lines.clear();
+        Ok(next.snapshot.replace(key))
+    }
+
+    fn unwritten(&self, error: &serde_json::Error) -> Error {
+        let fault = StoreFault::Refused { status: 0, message: error.to_string() };
+        self.store.error("write", HEAD, fault)
+    }
+
+    /// Sends the swap that was begun until it is known what became of it (R1, R6, R7).
+    async fn resolve(&self, held: &mut Held) -> Result<(), Error> {
+        let Some(Trying { head, upto }) = held.trying.clone() else { return Ok(()) };
+        let text = checksummed::seal(&head).map_err(|error| self.unwritten(&error))?;
+        let bytes = Bytes::from(text);
+        let mut patience = self.store.patience();
+        let mut refused = 0;
+        loop {
+            let when = match &held.tag {
+                _ if !holds(Rule::HeadUnderCondition) => When::Always,
+                Some(tag) => When::Unchanged(tag.clone()),
+                None => When::New,
+            };
+            let put = self.store.bucket.put(HEAD, bytes.clone(), when, about(HEAD, &self.owner.id)).await;
+            let fault = match put {
+                Ok(Put::Done(tag)) => {
+                    self.adopt(held, head, tag, upto);
+                    return Ok(());
+                }
+                Ok(Put::Refused) => {
+                    refused += 1;
+                    StoreFault::Unknown { cause: "the swap was refused".to_owned() }
+                }
+                Err(fault) => fault,
+            };
+            if matches!(fault, StoreFault::Unknown { .. }) {
+                let now = self.read().await?;
+                let seen = now.as_ref().map(|(head, _)| head);
+                match (after_swap(held.head.as_ref(), &head, seen), now) {
+                    (AfterSwap::Ours, Some((_, tag))) => {
+                        self.adopt(held, head, tag, upto);
+                        return Ok(());
+                    }
+                    (AfterSwap::Lost { .. }, Some((_, tag))) if !holds(Rule::RefusedMeansLost) => {
+                        held.tag = Some(tag);
+                    }
+                    (AfterSwap::Lost { owner }, _) => return Err(self.lose(owner)),
+                    // The head that it was to replace is gone: nothing can be swapped for it.
+                    (AfterSwap::NotYet, _) if refused > MOST_REFUSALS => return Err(self.lose(None)),
+                    (AfterSwap::Ours | AfterSwap::NotYet, _) => {}
+                }
+            }
+            self.store.wait(&mut patience, "write", HEAD, fault).await?;
+        }
+    }
+
+    fn adopt(&self, held: &mut Held, head: Head, tag: Tag, upto: u64) {
+        let before = held.head.as_ref().filter(|before| before.snapshot == head.snapshot);
+        let from = match before {
+            Some(before) => before.lines.len(),
+            // The lines that were folded are known already.
+            None => 0,
+        };
+        {
+            let mut known = lock(&self.known);
+            let changed = Arc::make_mut(&mut known);
+            for line in head.lines.iter().skip(from) {
+                changed.apply(line.clone());
+            }
+        }
+        held.head = Some(head);
+        held.tag = Some(tag);
+        held.trying = None;
+        held.swapped_at = Instant::now();
+        let mut queue = lock(&self.queue);
+        queue.swapped = queue.swapped.max(upto);
+    }
+
+    async fn read(&self) -> Result<Option<(Head, Tag)>, Error> {
+        let object = self.store.small(HEAD, HEAD_BOUND).await?;
+        Ok(object.and_then(|(bytes, meta)| Some((read_head(&bytes).ok()?, meta.tag))))
+    }
+
+    fn lose(&self, owner: Option<Owner>) -> Error {
+        let owner = owner.map_or_else(
+            || "its head is gone".to_owned(),
+            |owner| format!("process {} on {}", owner.pid, owner.host),
+        );
+        let fault = BucketError::TakenOver { to: self.store.url.to_string(), owner };
+        lock(&self.lost_to).get_or_insert(fault.clone());
+        self.lost.cancel();
+        fault.into()
+    }
+
+    /// Why the lease was lost, where it was.
+    pub(crate) fn lost_to(&self) -> Option<Error> {
+        lock(&self.lost_to).clone().map(Error::from)
+    }
+}
+
+/// Keeps the bytes of a head that cannot be read, under a name that says so.
+async fn put_aside(store: &Store, bytes: &Bytes) -> Result<(), Error> {
+    let digest = <sha2::Sha256 as sha2::digest::Digest>::digest(bytes);
+    let key = format!(".rcsync/head.damaged-{}.json", hex(&digest[..4]));
+    let token = fresh_token();
+    store
+        .ask("write", &key, || store.bucket.put(&key, bytes.clone(), When::New, about(&key, &token)))
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! What a user chooses about a bucket, and the way to its store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::edge::bucket::Bucket;
+use crate::edge::bucket::cloud::{Cloud, Described, Dialect};
+use crate::error::Error;
+use crate::model::destination::BucketUrl;
+use crate::model::units::ByteCount;
+
+use super::sole::Sole;
+use super::store::{Store, error};
+
+/// How a bucket is used.
+#[derive(Debug, Clone)]
+pub(crate) struct BucketOptions {
+    /// How long a worker that does not write keeps the lease.
+    pub(crate) lease: Duration,
+    /// The user guarantees that there is one writer.
+    pub(crate) sole_writer: bool,
+    /// The length of the parts of uploads; `None`: 5 MiB.
+    pub(crate) part_size: Option<ByteCount>,
+}
+
+impl Default for BucketOptions {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(60), sole_writer: false, part_size: None }
+    }
+}
+
+/// Gets ready to speak to a store. Sends nothing.
+///
+/// # Errors
+/// When the environment's settings cannot be used.
+pub(crate) fn connect(
+    url: &BucketUrl,
+    options: &BucketOptions,
+    sends_checksums: bool,
+    is_endless: bool,
+) -> Result<(Store, Described), Error> {
+    let completes_new_only = !options.sole_writer;
+    let cloud = Cloud::new(url, Dialect { sends_checksums, completes_new_only });
+    let cloud = cloud.map_err(|fault| error(url, "reach", "", fault))?;
+    let url = Arc::new(url.clone());
+    let described = cloud.described.clone();
+    let bucket: Arc<dyn Bucket> = Arc::new(cloud);
+    let bucket = if options.sole_writer { Arc::new(Sole(bucket)) } else { bucket };
+    Ok((Store { bucket, url, is_endless }, described))
+}

@@ -1,0 +1,119 @@
+//! What is rewritten for people and other programs: `SHA256SUMS`, `job.json`, `index.html` (R5).
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use crate::decide::bucket::head::{Known, Written};
+use crate::edge::bucket::{Put, StoreFault, When};
+use crate::error::Error;
+use crate::model::digest::Sha256Digest;
+
+use super::head_store::HeadStore;
+use super::sabotage::{Rule, holds};
+use super::store::{Store, about, fresh_token, kept};
+
+/// The list of checksums.
+pub(super) const SUMS: &str = "SHA256SUMS";
+
+/// An object that is rewritten: the same meaning has the same hash, whatever marks of its epoch are in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Draft {
+    pub(super) key: &'static str,
+    /// What it means.
+    pub(super) meaning: Sha256Digest,
+    /// Its text, without a mark of its epoch.
+    text: String,
+}
+
+impl Draft {
+    pub(super) fn new(key: &'static str, text: String) -> Self {
+        Self { key, meaning: Sha256Digest::new(Sha256::digest(text.as_bytes()).into()), text }
+    }
+
+    /// A text that means what another one does.
+    pub(super) fn with_meaning(key: &'static str, meaning: &str, text: String) -> Self {
+        Self { key, meaning: Sha256Digest::new(Sha256::digest(meaning.as_bytes()).into()), text }
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The checksums of everything that is claimed.
+    pub(super) fn sums(known: &Known) -> Self {
+        let mut text = String::new();
+        for (path, sha256) in known.claimed() {
+            // Writing into a String cannot fail.
+            let _ = writeln!(text, "{sha256}  {path}");
+        }
+        Self::new(SUMS, text)
+    }
+
+    /// Whether the object is as it was written, and means this.
+    pub(super) fn is_written(&self, written: Option<&Written>, tag: Option<&str>) -> bool {
+        match written {
+            Some(written) => written.meaning == self.meaning && tag == Some(&*written.tag),
+            // Nothing to list, and no list.
+            None => self.text.is_empty() && tag.is_none(),
+        }
+    }
+
+    /// The bytes as they are written. `SHA256SUMS` names epoch and sequence in a comment, so that no tag of it returns.
+    fn bytes(&self, epoch: u64, sequence: u64) -> Bytes {
+        if self.key != SUMS {
+            return Bytes::copy_from_slice(self.text.as_bytes());
+        }
+        format!("# rcsync epoch {epoch} sequence {sequence}\n{}", self.text).into_bytes().into()
+    }
+}
+
+/// Writes an object that is rewritten: its tag is read, then the head is seen to be ours, then it is swapped on that tag.
+/// The draft is made after the look at the head, so that it lists nothing that was pruned meanwhile.
+///
+/// # Errors
+/// When the lease is lost, or the store refuses.
+pub(super) async fn write(
+    store: &Store,
+    head: &HeadStore,
+    key: &'static str,
+    draft: impl Fn(&Known) -> Draft,
+) -> Result<(), Error> {
+    let mut patience = store.patience();
+    let token = fresh_token();
+    // Counts the tries, so that the bytes of each are fresh.
+    let mut tries = 0;
+    loop {
+        let (tag, (epoch, sequence)) = if holds(Rule::TagBeforeHead) {
+            let tag = store.stat(key).await?.map(|meta| meta.tag);
+            (tag, head.ensure_ours().await?)
+        } else {
+            let mark = head.ensure_ours().await?;
+            (store.stat(key).await?.map(|meta| meta.tag), mark)
+        };
+        let draft = draft(&head.known());
+        let when = match tag {
+            _ if !holds(Rule::SumsUnderCondition) => When::Always,
+            Some(tag) => When::Unchanged(tag),
+            None => When::New,
+        };
+        let bytes = draft.bytes(epoch, sequence + tries);
+        tries += 1;
+        let fault = match store.bucket.put(key, bytes, when, about(key, &token)).await {
+            Ok(Put::Done(tag)) => {
+                head.note_written(key, Written { tag: kept(&tag), meaning: draft.meaning });
+                return Ok(());
+            }
+            // Another worker wrote it, or a late request of our own did: the next look at the head tells.
+            Ok(Put::Refused) => StoreFault::Unknown { cause: "it was written meanwhile".to_owned() },
+            Err(fault) => fault,
+        };
+        store.wait(&mut patience, "write", key, fault).await?;
+    }
+}

@@ -1,0 +1,398 @@
+//! Whole mirrors of a simulated job into a bucket in memory, in virtual time.
+
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::edge::api::token::TokenSource;
+use crate::edge::api::{ApiClient, Limits};
+use crate::edge::bucket::memory::{Hand, Shelf, Weather};
+use crate::edge::net::http::ArtifactClient;
+use crate::engine::event::Event;
+use crate::engine::options::SyncOptions;
+use crate::engine::stop::Stop;
+use crate::error::{BucketError, Error, ExitStatus};
+use crate::model::destination::BucketUrl;
+use crate::model::digest::Sha256Digest;
+use crate::model::job::JobId;
+use crate::simulation::TOKEN;
+use crate::simulation::wire::Line;
+use crate::simulator::{Fault, JobPlan, Origin, Simulator, SimulatorConfig, What};
+
+use super::options::BucketOptions;
+use super::read::check_over;
+use super::run::BucketMirror;
+use super::store::Store;
+
+/// A world, a store, and what was reported.
+struct Rig {
+    world: Arc<Simulator>,
+    job: JobId,
+    shelf: Arc<Shelf>,
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+fn plan() -> JobPlan {
+    JobPlan { name: "dog".to_owned(), steps: 20, save_every: 10, sample_every: 10, ..JobPlan::default() }
+}
+
+impl Rig {
+    fn new(plan: JobPlan) -> Self {
+        let config = SimulatorConfig { token: TOKEN.to_owned(), ..SimulatorConfig::default() };
+        let world = Arc::new(Simulator::unconnected(config));
+        let job = world.add_job(plan);
+        Self { world, job, shelf: Arc::default(), events: Arc::default() }
+    }
+
+    fn finished(plan: JobPlan) -> Self {
+        let rig = Self::new(plan);
+        rig.world.finish(&rig.job);
+        rig
+    }
+
+    fn store(&self, hand: Arc<Hand>) -> Store {
+        Store {
+            bucket: hand,
+            url: Arc::new(BucketUrl::parse("s3://b/p").unwrap().unwrap()),
+            is_endless: false,
+        }
+    }
+
+    fn steady(&self) -> Store {
+        self.store(Hand::steady(self.shelf.clone()))
+    }
+
+    fn run<F: FnOnce(&mut SyncOptions, &mut BucketOptions)>(
+        &self,
+        hand: Arc<Hand>,
+        change: F,
+    ) -> impl Future<Output = Result<ExitStatus, Error>> + use<F> {
+        let stall = Duration::from_secs(10);
+        let line = |origin| Line::new(self.world.clone(), origin, stall, fastrand::u64(..));
+        let base = self.world.api_base().parse().unwrap();
+        let api = ApiClient::new(base, TokenSource::fixed(TOKEN), Limits::default()).unwrap();
+        let api = api.over(line(Origin::Api));
+        let hosts = ArtifactClient::new(true, stall).unwrap().over(line(Origin::Artifacts));
+        let mut options = SyncOptions { once: true, allow_private_hosts: true, ..SyncOptions::default() };
+        let mut bucket = BucketOptions::default();
+        change(&mut options, &mut bucket);
+        let mirror = BucketMirror { api, job: self.job.clone(), to: "s3://b/p".to_owned(), options, bucket };
+        let (store, events) = (self.store(hand), self.events.clone());
+        let reporter = Arc::new(move |event: &Event| events.lock().unwrap().push(event.clone()));
+        mirror.run_over(hosts, move |_| Ok(store), reporter, Stop::new())
+    }
+
+    async fn once(&self) -> ExitStatus {
+        self.run(Hand::steady(self.shelf.clone()), |_, _| {}).await.unwrap()
+    }
+
+    fn events(&self) -> Vec<Event> {
+        std::mem::take(&mut self.events.lock().unwrap())
+    }
+
+    /// Every file is there once, with bytes that the host had, and the list of checksums fits.
+    async fn check(&self) {
+        let (manifest, checked) = check_over(&self.steady(), false).await.unwrap();
+        assert_eq!(checked.bad, [], "what is claimed is there");
+        let (_, listed) = check_over(&self.steady(), true).await.unwrap();
+        assert_eq!(listed, checked, "tags and lengths tell the same");
+        let objects = self.shelf.objects();
+        let truth = self.world.truth(&self.job);
+        for (_, entry) in manifest.present() {
+            let bytes = &objects[entry.path.as_str()].bytes;
+            let sha256 = Sha256Digest::new(Sha256::digest(bytes).into());
+            let is_true = truth.values().flatten().any(|version| version.sha256 == sha256);
+            assert!(is_true, "`{}` is no version of anything", entry.path);
+        }
+        let sums = String::from_utf8(objects["SHA256SUMS"].bytes.to_vec()).unwrap();
+        assert!(sums.starts_with("# rcsync epoch "), "{sums}");
+        for line in sums.lines().skip(1) {
+            let (expected, name) = line.split_once("  ").unwrap();
+            assert_eq!(crate::model::digest::hex(&Sha256::digest(&objects[name].bytes)), expected, "{name}");
+        }
+        for (name, object) in &objects {
+            let is_text = !name.ends_with(".safetensors");
+            for secret in [TOKEN, "sig=", "expires="].iter().filter(|_| is_text) {
+                let holds = object.bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!holds, "P7: `{name}` holds `{secret}`");
+            }
+        }
+    }
+
+    /// The same where nothing went wrong with the store: then no upload is left either. One whose begin was not answered, or
+    /// whose worker was killed before its next swap, is left to the bucket's lifecycle rule.
+    async fn check_tidy(&self) {
+        self.check().await;
+        assert_eq!(self.shelf.open_uploads(), 0, "no upload is left");
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.shelf.objects().into_keys().filter(|key| !key.starts_with(".rcsync/")).collect()
+    }
+}
+
+fn is(error: &Error, kind: impl FnOnce(&BucketError) -> bool) -> bool {
+    matches!(error, Error::Bucket(fault) if kind(fault))
+}
+
+/// Runs in virtual time.
+fn virtually<T>(seed: u64, work: impl Future<Output = T>) -> T {
+    fastrand::seed(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(work)
+}
+
+#[test]
+fn a_job_goes_into_a_bucket_and_an_idle_look_asks_twice_and_writes_nothing() {
+    virtually(1, async {
+        let rig = Rig::finished(plan());
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        rig.check_tidy().await;
+        let names = rig.names();
+        for name in [
+            "SHA256SUMS",
+            "job.json",
+            "index.html",
+            "dog.safetensors",
+            "dog_000000010.safetensors",
+            "config.yaml",
+        ] {
+            assert!(names.iter().any(|there| there == name), "{name}: {names:?}");
+        }
+        rig.world.clear_requests();
+        let asked = || (rig.shelf.carried.load(Ordering::Relaxed), rig.shelf.writes.load(Ordering::Relaxed));
+        let before = asked();
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        assert_eq!((asked().0 - before.0, asked().1 - before.1), (2, 0), "P6");
+        assert_eq!((rig.world.api_requests(), rig.world.artifact_requests()), (2, 0));
+    });
+}
+
+/// Parts, in a store that completes under a condition and in one that does not; files larger than all memory for parts.
+#[test]
+fn large_files_go_in_parts_in_either_kind_of_store() {
+    for plain_complete in [false, true] {
+        virtually(2, async {
+            let rig = Rig::finished(JobPlan { checkpoint_bytes: 43 << 20, steps: 10, ..plan() });
+            rig.shelf.plain_complete.store(plain_complete, Ordering::Relaxed);
+            assert_eq!(rig.once().await, ExitStatus::Complete);
+            rig.check_tidy().await;
+            assert!(!rig.names().iter().any(|name| name.contains("staged")));
+        });
+    }
+}
+
+/// A host without ranges, and one whose answers cannot be compared, send one stream.
+#[test]
+fn one_stream_is_cut_into_equal_parts() {
+    use crate::simulator::{HostOptions, Validators};
+    for (ranges, validators) in [(false, Validators::Strong), (true, Validators::None)] {
+        virtually(3, async {
+            let config = SimulatorConfig {
+                token: TOKEN.to_owned(),
+                host: HostOptions { ranges, validators, ..HostOptions::default() },
+                ..SimulatorConfig::default()
+            };
+            let world = Arc::new(Simulator::unconnected(config));
+            let job = world.add_job(JobPlan { checkpoint_bytes: 12 << 20, steps: 10, ..plan() });
+            let rig = Rig { world, job, shelf: Arc::default(), events: Arc::default() };
+            rig.world.finish(&rig.job);
+            assert_eq!(rig.once().await, ExitStatus::Complete);
+            rig.check_tidy().await;
+        });
+    }
+}
+
+#[test]
+fn new_bytes_under_an_old_name_get_a_name_of_their_own() {
+    for plain_complete in [false, true] {
+        virtually(4, async {
+            let rig = Rig::finished(JobPlan { checkpoint_bytes: 6 << 20, ..plan() });
+            rig.shelf.plain_complete.store(plain_complete, Ordering::Relaxed);
+            assert_eq!(rig.once().await, ExitStatus::Complete);
+            let old = rig.shelf.objects()["dog.safetensors"].clone();
+            rig.world.resume(&rig.job);
+            rig.world.rewrite(&rig.job, "dog.safetensors");
+            rig.world.finish(&rig.job);
+            assert_eq!(rig.once().await, ExitStatus::Complete);
+            rig.check_tidy().await;
+            let objects = rig.shelf.objects();
+            assert_eq!(objects["dog.safetensors"], old, "a name means one sequence of bytes");
+            let newer: Vec<_> = rig.names().into_iter().filter(|name| name.starts_with("dog~")).collect();
+            assert_eq!(newer.len(), 1, "{:?}", rig.names());
+            let job: serde_json::Value = serde_json::from_slice(&objects["job.json"].bytes).unwrap();
+            let rows = job["artifacts"].as_array().unwrap();
+            let row = rows.iter().find(|row| row["path"] == newer[0]).unwrap();
+            assert_eq!(
+                (&row["current"], &row["older"][0]["path"]),
+                (&true.into(), &"dog.safetensors".into())
+            );
+        });
+    }
+}
+
+#[test]
+fn objects_of_others_are_never_overwritten_and_lost_ones_are_fetched_again() {
+    virtually(5, async {
+        let rig = Rig::finished(plan());
+        // Before the first run another program has an object under a wanted name, and a page.
+        rig.shelf.set("config.yaml", Some(b"theirs"));
+        rig.shelf.set("index.html", Some(b"their page"));
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        rig.check_tidy().await;
+        assert_eq!(&rig.shelf.objects()["config.yaml"].bytes[..], b"theirs");
+        assert_eq!(&rig.shelf.objects()["index.html"].bytes[..], b"their page");
+        assert!(rig.names().iter().any(|name| name.starts_with("config~")), "{:?}", rig.names());
+        // Afterwards one deletes a file of ours and overwrites another.
+        rig.shelf.set("dog_000000010.safetensors", None);
+        rig.shelf.set("dog.safetensors", Some(b"overwritten"));
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        rig.check_tidy().await;
+        assert_eq!(&rig.shelf.objects()["dog.safetensors"].bytes[..], b"overwritten");
+        assert!(rig.names().contains(&"dog_000000010.safetensors".to_owned()));
+    });
+}
+
+#[test]
+fn a_damaged_head_is_put_aside_and_files_are_adopted_by_their_hash() {
+    virtually(6, async {
+        let rig = Rig::finished(plan());
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        let names = rig.names();
+        rig.shelf.set(".rcsync/head.json", Some(b"{\"crc32\":\"0\""));
+        rig.world.clear_requests();
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        rig.check_tidy().await;
+        assert_eq!(rig.names(), names, "nothing is doubled");
+        let objects = rig.shelf.objects();
+        assert!(objects.keys().any(|key| key.starts_with(".rcsync/head.damaged-")));
+        assert_eq!(rig.world.artifact_bytes(), 0, "no file is fetched");
+    });
+}
+
+#[test]
+fn a_newer_head_another_job_and_a_careless_store_are_refused() {
+    virtually(7, async {
+        let rig = Rig::finished(plan());
+        rig.shelf.careless.store(true, Ordering::Relaxed);
+        let refused = rig.run(Hand::steady(rig.shelf.clone()), |_, _| {}).await.unwrap_err();
+        assert!(is(&refused, |fault| matches!(fault, BucketError::IgnoresConditions { .. })), "{refused}");
+        assert_eq!(refused.exit_status().code(), 73);
+        assert_eq!(rig.names(), [""; 0], "nothing was mirrored");
+        let rig = Rig::finished(plan());
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        let other = Rig::finished(plan());
+        let other = Rig { shelf: rig.shelf.clone(), job: other.world.add_job(plan()), ..other };
+        other.world.finish(&other.job);
+        let unfit = other.run(Hand::steady(rig.shelf.clone()), |_, _| {}).await.unwrap_err();
+        assert!(is(&unfit, |fault| matches!(fault, BucketError::Unfit { .. })), "{unfit}");
+        let newer = crate::edge::folder::checksummed::seal(&serde_json::json!({ "format": 99 })).unwrap();
+        rig.shelf.set(".rcsync/head.json", Some(newer.as_bytes()));
+        let unfit = rig.run(Hand::steady(rig.shelf.clone()), |_, _| {}).await.unwrap_err();
+        assert!(unfit.to_string().contains("format 99"), "{unfit}");
+    });
+}
+
+#[test]
+fn a_held_lease_is_told_and_taken_over_when_it_is_over() {
+    virtually(8, async {
+        let rig = Rig::finished(plan());
+        // The first worker is killed before its tenth request: it holds the lease and writes no more.
+        let hand = Hand::new(rig.shelf.clone(), Weather::default(), Duration::ZERO, 8);
+        hand.kill_before(26);
+        tokio::select! {
+            () = hand.killed() => {}
+            ended = rig.run(hand.clone(), |_, _| {}) => panic!("it ended: {ended:?}"),
+        }
+        let held = rig.run(Hand::steady(rig.shelf.clone()), |_, _| {}).await.unwrap_err();
+        assert!(is(&held, |fault| matches!(fault, BucketError::Held { .. })), "{held}");
+        assert_eq!(held.exit_status(), ExitStatus::TryAgain);
+        // One that follows waits, and takes over at the end of the lease.
+        let began = tokio::time::Instant::now();
+        let followed = rig.run(Hand::steady(rig.shelf.clone()), |options, _| options.once = false).await;
+        assert_eq!(followed.unwrap(), ExitStatus::Complete);
+        let notices = rig.events();
+        let told = notices
+            .iter()
+            .any(|event| matches!(event, Event::Notice { message } if message.contains("held by another")));
+        assert!(told && began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
+        rig.check_tidy().await;
+    });
+}
+
+/// Two workers at once on a store where everything goes wrong, some of them killed; then one that comes to the end.
+#[test]
+fn two_workers_and_killed_ones_lose_and_double_nothing() {
+    let seeds = std::env::var("RCSYNC_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(25_u64);
+    for seed in 0..seeds {
+        virtually(seed, async {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let large = random.u32(..4) == 0;
+            let rig = Rig::new(JobPlan { checkpoint_bytes: if large { 11 << 20 } else { 20_000 }, ..plan() });
+            rig.shelf.plain_complete.store(random.bool(), Ordering::Relaxed);
+            if random.bool() {
+                rig.world.fault(Fault::once(".safetensors", What::Cut(random.u64(..20_000))));
+            }
+            let weather = Weather {
+                lost: random.u32(..60),
+                late: random.u32(..60),
+                dropped: random.u32(..30),
+                busy: random.u32(..60),
+                freezes: random.u32(..15),
+                freezes_at: None,
+            };
+            let longest = Duration::from_secs(60);
+            let lives = ["a", "b"].map(|_| {
+                let seeds: Vec<u64> = (0..3).map(|_| random.u64(..)).collect();
+                let rig = &rig;
+                async move {
+                    for seed in seeds {
+                        let mut random = fastrand::Rng::with_seed(seed);
+                        let hand = Hand::new(rig.shelf.clone(), weather, longest, seed);
+                        if random.bool() {
+                            hand.kill_before(random.u64(1..120));
+                        }
+                        let once = random.bool();
+                        let run = rig.run(hand.clone(), |options, bucket| {
+                            options.once = once;
+                            options.timeout = Some(Duration::from_secs(90));
+                            bucket.lease = Duration::from_secs(6);
+                        });
+                        tokio::select! {
+                            () = hand.killed() => {}
+                            ended = run => match ended {
+                                Ok(_) => {}
+                                Err(error) if is(&error, |fault| matches!(fault, BucketError::Held { .. } | BucketError::TakenOver { .. } | BucketError::Away { .. })) => {}
+                                Err(error) => panic!("seed {seed}: {error}"),
+                            },
+                        }
+                    }
+                }
+            });
+            let time = async {
+                for _ in 0..30 {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    rig.world.advance_steps(&rig.job, 1);
+                }
+            };
+            let [one, other] = lives;
+            tokio::join!(one, other, time);
+            rig.world.finish(&rig.job);
+            rig.world.clear_faults();
+            tokio::time::sleep(longest * 2).await;
+            assert_eq!(rig.once().await, ExitStatus::Complete, "seed {seed}");
+            rig.check().await;
+            for event in rig.events() {
+                if let Event::Published { path, sha256, .. } = event {
+                    let there = &rig.shelf.objects()[path.as_str()].bytes;
+                    let found = Sha256Digest::new(Sha256::digest(there).into());
+                    assert_eq!(found, sha256, "seed {seed}: P3: `{path}`");
+                }
+            }
+        });
+    }
+}
