@@ -501,7 +501,7 @@ async fn nobody_left() -> Result<(), String> {
 }
 
 /// A client that was never used: making one reads every certificate of this machine.
-fn hosts(silence: Duration) -> Result<ArtifactClient, String> {
+pub(super) fn hosts(silence: Duration) -> Result<ArtifactClient, String> {
     static CLIENT: OnceLock<Result<ArtifactClient, String>> = OnceLock::new();
     CLIENT.get_or_init(|| ArtifactClient::new(true, silence).map_err(|error| error.to_string())).clone()
 }
