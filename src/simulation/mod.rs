@@ -9,6 +9,7 @@
 //! `RCSYNC_SEED=17 cargo test --lib simulation -- --nocapture`. `RCSYNC_SEEDS=100000` plays more of them.
 
 mod disk;
+mod far;
 mod fleet;
 mod life;
 mod oracle;

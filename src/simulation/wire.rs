@@ -123,6 +123,11 @@ impl Portions {
     }
 }
 
+/// What a host that refuses a connection makes of a request.
+pub(super) async fn refused() -> reqwest::Error {
+    as_fault(io::ErrorKind::ConnectionRefused.into()).await
+}
+
 /// The HTTP library's errors cannot be made, only had: from a body that breaks.
 async fn as_fault(error: io::Error) -> reqwest::Error {
     let broken = stream::once(std::future::ready(Err::<Bytes, _>(error)));

@@ -121,8 +121,6 @@ pub struct Limits {
 /// What was seen since the beginning, or is waiting now.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Seen {
-    /// Small files that arrived whole.
-    pub files: u64,
     /// Bytes that arrived.
     pub bytes: u64,
     /// Connections in use.
@@ -148,7 +146,6 @@ pub struct Connections {
     is_rate_limited: bool,
     small: usize,
     small_ceiling: usize,
-    near: Tuner,
     large: Tuner,
     round_trip: RoundTrip,
     link: Link,
@@ -199,7 +196,6 @@ impl Connections {
             is_rate_limited,
             small,
             small_ceiling: MOST,
-            near: Tuner::new(small.max(1), MOST_SMALL_NEAR),
             large: Tuner::new(large, most_large),
             round_trip: RoundTrip::default(),
             link: Link::default(),
@@ -242,23 +238,32 @@ impl Connections {
         }
     }
 
-    /// A host answered 429 or 503, or refused one connection of many.
-    pub const fn push_back(&mut self) {
-        self.pushed_back = true;
+    /// A host answered 429 or 503, or refused one connection of many. At once there are half as many; a connection that is
+    /// refused after that, by what was requested before, is not replaced.
+    pub fn push_back(&mut self, now: Duration, load: Load) {
+        let is_new = self.refused_at.is_none_or(|at| now.saturating_sub(at) >= ONE_REFUSAL);
+        if is_new {
+            self.refused_at = Some(now);
+            self.pushed_back = true;
+            self.halve();
+        } else {
+            self.small_ceiling = self.small_ceiling.min(load.small.max(FIRST));
+        }
+        self.small = self.small.min(self.small_ceiling);
+        self.shares.small = self.shares.small.min(self.small_ceiling);
+    }
+
+    fn halve(&mut self) {
+        self.small_ceiling = (self.small / 2).max(1);
+        self.small = self.small.min(self.small_ceiling);
+        self.round_trip.start_over();
     }
 
     /// Looks at what is done and what waits; returns the shares from now on.
     pub fn observe(&mut self, now: Duration, seen: &Seen) -> Shares {
-        let refused = std::mem::take(&mut self.pushed_back)
-            && self.refused_at.is_none_or(|at| now.saturating_sub(at) >= ONE_REFUSAL);
-        let overflows = self.round_trip.has_grown(self.small) && self.small > CROWD;
-        if refused {
-            self.refused_at = Some(now);
-        }
-        if refused || overflows {
-            self.small_ceiling = (self.small / 2).max(1);
-            self.small = self.small.min(self.small_ceiling);
-            self.round_trip.start_over();
+        let refused = std::mem::take(&mut self.pushed_back);
+        if self.small > CROWD && self.round_trip.has_grown(self.small) {
+            self.halve();
         }
         let forgiven = self.refused_at.is_some_and(|at| now.saturating_sub(at) >= FORGIVEN);
         if forgiven && self.small_ceiling < MOST {
@@ -268,9 +273,8 @@ impl Connections {
         self.link.observe(now, seen.bytes);
         let is_saturated = !seen.starved;
         let sample = |done, saturated| Sample { done, saturated, pushed_back: refused };
-        let near = self.near.observe(now, &sample(as_f64(seen.files), is_saturated && seen.load.small > 0));
         let large = self.large.observe(now, &sample(as_f64(seen.bytes), is_saturated && seen.load.large > 0));
-        let small = self.small_level(seen.small_waiting, near);
+        let small = self.small_level(seen.small_waiting);
         let hurry = seen.hurry && seen.load.large > 0;
         self.one_each = deserve_one_each(seen.typical_rate * as_f64(seen.load.large as u64), hurry);
         let large = self.large_level(now, large, seen, hurry);
@@ -278,7 +282,7 @@ impl Connections {
         self.shares
     }
 
-    fn small_level(&mut self, waiting: usize, near: usize) -> usize {
+    fn small_level(&mut self, waiting: usize) -> usize {
         if self.is_rate_limited {
             return self.small;
         }
@@ -286,7 +290,7 @@ impl Connections {
             None => (waiting / FILES_EACH_AT_FIRST).min(FIRST),
             Some(false) => {
                 self.small = self.small.min(MOST_SMALL_NEAR);
-                near
+                (waiting / FILES_EACH_AT_FIRST).min(MOST_SMALL_NEAR)
             }
             Some(true) => (waiting / FILES_EACH).min(MOST),
         };
@@ -320,8 +324,8 @@ impl Connections {
         // With three connections or fewer, small files have none of their own.
         let floor = self.most.min(FIRST) / SMALL_SHARE;
         if !large_is_left {
-            let small = small.max(floor).min(self.most);
-            return Shares { small, large: large.min(self.most - small) };
+            let small = if self.is_rate_limited { self.most } else { small.max(floor).max(1) };
+            return Shares { small: small.min(self.most), large: 0 };
         }
         if hurry {
             return Shares { small: 0, large: large.min(self.most).max(1) };
@@ -394,6 +398,10 @@ mod tests {
         Duration::from_millis(count)
     }
 
+    fn busy(small: usize) -> Load {
+        Load { small, large: 0 }
+    }
+
     fn small(waiting: usize) -> Seen {
         Seen { small_waiting: waiting, ..Seen::default() }
     }
@@ -427,7 +435,7 @@ mod tests {
         assert_eq!(limited(Some(8)), Connections::new(&Limits { cap: Some(8), ..LIMITS }).shares());
         let mut connections = Connections::new(&Limits { rate: Some(1 << 20), ..LIMITS });
         connections.head(millis(300), true);
-        assert_eq!(connections.observe(millis(25), &small(1000)), Shares { small: 1, large: 1 });
+        assert_eq!(connections.observe(millis(25), &small(1000)).all(), 2, "whatever the round trip");
     }
 
     #[test]
@@ -446,7 +454,7 @@ mod tests {
         let mut connections = Connections::new(&LIMITS);
         connections.head(millis(3), true);
         for step in 1..100 {
-            let seen = Seen { files: step * 200, load: Load { small: 8, large: 0 }, ..small(4000) };
+            let seen = Seen { load: Load { small: 8, large: 0 }, ..small(4000) };
             assert!(connections.observe(millis(step * 25), &seen).small <= MOST_SMALL_NEAR);
         }
         let mut slow_start = Connections::new(&LIMITS);
@@ -466,18 +474,40 @@ mod tests {
         connections.head(millis(150), true);
         assert_eq!(connections.observe(millis(25), &small(1000)).small, 96);
         for tick in 2..12 {
-            connections.push_back();
+            connections.push_back(millis(tick * 25), busy(48));
             assert_eq!(connections.observe(millis(tick * 25), &small(1000)).small, 48, "tick {tick}");
         }
-        connections.push_back();
+        connections.push_back(millis(600), busy(48));
+        assert_eq!(connections.shares().small, 24, "at once");
         assert_eq!(connections.observe(millis(600), &small(1000)).small, 24);
         assert_eq!(connections.observe(millis(30_000), &small(1000)).small, 24);
         assert_eq!(connections.observe(millis(61_000), &small(1000)).small, 48);
         for tick in 0..40 {
-            connections.push_back();
-            connections.observe(millis(70_000 + tick * 600), &small(1000));
+            let now = millis(70_000 + tick * 600);
+            connections.push_back(now, busy(2));
+            connections.observe(now, &small(1000));
         }
         assert_eq!(connections.shares().small, 2, "what is left for samples where none are large");
+    }
+
+    /// All of a crowd are refused but those that the host serves: none of them is replaced.
+    #[test]
+    fn what_is_refused_of_a_crowd_is_not_replaced() {
+        let mut connections = Connections::new(&LIMITS);
+        connections.head(millis(150), true);
+        connections.observe(millis(25), &small(1000));
+        for load in (16..96).rev() {
+            connections.push_back(millis(30), busy(load));
+        }
+        assert_eq!(connections.shares().small, 16);
+        for load in (0..16).rev() {
+            connections.push_back(millis(31), busy(load));
+        }
+        assert_eq!(
+            connections.shares().small,
+            FIRST,
+            "that many suit any host, until it refuses again later"
+        );
     }
 
     #[test]

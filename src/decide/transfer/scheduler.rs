@@ -85,7 +85,7 @@ pub struct Scheduler {
     small: VecDeque<FileId>,
     /// Files with ranges to assign or under way, in the order in which they were begun: what is left of them comes
     /// before anything new.
-    begun: Vec<FileId>,
+    begun: Vec<Begun>,
     waiting: BinaryHeap<Reverse<(Duration, FileId)>>,
     deadlines: HashMap<FileId, Duration>,
     load: Load,
@@ -97,7 +97,13 @@ pub struct Scheduler {
     /// Every file from its task to its end, so that no poll orders it twice.
     under_way: HashSet<ArtifactKey>,
     cooling: HashMap<ArtifactKey, Cooling>,
-    small_files: u64,
+}
+
+/// A file with ranges to assign or under way.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    id: FileId,
+    is_large: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -142,7 +148,6 @@ impl Scheduler {
             most_in_a_batch: most_in_a_batch.clamp(1, MOST_IN_A_BATCH),
             under_way: HashSet::new(),
             cooling: HashMap::new(),
-            small_files: 0,
         }
     }
 
@@ -174,8 +179,8 @@ impl Scheduler {
         match state.phase() {
             Phase::Fetching => {
                 self.deadlines.remove(&id);
-                if !self.begun.contains(&id) {
-                    self.begun.push(id);
+                if !self.begun.iter().any(|begun| begun.id == id) {
+                    self.begun.push(Begun { id, is_large: state.task().is_large() });
                 }
             }
             Phase::Waiting { until } => {
@@ -201,7 +206,7 @@ impl Scheduler {
     }
 
     fn forget(&mut self, id: FileId) {
-        self.begun.retain(|begun| *begun != id);
+        self.begun.retain(|begun| begun.id != id);
     }
 
     /// Ends a file: it may be admitted again, after the cool-down of its ending. A second cool-down in a row is twice as
@@ -277,25 +282,21 @@ impl Scheduler {
         self.cut = self.base.to_measure(&self.typical);
     }
 
-    /// A small file arrived whole.
-    pub const fn count_small_file(&mut self) {
-        self.small_files += 1;
-    }
-
     /// A host asked for fewer connections.
-    pub const fn push_back(&mut self) {
-        self.connections.push_back();
+    pub fn push_back(&mut self, now: Duration) {
+        self.connections.push_back(now, self.load);
     }
 
     /// Counts connections anew. `bytes`: all that arrived so far.
     pub fn observe(&mut self, now: Duration, bytes: u64, hurry: bool) -> Shares {
         let seen = Seen {
-            files: self.small_files,
             bytes,
             load: self.load,
             starved: std::mem::take(&mut self.starved),
             small_waiting: self.small.len(),
-            large_is_left: !self.large.is_empty() || self.load.large > 0,
+            large_is_left: !self.large.is_empty()
+                || self.load.large > 0
+                || self.begun.iter().any(|begun| begun.is_large),
             hurry,
             typical_rate: self.typical.rate(),
         };
@@ -380,11 +381,10 @@ impl Scheduler {
         fits: impl Fn(&TransferState) -> bool,
     ) -> Option<Work> {
         let cut = self.guided(large, files);
-        self.begun.iter().find_map(|id| {
-            let state = files.state(*id)?;
-            let assignment =
-                (state.task().is_large() == large && fits(state)).then(|| state.assign(&cut)).flatten()?;
-            Some(Work::Range(*id, assignment))
+        self.begun.iter().filter(|begun| begun.is_large == large).find_map(|begun| {
+            let state = files.state(begun.id)?;
+            let assignment = fits(state).then(|| state.assign(&cut)).flatten()?;
+            Some(Work::Range(begun.id, assignment))
         })
     }
 
@@ -393,9 +393,10 @@ impl Scheduler {
         if !large || !self.large.is_empty() || self.shares().large == 0 {
             return self.cut;
         }
-        let left: Option<u64> = self.begun.iter().try_fold(0_u64, |sum, id| {
-            let Some(state) = files.state(*id) else { return Some(sum) };
-            if state.task().is_large() { Some(sum.saturating_add(state.unassigned()?)) } else { Some(sum) }
+        let mut large_files = self.begun.iter().filter(|begun| begun.is_large);
+        let left = large_files.try_fold(0_u64, |sum, begun| {
+            let Some(state) = files.state(begun.id) else { return Some(sum) };
+            Some(sum.saturating_add(state.unassigned()?))
         });
         let Some(left) = left else { return self.cut };
         let each = left / self.shares().large as u64;
@@ -417,7 +418,7 @@ impl Scheduler {
             // Nothing is left of it, so no command follows.
             let _ = state.step(now, Input::Begun(None));
             let Some(assignment) = state.assign(&self.cut) else { continue };
-            self.begun.push(id);
+            self.begun.push(Begun { id, is_large: large });
             return Some(Work::Range(id, assignment));
         }
     }
@@ -448,11 +449,11 @@ impl Scheduler {
 
     fn split_largest(&self, files: &mut impl Files) -> Option<(Work, bool)> {
         let mut largest: Option<(u64, FileId)> = None;
-        for id in &self.begun {
-            let Some(state) = files.state(*id) else { continue };
+        for begun in &self.begun {
+            let Some(state) = files.state(begun.id) else { continue };
             let size = state.largest_range();
             if largest.is_none_or(|(known, _)| size > known) {
-                largest = Some((size, *id));
+                largest = Some((size, begun.id));
             }
         }
         let (_, file) = largest?;

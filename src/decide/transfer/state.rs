@@ -448,7 +448,12 @@ impl TransferState {
         let open = &self.open[at];
         let (if_range, here) = (open.asked.if_range, open.here.clone());
         let (is_instead, overlap) = (open.is_instead, open.overlap);
-        let answer = resume(&open.asked, head);
+        let answer = match resume(&open.asked, head) {
+            // The file ends before bytes that are here, or comes packed where a part of it is: it is another one.
+            Answer::Take { total: Some(total), .. } if total <= open.start => Answer::Changed,
+            Answer::Unpack if open.start > 0 => Answer::Changed,
+            answer => answer,
+        };
         if is_instead && !is_refusal(&answer) {
             self.learn_habit(learned(true, true, self.habit), out);
         }

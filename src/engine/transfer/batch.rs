@@ -46,22 +46,11 @@ pub(super) struct Carried {
     pub(super) habit: Option<Habit>,
     /// How long its requests waited for their heads.
     pub(super) waited: Vec<Duration>,
-    /// It arrived whole.
-    pub(super) is_whole: bool,
 }
 
 impl Carried {
     pub(super) const fn new(id: FileId, state: TransferState) -> Self {
-        Self {
-            id,
-            state,
-            download: None,
-            part: None,
-            commands: Vec::new(),
-            habit: None,
-            waited: Vec::new(),
-            is_whole: false,
-        }
+        Self { id, state, download: None, part: None, commands: Vec::new(), habit: None, waited: Vec::new() }
     }
 }
 
@@ -158,7 +147,6 @@ async fn verify(
     terms: &Terms,
 ) {
     file.commands.retain(|command| *command != Command::Verify);
-    file.is_whole = true;
     let finished = if download.is_soon_done() {
         download.finish(&context.parts)
     } else {

@@ -446,12 +446,9 @@ impl Coordinator {
     }
 
     fn carried(&mut self, file: Carried) {
-        let Carried { id, state, download, part, commands, habit, waited, is_whole } = file;
+        let Carried { id, state, download, part, commands, habit, waited } = file;
         for waited in waited {
             self.scheduler.head(waited, false);
-        }
-        if is_whole {
-            self.scheduler.count_small_file();
         }
         let Some(slot) = self.slots.0.get_mut(&id) else { return };
         let host = state.host().to_owned();
@@ -467,9 +464,6 @@ impl Coordinator {
 
     fn hashed(&mut self, id: FileId, result: Result<Option<Whole>, DiskTrouble>) {
         let Some(slot) = self.slots.0.get_mut(&id) else { return };
-        if slot.state.as_ref().is_some_and(|state| !state.task().is_large()) {
-            self.scheduler.count_small_file();
-        }
         let input = match result {
             Ok(Some(Whole { received, part })) => {
                 slot.part = Some(part);

@@ -90,7 +90,7 @@ impl Coordinator {
                     self.context.gates.close(state.host(), status, wait);
                 }
             }
-            Command::SlowDown => self.scheduler.push_back(),
+            Command::SlowDown => self.scheduler.push_back(self.now()),
             Command::Verify => self.verify(id),
             Command::Publish(verified) => {
                 let (Some(state), Some(part), Some(download)) =

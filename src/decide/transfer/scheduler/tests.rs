@@ -138,7 +138,7 @@ fn a_file_is_admitted_once_and_after_a_failure_ever_more_seldom() {
 
 #[test]
 fn small_files_come_in_batches_that_leave_some_for_every_connection() {
-    for (files, cap, expected) in [(4000, 8, 16), (100, 8, 5), (8, 8, 1), (1, 1, 1)] {
+    for (files, cap, expected) in [(4000, 8, 16), (100, 8, 3), (8, 8, 1), (1, 1, 1)] {
         let mut desk = Desk::new(cap);
         desk.scheduler.head(at(1), false);
         for number in 0..files {

@@ -317,6 +317,15 @@ fn without_validators_a_compared_overlap_continues_and_a_wrong_whole_is_fetched_
         "nothing is joined again"
     );
     assert_eq!(play.assign().request.end, None);
+    // A whole file that ends before what is here, where no length was known.
+    let mut play = Play::new();
+    let assignment = play.assign();
+    play.respond(&assignment, whole(None, ""));
+    play.book(&assignment, 100);
+    play.end(&assignment, RangeEnd::GivenUp);
+    let rest = play.assign();
+    assert_eq!(rest.request.start, 0);
+    assert_eq!(names(&play.respond(&rest, whole(Some(90), ""))), ["drop", "abandon", "space", "restart"]);
     // Other bytes before the range: another file.
     let mut play = Play::new();
     let assignment = play.assign();
