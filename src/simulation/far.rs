@@ -107,6 +107,7 @@ fn mirror(latency: Duration, limit: usize, cap: Option<u16>) -> Outcome {
             dir: dir.path().to_owned(),
             options,
             followers: Vec::new(),
+            fleet: None,
         };
         let seen = Arc::new(Mutex::new((0, 0)));
         let counting = seen.clone();

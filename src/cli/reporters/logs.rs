@@ -23,7 +23,7 @@ const DECISIONS: &str = "rcsync=debug";
 /// When the variable is not a valid filter.
 pub(crate) fn start(process: &Process, logs_decisions: bool) -> Result<(), Error> {
     let given = process.text(VARIABLE)?.filter(|text| !text.trim().is_empty());
-    let Some(text) = given.as_deref().or(logs_decisions.then_some(DECISIONS)) else { return Ok(()) };
+    let Some(text) = given.as_deref().or_else(|| logs_decisions.then_some(DECISIONS)) else { return Ok(()) };
     let filter = EnvFilter::builder()
         .parse(text)
         .map_err(|why| Error::Usage(format!("the environment variable `{VARIABLE}` is no filter: {why}")))?;

@@ -62,7 +62,7 @@ impl Watch {
         // The library takes its thread for granted.
         let watcher = can_have_threads(1).then(|| {
             let mut watcher = notify::recommended_watcher(heard)?;
-            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+            watcher.watch(folder, RecursiveMode::NonRecursive)?;
             Ok::<_, notify::Error>(watcher)
         });
         Self { nudge, watcher: watcher.and_then(Result::ok) }

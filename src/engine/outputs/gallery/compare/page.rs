@@ -67,8 +67,8 @@ fn run_row(html: &mut Html, at: usize, run: &Run<'_>, name: &str) {
     } else {
         html.raw("<span dir=\"auto\">").text(name).raw("</span>");
     }
-    let (word, class) =
-        job.map_or(("unknown".to_owned(), "idle"), |job| state(&job.status, job.progress.is_complete()));
+    let (word, class) = job
+        .map_or_else(|| ("unknown".to_owned(), "idle"), |job| state(&job.status, job.progress.is_complete()));
     html.raw("</th><td class=\"").raw(class).raw("\">").text(&word);
     if let Some(error) = job.and_then(|job| job.error.as_deref()) {
         html.raw(" <span class=\"error\" dir=\"auto\">").text(error).raw("</span>");
