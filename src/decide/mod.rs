@@ -2,7 +2,6 @@
 //!
 //! No clock, disk, network, environment or randomness lives here: `now` and seeds are passed in.
 
-pub mod adopt;
 #[cfg(feature = "buckets")]
 pub mod bucket;
 pub mod comfyui;
@@ -11,8 +10,4 @@ pub mod fleet;
 pub mod formats;
 pub mod jobs;
 pub mod mirror;
-pub mod newest;
-pub mod plain;
-pub mod settle;
-pub mod sidecars;
 pub mod transfer;

@@ -3,16 +3,8 @@
 pub mod api;
 #[cfg(feature = "buckets")]
 pub(crate) mod bucket;
-pub(crate) mod clock;
 pub mod comfyui;
-pub mod datasets;
-pub mod file_body;
 pub mod folder;
-mod names;
 pub mod net;
-pub mod push_journal;
-pub mod submit_record;
+pub mod records;
 pub mod system;
-pub(crate) mod toll;
-pub(crate) mod unpack;
-pub mod upload;

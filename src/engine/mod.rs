@@ -1,6 +1,5 @@
 //! Where decisions meet effects: loops without rules of their own; typed events come out.
 
-mod adopt;
 #[cfg(feature = "buckets")]
 pub(crate) mod bucket;
 pub mod datasets;
@@ -8,7 +7,6 @@ pub mod destination;
 pub mod event;
 pub(crate) mod fleet;
 pub mod mirror;
-pub(crate) mod newest;
 pub mod options;
 pub mod outputs;
 pub(crate) mod retry;

@@ -5,7 +5,6 @@
 pub mod artifact;
 pub mod claim;
 pub mod dataset;
-pub mod dataset_answer;
 pub mod destination;
 pub mod digest;
 pub mod error_code;

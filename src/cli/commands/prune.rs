@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::cli::format::{files, shown};
 use crate::decide::mirror::retention::Retention;
 use crate::engine;
+use crate::engine::destination::prune::Pruned;
 use crate::engine::event::Event;
-use crate::engine::mirror::prune::Pruned;
 use crate::error::{Error, ExitStatus};
 use crate::model::manifest::Entry;
 use crate::model::units::ByteCount;
@@ -43,14 +43,14 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Er
     #[cfg(not(feature = "buckets"))]
     bucket::bucket(&typed.dir)?;
     let pruned = if dry_run {
-        engine::mirror::prune::rehearse(&typed.dir, retention)?
+        engine::destination::prune::rehearse(&typed.dir, retention)?
     } else {
         let tell = |event: &Event| {
             if let Event::Notice { message } = event {
                 context.world.err.line(&shown(message));
             }
         };
-        engine::mirror::prune::prune(&typed.dir, retention, &tell)?
+        engine::destination::prune::prune(&typed.dir, retention, &tell)?
     };
     let document = document(&pruned, dry_run);
     context.answer(&document, || words(&document, &typed.dir, context.settings.talk));

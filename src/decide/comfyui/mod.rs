@@ -2,3 +2,4 @@
 
 pub mod loras;
 pub mod placing;
+pub mod sidecars;

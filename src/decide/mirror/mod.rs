@@ -3,6 +3,7 @@
 pub mod auto_resume;
 pub mod disk_forecast;
 pub mod eviction_forecast;
+pub mod newest;
 pub mod plan;
 pub mod poll_interval;
 pub mod retention;

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::decide::plain::Habit;
 use crate::decide::transfer::disk_space::Shortage;
+use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::ranges::Lease;
 use crate::decide::transfer::verify::{Received, Verified};
 use crate::model::claim::Claim;

@@ -10,8 +10,8 @@ mod proof;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::decide::plain::{Habit, learned};
 use crate::decide::transfer::backoff::Backoff;
+use crate::decide::transfer::plain_request::{Habit, learned};
 use crate::decide::transfer::ranges::{Cut, Lease, PieceMap};
 use crate::decide::transfer::resume::{Answer, Asked, overlap, resume};
 use crate::model::artifact::ArtifactKind;

@@ -4,10 +4,13 @@
 //! that repeat it are blackened before anybody can quote them.
 
 pub mod base_url;
+pub mod dataset_responses;
+pub mod datasets;
 pub mod error_body;
 pub mod requests;
 pub mod responses;
 pub mod token;
+pub(crate) mod toll;
 mod transport;
 
 pub(super) use transport::cause;
@@ -26,6 +29,7 @@ use crate::edge::api::responses::{
     ChangeAnswer, SubmitAnswer, read_change, read_result, read_status, read_submit,
 };
 use crate::edge::net::http::names_a_proxy;
+use crate::edge::net::names::{Dialled, Names};
 use crate::edge::net::retry_after::asked_wait;
 use crate::edge::net::wire;
 use crate::edge::net::wire::Wire;
@@ -34,9 +38,8 @@ use crate::error::ApiError;
 use crate::model::job::{JobId, ResultAnswer, StatusAnswer};
 use crate::model::units::ByteCount;
 
-use super::names::{Dialled, Names};
-use super::toll::{Toll, Tolled};
 use token::{Token, TokenSource};
+use toll::{Toll, Tolled};
 
 /// How much of a refusal is read for its message.
 const REFUSAL_BYTES: usize = 64 << 10;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use reqwest::redirect;
 
 use crate::edge::api::base_url::ApiBase;
-use crate::edge::names::{NameFault, Names, Resolver};
 use crate::edge::net::causes::{innermost, links};
+use crate::edge::net::names::{NameFault, Names, Resolver};
 use crate::edge::net::tls_roots::{no_client, tls_cause, with_trusted_roots};
 
 use super::Limits;

@@ -13,7 +13,7 @@ use reqwest::header::{self, HeaderMap};
 use reqwest::redirect;
 use url::{Host, Url};
 
-use crate::edge::names::{Dialled, Names, boxed, dialled};
+use crate::edge::net::names::{Dialled, Names, boxed, dialled};
 use crate::edge::net::response_digests;
 use crate::edge::net::tls_roots::{no_client, tls_cause, with_trusted_roots};
 use crate::model::fault::Fault;

@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::edge::api;
 use crate::edge::api::Limits;
-use crate::edge::names::{Dialled, Names, Resolver};
+use crate::edge::net::names::{Dialled, Names, Resolver};
 use crate::edge::net::tls_roots::with_trusted_roots;
 use crate::model::hook_event::Occasion;
 use crate::model::units::ByteCount;

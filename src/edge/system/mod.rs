@@ -1,6 +1,7 @@
 //! Operating system calls: files, processes, watches, limits.
 
 pub(crate) mod blocking;
+pub(crate) mod clock;
 pub(crate) mod disk;
 pub mod exec;
 pub(crate) mod fd_limit;

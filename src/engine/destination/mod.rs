@@ -5,5 +5,7 @@ pub(crate) mod commit;
 pub(crate) mod folder;
 pub(crate) mod hashing;
 pub(crate) mod inspect;
+pub(crate) mod newest;
+pub(crate) mod prune;
 pub(crate) mod recover;
 pub(crate) mod reports;

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::decide::fleet::api_rate::ApiRate;
-use crate::edge::toll::{Passed, Toll};
+use crate::edge::api::toll::{Passed, Toll};
 
 /// One budget for all requests of a fleet.
 #[derive(Debug)]

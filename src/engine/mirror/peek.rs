@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt as _};
 
 use crate::decide::formats::safetensors_header::{LENGTH_BYTES, SafetensorsHeader};
-use crate::decide::plain::{Habit, Instead, instead};
 use crate::decide::transfer::backoff::Policy;
 use crate::decide::transfer::outcome::{Verdict, verdict};
+use crate::decide::transfer::plain_request::{Habit, Instead, instead};
 use crate::decide::transfer::resume::{Answer, Asked, resume};
 use crate::edge::net::http::{ArtifactClient, Body, RangeRequest};
 use crate::engine::retry::{Again, retry};

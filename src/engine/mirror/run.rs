@@ -22,10 +22,10 @@ use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::{disk, fd_limit};
 use crate::engine::destination::commit::{BATCH, Committer};
 use crate::engine::destination::folder::Folder;
-use crate::engine::destination::inspect;
+use crate::engine::destination::newest::Saves;
+use crate::engine::destination::{inspect, prune};
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::poll::{Patience, look};
-use crate::engine::newest::Saves;
 use crate::engine::outputs::follower::Followers;
 use crate::engine::outputs::gallery::history::History;
 use crate::engine::stop::Stop;
@@ -38,7 +38,7 @@ use crate::model::listing::Listing;
 use crate::model::local::LocalFile;
 use crate::model::manifest::{EntryState, Manifest};
 
-use super::{Mirror, prune};
+use super::Mirror;
 use auto_resume::Life;
 
 pub(crate) mod auto_resume;

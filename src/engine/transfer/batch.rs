@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::decide::plain::Habit;
+use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::protocol::{Command, Commands, Input, Phase, Ticket};
 use crate::decide::transfer::ranges::Cut;
 use crate::decide::transfer::scheduler::{FileId, Taken};
 use crate::decide::transfer::state::TransferState;
-use crate::edge::clock;
 use crate::edge::folder::part_file::Part;
 use crate::edge::system::blocking::{blocking, lost};
+use crate::edge::system::clock;
 use crate::engine::event::Event;
 use crate::model::artifact::Artifact;
 use crate::model::response_head::Head;

@@ -10,14 +10,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::decide::plain::Habit;
+use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::protocol::{Commands, Input, Outcome, Phase, RangeEnd, Ticket};
 use crate::decide::transfer::scheduler::{FileId, Files, Flow, Scheduler, Taken};
 use crate::decide::transfer::state::TransferState;
 use crate::decide::transfer::task::{DiskTrouble, Policy, Task};
-use crate::edge::clock;
 use crate::edge::folder::part_file::Part;
 use crate::edge::system::blocking::blocking;
+use crate::edge::system::clock;
 use crate::engine::destination::commit::{Committed, ToCommit};
 use crate::engine::event::Event;
 use crate::engine::options::SyncOptions;

@@ -8,12 +8,12 @@ use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError};
 use tokio::time::Instant;
 
-use crate::decide::plain::Habit;
+use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::protocol::{Assignment, Ending, Input, RangeEnd, Ticket};
 use crate::decide::transfer::scheduler::{FileId, Taken, Work};
 use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, Task};
 use crate::edge::system::blocking::blocking;
-use crate::engine::adopt::adopt;
+use crate::engine::transfer::adopt::adopt;
 use crate::model::response_head::Head;
 
 use super::batch::{self, Carried, Terms};

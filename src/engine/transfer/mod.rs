@@ -1,5 +1,6 @@
 //! Downloads, as the rest of the engine uses them: files are ordered here, and end as published or missing.
 
+pub(crate) mod adopt;
 mod batch;
 mod context;
 mod coordinator;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::decide::plain::Habit;
+use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::protocol::{Command, Commands, Ending, Ticket};
 use crate::decide::transfer::scheduler::FileId;
 use crate::edge::system::blocking::{blocking, lost};

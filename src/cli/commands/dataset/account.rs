@@ -13,7 +13,7 @@ use crate::cli::table::{Column, table};
 use crate::decide::datasets::FilePatterns;
 use crate::decide::datasets::push::ready::{Difference, Expected, difference};
 use crate::edge::api::ApiClient;
-use crate::edge::push_journal::forget;
+use crate::edge::records::push_journal::forget;
 use crate::engine::datasets::asking::read;
 use crate::engine::datasets::scan::{ScanOptions, sizes};
 use crate::error::{ApiError, Error, ExitStatus};

@@ -12,7 +12,7 @@ use crate::cli::push_report::PushReport;
 use crate::decide::datasets::{Companion, Content, Finding, Report, Scan, ScannedFile, Severity, check_with};
 use crate::edge::api::ApiClient;
 use crate::edge::api::base_url::ApiBase;
-use crate::edge::upload::UploadClient;
+use crate::edge::net::upload::UploadClient;
 use crate::engine::datasets::event::{PushEvent, PushReporter};
 use crate::engine::datasets::push::{Prepared, Push, PushFile, PushOptions};
 use crate::engine::datasets::scan::{ScanOptions, sizes};

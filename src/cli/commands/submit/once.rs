@@ -3,7 +3,7 @@
 use crate::cli::commands::Context;
 use crate::cli::format::shown;
 use crate::edge::api::requests::SubmitRequest;
-use crate::edge::submit_record::{Submission, SubmitRecord};
+use crate::edge::records::submit_record::{Submission, SubmitRecord};
 use crate::error::{ApiError, Error, explain_briefly};
 use crate::model::job::JobId;
 

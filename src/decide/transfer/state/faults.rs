@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::decide::plain::{Habit, Instead, instead};
 use crate::decide::transfer::backoff::Backoff;
 use crate::decide::transfer::outcome::{Verdict, verdict};
+use crate::decide::transfer::plain_request::{Habit, Instead, instead};
 use crate::decide::transfer::protocol::{
     COOL_DOWN, Command, Commands, Ending, Outcome, Phase, Refreshed, Report,
 };

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::decide::settle::{self, Settled, settled};
 use crate::decide::transfer::protocol::{Command, Commands, Phase, Report};
+use crate::decide::transfer::settle;
+use crate::decide::transfer::settle::{Settled, settled};
 use crate::decide::transfer::suspect::{Doubted, doubted};
 use crate::decide::transfer::task::{Cause, Missing};
 use crate::decide::transfer::verify::{

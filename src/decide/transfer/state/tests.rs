@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use crate::decide::formats::Format;
-use crate::decide::plain::Habit;
 use crate::decide::transfer::disk_space::Shortage;
+use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::protocol::{Ending, Outcome, Refreshed};
 use crate::decide::transfer::task::examples::{POLICY, task};
 use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind};

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::decide::comfyui::loras::Part;
 use crate::decide::comfyui::placing::{PICTURE_ENDINGS, Standing, picture_extension};
-use crate::decide::sidecars::Facts;
+use crate::decide::comfyui::sidecars::Facts;
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::error::Error;

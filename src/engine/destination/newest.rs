@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::decide::newest::{is_due, newest, saves};
+use crate::decide::mirror::newest::{is_due, newest, saves};
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::engine::destination::reports;

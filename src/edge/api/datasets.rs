@@ -1,4 +1,4 @@
-//! The Dataset API: one request, one answer, one attempt, as [`super::api`] for jobs.
+//! The Dataset API: one request, one answer, one attempt, as [`crate::edge::api`] for jobs.
 //!
 //! Creating and deleting may be repeated: names are unique in an account, and an upload overwrites the file of its name.
 
@@ -8,13 +8,13 @@ use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::json;
 
-use crate::edge::api::{ApiClient, Effect, Request};
-use crate::edge::file_body::FileBody;
-use crate::error::ApiError;
-use crate::model::dataset::{Dataset, DatasetId, DatasetName, UploadAnswer, UploadLink};
-use crate::model::dataset_answer::{
+use crate::edge::api::dataset_responses::{
     read_dataset, read_datasets, read_deletion, read_upload, read_upload_link,
 };
+use crate::edge::api::{ApiClient, Effect, Request};
+use crate::edge::net::file_body::FileBody;
+use crate::error::ApiError;
+use crate::model::dataset::{Dataset, DatasetId, DatasetName, UploadAnswer, UploadLink};
 
 /// The longest upload of one file. What keeps one from hanging is the watch on its bytes; this is for the HTTP library,
 /// which wants a number.

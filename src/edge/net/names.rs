@@ -31,7 +31,7 @@ type Answer = watch::Receiver<Option<Found>>;
 type LookUp = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 
 /// The host names that were asked for lately.
-pub(super) struct Names {
+pub(crate) struct Names {
     look_up: Arc<LookUp>,
     patience: Duration,
     known: Arc<Mutex<HashMap<Box<str>, Known>>>,
@@ -47,7 +47,7 @@ enum Known {
 
 /// Why a name has no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NameFault {
+pub(crate) enum NameFault {
     /// The name server did not answer in time.
     #[error("the host name was not resolved within {} s", .0.as_secs_f64())]
     Slow(Duration),
@@ -64,7 +64,7 @@ impl fmt::Debug for Names {
 
 impl Names {
     /// Asks the system, and waits for so long at most.
-    pub(super) fn new(patience: Duration) -> Arc<Self> {
+    pub(crate) fn new(patience: Duration) -> Arc<Self> {
         Self::asking(Arc::new(system), patience)
     }
 
@@ -73,7 +73,7 @@ impl Names {
     }
 
     /// Returns the addresses of a name.
-    pub(super) async fn addresses(&self, name: &str) -> Found {
+    pub(crate) async fn addresses(&self, name: &str) -> Found {
         let (since, mut answer) = match self.ask(name) {
             Ok(addresses) => return Ok(addresses),
             Err(asked) => asked,
@@ -87,7 +87,7 @@ impl Names {
     }
 
     /// Forgets the answer for a name that leads nowhere.
-    pub(super) fn forget(&self, name: &str) {
+    pub(crate) fn forget(&self, name: &str) {
         let mut known = locked(&self.known);
         if matches!(known.get(name), Some(Known::Resolved { .. })) {
             known.remove(name);
@@ -161,7 +161,7 @@ fn system(name: &str) -> io::Result<Vec<IpAddr>> {
 
 /// Resolves names for the HTTP library, any address.
 #[derive(Debug)]
-pub(super) struct Resolver(pub(super) Arc<Names>);
+pub(crate) struct Resolver(pub(crate) Arc<Names>);
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
@@ -174,21 +174,21 @@ impl Resolve for Resolver {
 }
 
 /// Returns addresses as the HTTP library wants them: it puts the port in.
-pub(super) fn dialled(addresses: &[IpAddr]) -> Vec<SocketAddr> {
+pub(crate) fn dialled(addresses: &[IpAddr]) -> Vec<SocketAddr> {
     addresses.iter().map(|address| SocketAddr::new(*address, 0)).collect()
 }
 
-pub(super) fn boxed(fault: impl StdError + Send + Sync + 'static) -> Box<dyn StdError + Send + Sync> {
+pub(crate) fn boxed(fault: impl StdError + Send + Sync + 'static) -> Box<dyn StdError + Send + Sync> {
     Box::new(fault)
 }
 
 /// Sends requests over real connections. The name is resolved before the library's time for a connection begins.
 #[derive(Debug)]
-pub(super) struct Dialled {
-    pub(super) client: reqwest::Client,
-    pub(super) names: Arc<Names>,
+pub(crate) struct Dialled {
+    pub(crate) client: reqwest::Client,
+    pub(crate) names: Arc<Names>,
     /// Whether requests may go through a proxy, which resolves the names itself.
-    pub(super) may_use_proxy: bool,
+    pub(crate) may_use_proxy: bool,
 }
 
 impl Wire for Dialled {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::edge::folder::checksummed;
-use crate::edge::push_journal::create_folder;
+use crate::edge::records::push_journal::create_folder;
 use crate::edge::system::disk;
 use crate::edge::system::disk::Durability;
 use crate::error::Error;

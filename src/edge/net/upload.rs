@@ -9,10 +9,10 @@ use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, redirect};
 use url::Url;
 
-use crate::edge::file_body::FileBody;
-use crate::edge::names::Names;
 use crate::edge::net::causes::innermost;
+use crate::edge::net::file_body::FileBody;
 use crate::edge::net::http::{Body, CONNECT_TIMEOUT, GuardedResolver, classify, proxy_hosts, refusal};
+use crate::edge::net::names::Names;
 use crate::edge::net::tls_roots::{no_client, with_trusted_roots};
 use crate::model::dataset::{UploadLink, UploadMethod};
 use crate::model::fault::Fault;

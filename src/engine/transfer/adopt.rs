@@ -3,21 +3,20 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use crate::decide::adopt::{MOST, adopted, fits, probe};
 use crate::decide::formats::{Checker, Format};
+use crate::decide::transfer::adopt::{MOST, adopted, fits, probe};
 use crate::decide::transfer::task::Task;
 use crate::decide::transfer::verify::{Expectation, Inspection, Received, judge};
 use crate::edge::net::http::{Body, RangeRequest};
 use crate::edge::system::blocking::blocking;
 use crate::edge::system::disk;
 use crate::engine::destination::hashing::feed_file;
+use crate::engine::transfer::Context;
 use crate::error::Error;
 use crate::model::claim::Claim;
 use crate::model::local::LocalFile;
 use crate::model::manifest::{Entry, EntryState};
 use crate::model::revision::Revision;
-
-use super::transfer::Context;
 
 /// The beginning of a local file.
 struct Local {
@@ -28,7 +27,7 @@ struct Local {
 
 /// Proves that what is here under a file's name is that file; `None` when it is not, or when something goes wrong on the
 /// way: the file is fetched then, and meets the same trouble or none. `plain`: the host refuses ranges.
-pub(super) async fn adopt(context: &Context, dir: &Path, task: &Task, plain: bool) -> Option<Entry> {
+pub(crate) async fn adopt(context: &Context, dir: &Path, task: &Task, plain: bool) -> Option<Entry> {
     let path = task.artifact.path.clone();
     let format = Format::of(path.file_name());
     let begun = blocking({
