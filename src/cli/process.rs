@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::cli::reporters::view::Shrinking;
+use crate::cli::reporters::shrinking::Shrinking;
 use crate::edge::comfyui::Surroundings;
 use crate::error::Error;
 

@@ -20,7 +20,8 @@ use crate::simulator::router::{Desk, Window};
 use crate::simulator::state::Job;
 
 use super::api::Places;
-use super::datasets::{DatasetOptions, SimulatedDataset};
+use super::dataset_options::DatasetOptions;
+use super::datasets::SimulatedDataset;
 use super::faults::Fault;
 use super::plan::{HostOptions, JobPlan, SimulatorConfig, StaticJob, Writes};
 use super::server::serve;

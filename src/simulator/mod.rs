@@ -20,6 +20,7 @@
 mod api;
 mod body;
 mod control;
+mod dataset_options;
 mod datasets;
 mod faults;
 mod files;
@@ -43,7 +44,8 @@ pub(crate) use body::Body;
 #[cfg(test)]
 pub(crate) use control::Offered;
 pub use control::{Simulator, TrueVersion};
-pub use datasets::{DatasetOptions, SimulatedDataset, SimulatedFile};
+pub use dataset_options::DatasetOptions;
+pub use datasets::{SimulatedDataset, SimulatedFile};
 pub use faults::{Fault, What};
 pub use plan::{
     Family, HostOptions, JobPlan, PictureFormat, SimulatorConfig, StaticBytes, StaticFile, StaticJob,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::model::artifact::{ArtifactKind, Sample};
 use crate::model::job::{JobStatus, Progress};
 
-use super::datasets::DatasetOptions;
+use super::dataset_options::DatasetOptions;
 
 /// How to start a [`Simulator`](super::Simulator).
 #[derive(Debug, Clone)]

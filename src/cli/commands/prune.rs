@@ -43,14 +43,14 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Er
     #[cfg(not(feature = "buckets"))]
     bucket::bucket(&typed.dir)?;
     let pruned = if dry_run {
-        engine::destination::prune::rehearse(&typed.dir, retention)?
+        engine::mirror::prune::rehearse(&typed.dir, retention)?
     } else {
         let tell = |event: &Event| {
             if let Event::Notice { message } = event {
                 context.world.err.line(&shown(message));
             }
         };
-        engine::destination::prune::prune(&typed.dir, retention, &tell)?
+        engine::mirror::prune::prune(&typed.dir, retention, &tell)?
     };
     let document = document(&pruned, dry_run);
     context.answer(&document, || words(&document, &typed.dir, context.settings.talk));

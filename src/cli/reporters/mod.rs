@@ -6,6 +6,7 @@ pub(crate) mod logs;
 pub(crate) mod metrics;
 #[cfg(test)]
 pub(crate) mod samples;
+pub(crate) mod shrinking;
 #[cfg(unix)]
 pub(crate) mod systemd;
 pub(crate) mod throughput;

@@ -13,12 +13,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cli::process::Stream;
+use crate::cli::reporters::shrinking::Shrinking;
 use crate::engine::event::{Event, Reporter};
 
 use canvas::Canvas;
 use facts::Facts;
 
-pub(crate) use canvas::Shrinking;
 pub(crate) use fleet::FleetFacts;
 pub(crate) use frame::Look;
 pub(crate) use upload::UploadView;

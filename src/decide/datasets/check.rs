@@ -1,14 +1,16 @@
 //! The rules: everything that is wrong with a folder, found at once.
 
+mod against_config;
+
 use std::collections::{BTreeMap, HashMap};
 
 use crate::model::names::collision_key::CollisionKey;
 use crate::model::training_config::TrainingConfig;
 
-use super::against_config::against_config;
 use super::kinds::{MediaKind, extension, is_safe_name, stem};
 use super::report::{Code, Counts, Finding, Report};
 use super::scan::{Caption, Companion, Content, Media, MediaState, Scan, ScannedFile};
+use against_config::against_config;
 
 /// Checks a folder, and whether it fits a configuration where there is one.
 #[must_use]

@@ -1,7 +1,6 @@
 //! Would AI Toolkit train on this folder? Pure rules over a folder that was read already: [`Scan`] is what is in it,
 //! [`check`] finds everything that is wrong at once.
 
-mod against_config;
 mod assign;
 mod check;
 mod dimensions;

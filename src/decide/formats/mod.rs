@@ -16,7 +16,6 @@ mod matroska;
 mod mp3;
 mod mp4;
 mod ogg;
-mod opening;
 mod png;
 mod riff;
 mod safetensors;
@@ -30,8 +29,8 @@ mod zip;
 
 use crate::decide::formats::safetensors_header::SafetensorsHeader;
 
-use self::opening::Opening;
 use self::verdict::Fault;
+use self::verdict::opening::Opening;
 
 pub use self::verdict::{Defect, Verdict};
 

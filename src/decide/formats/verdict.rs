@@ -1,8 +1,10 @@
 //! What a check ends with.
 
+pub(super) mod opening;
+
 use std::fmt;
 
-use super::opening::Opening;
+use opening::Opening;
 
 /// The longest text of a defect, in characters. Parts of it may come from the file.
 const MAX_DEFECT: usize = 300;

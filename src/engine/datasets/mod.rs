@@ -5,4 +5,3 @@ mod content;
 pub mod event;
 pub mod push;
 pub mod scan;
-mod send_files;

@@ -1,6 +1,8 @@
 //! Sends a folder into a dataset: looks what is there, sends what is missing or changed, waits until the dataset is
 //! READY and has exactly the folder's files.
 
+mod send_files;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,7 +25,7 @@ use crate::model::upload_record::{Stamp, UploadRecord, UploadRecords};
 
 use super::asking::{Patience, ask};
 use super::event::{PushEvent, PushReporter};
-use super::send_files::{Delivery, Outcome, Task};
+use send_files::{Delivery, Outcome, Task};
 
 /// A file to be in the dataset.
 #[derive(Debug, Clone, PartialEq, Eq)]

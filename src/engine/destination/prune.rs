@@ -19,13 +19,9 @@ use crate::edge::folder::checksummed;
 use crate::edge::folder::manifest_store::{PRIVATE, Store};
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
-use crate::engine::destination::folder::{Folder, known};
 use crate::engine::destination::hashing::is_as_published;
-use crate::engine::destination::newest::Saves;
 use crate::engine::destination::reports;
-use crate::engine::event::{Event, Reporter};
-use crate::engine::outputs::gallery;
-use crate::error::{Error, explain_briefly};
+use crate::error::Error;
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::manifest::{Entry, EntryState, Manifest, Record};
 use crate::model::names::rel_path::RelPath;
@@ -44,43 +40,7 @@ pub(crate) struct Pruned {
     pub(crate) kept: u64,
 }
 
-/// Says what [`prune`] would do. Changes nothing.
-///
-/// # Errors
-/// When nothing was mirrored into `dir`, or the disk refuses.
-pub(crate) fn rehearse(dir: &Path, retention: Retention) -> Result<Pruned, Error> {
-    Ok(judge(dir, &known(dir)?, retention).told())
-}
-
-/// Removes what `retention` does not keep. Takes the folder's lock.
-///
-/// # Errors
-/// As [`rehearse`], and when another rcsync holds the folder.
-pub(crate) fn prune(dir: &Path, retention: Retention, reporter: &dyn Reporter) -> Result<Pruned, Error> {
-    let manifest = known(dir)?;
-    if manifest.entries.is_empty() {
-        return Ok(Pruned::default());
-    }
-    let folder = Folder::open(dir, &manifest.job, &manifest.origin, reporter)?;
-    let pruned = apply(dir, &folder.store, retention)?;
-    let mut store = folder.lock();
-    if !pruned.removed.is_empty() {
-        reports::refresh_job(dir, store.manifest())?;
-        // Somebody else's page stays; it was told when the folder was mirrored.
-        match gallery::refresh(dir, store.manifest()) {
-            Ok(_) | Err(Error::ForeignPage(_)) => {}
-            Err(error) => reporter.report(&Event::Notice { message: gallery::trouble(&error) }),
-        }
-    }
-    store.compact()?;
-    // What goes may be a name of a file that stays (a hard link), whose change time that renews.
-    if let Err(error) = Saves::of(dir, store.manifest()).keep_newest(dir) {
-        reporter.report(&Event::Notice { message: explain_briefly(&error) });
-    }
-    Ok(pruned)
-}
-
-/// The same for a folder that is open.
+/// Removes what `retention` does not keep, in a folder that is open.
 pub(crate) fn apply(dir: &Path, store: &Arc<Mutex<Store>>, retention: Retention) -> Result<Pruned, Error> {
     let lock = || store.lock().unwrap_or_else(PoisonError::into_inner);
     // A file with a new time stamp is read, which takes its time; what is committed meanwhile need not wait for that.
@@ -122,21 +82,21 @@ pub(crate) fn finish(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
     disk::remove(&list_path(dir))
 }
 
-struct Judged {
+pub(crate) struct Judged {
     going: Vec<(ArtifactKey, Entry)>,
     edited: Vec<Entry>,
     kept: u64,
 }
 
 impl Judged {
-    fn told(self) -> Pruned {
+    pub(crate) fn told(self) -> Pruned {
         let removed = self.going.into_iter().map(|(_, entry)| entry).collect();
         Pruned { removed, edited: self.edited, kept: self.kept }
     }
 }
 
 /// Sorts out what goes. A file that is gone already only has to be remembered.
-fn judge(dir: &Path, manifest: &Manifest, retention: Retention) -> Judged {
+pub(crate) fn judge(dir: &Path, manifest: &Manifest, retention: Retention) -> Judged {
     let surplus = surplus(manifest, retention);
     let numbered = manifest
         .present()
@@ -153,18 +113,18 @@ fn judge(dir: &Path, manifest: &Manifest, retention: Retention) -> Judged {
     }
 }
 
-fn list_path(dir: &Path) -> std::path::PathBuf {
+pub(crate) fn list_path(dir: &Path) -> std::path::PathBuf {
     dir.join(PRIVATE).join("pruning.json")
 }
 
-fn write_list(dir: &Path, paths: &[&RelPath]) -> Result<(), Error> {
+pub(crate) fn write_list(dir: &Path, paths: &[&RelPath]) -> Result<(), Error> {
     let path = list_path(dir);
     let text = checksummed::seal(&paths).map_err(|error| fault("write", &path)(error.into()))?;
     disk::replace(&path, disk::parent(&path), text.as_bytes(), Durability::Durable)
 }
 
 /// Returns the list; one that is damaged names nothing, and what it meant stays.
-fn read_list(dir: &Path) -> Result<Option<Vec<RelPath>>, Error> {
+pub(crate) fn read_list(dir: &Path) -> Result<Option<Vec<RelPath>>, Error> {
     let path = list_path(dir);
     let file = match disk::open_regular(&path) {
         Ok(file) => file,
@@ -176,6 +136,3 @@ fn read_list(dir: &Path) -> Result<Option<Vec<RelPath>>, Error> {
     let text = String::from_utf8(bytes).unwrap_or_default();
     Ok(Some(checksummed::unseal(&text).unwrap_or_default()))
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,6 +2,7 @@
 
 pub mod peek;
 pub(crate) mod poll;
+pub(crate) mod prune;
 pub(crate) mod run;
 
 use std::path::PathBuf;

@@ -8,51 +8,27 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::decide::transfer::plain_request::Habit;
-use crate::decide::transfer::protocol::{Command, Commands, Input, Phase, Ticket};
+use crate::decide::transfer::protocol::{Command, Input, Phase, Ticket};
 use crate::decide::transfer::ranges::Cut;
-use crate::decide::transfer::scheduler::{FileId, Taken};
-use crate::decide::transfer::state::TransferState;
-use crate::edge::folder::part_file::Part;
+use crate::decide::transfer::scheduler::Taken;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::clock;
 use crate::engine::event::Event;
 use crate::model::artifact::Artifact;
 use crate::model::response_head::Head;
 
-use super::context::{Context, trouble};
+use super::carried::Carried;
+use super::context::{Context, send, trouble};
 use super::download::{Absorbed, Download};
-use super::messages::{Message, send};
+use super::messages::{Message, Reply};
 use super::shared_end::SharedEnd;
-use super::worker::{Fetch, Port, Reply};
+use super::worker::{Fetch, Port};
 
 /// Files that are done are reported after this long, and at the batch's end.
 const REPORT_AFTER: Duration = Duration::from_millis(10);
 
 /// A file that takes longer than this does not hold up the rest of its batch: others take it.
 const GIVE_BACK_AFTER: Duration = Duration::from_millis(250);
-
-/// One small file, as a connection carries it.
-#[derive(Debug)]
-pub(super) struct Carried {
-    pub(super) id: FileId,
-    pub(super) state: TransferState,
-    pub(super) download: Option<Arc<Download>>,
-    /// The part, once the file is proven.
-    pub(super) part: Option<Arc<Part>>,
-    /// What the coordinator is to do.
-    pub(super) commands: Commands,
-    /// What the host was seen to do with ranges.
-    pub(super) habit: Option<Habit>,
-    /// How long its requests waited for their heads.
-    pub(super) waited: Vec<Duration>,
-}
-
-impl Carried {
-    pub(super) const fn new(id: FileId, state: TransferState) -> Self {
-        Self { id, state, download: None, part: None, commands: Vec::new(), habit: None, waited: Vec::new() }
-    }
-}
 
 /// How a batch is served.
 #[derive(Debug, Clone, Copy)]

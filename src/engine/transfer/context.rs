@@ -210,3 +210,10 @@ impl Context {
         self.tell(&event);
     }
 }
+
+/// Nothing is lost when the coordinator is gone: the run is over, and parts stay for the next.
+pub(super) fn send(context: &Context, message: Message) {
+    if context.inbox.send(message).is_err() {
+        tracing::debug!("the run is over: a report was dropped");
+    }
+}

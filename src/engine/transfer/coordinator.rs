@@ -1,6 +1,9 @@
 //! One task that owns the state of every file and the scheduler: it takes messages, steps the states, performs what they
 //! order, and grants work to connections. Nothing else changes a state while the coordinator has it.
 
+mod grants;
+mod orders;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,13 +28,13 @@ use crate::engine::transfer::link_refresh::Relister;
 use crate::error::explain_briefly;
 use crate::model::artifact::{Artifact, ArtifactKey};
 
-use super::batch::Carried;
 use super::context::Context;
 use super::download::{Absorbed, Download};
-use super::grants::Holds;
 use super::messages::{Found, Message, Progress, Summary, Whole};
 use super::shared_end::SharedEnd;
-use super::worker::{Reply, Served};
+use crate::engine::transfer::carried::Carried;
+use crate::engine::transfer::messages::{Reply, Served};
+use grants::Holds;
 
 /// How often connections are counted while files are under way: several looks make one measurement.
 const LOOK_EVERY: Duration = Duration::from_millis(25);

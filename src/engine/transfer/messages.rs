@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::decide::transfer::protocol::{Left, Refreshed, Ticket};
+use crate::decide::transfer::protocol::{Left, RangeEnd, Refreshed, Ticket};
 use crate::decide::transfer::scheduler::{FileId, Taken};
 use crate::decide::transfer::task::{DiskTrouble, Missing, Task};
 use crate::decide::transfer::verify::Received;
@@ -17,10 +17,8 @@ use crate::model::artifact::ArtifactKey;
 use crate::model::manifest::Entry;
 use crate::model::response_head::Head;
 
-use super::batch::Carried;
-use super::context::Context;
+use super::carried::Carried;
 use super::download::{Absorbed, Download};
-use super::worker::{Reply, Served};
 
 /// What the coordinator is told.
 #[derive(Debug)]
@@ -92,9 +90,34 @@ pub(crate) struct Summary {
     pub(crate) published: u64,
 }
 
-/// Nothing is lost when the coordinator is gone: the run is over, and parts stay for the next.
-pub(super) fn send(context: &Context, message: Message) {
-    if context.inbox.send(message).is_err() {
-        tracing::debug!("the run is over: a report was dropped");
-    }
+/// What to do with a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// Take its body.
+    Receive {
+        /// Bytes to skip first; the bytes to compare follow them.
+        skip: u64,
+        /// Bytes after both, where known.
+        take: Option<u64>,
+        /// Bytes that the file still lacks, where its length is known.
+        lacks: Option<u64>,
+    },
+    /// Read what the refusal says.
+    ReadRefusal,
+    /// Read all of it and unpack it.
+    Unpack,
+    /// Leave it.
+    Drop,
+}
+
+/// How a range went.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) end: RangeEnd,
+    /// Bytes that were written.
+    pub(super) bytes: u64,
+    /// How long they took, from the response's head.
+    pub(super) took: Duration,
+    /// How long the head took.
+    pub(super) waited: Duration,
 }

@@ -2,15 +2,14 @@
 
 pub(crate) mod adopt;
 mod batch;
+mod carried;
 mod context;
 mod coordinator;
 pub(crate) mod disk_space;
 mod download;
-mod grants;
 pub(crate) mod host_backoff;
 pub(crate) mod link_refresh;
 mod messages;
-mod orders;
 mod pool;
 pub(crate) mod rate_limit;
 pub(crate) mod share;

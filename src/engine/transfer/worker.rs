@@ -23,6 +23,7 @@ use crate::model::response_head::Head;
 
 use super::context::{Context, Refusal};
 use super::download::{Absorbed, Download};
+use super::messages::{Reply, Served};
 use super::shared_end::SharedEnd;
 
 /// Bytes gathered before they are written: large enough that a write costs little …
@@ -42,26 +43,6 @@ const GATHER_FOR: Duration = Duration::from_millis(250);
 /// How often bytes on their way to a record are checked.
 const KEEP_UP: Duration = Duration::from_millis(250);
 
-/// What to do with a response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reply {
-    /// Take its body.
-    Receive {
-        /// Bytes to skip first; the bytes to compare follow them.
-        skip: u64,
-        /// Bytes after both, where known.
-        take: Option<u64>,
-        /// Bytes that the file still lacks, where its length is known.
-        lacks: Option<u64>,
-    },
-    /// Read what the refusal says.
-    ReadRefusal,
-    /// Read all of it and unpack it.
-    Unpack,
-    /// Leave it.
-    Drop,
-}
-
 /// Where a connection's reports go, and its orders are from.
 pub(super) trait Port: Send {
     /// Reports a response's head.
@@ -77,18 +58,6 @@ pub(super) trait Port: Send {
 
     /// Reports bytes that were written.
     fn booked(&mut self, ticket: Ticket, absorbed: Absorbed);
-}
-
-/// How a range went.
-#[derive(Debug)]
-pub(super) struct Served {
-    pub(super) end: RangeEnd,
-    /// Bytes that were written.
-    pub(super) bytes: u64,
-    /// How long they took, from the response's head.
-    pub(super) took: Duration,
-    /// How long the head took.
-    pub(super) waited: Duration,
 }
 
 /// One range being fetched.

@@ -72,7 +72,7 @@ const WALLS: &[Wall] = &[
             "std::process",
             "std::thread",
             "std::time::Instant",
-            "std::time::SystemTime",
+            "std::time::SystemTime::now",
             "std::io::stdout",
             "std::io::stderr",
             "std::io::stdin",

@@ -8,16 +8,7 @@
 
 use crate::cli::format::columns as columns_of;
 use crate::cli::process::Stream;
-
-/// What a terminal does with lines that are longer than its new width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Shrinking {
-    /// Breaks them in several rows, as almost all do.
-    #[default]
-    Rewraps,
-    /// Cuts them off, as the console of Linux, xterm and screen do.
-    Cuts,
-}
+use crate::cli::reporters::shrinking::Shrinking;
 
 /// The place where the view stands.
 pub(super) struct Canvas {

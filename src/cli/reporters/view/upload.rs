@@ -9,8 +9,9 @@ use crate::cli::reporters::throughput::Meter;
 use crate::engine::datasets::event::PushEvent;
 use crate::model::units::ByteCount;
 
-use super::canvas::{Canvas, Shrinking};
+use super::canvas::Canvas;
 use super::frame::Look;
+use crate::cli::reporters::shrinking::Shrinking;
 
 /// Between two draws: ten a second is what an eye takes for steady.
 const SHORTEST: Duration = Duration::from_millis(100);

@@ -16,20 +16,23 @@ use crate::edge::system::blocking::blocking;
 use crate::engine::transfer::adopt::adopt;
 use crate::model::response_head::Head;
 
-use super::batch::{self, Carried, Terms};
-use super::context::{Context, trouble};
-use super::coordinator::{Coordinator, Lent};
-use super::download::{Absorbed, Download};
-use super::messages::{Found, Message, send};
-use super::shared_end::SharedEnd;
-use super::worker::{Fetch, Port, Reply, Served};
+use crate::engine::transfer::batch::{self, Terms};
+use crate::engine::transfer::carried::Carried;
+use crate::engine::transfer::context::send;
+use crate::engine::transfer::context::{Context, trouble};
+use crate::engine::transfer::coordinator::{Coordinator, Lent};
+use crate::engine::transfer::download::{Absorbed, Download};
+use crate::engine::transfer::messages::{Found, Message};
+use crate::engine::transfer::messages::{Reply, Served};
+use crate::engine::transfer::shared_end::SharedEnd;
+use crate::engine::transfer::worker::{Fetch, Port};
 
 /// What a panic in a connection's task is reported as: a defect of rcsync, which costs the file this try.
 const DEFECT: &str = "rcsync failed by a defect of its own; what arrived is kept for the next try";
 
 /// What a task of a connection works on, should it panic.
 #[derive(Debug)]
-pub(super) enum Holds {
+pub(in crate::engine::transfer) enum Holds {
     Range(FileId, Ticket, Taken),
     Batch(Vec<FileId>, Taken),
     Look(FileId, Option<Taken>),
@@ -37,7 +40,7 @@ pub(super) enum Holds {
 
 impl Coordinator {
     /// Grants work while there is some, and connections that may take it.
-    pub(super) fn grant(&mut self) {
+    pub(in crate::engine::transfer) fn grant(&mut self) {
         while self.outbox.len() < self.most_proven {
             let now = self.now();
             let Some((work, taken)) = self.scheduler.next(now, &mut self.slots) else { return };
@@ -123,13 +126,17 @@ impl Coordinator {
         self.spawn(Holds::Batch(ids, taken), batch::serve(context, files, terms));
     }
 
-    pub(super) fn spawn(&mut self, holds: Holds, task: impl Future<Output = ()> + Send + 'static) {
+    pub(in crate::engine::transfer) fn spawn(
+        &mut self,
+        holds: Holds,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         let id = self.tasks.spawn(task).id();
         self.holds.insert(id, holds);
     }
 
     /// A task ended; one that panicked could not report what became of its work.
-    pub(super) fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+    pub(in crate::engine::transfer) fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
         let (id, panicked) = match &ended {
             Ok((id, ())) => (*id, false),
             Err(error) => (error.id(), error.is_panic()),

@@ -9,6 +9,12 @@ use crate::model::digest::Sha256Digest;
 use crate::model::job::JobId;
 use crate::model::manifest::examples;
 
+use crate::edge::system::disk;
+use crate::engine::destination::prune::list_path;
+use crate::model::artifact::{ArtifactKey, ArtifactKind};
+use crate::model::manifest::{Entry, EntryState, Record};
+use crate::model::names::rel_path::RelPath;
+
 use super::*;
 
 const ORIGIN: &str = "https://api.example";

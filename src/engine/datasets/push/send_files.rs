@@ -22,8 +22,8 @@ use crate::model::digest::Sha256Digest;
 use crate::model::fault::Fault;
 use crate::model::upload_record::UploadRecord;
 
-use super::event::{PushEvent, PushReporter};
-use super::push::{Journal, Push, PushFile, note};
+use super::{Journal, Push, PushFile, note};
+use crate::engine::datasets::event::{PushEvent, PushReporter};
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ const MOST_SLOWED: u32 = 30;
 
 /// A file to be sent.
 #[derive(Debug, Clone)]
-pub(super) struct Task {
+pub(in crate::engine::datasets) struct Task {
     file: PushFile,
     /// Whether the dataset has no file of this name and length.
     fresh: bool,
@@ -47,7 +47,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(file: PushFile, fresh: bool) -> Self {
+    pub(in crate::engine::datasets) fn new(file: PushFile, fresh: bool) -> Self {
         let route = Route::of(file.stamp.size);
         let backoff = Backoff::new(fastrand::u64(..), FIRST_WAIT, LONGEST_WAIT);
         Self { file, fresh, route, tries: 0, unanswered: None, backoff, began: None }
@@ -56,16 +56,16 @@ impl Task {
 
 /// What became of the files.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) sent: u64,
-    pub(super) bytes: u64,
-    pub(super) failed: u64,
+pub(in crate::engine::datasets) struct Outcome {
+    pub(in crate::engine::datasets) sent: u64,
+    pub(in crate::engine::datasets) bytes: u64,
+    pub(in crate::engine::datasets) failed: u64,
     /// The code of the worst failure.
-    pub(super) exit: ExitStatus,
+    pub(in crate::engine::datasets) exit: ExitStatus,
     /// What ended it before all files were tried.
-    pub(super) fatal: Option<Error>,
+    pub(in crate::engine::datasets) fatal: Option<Error>,
     /// The names that the API gave to files, where it gave any.
-    pub(super) stored_as: BTreeMap<String, String>,
+    pub(in crate::engine::datasets) stored_as: BTreeMap<String, String>,
 }
 
 impl Default for Outcome {
@@ -82,7 +82,7 @@ impl Default for Outcome {
 }
 
 /// What all uploads of a push share.
-pub(super) struct Delivery {
+pub(in crate::engine::datasets) struct Delivery {
     sender: Sender,
     connections: usize,
     retries: u32,
@@ -111,7 +111,12 @@ struct Refused {
 }
 
 impl Delivery {
-    pub(super) fn new(push: &Push, id: DatasetId, journal: Journal, reporter: Arc<dyn PushReporter>) -> Self {
+    pub(in crate::engine::datasets) fn new(
+        push: &Push,
+        id: DatasetId,
+        journal: Journal,
+        reporter: Arc<dyn PushReporter>,
+    ) -> Self {
         let sender = Sender {
             api: push.api.clone(),
             uploads: push.uploads.clone(),
@@ -124,7 +129,7 @@ impl Delivery {
     }
 
     /// Sends all files, until `stop` is used: what is on its way is dropped then, and begins again with the next push.
-    pub(super) async fn run(&self, tasks: Vec<Task>, stop: &Stop) -> Outcome {
+    pub(in crate::engine::datasets) async fn run(&self, tasks: Vec<Task>, stop: &Stop) -> Outcome {
         let began = Instant::now();
         let mut state = Running {
             queue: tasks.into(),

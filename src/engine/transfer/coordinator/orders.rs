@@ -13,16 +13,17 @@ use crate::engine::destination::commit::{Finished, ToCommit};
 use crate::error::explain_briefly;
 use crate::model::artifact::Artifact;
 
-use super::context::trouble;
-use super::coordinator::Coordinator;
-use super::download::Download;
-use super::grants::Holds;
-use super::messages::{Message, Whole, send};
-use super::worker::Reply;
+use crate::engine::transfer::context::send;
+use crate::engine::transfer::context::trouble;
+use crate::engine::transfer::coordinator::Coordinator;
+use crate::engine::transfer::coordinator::grants::Holds;
+use crate::engine::transfer::download::Download;
+use crate::engine::transfer::messages::Reply;
+use crate::engine::transfer::messages::{Message, Whole};
 
 impl Coordinator {
     /// Performs what a response is answered with, and answers.
-    pub(super) fn reply(
+    pub(in crate::engine::transfer) fn reply(
         &mut self,
         id: FileId,
         ticket: Ticket,
@@ -51,13 +52,13 @@ impl Coordinator {
     }
 
     /// Performs commands, in order.
-    pub(super) fn perform(&mut self, id: FileId, commands: Commands) {
+    pub(in crate::engine::transfer) fn perform(&mut self, id: FileId, commands: Commands) {
         for command in commands {
             self.perform_one(id, command);
         }
     }
 
-    pub(super) fn perform_one(&mut self, id: FileId, command: Command) {
+    pub(in crate::engine::transfer) fn perform_one(&mut self, id: FileId, command: Command) {
         let Some(slot) = self.slots.0.get_mut(&id) else { return };
         let artifact = slot.artifact.clone();
         match command {
@@ -128,7 +129,7 @@ impl Coordinator {
     }
 
     /// Remembers what a host does with ranges, and tells every file that is on it.
-    pub(super) fn know_habit(&mut self, host: &str, habit: Habit) {
+    pub(in crate::engine::transfer) fn know_habit(&mut self, host: &str, habit: Habit) {
         if self.habits.insert(host.to_owned(), habit) == Some(habit) {
             return;
         }
@@ -140,14 +141,20 @@ impl Coordinator {
     }
 
     /// Tells a file that may have moved what its host does with ranges.
-    pub(super) fn tell_habit(&mut self, id: FileId) {
+    pub(in crate::engine::transfer) fn tell_habit(&mut self, id: FileId) {
         let habits = &self.habits;
         if let Some(state) = self.slots.0.get_mut(&id).and_then(|slot| slot.state.as_mut()) {
             state.know_habit(habits.get(state.host()).copied().unwrap_or_default());
         }
     }
 
-    pub(super) fn refresh_link(&mut self, id: FileId, artifact: &Arc<Artifact>, newer_than: u64, gone: bool) {
+    pub(in crate::engine::transfer) fn refresh_link(
+        &mut self,
+        id: FileId,
+        artifact: &Arc<Artifact>,
+        newer_than: u64,
+        gone: bool,
+    ) {
         let (context, relister, artifact) = (self.context.clone(), self.relister.clone(), artifact.clone());
         self.spawn(Holds::Look(id, None), async move {
             let refreshed = tokio::select! {
@@ -160,7 +167,7 @@ impl Coordinator {
     }
 
     /// Completes the hashes of a file, beside everything else.
-    pub(super) fn verify(&mut self, id: FileId) {
+    pub(in crate::engine::transfer) fn verify(&mut self, id: FileId) {
         let Some(slot) = self.slots.0.get(&id) else { return };
         let Some(download) = slot.download.clone() else { return };
         let (context, artifact) = (self.context.clone(), slot.artifact.clone());
@@ -180,7 +187,7 @@ impl Coordinator {
     }
 
     /// Ends a file; what arrived stays for the next try, as far as the disk still takes the record.
-    pub(super) fn close(&mut self, id: FileId, ending: &Ending) {
+    pub(in crate::engine::transfer) fn close(&mut self, id: FileId, ending: &Ending) {
         let Some(slot) = self.slots.0.remove(&id) else { return };
         let key = &slot.artifact.key;
         self.by_key.remove(key);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::verdict::Defect;
+use super::Defect;
 
 /// Room for a byte-order mark, an XML declaration and a comment before the first element.
 const KEPT: usize = 256;
@@ -12,24 +12,24 @@ const QUOTED: usize = 16;
 
 /// The first bytes of a file, at most [`KEPT`].
 #[derive(Debug, Default)]
-pub(super) struct Opening(Vec<u8>);
+pub(in crate::decide::formats) struct Opening(Vec<u8>);
 
 impl Opening {
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
+    pub(in crate::decide::formats) fn feed(&mut self, bytes: &[u8]) {
         let room = KEPT - self.0.len();
         self.0.extend_from_slice(&bytes[..room.min(bytes.len())]);
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(in crate::decide::formats) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    pub(super) fn is_zeros(&self) -> bool {
+    pub(in crate::decide::formats) fn is_zeros(&self) -> bool {
         self.0.iter().take(QUOTED).all(|byte| *byte == 0)
     }
 
     /// What web servers and object stores answer with when they mean an error, whatever the status says.
-    pub(super) fn error_page(&self) -> Option<Defect> {
+    pub(in crate::decide::formats) fn error_page(&self) -> Option<Defect> {
         let text = self.0.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.0).trim_ascii_start();
         let begins =
             |word: &str| text.get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word.as_bytes()));

@@ -2,11 +2,11 @@
 
 use crate::model::training_config::{Dataset, TrainingConfig};
 
-use super::check::{Findings, Stems, media_of};
-use super::kinds::MediaKind;
-use super::paths::{Role, dataset_name, dataset_names, roles};
-use super::report::Code;
-use super::scan::{Caption, Companion, Content, Scan};
+use super::{Findings, Stems, media_of};
+use crate::decide::datasets::kinds::MediaKind;
+use crate::decide::datasets::paths::{Role, dataset_name, dataset_names, roles};
+use crate::decide::datasets::report::Code;
+use crate::decide::datasets::scan::{Caption, Companion, Content, Scan};
 
 /// Below this many pixels on its shorter side a picture is worth a warning: models train on 512 and more.
 const SMALL: u32 = 256;
@@ -21,7 +21,7 @@ struct Use<'c> {
 }
 
 /// Finds what does not fit.
-pub(super) fn against_config(
+pub(in crate::decide::datasets) fn against_config(
     scan: &Scan,
     config: Option<&TrainingConfig>,
     companions: &[Companion],
@@ -116,7 +116,7 @@ fn captions(scan: &Scan, using: &Use<'_>, stems: &Stems<'_>, findings: &mut Find
         for name in without.iter().filter_map(|stem| stems.media.get(stem)).flatten() {
             let what = format!(
                 "there is no caption `{}{ext}`: it is trained without words",
-                super::kinds::stem(name)
+                crate::decide::datasets::kinds::stem(name)
             );
             findings.add(
                 Code::NoCaption,

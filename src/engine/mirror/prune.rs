@@ -1,0 +1,51 @@
+//! `prune` as a command: takes the folder's lock, removes, and renews what depends on it.
+
+use std::path::Path;
+
+use crate::decide::mirror::retention::Retention;
+use crate::engine::destination::folder::{Folder, known};
+use crate::engine::destination::newest::Saves;
+use crate::engine::destination::prune::{Pruned, apply, judge};
+use crate::engine::destination::reports;
+use crate::engine::event::{Event, Reporter};
+use crate::engine::outputs::gallery;
+use crate::error::{Error, explain_briefly};
+
+/// Says what [`prune`] would do. Changes nothing.
+///
+/// # Errors
+/// When nothing was mirrored into `dir`, or the disk refuses.
+pub(crate) fn rehearse(dir: &Path, retention: Retention) -> Result<Pruned, Error> {
+    Ok(judge(dir, &known(dir)?, retention).told())
+}
+
+/// Removes what `retention` does not keep. Takes the folder's lock.
+///
+/// # Errors
+/// As [`rehearse`], and when another rcsync holds the folder.
+pub(crate) fn prune(dir: &Path, retention: Retention, reporter: &dyn Reporter) -> Result<Pruned, Error> {
+    let manifest = known(dir)?;
+    if manifest.entries.is_empty() {
+        return Ok(Pruned::default());
+    }
+    let folder = Folder::open(dir, &manifest.job, &manifest.origin, reporter)?;
+    let pruned = apply(dir, &folder.store, retention)?;
+    let mut store = folder.lock();
+    if !pruned.removed.is_empty() {
+        reports::refresh_job(dir, store.manifest())?;
+        // Somebody else's page stays; it was told when the folder was mirrored.
+        match gallery::refresh(dir, store.manifest()) {
+            Ok(_) | Err(Error::ForeignPage(_)) => {}
+            Err(error) => reporter.report(&Event::Notice { message: gallery::trouble(&error) }),
+        }
+    }
+    store.compact()?;
+    // What goes may be a name of a file that stays (a hard link), whose change time that renews.
+    if let Err(error) = Saves::of(dir, store.manifest()).keep_newest(dir) {
+        reporter.report(&Event::Notice { message: explain_briefly(&error) });
+    }
+    Ok(pruned)
+}
+
+#[cfg(test)]
+mod tests;
