@@ -1,4 +1,6 @@
 //! Files that are in DIR before rcsync ever saw it.
+//!
+//! Case C29.
 
 use std::fs;
 

@@ -35,7 +35,7 @@ fn document(run: &Run) -> Value {
 
 /// R1: the commands that read ride out what a mirror rides out.
 #[test]
-fn r1_commands_that_read_ride_out_what_passes() {
+fn p1_commands_that_read_ride_out_what_passes() {
     type Passing = (&'static str, fn() -> Reply);
     let passing: [Passing; 4] = [
         ("500", || Reply::new(500, b"oh")),
@@ -68,7 +68,7 @@ fn r1_commands_that_read_ride_out_what_passes() {
 
 /// R1: `--peek` too, with the host of the files.
 #[test]
-fn r1_peek_rides_out_what_passes() {
+fn p1_peek_rides_out_what_passes() {
     let passing: [fn() -> Reply; 3] = [
         || Reply::new(500, b"oh"),
         || Reply::raw(b"").end(End::Reset),
@@ -88,7 +88,7 @@ fn r1_peek_rides_out_what_passes() {
 
 /// R1: what does not pass is an error after a few tries, and a wait of ten minutes is not made.
 #[test]
-fn r1_what_does_not_pass_is_an_error() {
+fn p1_what_does_not_pass_is_an_error() {
     let rig = Rig::new(at_first(100, || Reply::new(500, b"oh")));
     let run = command(&rig, &["status", JOB]);
     assert_eq!((run.code, rig.api.asks().len()), (Some(69), 4), "{}", run.said());
@@ -99,7 +99,7 @@ fn r1_what_does_not_pass_is_an_error() {
 
 /// R2: a date in `Retry-After` is measured from the answer's own `Date`: the server's clock is a day ahead here.
 #[test]
-fn r2_a_date_to_retry_after_needs_no_common_clock() {
+fn p2_a_date_to_retry_after_needs_no_common_clock() {
     let day = Duration::from_secs(24 * 60 * 60);
     for (about, now) in [("ahead", SystemTime::now() + day), ("behind", SystemTime::now() - day)] {
         let rig = Rig::new(at_first(1, move || {
@@ -120,7 +120,7 @@ fn r2_a_date_to_retry_after_needs_no_common_clock() {
 
 /// R3: a job whose end this folder has seen, and of which nothing is missing, is asked about twice.
 #[test]
-fn r3_following_a_known_end_takes_two_requests() {
+fn p3_following_a_known_end_takes_two_requests() {
     let rig = Rig::new(finished());
     let first = rig.once(&[]);
     assert_eq!(first.code, Some(0), "{}", first.said());
@@ -137,7 +137,7 @@ fn r3_following_a_known_end_takes_two_requests() {
 
 /// R3: an end that is new to the folder is still waited out, and so is one of which something is missing.
 #[test]
-fn r3_an_end_that_is_new_is_waited_out() {
+fn p3_an_end_that_is_new_is_waited_out() {
     let rig = Rig::new(finished());
     let run = rig.follow(&[]);
     assert_eq!(run.code, Some(0), "{}", run.said());
@@ -151,7 +151,7 @@ fn r3_an_end_that_is_new_is_waited_out() {
 
 /// R4: what the API gives as a number is one in `job.json`, to the last digit; a `job.json` with texts still counts.
 #[test]
-fn r4_fields_of_the_api_keep_their_types() {
+fn p4_fields_of_the_api_keep_their_types() {
     const SEED: &str = "18446744073709551615";
     let mut world = finished();
     world.files.push(Hosted::sample("1724085406830__000000250_0.png", &picture(1), honest));
@@ -178,7 +178,7 @@ fn r4_fields_of_the_api_keep_their_types() {
 
 /// R5: a listed file whose address cannot be used is missing.
 #[test]
-fn r5_a_listed_file_without_a_usable_address_is_missing() {
+fn p5_a_listed_file_without_a_usable_address_is_missing() {
     let world = || {
         finished().api(|ask, listing| {
             ask.path().ends_with("/result").then(|| {
@@ -206,7 +206,7 @@ fn r5_a_listed_file_without_a_usable_address_is_missing() {
 
 /// R6: slashes of an address may be percent-encoded: the names are the same.
 #[test]
-fn r6_encoded_slashes_are_slashes() {
+fn p6_encoded_slashes_are_slashes() {
     let (file, shot) = (weights(1, 1000), picture(1));
     let rig = Rig::new(World::of(vec![
         Hosted::checkpoint(&file, honest).at(
@@ -228,7 +228,7 @@ fn r6_encoded_slashes_are_slashes() {
 
 /// R7: of an error page its text is shown, wherever it comes from.
 #[test]
-fn r7_no_markup_is_shown() {
+fn p7_no_markup_is_shown() {
     let page = || {
         Reply::new(
             502,
@@ -262,7 +262,7 @@ fn refusing(status: u16, body: &'static str) -> World {
 
 /// R8: the API's own codes and words, for people and for programs.
 #[test]
-fn r8_the_apis_own_words() {
+fn p8_the_apis_own_words() {
     for (about, world, code, error_code, says) in [
         (
             "a dataset that is gone",
@@ -326,7 +326,7 @@ fn r8_the_apis_own_words() {
 
 /// R8: a refusal for now keeps its words and its code too.
 #[test]
-fn r8_a_429_keeps_its_text() {
+fn p8_a_429_keeps_its_text() {
     const BODY: &str = r#"{"error_code":42951,"message":"20 requests a minute"}"#;
     let world = || at_first(1, || Reply::json(BODY).status(429).header("Retry-After", "1"));
     let rig = Rig::new(world());
@@ -344,7 +344,7 @@ fn r8_a_429_keeps_its_text() {
 /// R9: output on a full disk ends a command that is for its output, and no mirror.
 #[test]
 #[cfg(target_os = "linux")]
-fn r9_output_that_cannot_be_written() {
+fn p9_output_that_cannot_be_written() {
     let full = |rig: &Rig, arguments: &[&str]| {
         let mut command = rig.command(arguments);
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();

@@ -1,4 +1,6 @@
 //! What a kill and a stop cost of what has arrived, on links that bring little.
+//!
+//! Case C28.
 
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};

@@ -1,4 +1,6 @@
 //! Files of kinds that nothing but their length speaks for, met while the trainer writes them.
+//!
+//! Case C27.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,6 @@
 //! Group C: ranges, validators and resumed transfers.
+//!
+//! Cases C24 to C26 are played beside C11, C21 and C23.
 
 use super::host::Ask;
 use super::reply::{End, Reply};

@@ -186,6 +186,7 @@ fn b12_n4_http_2_is_never_spoken() {
 }
 
 /// E1: a certificate that the library refuses is refused in words, with the way out: for the files, and for the API.
+/// P13: the words for it.
 #[test]
 fn e1_a_self_signed_certificate_says_how_to_make_one() {
     let (secure, pem) = self_signed("localhost");
