@@ -38,6 +38,9 @@ const MOST_RESTARTS: u32 = 8;
 /// replicas with tags of their own.
 const RESTARTS_BEFORE_TOLERANCE: u32 = 2;
 
+/// A file whose link had to be renewed this often is fetched over one connection at a time: such links serve few requests.
+const LINKS_FOR_SEVERAL: u32 = 2;
+
 /// A single pass fails a file rather than wait longer than this for a busy host; the next pass will find it less busy.
 pub const LONGEST_WAIT_IN_ONE_PASS: Duration = Duration::from_secs(60);
 
@@ -57,6 +60,8 @@ pub struct Quirks {
     pub ignores_ranges: bool,
     /// Responses that no validator ties together were joined once, and were no whole file: nothing is joined again.
     pub is_inconsistent: bool,
+    /// So many of its links had to be renewed.
+    pub renewed_links: u32,
     /// The next request has no range.
     pub plain_next: bool,
     /// A request without a range was sent since the last progress.
@@ -290,10 +295,15 @@ impl TransferState {
         self.known.serves_several()
     }
 
+    /// Whether links end so soon that connections would only use them up for each other.
+    const fn wears_links_out(&self) -> bool {
+        self.quirks.renewed_links >= LINKS_FOR_SEVERAL
+    }
+
     fn may_assign(&self) -> bool {
         self.phase == Phase::Fetching
             && !self.ranges.is_complete()
-            && (self.open.is_empty() || self.known.serves_several())
+            && (self.open.is_empty() || (self.known.serves_several() && !self.wears_links_out()))
     }
 
     fn open(&mut self, lease: Lease, range: Range<u64>, cut: &Cut) -> Assignment {

@@ -128,6 +128,7 @@ impl TransferState {
                 let is_renewed = url != self.url;
                 self.url = url;
                 self.generation = generation;
+                self.quirks.renewed_links += u32::from(is_renewed);
                 if is_renewed && !exhausted {
                     if self.tries.not_before > now {
                         self.wait_until(self.tries.not_before, out);

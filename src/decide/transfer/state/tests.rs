@@ -455,6 +455,25 @@ fn a_new_link_is_used_at_once_and_an_old_one_is_waited_with() {
 }
 
 #[test]
+fn links_that_have_to_be_renewed_again_and_again_are_used_by_one_connection() {
+    let mut play = Play::with(task(ArtifactKind::Checkpoint, "a.bin"), Policy { retries: 9, ..POLICY });
+    let mut first = play.assign();
+    play.respond(&first, partial(&first, 4000, "\"a\""));
+    for generation in 1..=2 {
+        let second = play.state.assign(&CUT).expect("two connections at a time");
+        play.fault(&second, status(403));
+        let url = SourceUrl::parse(&format!("https://h.example/o/a.bin?{generation}")).unwrap();
+        play.step(Input::LinkRefreshed(Refreshed::Here { url, generation }));
+    }
+    assert!(play.state.assign(&CUT).is_none(), "one connection is at work");
+    assert!(play.state.split_point(&CUT).is_none());
+    play.book(&first, 40);
+    play.end(&first, RangeEnd::Finished);
+    first = play.assign();
+    assert!(play.state.assign(&CUT).is_none(), "{first:?}");
+}
+
+#[test]
 fn progress_while_a_link_is_refreshed_counts() {
     let mut play = Play::with(task(ArtifactKind::Checkpoint, "a.bin"), Policy { retries: 1, ..POLICY });
     let first = play.assign();
