@@ -92,7 +92,7 @@ impl TrainingFile {
         }
         Err(Error::Declined {
             why,
-            next: "nothing was sent; mend it and type the same command again, or add `--force` to send it as it is"
+            next: "nothing was sent; correct it and type the same command again, or add `--force` to send it as it is"
                 .to_owned(),
         })
     }
