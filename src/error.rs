@@ -455,10 +455,10 @@ impl Error {
                 "name the folder that has `models/loras` in it, as in `--comfyui ~/ComfyUI`; `rcsync doctor` shows where ComfyUI is found here".to_owned()
             }
             Self::BadInput(_) => {
-                "mend the input and type the same command again; nothing was changed".to_owned()
+                "correct the input and type the same command again; nothing was changed".to_owned()
             }
             Self::Declined { next, .. } => next.clone(),
-            Self::Config(_) => "mend or remove the file; `rcsync doctor` shows which one is read".to_owned(),
+            Self::Config(_) => "correct or remove the file; `rcsync doctor` shows which one is read".to_owned(),
             Self::Following { source, again } => {
                 let hint = source.hint().unwrap_or_default().replace(THE_SAME, again);
                 if hint.contains(again) { hint } else { format!("{hint}; {again} goes on with the job's mirror") }

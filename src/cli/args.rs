@@ -297,7 +297,7 @@ pub(crate) enum FleetCommand {
 #[command(override_usage = "rcsync fleet add [OPTIONS] <JOB_ID>… <DEST>")]
 pub(crate) struct FleetAdd {
     /// The jobs, and last of all the DEST of the fleet.
-    #[arg(value_name = "JOB_ID… DEST", num_args = 2.., required = true)]
+    #[arg(value_names = ["JOB_ID", "DEST"], num_args = 2.., required = true)]
     pub(crate) jobs_and_dest: Vec<String>,
     /// What is different for these jobs, such as `keep-last=3`. May be repeated.
     #[arg(long = "set", value_name = "OPTION=VALUE")]

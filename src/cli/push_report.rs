@@ -13,7 +13,8 @@ use crate::cli::reporters::json::seconds;
 use crate::cli::reporters::view::{Look, UploadView};
 use crate::decide::datasets::{Code, Counts, Report, Severity};
 use crate::engine::datasets::event::{PushEvent, PushReporter};
-use crate::error::ExitStatus;
+use crate::error::{Error, ExitStatus, explain_briefly};
+use crate::model::error_code::ErrorCode;
 use crate::model::units::ByteCount;
 
 use super::config::{Settings, Talk};
@@ -108,13 +109,32 @@ impl PushReport {
             return;
         }
         let (errors, warnings) = (report.errors(), report.warnings());
+        let counted = |count: usize, word: &str| {
+            if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+        };
         let found = match (errors, warnings) {
             (0, 0) => "nothing is wrong".to_owned(),
-            _ => format!("{errors} errors, {warnings} warnings"),
+            _ => format!("{}, {}", counted(errors, "error"), counted(warnings, "warning")),
         };
         let (name, counts) = (shown(&self.name), report.counts);
         let text = format!("{name}: {}, {}: {found}", files(counts.files), ByteCount(counts.bytes));
         self.line(Talk::Normal, "checked", &text);
+    }
+
+    /// Reports the error that ended the push; the event `done` follows.
+    pub(crate) fn error(&self, error: &Error) {
+        #[derive(Serialize)]
+        struct Failed<'a> {
+            message: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            error_code: Option<&'a ErrorCode>,
+            exit_code: u8,
+        }
+        if let Some(json) = self.json.as_ref().filter(|_| !self.is_part) {
+            let exit_code = error.exit_status().code();
+            let fields = Failed { message: explain_briefly(error), error_code: error.code(), exit_code };
+            self.write(json, "error", &fields);
+        }
     }
 
     /// Takes the bars away, also when the push ended without its last event.

@@ -78,6 +78,16 @@ fn usage_errors_say_what_and_end_with_64() {
         ("prune out --keep-every x", "`--keep-every x`: write a number of steps above 0"),
         ("submit x.yaml --gpu-type H100 --gpu-type H200", "`--gpu-type` is given twice"),
         ("prune out --keep-last 2 --keep-every 500", "--keep-every"),
+        (
+            "fleet add abc-1",
+            "`<JOB_ID> <DEST>...` has too many values, or too few; the form is `rcsync fleet add <JOB_ID>… <DEST>`",
+        ),
+        (
+            "fleet jobs out/{id} more",
+            "there is one word too many; the form is `rcsync fleet <JOBS|-> <DEST>`",
+        ),
+        ("dataset status a b", "`b` is one word too many; the form is `rcsync dataset status <NAME|ID>`"),
+        ("sync abc-1 gcs://b/p", "`gcs://…` is no bucket"),
         ("completions klingon", "`<SHELL>: klingon`: it has to be one of bash"),
     ] {
         let Ran { code, out, err } = ran(typed);
@@ -126,7 +136,7 @@ fn a_bad_file_ends_with_78() {
     assert_eq!(
         err.text(),
         "error: `/h/.config/rcsync/config.toml` line 1: unknown key `conections`; did you mean `connections`?\n\
-        hint: mend or remove the file; `rcsync doctor` shows which one is read\n"
+        hint: correct or remove the file; `rcsync doctor` shows which one is read\n"
     );
 }
 

@@ -9,6 +9,9 @@ use crate::decide::jobs::preflight::{Objection, objections, warnings};
 use crate::error::Error;
 use crate::model::training_config::TrainingConfig;
 
+/// The label of a configuration that has no file.
+const STANDARD_INPUT: &str = "standard input";
+
 /// A training configuration.
 #[derive(Debug)]
 pub(crate) struct TrainingFile {
@@ -34,7 +37,7 @@ impl TrainingFile {
     pub(crate) fn read(world: &Process, path: &Path) -> Result<Self, Error> {
         let from_stdin = path.as_os_str() == "-";
         let label = if from_stdin {
-            "standard input".to_owned()
+            STANDARD_INPUT.to_owned()
         } else {
             format!("`{}`", shown(&path.to_string_lossy()))
         };
@@ -45,6 +48,11 @@ impl TrainingFile {
             _ => Error::BadInput(format!("{label} could not be read: {error}")),
         })?;
         Ok(Self::check(text, label))
+    }
+
+    /// Returns how the file is named on a command line.
+    pub(crate) fn typed(&self) -> &str {
+        if self.label == STANDARD_INPUT { "-" } else { self.label.trim_matches('`') }
     }
 
     fn check(text: String, label: String) -> Self {
@@ -92,7 +100,7 @@ impl TrainingFile {
         }
         Err(Error::Declined {
             why,
-            next: "nothing was sent; mend it and type the same command again, or add `--force` to send it as it is"
+            next: "nothing was sent; correct it and type the same command again, or add `--force` to send it as it is"
                 .to_owned(),
         })
     }
@@ -123,6 +131,13 @@ mod tests {
             "{said}"
         );
         assert_eq!(said.lines().count(), 3, "every objection at once");
+    }
+
+    #[test]
+    fn a_configuration_is_typed_as_it_was() {
+        let typed =
+            |label: &str| TrainingFile::check("job: x".to_owned(), label.to_owned()).typed().to_owned();
+        assert_eq!((typed(STANDARD_INPUT), typed("`a/dog.yaml`")), ("-".to_owned(), "a/dog.yaml".to_owned()));
     }
 
     #[test]

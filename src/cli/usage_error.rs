@@ -73,6 +73,10 @@ fn sentence(error: &clap::Error) -> String {
         }
         ErrorKind::ArgumentConflict => {
             let other = texts(error, ContextKind::PriorArg).join("`, `");
+            // Words where a command of `fleet` could be typed.
+            if invalid().is_empty() {
+                return format!("there is one word too many{}", usage());
+            }
             if other == invalid() {
                 return format!("`{}` is given twice", bare_option(&other));
             }
@@ -182,10 +186,19 @@ fn command(error: &clap::Error) -> Option<String> {
 
 /// Returns the command's own form as the help shows it, on one line: `rcsync ls <DIR>`.
 fn usage(error: &clap::Error) -> Option<String> {
-    let name = command(error)?;
+    let typed = typed_usage(error)?;
     let mut program = Cli::command();
     program.build();
-    one_line(&program.find_subcommand_mut(name)?.render_usage().to_string())
+    let mut words = typed.split_whitespace().skip(1);
+    let mut command = program.find_subcommand_mut(words.next()?)?;
+    // `fleet add` and `dataset push` have forms of their own.
+    for word in words {
+        if command.find_subcommand(word).is_none() {
+            break;
+        }
+        command = command.find_subcommand_mut(word)?;
+    }
+    one_line(&command.render_usage().to_string())
 }
 
 fn one_line(usage: &str) -> Option<String> {

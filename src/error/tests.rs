@@ -220,7 +220,7 @@ hint: name the folder that has `models/loras` in it, as in `--comfyui ~/ComfyUI`
             Error::BadInput("`config.yaml` is not YAML".into()),
             ExitStatus::BadData,
             "error: `config.yaml` is not YAML
-hint: mend the input and type the same command again; nothing was changed",
+hint: correct the input and type the same command again; nothing was changed",
         ),
         (
             Error::Declined {
@@ -235,7 +235,7 @@ hint: `rcsync abc-1` mirrors it",
             Error::Config("`config.toml` line 3: unknown key `onse`".into()),
             ExitStatus::Config,
             "error: `config.toml` line 3: unknown key `onse`
-hint: mend or remove the file; `rcsync doctor` shows which one is read",
+hint: correct or remove the file; `rcsync doctor` shows which one is read",
         ),
         (
             following(ApiError::Server { status: 503, message: String::new(), code: None, retry_after: None }.into()),

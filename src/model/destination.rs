@@ -36,7 +36,7 @@ pub struct BucketUrl {
     prefix: Box<str>,
 }
 
-/// The text has the scheme of a bucket and is none.
+/// The text is a URL that is no bucket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no bucket: {why}")]
 pub struct DestinationError {
@@ -46,6 +46,9 @@ pub struct DestinationError {
 
 /// S3 and GCS take keys of 1,024 bytes; what is left is for file names and private objects.
 const LONGEST_PREFIX: usize = 500;
+
+const OTHER_SCHEME: &str = "a destination is a folder, or begins with \
+    `s3://`, `gs://` or `az://`; a folder of this name is typed with `./` before it";
 
 const NAME: &str = "{name}";
 const ID: &str = "{id}";
@@ -80,14 +83,19 @@ impl StoreKind {
 }
 
 impl Destination {
-    /// Reads what was typed. Every text without one of the three schemes is a folder.
+    /// Reads what was typed. A text without a scheme is a folder.
     ///
     /// # Errors
-    /// When the text has the scheme of a bucket and names none.
+    /// When the text has the scheme of a bucket and names none, or another scheme.
     pub fn parse(text: PathBuf) -> Result<Self, DestinationError> {
-        match text.to_str().map(BucketUrl::parse) {
-            Some(Some(bucket)) => Ok(Self::Bucket(bucket?)),
-            Some(None) | None => Ok(Self::Folder(text)),
+        let Some(typed) = text.to_str() else { return Ok(Self::Folder(text)) };
+        if let Some(bucket) = BucketUrl::parse(typed) {
+            return Ok(Self::Bucket(bucket?));
+        }
+        match other_scheme(typed) {
+            // The rest of a URL may hold a secret: it is not repeated.
+            Some(scheme) => Err(DestinationError { text: format!("{scheme}://…"), why: OTHER_SCHEME }),
+            None => Ok(Self::Folder(text)),
         }
     }
 
@@ -121,6 +129,15 @@ impl Destination {
     pub fn needs_name(template: &str) -> bool {
         template.contains(NAME)
     }
+}
+
+/// Returns the scheme of a URL: `gcs://bucket` is a mistyped bucket, and no folder called `gcs:`.
+fn other_scheme(text: &str) -> Option<&str> {
+    let (scheme, _) = text.split_once("://")?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.len() > 1
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    is_scheme.then_some(scheme)
 }
 
 /// One part of a path that is valid on every system.
@@ -234,8 +251,19 @@ mod tests {
 
     #[test]
     fn other_texts_are_folders() {
-        for text in ["", "x", "./s3:", "C:\\x", "/s3://b", "http://h/x", "s3:/b"] {
+        for text in ["", "x", "./s3:", "C:\\x", "c://x", "/s3://b", "./http://h/x", "a/b://x", "s3:/b"] {
             assert_eq!(Destination::parse(text.into()).unwrap(), Destination::Folder(text.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_of_other_kinds_are_no_folders() {
+        for (text, scheme) in
+            [("http://h/x?key=secret", "http"), ("gcs://b/p", "gcs"), ("FTP://me:secret@h", "FTP")]
+        {
+            let error = Destination::parse(text.into()).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{scheme}://…` is no bucket: ")), "{error}");
+            assert!(error.contains("`gs://`") && !error.contains("secret"), "{error}");
         }
     }
 

@@ -133,7 +133,7 @@ fn ensure_same_name(file: &TrainingFile, job: &JobId, name: Option<&str>) -> Res
             next: format!(
                 "nothing was sent; write `name: {}`, or submit it as a new job: `rcsync submit {} --gpu-type …`",
                 shown(old),
-                file.label.trim_matches('`')
+                file.typed()
             ),
         }),
         _ => Ok(()),

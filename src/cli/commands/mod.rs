@@ -36,7 +36,7 @@ use crate::engine::retry::{api_again, retry};
 use crate::error::{ApiError, Error, ExitStatus, explain};
 use crate::model::job::JobId;
 
-use super::args::{Cli, Command};
+use super::args::{Cli, Command, DatasetCommand};
 use super::config::{Settings, Talk};
 use super::exit::Signals;
 use super::options::SyncArgs;
@@ -80,7 +80,11 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
         logs::start(world, settings.logs_decisions)?;
         Ok::<_, Error>(Context { world, settings })
     };
-    let has_events = matches!(cli.command, Command::Sync(_));
+    let has_events = match &cli.command {
+        Command::Sync(_) => true,
+        Command::Dataset(typed) => matches!(typed.command, DatasetCommand::Push(_)),
+        _ => false,
+    };
     let plain = SyncArgs::default;
     let done = match cli.command {
         Command::Sync(typed) => {

@@ -58,7 +58,9 @@ fn jobs(count: usize) -> String {
 const fn why(exit: ExitStatus) -> &'static str {
     match exit {
         ExitStatus::Negative => "the job failed or was canceled; what it made is here",
-        ExitStatus::TryAgain => "something listed is not here, or the job stopped before its last step",
+        ExitStatus::TryAgain => {
+            "something listed is not here, the job stopped before its last step, or `--timeout` passed"
+        }
         ExitStatus::Unavailable => "the API cannot be reached",
         ExitStatus::Protocol => "the API's answer could not be understood",
         ExitStatus::BadData => "the API refused it, or knows no such job",

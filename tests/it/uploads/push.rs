@@ -51,6 +51,20 @@ async fn a_folder_is_sent_once_and_only_what_changed_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_is_refused_reports_why_as_an_event_and_nothing_else() {
+    let rig = Rig::new().await;
+    rig.photos("dog", 2);
+    rig.run_to("dataset push dog", 0).await;
+    std::fs::remove_file(rig.path("dog/001.jpg")).unwrap();
+    std::fs::remove_file(rig.path("dog/001.txt")).unwrap();
+    let foreign = rig.run_to("dataset push dog --output json", 65).await;
+    let events = events(&foreign);
+    assert_eq!(names(&events), ["checked", "error", "done"]);
+    assert!(events[1]["message"].as_str().unwrap().contains("`001.jpg`"), "{}", events[1]);
+    assert_eq!((&events[1]["exit_code"], &events[2]["exit_code"]), (&65.into(), &65.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_memory_names_and_lengths_decide() {
     let rig = Rig::new().await;
     rig.photos("dog", 3);

@@ -186,11 +186,22 @@ fn words(dataset: &Dataset, compared: Option<&Difference>) -> String {
     for name in &difference.foreign {
         text += &format!("foreign  {}  (not in the folder)\n", shown(name));
     }
-    if !difference.missing.is_empty() || !difference.lengths.is_empty() {
-        text +=
-            &format!("next: `rcsync dataset push <FOLDER> --name {name}` sends what is missing or differs\n");
+    if let Some(next) = next_step(difference, &name) {
+        text += &format!("next: {next}\n");
     }
     text
+}
+
+/// Returns what makes folder and dataset equal. No push does while the dataset has files that the folder lacks.
+fn next_step(difference: &Difference, name: &str) -> Option<String> {
+    if !difference.foreign.is_empty() {
+        return Some(format!(
+            "`rcsync dataset rm {name}` deletes the whole dataset, so that a push makes it anew; or push the folder \
+             under another `--name`"
+        ));
+    }
+    (!difference.is_empty())
+        .then(|| format!("`rcsync dataset push <FOLDER> --name {name}` sends what is missing or differs"))
 }
 
 pub(super) fn rm(context: &Context<'_>, typed: &DatasetRemove) -> Result<ExitStatus, Error> {
@@ -284,5 +295,19 @@ pub(in crate::cli::commands) fn unknown(name: &str, listed: &[Dataset]) -> Error
     Error::Declined {
         why: format!("the account has no dataset `{}`{near}", shown(name)),
         next: "nothing was sent; `rcsync dataset ls` lists those that there are, and `rcsync dataset push <FOLDER>` makes one".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_step_is_one_that_can_work() {
+        let missing = Difference { missing: vec!["a.png".to_owned()], ..Difference::default() };
+        let foreign = Difference { foreign: vec!["b.png".to_owned()], ..missing.clone() };
+        assert_eq!(next_step(&Difference::default(), "dog"), None);
+        assert!(next_step(&missing, "dog").unwrap().starts_with("`rcsync dataset push <FOLDER> --name dog`"));
+        assert!(next_step(&foreign, "dog").unwrap().starts_with("`rcsync dataset rm dog` deletes"));
     }
 }

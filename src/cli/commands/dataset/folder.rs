@@ -181,6 +181,7 @@ pub(in crate::cli::commands) fn own_name(folder: &Path) -> Result<String, Error>
 /// Returns the code for a push that ended with an error, and reports its end.
 pub(in crate::cli::commands) fn ended(report: &PushReport, error: &Error, elapsed: Duration) -> ExitStatus {
     let exit = error.exit_status();
+    report.error(error);
     report.report(&PushEvent::Done { exit, sent: 0, bytes: 0, present: 0, failed: 0, elapsed });
     exit
 }
