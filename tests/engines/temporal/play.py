@@ -21,7 +21,8 @@ job: extension
 config:
   name: dog-{number}
   process:
-    - training_folder: /app/ai-toolkit/output
+    - type: sd_trainer
+      training_folder: /app/ai-toolkit/output
       train: {{steps: {steps}}}
       save: {{save_every: 20, max_step_saves_to_keep: 100}}
       sample: {{sample_every: 1000, prompts: [a dog]}}
