@@ -1,5 +1,5 @@
 //! Would AI Toolkit train on this folder? Pure rules over a folder that was read already: [`Scan`] is what is in it,
-//! [`check`] finds everything that is wrong at once.
+//! `check` finds everything that is wrong at once.
 
 mod assign;
 mod check;

@@ -179,7 +179,7 @@ pub(crate) struct Drawn {
 /// Draws the gallery where it differs from what is there.
 ///
 /// # Errors
-/// As [`prune`], and when a page that rcsync did not write is there.
+/// As `prune`, and when a page that rcsync did not write is there.
 pub(crate) async fn gallery(url: &BucketUrl, options: &BucketOptions) -> Result<Drawn, Error> {
     let (store, _) = connect(url, options, true, false)?;
     let manifest = Found::peek(&store).await?.known.manifest;

@@ -1,6 +1,6 @@
 //! Many jobs in one process: a loop over mirrors that share what the API and the hosts bear.
 //!
-//! It is no scheduler: each job is followed as if it were alone. What is shared is in [`member`]; what follows the end of a
+//! It is no scheduler: each job is followed as if it were alone. What is shared is in `engine::transfer::share`; what follows the end of a
 //! job's run is decided by `decide::fleet::again`.
 
 pub(crate) mod api_toll;
