@@ -207,3 +207,17 @@ async fn only_the_newest_state_of_the_optimizer_is_kept() {
     assert_eq!(code(&bench.once(&[]).await), 0);
     assert_eq!((bench.simulator.api_requests(), bench.simulator.artifact_requests()), (2, 0));
 }
+
+/// ComfyUI makes a pattern of a LoRA's name, and `[` means something in one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_names_what_gets_no_preview_in_comfyui() {
+    let stage = Stage::finished(JobPlan { name: "dog [v2]".to_owned(), ..plan() }).await;
+    let doctor =
+        stage.bench.command(&["doctor", "--dir", stage.bench.dir().to_str().unwrap()]).output().unwrap();
+    let report = String::from_utf8(doctor.stdout).unwrap();
+    assert!(report.contains("a name with `[` in it gets no preview in ComfyUI"), "{report}");
+    let stage = Stage::finished(plan()).await;
+    let doctor =
+        stage.bench.command(&["doctor", "--dir", stage.bench.dir().to_str().unwrap()]).output().unwrap();
+    assert!(!String::from_utf8(doctor.stdout).unwrap().contains("no preview"));
+}
