@@ -77,6 +77,7 @@ pub use engine::outputs::follower::{Follower, View};
 pub use engine::stop::Stop;
 pub use error::{ApiError, Error, ExitStatus, explain};
 pub use model::artifact::{ArtifactKey, ArtifactKind, Sample};
+pub use model::dataset::{Dataset, DatasetId, DatasetName, DatasetNameError, DatasetStatus, RemoteFile};
 pub use model::digest::{DigestError, Sha256Digest};
 pub use model::error_code::{ErrorCode, KnownCode, Subject};
 pub use model::evidence::Evidence;
