@@ -75,7 +75,7 @@ pub use engine::mirror::Mirror;
 pub use engine::options::{OnChange, SyncOptions};
 pub use engine::outputs::follower::{Follower, View};
 pub use engine::stop::Stop;
-pub use error::{ApiError, Error, ExitStatus, explain};
+pub use error::{ApiError, Error, ExitStatus, explain_briefly};
 pub use model::artifact::{ArtifactKey, ArtifactKind, Sample};
 pub use model::dataset::{Dataset, DatasetId, DatasetName, DatasetNameError, DatasetStatus, RemoteFile};
 pub use model::digest::{DigestError, Sha256Digest};

@@ -13,7 +13,7 @@ use super::digest::Sha256Digest;
 pub struct Placements {
     /// The files, in no order that matters.
     pub files: Vec<Placed>,
-    /// What people were told already and need not hear at every pass: names that others have, edited copies.
+    /// Notices that were reported already: names that are taken, edited copies. As opaque text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub told: Vec<String>,
 }

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::model::units::ByteCount;
 
 /// What stays free where the user does not say: enough for a system to go on working …
@@ -27,7 +29,7 @@ pub fn floor(min_free: Option<ByteCount>, total: u64) -> u64 {
 }
 
 /// Too little room: what is wanted would take the disk below what must stay free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Shortage {
     /// Bytes that are wanted.
     pub wanted: u64,
@@ -41,10 +43,7 @@ impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { wanted, free, floor } = *self;
         let (wanted, free, floor) = (ByteCount(wanted), ByteCount(free), ByteCount(floor));
-        write!(
-            f,
-            "it needs {wanted} more, the disk has {free}, and {floor} of that stays free (`--min-free`)"
-        )
+        write!(f, "it needs {wanted} more, the disk has {free}, and {floor} of that stays free")
     }
 }
 
@@ -99,7 +98,7 @@ mod tests {
         let short = Shortage { wanted: 2 << 30, free: 3 << 29, floor: 1 << 30 };
         assert_eq!(
             short.to_string(),
-            "it needs 2.0 GiB more, the disk has 1.5 GiB, and 1.0 GiB of that stays free (`--min-free`)"
+            "it needs 2.0 GiB more, the disk has 1.5 GiB, and 1.0 GiB of that stays free"
         );
     }
 }

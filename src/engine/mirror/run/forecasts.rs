@@ -1,4 +1,4 @@
-//! What lies ahead, told in time: saves that the link will not bring, and a disk that will not last.
+//! Forecasts, reported in time: saves that the link will not deliver, and a disk that will be full.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
@@ -11,7 +11,7 @@ use crate::decide::mirror::eviction_forecast::{Race, Save, late};
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::edge::system::disk;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Notice};
 use crate::engine::transfer::Progress;
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::digest::Sha256Digest;
@@ -72,7 +72,7 @@ impl Run {
             self.transfers.set_hurry(!late.is_empty());
             for save in late {
                 if self.outlook.told_late.insert(save.step) {
-                    self.reporter.report(&Event::Notice { message: save.to_string() });
+                    self.reporter.report(&Event::Notice { notice: Notice::Late(save) });
                 }
             }
         }
@@ -91,11 +91,11 @@ impl Run {
         // Told again only after it looked better in between.
         let told = std::mem::replace(&mut self.outlook.told_full, full.is_some());
         if let Some(full) = full.filter(|_| !told) {
-            self.reporter.report(&Event::Notice { message: full.to_string() });
+            self.reporter.report(&Event::Notice { notice: Notice::DiskWillFill(full) });
         }
     }
 
-    /// Learns what the link brings, from one look to the next while transfers are under way.
+    /// Measures what the link delivers, from one look to the next while transfers are under way.
     fn measure(&mut self) {
         let received = self.transfers.received();
         let now = Instant::now();

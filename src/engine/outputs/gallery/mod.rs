@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::engine::destination::reports;
-use crate::engine::event::{Event, Reporter};
-use crate::error::{Error, explain_briefly};
+use crate::engine::event::{Event, Notice, Reporter};
+use crate::error::Error;
 use crate::model::manifest::Manifest;
 
 use super::follower::{Follower, View};
@@ -92,7 +92,7 @@ pub struct Gallery {
 struct State {
     seen: Option<(u64, Option<i64>)>,
     rested: Option<Instant>,
-    told: Option<String>,
+    reported: Option<Error>,
 }
 
 impl State {
@@ -130,22 +130,12 @@ impl Follower for Gallery {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let noted = state.note(view);
         let drawn = state.draw(view);
-        let trouble = noted.and(drawn).err().map(|error| trouble(&error));
-        // The same trouble at every look is told once.
-        if trouble.is_some() && trouble != state.told {
-            let message = trouble.clone().unwrap_or_default();
-            reporter.report(&Event::Notice { message });
+        let trouble = noted.and(drawn).err();
+        // The same trouble at every look is reported once.
+        if let Some(error) = trouble.clone().filter(|_| trouble != state.reported) {
+            reporter.report(&Event::Notice { notice: Notice::NoGallery(error) });
         }
-        state.told = trouble;
-    }
-}
-
-/// Says why there is no new page; the mirror goes on without.
-pub(crate) fn trouble(error: &Error) -> String {
-    let words = explain_briefly(error);
-    match error.hint() {
-        Some(hint) if matches!(error, Error::ForeignPage(_)) => format!("no gallery: {words}; {hint}"),
-        _ => format!("no gallery this time: {words}; the mirrored files are not touched by that"),
+        state.reported = trouble;
     }
 }
 
