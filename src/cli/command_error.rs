@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::error::{ApiError, BucketError, Error, ExitStatus, explain_briefly};
 use crate::model::error_code::{ErrorCode, KnownCode, Subject};
+use crate::model::fault::{Fault, Forbidden};
 use crate::model::job::JobId;
 
 /// Why a command could not do what was asked.
@@ -190,6 +191,10 @@ pub(crate) fn hint(error: &Error) -> String {
         ),
         Error::NoComfyUi { .. } => {
             "name the folder that has `models/loras` in it, as in `--comfyui ~/ComfyUI`; `rcsync doctor` shows where ComfyUI is found here".to_owned()
+        }
+        Error::Storage(Fault::Forbidden { why: Forbidden::Private | Forbidden::PlainHttp, .. }) => {
+            "`--allow-private-hosts` allows it; what was accepted stays, and the same command again sends the rest"
+                .to_owned()
         }
         Error::Storage(_) => "what was accepted stays; the same command again sends the rest".to_owned(),
         Error::NameTaken { .. } => "nothing was sent; push under another name with `--name`".to_owned(),

@@ -291,3 +291,49 @@ impl<F: Fn(&Event) + Send + Sync> Reporter for F {
         self(event);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::model::fault::Fault;
+
+    fn json(event: &Event) -> String {
+        serde_json::to_string(event).unwrap()
+    }
+
+    /// What a program gets that serializes events itself: the names of the JSON lines, and causes with their structure.
+    #[test]
+    fn causes_are_structured() {
+        let path = || RelPath::parse("a.jpg").unwrap();
+        let gone = || FailureCause::Network(Fault::Status { status: 404, retry_after: None, excerpt: None });
+        assert_eq!(
+            json(&Event::Failed { path: path(), cause: gone() }),
+            r#"{"event":"failed","path":"a.jpg","cause":{"network":{"status":{"status":404,"retry_after":null,"excerpt":null}}}}"#
+        );
+        let full = Error::Disk {
+            verb: "write",
+            path: "a.jpg".into(),
+            source: std::io::ErrorKind::StorageFull.into(),
+        };
+        assert_eq!(
+            json(&Event::Trouble { notice: Notice::Failed(full) }),
+            r#"{"event":"trouble","notice":{"failed":{"disk":{"verb":"write","path":"a.jpg","source":"no storage space"}}}}"#
+        );
+        assert_eq!(
+            json(&Event::Waiting { wait: Duration::from_micros(1_234_567) }),
+            r#"{"event":"waiting","wait_seconds":1.235}"#
+        );
+    }
+
+    /// The same failure is the same value, however often it happens.
+    #[test]
+    fn causes_are_compared_as_values() {
+        let full = || -> FailureCause {
+            let source = std::io::Error::from(std::io::ErrorKind::StorageFull).into();
+            FailureCause::Disk(Error::Disk { verb: "write", path: "a.jpg".into(), source })
+        };
+        assert_eq!(full(), full());
+        assert_ne!(full(), FailureCause::Disk(Error::NoInput("a.jpg".into())));
+    }
+}

@@ -56,7 +56,7 @@ pub enum ApiError {
     /// Another 4xx, or an error body under HTTP 200.
     #[error("the API refused the request (HTTP {status}){}", detail(message))]
     Refused {
-        /// The HTTP status; for an error body under HTTP 200 the status its code stands for.
+        /// The HTTP status; for an error body under HTTP 200 the status that its code means.
         status: u16,
         /// What the API answered, sanitised and bounded; may be empty.
         message: String,

@@ -30,10 +30,10 @@ pub enum Fault {
     Connect {
         /// The host.
         host: String,
-        /// What the system said.
+        /// What the system reported.
         cause: String,
     },
-    /// No byte came for too long.
+    /// No byte arrived for too long.
     #[error("no data for {} s", after.as_secs())]
     Stalled {
         /// The limit.
@@ -50,9 +50,9 @@ pub enum Fault {
     /// The connection broke, or the body ended before its announced length.
     #[error("the connection broke after {received} bytes: {cause}")]
     Interrupted {
-        /// Bytes of this answer's body that came.
+        /// Bytes of this answer's body that arrived.
         received: u64,
-        /// What the system said.
+        /// What the system reported.
         cause: String,
     },
     /// A status that delivers no bytes.
@@ -63,7 +63,7 @@ pub enum Fault {
         /// How long the server asked to wait, clamped.
         #[serde(serialize_with = "as_seconds_or_none")]
         retry_after: Option<Duration>,
-        /// The begin of the body, sanitised and bounded, where it says something.
+        /// The begin of the body, sanitised and bounded, where it has words.
         excerpt: Option<String>,
     },
     /// The answer to a range does not fit the question.
@@ -82,7 +82,7 @@ pub enum Fault {
     Untrusted {
         /// The host.
         host: String,
-        /// What the TLS library said.
+        /// What the TLS library reported.
         cause: String,
     },
 }

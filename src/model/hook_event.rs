@@ -69,7 +69,7 @@ impl CommandLine {
     }
 
     /// Returns the arguments with `{name}` replaced by its value, for each name that there is. Values are not looked
-    /// into again, so nothing in them can stand for something else.
+    /// into again, so nothing in them is replaced.
     #[must_use]
     pub fn arguments(&self, values: &[(&'static str, String)]) -> Vec<String> {
         self.words.iter().skip(1).map(|word| filled(word, values)).collect()

@@ -401,7 +401,7 @@ async fn a_followed_submission_tells_its_job_at_once() {
     let job = submitted.rsplit(' ').next().unwrap();
     kill_process(Pid::from_child(&running), Signal::INT).unwrap();
     let stopped = said.wait_for("end", |line| line.starts_with("stopped"));
-    assert!(stopped.ends_with(&format!("`rcsync {job} out` goes on from them")), "{stopped}");
+    assert!(stopped.ends_with(&format!("`rcsync {job} out` continues from them")), "{stopped}");
     assert_eq!(running.wait().unwrap().code(), Some(130));
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::error::{BucketError, Condition, NoMirror, Unfit};
 use crate::model::destination::Destination;
-use crate::model::fault::{Fault, LocalFault};
+use crate::model::fault::LocalFault;
 
 /// Each error with what a user reads, to the letter.
 fn every_error() -> Vec<(CommandError, ExitStatus, &'static str)> {

@@ -105,7 +105,7 @@ pub(super) struct Order<'a> {
 }
 
 impl Order<'_> {
-    /// Sends a command once; `None` when a signal came before its answer, which is told then.
+    /// Sends a command once; `None` when a signal came before its answer, which is reported then.
     pub(super) async fn send(
         self,
         command: Command,
@@ -125,7 +125,7 @@ impl Order<'_> {
                 self.concluded(command, cause, now)
             }
             Err(refused @ ApiError::Refused { .. }) => {
-                // The job may have moved on between the look and the command: then its state says it better.
+                // The job may have changed between the poll and the command: then its state is the better reason.
                 if let Some(Ok(now)) = signals.unless_ended(self.api.status(self.job)).await {
                     ensure_fits(command, self.job, &now.status)?;
                 }

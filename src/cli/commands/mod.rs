@@ -166,7 +166,7 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, CommandError>
         Command::Dataset(typed) => dataset::run(&context(plain())?, &typed.command),
         Command::Init(typed) => init::run(&context(plain())?, &typed),
         Command::Demo(typed) => {
-            // What variables and the file say is meant for real jobs: their hooks and ComfyUI are not for a show.
+            // Variables and the file are meant for real jobs: their hooks and ComfyUI are not for a demo.
             let mut context = context(plain())?;
             context.settings.sync = SyncArgs { comfy: typed.comfy, ..plain() };
             demo::run(&context, typed.dir, typed.dataset)
@@ -203,7 +203,7 @@ impl Context<'_> {
         out.is_terminal().then(|| Room { columns: out.columns().into(), dots })
     }
 
-    /// Says that something is wrong, where the command goes on or ends with a code of its own.
+    /// Reports that something is wrong, where the command continues or ends with a code of its own.
     fn complain(&self, error: &CommandError) {
         for line in error.explain().lines() {
             self.world.err.line(&shown(line));

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown};
+use crate::cli::reporters::words as sentences;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::disk;
 use crate::engine;
@@ -150,6 +151,7 @@ enum Peek {
 impl Peek {
     fn of(peeked: &Result<Peeked, PeekError>) -> Self {
         match peeked {
+            Err(PeekError::Fault(fault)) => Self::Unread { error: sentences::fault(fault) },
             Err(error) => Self::Unread { error: error.to_string() },
             Ok(Peeked { header, hosted }) => Self::Read {
                 kind: header.kind.map(WeightsKind::name),

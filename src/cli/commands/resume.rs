@@ -1,4 +1,4 @@
-//! `rcsync resume`: let a job that ended go on from its latest checkpoint.
+//! `rcsync resume`: continue a job that ended from its latest checkpoint.
 
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ use super::{Context, wait_for};
 struct Document<'a> {
     job_id: &'a str,
     name: Option<&'a str>,
-    /// What the job is doing now, where the API said so.
+    /// What the job is doing now, where the API reported it.
     status: Option<&'a str>,
     #[serde(flatten)]
     links: Links,
@@ -40,7 +40,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Resume) -> Result<ExitStatus, C
             context.rehearsed("resume", Some(&job), before.name.as_deref(), &what);
             return Ok(ExitStatus::Complete);
         }
-        // The status answer has no time stamps, and they tell the old end from the next one.
+        // The status answer has no time stamps, which distinguish the old end from the next one.
         let times = match &following {
             Some(_) => context.ask(&signals, || api.result(&job)).await?.map(|result| result.times),
             None => None,

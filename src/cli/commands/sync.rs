@@ -58,7 +58,7 @@ pub(super) struct Following {
 }
 
 impl Following {
-    /// Settles how to follow a job to where `dir` says, or into a folder of its name.
+    /// Settles how to follow a job into `dir`, or into a folder of its name.
     pub(super) fn settle(context: &Context<'_>, dir: Option<PathBuf>) -> Result<Self, CommandError> {
         let place = Place::settle(dir, &context.settings)?;
         Ok(Self { place, equipment: Equipment::settle(context.world, &context.settings)? })
@@ -99,7 +99,7 @@ impl Following {
     ) -> Result<ExitStatus, CommandError> {
         let SubmitAnswer { id, name } = answer;
         if context.settings.talk == Talk::Quiet && context.settings.format == Format::Pretty {
-            // Whoever wants errors alone on standard error has paid all the same: the id is data.
+            // Also with `-q` the job is paid for: its id is data.
             let name = name.as_deref().map_or_else(String::new, |name| format!("{}  ", shown(name)));
             context.world.out.line(&format!("{name}submitted as {id}"));
         }
@@ -121,7 +121,7 @@ impl Following {
         self.follow(context, signals, api, job, Some(first)).await
     }
 
-    /// Tells `first`, and follows the job until it ends.
+    /// Reports `first`, and follows the job until it ends.
     pub(super) async fn follow(
         self,
         context: &Context<'_>,
@@ -202,7 +202,7 @@ async fn follow_to_bucket(
     ended.map_err(|error| of_follow(error, begins, again))
 }
 
-/// Tells `first`, mirrors, and tells about it as the settings want it; `again` is what goes on after an early end.
+/// Reports `first`, mirrors, and reports that as the settings want it; `again` is what continues after an early end.
 pub(super) async fn mirror(
     context: &Context<'_>,
     signals: &Signals,

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown};
+use crate::cli::reporters::words as sentences;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine;
 use crate::engine::destination::check::{BadFile, Checked, Problem, check};
@@ -172,7 +173,8 @@ impl Bad {
         };
         let why = why.map(|why| match why {
             Why::NotHosted => "the job offers it no more; what is here was left as it is".to_owned(),
-            Why::Failed(cause) => cause.clone(),
+            Why::Settling => "the trainer is still writing it".to_owned(),
+            Why::Failed(cause) => sentences::failure(cause),
             Why::NotTried => "it could not be tried".to_owned(),
         });
         let ranges = ranges.map(|ranges| ranges.iter().map(|Range { start, end }| [*start, *end]).collect());

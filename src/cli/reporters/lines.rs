@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::cli::config::Talk;
 use crate::cli::format::{files, shown, span, state, steps};
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{Event, Notice, Reporter};
 use crate::error::ExitStatus;
 use crate::model::names::rel_path::RelPath;
 use crate::model::units::ByteCount;
@@ -56,6 +56,8 @@ pub(crate) type Label = Box<dyn Fn() -> String + Send + Sync>;
 pub(crate) struct Held {
     lines: Vec<String>,
     ending: String,
+    /// The error that ends the run was written: its end is no more news.
+    has_failed: bool,
     /// What was last written about the job, and at which tenth of its way.
     job: Option<(String, u64)>,
 }
@@ -75,7 +77,14 @@ impl Reporter for Lines {
             (self.data)(&format!("{label}{:<10}  {}  {}", kind, shown(path.as_str()), action));
             return;
         }
-        let Some((weight, mark, text)) = sentence(event, &held.ending, &self.again) else { return };
+        let Some((mut weight, mark, text)) = sentence(event, &held.ending, &self.again) else { return };
+        match event {
+            Event::Trouble { notice: Notice::JobFailed(_) } => held.has_failed = true,
+            Event::Done { .. } if std::mem::take(&mut held.has_failed) => {
+                weight = weight.min(Weight::Background)
+            }
+            _ => {}
+        }
         // The view shows what a plan counts.
         let is_shown = self.bars && matches!(event, Event::Plan { .. });
         let weight = if is_news && !is_shown { weight } else { Weight::Detail };
@@ -314,6 +323,19 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
         let looks: Vec<Event> = (0..=2000).step_by(10).map(running).collect();
         assert_eq!(told(Talk::Normal, false, &looks).1.lines().count(), 11);
         assert_eq!(told(Talk::Verbose, false, &looks).1.lines().count(), 201);
+    }
+
+    #[test]
+    fn a_failed_job_of_a_fleet_is_one_line_with_quiet() {
+        let failed = || Event::Trouble { notice: Notice::JobFailed(crate::error::ApiError::NoToken.into()) };
+        let events = [failed(), done(ExitStatus::BadData, 0, 0)];
+        let (_, err) = told(Talk::Quiet, false, &events);
+        assert!(err.starts_with("trouble    no RunComfy token found; set `RUNCOMFY_TOKEN`"), "{err}");
+        assert_eq!(err.lines().count(), 1, "{err}");
+        assert_eq!(told(Talk::Normal, false, &events).1.lines().count(), 2);
+        // The next run of the job has its own end.
+        let twice = [failed(), done(ExitStatus::BadData, 0, 0), done(ExitStatus::Disk, 0, 0)];
+        assert_eq!(told(Talk::Quiet, false, &twice).1.lines().count(), 2);
     }
 
     #[test]

@@ -227,7 +227,7 @@ fn of_comfyui(notice: &ComfyNotice) -> String {
         ComfyNotice::LeftBeside { lora, names, more } => {
             let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
             let more = if *more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("files that rcsync did not write stay beside `{lora}`: {}{more}", names.join(", "))
+            format!("beside `{lora}` there stays what rcsync did not write: {}{more}", names.join(", "))
         }
         ComfyNotice::Server { origin, answer } => of_server(origin, answer),
     }

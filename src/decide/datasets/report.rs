@@ -146,7 +146,7 @@ pub enum Code {
     NameEncoding,
     /// The configuration does not name this dataset.
     NotInConfig,
-    /// The captions end otherwise than the configuration says.
+    /// The captions have another extension than the configuration names.
     CaptionExtension,
     /// AI Toolkit does not look for files of this kind.
     UnusedKind,
@@ -164,7 +164,7 @@ pub enum Code {
     NoTriggerWord,
     /// The name has characters that not every storage keeps.
     OddName,
-    /// The bytes are of another format than the extension says.
+    /// The bytes are of another format than the extension suggests.
     WrongExtension,
     /// The same bytes are there twice.
     SameBytes,

@@ -9,13 +9,13 @@ use super::run_state::RunState;
 use crate::model::job::Progress;
 
 /// Before the first resumption: long enough for a second look, since a status can be ahead of the steps and the final
-/// checkpoint that would tell a finish.
+/// checkpoint that would prove a finish.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 
 /// Machines that are taken away at once again and again are waited for, but no longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
-/// How long the old end may still be seen after a resumption was accepted: the API does not say, a queue reacts within
+/// How long the old end may still be seen after a resumption was accepted: the API does not document it, a queue reacts within
 /// seconds, and a job that is left alone for two minutes more costs nothing.
 const GRACE: Duration = Duration::from_secs(120);
 
@@ -120,7 +120,7 @@ impl AutoResume {
         Self { most, first_wait, sent: 0, futile: 0, furthest: 0, phase }
     }
 
-    /// Takes in a look and says what to do.
+    /// Takes in a poll and returns what to do.
     pub fn next(&mut self, now: Duration, seen: &Seen<'_>) -> Next {
         if !seen.state.is_over() {
             self.phase = Phase::Watching;

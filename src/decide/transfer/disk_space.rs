@@ -10,16 +10,16 @@ use serde::Serialize;
 
 use crate::model::units::ByteCount;
 
-/// What stays free where the user does not say: enough for a system to go on working …
+/// What stays free where the user did not set it: enough for a system to keep working …
 const MIN_FREE: u64 = 1 << 30;
 
 /// … but no more than this share of a small disk.
 const MIN_FREE_SHARE: u64 = 100;
 
-/// What a look at the disk said stays true enough for this long …
+/// A measurement of the disk is true enough for this long …
 const FRESH: Duration = Duration::from_millis(20);
 
-/// … while there is so much more room than is asked for that nobody can fill it in that time.
+/// … while there is so much more room than is asked for that it cannot be filled in that time.
 const AMPLE: u64 = 1 << 30;
 
 /// Returns the bytes that must stay free on a disk of `total` bytes.
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(shortage(100, 0, 10, 91), Some(Shortage { wanted: 91, free: 100, floor: 10 }));
         assert_eq!(shortage(100, 60, 10, 30), None);
         assert_eq!(shortage(100, 60, 10, 31), Some(Shortage { wanted: 31, free: 40, floor: 10 }));
-        assert_eq!(shortage(5, 60, 10, 0), None, "who wants nothing lacks nothing");
+        assert_eq!(shortage(5, 60, 10, 0), None, "nothing is wanted, nothing is lacking");
     }
 
     #[test]

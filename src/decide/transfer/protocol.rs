@@ -252,7 +252,7 @@ pub enum Command {
     },
     /// Remember what the host does with ranges, for its other files.
     Habit(Habit),
-    /// Read what the refusal says, and end the range with the fault that it makes.
+    /// Read the body of the refusal, and end the range with the fault that it makes.
     ReadRefusal {
         /// Which range.
         ticket: Ticket,

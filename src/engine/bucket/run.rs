@@ -64,7 +64,7 @@ const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from
 /// How long the end of a run may take to free the lease and drop uploads.
 const WIND_UP: Duration = Duration::from_secs(10);
 
-/// How much longer than `--timeout` a run takes to write down what it did.
+/// How much longer than its timeout a run takes to write down what it did.
 const OVERTIME: Duration = Duration::from_secs(60);
 
 pub(super) const JOB: &str = "job.json";

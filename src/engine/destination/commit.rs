@@ -532,7 +532,7 @@ struct Ready {
 /// What becomes of our own file that stands under the name now.
 #[derive(Debug)]
 enum Aside {
-    /// It goes: `--on-change replace`, or the disk damaged it.
+    /// It goes: the user wants the new bytes alone, or the disk damaged it.
     Replaced,
     /// Kept beside the new one.
     Kept(RelPath),

@@ -1,4 +1,4 @@
-//! DIR, open for one run: its lock, its manifest, its parts, and what stands in it.
+//! DIR, open for one run: its lock, its manifest, its parts, and its files.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -82,7 +82,7 @@ pub(crate) fn known(dir: &Path) -> Result<Manifest, Error> {
     }
 }
 
-/// What `job.json` says of files that are offered no more, and what was offered last.
+/// What `job.json` has of files that are no longer offered, and what was offered last.
 #[derive(Debug, Default)]
 struct Before {
     rows: Vec<JobArtifact>,
@@ -91,7 +91,7 @@ struct Before {
 }
 
 impl Before {
-    /// Keeps what is known of files that are offered no more, and nothing else: of those that are, the listing says it.
+    /// Keeps what is known of files that are no longer offered, and nothing else: the others are in the listing.
     fn update(&mut self, dir: &Path, job: &JobId, listed: &[Arc<Artifact>]) {
         let offered: HashSet<u64> = listed.iter().map(|artifact| hash(&artifact.key)).collect();
         let is_gone = |row: &JobArtifact| !offered.contains(&hash(&row.key()));
@@ -226,7 +226,7 @@ impl Folder {
         Listing::build(looked.name(), &looked.result.artifacts, &known, taken)
     }
 
-    /// Looks at what stands at every listed and known path.
+    /// Looks at what is at every listed and known path.
     pub(crate) async fn look_around(&self, listing: &Listing) -> Result<Local, Error> {
         let manifest_paths = paths(self.lock().manifest(), listing);
         look_at_all(self.dir.clone(), manifest_paths).await

@@ -15,7 +15,7 @@ use crate::model::job::JobStatus;
 
 use super::{Pass, Run};
 
-/// The longest wait between two looks where the user did not say.
+/// The longest wait between two polls where the user did not set one.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
 
 /// What one follow knows of the job's life.

@@ -24,10 +24,10 @@ use super::Run;
 /// A configuration larger than this is none: real ones have a few KiB.
 const CONFIG_BOUND: u64 = 1 << 20;
 
-/// What the trainer keeps where its configuration does not say.
+/// What the trainer keeps where its configuration has no number.
 const KEPT_BY_DEFAULT: u64 = 5;
 
-/// What was learned for looking ahead, and what was told.
+/// What was measured for forecasts, and what was reported.
 #[derive(Debug, Default)]
 pub(super) struct Outlook {
     /// How the run saves, from the configuration with this hash.
@@ -48,7 +48,7 @@ struct Stock {
 }
 
 impl Run {
-    /// Tells what will not go well if everything goes on as it does.
+    /// Reports what will fail if everything continues as it is.
     pub(super) async fn look_ahead(&mut self, looked: &JobSnapshot, listing: &Listing, state: RunState) {
         self.measure();
         let (Some(step), Some(steps)) =
@@ -77,7 +77,7 @@ impl Run {
             }
         }
         let missing: u64 = stock.saves.iter().map(|save| save.left).sum();
-        // Where the disk does not say how full it is, nothing is foretold.
+        // Where the free space is unknown, there is no forecast.
         let Ok(Some(free)) = self.transfers.room_above_floor() else { return };
         let course = Course {
             step,
@@ -107,7 +107,7 @@ impl Run {
         let Some((then, received_then)) = before else { return };
         let elapsed = now.saturating_duration_since(then).as_secs_f64();
         let came = received.saturating_sub(received_then);
-        // What ended in between says too little.
+        // What ended in between is too short to measure.
         if elapsed < 1.0 || self.outlook.busy.is_none() {
             return;
         }

@@ -1,7 +1,7 @@
 //! From DIR into a ComfyUI folder: finished LoRAs get a second name there, with a picture beside them.
 //!
 //! What was placed is recorded in a file of its own below `.rcsync`, one for each LoRA folder: the manifest belongs to
-//! the rcsync that holds the folder's lock, and `rcsync mirror` has to work beside it, from another host too.
+//! the rcsync that holds the folder's lock, and another process has to place files beside it, from another host too.
 
 mod extras;
 mod headers;

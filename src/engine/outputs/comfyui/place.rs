@@ -46,7 +46,7 @@ pub(super) struct Work<'a> {
     new: Vec<RelPath>,
 }
 
-/// A LoRA and the places of its files, with what stands there.
+/// A LoRA and the places of its files, with what is there.
 pub(super) struct Seat<'a> {
     pub(super) lora: &'a Lora<'a>,
     pub(super) files: Vec<(Part<'a>, RelPath, Standing)>,
@@ -166,7 +166,7 @@ impl<'a> Work<'a> {
         self.intend(&seats)?;
         let mut trouble = None;
         for seat in &seats {
-            // One that does not fit on the disk does not keep the others away; its trouble is told at the end.
+            // One that does not fit on the disk does not keep the others away; its trouble is reported at the end.
             if let Err(error) = self.fill(seat) {
                 trouble = Some(error);
             }
@@ -220,7 +220,7 @@ impl<'a> Work<'a> {
         Ok(None)
     }
 
-    /// A name once chosen is kept to, so that one LoRA never stands there twice.
+    /// A name once chosen is kept to, so that one LoRA is never there twice.
     fn namings(&self, lora: &Lora<'_>) -> [Naming; 2] {
         let marked = places(lora, self.on.subdir, Naming::Marked).unwrap_or_default();
         let is_marked =
@@ -346,7 +346,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Puts a file's bytes into `folder` under a name that nobody lists.
+    /// Puts a file's bytes into `folder` under a name that no program lists.
     fn stage(&self, part: &Part<'a>, to: &RelPath, folder: &Path) -> Result<Staged<'a>, Error> {
         let path = self.held.staged_name(folder);
         let mut staged = Staged { path, linked: None, part: *part, to: to.clone() };

@@ -1,7 +1,7 @@
 //! DIR/index.html: samples, checkpoints and how training went, as one page that needs no network.
 //!
-//! The page is a pure function of the manifest, `job.json` and the history, and is written only where it differs. What
-//! it says of itself in its second line tells rcsync's own page from anybody else's, which is never touched.
+//! The page is a pure function of the manifest, `job.json` and the history, and is written only where it differs. Its
+//! second line distinguishes rcsync's own page from a foreign one, which is never touched.
 
 mod album;
 mod chart;
@@ -29,7 +29,7 @@ use album::Album;
 use file::{Stamp, Written};
 use history::{History, Moment};
 
-/// While much arrives, the page is written again no sooner than this: nobody reloads it more often.
+/// While much arrives, the page is written again no sooner than this: reloading it more often is of no use.
 const SHORTEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Of a core's time, writing the page takes no more than one part in so many.
@@ -51,7 +51,7 @@ pub struct Refreshed {
 /// Writes the gallery of a folder where it differs from what is there.
 ///
 /// # Errors
-/// When the disk refuses, or a page that rcsync did not write stands there; that page is left as it is.
+/// When the disk refuses, or a page that rcsync did not write is there; that page is left as it is.
 pub fn refresh(dir: &Path, manifest: &Manifest) -> Result<Refreshed, Error> {
     let stamp = Stamp::of(dir, manifest);
     let job = reports::read_job(dir, &manifest.job);
