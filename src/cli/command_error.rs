@@ -1,5 +1,6 @@
-//! Why a command could not do what was asked: the library's errors and those of a command line, with the way out and the
-//! code that the process ends with.
+//! Why a command could not do what was asked, with the way out and the code that the process ends with.
+//!
+//! The library's errors have neither option names nor commands: they are added here.
 
 use std::io;
 use std::path::PathBuf;

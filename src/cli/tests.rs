@@ -166,7 +166,6 @@ fn a_failure_before_any_request_is_json_too() {
             "`/no/such/folder` is no mirror of a job: there is no such folder",
             66,
         ),
-        ("prune /no/such/folder", &[], "`prune` needs to know what stays", 64),
         ("fleet add abc-1 out/{id}/{name}/x s3://", &[], "DEST", 64),
         ("submit /no/such/file.yaml", &[], "there is no file `/no/such/file.yaml`", 66),
         ("status abc-1", &[("RCSYNC_TIMEOUT", "-5s")], "`RCSYNC_TIMEOUT`", 64),

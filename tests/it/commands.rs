@@ -168,7 +168,10 @@ async fn every_command_in_every_state() {
             let said = stderr(&done);
             assert!(said.starts_with(&format!("error: job `{job}` is {state}")), "{command}: {said}");
             assert!(said.contains("\nhint: ") && said.contains("`rcsync "), "{said}");
-            assert!(posts(&bench).is_empty() && out(&done).is_empty(), "nothing was sent");
+            assert!(posts(&bench).is_empty(), "nothing was sent");
+            let document: serde_json::Value = serde_json::from_str(&out(&done)).unwrap();
+            assert!(document["error"].as_str().unwrap().contains(state), "{document}");
+            assert_eq!((&document["exit_code"], document.get("event")), (&65.into(), None), "{document}");
         }
     }
 }
