@@ -94,7 +94,9 @@ impl Page {
             let begins = |program: &&str| lines.iter().any(|(_, line)| first_word(line) == *program);
             if language == "sh" || is_indented && PROGRAMS.iter().any(|program| begins(&program)) {
                 commands.extend(statements(&lines));
-            } else if language == "crontab" || is_indented && lines.iter().all(|(_, line)| line.starts_with("*/")) {
+            } else if language == "crontab"
+                || is_indented && lines.iter().all(|(_, line)| line.starts_with("*/"))
+            {
                 commands.extend(lines.iter().filter_map(|(line, text)| scheduled(*line, text)));
             } else {
                 let stray = lines.iter().find(|(_, line)| first_word(line) == "rcsync");
@@ -116,7 +118,8 @@ impl Page {
         let joined: String = text.iter().map(|(_, line)| format!("{line}\n")).collect();
         for (place, span) in joined.split('`').enumerate() {
             if place % 2 == 1 && !span.contains("\n\n") {
-                let before = joined.split('`').take(place).map(|part| part.matches('\n').count()).sum::<usize>();
+                let before =
+                    joined.split('`').take(place).map(|part| part.matches('\n').count()).sum::<usize>();
                 let line = text[before].0;
                 found.push(Command { line, text: span.replace('\n', " ") });
             }

@@ -20,15 +20,26 @@ use crate::support::skip;
 const NOT_RUN: &[(&str, &str, &str)] = &[
     ("*", "export RUNCOMFY_TOKEN=", "the sandbox has a token"),
     ("*", "pip install", "`packaging/try-wheel` installs a wheel, in `.ci/run`"),
-    ("*", "cargo install --path", "compiles for minutes; the Dockerfile's steps, which have it, are followed by `.ci/run`"),
-    ("README.md", "cargo run --release -- demo", "`.ci/run` runs the demo, with the program that is built already"),
+    (
+        "*",
+        "cargo install --path",
+        "compiles for minutes; the Dockerfile's steps, which have it, are followed by `.ci/run`",
+    ),
+    (
+        "README.md",
+        "cargo run --release -- demo",
+        "`.ci/run` runs the demo, with the program that is built already",
+    ),
     ("README.md", "cargo test", "is what runs this"),
-    ("docs/cron-and-systemd.md", "systemctl", "needs a user's systemd; `systemd-analyze` reads the units, in `.ci/run`"),
-    ("docs/cron-and-systemd.md", "journalctl", "needs a user's systemd"),
-    ("docs/cron-and-systemd.md", "loginctl", "needs a user's systemd"),
+    ("docs/cron.md", "systemctl", "needs a user's systemd; `systemd-analyze` reads the units, in `.ci/run`"),
+    ("docs/cron.md", "journalctl", "needs a user's systemd"),
+    ("docs/cron.md", "loginctl", "needs a user's systemd"),
     ("docs/fleet.md", "", "`tests/it/fleet/page.rs` runs its blocks"),
-    ("docs/buckets.md", "", "needs clouds or a store; `tests/buckets/run` runs rcsync on SeaweedFS and Azurite"),
-    ("docs/performance.md", "", "measures for minutes, on a machine that does nothing else"),
+    (
+        "docs/buckets.md",
+        "",
+        "needs clouds or a store; `tests/buckets/run` runs rcsync on SeaweedFS and Azurite",
+    ),
     ("docs/reliability.md", "", "runs tests, which `cargo test` runs too"),
 ];
 
@@ -73,7 +84,7 @@ pages! {
     choosing: "docs/choosing-and-pruning.md", ALL;
     comfyui: "docs/comfyui.md", ALL;
     configuration: "docs/configuration.md", ALL;
-    cron: "docs/cron-and-systemd.md", Before::default();
+    cron: "docs/cron.md", Before::default();
     datasets: "docs/datasets.md", Before::default();
     first_mirror: "docs/first-mirror.md", Before::default();
     hooks: "docs/hooks.md", Before::default();
@@ -98,7 +109,12 @@ fn every_command_is_run_or_listed() {
     let mut missed = Vec::new();
     for page in pages.iter().filter(|page| !RUN.contains(&page.name.as_str())) {
         let commands = page.commands();
-        missed.extend(commands.into_iter().filter(|command| !not_run(&page.name, command)).map(|command| (page.name.clone(), command)));
+        missed.extend(
+            commands
+                .into_iter()
+                .filter(|command| !not_run(&page.name, command))
+                .map(|command| (page.name.clone(), command)),
+        );
     }
     assert!(missed.is_empty(), "neither run nor listed: {missed:#?}");
     // A rule that fits nothing is of a command that is gone.
@@ -153,7 +169,11 @@ impl Sandbox {
         }
         for program in PRETENDED {
             let path = sandbox.path("bin").join(program);
-            std::fs::write(&path, format!("#!/bin/sh\nprintf '%s\\n' {program} \"$@\" >> \"$HOME/called\"\n")).unwrap();
+            std::fs::write(
+                &path,
+                format!("#!/bin/sh\nprintf '%s\\n' {program} \"$@\" >> \"$HOME/called\"\n"),
+            )
+            .unwrap();
             std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
         }
         std::os::unix::fs::symlink(root().join("examples"), sandbox.path("examples")).unwrap();
@@ -165,7 +185,8 @@ impl Sandbox {
                 .map(|entry| entry.unwrap())
                 .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
                 .collect();
-            let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
+            let files: Vec<(&str, &[u8])> =
+                files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
             sandbox.simulator.add_dataset("dog", DatasetStatus::Ready, &files);
         }
         if before.mirrored {
@@ -188,13 +209,14 @@ impl Sandbox {
         std::fs::create_dir_all(&folder).unwrap();
         for number in 1..=4 {
             std::fs::write(folder.join(format!("dog_{number:02}.jpg")), picture(number, 64)).unwrap();
-            std::fs::write(folder.join(format!("dog_{number:02}.txt")), format!("a dog, number {number}")).unwrap();
+            std::fs::write(folder.join(format!("dog_{number:02}.txt")), format!("a dog, number {number}"))
+                .unwrap();
         }
     }
 
     /// The job that a command is about: one whose state fits it.
     fn job_of(&self, text: &str) -> JobId {
-        let has = |word: &str| text.starts_with(&format!("rcsync {word} "));
+        let has = |word: &str| text.contains(&format!("rcsync {word} "));
         if !(has("cancel") || has("resume") || has("edit")) {
             return self.job.clone();
         }
@@ -257,7 +279,7 @@ impl Sandbox {
 
     /// Runs it until it has printed this, and stops it with Ctrl-C.
     async fn until(&self, text: &str, printed: &str) -> i32 {
-        let mut running = self.shell(&format!("exec {text} 2>&1")).spawn().unwrap();
+        let mut running = self.shell(&format!("exec 2>&1; exec {text}")).spawn().unwrap();
         let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
         let wanted = async {
             let mut heard = Vec::new();
@@ -269,7 +291,9 @@ impl Sandbox {
             }
             panic!("{text} ended without `{printed}`: {heard:#?}");
         };
-        tokio::time::timeout(Duration::from_secs(60), wanted).await.unwrap_or_else(|_| panic!("{text}: no {printed}"));
+        tokio::time::timeout(Duration::from_secs(60), wanted)
+            .await
+            .unwrap_or_else(|_| panic!("{text}: no {printed}"));
         let pid = rustix::process::Pid::from_raw(i32::try_from(running.id().unwrap()).unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
         running.wait().await.unwrap().code().unwrap()
@@ -313,7 +337,8 @@ async fn run(name: &str, before: Before) {
             let _ = std::fs::remove_dir_all(sandbox.path("out"));
         }
         count += 1;
-        if let Some((.., printed)) = ENDLESS.iter().find(|(on, begins, _)| fits((on, begins), name, &command)) {
+        if let Some((.., printed)) = ENDLESS.iter().find(|(on, begins, _)| fits((on, begins), name, &command))
+        {
             std::fs::create_dir_all(sandbox.path("Another/models/loras")).unwrap();
             let code = sandbox.until(&command.text.replace("~/ComfyUI", "~/Another"), printed).await;
             assert!([0, 130].contains(&code), "{place}: {} ended with {code}", command.text);
@@ -337,9 +362,14 @@ async fn run(name: &str, before: Before) {
 /// What `curl` was given for Slack and Discord is JSON with the field that they read.
 fn services_get_json_of_their_own(sandbox: &Sandbox) {
     let called = std::fs::read_to_string(sandbox.path("called")).unwrap();
-    let bodies: Vec<serde_json::Value> =
-        called.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap()).collect();
-    for (field, words) in [("text", "dog.safetensors is here"), ("text", "ended with 0"), ("content", "ended with 0")] {
+    let bodies: Vec<serde_json::Value> = called
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for (field, words) in
+        [("text", "dog.safetensors is here"), ("text", "ended with 0"), ("content", "ended with 0")]
+    {
         let fits = |body: &&serde_json::Value| body[field].as_str().is_some_and(|text| text.contains(words));
         assert!(bodies.iter().any(|body| fits(&body)), "no {field} with `{words}`: {called}");
     }
