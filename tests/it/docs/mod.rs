@@ -108,7 +108,7 @@ fn options(text: &str) -> BTreeSet<String> {
 }
 
 /// Options of other programs that the text names alone, and `--token`, of which it is said that there is none.
-const FOREIGN: &[&str] = &["--allow-overwrite", "--lib", "--native", "--token"];
+const FOREIGN: &[&str] = &["--allow-overwrite", "--lib", "--locked", "--native", "--token"];
 
 #[test]
 fn options_and_commands_of_the_pages_exist() {
