@@ -12,6 +12,7 @@ mod crashes;
 mod datasets;
 #[cfg(target_os = "linux")]
 mod disks;
+mod docs;
 #[cfg(target_os = "linux")]
 mod environment;
 mod evidence;
