@@ -1,4 +1,4 @@
-//! Which listeners a run has: lines or JSON, with or without the view.
+//! Which reporters a run has: lines or JSON, with or without the view.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,10 +19,10 @@ use super::values::Format;
 #[cfg(unix)]
 use crate::cli::reporters::systemd::Service;
 
-/// What goes on after an early end, wherever nothing is begun anew by it.
+/// The command that continues after an early end, where it starts nothing new.
 pub(crate) const THE_SAME_COMMAND: &str = "the same command";
 
-/// Everything that tells people and programs about a run.
+/// All reporters of a run.
 pub(crate) struct Telling {
     job: JobId,
     view: Option<Arc<View>>,
@@ -34,7 +34,7 @@ pub(crate) struct Telling {
 }
 
 impl Telling {
-    /// Chooses by the settings and by where the streams go; `again` is the command that goes on after an early end.
+    /// Chooses by the settings and by where the streams go; `again` is the command that continues after an early end.
     pub(crate) fn new(
         world: &Process,
         settings: &Settings,
@@ -45,7 +45,7 @@ impl Telling {
         // A dry run is over before anything could move.
         let moves = settings.bars(world) && !settings.sync.dry_run;
         let look = Look { colours: world.colours(&world.err), unicode: world.speaks_unicode() };
-        let view = moves.then(|| Arc::new(View::new(world.err.clone(), look, world.shrinking())));
+        let view = moves.then(|| Arc::new(View::new(world.err.clone(), look)));
         let json = settings.format == Format::Json;
         Arc::new(Self {
             job: job.clone(),
@@ -58,7 +58,7 @@ impl Telling {
         })
     }
 
-    /// Takes the view away, also when the run ended without its last event.
+    /// Removes the view, also when the run ended without its last event.
     pub(crate) fn end(&self) {
         if let Some(view) = &self.view {
             view.end();
@@ -85,7 +85,7 @@ impl Telling {
 
 impl Reporter for Telling {
     fn report(&self, event: &Event) {
-        // Trouble before the event: nothing is told after the last one.
+        // Trouble before the event: nothing is reported after the last one.
         if let Some(message) = self.metrics.as_ref().and_then(|metrics| metrics.hear(&self.job, event)) {
             self.show(&Event::Notice { message });
         }
@@ -138,7 +138,7 @@ fn json_lines(world: &Process, job: &JobId, signals: &Signals) -> JsonLines {
         out: world.out.clone(),
         job: job.clone(),
         now: world.now,
-        // Whoever read the events has gone (`| head`): end as if asked to, with all parts kept.
+        // The reader of the events has gone (`| head`): end as after Ctrl-C, with all parts kept.
         on_closed: Box::new(move || signals.end(ExitStatus::Interrupted)),
         on_lost: Box::new(move |fault| {
             err.line(&format!("{}; the run continues without its events", shown(&explain_briefly(fault))));
