@@ -348,7 +348,9 @@ fn read_snapshot(folder: &Path) -> Result<Loaded, Error> {
     if let Some(FormatOnly { format }) = checksummed::unseal(text)
         && format > FORMAT
     {
-        let why = format!("its private state has format {format}, and this rcsync knows {FORMAT}");
+        let why = format!(
+            "its private state has format {format}, and this rcsync knows {FORMAT}: a newer rcsync is needed"
+        );
         return Err(Error::FolderUnfit { path: disk::parent(folder).to_path_buf(), why });
     }
     Ok(checksummed::unseal(text).map_or(Loaded::Damaged, |snapshot| Loaded::Snapshot(Box::new(snapshot))))
