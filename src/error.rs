@@ -65,7 +65,7 @@ pub enum Error {
     #[error("{0}")]
     Usage(String),
     /// A file that the command line names is not there.
-    #[error("there is no file `{}`", .0.display())]
+    #[error("there is no file or folder `{}`", .0.display())]
     NoInput(PathBuf),
     /// A folder that the command line names is none that a job was mirrored into.
     #[error("`{}` is no mirror of a job: {why}", path.display())]

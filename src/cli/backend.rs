@@ -1,4 +1,4 @@
-//! What the front door needs of the rest of the house, in one place, with the errors that fit a command line.
+//! The API, its clients and the simulated API for commands, with the errors that fit a command line.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub(crate) fn job_id(text: &str, base: &ApiBase) -> Result<JobId, Error> {
 /// Makes the client, with the token from wherever it is.
 pub(crate) fn client(world: &Process, settings: &Settings, base: &ApiBase) -> Result<ApiClient, Error> {
     let tokens = tokens(world, settings);
-    // A missing token is told before anything is asked or created.
+    // A missing token is reported before anything is requested or created.
     tokens.load()?;
     Ok(ApiClient::new(base.clone(), tokens, Limits::default())?)
 }
@@ -103,7 +103,7 @@ pub(crate) async fn simulate(listen: std::net::SocketAddr, script: Script) -> Re
         Script::Demo => DEMO_STEP,
         Script::Long => Duration::from_millis(300),
     };
-    // Whoever can reach the API by this address can reach what it lists.
+    // A client that can reach the API by this address can reach what it lists.
     let artifact_listen = std::net::SocketAddr::new(listen.ip(), 0);
     let config =
         SimulatorConfig { listen, artifact_listen, step_time: Some(step), ..SimulatorConfig::default() };

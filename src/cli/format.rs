@@ -53,7 +53,7 @@ pub(crate) fn columns(text: &str) -> usize {
     unicode_width::UnicodeWidthStr::width(text)
 }
 
-/// Keeps the end of a name that is too long: the step stands there, before an ending that says little.
+/// Keeps the end of a name that is too long: the step is there, before an ending that is always the same.
 pub(crate) fn end_of(name: &str, room: usize, dots: &str) -> String {
     if columns(name) <= room {
         return name.to_owned();
@@ -69,13 +69,18 @@ pub(crate) fn end_of(name: &str, room: usize, dots: &str) -> String {
 
 /// Returns `1 file` or `3 files`.
 pub(crate) fn files(count: u64) -> String {
-    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+    counted(count, "file")
 }
 
-/// Returns how far a job is, in percent, as the API says or as its steps tell.
+/// Returns a number with its noun: `1 error`, `3 errors`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Returns how far a job is, in percent, as the API reports or as its steps give.
 pub(crate) fn percent(progress: &Progress) -> Option<f64> {
-    let told = progress.percent.filter(|percent| percent.is_finite());
-    told.or_else(|| match (progress.current_step, progress.total_steps) {
+    let reported = progress.percent.filter(|percent| percent.is_finite());
+    reported.or_else(|| match (progress.current_step, progress.total_steps) {
         #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
         (Some(current), Some(total)) if total > 0 => {
             Some((current as f64 * 10_000.0 / total as f64).round() / 100.0)
@@ -126,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn percent_is_told_or_computed() {
+    fn percent_is_reported_or_computed() {
         let progress =
             |current, total, percent| Progress { current_step: current, total_steps: total, percent };
         assert_eq!(percent(&progress(Some(320), Some(2000), None)), Some(16.0));

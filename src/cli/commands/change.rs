@@ -1,5 +1,5 @@
-//! What `cancel`, `resume` and `edit` have in common: look whether the command fits, send it once, and when nobody says
-//! what became of it, look instead of sending it again.
+//! What `cancel`, `resume` and `edit` have in common: check that the command fits, send it once, and when its outcome is
+//! unknown, ask for the job's state instead of sending it again.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub(super) fn ensure_fits(command: Command, job: &JobId, status: &JobStatus) -> 
     }
 }
 
-/// Says that a signal came between a command and its answer: whether it was carried out, nobody knows yet.
+/// Reports that a signal came between a command and its answer: whether it was carried out is unknown.
 pub(super) fn tell_interrupted(context: &Context<'_>) {
     let cause = "interrupted before the answer came".to_owned();
     context.complain(&ApiError::Unknown { cause }.into());
@@ -66,7 +66,7 @@ pub(super) struct Order<'a> {
 }
 
 impl Order<'_> {
-    /// Sends a command once; `None` when a signal came before its answer, which is told then.
+    /// Sends a command once; `None` when a signal came before its answer, which is reported then.
     pub(super) async fn send(
         self,
         command: Command,
@@ -86,7 +86,7 @@ impl Order<'_> {
                 self.concluded(command, cause, now)
             }
             Err(refused @ ApiError::Refused { .. }) => {
-                // The job may have moved on between the look and the command: then its state says it better.
+                // The job's state may have changed between the request for it and the command; then the state is the better error.
                 if let Some(Ok(now)) = signals.unless_ended(self.api.status(self.job)).await {
                     ensure_fits(command, self.job, &now.status)?;
                 }

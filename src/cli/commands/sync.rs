@@ -93,7 +93,7 @@ impl Following {
     ) -> Result<ExitStatus, Error> {
         let SubmitAnswer { id, name } = answer;
         if context.settings.talk == Talk::Quiet && context.settings.format == Format::Pretty {
-            // Whoever wants errors alone on standard error has paid all the same: the id is data.
+            // Also with `-q` the job is paid for: its id is data.
             let name = name.as_deref().map_or_else(String::new, |name| format!("{}  ", shown(name)));
             context.world.out.line(&format!("{name}submitted as {id}"));
         }
@@ -115,7 +115,7 @@ impl Following {
         self.follow(context, signals, api, job, Some(first)).await
     }
 
-    /// Tells `first`, and follows the job until it ends.
+    /// Reports `first`, and follows the job until it ends.
     pub(super) async fn follow(
         self,
         context: &Context<'_>,
@@ -195,7 +195,7 @@ async fn follow_to_bucket(
     ended.map_err(|error| if begins { Error::Following { source: error.into(), again } } else { error })
 }
 
-/// Tells `first`, mirrors, and tells about it as the settings want it; `again` is what goes on after an early end.
+/// Reports `first`, mirrors, and reports as the settings want it; `again` is the command that continues after an early end.
 pub(super) async fn mirror(
     context: &Context<'_>,
     signals: &Signals,
@@ -224,7 +224,7 @@ pub(super) async fn mirror(
 async fn until_known(api: &ApiClient, job: &JobId) {
     let again = |fault: &ApiError| match fault {
         ApiError::UnknownJob { .. } => Again::After(None),
-        // The mirror has the patience and the words for every other fault.
+        // The mirror retries and reports every other fault.
         _ => Again::Never,
     };
     let _ = retry(UNTIL_KNOWN, || api.status(job), again, |_, _| {}).await;
