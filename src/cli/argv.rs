@@ -7,10 +7,10 @@ use clap::CommandFactory;
 
 use super::args::Cli;
 use super::suggest;
-use crate::error::Error;
+use crate::cli::command_error::CommandError;
 
 /// Returns the arguments for the parser; the first one is the program's name.
-pub(crate) fn expand(typed: Vec<OsString>) -> Result<Vec<OsString>, Error> {
+pub(crate) fn expand(typed: Vec<OsString>) -> Result<Vec<OsString>, CommandError> {
     let (mut arguments, after) = split_at_dashes(typed);
     join_auto_resume(&mut arguments);
     let program = Cli::command();
@@ -94,7 +94,7 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
 ];
 
 /// Whether `word` may be a job; an error when it is nearly the name of a command.
-fn not_a_typo(program: &clap::Command, word: &OsStr) -> Result<bool, Error> {
+fn not_a_typo(program: &clap::Command, word: &OsStr) -> Result<bool, CommandError> {
     let Some(word) = word.to_str().filter(|word| word.chars().all(char::is_alphabetic)) else {
         return Ok(true);
     };
@@ -102,7 +102,7 @@ fn not_a_typo(program: &clap::Command, word: &OsStr) -> Result<bool, Error> {
     let elsewhere = ELSEWHERE.iter().find(|(words, _)| words.contains(&word)).map(|(_, command)| *command);
     match elsewhere.or_else(|| suggest::nearest(word, commands.map(clap::Command::get_name))) {
         None => Ok(true),
-        Some(command) => Err(Error::Usage(format!(
+        Some(command) => Err(CommandError::Usage(format!(
             "there is no command `{word}`; did you mean `{command}`? (a job really called {word}: `rcsync sync {word}`)"
         ))),
     }

@@ -2,9 +2,10 @@
 
 use clap::CommandFactory;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::cli::process::Process;
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 
 use super::super::args::Cli;
 use super::super::backend;
@@ -12,7 +13,7 @@ use super::super::config::Settings;
 use super::super::suggest;
 use super::super::topics::{TOPICS, Topic};
 
-pub(super) fn run(world: &Process, words: &[String]) -> Result<ExitStatus, Error> {
+pub(super) fn run(world: &Process, words: &[String]) -> Result<ExitStatus, CommandError> {
     if let [word] = words
         && let Some(topic) = Topic::find(word)
     {
@@ -26,7 +27,7 @@ pub(super) fn run(world: &Process, words: &[String]) -> Result<ExitStatus, Error
         if command.find_subcommand(word).is_none() {
             return Err(unknown(word, command));
         }
-        command = command.find_subcommand_mut(word).ok_or_else(|| Error::Usage(String::new()))?;
+        command = command.find_subcommand_mut(word).ok_or_else(|| CommandError::Usage(String::new()))?;
     }
     let text = command.render_long_help();
     let colours = world.colours(&world.out);
@@ -34,7 +35,7 @@ pub(super) fn run(world: &Process, words: &[String]) -> Result<ExitStatus, Error
     Ok(ExitStatus::Complete)
 }
 
-fn unknown(word: &str, command: &clap::Command) -> Error {
+fn unknown(word: &str, command: &clap::Command) -> CommandError {
     let commands =
         command.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name);
     let near = suggest::nearest(word, commands.chain(TOPICS.iter().map(|topic| topic.name)));
@@ -45,7 +46,7 @@ fn unknown(word: &str, command: &clap::Command) -> Error {
         },
         |near| format!("; did you mean `{near}`?"),
     );
-    Error::Usage(format!("there is no command or topic `{}`{near}", shown(word)))
+    CommandError::Usage(format!("there is no command or topic `{}`{near}", shown(word)))
 }
 
 /// What to do next, for a terminal on which `rcsync` alone was typed.

@@ -10,3 +10,4 @@ pub(crate) mod samples;
 pub(crate) mod systemd;
 pub(crate) mod throughput;
 pub(crate) mod view;
+pub(crate) mod words;
