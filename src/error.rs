@@ -72,8 +72,8 @@ pub enum Error {
     /// At the gallery's path is a page that rcsync did not write.
     #[error("`{}` was not written by rcsync, or was edited since, and is left as it is", .0.display())]
     ForeignPage(#[serde(serialize_with = "lossy")] PathBuf),
-    /// An input file does not exist.
-    #[error("there is no file `{}`", .0.display())]
+    /// An input file or folder does not exist.
+    #[error("there is no file or folder `{}`", .0.display())]
     NoInput(#[serde(serialize_with = "lossy")] PathBuf),
     /// No job was mirrored into the folder.
     #[error("`{}` is no mirror of a job: {why}", path.display())]

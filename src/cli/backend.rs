@@ -1,4 +1,4 @@
-//! What the front door needs of the rest of the house, in one place, with the errors that fit a command line.
+//! The API, its clients and the simulated API for commands, with the errors that fit a command line.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub(crate) fn client(
     base: &ApiBase,
 ) -> Result<ApiClient, CommandError> {
     let tokens = tokens(world, settings);
-    // A missing token is told before anything is asked or created.
+    // A missing token is reported before anything is requested or created.
     tokens.load()?;
     Ok(ApiClient::new(base.clone(), tokens, Limits::default())?)
 }
@@ -110,7 +110,7 @@ pub(crate) async fn simulate(
         Script::Demo => DEMO_STEP,
         Script::Long => Duration::from_millis(300),
     };
-    // Whoever can reach the API by this address can reach what it lists.
+    // A client that can reach the API by this address can reach what it lists.
     let artifact_listen = std::net::SocketAddr::new(listen.ip(), 0);
     let config =
         SimulatorConfig { listen, artifact_listen, step_time: Some(step), ..SimulatorConfig::default() };

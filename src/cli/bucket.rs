@@ -50,15 +50,41 @@ impl Place {
     /// # Errors
     /// As [`destination`], and for settings that a bucket does not have.
     pub(crate) fn settle(typed: Option<PathBuf>, settings: &Settings) -> Result<Self, CommandError> {
-        let Some(typed) = typed else { return Ok(Self::Folder(None)) };
-        let Some(text) = typed.to_str() else { return Ok(Self::Folder(Some(typed))) };
+        let Some(typed) = typed else {
+            refuse_bucket_only(settings)?;
+            return Ok(Self::Folder(None));
+        };
         let example: JobId = "x".parse().unwrap_or_else(|_| unreachable!("a job id"));
-        let filled = Destination::fill(text, &example, Some("x"));
-        if bucket(Path::new(&filled))?.is_none() {
+        let filled = typed.to_str().map(|text| Destination::fill(text, &example, Some("x")));
+        let Some(text) = filled.filter(|filled| !matches!(bucket(Path::new(filled)), Ok(None))) else {
+            refuse_bucket_only(settings)?;
             return Ok(Self::Folder(Some(typed)));
-        }
+        };
+        bucket(Path::new(&text))?;
+        let text = typed.to_string_lossy();
         refuse_local(settings)?;
-        Ok(Self::Bucket(text.to_owned()))
+        Ok(Self::Bucket(text.into_owned()))
+    }
+}
+
+/// Refuses options that only a bucket has. Only those of the command line: a variable or the configuration file may set them
+/// for the buckets of other runs.
+///
+/// # Errors
+/// The first such option that was typed.
+pub(crate) fn refuse_bucket_only(settings: &Settings) -> Result<(), CommandError> {
+    let given = &settings.sync;
+    let only = [
+        ("lease", given.lease.is_some()),
+        ("sole-writer", given.sole_writer),
+        ("part-size", given.part_size.is_some()),
+    ];
+    let typed = |name: &str| !settings.found.iter().any(|found| found.name == name);
+    match only.into_iter().find(|(name, is_given)| *is_given && typed(name)) {
+        None => Ok(()),
+        Some((name, _)) => Err(CommandError::Usage(format!(
+            "`--{name}` has no meaning for a folder: it is for a bucket as DEST, such as `s3://BUCKET/PREFIX`"
+        ))),
     }
 }
 

@@ -13,19 +13,18 @@ use crate::decide::comfyui::loras::Weights;
 use crate::decide::mirror::retention::Retention;
 use crate::decide::mirror::select::Selection;
 use crate::edge::comfyui;
-use crate::edge::system::link::LinkMode;
-use crate::engine::options::{OnChange, SyncOptions};
+use crate::engine::options::SyncOptions;
 use crate::engine::outputs::comfyui::{ComfyOptions, ComfyUi};
 use crate::engine::outputs::hooks::{BadHook, HookPlan};
-use crate::model::artifact::ArtifactKind;
 
-use super::options::{FleetArgs, GlobalArgs, SyncArgs};
+use super::local_folder::ensure_folder;
+use super::options::{FleetArgs, GlobalArgs, Layer as _, SyncArgs};
 use super::values::{Format, ProgressWhen};
 
-/// How much is told on standard error.
+/// How much is written to standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum Talk {
-    /// Errors alone.
+    /// Only errors.
     Quiet,
     /// What people want to know.
     #[default]
@@ -41,7 +40,7 @@ pub(crate) struct Settings {
     pub(crate) format: Format,
     /// Bars or not.
     pub(crate) progress: ProgressWhen,
-    /// How much is told.
+    /// How much is written.
     pub(crate) talk: Talk,
     /// A file with the token.
     pub(crate) token_file: Option<PathBuf>,
@@ -96,7 +95,7 @@ impl Settings {
         }
     }
 
-    /// Returns who is told of what happens.
+    /// Returns the hooks that events are reported to.
     ///
     /// # Errors
     /// A command or address that is none; it is not repeated, since it may hold a secret.
@@ -114,8 +113,7 @@ impl Settings {
     pub(crate) fn sync_options(&self) -> Result<SyncOptions, CommandError> {
         let given = &self.sync;
         given.metrics_file.as_deref().map_or(Ok(()), metrics::check)?;
-        let kinds: Vec<ArtifactKind> = given.only.iter().map(|word| (*word).into()).collect();
-        let selection = Selection::new(&kinds, &given.include, &given.exclude, &given.accept_unproven)
+        let selection = Selection::new(&given.only, &given.include, &given.exclude, &given.accept_unproven)
             .map_err(|error| CommandError::Usage(error.to_string()))?
             .among(given.steps.clone(), given.last);
         let default = SyncOptions::default();
@@ -131,7 +129,7 @@ impl Settings {
             dry_run: given.dry_run,
             min_free: given.min_free,
             allow_private_hosts: given.allow_private_hosts,
-            on_change: given.on_change.map_or(default.on_change, OnChange::from),
+            on_change: given.on_change.unwrap_or(default.on_change),
             retention: given
                 .keep_last
                 .map(Retention::KeepLast)
@@ -151,11 +149,12 @@ impl Settings {
     pub(crate) fn comfy_ui(&self, world: &Process) -> Result<Option<ComfyUi>, CommandError> {
         let given = &self.sync.comfy;
         let Some(path) = &given.comfyui else { return Ok(None) };
+        ensure_folder(path, "`--comfyui` names")?;
         Ok(Some(ComfyUi::new(ComfyOptions {
             folder: comfyui::find(path, &world.surroundings())?,
             subdir: given.comfyui_subdir.clone().unwrap_or_default(),
             keep: given.comfyui_keep,
-            link: given.comfyui_link.map_or_else(LinkMode::default, LinkMode::from),
+            link: given.comfyui_link.unwrap_or_default(),
             sidecars: given.comfyui_sidecars,
             weights: if given.comfyui_pickles { Weights::PicklesToo } else { Weights::Safetensors },
             url: given.comfyui_url.clone(),
@@ -170,6 +169,7 @@ const HOOK_LIMIT: Duration = Duration::from_secs(120);
 mod tests {
     use super::*;
     use crate::cli::process::{Stream, fake};
+    use crate::model::artifact::ArtifactKind;
 
     const FILE: &str = "interval = '1m'\nretries = 9\nonly = 'samples'\nonce = true\nverbose = true\n";
 
@@ -188,7 +188,7 @@ mod tests {
         let settings = settle(&variables, flags, GlobalArgs::default());
         let options = settings.sync_options().unwrap();
         assert_eq!(options.interval, Some(Duration::from_secs(7)), "flag");
-        assert!(!options.once, "a flag takes back what the file says");
+        assert!(!options.once, "a flag takes back what the file sets");
         assert_eq!(options.retries, 3, "variable");
         assert_eq!(settings.talk, Talk::Quiet, "a variable's quiet beats the file's verbose");
         let path = crate::model::names::rel_path::RelPath::parse("config.yaml").unwrap();

@@ -53,7 +53,7 @@ pub(crate) fn columns(text: &str) -> usize {
     unicode_width::UnicodeWidthStr::width(text)
 }
 
-/// Keeps the end of a name that is too long: the step stands there, before an ending that says little.
+/// Keeps the end of a name that is too long: the step is there, before an ending that is always the same.
 pub(crate) fn end_of(name: &str, room: usize, dots: &str) -> String {
     if columns(name) <= room {
         return name.to_owned();
@@ -69,7 +69,12 @@ pub(crate) fn end_of(name: &str, room: usize, dots: &str) -> String {
 
 /// Returns `1 file` or `3 files`.
 pub(crate) fn files(count: u64) -> String {
-    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+    counted(count, "file")
+}
+
+/// Returns a number with its noun: `1 error`, `3 errors`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Returns `step 320 of 2000 (16 %)`, or less where less is known.
@@ -115,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn percent_is_told_or_computed() {
+    fn percent_is_reported_or_computed() {
         let progress =
             |current, total, percent| Progress { current_step: current, total_steps: total, percent };
         assert_eq!(progress(Some(320), Some(2000), None).percent_done(), Some(16.0));

@@ -1,16 +1,16 @@
 //! What is reported of a push: lines or JSON, with or without bars.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::command_error::CommandError;
+use crate::cli::commands::verdict;
 use crate::cli::format::{files, shown, span};
 use crate::cli::process::{Process, Stream};
 use crate::cli::reporters::json;
-use crate::cli::reporters::view::{Look, UploadView};
+use crate::cli::reporters::view::{Look, UploadFacts, View};
 use crate::cli::reporters::words;
 use crate::decide::datasets::{Code, Counts, Report, Severity};
 use crate::engine::datasets::event::{PushEvent, PushReporter};
@@ -31,7 +31,7 @@ pub(crate) struct PushReport {
     err: Stream,
     colours: bool,
     json: Option<Json>,
-    view: Option<Mutex<UploadView>>,
+    view: Option<View<UploadFacts>>,
 }
 
 struct Json {
@@ -68,8 +68,10 @@ impl PushReport {
     ) -> Arc<Self> {
         let look = Look { colours: world.colours(&world.err), unicode: world.speaks_unicode() };
         let draws = settings.bars(world) && !settings.sync.dry_run;
-        let view = draws
-            .then(|| Mutex::new(UploadView::new(world.err.clone(), look, world.shrinking(), shown(name))));
+        let view = draws.then(|| View::<UploadFacts>::new(world.err.clone(), look));
+        if let Some(view) = &view {
+            view.learn(|facts, _| name.clone_into(&mut facts.name));
+        }
         let json = events.then(|| Json {
             out: world.out.clone(),
             now: world.now,
@@ -109,14 +111,7 @@ impl PushReport {
             self.write(json, "checked", &fields);
             return;
         }
-        let (errors, warnings) = (report.errors(), report.warnings());
-        let counted = |count: usize, word: &str| {
-            if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
-        };
-        let found = match (errors, warnings) {
-            (0, 0) => "nothing is wrong".to_owned(),
-            _ => format!("{}, {}", counted(errors, "error"), counted(warnings, "warning")),
-        };
+        let found = verdict(report);
         let (name, counts) = (shown(&self.name), report.counts);
         let text = format!("{name}: {}, {}: {found}", files(counts.files), ByteCount(counts.bytes));
         self.line(Talk::Normal, "checked", &text);
@@ -141,7 +136,7 @@ impl PushReport {
     /// Takes the bars away, also when the push ended without its last event.
     pub(crate) fn end(&self) {
         if let Some(view) = &self.view {
-            view.lock().unwrap_or_else(PoisonError::into_inner).end();
+            view.end();
         }
     }
 
@@ -186,7 +181,7 @@ impl PushReport {
         };
         let line = format!("{mark}  {text}");
         match &self.view {
-            Some(view) => view.lock().unwrap_or_else(PoisonError::into_inner).line(&line),
+            Some(view) => view.line(&line),
             None => self.err.line(&line),
         }
     }
@@ -202,7 +197,7 @@ impl PushReport {
                     ByteCount(*bytes)
                 );
                 if *same_length > 0 {
-                    text += &format!(" ({same_length} of them known by name and length alone)");
+                    text += &format!(" ({same_length} of them known only by name and length)");
                 }
                 self.line(Talk::Normal, "plan", &text);
             }
@@ -265,7 +260,11 @@ impl PushReport {
 impl PushReporter for PushReport {
     fn report(&self, event: &PushEvent) {
         if let Some(view) = &self.view {
-            view.lock().unwrap_or_else(PoisonError::into_inner).hear(event, Instant::now());
+            if matches!(event, PushEvent::Done { .. } | PushEvent::Ready { .. }) {
+                view.end();
+            } else {
+                view.learn(|facts, now| facts.hear(event, now));
+            }
         }
         match &self.json {
             Some(json) => self.report_json(json, event),

@@ -1,4 +1,4 @@
-//! Which listeners a run has: lines or JSON, with or without the view.
+//! Which reporters a run has: lines or JSON, with or without the view.
 
 use std::sync::{Arc, Mutex};
 
@@ -45,7 +45,7 @@ impl Telling {
         // A dry run is over before anything could move.
         let moves = settings.bars(world) && !settings.sync.dry_run;
         let look = Look { colours: world.colours(&world.err), unicode: world.speaks_unicode() };
-        let view = moves.then(|| Arc::new(View::new(world.err.clone(), look, world.shrinking())));
+        let view = moves.then(|| Arc::new(View::new(world.err.clone(), look)));
         let json = settings.format == Format::Json;
         Arc::new(Self {
             job: job.clone(),
@@ -58,7 +58,7 @@ impl Telling {
         })
     }
 
-    /// Takes the view away, also when the run ended without its last event.
+    /// Removes the view, also when the run ended without its last event.
     pub(crate) fn end(&self) {
         if let Some(view) = &self.view {
             view.end();

@@ -84,7 +84,7 @@ impl TrainingFile {
         }
     }
 
-    /// Refuses what the checks speak against, unless `force`: then it is told on standard error.
+    /// Refuses what the checks object to, unless `force`: then it is a warning on standard error.
     ///
     /// # Errors
     /// When something speaks against it.
@@ -118,7 +118,7 @@ mod tests {
             let file = TrainingFile::read(world, Path::new(path)).and_then(|file| file.approve(world, false));
             file.map_err(|error| (error.exit_status().code(), error.to_string()))
         };
-        assert_eq!(code(&world, "x.yaml"), Err((66, "there is no file `x.yaml`".to_owned())));
+        assert_eq!(code(&world, "x.yaml"), Err((66, "there is no file or folder `x.yaml`".to_owned())));
         world.read_file = |_| Err(io::ErrorKind::InvalidData.into());
         assert_eq!(code(&world, "x.yaml"), Err((65, "`x.yaml` is not UTF-8 text".to_owned())));
         world.read_file = |_| Ok("job: x\nconfig:\n  name: \"y\n".to_owned());

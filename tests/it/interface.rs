@@ -169,6 +169,16 @@ async fn doctor_works_without_a_token_and_never_shows_one() {
     assert_eq!(code(&without), 0, "{}", stderr(&without));
     assert!(stdout(&without).contains("PROBLEM: no RunComfy token found"), "{}", stdout(&without));
     assert_eq!(bench.simulator.api_requests(), 0);
+    let expired = stdout(&bench.run("doctor", &[("RUNCOMFY_TOKEN", "expired")]).await);
+    assert!(expired.contains("api       PROBLEM: ") && expired.contains("make a new token"), "{expired}");
+    assert!(expired.contains("clock     agrees with the API's clock"), "{expired}");
+    #[cfg(unix)]
+    {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "ulimit -n 100; exec \"$0\" doctor", env!("CARGO_BIN_EXE_rcsync")]);
+        let few = stdout(&shell.env_remove("RUNCOMFY_TOKEN").output().unwrap());
+        assert!(few.contains("files     PROBLEM: this process may open 100 "), "{few}");
+    }
     let config = bench.config("retries = 9\ninterval = '7s'\nwebhook = 'https://h/?key=s3cret'\n");
     let variables = [("RCSYNC_RETRIES", "3"), ("XDG_CONFIG_HOME", config.as_str())];
     for format in ["pretty", "json"] {

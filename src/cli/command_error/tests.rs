@@ -190,7 +190,7 @@ hint: `rcsync --help` and `rcsync <COMMAND> --help` say what can be typed",
         (
             Error::NoInput("config.yaml".into()).into(),
             ExitStatus::NoInput,
-            "error: there is no file `config.yaml`
+            "error: there is no file or folder `config.yaml`
 hint: check the path; nothing was sent or changed",
         ),
         (

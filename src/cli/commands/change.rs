@@ -1,5 +1,5 @@
-//! What `cancel`, `resume` and `edit` have in common: check whether the command fits, send it once, and where its result is
-//! unknown, poll instead of sending it again.
+//! What `cancel`, `resume` and `edit` have in common: check that the command fits, send it once, and when its outcome is
+//! unknown, ask for the job's state instead of sending it again.
 
 use std::time::Duration;
 

@@ -15,6 +15,7 @@ use crate::error::ExitStatus;
 
 use super::super::backend::{self, Script};
 use super::super::config::Talk;
+use super::super::local_folder::ensure_folder;
 use super::super::values::Format;
 use super::equipment::Equipment;
 use super::{Context, ls, sync, wait_for};
@@ -24,7 +25,9 @@ pub(super) fn run(
     dir: Option<PathBuf>,
     with_dataset: bool,
 ) -> Result<ExitStatus, CommandError> {
-    let dir = free_name(&dir.unwrap_or_else(|| PathBuf::from("rcsync-demo")));
+    let dir = dir.unwrap_or_else(|| PathBuf::from("rcsync-demo"));
+    ensure_folder(&dir, "`demo` writes into")?;
+    let dir = free_name(&dir);
     if with_dataset {
         if let Some(path) = &context.settings.sync.comfy.comfyui {
             pretend(path)?;

@@ -1,7 +1,5 @@
 //! `rcsync edit`: give a job that has ended a new configuration.
 
-mod watch;
-
 use serde::Serialize;
 
 use crate::cli::command_error::CommandError;
@@ -30,18 +28,8 @@ struct Document<'a> {
 }
 
 pub(super) fn run(context: &Context<'_>, typed: &Edit) -> Result<ExitStatus, CommandError> {
-    if typed.watch && typed.config.as_os_str() == "-" {
-        return Err(CommandError::Usage(
-            "`--watch` needs a file: standard input is not saved again".to_owned(),
-        ));
-    }
-    if typed.watch {
-        context.refuse_dry_run("`edit --watch`")?;
-    }
     let file = TrainingFile::read(context.world, &typed.config)?;
-    if !typed.watch {
-        file.approve(context.world, typed.force)?;
-    }
+    file.approve(context.world, typed.force)?;
     if context.settings.talk > Talk::Quiet {
         file.warn(context.world);
     }
@@ -53,10 +41,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Edit) -> Result<ExitStatus, Com
         let Some(before) = context.ask(&signals, || api.status(&job)).await? else {
             return Ok(signals.status());
         };
-        if typed.watch {
-            return watch::watch(&push, &typed.config, typed.force).await;
-        }
-        // First what no waiting mends: nobody should cancel a job for an edit that it can never take.
+        // First what waiting cannot fix: no job should be canceled for an edit that it can never take.
         if !typed.force {
             ensure_same_name(&file, &job, before.name.as_deref())?;
         }
@@ -98,7 +83,7 @@ impl Push<'_> {
                 self.context
                     .world
                     .err
-                    .line("the new configuration was taken; whether the job goes on with it:");
+                    .line("the new configuration was accepted; whether the job resumes with it:");
             }
             match resumed? {
                 Some(resumed) => status = resumed.status,

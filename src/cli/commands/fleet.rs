@@ -26,9 +26,10 @@ use crate::model::units::ByteCount;
 
 use super::super::args::{Fleet as Typed, FleetAdd, FleetCommand};
 use super::super::backend;
+use super::super::bucket::refuse_bucket_only;
 use super::super::config::{Settings, Talk};
 use super::super::fleet::FleetReporter;
-use super::super::options::SyncArgs;
+use super::super::options::{Layer as _, SyncArgs};
 use super::super::table::{Column, Room, table};
 use super::super::values::Format;
 use super::equipment::{self, Equipment};
@@ -49,6 +50,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, Co
 }
 
 fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandError> {
+    refuse_bucket_only(&context.settings)?;
     let (source, to) = source(context.world, typed)?;
     let (world, settings) = (context.world, &context.settings);
     let given = &settings.sync;

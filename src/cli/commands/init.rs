@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::cli::args::Init;
 use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
+use crate::cli::local_folder::ensure_folder;
 use crate::decide::datasets::{BaseModel, Listing, Wishes, is_safe_name, safe_name, starting_config};
 use crate::decide::jobs::preflight::objections;
 use crate::edge::system::disk;
@@ -31,8 +32,9 @@ struct Document<'a> {
 
 pub(super) fn run(context: &Context<'_>, typed: &Init) -> Result<ExitStatus, CommandError> {
     let file = typed.to.clone().unwrap_or_else(|| PathBuf::from(format!("{}.yaml", typed.name)));
+    ensure_folder(&typed.dataset, "a dataset is made of")?;
     let listing = Listing::of(names(&typed.dataset)?.iter().map(String::as_str));
-    let model = BaseModel::from(typed.model);
+    let model = typed.model;
     ensure_trainable(&typed.dataset, listing, model)?;
     let dataset = dataset_name(&folder_name(&typed.dataset)?, &typed.name);
     let folder = typed_again(&typed.dataset);
@@ -95,7 +97,7 @@ fn dataset_name(folder: &str, job: &str) -> String {
 
 fn ensure_trainable(folder: &Path, listing: Listing, model: BaseModel) -> Result<(), CommandError> {
     let folder = shown_path(folder);
-    let next = format!("nothing was written; `rcsync dataset check {folder}` says what is in the folder");
+    let next = format!("nothing was written; `rcsync dataset check {folder}` lists what is in the folder");
     if listing.pictures + listing.clips + listing.sounds == 0 {
         return Err(CommandError::Declined {
             why: format!("there is no picture or clip to train on in `{folder}`"),

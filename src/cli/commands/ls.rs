@@ -1,4 +1,4 @@
-//! `rcsync ls`: what is mirrored in a folder, and how each file was proven.
+//! `rcsync ls`: what is mirrored in a folder, and how each file was verified.
 
 use std::path::Path;
 

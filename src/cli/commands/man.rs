@@ -60,7 +60,7 @@ fn page() -> io::Result<String> {
     whole.render_version_section(&mut page)?;
     let mut page = String::from_utf8_lossy(&page).into_owned();
     for command in Cli::command().get_subcommands() {
-        // It refers to no page of a single command: those are there only where somebody had them printed.
+        // It refers to no page of a single command: those may not be installed.
         let name = command.get_name();
         page = page.replace(&format!("rcsync\\-{name}(1)"), &format!("\\fBrcsync {name}\\fR"));
     }

@@ -86,15 +86,15 @@ async fn found(
 /// What is waited for is reported once.
 #[derive(Default)]
 struct Waits {
-    is_told: bool,
+    is_reported: bool,
 }
 
 impl Waits {
     fn tell(&mut self, context: &Context<'_>, why: &str) {
-        if !self.is_told && context.settings.talk > Talk::Quiet {
+        if !self.is_reported && context.settings.talk > Talk::Quiet {
             context.world.err.line(&format!("{why}; waits for it"));
         }
-        self.is_told = true;
+        self.is_reported = true;
     }
 }
 

@@ -10,10 +10,12 @@ mod edit;
 mod equipment;
 mod fleet;
 mod gallery;
+mod help;
 mod init;
 mod ls;
 mod man;
 mod mirror;
+mod offer;
 mod prune;
 mod result;
 mod resume;
@@ -22,6 +24,9 @@ mod status;
 mod submit;
 mod sync;
 mod verify;
+
+pub(crate) use dataset::check::verdict;
+pub(crate) use help::first_steps;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -42,7 +47,7 @@ use crate::model::job::JobId;
 use super::args::{Cli, Command, DatasetCommand};
 use super::config::{Settings, Talk};
 use super::exit::Signals;
-use super::options::SyncArgs;
+use super::options::{Layer as _, SyncArgs};
 use super::runtime;
 use super::table::Room;
 use super::values::Format;
@@ -172,9 +177,11 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, CommandError>
             demo::run(&context, typed.dir, typed.dataset)
         }
         Command::Simulate(typed) => simulate::run(&context(plain())?, typed.listen),
-        // These two have to work on a machine whose settings are broken.
+        // These have to work on a machine whose settings are broken.
         Command::Completions(typed) => Ok(completions::run(world, typed.shell)),
         Command::Man(typed) => man::run(world, typed.command.as_deref()),
+        Command::Help(typed) => help::run(world, &typed.words),
+        Command::Offer(typed) => Ok(offer::run(world, typed.kind)),
         Command::Doctor(typed) => doctor::run(world, global.clone(), &typed),
         Command::Submit(typed) => submit::run(&context(typed.options.clone())?, &typed),
         Command::Cancel(typed) => cancel::run(&context(plain())?, &typed.job),

@@ -25,6 +25,7 @@ use crate::model::weights_kind::WeightsKind;
 
 use super::super::args::ResultOf;
 use super::super::backend;
+use super::super::local_folder::ensure_folder;
 use super::super::table::{Column, Room, natural, table};
 use super::{Context, wait_for};
 
@@ -80,6 +81,7 @@ struct Here<'a> {
 }
 
 fn here<'a>(dir: &'a Path, job: &JobId) -> Result<Here<'a>, CommandError> {
+    ensure_folder(dir, "`result --dir` compares with")?;
     let manifest = match engine::destination::folder::known(dir) {
         Ok(manifest) => Some(manifest),
         Err(Error::NoMirror { job: None, .. }) => None,
@@ -136,7 +138,7 @@ enum Peek {
         step: Option<u64>,
         /// Bytes that the file has when it is whole.
         size: u64,
-        /// Bytes that the host has, where it told.
+        /// Bytes that the host has, where known.
         hosted: Option<u64>,
         rank: Option<u64>,
         dtype: Option<&'static str>,
@@ -194,13 +196,13 @@ fn document(
 fn row(artifact: &Artifact, here: Option<&Here<'_>>) -> Row {
     let entry =
         here.and_then(|here| here.manifest.as_ref()).and_then(|known| known.entries.get(&artifact.key));
-    let stands = |here: &Here<'_>| match disk::look(here.dir, artifact.path.as_str()) {
+    let is_there = |here: &Here<'_>| match disk::look(here.dir, artifact.path.as_str()) {
         Some(LocalFile::File { size, .. }) => entry.is_some_and(|entry| entry.size == size),
         _ => false,
     };
     let local = here.map(|here| match entry.map(|entry| entry.state) {
         Some(EntryState::Pruned) => "pruned",
-        Some(EntryState::Present) if stands(here) => "here",
+        Some(EntryState::Present) if is_there(here) => "here",
         _ => "missing",
     });
     let entry = entry.filter(|_| local == Some("here"));
@@ -251,7 +253,7 @@ fn plain_table(document: &Document, room: Option<Room>) -> String {
     table(&columns, document.artifacts.iter().map(cells).collect(), room)
 }
 
-/// The checkpoints alone, as their headers describe them; what could not be read is told below.
+/// The checkpoints alone, as their headers describe them; what could not be read is listed below.
 fn peek_table(document: &Document, room: Option<Room>) -> String {
     let mut columns = vec![
         Column::right("step"),

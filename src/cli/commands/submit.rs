@@ -139,7 +139,7 @@ impl Finish<'_> {
         let Self { context, base, request, count, once } = self;
         if let Some(following) = following {
             let exit = following.follow_submitted(context, signals, api, answer).await?;
-            // A job that goes on is the same command's still.
+            // A job that continues still belongs to the same command.
             if matches!(exit, ExitStatus::Complete | ExitStatus::Negative) {
                 once.over();
             }
@@ -195,11 +195,11 @@ fn push_options(context: &Context<'_>, typed: &Submit) -> PushOptions {
 
 /// Returns the machine that was asked for, where there is such a one.
 fn machine(typed: &Submit) -> Result<(GpuType, Option<GpuCount>), CommandError> {
-    let gpu_type = GpuType::from(typed.gpu_type);
+    let gpu_type = typed.gpu_type;
     let count = typed.gpu_count;
     if gpu_type == GpuType::Hopper141 && count == Some(GpuCount::Eight) && !typed.force {
         return Err(CommandError::Usage(
-            "8 GPUs are there with ADA_80_PLUS (H100) alone; `--force` asks for them all the same".to_owned(),
+            "8 GPUs are only available with ADA_80_PLUS (H100); `--force` requests them anyway".to_owned(),
         ));
     }
     Ok((gpu_type, count))
@@ -219,7 +219,7 @@ fn ensure_free(dir: &Path, own: Option<&JobId>) -> Result<(), CommandError> {
     Err(CommandError::FolderTaken { path: dir.to_path_buf(), job: taken })
 }
 
-/// An answer that cannot be read says nothing about the job: it may wait for its GPU already.
+/// An answer that cannot be read shows nothing about the job: it may wait for its GPU already.
 fn in_doubt(fault: ApiError) -> ApiError {
     match fault {
         ApiError::Unintelligible { why } => ApiError::Unintelligible {

@@ -234,7 +234,7 @@ fn of_follow(error: Error, begins: bool, again: String) -> CommandError {
 async fn until_known(api: &ApiClient, job: &JobId) {
     let again = |fault: &ApiError| match fault {
         ApiError::UnknownJob { .. } => Again::After(None),
-        // The mirror has the patience and the words for every other fault.
+        // The mirror retries and reports every other fault.
         _ => Again::Never,
     };
     let _ = retry(UNTIL_KNOWN, || api.status(job), again, |_, _| {}).await;

@@ -72,8 +72,8 @@ pub(super) fn repair(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Co
     let job = engine::destination::folder::known(dir)?.job;
     let api = backend::client(context.world, &context.settings, &base)?;
     wait_for(context.world, |signals: Signals| async move {
-        // One document is the answer; what happens on the way is told to people, on standard error.
-        // The metrics are the mirror's: a repair says nothing of how far the job is.
+        // One document is the answer; progress goes to standard error.
+        // The metrics are the mirror's: a repair knows nothing of the job's progress.
         let sync = SyncArgs { metrics_file: None, ..context.settings.sync.clone() };
         let settings = Settings { format: Format::Pretty, sync, ..context.settings.clone() };
         let telling = Telling::new(context.world, &settings, &job, &signals, THE_SAME_COMMAND);
@@ -95,7 +95,7 @@ pub(super) fn repair(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Co
     })
 }
 
-/// Tells what happens between the question and the answer; the answer says the rest.
+/// Reports progress on standard error; the answer has the rest.
 struct OnTheWay(Arc<Telling>);
 
 impl Reporter for OnTheWay {

@@ -64,7 +64,7 @@ impl FleetReporter {
             settings: settings.clone(),
             signals: signals.clone(),
             labels: Arc::default(),
-            view: moves.then(|| Arc::new(View::new(world.err.clone(), look, world.shrinking()))),
+            view: moves.then(|| Arc::new(View::new(world.err.clone(), look))),
             #[cfg(unix)]
             service: Service::begin(world).filter(|_| !settings.sync.dry_run).map(|service| {
                 (service, Mutex::new(Reported { facts: FleetFacts::default(), seen: false, at: None }))
@@ -151,14 +151,14 @@ impl FleetReporter {
 
     #[cfg(unix)]
     fn report_to_service(&self, now: Instant, hear: impl FnOnce(&mut Reported)) {
-        let Some((service, told)) = &self.service else { return };
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_seen = told.seen;
-        hear(&mut told);
-        let is_due = told.at.is_none_or(|at| now.duration_since(at) >= STATUS_EVERY);
-        if is_due || told.seen != was_seen {
-            told.at = Some(now);
-            service.report_fleet(told.seen, &told.facts.summary());
+        let Some((service, state)) = &self.service else { return };
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_seen = state.seen;
+        hear(&mut state);
+        let is_due = state.at.is_none_or(|at| now.duration_since(at) >= STATUS_EVERY);
+        if is_due || state.seen != was_seen {
+            state.at = Some(now);
+            service.report_fleet(state.seen, &state.facts.summary());
         }
     }
 }
@@ -183,10 +183,10 @@ impl Listener for FleetReporter {
             view.learn(|facts, now| facts.hear(job, event, now));
         }
         #[cfg(unix)]
-        self.report_to_service(Instant::now(), |told| {
+        self.report_to_service(Instant::now(), |state| {
             // The list is read and the API was asked.
-            told.seen |= matches!(event, Event::Plan { .. } | Event::Done { .. });
-            told.facts.hear(job, event, Instant::now());
+            state.seen |= matches!(event, Event::Plan { .. } | Event::Done { .. });
+            state.facts.hear(job, event, Instant::now());
         });
         if let Some(message) = trouble {
             self.write_line("notice", &message, Talk::Normal);
@@ -209,7 +209,7 @@ impl Listener for FleetReporter {
             view.learn(|facts, _| change(facts));
         }
         #[cfg(unix)]
-        self.report_to_service(Instant::now(), |told| change(&mut told.facts));
+        self.report_to_service(Instant::now(), |state| change(&mut state.facts));
         match news {
             News::Listed { jobs, added, removed } => {
                 removed.iter().for_each(|job| self.labels.forget(job));

@@ -271,17 +271,17 @@ mod tests {
 
     #[test]
     fn a_reader_that_is_gone_is_reported_once() {
-        let told = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let tell = told.clone();
+        let called = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let call = called.clone();
         let lines = JsonLines {
             out: Stream::new(crate::cli::process::fake::Gone, None),
             job: job(),
             now: Timestamp::now,
-            on_closed: Box::new(move || tell.store(true, std::sync::atomic::Ordering::Relaxed)),
+            on_closed: Box::new(move || call.store(true, std::sync::atomic::Ordering::Relaxed)),
             on_lost: Box::new(|fault| panic!("{fault}")),
         };
         lines.report(&every_event()[0]);
-        assert!(told.load(std::sync::atomic::Ordering::Relaxed));
+        assert!(called.load(std::sync::atomic::Ordering::Relaxed));
     }
 
     #[test]

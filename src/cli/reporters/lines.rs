@@ -270,7 +270,7 @@ mod tests {
     use crate::cli::process::fake::Written;
     use crate::cli::reporters::samples::{done, every_event, published, running};
 
-    fn told(talk: Talk, hold: bool, events: &[Event]) -> (String, String) {
+    fn reported(talk: Talk, hold: bool, events: &[Event]) -> (String, String) {
         let (err, out) = (Written::default(), Written::default());
         let (print, data) = (err.stream(), out.stream());
         let lines = Lines {
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn every_event_as_people_read_it() {
-        let (out, err) = told(Talk::Verbose, false, &every_event());
+        let (out, err) = reported(Talk::Verbose, false, &every_event());
         assert_eq!(out, "checkpoint  dog_000000250.safetensors  fetch (new)\n");
         assert_eq!(
             err,
@@ -321,21 +321,21 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
     #[test]
     fn a_log_tells_every_tenth_of_the_training() {
         let looks: Vec<Event> = (0..=2000).step_by(10).map(running).collect();
-        assert_eq!(told(Talk::Normal, false, &looks).1.lines().count(), 11);
-        assert_eq!(told(Talk::Verbose, false, &looks).1.lines().count(), 201);
+        assert_eq!(reported(Talk::Normal, false, &looks).1.lines().count(), 11);
+        assert_eq!(reported(Talk::Verbose, false, &looks).1.lines().count(), 201);
     }
 
     #[test]
     fn a_failed_job_of_a_fleet_is_one_line_with_quiet() {
         let failed = || Event::Trouble { notice: Notice::JobFailed(crate::error::ApiError::NoToken.into()) };
         let events = [failed(), done(ExitStatus::BadData, 0, 0)];
-        let (_, err) = told(Talk::Quiet, false, &events);
+        let (_, err) = reported(Talk::Quiet, false, &events);
         assert!(err.starts_with("trouble    no RunComfy token found; set `RUNCOMFY_TOKEN`"), "{err}");
         assert_eq!(err.lines().count(), 1, "{err}");
-        assert_eq!(told(Talk::Normal, false, &events).1.lines().count(), 2);
+        assert_eq!(reported(Talk::Normal, false, &events).1.lines().count(), 2);
         // The next run of the job has its own end.
         let twice = [failed(), done(ExitStatus::BadData, 0, 0), done(ExitStatus::Disk, 0, 0)];
-        assert_eq!(told(Talk::Quiet, false, &twice).1.lines().count(), 2);
+        assert_eq!(reported(Talk::Quiet, false, &twice).1.lines().count(), 2);
     }
 
     #[test]
@@ -345,14 +345,14 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
             Event::Plan { fetch: 0, bytes: None, present: 5 },
             done(ExitStatus::Complete, 0, 0),
         ];
-        assert_eq!(told(Talk::Normal, true, &nothing), (String::new(), String::new()));
-        assert_eq!(told(Talk::Normal, false, &nothing).1.lines().count(), 3, "people hear it");
+        assert_eq!(reported(Talk::Normal, true, &nothing), (String::new(), String::new()));
+        assert_eq!(reported(Talk::Normal, false, &nothing).1.lines().count(), 3, "people hear it");
     }
 
     #[test]
     fn cron_hears_the_whole_story_when_there_is_news() {
         let news = [running(320), published(), done(ExitStatus::Complete, 1, 0)];
-        let (_, err) = told(Talk::Normal, true, &news);
+        let (_, err) = reported(Talk::Normal, true, &news);
         let marks: Vec<&str> = err.lines().filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(marks, ["job", "published", "done"]);
     }
@@ -360,7 +360,7 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
     #[test]
     fn quiet_says_what_is_wrong_and_nothing_else() {
         assert_eq!(
-            told(Talk::Quiet, false, &[running(320), published(), done(ExitStatus::Complete, 1, 0)]).1,
+            reported(Talk::Quiet, false, &[running(320), published(), done(ExitStatus::Complete, 1, 0)]).1,
             ""
         );
         let failed = Event::Job {
@@ -369,7 +369,7 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
             progress: crate::model::job::Progress::default(),
             error: Some("out of memory".to_owned()),
         };
-        let (_, err) = told(Talk::Quiet, true, &[failed, done(ExitStatus::Negative, 0, 0)]);
+        let (_, err) = reported(Talk::Quiet, true, &[failed, done(ExitStatus::Negative, 0, 0)]);
         assert_eq!(
             err,
             "not done   nothing new, 5 here, in 1m 20s; the job is FAILED (ended by an error): out of memory\n"

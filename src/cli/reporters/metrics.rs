@@ -61,7 +61,7 @@ struct Numbers {
 /// Looks at where the metrics shall go, before anything is done.
 ///
 /// # Errors
-/// When the name is not one that is collected, or a file stands there that rcsync did not write.
+/// When the name is not one that is collected, or there is a file that rcsync did not write.
 pub(crate) fn check(path: &Path) -> Result<(), CommandError> {
     let shown = path.display();
     if path.extension().is_none_or(|extension| extension != "prom") {
@@ -340,8 +340,8 @@ mod tests {
         assert!(check(&path).unwrap_err().to_string().contains("did not write"));
         assert!(check(&dir.path().join("a.txt")).unwrap_err().to_string().contains("`.prom`"));
         let metrics = Metrics::new(dir.path().join("no/such/a.prom"), [job()], noon);
-        let told = every_event().iter().filter_map(|event| metrics.hear(&job(), event)).count();
-        assert_eq!(told, 1);
+        let reported = every_event().iter().filter_map(|event| metrics.hear(&job(), event)).count();
+        assert_eq!(reported, 1);
     }
 
     #[test]

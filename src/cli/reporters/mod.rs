@@ -6,7 +6,6 @@ pub(crate) mod logs;
 pub(crate) mod metrics;
 #[cfg(test)]
 pub(crate) mod samples;
-pub(crate) mod shrinking;
 #[cfg(unix)]
 pub(crate) mod systemd;
 pub(crate) mod throughput;

@@ -169,6 +169,16 @@ impl Owner {
     }
 }
 
+/// Describes the process that holds a folder, where one does. Nothing is created or changed.
+pub(crate) fn owner(dir: &Path) -> Option<String> {
+    let mut file = disk::open_regular(&dir.join(PRIVATE).join("lock")).ok()?;
+    let owner = read_owner(&mut file);
+    // A shared lock for a moment: a process that holds the folder has the other kind.
+    let is_held = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+    let lives = owner.as_ref().is_some_and(Owner::is_another_that_lives);
+    (is_held || lives).then(|| describe(owner))
+}
+
 fn try_lock(file: &File) -> Result<(), TryLockError> {
     #[cfg(test)]
     if crate::edge::system::trace::grants_every_lock() {

@@ -20,6 +20,11 @@ pub(crate) fn share_out() -> Handles {
     shares(limit(ENOUGH))
 }
 
+/// Returns how many files this process may open, once the limit is raised as far as this user may.
+pub(crate) fn allowed() -> u64 {
+    limit(ENOUGH)
+}
+
 /// How many handles a process may hold that follows many jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ManyHandles {

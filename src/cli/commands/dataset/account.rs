@@ -21,7 +21,7 @@ use crate::error::{ApiError, ExitStatus};
 use crate::model::dataset::{Dataset, DatasetId, DatasetStatus};
 use crate::model::units::ByteCount;
 
-use super::folder::own_name;
+use super::check::own_name;
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -212,23 +212,9 @@ pub(super) fn rm(context: &Context<'_>, typed: &DatasetRemove) -> Result<ExitSta
     wait_for(context.world, |signals| async move {
         let Some(found) = find(&api, &signals, &typed.dataset).await? else { return Ok(signals.status()) };
         let name = found.name.as_deref().map_or_else(|| shown(found.id.as_str()), shown);
-        if !typed.yes {
-            context.world.err.write(&format!(
-                "delete the dataset `{name}` ({}, {}) and all its files for good? [y/N] ",
-                shown(found.id.as_str()),
-                shown(found.status.as_str())
-            ));
-            let Some(answer) = (context.world.answer)() else {
-                context.world.err.line("");
-                return Err(CommandError::Usage(
-                    "`dataset rm` asks, and there is no terminal to answer on; `--yes` deletes without asking"
-                        .to_owned(),
-                ));
-            };
-            if !matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
-                context.world.err.line("nothing was deleted");
-                return Ok(ExitStatus::Negative);
-            }
+        if !typed.yes && !confirm(context, &found, &name)? {
+            context.world.err.line("nothing was deleted");
+            return Ok(ExitStatus::Negative);
         }
         let deleted = read(&api, &signals.stop, |api| {
             let id = found.id.clone();
@@ -256,6 +242,25 @@ pub(super) fn rm(context: &Context<'_>, typed: &DatasetRemove) -> Result<ExitSta
         context.answer(&document, || format!("{name}  deleted\n"));
         Ok(ExitStatus::Complete)
     })
+}
+
+/// Asks whether the dataset is to be deleted.
+///
+/// # Errors
+/// When there is no terminal to answer on; then nothing is asked.
+fn confirm(context: &Context<'_>, dataset: &Dataset, name: &str) -> Result<bool, CommandError> {
+    let question = format!(
+        "delete the dataset `{name}` ({}, {}) and all its files for good? [y/N] ",
+        shown(dataset.id.as_str()),
+        shown(dataset.status.as_str())
+    );
+    let Some(answer) = (context.world.answer)(&context.world.err, &question) else {
+        return Err(CommandError::Usage(
+            "`dataset rm` asks, and there is no terminal to answer on; `--yes` deletes without asking"
+                .to_owned(),
+        ));
+    };
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 /// Finds a dataset by its name or id; `None` when a signal came.

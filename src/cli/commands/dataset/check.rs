@@ -10,7 +10,8 @@ use crate::cli::command_error::CommandError;
 use crate::cli::commands::{Context, wait_for};
 use crate::cli::config::Talk;
 use crate::cli::exit::Signals;
-use crate::cli::format::{columns, shown};
+use crate::cli::format::{columns, counted, shown};
+use crate::cli::local_folder::ensure_folder;
 use crate::cli::reporters::words as sentences;
 use crate::cli::table::natural;
 use crate::cli::training_file::TrainingFile;
@@ -20,7 +21,7 @@ use crate::decide::datasets::{
     companions_of, name_for,
 };
 use crate::edge::system::blocking::{blocking, lost};
-use crate::engine::datasets::scan::{ScanOptions, companion, folder_name, scan};
+use crate::engine::datasets::scan::{ScanOptions, companion, scan};
 use crate::error::ExitStatus;
 use crate::model::training_config::TrainingConfig;
 use crate::model::units::ByteCount;
@@ -33,7 +34,7 @@ pub(super) fn run(context: &Context<'_>, typed: &DatasetCheck) -> Result<ExitSta
         typed.config.as_deref().map(|path| TrainingFile::read(context.world, path)?.config()).transpose()?;
     let files = FilePatterns::new(&typed.files.include, &typed.files.exclude)
         .map_err(|error| CommandError::Usage(error.to_string()))?;
-    let own_name = folder_name(&typed.folder)?;
+    let own_name = own_name(&typed.folder)?;
     let name = match (&typed.name, &config) {
         (Some(name), _) => name.clone(),
         (None, Some(config)) => name_for(&own_name, config),
@@ -146,20 +147,25 @@ fn words(scan: &Scan, report: &Report, shown_warnings: usize) -> String {
     if skipped > 0 {
         sum += &format!(" ({skipped} hidden or made by other programs, passed over)");
     }
-    let verdict = match (report.errors(), report.warnings()) {
-        (0, 0) => "nothing is wrong".to_owned(),
-        (0, warnings) => counted(warnings as u64, "warning"),
-        (errors, 0) => counted(errors as u64, "error"),
-        (errors, warnings) => {
-            format!("{}, {}", counted(errors as u64, "error"), counted(warnings as u64, "warning"))
-        }
-    };
-    text += &format!("{}: {sum}: {verdict}\n", shown(&scan.name));
+    text += &format!("{}: {sum}: {}\n", shown(&scan.name), verdict(report));
     text
 }
 
-fn counted(count: u64, word: &str) -> String {
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+/// Returns the name that a folder has on the command line: its own.
+pub(in crate::cli::commands) fn own_name(folder: &Path) -> Result<String, CommandError> {
+    ensure_folder(folder, "a dataset is made of")?;
+    Ok(crate::engine::datasets::scan::folder_name(folder)?)
+}
+
+/// Returns how many errors and warnings there are, in words.
+pub(crate) fn verdict(report: &Report) -> String {
+    let parts = [(report.errors(), "error"), (report.warnings(), "warning")];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| counted(*count as u64, word))
+        .collect();
+    if parts.is_empty() { "nothing is wrong".to_owned() } else { parts.join(", ") }
 }
 
 /// Returns the findings as lines: those of one kind and cure together, the cure once below them.

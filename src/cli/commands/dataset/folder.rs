@@ -1,6 +1,6 @@
 //! A folder on its way into a dataset: checked, compared, sent. For `dataset push` and `submit --dataset`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ use crate::cli::command_error::CommandError;
 use crate::cli::commands::Context;
 use crate::cli::config::Talk;
 use crate::cli::exit::Signals;
-use crate::cli::format::shown;
+use crate::cli::format::{counted, shown};
 use crate::cli::push_report::PushReport;
 use crate::decide::datasets::{Companion, Content, Finding, Report, Scan, ScannedFile, Severity, check_with};
 use crate::edge::api::ApiClient;
@@ -64,8 +64,7 @@ impl Folder {
         report.checked(&found);
         tell(context, &found);
         if found.errors() > 0 && !force {
-            let count =
-                if found.errors() == 1 { "1 error".to_owned() } else { format!("{} errors", found.errors()) };
+            let count = counted(found.errors() as u64, "error");
             return Err(CommandError::Declined {
                 why: format!("the folder `{}` has {count}", shown(&self.path.display().to_string())),
                 next: "nothing was sent; correct what is listed above and type the same command again, or add `--force` to send it as it is".to_owned(),
@@ -172,11 +171,6 @@ fn tell(context: &Context<'_>, report: &Report) {
     let findings: Vec<&Finding> = report.findings.iter().filter(is_shown).collect();
     let most = if talk == Talk::Verbose { usize::MAX } else { SHOWN_WARNINGS };
     context.world.err.write(&listed(&findings, most));
-}
-
-/// Returns the name that a folder has on the command line: its own.
-pub(in crate::cli::commands) fn own_name(folder: &Path) -> Result<String, CommandError> {
-    Ok(crate::engine::datasets::scan::folder_name(folder)?)
 }
 
 /// Returns the code for a push that ended with an error, and reports its end.

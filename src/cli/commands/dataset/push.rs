@@ -23,7 +23,8 @@ use crate::error::ExitStatus;
 use crate::model::training_config::TrainingConfig;
 use crate::model::units::ByteCount;
 
-use super::folder::{Folder, Target, ended, own_name};
+use super::check::own_name;
+use super::folder::{Folder, Target, ended};
 
 pub(super) fn run(context: &Context<'_>, typed: &DatasetPush) -> Result<ExitStatus, CommandError> {
     let config =

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::cli::command_error::CommandError;
 use crate::cli::commands::Context;
-use crate::cli::commands::dataset::check::beside;
-use crate::cli::commands::dataset::folder::{Folder, Target, own_name};
+use crate::cli::commands::dataset::check::{beside, own_name};
+use crate::cli::commands::dataset::folder::{Folder, Target};
 use crate::cli::commands::dataset::unknown;
 use crate::cli::exit::Signals;
 use crate::cli::format::shown;

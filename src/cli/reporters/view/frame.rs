@@ -1,4 +1,4 @@
-//! Facts into lines, for so many columns and rows. Everything that the view says is decided here.
+//! Facts into lines, for so many columns and rows.
 
 use std::time::Instant;
 
