@@ -49,7 +49,6 @@ const CODES: &[(&str, &str, i32)] = &[];
 /// Commands that run until they are stopped: what is printed before that.
 const ENDLESS: &[(&str, &str, &str)] = &[
     ("docs/comfyui.md", "rcsync mirror ./out --comfyui ~/ComfyUI --watch", "mirrored"),
-    ("docs/job-life.md", "rcsync edit <JOB_ID> dog.yaml --watch", "dog"),
 ];
 
 /// Files of this repository, and programs that a sandbox has instead of real ones. They note their arguments in `called`.
