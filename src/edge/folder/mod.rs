@@ -5,3 +5,4 @@ pub(crate) mod checksummed;
 pub mod lock;
 pub mod manifest_store;
 pub mod part_file;
+pub(crate) mod tree;
