@@ -207,6 +207,11 @@ pub enum Event {
 pub trait Reporter: Send + Sync {
     /// Hears one event.
     fn report(&self, event: &Event);
+
+    /// Hears events that happened together, in order: what is written of them may be written at once.
+    fn report_all(&self, events: &[Event]) {
+        events.iter().for_each(|event| self.report(event));
+    }
 }
 
 impl<F: Fn(&Event) + Send + Sync> Reporter for F {

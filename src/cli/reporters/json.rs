@@ -13,7 +13,7 @@ use crate::model::hook_event::EventId;
 use crate::model::job::{JobId, JobStatus};
 use crate::model::names::sanitize::is_invisible;
 
-/// Writes each event as one line to `out`; does what `on_closed` says once nobody reads them any more.
+/// Writes each event as one line to `out`; does what `on_closed` says once they are read no more.
 pub(crate) struct JsonLines {
     pub(crate) out: Stream,
     pub(crate) job: JobId,
@@ -25,8 +25,14 @@ pub(crate) struct JsonLines {
 
 impl Reporter for JsonLines {
     fn report(&self, event: &Event) {
-        if let Some(line) = line(event, &self.job, (self.now)()) {
-            self.out.line(&line);
+        self.report_all(std::slice::from_ref(event));
+    }
+
+    fn report_all(&self, events: &[Event]) {
+        let lines = events.iter().filter_map(|event| line(event, &self.job, (self.now)()));
+        let lines: String = lines.flat_map(|line| [line, "\n".to_owned()]).collect();
+        if !lines.is_empty() {
+            self.out.write(&lines);
             if self.out.is_closed() {
                 (self.on_closed)();
             }

@@ -24,7 +24,7 @@ enum Weight {
 
 /// Where and how lines are told.
 pub(crate) struct Lines {
-    /// Writes one line.
+    /// Writes one line, or, where there are no bars, several.
     pub(crate) print: Box<dyn Fn(&str) + Send + Sync>,
     /// Writes one line of a plan: data, so to standard output.
     pub(crate) data: Box<dyn Fn(&str) + Send + Sync>,
@@ -63,7 +63,25 @@ const MOST_HELD: usize = 50;
 
 impl Reporter for Lines {
     fn report(&self, event: &Event) {
+        self.report_all(std::slice::from_ref(event));
+    }
+
+    fn report_all(&self, events: &[Event]) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = Vec::with_capacity(events.len());
+        events.iter().for_each(|event| self.hear(event, &mut held, &mut lines));
+        if self.bars {
+            // Bars are drawn below each line.
+            lines.iter().for_each(|line| (self.print)(line));
+        } else if !lines.is_empty() {
+            (self.print)(&lines.join("\n"));
+        }
+    }
+}
+
+impl Lines {
+    /// Adds what is printed of an event to `lines`, or holds it back.
+    fn hear(&self, event: &Event, held: &mut Held, lines: &mut Vec<String>) {
         let is_news = held.hear(event, self.bars);
         if self.plan_only && matches!(event, Event::Done { .. }) {
             return;
@@ -88,8 +106,8 @@ impl Reporter for Lines {
             }
             return;
         }
-        held.lines.drain(..).for_each(|line| (self.print)(&line));
-        (self.print)(&line);
+        lines.append(&mut held.lines);
+        lines.push(line);
     }
 }
 
@@ -263,6 +281,34 @@ mod tests {
         let lines: Arc<dyn Reporter> = Arc::new(lines);
         events.iter().for_each(|event| lines.report(event));
         (out.text(), err.text())
+    }
+
+    /// A line of each of many small files is a system call too many; bars are drawn below each line.
+    #[test]
+    fn what_happened_together_is_written_at_once() {
+        for (bars, expected) in [(false, 1), (true, 3)] {
+            let written = Arc::new(Mutex::new(Vec::new()));
+            let writing = written.clone();
+            let lines = Lines {
+                print: Box::new(move |text| writing.lock().unwrap().push(text.to_owned())),
+                data: Box::new(|_| ()),
+                talk: Talk::Normal,
+                hold: true,
+                bars,
+                plan_only: false,
+                colours: false,
+                label: None,
+                again: String::new(),
+                held: Mutex::default(),
+            };
+            lines.report(&running(1));
+            assert!(written.lock().unwrap().is_empty(), "it is held back");
+            lines.report_all(&[published(), published()]);
+            let written = written.lock().unwrap();
+            assert_eq!(written.len(), expected, "{written:?}");
+            let marks: Vec<_> = written.iter().flat_map(|text| text.lines()).map(|line| &line[..3]).collect();
+            assert_eq!(marks, ["job", "pub", "pub"]);
+        }
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl PartFolder {
         Ok(())
     }
 
-    /// Begins a part with those bytes of `from` that `record` says are right; returns how many there are.
+    /// Begins a part with those bytes of `from` that are right by `record`; returns how many there are.
     pub(crate) fn seed(&self, from: &File, record: &PartRecord) -> Result<u64, Error> {
         let part = self.create(&record.identity.key)?;
         part.identify(record.identity.clone());
@@ -222,7 +222,7 @@ impl PartFolder {
         let mut count = 0;
         for range in trusted_ranges(from, record) {
             buffer.resize(usize::try_from(range.end - range.start).unwrap_or_default(), 0);
-            // Read twice, so what the disk says the second time is what counts: it is summed while it is written.
+            // Read twice, so the second reading is what counts: it is summed while it is written.
             if read_whole(from, range.start, &mut buffer) {
                 part.write(range.start, &buffer)?;
                 count += range.end - range.start;
@@ -389,7 +389,7 @@ impl Part {
         self.books().identity.as_ref().map(|identity| identity.length)
     }
 
-    /// Sums the blocks of a whole file that two connections brought between them: they are read back, from the page cache
+    /// Sums the blocks of a whole file that two connections delivered between them: they are read back, from the page cache
     /// as a rule. Only the last pieces of a file are split that finely, so these are few.
     ///
     /// # Errors
@@ -418,7 +418,7 @@ impl Part {
         Ok(())
     }
 
-    /// Returns what the record would say now, where it is known what this is a part of.
+    /// Returns what the record would hold now, where it is known what this is a part of.
     pub(crate) fn record(&self) -> Option<PartRecord> {
         self.books().record()
     }
@@ -511,7 +511,7 @@ impl Books {
             Block::Begun(stretches) => stretches,
             Block::Empty | Block::Full { .. } => Vec::new(),
         };
-        // What was written over is not what its sum says any more.
+        // The sum of what was written over is no longer right.
         stretches.retain(|other| other.upto <= longer.from || longer.upto <= other.from);
         let place = stretches.partition_point(|other| other.from < longer.from);
         stretches.insert(place, longer);

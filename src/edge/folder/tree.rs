@@ -286,7 +286,9 @@ mod tests {
     #[test]
     fn folders_are_made_where_there_are_none() {
         let (dir, mut tree) = tree();
-        for (part_name, name) in [("1.part", "a"), ("2.part", "x/y/a"), ("3.part", "x/y/b"), ("4.part", "x/a")] {
+        for (part_name, name) in
+            [("1.part", "a"), ("2.part", "x/y/a"), ("3.part", "x/y/b"), ("4.part", "x/a")]
+        {
             part(dir.path(), part_name);
             tree.publish(part_name, name, Over::Nothing).unwrap();
             assert_eq!(fs::read(dir.path().join(name)).unwrap(), part_name.as_bytes());
@@ -316,7 +318,9 @@ mod tests {
         assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"1.part");
         assert_eq!(fs::read(dir.path().join("a~1")).unwrap(), b"theirs");
         tree.take_back("a", "1.part");
-        assert!(!dir.path().join("a").exists() && dir.path().join(PRIVATE).join(PARTS).join("1.part").exists());
+        assert!(
+            !dir.path().join("a").exists() && dir.path().join(PRIVATE).join(PARTS).join("1.part").exists()
+        );
     }
 
     #[cfg(unix)]

@@ -33,8 +33,7 @@ impl Directory {
 
     /// Makes a folder in this one, and its name durable.
     pub(crate) fn make_folder(&self, name: &str) -> io::Result<()> {
-        let path = self.path.join(name);
-        witnessed!(|()| Change::FolderMade { path: path.clone() }, self.make(name))?;
+        witnessed!(|()| Change::FolderMade { path: self.path.join(name) }, self.make(name))?;
         self.flush()
     }
 
@@ -88,7 +87,9 @@ fn not_a_folder() -> io::Error {
 
 #[cfg(unix)]
 mod by_handle {
-    use rustix::fs::{AtFlags, Mode, OFlags, fstat, linkat, mkdirat, open, openat, renameat, statat, unlinkat};
+    use rustix::fs::{
+        AtFlags, Mode, OFlags, fstat, linkat, mkdirat, open, openat, renameat, statat, unlinkat,
+    };
     use rustix::io::{Errno, retry_on_intr};
 
     use super::{Directory, File, Path, disk, io, not_a_folder};

@@ -10,7 +10,6 @@ use std::time::UNIX_EPOCH;
 use crate::edge::system::trace::witnessed;
 use crate::error::Error;
 use crate::model::local::LocalFile;
-use crate::model::names::rel_path::RelPath;
 
 #[cfg(test)]
 use crate::edge::system::trace::node;
@@ -45,7 +44,7 @@ pub(crate) fn replace(
     replace_by(path, staging, durability, |staged| staged.write_all(bytes))
 }
 
-/// The same, with bytes that `write` brings little by little.
+/// The same, with bytes that `write` delivers little by little.
 fn replace_by(
     path: &Path,
     staging: &Path,
@@ -100,8 +99,8 @@ fn stage(
     staged.into_temp_path().keep().map_err(|kept| fault("write", path)(kept.error))
 }
 
-/// Replaces `path` only when it does not hold the bytes already that `write` brings, so that an idle run changes no file.
-/// Where they differ, `write` is asked for them once more.
+/// Replaces `path` only when it does not hold the bytes already that `write` delivers, so that an idle run changes no file.
+/// Where they differ, `write` is called once more.
 pub(crate) fn replace_if_changed(
     path: &Path,
     staging: &Path,
@@ -113,7 +112,7 @@ pub(crate) fn replace_if_changed(
     replace_by(path, staging, Durability::Durable, write)
 }
 
-/// Whether a file holds what `write` brings, and nothing else.
+/// Whether a file holds what `write` delivers, and nothing else.
 fn holds(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<bool> {
     let mut comparing =
         BufWriter::with_capacity(GATHERED, Comparing { old: open_regular(path)?, buffer: Vec::new() });
@@ -280,25 +279,8 @@ pub(crate) fn look_through_links(root: &Path, relative: &str) -> Option<LocalFil
     look_by(root, relative, || false)
 }
 
-/// The same for many paths, each with what is there. Neighbours share a look at the folders above them.
-pub(crate) fn look_at_each(
-    root: &Path,
-    paths: impl IntoIterator<Item = RelPath>,
-) -> impl Iterator<Item = (RelPath, LocalFile)> {
-    let mut last = (String::new(), false);
-    paths.into_iter().filter_map(move |path| {
-        let found = look_by(root, path.as_str(), || {
-            let folder = path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
-            if last.0 != folder {
-                last = (folder.to_owned(), runs_through_link(root, path.as_str()));
-            }
-            last.1
-        });
-        found.map(|found| (path, found))
-    })
-}
-
-fn look_by(root: &Path, relative: &str, through_link: impl FnOnce() -> bool) -> Option<LocalFile> {
+/// The same with a look for links above the path that callers may share.
+pub(crate) fn look_by(root: &Path, relative: &str, through_link: impl FnOnce() -> bool) -> Option<LocalFile> {
     let path = root.join(relative);
     let metadata = match fs::symlink_metadata(&path) {
         Ok(metadata) => metadata,
@@ -311,7 +293,8 @@ fn look_by(root: &Path, relative: &str, through_link: impl FnOnce() -> bool) -> 
     Some(LocalFile::File { size: metadata.len(), modified: modified(&metadata) })
 }
 
-fn runs_through_link(root: &Path, relative: &str) -> bool {
+/// Whether a link, or a file, is in the place of a folder above a path.
+pub(crate) fn runs_through_link(root: &Path, relative: &str) -> bool {
     let mut path = root.to_path_buf();
     let Some((folders, _)) = relative.rsplit_once('/') else { return false };
     folders.split('/').any(|part| {

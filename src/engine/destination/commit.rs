@@ -145,7 +145,7 @@ impl Committer {
     pub(crate) async fn run(
         self,
         mut items: mpsc::Receiver<ToCommit>,
-        done: impl Fn(&ArtifactKey, Committed) + Send + Sync + 'static,
+        done: impl Fn(Vec<(ArtifactKey, Committed)>) + Send + Sync + 'static,
     ) {
         let done = Arc::new(done);
         let mut batch = Vec::with_capacity(self.batch);
@@ -199,9 +199,7 @@ impl Committer {
                     let error = lost_to_a_defect(&this.dir.join(path.as_str()));
                     (key, Committed::Failed(error))
                 };
-                for (key, committed) in results.unwrap_or_else(|_| names.into_iter().map(lost).collect()) {
-                    done(&key, committed);
-                }
+                done(results.unwrap_or_else(|_| names.into_iter().map(lost).collect()));
                 took
             });
             match committing.await {

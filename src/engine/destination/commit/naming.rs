@@ -105,11 +105,7 @@ impl Committer {
         taken
     }
 
-    fn rename_all(
-        &self,
-        store: &mut Store,
-        placed: &[Ready],
-    ) -> Result<Vec<Result<Named, Error>>, Error> {
+    fn rename_all(&self, store: &mut Store, placed: &[Ready]) -> Result<Vec<Result<Named, Error>>, Error> {
         // `sha256sum -c` must pass at every instant: what is about to change leaves the list first.
         let leaving: BTreeSet<&str> = placed
             .iter()
