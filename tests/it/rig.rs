@@ -96,13 +96,15 @@ pub(crate) fn begin_with_fault(command: &Command, inject: &str) -> std::process:
     traced(command, &["--seccomp-bpf", "-o", "/dev/null", "-e", &trace, "-e", &inject]).spawn().unwrap()
 }
 
-/// Runs a command to its end and counts the system calls of all its threads, by name.
-pub(crate) fn count_calls(command: &Command) -> BTreeMap<String, f64> {
+/// Runs a command to its end and counts the system calls of all its threads, by name: all of them, or those of one kind,
+/// which then are the only ones that take longer than they do by themselves.
+pub(crate) fn count_calls(command: &Command, only: Option<&str>) -> BTreeMap<String, f64> {
     let folder = tempfile::tempdir().unwrap();
     let counts = folder.path().join("counts");
-    let mut counting = traced(command, &["-c", "-o", counts.to_str().unwrap()]);
-    // As on a machine with two processors: threads that wake each other are counted.
-    let output = counting.env("TOKIO_WORKER_THREADS", "2").output().unwrap();
+    let trace = only.map(|only| format!("trace={only}"));
+    let mut arguments = vec!["-c", "-o", counts.to_str().unwrap()];
+    arguments.extend(trace.iter().flat_map(|trace| ["--seccomp-bpf", "-e", trace]));
+    let output = traced(command, &arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = || std::fs::read_to_string(&counts).unwrap_or_default();
     // The tracer is a process of its own, and may take another moment.
