@@ -22,9 +22,9 @@ use crate::edge::folder::lock::FolderLock;
 use crate::edge::folder::manifest_store::Store;
 use crate::edge::folder::part_file::Part;
 use crate::edge::system::blocking::blocking;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Notice};
 use crate::engine::options::OnChange;
-use crate::error::{Error, explain_briefly};
+use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::manifest::{Doubt, Entry, EntryState, Manifest, Record};
 use crate::model::names::rel_path::RelPath;
@@ -91,7 +91,7 @@ impl Finished {
 #[derive(Debug)]
 pub(crate) enum Committed {
     /// It has its final name, and what else the user should know of that.
-    Published(Event, Option<String>),
+    Published(Event, Option<Notice>),
     /// It was here already with the same bytes.
     Known,
     /// It could not get its name.
@@ -118,12 +118,12 @@ fn adopt(store: &mut Store, adopted: Vec<(ArtifactKey, Entry)>) -> Vec<(Artifact
         return Vec::new();
     }
     let records = adopted.iter().cloned().map(|(key, entry)| Record::Know { key, entry }).collect();
-    let failed = store.append(records).err().map(|error| explain_briefly(&error));
+    let failed = store.append(records).err();
     let became = |(key, entry): (ArtifactKey, Entry)| {
         let committed = match &failed {
             None => Committed::Known,
-            Some(why) => {
-                let source = std::io::Error::other(why.clone());
+            Some(error) => {
+                let source = std::io::Error::other(error.clone()).into();
                 let path = entry.path.as_str().into();
                 Committed::Failed(Error::Disk { verb: "record", path, source })
             }

@@ -17,7 +17,7 @@ use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::protocol::{Commands, Input, Outcome, Phase, RangeEnd, Ticket};
 use crate::decide::transfer::scheduler::{FileId, Files, Flow, Scheduler, Taken};
 use crate::decide::transfer::state::TransferState;
-use crate::decide::transfer::task::{DiskTrouble, Policy, Task};
+use crate::decide::transfer::task::{DiskTrouble, FailureCause, Policy, Task};
 use crate::edge::folder::part_file::Part;
 use crate::edge::system::blocking::blocking;
 use crate::edge::system::clock;
@@ -449,7 +449,7 @@ impl Coordinator {
     }
 
     fn carried(&mut self, file: Carried) {
-        let Carried { id, state, download, part, commands, habit, waited } = file;
+        let Carried { id, state, download, part, commands, habit, waited, has_cold_head: _ } = file;
         for waited in waited {
             self.scheduler.head(waited, false);
         }
@@ -485,13 +485,13 @@ impl Coordinator {
         for (key, committed) in group {
             let outcome = match committed {
                 Committed::Published(event, notice) => {
-                    events.extend(notice.map(|message| Event::Notice { message }));
+                    events.extend(notice.map(|notice| Event::Notice { notice }));
                     self.summary.published += 1;
                     events.push(event);
                     Outcome::Here
                 }
                 Committed::Known => Outcome::Here,
-                Committed::Failed(error) => Outcome::Refused { cause: explain_briefly(&error) },
+                Committed::Failed(error) => Outcome::Refused { cause: FailureCause::Disk(error) },
             };
             outcomes.push((key, outcome));
         }

@@ -17,7 +17,7 @@ use super::{Finished, Unplaced};
 pub(super) const FLUSHERS: usize = 8;
 
 /// What a panic is reported as: the files of the batch are left as parts, which the next run publishes.
-const DEFECT: &str = "rcsync stumbled over a defect of its own; what arrived is kept for the next run";
+const DEFECT: &str = "rcsync failed by a defect of its own; what arrived is kept for the next run";
 
 /// A proven file whose bytes are on the disk now, or why they are not.
 pub(super) type Flushed = Result<Finished, Unplaced>;

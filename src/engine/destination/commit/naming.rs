@@ -10,7 +10,7 @@ use crate::edge::folder::manifest_store::Store;
 use crate::edge::folder::tree::{Over, Tree};
 use crate::edge::system::disk::{self, fault};
 use crate::engine::destination::reports;
-use crate::error::{Error, explain_briefly};
+use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::manifest::{Entry, Prepared, Record};
 use crate::model::names::rel_path::RelPath;
@@ -93,11 +93,10 @@ impl Committer {
                 }
             }
             Err(error) => {
-                let why = explain_briefly(&error);
                 for ready in placed {
                     let key = ready.file.task.artifact.key.clone();
                     let path = self.dir.join(ready.entry.path.as_str());
-                    let error = fault("publish", &path)(io::Error::other(why.clone()));
+                    let error = fault("publish", &path)(io::Error::other(error.clone()));
                     results.push((key, Committed::Failed(error)));
                 }
             }

@@ -6,7 +6,7 @@ use crate::decide::mirror::plan::beside;
 use crate::edge::folder::manifest_store::Store;
 use crate::edge::system::disk::{self, fault};
 use crate::engine::destination::hashing::sha256_of;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Notice};
 use crate::engine::options::OnChange;
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
@@ -42,7 +42,7 @@ pub(super) struct Ready {
 /// What becomes of rcsync's own file that has the name now.
 #[derive(Debug)]
 pub(super) enum Aside {
-    /// It goes: `--on-change replace`, or the disk damaged it.
+    /// It goes: the user wants the new bytes alone, or the disk damaged it.
     Replaced,
     /// Kept beside the new one.
     Kept(RelPath),
@@ -59,23 +59,18 @@ impl Ready {
         if metadata.len() == self.entry.size {
             return Ok(disk::modified(&metadata));
         }
-        let source = std::io::Error::other("another program changed it meanwhile");
+        let source = std::io::Error::other("another program changed it meanwhile").into();
         Err(Error::Disk { verb: "publish", path: part.to_path_buf(), source })
     }
 
     pub(super) fn into_result(self, outcome: Result<(), Error>) -> Committed {
         let artifact = self.file.task.artifact;
         let (wanted, path) = (&artifact.path, &self.entry.path);
+        let path = path.clone();
         let notice = match self.set_aside {
-            Some(Aside::Edited(kept)) => {
-                Some(format!("`{path}` had been changed here; its bytes are kept as `{kept}`"))
-            }
-            Some(Aside::Kept(kept)) => {
-                Some(format!("`{path}` has new bytes; the old ones are kept as `{kept}`"))
-            }
-            None if path != wanted => Some(format!(
-                "`{wanted}` is not known to be rcsync's and stays as it is; the job's file is `{path}`"
-            )),
+            Some(Aside::Edited(kept)) => Some(Notice::KeptEdited { path, kept }),
+            Some(Aside::Kept(kept)) => Some(Notice::KeptOlder { path, kept }),
+            None if path != *wanted => Some(Notice::NameTaken { wanted: wanted.clone(), path }),
             Some(Aside::Replaced) | None => None,
         };
         match outcome {
