@@ -79,31 +79,37 @@ impl Telling {
         }
     }
 
-    fn show(&self, event: &Event) {
+    fn show(&self, events: &[Event]) {
         // The view first: the last event takes it away before the summary is written.
         if let Some(view) = &self.view {
-            view.report(event);
+            view.report_all(events);
         }
         if let Some(lines) = &self.lines {
-            lines.report(event);
+            lines.report_all(events);
         }
         if let Some(json) = &self.json {
-            json.report(event);
+            json.report_all(events);
         }
     }
 }
 
 impl Reporter for Telling {
     fn report(&self, event: &Event) {
-        // The notice before the event: nothing is reported after the last one.
-        if let Some(message) = self.metrics.as_ref().and_then(|metrics| metrics.hear(&self.job, event)) {
-            self.note(&message);
+        self.report_all(std::slice::from_ref(event));
+    }
+
+    fn report_all(&self, events: &[Event]) {
+        for event in events {
+            // The notice before the event: nothing is reported after the last one.
+            if let Some(message) = self.metrics.as_ref().and_then(|metrics| metrics.hear(&self.job, event)) {
+                self.note(&message);
+            }
         }
         #[cfg(unix)]
         if let Some(service) = &self.service {
-            service.report(event);
+            service.report_all(events);
         }
-        self.show(event);
+        self.show(events);
     }
 }
 

@@ -284,6 +284,11 @@ fn as_next_look<S: Serializer>(next: &Option<Duration>, serializer: S) -> Result
 pub trait Reporter: Send + Sync {
     /// Takes one event.
     fn report(&self, event: &Event);
+
+    /// Hears events that happened together, in order: what is written of them may be written at once.
+    fn report_all(&self, events: &[Event]) {
+        events.iter().for_each(|event| self.report(event));
+    }
 }
 
 impl<F: Fn(&Event) + Send + Sync> Reporter for F {

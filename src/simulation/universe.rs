@@ -208,3 +208,18 @@ fn fault(random: &mut Rng) -> Fault {
     };
     Fault::once(place, what).times(random.u64(1..4)).after(random.u64(..3))
 }
+
+/// Files that are named one by one, after 10 ms, and in full groups: a crash meets each of them.
+#[test]
+fn every_way_of_gathering_is_played() {
+    let mut drawn = Vec::new();
+    for seed in 0..20 {
+        let mut random = Rng::with_seed(seed);
+        let universe = Universe::new(seed, &mut random);
+        drawn.push(universe.options(false, &mut random).gather);
+    }
+    for (enough, millis) in [(1, 0), (64, 10), (64, 5000)] {
+        let gather = Gather { enough, longest: Duration::from_millis(millis) };
+        assert!(drawn.contains(&gather), "{gather:?}");
+    }
+}

@@ -106,7 +106,7 @@ async fn no_room_in_any_call_loses_nothing() {
     let bench = finished().await;
     let dir = bench.dir().with_file_name("faulty");
     let journal = dir.join(".rcsync/journal.jsonl");
-    let calls = ["pwrite64", "fdatasync", "renameat2", "rename", "mkdir", "write"];
+    let calls = ["pwrite64", "fdatasync", "renameat2", "rename", "mkdir", "write", "renameat", "mkdirat"];
     // ESTALE: the server of a network disk came back without what it knew of open files.
     let all = ["ENOSPC", "EIO", "EDQUOT", "EROFS", "ESTALE"];
     for (at, error) in all.into_iter().enumerate() {

@@ -30,6 +30,8 @@ mod prune;
 mod repair;
 #[cfg(target_os = "linux")]
 mod rig;
+#[cfg(target_os = "linux")]
+mod small_files;
 mod soak;
 mod support;
 mod transfer;

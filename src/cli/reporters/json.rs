@@ -36,9 +36,10 @@ impl JsonLines {
         self.write(notice.and_then(|notice| stamped(&notice, Some(&self.job), (self.now)(), None)));
     }
 
-    fn write(&self, line: Option<String>) {
-        if let Some(line) = line {
-            self.out.line(&line);
+    fn write(&self, lines: impl IntoIterator<Item = String>) {
+        let lines: String = lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
+        if !lines.is_empty() {
+            self.out.write(&lines);
             if self.out.is_closed() {
                 (self.on_closed)();
             }
@@ -52,6 +53,10 @@ impl JsonLines {
 impl Reporter for JsonLines {
     fn report(&self, event: &Event) {
         self.write(line(event, &self.job, (self.now)()));
+    }
+
+    fn report_all(&self, events: &[Event]) {
+        self.write(events.iter().filter_map(|event| line(event, &self.job, (self.now)())));
     }
 }
 

@@ -26,7 +26,7 @@ enum Weight {
 
 /// Where and how lines are written.
 pub(crate) struct Lines {
-    /// Writes one line.
+    /// Writes one line, or, where there are no bars, several.
     pub(crate) print: Box<dyn Fn(&str) + Send + Sync>,
     /// Writes one line of a plan: data, so to standard output.
     pub(crate) data: Box<dyn Fn(&str) + Send + Sync>,
@@ -67,7 +67,20 @@ const MOST_HELD: usize = 50;
 
 impl Reporter for Lines {
     fn report(&self, event: &Event) {
+        self.report_all(std::slice::from_ref(event));
+    }
+
+    fn report_all(&self, events: &[Event]) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = Vec::with_capacity(events.len());
+        events.iter().for_each(|event| self.hear(event, &mut held, &mut lines));
+        self.print_all(&lines);
+    }
+}
+
+impl Lines {
+    /// Adds what is printed of an event to `lines`, or holds it back.
+    fn hear(&self, event: &Event, held: &mut Held, lines: &mut Vec<String>) {
         let is_news = held.hear(event, self.bars);
         if self.plan_only && matches!(event, Event::Done { .. }) {
             return;
@@ -91,7 +104,7 @@ impl Reporter for Lines {
         if weight < self.least() {
             return;
         }
-        self.write(&mut held, weight, mark, &text);
+        self.write(held, lines, weight, mark, &text);
     }
 }
 
@@ -118,11 +131,23 @@ impl Lines {
     pub(crate) fn note(&self, text: &str) {
         if Weight::News >= self.least() {
             let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            self.write(&mut held, Weight::News, "notice", &shown(text));
+            let mut lines = Vec::new();
+            self.write(&mut held, &mut lines, Weight::News, "notice", &shown(text));
+            self.print_all(&lines);
         }
     }
 
-    fn write(&self, held: &mut Held, weight: Weight, mark: &str, text: &str) {
+    fn print_all(&self, lines: &[String]) {
+        if self.bars {
+            // Bars are drawn below each line.
+            lines.iter().for_each(|line| (self.print)(line));
+        } else if !lines.is_empty() {
+            (self.print)(&lines.join("\n"));
+        }
+    }
+
+    /// Adds a line to `lines`, behind those that were held back, or holds it back.
+    fn write(&self, held: &mut Held, lines: &mut Vec<String>, weight: Weight, mark: &str, text: &str) {
         let label = self.label.as_ref().map_or_else(String::new, |label| format!("{}  ", label()));
         let line = format!("{}  {label}{text}", self.painted(mark, weight));
         if self.hold && weight <= Weight::Background {
@@ -131,8 +156,8 @@ impl Lines {
             }
             return;
         }
-        held.lines.drain(..).for_each(|line| (self.print)(&line));
-        (self.print)(&line);
+        lines.append(&mut held.lines);
+        lines.push(line);
     }
 
     fn least(&self) -> Weight {
@@ -288,6 +313,34 @@ mod tests {
         let lines: Arc<dyn Reporter> = Arc::new(lines);
         events.iter().for_each(|event| lines.report(event));
         (out.text(), err.text())
+    }
+
+    /// A line of each of many small files is a system call too many; bars are drawn below each line.
+    #[test]
+    fn what_happened_together_is_written_at_once() {
+        for (bars, expected) in [(false, 1), (true, 3)] {
+            let written = Arc::new(Mutex::new(Vec::new()));
+            let writing = written.clone();
+            let lines = Lines {
+                print: Box::new(move |text| writing.lock().unwrap().push(text.to_owned())),
+                data: Box::new(|_| ()),
+                talk: Talk::Normal,
+                hold: true,
+                bars,
+                plan_only: false,
+                colours: false,
+                label: None,
+                again: String::new(),
+                held: Mutex::default(),
+            };
+            lines.report(&running(1));
+            assert!(written.lock().unwrap().is_empty(), "it is held back");
+            lines.report_all(&[published(), published()]);
+            let written = written.lock().unwrap();
+            assert_eq!(written.len(), expected, "{written:?}");
+            let marks: Vec<_> = written.iter().flat_map(|text| text.lines()).map(|line| &line[..3]).collect();
+            assert_eq!(marks, ["job", "pub", "pub"]);
+        }
     }
 
     #[test]

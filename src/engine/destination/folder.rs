@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use crate::decide::mirror::plan::Recollection;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
+use crate::edge::folder::local_files::look_at_each;
 use crate::edge::folder::lock::FolderLock;
 use crate::edge::folder::manifest_store::{PRIVATE, Store, ensure_fit};
 use crate::edge::folder::part_file::PartFolder;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
-use crate::engine::destination::reports::{JobArtifact, JobDraft, Rows};
+use crate::engine::destination::reports::{JobArtifact, JobHead, Latest, Ledger};
 use crate::engine::destination::{prune, reports};
 use crate::engine::event::{Event, Notice, Reporter};
 use crate::error::{Error, NoMirror};
@@ -41,7 +42,9 @@ pub(crate) struct Folder {
     pub(crate) resumes: Resumes,
     /// The end that an earlier run saw, and for how long nothing has changed since.
     pub(crate) known_end: Option<KnownEnd>,
-    before: Mutex<Before>,
+    before: Arc<Mutex<Before>>,
+    /// What `job.json` was last written from.
+    pub(crate) latest: Arc<Latest>,
     pub(crate) place: Arc<FolderLock>,
 }
 
@@ -85,7 +88,7 @@ pub(crate) fn known(dir: &Path) -> Result<Manifest, Error> {
 /// What `job.json` has of files that are no longer offered, and what was offered last.
 #[derive(Debug, Default)]
 struct Before {
-    rows: Vec<JobArtifact>,
+    rows: Arc<[JobArtifact]>,
     /// Hashes of their keys: they are many.
     offered: HashSet<u64>,
 }
@@ -96,16 +99,18 @@ impl Before {
         let offered: HashSet<u64> = listed.iter().map(|artifact| hash(&artifact.key)).collect();
         let is_gone = |row: &JobArtifact| !offered.contains(&hash(&row.key()));
         if self.offered.is_subset(&offered) {
-            self.rows.retain(is_gone);
+            if !self.rows.iter().all(is_gone) {
+                self.rows = self.rows.iter().filter(|row| is_gone(row)).cloned().collect();
+            }
         } else {
-            self.rows =
-                reports::read_job_keeping(dir, job, is_gone).map(|read| read.artifacts).unwrap_or_default();
+            let read = reports::read_job_keeping(dir, job, is_gone);
+            self.rows = read.map(|read| read.artifacts.into()).unwrap_or_default();
         }
         self.offered = offered;
     }
 }
 
-/// Tells keys apart. Of two with the same hash, which has never been seen, one could lose the words of its prompt.
+/// Distinguishes keys. Of two with the same hash, which has never been seen, one could lose the words of its prompt.
 fn hash(key: &ArtifactKey) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
 }
@@ -159,7 +164,7 @@ impl Folder {
             KnownEnd { status, run, quiet_for: age.unwrap_or_default() }
         });
         let rows = read.map(|read| read.artifacts).unwrap_or_default();
-        let before = Mutex::new(Before { rows, offered });
+        let before = Arc::new(Mutex::new(Before { rows: rows.into(), offered }));
         let store = Arc::new(Mutex::new(store));
         Ok(Self {
             dir: dir.to_path_buf(),
@@ -169,6 +174,7 @@ impl Folder {
             resumes,
             known_end,
             before,
+            latest: Arc::default(),
             place: lock,
         })
     }
@@ -237,28 +243,40 @@ impl Folder {
         look_at_all(dir.to_path_buf(), paths(manifest, listing)).await
     }
 
-    /// Rewrites `SHA256SUMS` and `job.json` where they differ.
-    pub(crate) fn write_ledger(
+    /// Rewrites `SHA256SUMS` and `job.json` where they differ, and folds a journal that has grown long: a run may last for
+    /// weeks, and each reader of the folder reads all of it. They are written beside each other.
+    pub(crate) async fn write_ledger(
         &self,
         looked: &JobSnapshot,
         listed: &[Arc<Artifact>],
         job: &JobId,
     ) -> Result<(), Error> {
-        let store = self.lock();
-        reports::write_sums(&self.dir, store.manifest(), |_| true)?;
-        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-        before.update(&self.dir, job, listed);
-        let file = JobDraft {
-            job_id: job,
-            name: looked.name(),
-            status: &looked.status.status,
-            progress: looked.status.progress,
-            error: looked.error(),
-            times: looked.times(),
-            resumes: looked.resumes,
-            artifacts: Rows::new(listed, store.manifest(), &before.rows),
-        };
-        reports::write_job(&self.dir, &file)
+        let manifest = self.lock().manifest().clone();
+        let (dir, store) = (self.dir.clone(), self.store.clone());
+        let folding = blocking(move || {
+            // With the lock: what a commit is about to replace has left the list, and must not come back to it.
+            let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+            let listed = reports::write_sums(&dir, store.manifest(), |_| true);
+            let folded = store.compact();
+            listed.and(folded)
+        });
+        let (dir, before, latest) = (self.dir.clone(), self.before.clone(), self.latest.clone());
+        let (job, listed) = (JobHead::of(looked, job), listed.to_vec());
+        let writing = blocking(move || {
+            let before = {
+                let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
+                before.update(&dir, &job.job_id, &listed);
+                before.rows.clone()
+            };
+            let ledger = Ledger { job, listed, before };
+            ledger.write(&dir, &manifest)?;
+            latest.keep(&dir, ledger);
+            Ok(())
+        });
+        let (folded, written) = tokio::join!(folding, writing);
+        let folded = folded.map_err(lost("write", &self.dir.join("SHA256SUMS"))).unwrap_or_else(Err);
+        let written = written.map_err(lost("write", &self.dir.join("job.json"))).unwrap_or_else(Err);
+        folded.and(written)
     }
 }
 
@@ -294,7 +312,7 @@ fn paths(manifest: &Manifest, listing: &Listing) -> BTreeSet<RelPath> {
 async fn look_at_all(dir: PathBuf, paths: BTreeSet<RelPath>) -> Result<Local, Error> {
     let looking = blocking({
         let dir = dir.clone();
-        move || disk::look_at_each(&dir, paths).collect()
+        move || look_at_each(&dir, paths).collect()
     });
     looking.await.map_err(lost("look into", &dir))
 }

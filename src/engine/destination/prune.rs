@@ -2,12 +2,12 @@
 //!
 //! The order, and what a kill leaves after each step:
 //!
-//! 1. `pruning.json` says what is about to go (nothing else happened yet: it says too much, and is dropped);
-//! 2. the manifest says `pruned` (the manifest never claims bytes that are not there, so it comes before the removal;
+//! 1. `pruning.json` lists what is about to go (nothing else happened yet: it lists too much, and is dropped);
+//! 2. the manifest records `pruned` (the manifest never claims bytes that are not there, so it comes before the removal;
 //!    the other order would have the next run fetch what was removed on purpose);
 //! 3. `SHA256SUMS` lists them no more (it may list what is there, never what is not);
 //! 4. the files go (what stays is found in `pruning.json` and goes when the folder is opened next);
-//! 5. `pruning.json` goes. Without it a file under such a name is somebody's who put it back, and stays.
+//! 5. `pruning.json` goes. Without it a file under such a name was put back by the user, and stays.
 
 use std::io::Read;
 use std::path::Path;
@@ -50,7 +50,7 @@ pub(crate) fn apply(dir: &Path, store: &Arc<Mutex<Store>>, retention: Retention)
     // What was published anew meanwhile was not judged.
     judged.going.retain(|(key, entry)| store.manifest().entries.get(key) == Some(entry));
     if judged.going.is_empty() {
-        return Ok(judged.told());
+        return Ok(judged.into_pruned());
     }
     let paths: Vec<&RelPath> = judged.going.iter().map(|(_, entry)| &entry.path).collect();
     write_list(dir, &paths)?;
@@ -60,7 +60,7 @@ pub(crate) fn apply(dir: &Path, store: &Arc<Mutex<Store>>, retention: Retention)
     });
     store.append(records.collect())?;
     finish(dir, store.manifest())?;
-    Ok(judged.told())
+    Ok(judged.into_pruned())
 }
 
 /// Ends what was begun: by [`apply`] just now, or by a run that was cut off.
@@ -89,7 +89,7 @@ pub(crate) struct Judged {
 }
 
 impl Judged {
-    pub(crate) fn told(self) -> Pruned {
+    pub(crate) fn into_pruned(self) -> Pruned {
         let removed = self.going.into_iter().map(|(_, entry)| entry).collect();
         Pruned { removed, edited: self.edited, kept: self.kept }
     }

@@ -16,7 +16,7 @@ use crate::error::Error;
 /// # Errors
 /// When nothing was mirrored into `dir`, or the disk refuses.
 pub(crate) fn rehearse(dir: &Path, retention: Retention) -> Result<Pruned, Error> {
-    Ok(judge(dir, &known(dir)?, retention).told())
+    Ok(judge(dir, &known(dir)?, retention).into_pruned())
 }
 
 /// Removes what `retention` does not keep. Takes the folder's lock.

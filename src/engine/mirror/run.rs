@@ -132,6 +132,7 @@ impl Run {
             mirror.dir.clone(),
             mirror.job.clone(),
             folder.store.clone(),
+            folder.latest.clone(),
             reporter.clone(),
         );
         let nudge = followers.nudge();
@@ -323,28 +324,18 @@ impl Run {
         if let Err(error) = self.retain().await {
             self.worry(error);
         }
-        self.fold_journal().await;
-        self.write_ledger(looked, &listing.artifacts);
+        self.write_ledger(looked, &listing.artifacts).await;
         self.look_ahead(looked, &listing, state).await;
         self.followers.nudge().notify_one();
         Ok(pass)
     }
 
     /// Writes `SHA256SUMS` and `job.json`. Trouble with them is no reason to lose a file that could still be had.
-    fn write_ledger(&mut self, looked: &JobSnapshot, listed: &[Arc<Artifact>]) {
+    async fn write_ledger(&mut self, looked: &JobSnapshot, listed: &[Arc<Artifact>]) {
         self.written_at = Some(self.folder.lock().sequence());
-        match self.folder.write_ledger(looked, listed, &self.mirror.job) {
+        match self.folder.write_ledger(looked, listed, &self.mirror.job).await {
             Ok(()) => self.trouble = None,
             Err(error) => self.worry(error),
-        }
-    }
-
-    /// Folds a journal that has grown long: a run may last for weeks, and whoever reads the folder reads all of it.
-    async fn fold_journal(&mut self) {
-        let store = self.folder.store.clone();
-        let folding = blocking(move || store.lock().unwrap_or_else(PoisonError::into_inner).compact());
-        if let Ok(Err(error)) = folding.await {
-            self.worry(error);
         }
     }
 
@@ -536,7 +527,7 @@ impl Run {
                 () = self.stop.token().cancelled() => return false,
                 () = tokio::time::sleep_until(until) => {}
                 () = self.transfers.quiet() => {
-                    self.tell_what_came(looked);
+                    self.record_what_came(looked).await;
                     self.rest();
                 }
             }
@@ -553,11 +544,11 @@ impl Run {
 
     /// Writes down what came since the last look. The next one may be an hour away, and who reads the folder until then,
     /// or after a kill, should find all of it in `SHA256SUMS`.
-    fn tell_what_came(&mut self, looked: &JobSnapshot) {
+    async fn record_what_came(&mut self, looked: &JobSnapshot) {
         // A folder that went away is the next look's business.
         if self.folder.ensure_in_place().is_ok() {
             let listing = self.folder.listing(looked);
-            self.write_ledger(looked, &listing.artifacts);
+            self.write_ledger(looked, &listing.artifacts).await;
         }
     }
 
@@ -584,7 +575,7 @@ impl Run {
         let sequence = self.folder.lock().sequence();
         if self.written_at != Some(sequence) || self.trouble.is_some() {
             let listing = self.folder.listing(looked);
-            self.write_ledger(looked, &listing.artifacts);
+            self.write_ledger(looked, &listing.artifacts).await;
         }
         self.followers.finish().await;
         Ok(())
@@ -626,21 +617,21 @@ impl Run {
             Ok(false) => {}
             Ok(true) => {
                 let listing = self.folder.listing(looked);
-                self.write_ledger(looked, &listing.artifacts);
+                self.write_ledger(looked, &listing.artifacts).await;
                 self.followers.look_again().await;
             }
             Err(error) => self.worry(error),
         }
         self.keep_newest().await;
-        let mut store = self.folder.lock();
-        let (present, missing) =
-            count(&self.mirror.dir, store.manifest(), self.transfers.missing(), &pass.wanted);
+        let manifest = self.folder.lock().manifest().clone();
+        let (present, missing) = count(&self.mirror.dir, &manifest, self.transfers.missing(), &pass.wanted);
         if missing.is_empty() && pass.state.is_some_and(RunState::is_over) {
             let _ = self.folder.parts.sweep(|_| false);
         }
-        let compacted = store.compact();
-        drop(store);
-        if let Err(error) = compacted {
+        drop(manifest);
+        let store = self.folder.store.clone();
+        let folding = blocking(move || store.lock().unwrap_or_else(PoisonError::into_inner).compact());
+        if let Ok(Err(error)) = folding.await {
             self.worry(error);
         }
         let failed = missing.len() as u64 + pass.unreachable;

@@ -180,6 +180,10 @@ impl Context {
         self.reporter.report(event);
     }
 
+    pub(super) fn tell_all(&self, events: &[Event]) {
+        self.reporter.report_all(events);
+    }
+
     /// Makes an event of what a file's state reports.
     pub(super) fn report(&self, artifact: &Artifact, report: Report) {
         let path = artifact.path.clone();

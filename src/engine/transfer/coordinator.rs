@@ -283,7 +283,7 @@ impl Coordinator {
                 self.tell_habit(id);
             }
             Message::Hashed { id, result } => self.hashed(id, result),
-            Message::Committed(key, committed) => self.committed(&key, *committed),
+            Message::Committed(group) => self.committed(group),
         }
     }
 
@@ -479,22 +479,28 @@ impl Coordinator {
         self.perform(id, commands);
     }
 
-    fn committed(&mut self, key: &ArtifactKey, committed: Committed) {
-        let outcome = match committed {
-            Committed::Published(event, notice) => {
-                if let Some(notice) = notice {
-                    self.context.tell(&Event::Notice { notice });
+    fn committed(&mut self, group: Vec<(ArtifactKey, Committed)>) {
+        let mut events = Vec::with_capacity(group.len());
+        let mut outcomes = Vec::with_capacity(group.len());
+        for (key, committed) in group {
+            let outcome = match committed {
+                Committed::Published(event, notice) => {
+                    events.extend(notice.map(|notice| Event::Notice { notice }));
+                    self.summary.published += 1;
+                    events.push(event);
+                    Outcome::Here
                 }
-                self.summary.published += 1;
-                self.context.tell(&event);
-                Outcome::Here
-            }
-            Committed::Known => Outcome::Here,
-            Committed::Failed(error) => Outcome::Refused { cause: FailureCause::Disk(error) },
-        };
-        let Some(id) = self.by_key.get(key).copied() else { return };
-        let commands = self.step(id, Input::Committed(outcome));
-        self.perform(id, commands);
+                Committed::Known => Outcome::Here,
+                Committed::Failed(error) => Outcome::Refused { cause: FailureCause::Disk(error) },
+            };
+            outcomes.push((key, outcome));
+        }
+        self.context.tell_all(&events);
+        for (key, outcome) in outcomes {
+            let Some(id) = self.by_key.get(&key).copied() else { continue };
+            let commands = self.step(id, Input::Committed(outcome));
+            self.perform(id, commands);
+        }
     }
 
     /// Steps the state of a file, and puts it where it belongs now.

@@ -50,7 +50,7 @@ pub(super) enum Message {
     /// The hashes of a file are complete; `None`: it was abandoned meanwhile.
     Hashed { id: FileId, result: Result<Option<Whole>, DiskTrouble> },
     /// What became of a file on its way to its name.
-    Committed(ArtifactKey, Box<Committed>),
+    Committed(Vec<(ArtifactKey, Committed)>),
 }
 
 /// A file of which every byte was seen.

@@ -115,12 +115,12 @@ const WALLS: &[Wall] = &[
         except: &[],
         forbidden: &["crate::engine::mirror", "crate::engine::transfer"],
     },
-    // A change that goes past `disk` is one that the simulation does not see, so nothing proves what a crash leaves of
+    // A change that goes past `disk` and `directory` is one that the simulation does not see, so nothing proves what a crash leaves of
     // it. Files outside of DIR (ComfyUI's) are `link`'s.
     Wall {
-        rule: "only edge::system::disk and edge::system::link change files",
+        rule: "only edge::system::disk, directory and link change files",
         rooms: &["edge", "engine", "cli"],
-        except: &["edge::system::disk", "edge::system::link"],
+        except: &["edge::system::disk", "edge::system::directory", "edge::system::link"],
         forbidden: &[
             "std::fs::rename",
             "std::fs::remove_file",

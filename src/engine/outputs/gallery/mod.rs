@@ -53,8 +53,17 @@ pub struct Refreshed {
 /// # Errors
 /// When the disk refuses, or a page that rcsync did not write is there; that page is left as it is.
 pub fn refresh(dir: &Path, manifest: &Manifest) -> Result<Refreshed, Error> {
+    refresh_from(dir, manifest, || reports::read_job(dir, &manifest.job))
+}
+
+fn refresh_from(
+    dir: &Path,
+    manifest: &Manifest,
+    job: impl FnOnce() -> Option<reports::JobFile>,
+) -> Result<Refreshed, Error> {
+    // Before the job is read: what changes in between makes the page old, and it is drawn again.
     let stamp = Stamp::of(dir, manifest);
-    let job = reports::read_job(dir, &manifest.job);
+    let job = job();
     let album = Album::new(manifest, job.as_ref(), &History::load(dir));
     let path = file::path(dir);
     let written = file::write(dir, &page::page(&album))?;
@@ -119,7 +128,11 @@ impl State {
             return Ok(());
         }
         let began = Instant::now();
-        let drawn = refresh(view.dir, view.manifest);
+        let job = || {
+            let latest = view.latest.read(view.dir, view.job);
+            latest.or_else(|| reports::read_job(view.dir, view.job))
+        };
+        let drawn = refresh_from(view.dir, view.manifest, job);
         self.rested = Some(Instant::now() + SHORTEST_WAIT.max(began.elapsed() * SHARE));
         drawn.map(|_| ())
     }
