@@ -84,6 +84,8 @@ pub enum Error {
         path: PathBuf,
         /// What was looked for there.
         looked_for: String,
+        /// The file or folder that would be used if it existed; its disk may be away.
+        missing: Option<PathBuf>,
     },
     /// An input file is there, but is not valid.
     #[error("{0}")]

@@ -63,13 +63,13 @@ fn comfy_ui(context: &Context<'_>) -> Result<ComfyUi, Error> {
         .ok_or_else(|| Error::Usage("`mirror` needs to know which ComfyUI: `--comfyui <PATH>`".to_owned()))
 }
 
-/// Returns the ComfyUI; where files are watched for, one that is not there yet is waited for.
+/// Returns the ComfyUI. With `--watch`, waits until the folder that LoRAs go to exists.
 async fn found(context: &Context<'_>, watch: bool, signals: &Signals) -> Result<Option<ComfyUi>, Error> {
     let mut waits = Waits::default();
     loop {
         match comfy_ui(context) {
-            Err(Error::NoComfyUi { path, .. }) if watch && !path.exists() => {
-                waits.tell(context, &format!("there is no {} yet", shown(&path.display().to_string())));
+            Err(Error::NoComfyUi { missing: Some(missing), .. }) if watch => {
+                waits.tell(context, &format!("there is no {} yet", shown(&missing.display().to_string())));
             }
             comfy => return comfy.map(Some),
         }
