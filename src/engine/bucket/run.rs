@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::decide::bucket::head::{Head, Known, Line, Publish, Seen};
 use crate::decide::bucket::parts::{LARGEST, SMALLEST};
 use crate::decide::mirror::plan::{
-    Action, FetchReason, Recollection, Situation, Step, nothing_is_chosen, plan,
+    Action, FetchReason, Recollection, Situation, Step, asked_stamp, nothing_is_chosen, plan,
 };
 use crate::decide::mirror::poll_interval::{Cadence, Left, Look, Next, next_save, save_interval};
 use crate::decide::mirror::retention::surplus;
@@ -499,7 +499,9 @@ impl Run {
         let generation = self.relister.learn(&listing).await;
         let mut orders = Vec::new();
         for action in &actions {
-            let order = |step: &Step| self.order(looked, &view.known, action, step, state, generation);
+            let run = asked_stamp(&looked.run(), &action.artifact, &listing);
+            let order =
+                |step: &Step| self.order(looked, run.clone(), &view.known, action, step, state, generation);
             match &action.step {
                 Step::Fetch(_) => orders.push(order(&action.step)),
                 Step::Adopt { .. } | Step::Inspect { .. } => {
@@ -648,6 +650,7 @@ impl Run {
     fn order(
         &self,
         looked: &JobSnapshot,
+        run: String,
         known: &Known,
         action: &Action,
         step: &Step,
@@ -667,7 +670,7 @@ impl Run {
             half_of_pair: action.artifact.pair_half(looked.name()).is_some(),
             run_may_write: !state.is_over(),
             cut_off: state.is_cut_off(),
-            run: looked.run(),
+            run,
             generation,
         }
     }

@@ -139,6 +139,7 @@ impl Folder {
         let parts = PartFolder::beside(parts, lock.others());
         recover(dir, &mut store, &parts)?;
         prune::finish(dir, store.manifest())?;
+        prune::drop_old_optimizers(dir, &mut store)?;
         forget_gone_versions(dir, &mut store, reporter)?;
         let mut recollections = Recollections::new();
         let mut offered = HashSet::new();
@@ -266,8 +267,8 @@ impl Folder {
     }
 }
 
-/// Forgets older versions of files that somebody deleted: they are hosted nowhere, so nobody can bring them back, and
-/// to miss them for ever would help nobody. What can be had again is missing until it is here.
+/// Forgets older versions that were deleted here: they are no longer hosted, so they cannot be fetched again. A deleted
+/// file that is still hosted counts as missing until it is here.
 fn forget_gone_versions(dir: &Path, store: &mut Store, reporter: &dyn Reporter) -> Result<(), Error> {
     let mut gone = Vec::new();
     let mut records = Vec::new();
