@@ -138,6 +138,29 @@ async fn a_path_that_is_no_comfyui_ends_it_before_anything_is_asked() {
     assert!(stderr(&none).contains("--comfyui"));
 }
 
+/// A run that ends reports what it did not place, and promises no other try: it has none.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(unix)]
+async fn a_run_that_ends_reports_what_it_did_not_place() {
+    let stage = Stage::finished(plan()).await;
+    let (dir, ui) = (stage.bench.dir(), stage.ui());
+    // The job's folder is a link to a disk that is away.
+    let link = stage.loras().join("my_first_lora");
+    std::os::unix::fs::symlink(dir.with_file_name("away"), &link).unwrap();
+    let follow = [stage.bench.job.as_str(), dir.to_str().unwrap(), "--comfyui", ui.to_str().unwrap()];
+    for more in [&["--once"][..], &[][..], &["-q"][..]] {
+        let run = stage.bench.command(&[&follow[..], more].concat()).output().unwrap();
+        let told = stderr(&run);
+        assert_eq!(code(&run), 0, "the mirror itself is complete: {told}");
+        assert_eq!(told.matches("not everything was placed in ComfyUI").count(), 1, "{told}");
+        assert!(told.contains("my_first_lora") && !told.contains("again"), "{told}");
+    }
+    fs::remove_file(&link).unwrap();
+    assert_eq!(stage.placed(), [""; 0], "nothing was placed elsewhere");
+    let run = stage.bench.command(&[&follow[..], &["--once"]].concat()).output().unwrap();
+    assert_eq!((code(&run), stage.assert_same_bytes()), (0, 4), "{}", stderr(&run));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_ours_stays_as_it_is() {
     let stage = Stage::finished(plan()).await;

@@ -204,7 +204,7 @@ impl ComfyUi {
         }
     }
 
-    /// Reports a trouble once, as long as it lasts, and what is done about it.
+    /// Reports a problem once while it lasts, with what happens next.
     fn tell_trouble(&self, result: &Result<Outcome, Error>, next: &str, reporter: &dyn Reporter) {
         let trouble = match result {
             Ok(_) => String::new(),
@@ -226,14 +226,24 @@ impl Follower for ComfyUi {
     fn catch_up(&self, view: &View<'_>, reporter: &dyn Reporter) {
         let patience = if view.last { Patience::Act } else { Patience::Wait };
         let result = self.place(view.dir, view.job, view.manifest, patience, reporter);
-        self.tell_trouble(&result, "", reporter);
-        if view.last
-            && let Ok(Outcome { unsettled: count @ 1.., .. }) = result
-        {
-            let files = if count == 1 { "1 LoRA file is" } else { &format!("{count} LoRA files are") };
-            let message =
-                format!("{files} not placed in ComfyUI: the bytes here are not those that were published");
-            reporter.report(&Event::Notice { message });
+        if !view.last {
+            self.tell_trouble(&result, "", reporter);
+            return;
+        }
+        // Nothing is placed after this pass, so a problem that was reported before is reported as final.
+        match result {
+            Err(error) => {
+                let message = format!("not everything was placed in ComfyUI: {}", explain_briefly(&error));
+                reporter.report(&Event::Trouble { message });
+            }
+            Ok(Outcome { unsettled: count @ 1.., .. }) => {
+                let files = if count == 1 { "1 LoRA file is" } else { &format!("{count} LoRA files are") };
+                let message = format!(
+                    "{files} not placed in ComfyUI: the bytes here are not those that were published"
+                );
+                reporter.report(&Event::Notice { message });
+            }
+            Ok(_) => {}
         }
     }
 }

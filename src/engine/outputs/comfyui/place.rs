@@ -223,7 +223,7 @@ impl<'a> Work<'a> {
         let name = lora.files[0].entry.path.file_name();
         self.tell_once(match taken {
             Some(to) => {
-                format!("`{name}` is not placed: something else stands at `{}` in ComfyUI, and it stays", to)
+                format!("`{name}` is not placed: another file or folder has the name `{to}` in ComfyUI and is kept")
             }
             None => format!("`{name}` is not placed: its name is too long for a folder in ComfyUI"),
         });
