@@ -4,6 +4,7 @@
 //! the lines where the last ones were. The first two are pure, so that a test can read every screen.
 
 mod canvas;
+mod checking;
 mod facts;
 mod fleet;
 mod frame;
@@ -19,6 +20,7 @@ use crate::engine::event::{Event, Reporter};
 use canvas::Canvas;
 use facts::Facts;
 
+pub(crate) use checking::CheckView;
 pub(crate) use fleet::FleetFacts;
 pub(crate) use frame::Look;
 pub(crate) use upload::UploadView;
