@@ -16,7 +16,7 @@ pub enum LocalFault {
     Unreadable(String),
 }
 
-/// Why one request for a hosted file brought nothing, or less than it should. Never contains a URL's query.
+/// Why one request for a hosted file delivered nothing, or less than it should. Never contains a URL's query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// No connection could be made.
@@ -47,7 +47,7 @@ pub enum Fault {
         /// What the system said.
         cause: String,
     },
-    /// A status that brings no bytes.
+    /// A status without bytes.
     #[error("the host answered HTTP {status}{}", excerpt.as_deref().map(|text| format!(" (`{text}`)")).unwrap_or_default())]
     Status {
         /// The status code.

@@ -22,7 +22,7 @@ pub struct Misfit {
     pub next: String,
 }
 
-/// Returns why a command does not fit a job in this state; `None` where it does, and where nobody knows the state: the
+/// Returns why a command does not fit a job in this state; `None` where it does, and where the state is unknown: the
 /// API decides then.
 #[must_use]
 pub fn misfit(command: Command, job: &JobId, status: &JobStatus) -> Option<Misfit> {

@@ -31,7 +31,7 @@ pub struct AutoResume {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Phase {
-    /// The job goes on, or its end is none to be mended.
+    /// The job continues, or its end is final.
     Watching,
     /// It stopped early in this run: resumed when the time has come.
     Stopped { run: String, due: Duration },
@@ -61,7 +61,7 @@ pub enum Next {
     Wait {
         /// How long.
         after: Duration,
-        /// What people should hear about it, once.
+        /// The message about it, shown once.
         message: Option<String>,
     },
     /// Resume it now, and say what became of that.
@@ -73,15 +73,15 @@ pub enum Next {
         /// Why, for people.
         reason: String,
     },
-    /// It has been resumed often enough. Told once.
+    /// It has been resumed often enough. Reported once.
     GiveUp {
-        /// What people should hear about it.
+        /// The message about it.
         message: String,
     },
 }
 
 impl AutoResume {
-    /// Begins to watch a job that may be resumed `most` times; `longest` is the user's `--interval`: whoever looks every
+    /// Begins to watch a job that may be resumed `most` times; `longest` is the user's `--interval`: a user who polls every
     /// second does not want to wait for five. `resumed` is the run whose end was mended just before, where one was.
     #[must_use]
     pub fn new(most: u32, longest: Option<Duration>, resumed: Option<String>) -> Self {
@@ -160,7 +160,7 @@ impl AutoResume {
         self.phase = Phase::GivenUp { run: run.to_owned() };
     }
 
-    /// Twice as long after each resumption that brought the job no further.
+    /// Twice as long after each resumption without progress.
     fn wait(&self) -> Duration {
         self.first_wait.saturating_mul(1 << self.futile.min(20)).min(LONGEST_WAIT)
     }
@@ -212,10 +212,10 @@ mod tests {
     fn a_job_that_stopped_early_is_resumed_with_growing_waits_and_not_too_often() {
         let mut life = AutoResume::new(2, None, None);
         assert_eq!(look(&mut life, 0, RunState::Running, "a"), Next::Leave);
-        let told = look(&mut life, 10, RunState::StoppedEarly, "a/1");
+        let next = look(&mut life, 10, RunState::StoppedEarly, "a/1");
         let message =
             "the job stopped at step 700 of 2000 without an error; it is resumed in 5 s (1 of 2)".to_owned();
-        assert_eq!(told, Next::Wait { after: at(5), message: Some(message) });
+        assert_eq!(next, Next::Wait { after: at(5), message: Some(message) });
         assert_eq!(
             look(&mut life, 13, RunState::StoppedEarly, "a/1"),
             Next::Wait { after: at(2), message: None }
@@ -239,7 +239,7 @@ mod tests {
         assert!(
             matches!(&end, Next::GiveUp { message } if message.ends_with("resumed 2 times already and is left alone"))
         );
-        assert_eq!(look(&mut life, 160, RunState::StoppedEarly, "c/3"), Next::Leave, "told once");
+        assert_eq!(look(&mut life, 160, RunState::StoppedEarly, "c/3"), Next::Leave, "reported once");
     }
 
     #[test]

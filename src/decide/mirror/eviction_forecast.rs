@@ -1,4 +1,4 @@
-//! Which saves the link cannot bring before the trainer deletes them.
+//! Which saves the link cannot deliver before the trainer deletes them.
 //!
 //! The trainer keeps its newest few saves and deletes the oldest one after each new one, so every save has a last
 //! moment. Saves are fetched oldest first, which is the order of those moments: no other order saves more of them.
@@ -30,7 +30,7 @@ pub struct Race<'a> {
     pub keep: u64,
     /// What a step takes, in seconds.
     pub seconds_a_step: f64,
-    /// What the link brings, in bytes a second.
+    /// What the link delivers, in bytes a second.
     pub rate: f64,
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for Rough {
     }
 }
 
-/// Returns the saves that the link cannot bring in time, oldest first.
+/// Returns the saves that the link cannot deliver in time, oldest first.
 #[must_use]
 pub fn late(race: &Race<'_>) -> Vec<Late> {
     let mut found = Vec::new();

@@ -42,7 +42,7 @@ pub struct Situation<'a> {
     pub manifest: &'a Manifest,
     /// What an older `job.json` remembers, by key; consulted where the manifest knows nothing.
     pub recollections: &'a HashMap<ArtifactKey, Recollection>,
-    /// What stands in DIR at the listed and known paths.
+    /// What is in DIR at the listed and known paths.
     pub local: &'a Local,
     /// What the user wants.
     pub selection: &'a Selection,
@@ -167,7 +167,7 @@ fn decide(situation: &Situation<'_>, wanted: Wanted<'_>, artifact: &Arc<Artifact
     Action { artifact, step }
 }
 
-/// The name a file gets where something of somebody else's has its own.
+/// The name a file gets where a foreign file has its own.
 #[must_use]
 pub fn beside(artifact: &Artifact) -> RelPath {
     artifact.path.with_suffix(&artifact.key.fingerprint()[..8])
@@ -243,8 +243,8 @@ pub fn asked_stamp(run: &str, artifact: &Artifact, listing: &Listing) -> String 
     }
 }
 
-/// Names a run of the job: when it started, how often it was seen to go on after an end (`resumes`), and, once it is
-/// over, when it ended. A resumed job has another one. A job in the queue has none: nobody writes.
+/// Names a run of the job: when it started, how often it was seen to continue after an end (`resumes`), and, once it is
+/// over, when it ended. A resumed job has another one. A job in the queue has none: nothing is written.
 #[must_use]
 pub fn run_stamp(status: &JobStatus, times: &JobTimes, resumes: u32) -> String {
     if *status == JobStatus::InQueue {

@@ -117,7 +117,7 @@ impl Wanted<'_> {
     }
 }
 
-/// Where a checkpoint stands among the others, the final one after all of them; an optimizer's state has no place.
+/// A checkpoint's place among the others, the final one after all of them; an optimizer's state has no place.
 fn place(artifact: &Artifact) -> Option<u64> {
     let is_final = artifact.key.kind.may_be_final(artifact.step, &artifact.path);
     artifact.step.or_else(|| is_final.then_some(u64::MAX))

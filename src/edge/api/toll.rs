@@ -39,7 +39,7 @@ impl Wire for Tolled {
             let passed = self.toll.pass().await;
             let answer = self.wire.carry(request).await;
             if let Ok(response) = &answer {
-                self.hear(passed, response);
+                self.learn(passed, response);
             }
             answer
         })
@@ -47,7 +47,7 @@ impl Wire for Tolled {
 }
 
 impl Tolled {
-    fn hear(&self, passed: Passed, response: &Response) {
+    fn learn(&self, passed: Passed, response: &Response) {
         let text = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let wait = text.and_then(|text| retry_after(text, SystemTime::now()));
         match (response.status(), wait) {

@@ -44,7 +44,7 @@ pub(crate) fn replace(
     replace_by(path, staging, durability, |staged| staged.write_all(bytes))
 }
 
-/// The same, with bytes that `write` brings little by little.
+/// The same, with bytes that `write` delivers in pieces.
 fn replace_by(
     path: &Path,
     staging: &Path,
@@ -62,10 +62,10 @@ fn replace_by(
     Ok(())
 }
 
-/// Creates `path` with `bytes`, atomically and durably, staged in `staging`; never over what stands there.
+/// Creates `path` with `bytes`, atomically and durably, staged in `staging`; never over an existing file.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] when something stands there.
+/// [`io::ErrorKind::AlreadyExists`] when the name is taken.
 pub(crate) fn create(path: &Path, staging: &Path, bytes: &[u8]) -> Result<(), Error> {
     let staged = stage(path, staging, Durability::Durable, |staged| staged.write_all(bytes))?;
     if let Err(error) = rename_to_free_name(&staged, path) {
@@ -99,7 +99,7 @@ fn stage(
     staged.into_temp_path().keep().map_err(|kept| fault("write", path)(kept.error))
 }
 
-/// Replaces `path` only when it does not hold the bytes already that `write` brings, so that an idle run changes no file.
+/// Replaces `path` only when its bytes differ from those that `write` delivers, so that an idle run changes no file.
 /// Where they differ, `write` is asked for them once more.
 pub(crate) fn replace_if_changed(
     path: &Path,
@@ -112,7 +112,7 @@ pub(crate) fn replace_if_changed(
     replace_by(path, staging, Durability::Durable, write)
 }
 
-/// Whether a file holds what `write` brings, and nothing else.
+/// Whether a file holds what `write` delivers, and nothing else.
 fn holds(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<bool> {
     let mut comparing =
         BufWriter::with_capacity(GATHERED, Comparing { old: open_regular(path)?, buffer: Vec::new() });
@@ -240,7 +240,7 @@ pub(crate) fn make_folder(path: &Path, how: &fs::DirBuilder) -> io::Result<()> {
     witnessed!(|()| Change::FolderMade { path: path.to_path_buf() }, how.create(path))
 }
 
-/// Creates a file that nobody else may read, under a name under which nothing stands.
+/// Creates a file that only this user may read, under a free name.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
@@ -268,7 +268,7 @@ pub(crate) fn empty(file: &File) -> io::Result<()> {
     witnessed!(|()| Change::Emptied { node: node(file) }, file.set_len(0))
 }
 
-/// Looks at what stands at a path below `root`, without following links, in the path or at its end.
+/// Returns what is at a path below `root`, without following links, in the path or at its end.
 pub(crate) fn look(root: &Path, relative: &str) -> Option<LocalFile> {
     look_by(root, relative, || runs_through_link(root, relative))
 }
@@ -279,7 +279,7 @@ pub(crate) fn look_through_links(root: &Path, relative: &str) -> Option<LocalFil
     look_by(root, relative, || false)
 }
 
-/// The same for many paths, each with what stands there. Neighbours share a look at the folders above them.
+/// The same for many paths, each with what is there. Neighbours share a look at the folders above them.
 pub(crate) fn look_at_each(
     root: &Path,
     paths: impl IntoIterator<Item = RelPath>,
@@ -493,7 +493,7 @@ pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
     )
 }
 
-/// Renames a file to a name under which nothing stands; something that came there meanwhile is an error, not a loss.
+/// Renames a file to a free name; something that took it meanwhile is an error, not a loss.
 pub(crate) fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
     witnessed!(
         |()| Change::Renamed { from: from.to_path_buf(), to: to.to_path_buf() },
@@ -517,13 +517,13 @@ fn rename_unless_taken(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-/// Gives a flushed part its final name; what stood under it is gone. The name may be on another disk that somebody mounted
+/// Gives a flushed part its final name; what had it before is gone. The name may be on another disk that was mounted
 /// below DIR: then a copy is made beside it first.
 pub(crate) fn publish(part: &Path, path: &Path) -> io::Result<()> {
     publish_by(part, path, rename)
 }
 
-/// The same, to a name under which nothing stands.
+/// The same, to a free name.
 pub(crate) fn publish_to_free_name(part: &Path, path: &Path) -> io::Result<()> {
     publish_by(part, path, rename_to_free_name)
 }

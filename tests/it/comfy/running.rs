@@ -50,7 +50,7 @@ async fn a_running_comfyui_is_asked_whether_it_lists_what_is_new() {
     for (url, words) in [
         (comfyui("[]", "\"/elsewhere/loras\"".to_owned()), "does not list"),
         (comfyui("<html>", root), "not that of a ComfyUI"),
-        ("http://127.0.0.1:1".to_owned(), "nobody answers there"),
+        ("http://127.0.0.1:1".to_owned(), "no program answers there"),
     ] {
         std::fs::remove_dir_all(&folder).unwrap();
         let run = stage.mirror(&["--comfyui-url", &url, "--again"]).await;
