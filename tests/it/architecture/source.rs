@@ -116,7 +116,7 @@ struct Reader {
     /// Paths as they are written, with the module that they are written in.
     paths: Vec<(Vec<String>, Vec<String>)>,
     methods: BTreeSet<String>,
-    /// Names that a `use` brings in, and what they mean.
+    /// Names that a `use` imports, and what they mean.
     imported: Vec<(Vec<String>, String, Vec<String>)>,
 }
 

@@ -72,7 +72,7 @@ async fn pickles_are_placed_when_they_are_asked_for() {
     assert_eq!(stage.placed(), sidecars);
     let run = stage.mirror(&["--comfyui-sidecars", "--comfyui-pickles"]).await;
     assert_eq!(code(&run), 0, "{}", stderr(&run));
-    // `optimizer.pt` is no LoRA, so it is none that anybody can mean.
+    // `optimizer.pt` is no LoRA and is never placed.
     let all = [
         "dog/dog.civitai.info",
         "dog/dog.json",
@@ -166,7 +166,7 @@ async fn what_is_not_ours_stays_as_it_is() {
     let stage = Stage::finished(plan()).await;
     let folder = stage.loras().join("my_first_lora");
     fs::create_dir(&folder).unwrap();
-    // Somebody else's file of that name; the same bytes from another tool; a picture somebody chose.
+    // A foreign file of that name; the same bytes from another tool; a picture that the user chose.
     fs::write(folder.join("my_first_lora_000000250.safetensors"), "theirs").unwrap();
     fs::copy(stage.bench.dir().join("my_first_lora.safetensors"), folder.join("my_first_lora.safetensors"))
         .unwrap();
@@ -351,7 +351,7 @@ async fn what_was_edited_since_it_was_placed_stays_and_an_edited_picture_shows_n
     fs::write(&edited, "edited").unwrap();
     assert_eq!(code(&stage.mirror(&["--comfyui-keep", "1"]).await), 0);
     assert_eq!(fs::read(&edited).unwrap(), b"edited");
-    assert!(!folder.join("my_first_lora_000000500.safetensors").exists(), "nobody touched this one");
+    assert!(!folder.join("my_first_lora_000000500.safetensors").exists(), "this one was not edited");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,7 +42,7 @@ async fn a_running_comfyui_is_asked_whether_it_lists_what_is_new() {
     assert_eq!(code(&run), 0, "{}", stderr(&run));
     assert!(stderr(&run).contains("lists all 4 new LoRAs"), "{}", stderr(&run));
     assert!(!stderr(&run).contains("s3cret"), "{}", stderr(&run));
-    // Nothing new: nobody is asked, nothing is said.
+    // Nothing new: no request, no message.
     assert_eq!(stderr(&stage.mirror(&["--comfyui-url", "http://127.0.0.1:1"]).await), "");
 
     // It reads another folder, or does not answer at all: told, and no fault of the mirror.

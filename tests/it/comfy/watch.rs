@@ -87,7 +87,7 @@ async fn what_is_published_is_there_within_two_seconds() {
     assert_soon(&latencies(&stage, &mut watch).await, Duration::from_millis(1000));
 }
 
-/// In a user's namespace of its own, Linux can be told to have no events to give.
+/// In a user's namespace of its own, Linux can be configured to deliver no events.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
 async fn without_events_it_is_there_as_soon() {

@@ -157,7 +157,7 @@ pub(super) fn manifest(bytes: &[u8]) {
     let (again, damage) = load().expect("what was loaded once is loaded again");
     assert_eq!(again.manifest(), &claims);
     assert!(!damage.snapshot, "what is damaged was put aside");
-    // Whatever stands in the journal, the next record is durable behind it.
+    // Whatever is in the journal, the next record is durable behind it.
     let key = ArtifactKey { kind: ArtifactKind::Sample, path: "/behind/what/was/there".into() };
     store.append(vec![Record::Abandon { key }]).expect("the disk is in order");
     assert_eq!(load().expect("as before").0.manifest(), store.manifest());
@@ -191,7 +191,7 @@ pub(super) fn safetensors(json: &[u8]) {
         // They let the last of two equal names win, and take white space before the `{`, more tensors and larger files.
         (Err(HeaderError::Twice(_) | HeaderError::TooManyTensors | HeaderError::NotAnObject), Ok(_)) => {}
         (Err(HeaderError::Overflow(_)), Ok(library)) => assert!(library.data_len() > usize::MAX / 2),
-        // A name that stands there twice may be wrong the first time only.
+        // A repeated name may be wrong the first time only.
         (Err(_), Ok(library)) if offsets_in(json) > library.tensors().len() => {}
         (Err(ours), Ok(_)) => panic!("we refuse: {ours}"),
     }
@@ -326,7 +326,7 @@ pub(super) fn redaction(bytes: &[u8]) {
     let secrets = query
         .split(['&', '#'])
         .map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value))
-        // What stands before the query too is no secret; `…` is what a secret is replaced with.
+        // What is before the query too is no secret; `…` is what a secret is replaced with.
         .filter(|secret| secret.len() >= SECRET_FROM && !secret.contains('…'))
         .filter(|secret| !format!("{before}?").contains(secret));
     let quoted = url.redact(&format!("{quoting} {address} {quoting}"));

@@ -130,7 +130,7 @@ async fn all_figures_of_datasets() {
     check("2,000 pictures of 300 KB", "dog").await;
     std::fs::create_dir(rig.path("clips")).unwrap();
     for number in 0..100_u8 {
-        // Of one length, and different in their last byte alone: none is told apart by less than all its bytes.
+        // Of one length, and different in their last byte alone: only all their bytes distinguish them.
         write_clip(&rig.path(&format!("clips/{number:03}.mp4")), 6_000_000, number);
     }
     check("100 clips of one length, 6 MB", "clips").await;
