@@ -499,9 +499,10 @@ impl Run {
         let generation = self.relister.learn(&listing).await;
         let mut orders = Vec::new();
         for action in &actions {
-            let run = asked_stamp(&looked.run(), &action.artifact, &listing);
-            let order =
-                |step: &Step| self.order(looked, run.clone(), &view.known, action, step, state, generation);
+            let order = |step: &Step| Order {
+                run: asked_stamp(&looked.run(), &action.artifact, &listing),
+                ..self.order(looked, &view.known, action, step, state, generation)
+            };
             match &action.step {
                 Step::Fetch(_) => orders.push(order(&action.step)),
                 Step::Adopt { .. } | Step::Inspect { .. } => {
@@ -650,7 +651,6 @@ impl Run {
     fn order(
         &self,
         looked: &JobSnapshot,
-        run: String,
         known: &Known,
         action: &Action,
         step: &Step,
@@ -670,7 +670,7 @@ impl Run {
             half_of_pair: action.artifact.pair_half(looked.name()).is_some(),
             run_may_write: !state.is_over(),
             cut_off: state.is_cut_off(),
-            run,
+            run: looked.run(),
             generation,
         }
     }
