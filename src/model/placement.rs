@@ -13,7 +13,7 @@ use super::digest::Sha256Digest;
 pub struct Placements {
     /// The files, in no order that matters.
     pub files: Vec<Placed>,
-    /// Messages that were shown already and are not repeated at every pass: names that are taken, edited copies.
+    /// Notices that were reported already: names that are taken, edited copies. As opaque text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub told: Vec<String>,
 }
@@ -59,7 +59,7 @@ pub enum What {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PlacedState {
-    /// It is about to be renamed to its place. A file with these bytes that is there later is ours.
+    /// It is about to be renamed to its place. Whatever is there later with these bytes is ours.
     Placing,
     /// We put it there.
     Placed,

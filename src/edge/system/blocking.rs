@@ -36,5 +36,5 @@ pub(crate) fn can_have_threads(count: usize) -> bool {
 /// The error for a blocking task that panicked; the state of `path` is unknown.
 pub(crate) fn lost(verb: &'static str, path: &Path) -> impl FnOnce(JoinError) -> Error {
     let path = path.to_path_buf();
-    move |lost| Error::Disk { verb, path, source: std::io::Error::other(lost) }
+    move |lost| Error::Disk { verb, path, source: std::io::Error::other(lost).into() }
 }

@@ -253,7 +253,6 @@ mod tests {
     fn occasion() -> Occasion {
         Occasion {
             id: EventId::of(&["x"]),
-            about: "x".to_owned(),
             values: vec![
                 ("path", "a b; $(touch hacked) '\".safetensors".to_owned()),
                 ("step", "250".to_owned()),

@@ -152,7 +152,7 @@ async fn a_run_that_ends_reports_what_it_did_not_place() {
         let run = stage.bench.command(&[&follow[..], more].concat()).output().unwrap();
         let told = stderr(&run);
         assert_eq!(code(&run), 0, "the mirror itself is complete: {told}");
-        assert_eq!(told.matches("not everything was placed in ComfyUI").count(), 1, "{told}");
+        assert_eq!(told.matches("not everything could be placed in ComfyUI").count(), 1, "{told}");
         assert!(told.contains("my_first_lora") && !told.contains("again"), "{told}");
     }
     fs::remove_file(&link).unwrap();
