@@ -94,6 +94,9 @@ pub enum Error {
         path: PathBuf,
         /// What was looked for there.
         looked_for: String,
+        /// The file or folder that would be used if it existed; its disk may be away.
+        #[serde(skip)]
+        missing: Option<PathBuf>,
     },
     /// An input is there, but is not valid.
     #[error("{0}")]

@@ -24,7 +24,7 @@ pub(super) struct Universe {
     pub(super) step: Duration,
     pub(super) file_system: FileSystem,
     pub(super) on_change: OnChange,
-    /// Whether somebody else has files in the folder.
+    /// Whether another program has files in the folder.
     pub(super) foreign_files: bool,
     /// Lives of the mirror before the world comes to rest.
     pub(super) lives: u32,
@@ -56,7 +56,7 @@ pub(super) enum Mishap {
 pub(super) enum Locks {
     /// One holds it at a time.
     Work,
-    /// Everybody gets it, and nobody can see whether the other one lives: two machines on a network disk.
+    /// Every process gets it, and none can see whether the other one is alive: two machines on a network disk.
     AreGranted,
 }
 
@@ -202,7 +202,7 @@ fn fault(random: &mut Rng) -> Fault {
         12 => What::WrongTotal(random.u64(1..5_000)),
         13 => What::NoContentRange,
         14 => What::GzipHeader,
-        // Wrong bytes with a length that agrees: nobody could tell of a YAML. These are for answers in JSON.
+        // Wrong bytes with a length that agrees cannot be recognised in a YAML. These are for answers in JSON.
         15 => return Fault::once(pick(random, &["/status", "/result"]), What::Truncated),
         _ => return Fault::once(pick(random, &["/status", "/result"]), What::WrongJob),
     };

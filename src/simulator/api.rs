@@ -14,7 +14,7 @@ use super::plan::{HostOptions, JobPlan};
 use super::reply::Reply;
 use super::submitted;
 
-/// Where everything is, as it stands in answers.
+/// Where everything is, as responses have it.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
     /// `http://host:port/prod/v1` of the API.
@@ -166,7 +166,7 @@ fn status(job: &Job, places: &Places) -> Value {
         "progress": {
             "current_step": progress.current_step,
             "total_steps": progress.total_steps,
-            // A whole number stands in the answer as one.
+            // A whole number is written as one.
             "percent": progress.percent.map(whole_number),
         },
     });

@@ -1,7 +1,7 @@
 //! Misbehaviour on cue.
 //!
 //! The one idea: a rule says which requests it is for and how often; the first rule that fits a request is
-//! used up by it, so a queue of rules is a story told in order.
+//! used up by it, so a queue of rules is a sequence of faults.
 
 use std::time::Duration;
 

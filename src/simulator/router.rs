@@ -139,7 +139,7 @@ impl Desk {
             || options.linked_etag
             || options.validators == super::plan::Validators::Md5;
         let at_once = view.content.is_made() && !needs_digests && !matches!(what, Some(What::OtherBytes));
-        // With one thread for everything, nobody is spared anything.
+        // With one thread for everything, each waits for the others.
         if at_once || Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
             return host::answer(&asked, view, &options, what.as_ref(), turn);
         }

@@ -150,7 +150,7 @@ async fn every_command_in_every_state() {
             let done = run(&bench, &format!("{command} {job} {config} --output json")).await;
             assert_eq!(code(&done), expected, "{command} {state}: {}", stderr(&done));
             if command == "edit" {
-                // What no waiting mends comes first: nobody should cancel a job for it.
+                // Problems that waiting does not fix come first, before a job is cancelled for them.
                 let renamed = run(&bench, &format!("edit {job} renamed.yaml")).await;
                 assert!(
                     stderr(&renamed).contains("an edit cannot rename it"),
@@ -362,7 +362,7 @@ async fn a_signal_between_a_command_and_its_answer_is_told() {
     }
 }
 
-/// Whoever has paid for a job has its name, and is not told to pay again.
+/// The message names a job that was paid for, and does not suggest to pay again.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(unix)]
 async fn a_followed_submission_tells_its_job_at_once() {
@@ -387,7 +387,7 @@ async fn a_dry_run_that_a_variable_asks_for_sends_and_changes_nothing() {
     write(&bench, "c.yaml", CONFIG);
     bench.simulator.finish(&bench.job);
     assert_eq!(code(&bench.once(&[]).await), 0);
-    // Something to mend, which a dry run only tells.
+    // A problem that a dry run only reports.
     std::fs::write(bench.dir().join("config.yaml"), "job: damaged\n").unwrap();
     let before = snapshot(&bench.dir());
     let running = job_in(&bench.simulator, "RUNNING");

@@ -33,7 +33,7 @@ async fn mirrored() -> Bench {
 }
 
 impl Bench {
-    /// Runs rcsync with these arguments and variables; `JOB`, `DIR` and `API` stand for the bench's own.
+    /// Runs rcsync with these arguments and variables; `JOB`, `DIR` and `API` are replaced by the bench's own.
     async fn run(&self, arguments: &str, variables: &[(&str, &str)]) -> Output {
         let dir = self.dir();
         let own = |word: &str| {
@@ -661,7 +661,7 @@ async fn a_dry_run_refuses_the_folder_of_another_job_as_a_run_does() {
     }
 }
 
-/// Whether this process was told to live on when its terminal goes, which what it starts inherits.
+/// Whether this process ignores the hangup of its terminal, which its children inherit.
 #[cfg(unix)]
 fn ignores_hang_up() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -669,7 +669,7 @@ fn ignores_hang_up() -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
-/// H19: whoever cannot wait for the end presses Ctrl-C again, and a terminal that is closed ends a run like a kill.
+/// H19: a second Ctrl-C ends at once, and a terminal that is closed ends a run like a kill.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(unix)]
 async fn a_second_interrupt_ends_at_once_and_a_closed_terminal_costs_nothing() {
@@ -691,7 +691,7 @@ async fn a_second_interrupt_ends_at_once_and_a_closed_terminal_costs_nothing() {
     assert_eq!(code(&ended), 130, "{}", stderr(&ended));
     // A run that takes its time to end ends its hooks first.
     let hook = Pid::from_raw(number().unwrap()).unwrap();
-    kill_process(hook, Signal::KILL).expect("nobody waited for the hook");
+    kill_process(hook, Signal::KILL).expect("the hook still runs");
 
     let mut running = bench.command(&arguments[..4]).spawn().unwrap();
     until("it is at work", || dir.join(".rcsync/lock").exists()).await;

@@ -1,5 +1,5 @@
 //! One test binary: what only whole runs can show, and what only a look at the source can.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue should stop")]
 
 mod architecture;
 mod comfy;

@@ -1,6 +1,6 @@
 //! Tools for breaking things for real: a run that is killed at a chosen step, and small disks of every kind.
 //!
-//! They need Linux, root and a few programs; whoever asks for one that is not here gets `None`, and the reason is printed.
+//! They need Linux, root and a few programs; a request for one that is not here gets `None`, and the reason is printed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader};
@@ -65,7 +65,7 @@ pub(crate) fn lockless(command: &Command) -> Command {
     lockless
 }
 
-/// The same command without root's power to write where nobody may, so that permissions mean what they say; `None`, with
+/// The same command without root's power to write everywhere, so that permissions mean what they say; `None`, with
 /// the reason printed, where that cannot be had.
 pub(crate) fn without_privilege(command: &Command) -> Option<Command> {
     if !rustix::process::geteuid().is_root() {
@@ -89,7 +89,7 @@ pub(crate) fn wrapped(command: &Command, program: &str, arguments: &[&str]) -> C
     wrapped
 }
 
-/// Starts a command whose calls of some kinds are told or changed as `inject` says.
+/// Starts a command whose calls of some kinds are reported or changed as `inject` says.
 pub(crate) fn begin_with_fault(command: &Command, inject: &str) -> std::process::Child {
     let calls = inject.split(':').next().unwrap();
     let (trace, inject) = (format!("trace={calls}"), format!("inject={inject}"));

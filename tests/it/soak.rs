@@ -1,4 +1,4 @@
-//! A long run at high pace, with everything that a week beside a training brings: memory and open files stay flat.
+//! A long run at high pace, with everything that happens in a week beside a training: memory and open files stay flat.
 //!
 //! Not part of a usual test run: `RCSYNC_SOAK_MINUTES=30 cargo test --release --test it soak -- --ignored --nocapture`.
 
@@ -27,7 +27,7 @@ async fn memory_and_open_files_stay_flat() {
     let host = HostOptions { link_lifetime: Some(Duration::from_secs(20)), ..HostOptions::default() };
     let config = SimulatorConfig { host, step_time: Some(step_time), ..SimulatorConfig::default() };
     let simulator = Simulator::start(config).await.unwrap();
-    // A save and two samples a second; the newest three saves stay, so that a late look loses some.
+    // A save and two samples a second; the newest three saves stay, so that a late mirror loses some.
     let job = simulator.add_job(JobPlan {
         steps: u64::try_from(length.as_millis() / step_time.as_millis()).unwrap(),
         save_every: 50,

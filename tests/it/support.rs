@@ -107,7 +107,7 @@ pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
     found
 }
 
-/// Lines of a running process, as they come; whoever waits for one gives up after half a minute.
+/// Lines of a running process, as they come; a wait for one gives up after half a minute.
 pub(crate) struct Lines(std::sync::mpsc::Receiver<String>);
 
 impl Lines {

@@ -63,7 +63,7 @@ fn comfy_ui(context: &Context<'_>) -> Result<ComfyUi, CommandError> {
     })
 }
 
-/// Returns the ComfyUI; where files are watched for, one that is not there yet is waited for.
+/// Returns the ComfyUI. With `--watch`, waits until the folder that LoRAs go to exists.
 async fn found(
     context: &Context<'_>,
     watch: bool,
@@ -72,8 +72,8 @@ async fn found(
     let mut waits = Waits::default();
     loop {
         match comfy_ui(context) {
-            Err(CommandError::Library(Error::NoComfyUi { path, .. })) if watch && !path.exists() => {
-                waits.tell(context, &format!("there is no {} yet", shown(&path.display().to_string())));
+            Err(CommandError::Library(Error::NoComfyUi { missing: Some(missing), .. })) if watch => {
+                waits.tell(context, &format!("there is no {} yet", shown(&missing.display().to_string())));
             }
             comfy => return comfy.map(Some),
         }

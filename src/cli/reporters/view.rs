@@ -3,6 +3,7 @@
 //! Three parts: [`facts`] takes events in, [`frame`] makes lines of them for so many columns, and [`screen`] has `indicatif`
 //! draw the lines over the last ones. The first two are pure, so that a test can read every screen.
 
+mod checking;
 mod facts;
 mod fleet;
 mod frame;
@@ -18,6 +19,7 @@ use crate::engine::event::{Event, Reporter};
 use facts::Facts;
 use screen::Screen;
 
+pub(crate) use checking::CheckView;
 pub(crate) use fleet::FleetFacts;
 pub(crate) use frame::Look;
 pub(crate) use upload::UploadFacts;

@@ -335,7 +335,18 @@ impl Text {
 
 /// Returns text as a quoted scalar, which JSON's form is too.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let mut quoted = String::new();
+    for c in serde_json::Value::from(text).to_string().chars() {
+        match c {
+            // JSON takes these as they are, YAML only as an escape.
+            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                // Writing into a String cannot fail.
+                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+            }
+            _ => quoted.push(c),
+        }
+    }
+    quoted
 }
 
 /// Returns text that may be in a comment: one line, and nothing that the trainer's reader replaces.

@@ -21,7 +21,7 @@ pub struct StepsError;
 
 impl Steps {
     /// Whether a file of this kind and step is chosen. The configuration belongs to all steps, and so does a sample
-    /// of which nobody knows the step.
+    /// whose step is unknown.
     #[must_use]
     pub fn chooses(&self, kind: ArtifactKind, step: Option<u64>) -> bool {
         match (kind, step) {

@@ -1,7 +1,7 @@
 //! The Trainer API client: one request, one answer, one attempt. Patience belongs to the caller.
 //!
 //! The token goes to the configured origin alone: it is set on each request, no redirect is followed, and answers
-//! that repeat it are blackened before anybody can quote them.
+//! that repeat it are redacted before they can be quoted.
 
 pub mod base_url;
 pub mod dataset_responses;
@@ -159,7 +159,7 @@ impl ApiClient {
     /// is no new job.
     ///
     /// # Errors
-    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    /// When there is no usable token, the API refuses, or it is unknown whether it accepted.
     pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmitAnswer, ApiError> {
         let request = Request {
             method: Method::POST,
@@ -174,7 +174,7 @@ impl ApiClient {
     /// Cancels a job.
     ///
     /// # Errors
-    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    /// When there is no usable token, the API refuses, or it is unknown whether it accepted.
     pub async fn cancel(&self, job: &JobId) -> Result<ChangeAnswer, ApiError> {
         self.change(job, JobEndpoint::Cancel, None).await
     }
@@ -182,7 +182,7 @@ impl ApiClient {
     /// Resumes a job from its latest checkpoint.
     ///
     /// # Errors
-    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    /// When there is no usable token, the API refuses, or it is unknown whether it accepted.
     pub async fn resume(&self, job: &JobId) -> Result<ChangeAnswer, ApiError> {
         self.change(job, JobEndpoint::Resume, Some("{}".to_owned())).await
     }
@@ -190,7 +190,7 @@ impl ApiClient {
     /// Gives a job that does not run another configuration, sent unchanged.
     ///
     /// # Errors
-    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    /// When there is no usable token, the API refuses, or it is unknown whether it accepted.
     pub async fn edit(&self, job: &JobId, config: &str) -> Result<ChangeAnswer, ApiError> {
         self.change(job, JobEndpoint::Edit, Some(edit_body(config))).await
     }

@@ -42,7 +42,7 @@ impl Wire for Tolled {
             let passed = self.toll.pass().await;
             let answer = self.wire.carry(request).await;
             if let Ok(response) = &answer {
-                self.hear(passed, response);
+                self.learn(passed, response);
             }
             answer
         })
@@ -50,7 +50,7 @@ impl Wire for Tolled {
 }
 
 impl Tolled {
-    fn hear(&self, passed: Passed, response: &Response) {
+    fn learn(&self, passed: Passed, response: &Response) {
         let date = response.headers().get(header::DATE).and_then(|value| value.to_str().ok());
         if let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) {
             self.toll.dated(date);

@@ -40,7 +40,7 @@ pub(super) fn client(base: &ApiBase, limits: Limits, names: &Arc<Names>) -> Resu
     let builder = if base.is_https() {
         with_trusted_roots(builder)?.https_only(true)
     } else {
-        // Plain http is for near hosts alone, so that nobody reads the token on the way: a proxy would. And no
+        // Plain http is for near hosts alone, so that the token cannot be read on the way: a proxy could. And no
         // certificates are needed, which small containers do not have.
         builder.no_proxy().tls_certs_only([])
     };

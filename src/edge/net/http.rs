@@ -184,7 +184,7 @@ impl Body {
                 }
             }
         };
-        // A host that sends its excuse byte by byte holds nobody up: what came until then is told.
+        // A host that sends its error body byte by byte delays nothing: what came until then is reported.
         let _ = tokio::time::timeout(EXCERPT_TIME, reading).await;
         let is_page = is_markup(&text);
         let mut text = self.source.redact(&String::from_utf8_lossy(&text));
@@ -356,7 +356,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 #[derive(Debug)]
 pub(in crate::edge) struct GuardedResolver {
     pub(in crate::edge) private_hosts: bool,
-    /// Hosts that the user told us to go through, wherever they are.
+    /// Hosts that the user configured as proxies, wherever they are.
     pub(in crate::edge) proxies: Arc<[String]>,
     pub(in crate::edge) names: Arc<Names>,
 }
@@ -495,7 +495,7 @@ mod tests {
             let refused = client.get(&source, &RangeRequest::default()).await.unwrap_err();
             assert!(matches!(refused, Fault::Forbidden { why: Forbidden::Private, .. }), "{refused}");
         }
-        assert!(listener.accept().is_err(), "nobody knocked");
+        assert!(listener.accept().is_err(), "no connection was made");
     }
 
     #[test]
@@ -518,7 +518,7 @@ mod tests {
             async move { resolver.resolve("localhost".parse().unwrap()).await.is_ok() }
         };
         assert!(resolved(proxies).await);
-        assert!(!resolved([].into()).await, "nobody else may");
+        assert!(!resolved([].into()).await, "no other host may");
     }
 
     /// A host that sends its excuse byte by byte.

@@ -119,7 +119,7 @@ impl Webhook {
             .client
             .post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
-            // So that a receiver can tell what it was told before.
+            // So that a receiver can recognise an event that it got before.
             .header("Idempotency-Key", occasion.id.as_str())
             .body(occasion.json.clone());
         let answer = wire::send(self.wire.as_ref(), request).await?;

@@ -33,7 +33,7 @@ pub(crate) fn can_have_threads(count: usize) -> bool {
     })
 }
 
-/// Returns the error of work that never came back (it panicked): what it was doing to which path. What became of that is unknown.
+/// The error for a blocking task that panicked; the state of `path` is unknown.
 pub(crate) fn lost(verb: &'static str, path: &Path) -> impl FnOnce(JoinError) -> Error {
     let path = path.to_path_buf();
     move |lost| Error::Disk { verb, path, source: std::io::Error::other(lost).into() }

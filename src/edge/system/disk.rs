@@ -44,7 +44,7 @@ pub(crate) fn replace(
     replace_by(path, staging, durability, |staged| staged.write_all(bytes))
 }
 
-/// The same, with bytes that `write` delivers little by little.
+/// The same, with bytes that `write` delivers in pieces.
 fn replace_by(
     path: &Path,
     staging: &Path,
@@ -62,7 +62,7 @@ fn replace_by(
     Ok(())
 }
 
-/// Creates `path` with `bytes`, atomically and durably, staged in `staging`; never over what is there.
+/// Creates `path` with `bytes`, atomically and durably, staged in `staging`; never over an existing file.
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] when the name is taken.
@@ -99,8 +99,8 @@ fn stage(
     staged.into_temp_path().keep().map_err(|kept| fault("write", path)(kept.error))
 }
 
-/// Replaces `path` only when it does not hold the bytes already that `write` delivers, so that an idle run changes no file.
-/// Where they differ, `write` is called once more.
+/// Replaces `path` only when its bytes differ from those that `write` delivers, so that an idle run changes no file.
+/// Where they differ, `write` is asked for them once more.
 pub(crate) fn replace_if_changed(
     path: &Path,
     staging: &Path,
@@ -240,7 +240,7 @@ pub(crate) fn make_folder(path: &Path, how: &fs::DirBuilder) -> io::Result<()> {
     witnessed!(|()| Change::FolderMade { path: path.to_path_buf() }, how.create(path))
 }
 
-/// Creates a file that is readable for this user alone, under a name that is free.
+/// Creates a file that only this user may read, under a free name.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
@@ -268,7 +268,7 @@ pub(crate) fn empty(file: &File) -> io::Result<()> {
     witnessed!(|()| Change::Emptied { node: node(file) }, file.set_len(0))
 }
 
-/// Looks at what is at a path below `root`, without following links, in the path or at its end.
+/// Returns what is at a path below `root`, without following links, in the path or at its end.
 pub(crate) fn look(root: &Path, relative: &str) -> Option<LocalFile> {
     look_by(root, relative, || runs_through_link(root, relative))
 }
@@ -477,7 +477,7 @@ pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
     )
 }
 
-/// Renames a file to a name that is free; something that came there meanwhile is an error, not a loss.
+/// Renames a file to a free name; something that took it meanwhile is an error, not a loss.
 pub(crate) fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
     witnessed!(
         |()| Change::Renamed { from: from.to_path_buf(), to: to.to_path_buf() },

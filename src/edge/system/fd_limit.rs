@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_more_than_there_is_and_everybody_gets_something() {
+    fn no_share_exceeds_the_limit_and_each_is_more_than_nothing() {
         for limit in [0, 25, 40, 256, 1024, 4096] {
             let Handles { connections, finished } = shares(limit);
             assert!(connections > 0 && finished > 0);

@@ -59,7 +59,7 @@ mod seen {
     pub(crate) trait Witness {
         /// Is asked before each change; an error stops it from happening.
         fn allow(&self) -> io::Result<()>;
-        /// Sees each change that was made.
+        /// Gets each change that was made.
         fn saw(&self, change: Change);
         /// Whether this disk grants every lock, as some network disks do.
         fn grants_every_lock(&self) -> bool {

@@ -47,6 +47,7 @@ use crate::model::source_url::SourceUrl;
 
 use super::create::{Origin, Stored, create_small};
 use super::head_store::HeadStore;
+use super::prune;
 use super::store::Store;
 use super::upload::{Unpublished, Upload};
 
@@ -858,7 +859,15 @@ impl File {
             keeps_older: self.order.recheck.is_some(),
         };
         let lines = stored.claim(origin, &head.known());
+        let replaced: Vec<_> = lines
+            .iter()
+            .filter_map(|line| match line {
+                Line::Retire { path, tag: Some(tag) } => Some((path.clone(), tag.clone())),
+                _ => None,
+            })
+            .collect();
         head.claim(lines).await?;
+        prune::delete_retired(&self.shared.store, head, &replaced).await?;
         self.tell(&Event::Published {
             path: stored.path().clone(),
             kind: artifact.key.kind,

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::decide::bucket::head::{Head, Known, Line, Publish, Seen};
 use crate::decide::bucket::parts::{LARGEST, SMALLEST};
 use crate::decide::mirror::plan::{
-    Action, FetchReason, Recollection, Situation, Step, nothing_is_chosen, plan,
+    Action, FetchReason, Recollection, Situation, Step, asked_stamp, nothing_is_chosen, plan,
 };
 use crate::decide::mirror::poll_interval::{Cadence, Left, Look, Next, next_save, save_interval};
 use crate::decide::mirror::retention::surplus;
@@ -500,7 +500,10 @@ impl Run {
         let generation = self.relister.learn(&listing).await;
         let mut orders = Vec::new();
         for action in &actions {
-            let order = |step: &Step| self.order(looked, &view.known, action, step, state, generation);
+            let order = |step: &Step| Order {
+                run: asked_stamp(&looked.run(), &action.artifact, &listing),
+                ..self.order(looked, &view.known, action, step, state, generation)
+            };
             match &action.step {
                 Step::Fetch(_) => orders.push(order(&action.step)),
                 Step::Adopt { .. } | Step::Inspect { .. } => {

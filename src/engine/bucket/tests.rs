@@ -235,6 +235,41 @@ fn new_bytes_under_an_old_name_get_a_name_of_their_own() {
 }
 
 #[test]
+fn only_the_newest_state_of_the_optimizer_is_kept() {
+    virtually(8, async {
+        let rig = Rig::new(JobPlan { steps: 40, optimizer: true, ..plan() });
+        let states = || {
+            let mut names = rig.names();
+            names.retain(|name| name.starts_with("optimizer"));
+            names
+        };
+        rig.world.advance_steps(&rig.job, 12);
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        assert_eq!(states(), ["optimizer.pt"]);
+        let mut seen = vec![states()];
+        for _ in 0..2 {
+            rig.world.advance_steps(&rig.job, 10);
+            tokio::time::sleep(Duration::from_secs(61)).await;
+            assert_eq!(rig.once().await, ExitStatus::Complete);
+            rig.check_tidy().await;
+            let now = states();
+            assert_eq!(now.len(), 1, "the older state is deleted: {now:?}");
+            assert!(!seen.contains(&now) && now[0].matches('~').count() == 1, "{seen:?}, then {now:?}");
+            seen.push(now);
+        }
+        rig.world.finish(&rig.job);
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        let last = states();
+        assert!(last.len() == 1 && !seen.contains(&last), "it came with the final save: {last:?}");
+        let writes = || rig.shelf.writes.load(Ordering::Relaxed);
+        let before = writes();
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        assert_eq!(writes(), before, "nothing is left to delete");
+    });
+}
+
+#[test]
 fn objects_of_others_are_never_overwritten_and_lost_ones_are_fetched_again() {
     virtually(5, async {
         let rig = Rig::finished(plan());

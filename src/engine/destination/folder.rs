@@ -140,6 +140,7 @@ impl Folder {
         let parts = PartFolder::beside(parts, lock.others());
         recover(dir, &mut store, &parts)?;
         prune::finish(dir, store.manifest())?;
+        prune::drop_old_optimizers(dir, &mut store)?;
         forget_gone_versions(dir, &mut store, reporter)?;
         let mut recollections = Recollections::new();
         let mut offered = HashSet::new();

@@ -47,9 +47,8 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
 const CODES: &[(&str, &str, i32)] = &[];
 
 /// Commands that run until they are stopped: what is printed before that.
-const ENDLESS: &[(&str, &str, &str)] = &[
-    ("docs/comfyui.md", "rcsync mirror ./out --comfyui ~/ComfyUI --watch", "mirrored"),
-];
+const ENDLESS: &[(&str, &str, &str)] =
+    &[("docs/comfyui.md", "rcsync mirror ./out --comfyui ~/ComfyUI --watch", "mirrored")];
 
 /// Files of this repository, and programs that a sandbox has instead of real ones. They note their arguments in `called`.
 const PRETENDED: &[&str] = &["curl", "notify-send", "rclone", "xdg-open"];

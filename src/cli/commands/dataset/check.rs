@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -12,6 +13,7 @@ use crate::cli::config::Talk;
 use crate::cli::exit::Signals;
 use crate::cli::format::{columns, counted, shown};
 use crate::cli::local_folder::ensure_folder;
+use crate::cli::reporters::view::CheckView;
 use crate::cli::reporters::words as sentences;
 use crate::cli::table::natural;
 use crate::cli::training_file::TrainingFile;
@@ -45,7 +47,7 @@ pub(super) fn run(context: &Context<'_>, typed: &DatasetCheck) -> Result<ExitSta
     let options = ScanOptions { name: Some(name), caption_ext, files, ..ScanOptions::default() };
     let found = wait_for(context.world, |signals| async move {
         let ended = signals.clone();
-        let scanned = scan_folder(&typed.folder, options, signals);
+        let scanned = scan_folder(context, &typed.folder, options, signals);
         Ok(match ended.unless_ended(scanned).await {
             Some(scanned) => scanned?.ok_or_else(|| ended.status()),
             None => Err(ended.status()),
@@ -65,16 +67,22 @@ pub(super) fn run(context: &Context<'_>, typed: &DatasetCheck) -> Result<ExitSta
 }
 
 pub(super) async fn scan_folder(
+    context: &Context<'_>,
     folder: &Path,
     options: ScanOptions,
     signals: Signals,
 ) -> Result<Option<Scan>, CommandError> {
     let path = folder.to_path_buf();
-    let on_progress = move |_| match signals.is_ended() {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
+    let name = options.name.clone().unwrap_or_else(|| folder.display().to_string());
+    let view = Arc::new(CheckView::new(context.world, &context.settings, &name));
+    let drawn = view.clone();
+    let on_progress = move |progress| {
+        drawn.show(progress);
+        if signals.is_ended() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    Ok(blocking(move || scan(&path, &options, &on_progress)).await.map_err(lost("read", folder))??)
+    let scanned = blocking(move || scan(&path, &options, &on_progress)).await;
+    view.end();
+    Ok(scanned.map_err(lost("read", folder))??)
 }
 
 /// Lists the folders of control images and masks, where they are beside the folder under their datasets' names.

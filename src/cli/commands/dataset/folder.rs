@@ -57,7 +57,7 @@ impl Folder {
         companions: &[Companion],
         force: bool,
     ) -> Result<Option<Checked>, CommandError> {
-        let scanning = scan_folder(&self.path, self.scan.clone(), signals.clone());
+        let scanning = scan_folder(context, &self.path, self.scan.clone(), signals.clone());
         let Some(scanned) = signals.unless_ended(scanning).await else { return Ok(None) };
         let Some(scan) = scanned? else { return Ok(None) };
         let found = check_with(&scan, config, companions);

@@ -15,7 +15,7 @@ const LATE_WHEN_UPLOADING: Duration = Duration::from_secs(180);
 /// A listed file is one whose upload is complete, so that its length is late by even less.
 const LATE_LENGTH: Duration = Duration::from_secs(4);
 
-/// How long a dataset that had failed before may go on to be reported as failed after files were sent.
+/// How long a dataset that had failed before may still be reported as failed after files were sent.
 const STALE_FAILURE: Duration = Duration::from_secs(15);
 
 /// The first wait between two looks, and the longest. Each look also makes the API count what has arrived.

@@ -223,11 +223,20 @@ impl Follower for ComfyUi {
     fn catch_up(&self, view: &View<'_>, reporter: &dyn Reporter) {
         let patience = if view.last { Patience::Act } else { Patience::Wait };
         let result = self.place(view.dir, view.job, view.manifest, patience, reporter);
-        self.tell_trouble(&result, false, reporter);
-        if view.last
-            && let Ok(Outcome { unsettled: files @ 1.., .. }) = result
-        {
-            reporter.report(&Event::Notice { notice: Notice::ComfyUi(ComfyNotice::Unsettled { files }) });
+        if !view.last {
+            self.tell_trouble(&result, false, reporter);
+            return;
+        }
+        // Nothing is placed after this pass, so a problem that was reported before is reported once more.
+        match result {
+            Err(error) => {
+                let notice = Notice::ComfyUi(ComfyNotice::Incomplete { error, again: false });
+                reporter.report(&Event::Trouble { notice });
+            }
+            Ok(Outcome { unsettled: files @ 1.., .. }) => {
+                reporter.report(&Event::Notice { notice: Notice::ComfyUi(ComfyNotice::Unsettled { files }) });
+            }
+            Ok(_) => {}
         }
     }
 }
