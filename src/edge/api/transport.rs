@@ -25,7 +25,7 @@ pub(super) fn client(base: &ApiBase, limits: Limits, names: &Arc<Names>) -> Resu
         .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .referer(false)
-        // A compressed answer could be a thousand times larger than what was sent.
+        // Answers are unpacked, within bounds, where they are read: see [`super::body`].
         .no_gzip()
         .no_brotli()
         .no_deflate()
@@ -40,7 +40,7 @@ pub(super) fn client(base: &ApiBase, limits: Limits, names: &Arc<Names>) -> Resu
     let builder = if base.is_https() {
         with_trusted_roots(builder)?.https_only(true)
     } else {
-        // Plain http is for near hosts alone, so that nobody reads the token on the way: a proxy would. And no
+        // Plain http is for near hosts alone, so that the token is not readable on the way: a proxy would read it. No
         // certificates are needed, which small containers do not have.
         builder.no_proxy().tls_certs_only([])
     };
