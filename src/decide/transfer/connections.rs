@@ -1,9 +1,9 @@
-//! How many connections: by the round trip to the host, by what more of them bring, and by what the host refuses.
+//! How many connections: by the round trip to the host, by what more of them deliver, and by what the host refuses.
 //!
 //! A small file on a far host costs a round trip and little else, so connections are worth as many files as fit into a
 //! round trip: they are opened in one step as soon as the first responses show how long it takes. From then on their
 //! count only goes down: when the host refuses, or lets every request wait. Large files are worth more connections while
-//! more of them bring more; on a link that is faster than the processors hash, more than the processors cost time.
+//! more of them deliver more; on a link that is faster than the processors hash, more than the processors cost time.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const FAR: Duration = Duration::from_millis(5);
 /// Round trips that the first response on a new connection takes: TCP, TLS, and the request itself.
 const COLD_ROUND_TRIPS: u32 = 3;
 
-/// On a near host more connections than this for small files cost more than they bring.
+/// On a near host more connections than this for small files cost more than they gain.
 const MOST_SMALL_NEAR: usize = 8;
 
 /// On a far host there is a connection for this many waiting small files.
@@ -51,6 +51,10 @@ const CROWD: usize = 32;
 
 /// What connections that were opened together report together is one refusal.
 const ONE_REFUSAL: Duration = Duration::from_millis(500);
+
+/// Connections that break in the middle of responses within [`ONE_REFUSAL`] are a refusal when they are this share of those
+/// in use: fewer break on any long link.
+const SHARE_OF_BREAKS: usize = 8;
 
 /// After this long without a refusal, twice as many connections may be tried again.
 const FORGIVEN: Duration = Duration::from_secs(60);
@@ -151,6 +155,8 @@ pub struct Connections {
     link: Link,
     pushed_back: bool,
     refused_at: Option<Duration>,
+    /// Since when connections are counted that break, and how many there were.
+    breaks: (Duration, usize),
     one_each: bool,
     shares: Shares,
 }
@@ -201,6 +207,7 @@ impl Connections {
             link: Link::default(),
             pushed_back: false,
             refused_at: None,
+            breaks: (Duration::ZERO, 0),
             one_each: false,
             shares: Shares { small, large },
         }
@@ -230,6 +237,13 @@ impl Connections {
         self.shares.all() > FIRST
     }
 
+    /// Whether requests beyond the least number are welcome: no host refused any for a while, and no rate limit counts
+    /// bytes that come twice.
+    #[must_use]
+    pub const fn are_more_welcome(&self) -> bool {
+        self.refused_at.is_none() && !self.is_rate_limited
+    }
+
     /// Takes in how long a request waited for its response's head. `cold`: on a new connection.
     pub fn head(&mut self, waited: Duration, cold: bool) {
         self.round_trip.learn(waited, cold);
@@ -251,6 +265,18 @@ impl Connections {
         }
         self.small = self.small.min(self.small_ceiling);
         self.shares.small = self.shares.small.min(self.small_ceiling);
+    }
+
+    /// A connection broke in the middle of a response. One does so on any long link; several at once are a host that resets
+    /// connections under load.
+    pub fn note_break(&mut self, now: Duration, load: Load) {
+        let (since, count) = self.breaks;
+        self.breaks = if now.saturating_sub(since) < ONE_REFUSAL { (since, count + 1) } else { (now, 1) };
+        let (_, count) = self.breaks;
+        if count > 1 && count * SHARE_OF_BREAKS >= load.all() {
+            self.breaks = (now, 0);
+            self.push_back(now, load);
+        }
     }
 
     fn halve(&mut self) {
@@ -488,6 +514,24 @@ mod tests {
             connections.observe(now, &small(1000));
         }
         assert_eq!(connections.shares().small, 2, "what is left for samples where none are large");
+    }
+
+    #[test]
+    fn connections_that_break_together_are_a_refusal() {
+        let level = |breaks: &[u64]| {
+            let mut connections = Connections::new(&LIMITS);
+            connections.head(millis(150), true);
+            connections.observe(millis(25), &small(1000));
+            for at in breaks {
+                connections.note_break(millis(*at), busy(32));
+            }
+            connections.observe(millis(9000), &small(1000)).small
+        };
+        assert_eq!(level(&[100, 200, 300]), 96, "three of 32");
+        assert_eq!(level(&[100, 200, 300, 400]), 48);
+        assert_eq!(level(&[100, 110, 120, 130, 140, 150]), 48, "one refusal, however many");
+        assert_eq!(level(&[100, 1100, 2100, 3100, 4100, 5100, 6100]), 96, "one a second");
+        assert_eq!(level(&[100, 110, 120, 130, 1100, 1110, 1120, 1130]), 24, "and again");
     }
 
     /// All of a crowd are refused but those that the host serves: none of them is replaced.

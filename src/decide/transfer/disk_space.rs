@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use crate::model::units::ByteCount;
 
-/// What stays free where the user does not say: enough for a system to go on working …
+/// What stays free where the user sets nothing: enough for a system to keep working …
 const MIN_FREE: u64 = 1 << 30;
 
 /// … but no more than this share of a small disk.
 const MIN_FREE_SHARE: u64 = 100;
 
-/// What a look at the disk said stays true enough for this long …
+/// What a look at the disk showed stays true enough for this long …
 const FRESH: Duration = Duration::from_millis(20);
 
-/// … while there is so much more room than is asked for that nobody can fill it in that time.
+/// … while there is so much more room than is asked for that it cannot be filled in that time.
 const AMPLE: u64 = 1 << 30;
 
 /// Returns the bytes that must stay free on a disk of `total` bytes.

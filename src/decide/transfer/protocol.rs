@@ -1,4 +1,4 @@
-//! What a download is told, and what it orders: the inputs and commands of [`super::state::TransferState`].
+//! What happens to a download, and what it orders: the inputs and commands of [`super::state::TransferState`].
 
 use std::ops::Range;
 use std::time::Duration;
@@ -151,6 +151,13 @@ pub enum Input {
         /// No later byte can make it a whole file.
         hopeless: bool,
     },
+    /// Bytes at the front of a range were written by the connection that races it.
+    Skipped {
+        /// Which range.
+        ticket: Ticket,
+        /// How many bytes.
+        count: u64,
+    },
     /// A connection is done with its range, with or without all of its bytes.
     RangeEnded {
         /// Which range.
@@ -178,7 +185,7 @@ pub enum Input {
 /// How a connection ended its range.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RangeEnd {
-    /// Every byte that it was to bring is booked.
+    /// Every byte that was requested of it is booked.
     Finished,
     /// The body of unknown length ended; its bytes are booked.
     BodyEnded,
@@ -252,7 +259,7 @@ pub enum Command {
     },
     /// Remember what the host does with ranges, for its other files.
     Habit(Habit),
-    /// Read what the refusal says, and end the range with the fault that it makes.
+    /// Read the text of the refusal, and end the range with the fault that it makes.
     ReadRefusal {
         /// Which range.
         ticket: Ticket,
@@ -282,6 +289,8 @@ pub enum Command {
     },
     /// Use fewer connections.
     SlowDown,
+    /// One connection of many broke in the middle of a response: several at once are a refusal.
+    NoteBreak,
     /// Complete the hashes.
     Verify,
     /// Give the file its final name.
@@ -302,7 +311,7 @@ pub enum Command {
     End(Ending),
 }
 
-/// What users and logs get to know.
+/// What users and logs show.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {
     /// The first byte is on its way.

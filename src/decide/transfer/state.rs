@@ -1,7 +1,7 @@
 //! Every rule for one file on its way: what each response, fault, wait and judgement leads to.
 //!
-//! [`TransferState::step`] is synchronous, total and deterministic. It performs nothing: whoever owns the state performs
-//! the [`Command`]s in order and passes what came of them to the next step. A restart begins a new attempt with a new
+//! [`TransferState::step`] is synchronous, total and deterministic. It performs nothing: the state's owner performs the
+//! [`Command`]s in order and passes what came of them to the next step. A restart begins a new attempt with a new
 //! number, and what still arrives for an older one is ignored, so bytes of two revisions never meet.
 
 mod faults;
@@ -95,6 +95,8 @@ pub struct TransferState {
     habit: Habit,
     /// The next request is sent because one with a range was just refused.
     retry_plain: bool,
+    /// Bytes of this attempt that were raced for, or given up at a glance: neither happens to them again.
+    hurried: Vec<Range<u64>>,
 }
 
 /// What counts against a file, and what resets it.
@@ -164,6 +166,7 @@ impl TransferState {
             is_joined: false,
             habit: Habit::Unknown,
             retry_plain: false,
+            hurried: Vec::new(),
             task,
             policy,
         }
@@ -289,6 +292,46 @@ impl TransferState {
         self.position(ticket).map(|_| self.ranges.wanted(ticket.lease))
     }
 
+    /// Whether what is left of a range may be requested by another connection before its own has ended: once for the same
+    /// bytes.
+    #[must_use]
+    pub fn may_hurry(&self, ticket: Ticket) -> bool {
+        let range = self.position(ticket).and_then(|_| self.ranges.range(ticket.lease));
+        let is_new = |range: Range<u64>| {
+            let mut hurried = self.hurried.iter();
+            !range.is_empty() && !hurried.any(|other| other.start < range.end && range.start < other.end)
+        };
+        self.may_assign()
+            && !self.quirks.ignores_ranges
+            && !self.is_raced(ticket)
+            && range.is_some_and(is_new)
+    }
+
+    /// Whether two connections race for a range.
+    #[must_use]
+    pub fn is_raced(&self, ticket: Ticket) -> bool {
+        self.position(ticket).is_some() && self.ranges.raced_by(ticket.lease).is_some()
+    }
+
+    /// Notes that a range is given up at a glance. Returns whether it may be.
+    pub fn give_up_early(&mut self, ticket: Ticket) -> bool {
+        let may = self.may_hurry(ticket);
+        if may {
+            self.hurried.extend(self.ranges.range(ticket.lease));
+        }
+        may
+    }
+
+    /// Assigns what is left of a range to a second connection, which races the one that has it.
+    pub fn race(&mut self, ticket: Ticket, cut: &Cut) -> Option<Assignment> {
+        if !self.may_hurry(ticket) {
+            return None;
+        }
+        let (lease, range) = self.ranges.race(ticket.lease)?;
+        self.hurried.push(range.clone());
+        Some(self.open(lease, range, cut))
+    }
+
     /// Whether another connection could continue where a slow one is stopped.
     #[must_use]
     pub fn serves_several(&self) -> bool {
@@ -387,6 +430,7 @@ impl TransferState {
             Input::Booked { ticket, count, declared, hopeless } => {
                 self.booked(now, ticket, count, declared, hopeless, &mut out);
             }
+            Input::Skipped { ticket, count } => self.skipped(ticket, count),
             Input::RangeEnded { ticket, end } => self.range_ended(now, ticket, end, &mut out),
             Input::LinkRefreshed(refreshed) => self.link_refreshed(now, refreshed, &mut out),
             Input::Hashed { received, unix_ms } => self.hashed(now, &received, unix_ms, &mut out),
@@ -415,7 +459,7 @@ impl TransferState {
             && !is_comparable
             && self.quirks.is_inconsistent
         {
-            // No response to a later range could be told to be of the same bytes.
+            // No response to a later range could be shown to be of the same bytes.
             self.restart(Some(Quirks { ignores_ranges: true, ..self.quirks }), out);
         }
     }
@@ -464,6 +508,12 @@ impl TransferState {
             Answer::Unpack if open.start > 0 => Answer::Changed,
             answer => answer,
         };
+        // One that races another serves to be sooner, and for nothing else: what it shows of the host is left to the other.
+        let is_proven = matches!(answer, Answer::Take { ranges_proven: true, .. });
+        if self.is_raced(ticket) && self.is_second(ticket) && !is_proven && !is_refusal(&answer) {
+            self.close(at);
+            return out.push(Command::Drop { ticket });
+        }
         if is_instead && !is_refusal(&answer) {
             self.learn_habit(learned(true, true, self.habit), out);
         }
@@ -626,9 +676,17 @@ impl TransferState {
         }
     }
 
+    fn skipped(&mut self, ticket: Ticket, count: u64) {
+        if let Some(at) = self.position(ticket).filter(|at| self.open[*at].is_taken) {
+            self.open[at].arrived += count;
+            self.ranges.skip(ticket.lease, count);
+        }
+    }
+
     fn range_ended(&mut self, now: Duration, ticket: Ticket, end: RangeEnd, out: &mut Commands) {
         let Some(at) = self.position(ticket) else { return };
         let upto = self.open[at].start + self.open[at].arrived;
+        let rival = self.ranges.raced_by(ticket.lease);
         let open = self.close(at);
         let progressed =
             matches!(end, RangeEnd::Finished | RangeEnd::BodyEnded) || open.arrived >= LEAST_PROGRESS;
@@ -640,14 +698,33 @@ impl TransferState {
         if !self.is_active() {
             return;
         }
+        match (end, rival) {
+            (RangeEnd::Finished, Some(rival)) => {
+                // It has lost. What it claimed is still written, so its range is its own until it reports its end.
+                out.push(Command::Drop { ticket: Ticket { lease: rival, ..ticket } });
+            }
+            (RangeEnd::Fault { fault, crowded }, Some(_)) => faults::slow_down(&fault, crowded, out),
+            (end, _) => self.follow_up(now, end, &open, upto, progressed, out),
+        }
+    }
+
+    fn follow_up(
+        &mut self,
+        now: Duration,
+        end: RangeEnd,
+        open: &Open,
+        upto: u64,
+        progressed: bool,
+        out: &mut Commands,
+    ) {
         match end {
             RangeEnd::Finished | RangeEnd::GivenUp | RangeEnd::Stopped => {}
             // No response reported the length: the body's end is the file's, and the proof must be made without it.
             RangeEnd::BodyEnded if self.length().is_none() => self.ranges.set_length(upto),
             RangeEnd::BodyEnded => {}
             RangeEnd::Changed => self.restart(None, out),
-            RangeEnd::Fault { fault, .. } if self.asks_plainly(&fault, &open, out) => {}
-            RangeEnd::Fault { fault, crowded } => self.fault(now, fault, &open, progressed, crowded, out),
+            RangeEnd::Fault { fault, .. } if self.asks_plainly(&fault, open, out) => {}
+            RangeEnd::Fault { fault, crowded } => self.fault(now, fault, open, progressed, crowded, out),
             RangeEnd::Disk(trouble) => self.disk(now, trouble, out),
         }
     }
@@ -671,10 +748,16 @@ impl TransferState {
         self.ranges = PieceMap::unknown();
         self.known = Known::default();
         self.open.clear();
+        self.hurried.clear();
         self.resumed_from = 0;
         self.is_joined = false;
         self.phase = Phase::Fetching;
         out.extend([Command::Abandon, Command::ReleaseSpace, Command::Restart]);
+    }
+
+    /// Whether a range was assigned to race another one.
+    fn is_second(&self, ticket: Ticket) -> bool {
+        self.ranges.is_second(ticket.lease)
     }
 
     fn position(&self, ticket: Ticket) -> Option<usize> {
@@ -682,7 +765,7 @@ impl TransferState {
         self.open.iter().position(|open| is_current && open.lease == ticket.lease)
     }
 
-    /// Ends a range; what it did not bring is free to be assigned again.
+    /// Ends a range; what it did not deliver is free to be assigned again.
     fn close(&mut self, at: usize) -> Open {
         let open = self.open.swap_remove(at);
         self.ranges.release(open.lease);
@@ -690,7 +773,7 @@ impl TransferState {
     }
 }
 
-/// Whether a response brings nothing, and its status says so. To a first range, 416 without a length is no more than that.
+/// Whether a response has no bytes, and its status shows that. To a first range, 416 without a length is no more than that.
 const fn is_refusal(answer: &Answer) -> bool {
     matches!(answer, Answer::Refused | Answer::Reject(RangeFault::Nonsense(416)))
 }

@@ -18,7 +18,7 @@ pub struct Task {
     pub artifact: Arc<Artifact>,
     /// The file is here: only ask whether it changed since this revision.
     pub recheck: Option<Revision>,
-    /// The local bytes are not what was published, whatever their length and time stamp say.
+    /// The local bytes are not what was published, whatever their length and time stamp are.
     pub is_damaged: bool,
     /// A file that rcsync did not publish is here under its name: it may be this one.
     pub may_adopt: bool,
@@ -122,7 +122,7 @@ pub struct DiskTrouble {
 pub enum DiskTroubleKind {
     /// What must stay free would not.
     NoRoom(Shortage),
-    /// No inode, no quota, or another program was faster: free bytes say nothing of that.
+    /// No inode, no quota, or another program was faster: free bytes show nothing of that.
     Full,
     /// The process, or the machine, has no more file handles.
     OutOfHandles,

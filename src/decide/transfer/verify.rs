@@ -67,7 +67,7 @@ pub struct Received {
     pub size: u64,
     /// Its SHA-256.
     pub sha256: Sha256Digest,
-    /// What the safetensors header says the body hashes to, and what it does hash to.
+    /// What the safetensors header declares the body to hash to, and what it does hash to.
     pub trainer_hash: Option<TrainerHash>,
     /// How many zero bytes it ends with: what a file that has its length before its bytes still lacks.
     pub trailing_zeros: u64,
@@ -224,7 +224,7 @@ pub struct Expectation<'a> {
     pub length: Option<u64>,
     /// What the server claimed about the whole file.
     pub claims: &'a [Claim],
-    /// The file is half of a pair, whose header carries the hash of both halves: a mismatch says nothing.
+    /// The file is half of a pair, whose header carries the hash of both halves: a mismatch proves nothing.
     pub half_of_pair: bool,
     /// The user accepts a body that contradicts its own header's hash (`--accept-unproven`).
     pub accept_unproven: bool,
@@ -254,10 +254,10 @@ pub enum Contradiction {
     /// The bytes disagree with a hash or digest: of the trainer, or of the server.
     #[error("{0}")]
     Hash(String),
-    /// The bytes are not what the name says: another format, or a format's own rules are broken.
+    /// The bytes are not what the name declares: another format, or a format's own rules are broken.
     #[error("{0}")]
     Format(String),
-    /// More or fewer bytes than the server declared, or nobody can tell whether these are all.
+    /// More or fewer bytes than the server declared, or it is unknown whether these are all.
     #[error("{0}")]
     Length(String),
     /// Nothing proves the body, and it ends with zeros: one that is still being written does, one with an empty tensor at

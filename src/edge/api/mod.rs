@@ -160,11 +160,11 @@ impl ApiClient {
         self.call(&self.get(job, JobEndpoint::Result), |body| read_result(body, job)).await
     }
 
-    /// Submits a job. Whatever the error: only [`ApiError::Unreachable`], [`ApiError::Untrusted`] and a refusal (4xx) say for sure that there
+    /// Submits a job. Whatever the error: only [`ApiError::Unreachable`], [`ApiError::Untrusted`] and a refusal (4xx) mean for sure that there
     /// is no new job.
     ///
     /// # Errors
-    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    /// When there is no usable token, the API refuses, or it is unknown whether it accepted.
     pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmitAnswer, ApiError> {
         let request = Request {
             method: Method::POST,
@@ -179,7 +179,7 @@ impl ApiClient {
     /// Cancels a job.
     ///
     /// # Errors
-    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    /// When there is no usable token, the API refuses, or it is unknown whether it accepted.
     pub async fn cancel(&self, job: &JobId) -> Result<ChangeAnswer, ApiError> {
         self.change(job, JobEndpoint::Cancel, None).await
     }
@@ -187,7 +187,7 @@ impl ApiClient {
     /// Resumes a job from its latest checkpoint.
     ///
     /// # Errors
-    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    /// When there is no usable token, the API refuses, or it is unknown whether it accepted.
     pub async fn resume(&self, job: &JobId) -> Result<ChangeAnswer, ApiError> {
         self.change(job, JobEndpoint::Resume, Some("{}".to_owned())).await
     }
@@ -195,7 +195,7 @@ impl ApiClient {
     /// Gives a job that does not run another configuration, sent unchanged.
     ///
     /// # Errors
-    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    /// When there is no usable token, the API refuses, or it is unknown whether it accepted.
     pub async fn edit(&self, job: &JobId, config: &str) -> Result<ChangeAnswer, ApiError> {
         self.change(job, JobEndpoint::Edit, Some(edit_body(config))).await
     }

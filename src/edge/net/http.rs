@@ -76,7 +76,7 @@ impl ArtifactClient {
     /// Builds a client. `private_hosts`: addresses in private networks are allowed, and so is plain http.
     ///
     /// # Errors
-    /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: says which.
+    /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: names it.
     pub fn new(private_hosts: bool, stall: Duration) -> Result<Self, String> {
         let proxies: Arc<[String]> = proxy_hosts(|name| std::env::var(name).ok()).into();
         let names = Names::new(stall);
@@ -173,7 +173,7 @@ impl Body {
         }
     }
 
-    /// Reads what a refusal says, bounded and sanitised, and makes it a fault.
+    /// Reads the text of a refusal, bounded and sanitised, and makes it a fault.
     pub async fn into_refusal(mut self) -> Fault {
         let status = self.response.status().as_u16();
         let retry_after = asked_wait(self.response.headers());
@@ -186,7 +186,7 @@ impl Body {
                 }
             }
         };
-        // A host that sends its excuse byte by byte holds nobody up: what came until then is told.
+        // A host that sends its excuse byte by byte holds nothing up: what came until then is reported.
         let _ = tokio::time::timeout(EXCERPT_TIME, reading).await;
         let is_page = is_markup(&text);
         let mut text = self.source.redact(&String::from_utf8_lossy(&text));
@@ -288,7 +288,7 @@ fn redirect_policy(private_hosts: bool) -> redirect::Policy {
     })
 }
 
-/// Says why an address must not be asked, as far as the URL alone tells. Names are judged by [`GuardedResolver`].
+/// Returns why an address must not be asked, as far as the URL alone shows. Names are judged by [`GuardedResolver`].
 pub(in crate::edge) fn refusal(url: &Url, private_hosts: bool) -> Option<&'static str> {
     match url.scheme() {
         "https" => {}
@@ -360,7 +360,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 #[derive(Debug)]
 pub(in crate::edge) struct GuardedResolver {
     pub(in crate::edge) private_hosts: bool,
-    /// Hosts that the user told us to go through, wherever they are.
+    /// Hosts that the user's environment names as proxies, wherever they are.
     pub(in crate::edge) proxies: Arc<[String]>,
     pub(in crate::edge) names: Arc<Names>,
 }
@@ -499,7 +499,7 @@ mod tests {
             let refused = client.get(&source, &RangeRequest::default()).await.unwrap_err();
             assert!(matches!(refused, Fault::Forbidden { why, .. } if why == PRIVATE), "{refused}");
         }
-        assert!(listener.accept().is_err(), "nobody knocked");
+        assert!(listener.accept().is_err(), "no connection was made");
     }
 
     #[test]
@@ -522,7 +522,7 @@ mod tests {
             async move { resolver.resolve("localhost".parse().unwrap()).await.is_ok() }
         };
         assert!(resolved(proxies).await);
-        assert!(!resolved([].into()).await, "nobody else may");
+        assert!(!resolved([].into()).await, "no other may");
     }
 
     /// A host that sends its excuse byte by byte.

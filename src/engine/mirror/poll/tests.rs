@@ -85,7 +85,7 @@ async fn status_and_result_are_under_way_together() {
     assert!(one_began < other_ended && other_began < one_ended, "{spans:?}");
 }
 
-/// Whatever a result without the final save says, the one that is asked for after the end has it.
+/// A result without the final save is replaced by one that is asked for after the end.
 #[tokio::test(start_paused = true)]
 async fn a_result_that_lags_behind_its_status_is_asked_for_once_more() {
     let bench = Bench::new();
