@@ -5,9 +5,15 @@
 //! count only goes down: when the host refuses, or lets every request wait. Large files are worth more connections while
 //! more of them deliver more; on a link that is faster than the processors hash, more than the processors cost time.
 
+mod fast_link;
+mod round_trip;
+
 use std::time::Duration;
 
 use crate::decide::transfer::concurrency::{Sample, Tuner, deserve_one_each};
+
+use fast_link::Link;
+use round_trip::RoundTrip;
 
 /// Connections where the user does not set a count: enough to fill most links, few enough for any host.
 const FIRST: usize = 8;
@@ -21,12 +27,6 @@ const MOST_LARGE: usize = 48;
 /// More connections than this overflow queues on the way (measured: 128 were slower than 96).
 pub const MOST: usize = 96;
 
-/// A host is far when a round trip to it takes longer than this.
-const FAR: Duration = Duration::from_millis(5);
-
-/// Round trips that the first response on a new connection takes: TCP, TLS, and the request itself.
-const COLD_ROUND_TRIPS: u32 = 3;
-
 /// On a near host more connections than this for small files cost more than they gain.
 const MOST_SMALL_NEAR: usize = 8;
 
@@ -39,12 +39,6 @@ const FILES_EACH_AT_FIRST: usize = 4;
 /// While both kinds wait, small files get one connection for this many of large files. They cost a round trip each
 /// whatever the order, and those that are left fill the connections that the last large ranges leave idle.
 const LARGE_TO_ONE_SMALL: usize = 3;
-
-/// The waits for heads have grown when they are this many times as long as the shortest was.
-const GROWN: u32 = 2;
-
-/// Growth below this is the host's own variance.
-const LEAST_GROWTH: Duration = Duration::from_millis(20);
 
 /// Fewer connections than this are not the reason when waits for heads grow.
 const CROWD: usize = 32;
@@ -62,18 +56,6 @@ const FORGIVEN: Duration = Duration::from_secs(60);
 /// Where a rate limit is set, one connection shares it for each so many bytes a second: shared by more, a slow rate
 /// delivers the oldest checkpoint as late as the newest.
 const RATE_OF_ONE: u64 = 8 << 20;
-
-/// A cap is released when the rate falls below this share of what it was with more connections: about half, as it is with
-/// half of the connections to a host that throttles each.
-const KEPT: f64 = 0.55;
-
-/// How long a cap that slowed the link down is not set again, the first time; each further time is twice as long, up to
-/// the second.
-const CAP_HOLD: Duration = Duration::from_secs(8);
-const LONGEST_CAP_HOLD: Duration = Duration::from_secs(120);
-
-/// A rate is measured over this long.
-const WINDOW: Duration = Duration::from_millis(150);
 
 /// How many connections may work on each kind of file while both kinds wait; what one kind leaves, the other takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -159,26 +141,6 @@ pub struct Connections {
     breaks: (Duration, usize),
     one_each: bool,
     shares: Shares,
-}
-
-/// The round trip to the hosts, as the waits for response heads show it.
-#[derive(Debug, Default)]
-struct RoundTrip {
-    least: Option<Duration>,
-    /// The mean of waits on connections that existed already, and how many there were since the last refusal.
-    mean: Option<Duration>,
-    count: usize,
-}
-
-/// Whether the link is faster than the processors.
-#[derive(Debug, Default)]
-struct Link {
-    window: Option<(Duration, u64)>,
-    rate: Option<f64>,
-    /// The rate when the count was capped.
-    capped_at: Option<f64>,
-    hold: Duration,
-    hold_until: Duration,
 }
 
 impl Connections {
@@ -327,22 +289,12 @@ impl Connections {
     fn large_level(&mut self, now: Duration, level: usize, seen: &Seen, hurry: bool) -> usize {
         let is_near = self.round_trip.is_far() == Some(false);
         if hurry || !is_near {
-            self.link.capped_at = None;
+            self.link.release();
             return level;
         }
-        match self.link.capped_at {
-            Some(rate) if self.link.rate.is_some_and(|now| now < rate * KEPT) && seen.load.large > 0 => {
-                self.link.capped_at = None;
-                self.link.hold = (self.link.hold * 2).clamp(CAP_HOLD, LONGEST_CAP_HOLD);
-                self.link.hold_until = now + self.link.hold;
-            }
-            None if self.one_each && now >= self.link.hold_until => {
-                self.link.capped_at = Some(seen.typical_rate * as_f64(seen.load.large as u64));
-                self.link.restart();
-            }
-            Some(_) | None => {}
-        }
-        if self.link.capped_at.is_some() { level.min(self.processors + 1) } else { level }
+        let rate = seen.typical_rate * as_f64(seen.load.large as u64);
+        let is_capped = self.link.is_capped(now, rate, self.one_each, seen.load.large > 0);
+        if is_capped { level.min(self.processors + 1) } else { level }
     }
 
     /// Shares out between both kinds.
@@ -359,52 +311,6 @@ impl Connections {
         let large = large.min(self.most - floor).max(1);
         let small = small.min((large / LARGE_TO_ONE_SMALL).max(floor)).min(self.most - large);
         Shares { small, large }
-    }
-}
-
-impl RoundTrip {
-    fn learn(&mut self, waited: Duration, cold: bool) {
-        let estimate = if cold { waited / COLD_ROUND_TRIPS } else { waited };
-        self.least = Some(self.least.map_or(estimate, |least| least.min(estimate)));
-        if !cold {
-            self.count += 1;
-            self.mean = Some(self.mean.map_or(waited, |mean| (mean * 15 + waited) / 16));
-        }
-    }
-
-    fn is_far(&self) -> Option<bool> {
-        self.least.map(|least| least > FAR)
-    }
-
-    /// Whether the requests of a whole round of connections waited for twice as long as the shortest.
-    fn has_grown(&self, connections: usize) -> bool {
-        let (Some(least), Some(mean)) = (self.least, self.mean) else { return false };
-        self.count >= connections && mean > (least * GROWN).max(least + LEAST_GROWTH)
-    }
-
-    const fn start_over(&mut self) {
-        self.mean = None;
-        self.count = 0;
-    }
-}
-
-impl Link {
-    fn observe(&mut self, now: Duration, bytes: u64) {
-        let Some((since, before)) = self.window else {
-            self.window = Some((now, bytes));
-            return;
-        };
-        let elapsed = now.saturating_sub(since);
-        if elapsed >= WINDOW {
-            self.rate = Some(as_f64(bytes.saturating_sub(before)) / elapsed.as_secs_f64());
-            self.window = Some((now, bytes));
-        }
-    }
-
-    /// Measures anew.
-    const fn restart(&mut self) {
-        self.rate = None;
-        self.window = None;
     }
 }
 

@@ -47,10 +47,10 @@ pub struct Flow {
     pub left: u64,
     /// Bytes that arrived since its request.
     pub arrived: u64,
-    /// Another connection may serve its bytes, too, and none did so in a hurry before.
+    /// Another connection may serve its bytes, too, and nothing was done about them at a glance before.
     pub may_hurry: bool,
-    /// Two connections race for it.
-    pub is_raced: bool,
+    /// Its host serves what is left of it to another connection.
+    pub serves_several: bool,
 }
 
 /// What is known of the others.
@@ -112,7 +112,7 @@ impl Watch {
         }
         if let Some(own) = since(&mut self.looked, now, flow.arrived, LOOK)
             && others.are_idle
-            && !flow.is_raced
+            && flow.serves_several
             && rate > 0.0
             && left / own > left / rate * FAR_SLOWER + WORTH_A_REQUEST
         {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     fn flow(arrived: u64, left: u64) -> Flow {
-        Flow { left, arrived, may_hurry: true, is_raced: false }
+        Flow { left, arrived, may_hurry: true, serves_several: true }
     }
 
     /// Looks every 25 ms at a connection of `rate` bytes a second; returns the first verdict that is not to keep it, and
@@ -194,7 +194,7 @@ mod tests {
         let unknown = Others { typical: Typical::default(), ..fast };
         let far = others(4 * MIB, 200);
         let again = Flow { may_hurry: false, ..kind };
-        let raced = Flow { may_hurry: false, is_raced: true, ..kind };
+        let alone = Flow { may_hurry: false, serves_several: false, ..kind };
         let rows = [
             ("a quarter of the usual rate is not far slower", MIB + 100, 8 * MIB, fast, kind, None),
             ("less is", MIB - MIB / 8, 8 * MIB, fast, kind, Some((Race, 300))),
@@ -206,7 +206,7 @@ mod tests {
             ("nothing is known to compare with", 0, 8 * MIB, unknown, kind, None),
             ("on a far host its head may still come", 0, 8 * MIB, far, kind, Some((Race, 800))),
             ("it was done before", 0, 8 * MIB, fast, again, Some((GiveUp, 2000))),
-            ("one of two that race", 0, 8 * MIB, fast, raced, None),
+            ("the host serves one connection", 0, 8 * MIB, fast, alone, None),
             ("it ends in two round trips", MIB / 2, MIB / 32, fast, kind, None),
             ("the other would not be sooner", MIB / 2, MIB / 32, others(4 * MIB, 70), kind, None),
         ];

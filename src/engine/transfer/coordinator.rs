@@ -369,7 +369,7 @@ impl Coordinator {
                     left: state.left(ticket).unwrap_or(0),
                     arrived: lent.end.arrived(),
                     may_hurry: state.may_hurry(ticket),
-                    is_raced: state.is_raced(ticket) || !state.serves_several(),
+                    serves_several: state.serves_several(),
                 };
                 match lent.watch.observe(now, &flow, &others) {
                     Verdict::Keep => {}

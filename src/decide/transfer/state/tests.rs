@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use crate::decide::formats::Format;
 use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::plain_request::Habit;
-use crate::decide::transfer::protocol::{Ending, Outcome, Refreshed};
+use crate::decide::transfer::protocol::{Assignment, Ending, Outcome, Refreshed, Report, Request};
 use crate::decide::transfer::task::examples::{POLICY, task};
 use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind};
 use crate::decide::transfer::verify::{Inspection, Received, recognise};
@@ -14,7 +14,7 @@ use crate::model::artifact::ArtifactKind;
 use crate::model::evidence::Evidence;
 use crate::model::manifest::{Entry, EntryState};
 use crate::model::names::rel_path::RelPath;
-use crate::model::response_head::ContentRange;
+use crate::model::response_head::{ContentRange, Head};
 use crate::model::revision::Etag;
 
 use super::*;
