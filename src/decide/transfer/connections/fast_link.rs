@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::decide::transfer::concurrency::deserve_one_each;
+
 /// A cap is released when the rate falls below this share of what it was with more connections: about half, as it is with
 /// half of the connections to a host that throttles each.
 const KEPT: f64 = 0.55;
@@ -13,6 +15,9 @@ const LONGEST_CAP_HOLD: Duration = Duration::from_secs(120);
 
 /// A rate is measured over this long.
 const WINDOW: Duration = Duration::from_millis(150);
+
+/// The first rate is measured over this long: before more connections are tried.
+const FIRST_WINDOW: Duration = Duration::from_millis(75);
 
 /// Whether the link is faster than the processors.
 #[derive(Debug, Default)]
@@ -32,7 +37,8 @@ impl Link {
             return;
         };
         let elapsed = now.saturating_sub(since);
-        if elapsed >= WINDOW {
+        let is_first = self.rate.is_none() && self.capped_at.is_none();
+        if elapsed >= if is_first { FIRST_WINDOW } else { WINDOW } {
             self.rate = Some(as_f64(bytes.saturating_sub(before)) / elapsed.as_secs_f64());
             self.window = Some((now, bytes));
         }
@@ -44,9 +50,11 @@ impl Link {
         self.window = None;
     }
 
-    /// Whether more connections than processors cost time. `rate`: what they deliver now, in bytes a second; `is_fast`:
-    /// that is more than the processors hash. A cap that slows the link down is released, and not set again for a while.
-    pub(super) fn is_capped(&mut self, now: Duration, rate: f64, is_fast: bool, is_busy: bool) -> bool {
+    /// Whether more connections than processors cost time. `is_fast`: by what single connections deliver, few of them
+    /// deliver more than the processors hash; what all of them deliver must show it, too, since hosts that throttle each
+    /// connection let the first bytes of a response pass at full speed. A cap that slows the link down is released, and
+    /// not set again for a while.
+    pub(super) fn is_capped(&mut self, now: Duration, is_fast: bool, is_busy: bool) -> bool {
         match self.capped_at {
             Some(before) if self.rate.is_some_and(|now| now < before * KEPT) && is_busy => {
                 self.capped_at = None;
@@ -54,8 +62,10 @@ impl Link {
                 self.hold_until = now + self.hold;
             }
             None if is_fast && now >= self.hold_until => {
-                self.capped_at = Some(rate);
-                self.restart();
+                if let Some(rate) = self.rate.filter(|rate| deserve_one_each(*rate, false)) {
+                    self.capped_at = Some(rate);
+                    self.restart();
+                }
             }
             Some(_) | None => {}
         }
@@ -89,7 +99,7 @@ mod tests {
                 bytes += rate / 20;
                 let now = Duration::from_millis(look * 50);
                 link.observe(now, bytes);
-                is_capped = link.is_capped(now, as_f64(rate), rate > 500_000_000, true);
+                is_capped = link.is_capped(now, true, true);
                 is_capped
             })
             .collect()
@@ -97,8 +107,20 @@ mod tests {
 
     #[test]
     fn a_cap_stays_where_it_costs_nothing() {
-        assert!(capped(900_000_000, 100).iter().all(|is_capped| *is_capped));
-        assert!(capped(600_000_000, 100).iter().all(|is_capped| *is_capped), "more than half");
+        for rate in [900_000_000, 600_000_000] {
+            // Two looks set the window and measure.
+            assert!(capped(rate, 100).iter().skip(3).all(|is_capped| *is_capped), "more than half: {rate}");
+        }
+    }
+
+    #[test]
+    fn a_burst_of_single_connections_is_no_fast_link() {
+        let mut link = Link::default();
+        for look in 1..100 {
+            let now = Duration::from_millis(look * 50);
+            link.observe(now, look * 10_000_000);
+            assert!(!link.is_capped(now, true, true), "200 MB a second");
+        }
     }
 
     #[test]
@@ -106,7 +128,8 @@ mod tests {
         let looks = capped(500_000_000, 1000);
         let free: Vec<usize> =
             looks.split(|is_capped| *is_capped).map(<[bool]>::len).filter(|len| *len > 0).collect();
-        assert_eq!(free.len(), 3, "{free:?}");
+        // Before the first rate is known, then for 8 s, for 16 s, and for what is left.
+        assert_eq!(free.len(), 4, "{free:?}");
         assert!(free.windows(2).all(|pair| pair[1] > pair[0] * 3 / 2), "{free:?}");
         assert!(looks.iter().filter(|is_capped| **is_capped).count() < 30, "a few looks each");
     }
