@@ -193,8 +193,8 @@ impl fmt::Display for Outcome {
             f,
             "{exit:?}: {files} files, {failed} failed, {requests} requests, {refusals} refused, {took:?}; "
         )?;
-        let samples = counts.iter().step_by(counts.len().div_ceil(40).max(1));
-        samples.map(|(at, count)| write!(f, "{}:{count} ", at.as_millis())).collect()
+        let mut samples = counts.iter().step_by(counts.len().div_ceil(40).max(1));
+        samples.try_for_each(|(at, count)| write!(f, "{}:{count} ", at.as_millis()))
     }
 }
 

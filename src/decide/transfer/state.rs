@@ -22,7 +22,7 @@ use crate::model::revision::Revision;
 use crate::model::source_url::SourceUrl;
 
 use super::protocol::{Command, Commands, Input, Known, Left, Phase, RangeEnd, Ticket};
-use super::task::{Cause, Missing, Policy, Task};
+use super::task::{FailureCause, Missing, Policy, Task};
 
 /// The first wait after a fault; it doubles, with jitter, up to the second.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -405,7 +405,7 @@ impl TransferState {
     fn restart(&mut self, quirks: Option<Quirks>, out: &mut Commands) {
         self.tries.restarts += 1;
         if self.tries.restarts > MOST_RESTARTS {
-            return self.fail(Cause::Revisions, out);
+            return self.fail(FailureCause::Revisions, out);
         }
         if let Some(quirks) = quirks {
             self.quirks = quirks;
