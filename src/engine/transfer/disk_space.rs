@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(room.promise(&key("a"), most).unwrap(), None, "the same promise");
         let short = room.promise(&key("b"), most).unwrap().unwrap();
         assert_eq!(short.wanted, most);
-        assert!(room.is_news() && !room.is_news(), "told once");
+        assert!(room.is_news() && !room.is_news(), "reported once");
         assert_eq!(room.spend(&key("a"), most).unwrap(), None);
         assert_eq!(room.promise(&key("b"), most).unwrap(), None, "what was spent shows in what is free");
         assert!(room.is_news(), "there was room in between");
