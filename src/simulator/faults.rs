@@ -90,6 +90,12 @@ pub enum What {
     Truncated,
     /// The answer speaks of another job.
     WrongJob,
+    /// A result as it was before the job's end: it is running, and its newest checkpoint is missing.
+    LaggingResult,
+    /// The answer is packed with gzip. For answers of the API.
+    Gzip,
+    /// The answer is a gzip body of so many MiB of white space: a megabyte of it packs to a kilobyte.
+    GzipBomb(u32),
 }
 
 impl What {

@@ -118,7 +118,10 @@ impl Reply {
             | What::IgnoreRange
             | What::EarlierStart(_)
             | What::OtherBytes
-            | What::WrongJob => {}
+            | What::WrongJob
+            | What::LaggingResult
+            | What::Gzip
+            | What::GzipBomb(_) => {}
         }
     }
 

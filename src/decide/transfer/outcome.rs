@@ -7,14 +7,14 @@ use crate::model::fault::Fault;
 /// What to do after a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The same request may succeed later; the server may have said when.
+    /// The same request may succeed later; the server may have answered when.
     Retry {
         /// At least this long from now.
         at_least: Option<Duration>,
     },
     /// The link may have expired, or the file may be gone: ask the job again what it offers.
     Relist {
-        /// The host says that there is no such file, not that the link is no good.
+        /// The host answers that there is no such file, not that the link is no longer valid.
         gone: bool,
     },
     /// No later request can succeed.

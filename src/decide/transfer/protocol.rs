@@ -151,6 +151,13 @@ pub enum Input {
         /// No later byte can make it a whole file.
         hopeless: bool,
     },
+    /// Bytes at the front of a range were written by the connection that races it.
+    Skipped {
+        /// Which range.
+        ticket: Ticket,
+        /// How many bytes.
+        count: u64,
+    },
     /// A connection is done with its range, with or without all of its bytes.
     RangeEnded {
         /// Which range.
@@ -282,6 +289,8 @@ pub enum Command {
     },
     /// Use fewer connections.
     SlowDown,
+    /// One connection of many broke in the middle of a response: several at once are a refusal.
+    NoteBreak,
     /// Complete the hashes.
     Verify,
     /// Give the file its final name.
@@ -302,7 +311,7 @@ pub enum Command {
     End(Ending),
 }
 
-/// What users and logs get to know.
+/// What users and logs show.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {
     /// The first byte is on its way.

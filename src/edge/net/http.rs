@@ -76,7 +76,7 @@ impl ArtifactClient {
     /// Builds a client. `private_hosts`: addresses in private networks are allowed, and so is plain http.
     ///
     /// # Errors
-    /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: says which.
+    /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: names it.
     pub fn new(private_hosts: bool, stall: Duration) -> Result<Self, String> {
         let proxies: Arc<[String]> = proxy_hosts(|name| std::env::var(name).ok()).into();
         let names = Names::new(stall);
@@ -171,7 +171,7 @@ impl Body {
         }
     }
 
-    /// Reads what a refusal says, bounded and sanitised, and makes it a fault.
+    /// Reads the text of a refusal, bounded and sanitised, and makes it a fault.
     pub async fn into_refusal(mut self) -> Fault {
         let status = self.response.status().as_u16();
         let retry_after = asked_wait(self.response.headers());
@@ -286,7 +286,7 @@ fn redirect_policy(private_hosts: bool) -> redirect::Policy {
     })
 }
 
-/// Says why an address must not be asked, as far as the URL alone tells. Names are judged by [`GuardedResolver`].
+/// Returns why an address must not be asked, as far as the URL alone shows. Names are judged by [`GuardedResolver`].
 pub(in crate::edge) fn refusal(url: &Url, private_hosts: bool) -> Option<Forbidden> {
     match url.scheme() {
         "https" => {}

@@ -90,17 +90,29 @@ fn no_room(artifact: &Artifact, shortage: Shortage) -> Refusal {
 }
 
 impl Context {
-    /// Sends one request; `None` when the run was interrupted.
+    /// Sends one request; `None` when the run was interrupted. `sent` is called when its host need not be waited for.
     pub(crate) async fn get(
         &self,
         url: &SourceUrl,
         ask: &RangeRequest,
+        sent: impl FnOnce(),
     ) -> Result<Option<(Head, Body)>, Fault> {
+        let get = async {
+            self.pass_gate(url).await?;
+            sent();
+            self.client.get(url, ask).await
+        };
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Ok(None),
-            answer = self.pass_gate_and_get(url, ask) => answer.map(Some),
+            answer = get => answer.map(Some),
         }
+    }
+
+    /// Whether a second connection may serve bytes that another one is serving: not while other jobs wait for
+    /// connections.
+    pub(super) fn may_race(&self) -> bool {
+        self.member.as_ref().is_none_or(|member| member.has_free_connections())
     }
 
     /// Waits for the right to one request, where connections are shared with other jobs; `None` when the run is
@@ -121,11 +133,6 @@ impl Context {
             () = self.cancel.cancelled() => Ok(None),
             permit = permit => permit,
         }
-    }
-
-    async fn pass_gate_and_get(&self, url: &SourceUrl, ask: &RangeRequest) -> Result<(Head, Body), Fault> {
-        self.pass_gate(url).await?;
-        self.client.get(url, ask).await
     }
 
     async fn pass_gate(&self, url: &SourceUrl) -> Result<(), Fault> {

@@ -14,7 +14,7 @@ fn packed(file: &File) -> Reply {
     Reply::new(200, &gzip(&file.bytes)).header("Content-Encoding", "gzip").header("ETag", &stamp)
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()

@@ -11,7 +11,7 @@ use crate::decide::transfer::protocol::{
 use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, FailureCause, Missing};
 use crate::model::fault::Fault;
 
-use super::{LONGEST_WAIT_IN_ONE_PASS, Open, TransferState};
+use super::{FIRST_WAIT, LONGEST_WAIT_IN_ONE_PASS, Open, TransferState};
 
 /// A file is gone when the host denies it this often in a row while it is still listed.
 const TRIES_OF_A_GONE_FILE: u32 = 2;
@@ -24,6 +24,33 @@ const DISK_CHECK: Duration = Duration::from_secs(5);
 
 /// Faults that a crowd of connections caused are not counted against the file, up to this many.
 const MOST_CROWD_FAULTS: u32 = 8;
+
+/// Whether a host refuses requests for their number.
+const fn is_push_back(fault: &Fault) -> bool {
+    matches!(fault, Fault::Status { status: 429 | 503, .. })
+}
+
+/// Whether a connection was refused, or broke before its first byte.
+const fn is_connection_refused(fault: &Fault) -> bool {
+    matches!(fault, Fault::Connect { .. } | Fault::Interrupted { received: 0, .. })
+}
+
+/// Whether a connection broke in the middle of a response.
+const fn is_break(fault: &Fault) -> bool {
+    matches!(fault, Fault::Interrupted { received: 1.., .. })
+}
+
+/// What follows for the host alone from a fault that costs the file nothing, since another connection has the same range.
+pub(super) fn slow_down(fault: &Fault, crowded: bool, out: &mut Commands) {
+    if let Fault::Status { status: status @ (429 | 503), retry_after, .. } = *fault {
+        out.push(Command::PauseHost { status, wait: retry_after.map_or(FIRST_WAIT, Backoff::granted) });
+        out.push(Command::SlowDown);
+    } else if crowded && is_connection_refused(fault) {
+        out.push(Command::SlowDown);
+    } else if crowded && is_break(fault) {
+        out.push(Command::NoteBreak);
+    }
+}
 
 impl TransferState {
     /// After a refusal: whether the same is requested at once without a range, which some hosts refuse.
@@ -63,9 +90,12 @@ impl TransferState {
         crowded: bool,
         out: &mut Commands,
     ) {
-        let is_push_back = matches!(fault, Fault::Status { status: 429 | 503, .. });
-        let is_refused = matches!(fault, Fault::Connect { .. } | Fault::Interrupted { received: 0, .. });
-        let of_crowd = crowded && (is_push_back || is_refused) && self.tries.crowd_faults < MOST_CROWD_FAULTS;
+        let is_push_back = is_push_back(&fault);
+        let is_refused = is_connection_refused(&fault);
+        let is_break = is_break(&fault);
+        let of_crowd = crowded
+            && (is_push_back || is_refused || is_break)
+            && self.tries.crowd_faults < MOST_CROWD_FAULTS;
         // Eight connections that break at once are one fault of the file.
         let is_new = open.epoch == self.tries.epoch;
         if is_new {
@@ -73,7 +103,9 @@ impl TransferState {
             self.tries.crowd_faults += u32::from(of_crowd);
             self.tries.in_vain += u32::from(!progressed && !of_crowd);
         }
-        if is_push_back || of_crowd {
+        if crowded && is_break {
+            out.push(Command::NoteBreak);
+        } else if is_push_back || of_crowd {
             out.push(Command::SlowDown);
         }
         let exhausted = self.is_exhausted();
