@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::model::job::{JobStatus, Progress};
 use crate::model::names::sanitize;
+use crate::model::units::ByteCount;
 
 /// The longest text from outside that is shown in one line; more than any path and most sentences.
 const LONGEST: usize = 1000;
@@ -70,6 +71,11 @@ pub(crate) fn end_of(name: &str, room: usize, dots: &str) -> String {
 /// Returns `1 file` or `3 files`.
 pub(crate) fn files(count: u64) -> String {
     if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
+/// Returns how far a check of local files is.
+pub(crate) fn checking(read: u64, of: u64, bytes: u64, of_bytes: u64) -> String {
+    format!("{read} of {}, {} of {}", files(of), ByteCount(bytes), ByteCount(of_bytes))
 }
 
 /// Returns how far a job is, in percent, as the API says or as its steps tell.

@@ -281,7 +281,9 @@ fn fields(event: &Event) -> Option<(&'static str, Fields<'_>)> {
             };
             ("done", fields)
         }
-        Event::Received { .. } | Event::Pace { .. } | Event::Waiting { .. } => return None,
+        Event::Checking { .. } | Event::Received { .. } | Event::Pace { .. } | Event::Waiting { .. } => {
+            return None;
+        }
     })
 }
 

@@ -37,8 +37,8 @@ pub enum BaseModel {
 }
 
 impl BaseModel {
-    /// All of them.
-    pub const ALL: [Self; 13] = [
+    #[cfg(test)]
+    const ALL: [Self; 13] = [
         Self::Flux,
         Self::FluxSchnell,
         Self::FluxKontext,

@@ -33,18 +33,6 @@ pub struct ScanOptions {
     pub caption_ext: Option<String>,
     /// Which files belong to the dataset.
     pub files: FilePatterns,
-    /// Which files get a SHA-256.
-    pub hashes: Hashes,
-}
-
-/// Which files get a SHA-256.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Hashes {
-    /// Media that could have equal bytes, since they have equal lengths.
-    #[default]
-    Duplicates,
-    /// All.
-    All,
 }
 
 /// How far a scan is.
@@ -78,7 +66,7 @@ pub fn scan(
     walk.list(folder, options)?;
     walk.listed.sort_by(|a, b| a.name.cmp(&b.name));
     let caption_ext = caption_extension(options.caption_ext.as_deref());
-    let Some(files) = read_all(walk.listed, &caption_ext, options.hashes, on_progress) else {
+    let Some(files) = read_all(walk.listed, &caption_ext, on_progress) else {
         return Ok(None);
     };
     walk.subfolders.sort_by(|a, b| a.path.cmp(&b.path));
@@ -227,7 +215,6 @@ fn text_of(entry: &fs::DirEntry) -> (String, bool) {
 fn read_all(
     listed: Vec<Listed>,
     caption_ext: &str,
-    hashes: Hashes,
     on_progress: &(dyn Fn(ScanProgress) -> ControlFlow<()> + Sync),
 ) -> Option<Vec<ScannedFile>> {
     let mut of_size: HashMap<u64, u32> = HashMap::new();
@@ -235,11 +222,9 @@ fn read_all(
     for size in listed.iter().filter_map(media_size) {
         *of_size.entry(size).or_default() += 1;
     }
-    let wants_hash = |file: &Listed| match hashes {
-        Hashes::All => true,
-        Hashes::Duplicates => {
-            media_size(file).is_some_and(|size| of_size.get(&size).is_some_and(|count| *count > 1))
-        }
+    // Only media of equal lengths can have equal bytes.
+    let wants_hash = |file: &Listed| {
+        media_size(file).is_some_and(|size| of_size.get(&size).is_some_and(|count| *count > 1))
     };
     let whole = ScanProgress {
         of_files: listed.len() as u64,

@@ -284,6 +284,7 @@ impl Committer {
             match flushed.and_then(|file| self.place(store, file)) {
                 Ok(Placed::Here(key, entry)) => {
                     results.push((key.clone(), Committed::Known));
+                    // A note saves work; without it the next run compares the file again.
                     let _ = store.note(vec![Record::Know { key, entry: *entry }]);
                 }
                 Ok(Placed::Ready(ready)) => placed.push(*ready),
@@ -344,6 +345,7 @@ impl Committer {
                 if here == Some(verified.sha256()) {
                     let mut entry = self.entry(&file, path, older);
                     entry.modified = modified;
+                    // The bytes are in place; a part that is left is swept at the end.
                     let _ = file.part.discard();
                     return Ok(Placed::Here(artifact.key.clone(), Box::new(entry)));
                 }
@@ -453,7 +455,7 @@ impl Committer {
                     let blocks = BlockFolder::new(&self.dir);
                     // Only ever a saving for `verify --repair`.
                     let _ = blocks.keep(&ready.file.part, ready.entry.sha256);
-                    let _ = ready.file.part.remove_record();
+                    let _ = ready.file.part.remove_record(); // Swept at the end.
                 }
                 Err(_) => records.push(Record::Abandon { key }),
             }
@@ -488,6 +490,7 @@ fn take_name(ready: &Ready, path: &Path) -> Result<Option<i64>, Error> {
         // Another rcsync, to whom this disk gave the lock too, was quicker: with a part of its own, or, when it had
         // just begun and read that this one was about to be named, with this one.
         Err(_) if holds(path, ready.entry.sha256) => {
+            // The bytes are in place; a part that is left is swept at the end.
             let _ = ready.file.part.discard();
         }
         named => named.map_err(fault("publish", path))?,
@@ -616,6 +619,7 @@ fn flush(file: Finished) -> Flushed {
     let error = match panic::catch_unwind(AssertUnwindSafe(|| file.part.flush())) {
         Ok(Ok(())) => return Ok(file),
         Ok(Err(error)) => {
+            // Its bytes are doubtful; the error is returned, and the file is fetched again.
             let _ = file.part.discard();
             error
         }

@@ -1,4 +1,4 @@
-//! DIR, open for one run: its lock, its manifest, its parts, and what stands in it.
+//! DIR, open for one run: its lock, its manifest, its parts, and the files in it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -16,17 +16,19 @@ use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::engine::destination::reports::{JobArtifact, JobDraft, Rows};
-use crate::engine::destination::{prune, reports};
+use crate::engine::destination::{prune, recover, reports};
 use crate::engine::event::{Event, Reporter};
+use crate::engine::stop::Stop;
 use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
-use crate::model::job::{JobId, JobStatus};
+use crate::model::job::{JobId, JobStatus, JobTimes, Progress};
 use crate::model::listing::Listing;
 use crate::model::local::Local;
 use crate::model::manifest::{Entry, Manifest, Record};
 use crate::model::names::rel_path::RelPath;
 
-use super::recover::recover;
+use super::read_ahead::{Digests, Unread, read_ahead};
+use super::recover::{Which, recover};
 
 /// What an older `job.json` remembers, by file.
 pub(crate) type Recollections = HashMap<ArtifactKey, Recollection>;
@@ -112,14 +114,17 @@ fn hash(key: &ArtifactKey) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
 }
 
-impl Folder {
-    /// Creates what is missing, takes the lock, loads the manifest and settles what a crash left.
-    pub(crate) fn open(
-        dir: &Path,
-        job: &JobId,
-        origin: &str,
-        reporter: &dyn Reporter,
-    ) -> Result<Self, Error> {
+/// DIR with its lock taken and its manifest loaded. What a crash left is not settled yet.
+struct Opening {
+    dir: PathBuf,
+    store: Store,
+    parts: PartFolder,
+    place: Arc<FolderLock>,
+}
+
+impl Opening {
+    /// Creates what is missing, takes the lock and loads the manifest.
+    fn begin(dir: &Path, job: &JobId, origin: &str, reporter: &dyn Reporter) -> Result<Self, Error> {
         create(dir)?;
         let private = dir.join(PRIVATE);
         create_private(&private)?;
@@ -130,19 +135,38 @@ impl Folder {
             remove_staged(&private)?;
             remove_staged(&parts)?;
         }
-        let (mut store, damage) = Store::load(dir, job, origin)?;
+        let (store, damage) = Store::load(dir, job, origin)?;
         if damage.snapshot {
             let message =
                 "the manifest was damaged and was put aside; files that are here are checked and kept";
             reporter.report(&Event::Notice { message: message.to_owned() });
         }
         let parts = PartFolder::beside(parts, lock.others());
-        recover(dir, &mut store, &parts)?;
-        prune::finish(dir, store.manifest())?;
+        Ok(Self { dir: dir.to_path_buf(), store, parts, place: lock })
+    }
+
+    /// The files whose bytes decide about what a crash left.
+    fn unread(&self) -> Result<Vec<Unread>, Error> {
+        let mut files = recover::unread(&self.dir, self.store.manifest(), &self.parts);
+        files.extend(prune::unread(&self.dir, self.store.manifest())?);
+        Ok(files)
+    }
+
+    /// Settles what was read, so that the next run need not read it again.
+    fn keep(mut self, digests: &Digests) -> Result<(), Error> {
+        recover(&self.dir, &mut self.store, &self.parts, digests, Which::Read).map(drop)
+    }
+
+    /// Settles what a crash left, and takes over what `job.json` remembers.
+    fn finish(self, reporter: &dyn Reporter, digests: &Digests) -> Result<Folder, Error> {
+        let Self { dir, mut store, parts, place } = self;
+        let (dir, job) = (dir.as_path(), store.manifest().job.clone());
+        recover(dir, &mut store, &parts, digests, Which::All)?;
+        prune::finish(dir, store.manifest(), digests)?;
         forget_gone_versions(dir, &mut store, reporter)?;
         let mut recollections = Recollections::new();
         let mut offered = HashSet::new();
-        let read = reports::read_job_keeping(dir, job, |row| {
+        let read = reports::read_job_keeping(dir, &job, |row| {
             let key = row.key();
             if row.is_listed() {
                 offered.insert(hash(&key));
@@ -165,16 +189,48 @@ impl Folder {
         let rows = read.map(|read| read.artifacts).unwrap_or_default();
         let before = Mutex::new(Before { rows, offered });
         let store = Arc::new(Mutex::new(store));
-        Ok(Self {
-            dir: dir.to_path_buf(),
-            store,
-            parts,
-            recollections,
-            resumes,
-            known_end,
-            before,
-            place: lock,
-        })
+        Ok(Folder { dir: dir.to_path_buf(), store, parts, recollections, resumes, known_end, before, place })
+    }
+}
+
+impl Folder {
+    /// Opens DIR: creates what is missing, takes the lock, loads the manifest and settles what a crash left, for which it may
+    /// have to read many gigabytes. `None` where `stop` was used meanwhile: what was read by then is settled, and nothing is
+    /// lost.
+    pub(crate) async fn open(
+        dir: &Path,
+        job: &JobId,
+        origin: &str,
+        reporter: &Arc<dyn Reporter>,
+        stop: &Stop,
+    ) -> Result<Option<Self>, Error> {
+        let beginning = blocking({
+            let (dir, job, origin, reporter) =
+                (dir.to_path_buf(), job.clone(), origin.to_owned(), reporter.clone());
+            move || {
+                let opening = Opening::begin(&dir, &job, &origin, reporter.as_ref())?;
+                let unread = opening.unread()?;
+                Ok::<_, Error>((opening, unread))
+            }
+        });
+        let (opening, unread) = beginning.await.map_err(lost("open", dir))??;
+        let (digests, all) = read_ahead(unread, reporter.as_ref(), stop).await;
+        let reporter = reporter.clone();
+        let finishing = blocking(move || match all {
+            true => opening.finish(reporter.as_ref(), &digests).map(Some),
+            false => opening.keep(&digests).map(|()| None),
+        });
+        finishing.await.map_err(lost("open", dir))?
+    }
+
+    /// The same for a command that has nothing else to do: blocks until all is read.
+    pub(crate) fn open_at_once(
+        dir: &Path,
+        job: &JobId,
+        origin: &str,
+        reporter: &dyn Reporter,
+    ) -> Result<Self, Error> {
+        Opening::begin(dir, job, origin, reporter)?.finish(reporter, &Digests::default())
     }
 
     /// Reads what earlier runs saw of the job's resumptions.
@@ -202,17 +258,17 @@ impl Folder {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds out whether DIR is still the folder that was opened.
+    /// Fails where DIR is no longer the folder that was opened.
     pub(crate) fn ensure_in_place(&self) -> Result<(), Error> {
         self.place.ensure_in_place()
     }
 
-    /// Gives what a look saw its local names.
+    /// Gives the listed files their local names.
     pub(crate) fn listing(&self, looked: &JobSnapshot) -> Listing {
         Self::listing_for(self.lock().manifest(), &self.recollections, looked)
     }
 
-    /// Gives what a look saw its local names: those it had before, where it had any.
+    /// Gives the listed files their local names: those that they had before, where they had any.
     pub(crate) fn listing_for(
         manifest: &Manifest,
         recollections: &Recollections,
@@ -230,7 +286,7 @@ impl Folder {
         Listing::build(looked.name(), &looked.result.artifacts, &known, taken)
     }
 
-    /// Looks at what stands at every listed and known path.
+    /// Reads what is at every listed and known path.
     pub(crate) async fn look_around(&self, listing: &Listing) -> Result<Local, Error> {
         let manifest_paths = paths(self.lock().manifest(), listing);
         look_at_all(self.dir.clone(), manifest_paths).await
@@ -241,33 +297,56 @@ impl Folder {
         look_at_all(dir.to_path_buf(), paths(manifest, listing)).await
     }
 
-    /// Rewrites `SHA256SUMS` and `job.json` where they differ.
-    pub(crate) fn write_ledger(
-        &self,
-        looked: &JobSnapshot,
-        listed: &[Arc<Artifact>],
-        job: &JobId,
-    ) -> Result<(), Error> {
+    /// Rewrites `SHA256SUMS` and `job.json` where they differ. Blocks.
+    pub(crate) fn write_reports(&self, seen: &Seen) -> Result<(), Error> {
         let store = self.lock();
         reports::write_sums(&self.dir, store.manifest(), |_| true)?;
         let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-        before.update(&self.dir, job, listed);
+        before.update(&self.dir, &seen.job, &seen.listed);
         let file = JobDraft {
-            job_id: job,
-            name: looked.name(),
-            status: &looked.status.status,
-            progress: looked.status.progress,
-            error: looked.error(),
-            times: looked.times(),
-            resumes: looked.resumes,
-            artifacts: Rows::new(listed, store.manifest(), &before.rows),
+            job_id: &seen.job,
+            name: seen.name.as_deref(),
+            status: &seen.status,
+            progress: seen.progress,
+            error: seen.error.as_deref(),
+            times: seen.times.clone(),
+            resumes: seen.resumes,
+            artifacts: Rows::new(&seen.listed, store.manifest(), &before.rows),
         };
         reports::write_job(&self.dir, &file)
     }
 }
 
-/// Forgets older versions of files that somebody deleted: they are hosted nowhere, so nobody can bring them back, and
-/// to miss them for ever would help nobody. What can be had again is missing until it is here.
+/// What `job.json` reports of a poll.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    job: JobId,
+    name: Option<String>,
+    status: JobStatus,
+    progress: Progress,
+    error: Option<String>,
+    times: JobTimes,
+    resumes: u32,
+    listed: Vec<Arc<Artifact>>,
+}
+
+impl Seen {
+    pub(crate) fn new(job: &JobId, looked: &JobSnapshot, listed: &[Arc<Artifact>]) -> Self {
+        Self {
+            job: job.clone(),
+            name: looked.name().map(str::to_owned),
+            status: looked.status.status.clone(),
+            progress: looked.status.progress,
+            error: looked.error().map(str::to_owned),
+            times: looked.times(),
+            resumes: looked.resumes,
+            listed: listed.to_vec(),
+        }
+    }
+}
+
+/// Forgets older versions of files that were deleted here: they are hosted nowhere, so they cannot be fetched again, and
+/// must not count as missing for ever. A file that can be fetched again is missing until it is here.
 fn forget_gone_versions(dir: &Path, store: &mut Store, reporter: &dyn Reporter) -> Result<(), Error> {
     let mut gone = Vec::new();
     let mut records = Vec::new();
@@ -351,3 +430,6 @@ fn remove_staged(folder: &Path) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

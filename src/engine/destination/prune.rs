@@ -19,10 +19,12 @@ use crate::edge::folder::checksummed;
 use crate::edge::folder::manifest_store::{PRIVATE, Store};
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
-use crate::engine::destination::hashing::is_as_published;
+use crate::engine::destination::hashing::{is_as_published, is_as_published_by};
+use crate::engine::destination::read_ahead::{Digests, Unread};
 use crate::engine::destination::reports;
 use crate::error::Error;
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
+use crate::model::local::LocalFile;
 use crate::model::manifest::{Entry, EntryState, Manifest, Record};
 use crate::model::names::rel_path::RelPath;
 
@@ -59,27 +61,44 @@ pub(crate) fn apply(dir: &Path, store: &Arc<Mutex<Store>>, retention: Retention)
         Record::Know { key: key.clone(), entry }
     });
     store.append(records.collect())?;
-    finish(dir, store.manifest())?;
+    finish(dir, store.manifest(), &Digests::default())?;
     Ok(judged.told())
 }
 
 /// Ends what was begun: by [`apply`] just now, or by a run that was cut off.
-pub(crate) fn finish(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
+pub(crate) fn finish(dir: &Path, manifest: &Manifest, digests: &Digests) -> Result<(), Error> {
     let Some(listed) = read_list(dir)? else { return Ok(()) };
-    let going = manifest
-        .entries
-        .iter()
-        .filter(|(_, entry)| entry.state == EntryState::Pruned && listed.contains(&entry.path));
     reports::write_sums(dir, manifest, |_| true)?;
     let blocks = BlockFolder::new(dir);
-    for (key, entry) in going {
-        if is_as_published(dir, entry) {
+    for (key, entry) in going(manifest, &listed) {
+        if is_as_published_by(dir, entry, |path| digests.sha256_of(path)) {
             disk::remove(&entry.path.to_path(dir))?;
         }
         blocks.forget(key)?;
     }
     disk::flush_folder(dir)?;
     disk::remove(&list_path(dir))
+}
+
+fn going<'m>(
+    manifest: &'m Manifest,
+    listed: &[RelPath],
+) -> impl Iterator<Item = (&'m ArtifactKey, &'m Entry)> {
+    let is_going = |entry: &Entry| entry.state == EntryState::Pruned && listed.contains(&entry.path);
+    manifest.entries.iter().filter(move |(_, entry)| is_going(entry))
+}
+
+/// Returns the files that [`finish`] needs the digests of: those whose time stamp changed since they were published.
+pub(crate) fn unread(dir: &Path, manifest: &Manifest) -> Result<Vec<Unread>, Error> {
+    let listed = read_list(dir)?.unwrap_or_default();
+    let unread =
+        going(manifest, &listed).filter_map(|(_, entry)| match disk::look(dir, entry.path.as_str())? {
+            LocalFile::File { size, modified } if size == entry.size && modified != entry.modified => {
+                Some(Unread { path: entry.path.to_path(dir), size })
+            }
+            _ => None,
+        });
+    Ok(unread.collect())
 }
 
 pub(crate) struct Judged {

@@ -21,7 +21,7 @@ use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::{disk, fd_limit};
 use crate::engine::destination::commit::{BATCH, Committer};
-use crate::engine::destination::folder::Folder;
+use crate::engine::destination::folder::{Folder, Seen};
 use crate::engine::destination::newest::Saves;
 use crate::engine::destination::{inspect, prune};
 use crate::engine::event::{Event, Reporter};
@@ -51,7 +51,7 @@ pub(crate) struct Run {
     reporter: Arc<dyn Reporter>,
     stop: Stop,
     began: Instant,
-    folder: Folder,
+    folder: Arc<Folder>,
     transfers: Transfers,
     member: Option<Arc<Member>>,
     /// The right to look and to fetch, where a fleet gives it to so many jobs at a time.
@@ -61,6 +61,8 @@ pub(crate) struct Run {
     life: Life,
     told: Option<Told>,
     planned: bool,
+    /// The manifest has everything that `job.json` remembers. Before that `job.json` is left as it is.
+    inspected: bool,
     /// Looks after the job's end have found nothing new for long enough.
     settled: bool,
     fetching: HashSet<ArtifactKey>,
@@ -112,7 +114,7 @@ impl Pass {
 
 impl Run {
     /// Gets everything ready. Somebody has looked already, so that no folder is created for a job that does not exist.
-    pub(crate) fn begin(
+    pub(crate) async fn begin(
         mut mirror: Mirror,
         client: ArtifactClient,
         folder: Folder,
@@ -130,7 +132,8 @@ impl Run {
             mirror.job.clone(),
             folder.store.clone(),
             reporter.clone(),
-        );
+        )
+        .await;
         let nudge = followers.nudge();
         let transfers = Transfers::start(Setup {
             client,
@@ -153,6 +156,7 @@ impl Run {
             member: member.clone(),
             after_commit: Box::new(move || nudge.notify_one()),
         })?;
+        let inspected = folder.recollections.is_empty();
         let cadence = Cadence::new(options.interval);
         let life = Life::new(&options, folder.resumes.clone());
         Ok(Self {
@@ -160,7 +164,7 @@ impl Run {
             reporter,
             stop,
             began,
-            folder,
+            folder: Arc::new(folder),
             transfers,
             member,
             turn: turn.flatten(),
@@ -169,6 +173,7 @@ impl Run {
             life,
             told: None,
             planned: false,
+            inspected,
             settled: false,
             fetching: HashSet::new(),
             noticed: HashSet::new(),
@@ -289,9 +294,11 @@ impl Run {
             self.reporter.report(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
         }
         let mut ordered = self.transfers.order(transfers).await;
-        let doubtful = inspect::inspect(&self.mirror.dir, &self.folder.store, &actions).await?;
+        let (dir, store) = (&self.mirror.dir, &self.folder.store);
+        let inspected = inspect::inspect(dir, store, &actions, self.reporter.as_ref(), &self.stop).await?;
+        self.inspected |= inspected.is_whole;
         let doubtful =
-            doubtful.iter().map(|action| self.task(looked, &run, action, state, generation)).collect();
+            inspected.fetch.iter().map(|action| self.task(looked, &run, action, state, generation)).collect();
         ordered += self.transfers.order(doubtful).await;
         self.planned = true;
         self.fetching = fetching;
@@ -320,21 +327,29 @@ impl Run {
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
             unreachable,
         };
+        if !inspected.is_whole {
+            return Ok(pass);
+        }
         // Tried again at the end; what is to be fetched does not wait for it.
         if let Err(error) = self.retain().await {
             self.worry(error);
         }
         self.fold_journal().await;
-        self.write_ledger(looked, &listing.artifacts);
+        self.write_reports(looked, &listing.artifacts).await;
         self.look_ahead(looked, &listing, state).await;
         self.followers.nudge().notify_one();
         Ok(pass)
     }
 
-    /// Writes `SHA256SUMS` and `job.json`. Trouble with them is no reason to lose a file that could still be had.
-    fn write_ledger(&mut self, looked: &JobSnapshot, listed: &[Arc<Artifact>]) {
+    /// Writes `SHA256SUMS` and `job.json`. A fault is reported and does not end the run: files can still be fetched.
+    async fn write_reports(&mut self, looked: &JobSnapshot, listed: &[Arc<Artifact>]) {
+        if !self.inspected {
+            return;
+        }
         self.written_at = Some(self.folder.lock().sequence());
-        match self.folder.write_ledger(looked, listed, &self.mirror.job) {
+        let (folder, seen) = (self.folder.clone(), Seen::new(&self.mirror.job, looked, listed));
+        let writing = blocking(move || folder.write_reports(&seen));
+        match writing.await.map_err(lost("write into", &self.mirror.dir)).flatten() {
             Ok(()) => self.trouble = None,
             Err(error) => self.worry(error),
         }
@@ -533,7 +548,7 @@ impl Run {
                 () = self.stop.token().cancelled() => return false,
                 () = tokio::time::sleep_until(until) => {}
                 () = self.transfers.quiet() => {
-                    self.tell_what_came(looked);
+                    self.tell_what_came(looked).await;
                     self.rest();
                 }
             }
@@ -550,11 +565,11 @@ impl Run {
 
     /// Writes down what came since the last look. The next one may be an hour away, and who reads the folder until then,
     /// or after a kill, should find all of it in `SHA256SUMS`.
-    fn tell_what_came(&mut self, looked: &JobSnapshot) {
-        // A folder that went away is the next look's business.
+    async fn tell_what_came(&mut self, looked: &JobSnapshot) {
+        // The next look reports a folder that went away.
         if self.folder.ensure_in_place().is_ok() {
             let listing = self.folder.listing(looked);
-            self.write_ledger(looked, &listing.artifacts);
+            self.write_reports(looked, &listing.artifacts).await;
         }
     }
 
@@ -581,7 +596,7 @@ impl Run {
         let sequence = self.folder.lock().sequence();
         if self.written_at != Some(sequence) || self.trouble.is_some() {
             let listing = self.folder.listing(looked);
-            self.write_ledger(looked, &listing.artifacts);
+            self.write_reports(looked, &listing.artifacts).await;
         }
         self.followers.finish().await;
         Ok(())
@@ -602,7 +617,9 @@ impl Run {
 
     /// Removes what the user does not want to keep here; says whether anything went.
     async fn retain(&self) -> Result<bool, Error> {
-        let Some(retention) = self.mirror.options.retention else { return Ok(false) };
+        let Some(retention) = self.mirror.options.retention.filter(|_| self.inspected) else {
+            return Ok(false);
+        };
         let (dir, store) = (self.mirror.dir.clone(), self.folder.store.clone());
         let pruning = blocking(move || prune::apply(&dir, &store, retention));
         let pruned = pruning.await.map_err(lost("prune", &self.mirror.dir))??;
@@ -623,23 +640,13 @@ impl Run {
             Ok(false) => {}
             Ok(true) => {
                 let listing = self.folder.listing(looked);
-                self.write_ledger(looked, &listing.artifacts);
+                self.write_reports(looked, &listing.artifacts).await;
                 self.followers.look_again().await;
             }
             Err(error) => self.worry(error),
         }
         self.keep_newest().await;
-        let mut store = self.folder.lock();
-        let (present, missing) =
-            count(&self.mirror.dir, store.manifest(), self.transfers.missing(), &pass.wanted);
-        if missing.is_empty() && pass.state.is_some_and(RunState::is_over) {
-            let _ = self.folder.parts.sweep(|_| false);
-        }
-        let compacted = store.compact();
-        drop(store);
-        if let Err(error) = compacted {
-            self.worry(error);
-        }
+        let (present, missing) = self.count_and_tidy(pass).await?;
         let failed = missing.len() as u64 + pass.unreachable;
         let exit = if interrupted { self.stop.status() } else { self.verdict(pass, &missing) };
         let next_look = self.next_run(looked, pass, !missing.is_empty(), cooled_at);
@@ -659,6 +666,30 @@ impl Run {
             next_look,
         });
         Ok(exit)
+    }
+
+    /// Counts the files that are here and names those that are missing; removes parts that no file needs any more, and folds
+    /// the journal.
+    async fn count_and_tidy(&mut self, pass: &Pass) -> Result<(u64, Vec<ArtifactKey>), Error> {
+        let (folder, why, wanted) =
+            (self.folder.clone(), self.transfers.missing().clone(), pass.wanted.clone());
+        let is_over = pass.state.is_some_and(RunState::is_over);
+        let tidying = blocking(move || {
+            let mut store = folder.lock();
+            let (present, missing) = count(&folder.dir, store.manifest(), &why, &wanted);
+            if missing.is_empty()
+                && is_over
+                && let Err(error) = folder.parts.sweep(|_| false)
+            {
+                debug!(%error, "parts that no file needs are left");
+            }
+            (present, missing, store.compact())
+        });
+        let (present, missing, compacted) = tidying.await.map_err(lost("read", &self.mirror.dir))?;
+        if let Err(error) = compacted {
+            self.worry(error);
+        }
+        Ok((present, missing))
     }
 
     /// Whether this run has lasted as long as it may.

@@ -217,6 +217,7 @@ impl Download {
             granted -= chunk.len();
             written.push(chunk);
         }
+        // It moves where these bytes were the next ones, and stays otherwise.
         let _ = self.front.compare_exchange(offset, at, Ordering::AcqRel, Ordering::Relaxed);
         let count = at - offset;
         let Ok(mut following) = self.inspection.try_lock() else {

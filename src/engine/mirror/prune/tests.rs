@@ -56,7 +56,7 @@ fn silent(_: &Event) {}
 impl Mirrored {
     fn new() -> Self {
         let mirrored = Self { root: tempfile::tempdir().unwrap() };
-        let folder = Folder::open(&mirrored.dir(), &job(), ORIGIN, &silent).unwrap();
+        let folder = Folder::open_at_once(&mirrored.dir(), &job(), ORIGIN, &silent).unwrap();
         let names = [(Some(250), "a_250"), (Some(500), "a_500"), (Some(750), "a_750"), (None, "a")];
         let mut records = Vec::new();
         for (step, stem) in names {

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tracing::debug;
 
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::net::webhook::Webhook;
@@ -227,6 +228,7 @@ impl Hooks {
             values,
         };
         for hook in self.state().running.iter().filter(|hook| hook.hears_alarms) {
+            // A worker that ended has reported why.
             let _ = hook.work.send(Work::Tell(Box::new(occasion.clone())));
         }
     }
@@ -322,6 +324,7 @@ impl Follower for Hooks {
                         news.push((key, entry, id, None))
                     }
                     (None, true) if view.last => {
+                        // A worker that ended has reported why.
                         let _ = hook.work.send(Work::Known(id.clone()));
                         hook.settled.insert(id);
                     }
@@ -332,6 +335,7 @@ impl Follower for Hooks {
             for (key, entry, id, event) in news {
                 hook.settled.insert(id.clone());
                 let occasion = self.publication(key, entry, id, event);
+                // A worker that ended has reported why.
                 let _ = hook.work.send(Work::Tell(Box::new(occasion)));
             }
         }
@@ -341,7 +345,9 @@ impl Follower for Hooks {
             drop(state);
             for Running { work, thread, .. } in running {
                 drop(work);
-                let _ = thread.join();
+                if thread.join().is_err() {
+                    debug!("a hook ended unexpectedly; its events are repeated by the next run");
+                }
             }
         }
     }
