@@ -2,7 +2,7 @@
 //! can be interrupted, and continues.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig};
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,27 +25,31 @@ async fn mirrored() -> Bench {
     bench
 }
 
-/// The manifest's files: what they hold is then remembered by `job.json` alone.
+const LONG: &str = "my_first_lora.safetensors";
+
+/// Damages the manifest: what the files hold is then remembered by `job.json` alone.
 fn damage_manifest(dir: &Path) {
-    for name in fs::read_dir(dir.join(".rcsync")).unwrap() {
-        let path = name.unwrap().path();
-        if path.file_name().unwrap().to_str().unwrap().starts_with("manifest") {
-            fs::write(path, "damaged").unwrap();
+    for name in ["manifest.json", "journal.jsonl"] {
+        let path = dir.join(".rcsync").join(name);
+        if path.exists() {
+            fs::write(path, "damaged\n").unwrap();
         }
     }
 }
 
-/// Makes one file as long as that, and `job.json` remember it so. Returns its path and its row.
-fn lengthen(dir: &Path, length: u64) -> PathBuf {
+/// Makes a file as long as that, and `job.json` remember it so.
+fn lengthen(dir: &Path, length: u64) {
     let path = dir.join("job.json");
     let mut job: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let rows = job["artifacts"].as_array_mut().unwrap();
-    let row = rows.iter_mut().rfind(|row| row["kind"] == "checkpoint").unwrap();
+    let row = rows.iter_mut().find(|row| row["path"] == LONG).unwrap();
     row["size"] = length.into();
-    let file = dir.join(row["path"].as_str().unwrap());
     fs::write(&path, serde_json::to_string_pretty(&job).unwrap()).unwrap();
-    fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(length).unwrap();
-    file
+    set_length(&dir.join(LONG), length);
+}
+
+fn set_length(file: &Path, length: u64) {
+    fs::OpenOptions::new().write(true).open(file).unwrap().set_len(length).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,9 +57,9 @@ async fn reading_a_folder_shows_progress_can_be_interrupted_and_continues() {
     let bench = mirrored().await;
     let dir = bench.dir();
     damage_manifest(&dir);
-    let (remembered, name) = (fs::read(dir.join("job.json")).unwrap(), dir.join("my_first_lora.safetensors"));
-    let whole = fs::read(&name).unwrap();
-    let long = lengthen(&dir, ENDLESS);
+    let remembered = fs::read(dir.join("job.json")).unwrap();
+    let length = fs::metadata(dir.join(LONG)).unwrap().len();
+    lengthen(&dir, ENDLESS);
     let lengthened = fs::read(dir.join("job.json")).unwrap();
 
     let mut command = bench.command(&[bench.job.as_str(), dir.to_str().unwrap()]);
@@ -68,9 +72,9 @@ async fn reading_a_folder_shows_progress_can_be_interrupted_and_continues() {
     assert_eq!(running.wait().unwrap().code(), Some(130));
     // What is remembered is still remembered, of every file.
     assert_eq!(fs::read(dir.join("job.json")).unwrap(), lengthened);
-    assert_eq!(fs::metadata(&long).unwrap().len(), ENDLESS);
+    assert_eq!(fs::metadata(dir.join(LONG)).unwrap().len(), ENDLESS);
 
-    fs::OpenOptions::new().write(true).open(&long).unwrap().set_len(whole.len() as u64).unwrap();
+    set_length(&dir.join(LONG), length);
     fs::write(dir.join("job.json"), remembered).unwrap();
     bench.simulator.clear_requests();
     let next = bench.once(&[]).await;

@@ -2,6 +2,7 @@
 
 pub mod blocks;
 pub(crate) mod checksummed;
+pub(crate) mod journal;
 pub mod lock;
 pub mod manifest_store;
 pub mod part_file;
