@@ -9,10 +9,10 @@ use clap::CommandFactory;
 
 use super::args::Cli;
 use super::suggest;
-use crate::error::Error;
+use crate::cli::command_error::CommandError;
 
 /// Returns the arguments as they are meant; the first one is the program's name.
-pub(crate) fn expand(typed: Vec<OsString>) -> Result<Vec<OsString>, Error> {
+pub(crate) fn expand(typed: Vec<OsString>) -> Result<Vec<OsString>, CommandError> {
     let (mut arguments, after) = split_at_dashes(typed);
     refuse_token(&arguments)?;
     join_auto_resume(&mut arguments);
@@ -79,13 +79,13 @@ fn split_at_dashes(mut typed: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
     (typed, after)
 }
 
-fn refuse_token(arguments: &[OsString]) -> Result<(), Error> {
+fn refuse_token(arguments: &[OsString]) -> Result<(), CommandError> {
     let is_token = |word: &OsString| {
         let word = word.to_string_lossy();
         word == "--token" || word.starts_with("--token=")
     };
     if arguments.iter().any(is_token) {
-        return Err(Error::Usage(
+        return Err(CommandError::Usage(
             "there is no `--token`: every user of this machine can see arguments; put the token into the \
              environment variable `RUNCOMFY_TOKEN`, or into a file and name it with `--token-file <PATH>`"
                 .to_owned(),
@@ -153,7 +153,7 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
 ];
 
 /// Whether `word` may be a job; an error when it looks like a command with a slip in it.
-fn not_a_typo(program: &clap::Command, word: &OsStr) -> Result<bool, Error> {
+fn not_a_typo(program: &clap::Command, word: &OsStr) -> Result<bool, CommandError> {
     let Some(word) = word.to_str().filter(|word| word.chars().all(char::is_alphabetic)) else {
         return Ok(true);
     };
@@ -161,7 +161,7 @@ fn not_a_typo(program: &clap::Command, word: &OsStr) -> Result<bool, Error> {
     let elsewhere = ELSEWHERE.iter().find(|(words, _)| words.contains(&word)).map(|(_, command)| *command);
     match elsewhere.or_else(|| suggest::nearest(word, commands.map(clap::Command::get_name))) {
         None => Ok(true),
-        Some(command) => Err(Error::Usage(format!(
+        Some(command) => Err(CommandError::Usage(format!(
             "there is no command `{word}`; did you mean `{command}`? (a job really called {word}: `rcsync sync {word}`)"
         ))),
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
+use crate::cli::command_error::CommandError;
 use crate::model::destination::{BucketUrl, Destination};
 use crate::model::job::JobId;
 
@@ -12,12 +12,13 @@ use super::config::Settings;
 ///
 /// # Errors
 /// When it has the scheme of a bucket and names none.
-pub(crate) fn destination(typed: &Path) -> Result<Destination, Error> {
-    let read = Destination::parse(typed.to_path_buf()).map_err(|error| Error::Usage(error.to_string()))?;
+pub(crate) fn destination(typed: &Path) -> Result<Destination, CommandError> {
+    let read =
+        Destination::parse(typed.to_path_buf()).map_err(|error| CommandError::Usage(error.to_string()))?;
     match read {
         Destination::Bucket(_) if cfg!(not(feature = "buckets")) => {
             let why = "this rcsync was built without the feature `buckets`: name a folder";
-            Err(Error::Usage(why.to_owned()))
+            Err(CommandError::Usage(why.to_owned()))
         }
         read => Ok(read),
     }
@@ -27,7 +28,7 @@ pub(crate) fn destination(typed: &Path) -> Result<Destination, Error> {
 ///
 /// # Errors
 /// As [`destination`].
-pub(crate) fn bucket(typed: &Path) -> Result<Option<BucketUrl>, Error> {
+pub(crate) fn bucket(typed: &Path) -> Result<Option<BucketUrl>, CommandError> {
     Ok(match destination(typed)? {
         Destination::Bucket(url) => Some(url),
         Destination::Folder(_) => None,
@@ -48,7 +49,7 @@ impl Place {
     ///
     /// # Errors
     /// As [`destination`], and for settings that a bucket does not have.
-    pub(crate) fn settle(typed: Option<PathBuf>, settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn settle(typed: Option<PathBuf>, settings: &Settings) -> Result<Self, CommandError> {
         let Some(typed) = typed else { return Ok(Self::Folder(None)) };
         let Some(text) = typed.to_str() else { return Ok(Self::Folder(Some(typed))) };
         let example: JobId = "x".parse().unwrap_or_else(|_| unreachable!("a job id"));
@@ -62,7 +63,7 @@ impl Place {
 }
 
 /// Refuses settings that only a folder has.
-fn refuse_local(settings: &Settings) -> Result<(), Error> {
+fn refuse_local(settings: &Settings) -> Result<(), CommandError> {
     let given = &settings.sync;
     let local = [
         ("min-free", given.min_free.is_some(), "no disk is used"),
@@ -74,7 +75,9 @@ fn refuse_local(settings: &Settings) -> Result<(), Error> {
     ];
     match local.into_iter().find(|(_, is_given, _)| *is_given) {
         None => Ok(()),
-        Some((name, _, why)) => Err(Error::Usage(format!("`--{name}` has no meaning for a bucket: {why}"))),
+        Some((name, _, why)) => {
+            Err(CommandError::Usage(format!("`--{name}` has no meaning for a bucket: {why}")))
+        }
     }
 }
 

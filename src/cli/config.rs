@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::config_sources;
 use crate::cli::config_sources::Setting;
 use crate::cli::process::Process;
 use crate::cli::reporters::metrics;
+use crate::cli::reporters::words;
 use crate::decide::comfyui::loras::Weights;
 use crate::decide::mirror::retention::Retention;
 use crate::decide::mirror::select::Selection;
@@ -14,8 +16,7 @@ use crate::edge::comfyui;
 use crate::edge::system::link::LinkMode;
 use crate::engine::options::{OnChange, SyncOptions};
 use crate::engine::outputs::comfyui::{ComfyOptions, ComfyUi};
-use crate::engine::outputs::hooks::HookPlan;
-use crate::error::Error;
+use crate::engine::outputs::hooks::{BadHook, HookPlan};
 use crate::model::artifact::ArtifactKind;
 
 use super::options::{FleetArgs, GlobalArgs, SyncArgs};
@@ -59,7 +60,7 @@ impl Settings {
     ///
     /// # Errors
     /// The first variable or line of the configuration file that is not valid.
-    pub(crate) fn settle(world: &Process, global: GlobalArgs, sync: SyncArgs) -> Result<Self, Error> {
+    pub(crate) fn settle(world: &Process, global: GlobalArgs, sync: SyncArgs) -> Result<Self, CommandError> {
         let path = config_sources::file_path(world);
         let environment = config_sources::environment(world)?;
         let file =
@@ -99,22 +100,23 @@ impl Settings {
     ///
     /// # Errors
     /// A command or address that is none; it is not repeated, since it may hold a secret.
-    pub(crate) fn hooks(&self) -> Result<HookPlan, Error> {
+    pub(crate) fn hooks(&self) -> Result<HookPlan, CommandError> {
         let SyncArgs { exec, exec_done, webhook, hook_timeout, .. } = &self.sync;
         let limit = hook_timeout.unwrap_or(HOOK_LIMIT);
-        HookPlan::new(exec.as_deref(), exec_done.as_deref(), webhook.as_deref(), limit).map_err(Error::Usage)
+        HookPlan::new(exec.as_deref(), exec_done.as_deref(), webhook.as_deref(), limit)
+            .map_err(|BadHook { hook, why }| CommandError::Usage(format!("`{}`: {why}", words::option(hook))))
     }
 
     /// Returns the choices for the engine.
     ///
     /// # Errors
     /// A pattern that is none, or an option whose work is not built yet.
-    pub(crate) fn sync_options(&self) -> Result<SyncOptions, Error> {
+    pub(crate) fn sync_options(&self) -> Result<SyncOptions, CommandError> {
         let given = &self.sync;
         given.metrics_file.as_deref().map_or(Ok(()), metrics::check)?;
         let kinds: Vec<ArtifactKind> = given.only.iter().map(|word| (*word).into()).collect();
         let selection = Selection::new(&kinds, &given.include, &given.exclude, &given.accept_unproven)
-            .map_err(|error| Error::Usage(error.to_string()))?
+            .map_err(|error| CommandError::Usage(error.to_string()))?
             .among(given.steps.clone(), given.last);
         let default = SyncOptions::default();
         Ok(SyncOptions {
@@ -146,7 +148,7 @@ impl Settings {
     ///
     /// # Errors
     /// A path that is none.
-    pub(crate) fn comfy_ui(&self, world: &Process) -> Result<Option<ComfyUi>, Error> {
+    pub(crate) fn comfy_ui(&self, world: &Process) -> Result<Option<ComfyUi>, CommandError> {
         let given = &self.sync.comfy;
         let Some(path) = &given.comfyui else { return Ok(None) };
         Ok(Some(ComfyUi::new(ComfyOptions {

@@ -9,10 +9,10 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser};
 use toml::de::{DeTable, DeValue};
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown_value;
 use crate::cli::process::Process;
 use crate::cli::reporters::logs;
-use crate::error::Error;
 use crate::model::names::sanitize::for_terminal;
 
 use super::options::{FleetArgs, GlobalArgs, SyncArgs};
@@ -46,7 +46,7 @@ pub(crate) struct Setting {
 ///
 /// # Errors
 /// The first one that is not valid.
-pub(crate) fn environment(world: &Process) -> Result<Layer, Error> {
+pub(crate) fn environment(world: &Process) -> Result<Layer, CommandError> {
     let mut layer = Layer::default();
     for option in known_options() {
         let variable = option.variable();
@@ -57,7 +57,7 @@ pub(crate) fn environment(world: &Process) -> Result<Layer, Error> {
             .and_then(|words| parse(&words));
         let given = spelled.map_err(|why| {
             let shown = option.shown(&value);
-            Error::Usage(format!("the environment variable `{variable}` is `{shown}`: {why}"))
+            CommandError::Usage(format!("the environment variable `{variable}` is `{shown}`: {why}"))
         })?;
         layer.add(given, &option, &value, variable);
     }
@@ -88,14 +88,16 @@ pub(crate) fn file_path(world: &Process) -> Option<PathBuf> {
 ///
 /// # Errors
 /// When it cannot be read or any line of it is not valid: a setting that is passed over in silence is worse.
-pub(crate) fn file(world: &Process, path: &Path) -> Result<Layer, Error> {
+pub(crate) fn file(world: &Process, path: &Path) -> Result<Layer, CommandError> {
     let text = match (world.read_file)(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Layer::default()),
-        Err(error) => return Err(Error::Config(format!("could not read `{}`: {error}", path.display()))),
+        Err(error) => {
+            return Err(CommandError::Config(format!("could not read `{}`: {error}", path.display())));
+        }
     };
     let fault = |at: usize, why: &str| {
-        Error::Config(format!("`{}` line {}: {why}", path.display(), line_of(&text, at)))
+        CommandError::Config(format!("`{}` line {}: {why}", path.display(), line_of(&text, at)))
     };
     let table = DeTable::parse(&text)
         .map_err(|error| fault(error.span().map_or(0, |span| span.start), error.message()))?;

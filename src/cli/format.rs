@@ -78,21 +78,10 @@ pub(crate) fn checking(read: u64, of: u64, bytes: u64, of_bytes: u64) -> String 
     format!("{read} of {}, {} of {}", files(of), ByteCount(bytes), ByteCount(of_bytes))
 }
 
-/// Returns how far a job is, in percent, as the API says or as its steps tell.
-pub(crate) fn percent(progress: &Progress) -> Option<f64> {
-    let told = progress.percent.filter(|percent| percent.is_finite());
-    told.or_else(|| match (progress.current_step, progress.total_steps) {
-        #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
-        (Some(current), Some(total)) if total > 0 => {
-            Some((current as f64 * 10_000.0 / total as f64).round() / 100.0)
-        }
-        _ => None,
-    })
-}
-
 /// Returns `step 320 of 2000 (16 %)`, or less where less is known.
 pub(crate) fn steps(progress: &Progress) -> Option<String> {
-    let percent = percent(progress).map_or_else(String::new, |percent| format!(" ({} %)", percent.floor()));
+    let percent =
+        progress.percent_done().map_or_else(String::new, |percent| format!(" ({} %)", percent.floor()));
     match (progress.current_step, progress.total_steps) {
         (Some(current), Some(total)) if total > 0 => Some(format!("step {current} of {total}{percent}")),
         (Some(current), _) if current > 0 => Some(format!("step {current}{percent}")),
@@ -135,11 +124,11 @@ mod tests {
     fn percent_is_told_or_computed() {
         let progress =
             |current, total, percent| Progress { current_step: current, total_steps: total, percent };
-        assert_eq!(percent(&progress(Some(320), Some(2000), None)), Some(16.0));
-        assert_eq!(percent(&progress(Some(1), Some(3), None)), Some(33.33));
-        assert_eq!(percent(&progress(Some(320), Some(2000), Some(17.0))), Some(17.0));
-        assert_eq!(percent(&progress(Some(3), Some(0), None)), None);
-        assert_eq!(percent(&progress(Some(1), Some(2), Some(f64::NAN))), Some(50.0));
+        assert_eq!(progress(Some(320), Some(2000), None).percent_done(), Some(16.0));
+        assert_eq!(progress(Some(1), Some(3), None).percent_done(), Some(33.33));
+        assert_eq!(progress(Some(320), Some(2000), Some(17.0)).percent_done(), Some(17.0));
+        assert_eq!(progress(Some(3), Some(0), None).percent_done(), None);
+        assert_eq!(progress(Some(1), Some(2), Some(f64::NAN)).percent_done(), Some(50.0));
         assert_eq!(steps(&progress(Some(320), Some(2000), None)).as_deref(), Some("step 320 of 2000 (16 %)"));
         assert_eq!(steps(&progress(Some(7), None, None)).as_deref(), Some("step 7"));
         assert_eq!(steps(&progress(Some(0), Some(0), None)), None);

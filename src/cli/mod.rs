@@ -4,6 +4,7 @@ mod args;
 mod argv;
 mod backend;
 mod bucket;
+mod command_error;
 mod commands;
 mod config;
 mod config_sources;
@@ -28,7 +29,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::error::{Error, ExitStatus, explain};
+use crate::cli::command_error::CommandError;
+use crate::error::ExitStatus;
 
 use args::Cli;
 use process::Process;
@@ -58,15 +60,15 @@ pub fn run(arguments: Vec<OsString>, world: &Process) -> ExitStatus {
 /// Output that could not be written is an error of a command whose purpose it is, and no more than a sentence elsewhere.
 fn account_for_output(done: ExitStatus, purpose: commands::Purpose, world: &Process) -> ExitStatus {
     let Some(fault) = world.out.take_fault() else { return done };
-    let fault = refuse(&Error::Output(fault), world);
+    let fault = refuse(&CommandError::Output(fault), world);
     match purpose {
         commands::Purpose::Output if done == ExitStatus::Complete => fault,
         _ => done,
     }
 }
 
-fn refuse(error: &Error, world: &Process) -> ExitStatus {
-    for line in explain(error).lines() {
+fn refuse(error: &CommandError, world: &Process) -> ExitStatus {
+    for line in error.explain().lines() {
         let line = format::shown(line);
         let painted = line.strip_prefix("error:").map(|rest| format!("\u{1b}[1;31merror:\u{1b}[0m{rest}"));
         world.err.line(painted.filter(|_| world.colours(&world.err)).as_deref().unwrap_or(&line));

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::reporters::shrinking::Shrinking;
 use crate::edge::comfyui::Surroundings;
-use crate::error::Error;
 
 type Variable = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
@@ -73,13 +73,13 @@ impl Process {
     ///
     /// # Errors
     /// When it is not UTF-8.
-    pub fn text(&self, name: &str) -> Result<Option<String>, Error> {
+    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, CommandError> {
         match self.set(name) {
             None => Ok(None),
             Some(value) => value
                 .into_string()
                 .map(Some)
-                .map_err(|_| Error::Usage(format!("the environment variable `{name}` is not UTF-8"))),
+                .map_err(|_| CommandError::Usage(format!("the environment variable `{name}` is not UTF-8"))),
         }
     }
 

@@ -6,16 +6,17 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown, span};
 use crate::cli::process::{Process, Stream};
 use crate::cli::reporters::json;
-use crate::cli::reporters::json::seconds;
 use crate::cli::reporters::view::{Look, UploadView};
+use crate::cli::reporters::words;
 use crate::decide::datasets::{Code, Counts, Report, Severity};
 use crate::engine::datasets::event::{PushEvent, PushReporter};
-use crate::error::{Error, ExitStatus, explain_briefly};
+use crate::error::ExitStatus;
 use crate::model::error_code::ErrorCode;
-use crate::model::units::ByteCount;
+use crate::model::units::{ByteCount, seconds};
 
 use super::config::{Settings, Talk};
 use super::exit::Signals;
@@ -101,7 +102,7 @@ impl PushReport {
                 code: finding.code,
                 path: &finding.path,
                 what: &finding.what,
-                cure: &finding.cure,
+                cure: words::cure(&finding.cure),
             });
             let (errors, warnings) = (report.errors(), report.warnings());
             let fields = Checked { errors, warnings, counts: report.counts, findings: findings.collect() };
@@ -122,7 +123,7 @@ impl PushReport {
     }
 
     /// Reports the error that ended the push; the event `done` follows.
-    pub(crate) fn error(&self, error: &Error) {
+    pub(crate) fn error(&self, error: &CommandError) {
         #[derive(Serialize)]
         struct Failed<'a> {
             message: String,
@@ -132,7 +133,7 @@ impl PushReport {
         }
         if let Some(json) = self.json.as_ref().filter(|_| !self.is_part) {
             let exit_code = error.exit_status().code();
-            let fields = Failed { message: explain_briefly(error), error_code: error.code(), exit_code };
+            let fields = Failed { message: error.explain_briefly(), error_code: error.code(), exit_code };
             self.write(json, "error", &fields);
         }
     }
@@ -300,7 +301,7 @@ struct Found<'a> {
     code: Code,
     path: &'a str,
     what: &'a str,
-    cure: &'a str,
+    cure: String,
 }
 
 #[derive(Serialize)]

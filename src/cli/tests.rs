@@ -152,6 +152,61 @@ fn a_folder_that_is_not_there_ends_with_66() {
     }
 }
 
+/// A script that reads standard output gets one JSON object, whatever went wrong.
+#[test]
+fn a_failure_before_any_request_is_json_too() {
+    let document = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    for (typed, variables, expected, exit) in [
+        ("status abc-1", &[][..], "no RunComfy token found", 77),
+        ("result abc-1", &[], "no RunComfy token found", 77),
+        ("ls /no/such/folder", &[], "`/no/such/folder` is no mirror of a job: there is no such folder", 66),
+        (
+            "verify /no/such/folder",
+            &[],
+            "`/no/such/folder` is no mirror of a job: there is no such folder",
+            66,
+        ),
+        ("fleet add abc-1 out/{id}/{name}/x s3://", &[], "DEST", 64),
+        ("submit /no/such/file.yaml", &[], "there is no file `/no/such/file.yaml`", 66),
+        ("status abc-1", &[("RCSYNC_TIMEOUT", "-5s")], "`RCSYNC_TIMEOUT`", 64),
+    ] {
+        let Ran { code, out, err } = ran_with(variables, &format!("{typed} --output json"));
+        assert_eq!(code, exit, "{typed}: {err}");
+        let document = document(&out);
+        assert!(document["error"].as_str().unwrap().contains(expected), "{typed}: {out}");
+        assert_eq!(document["exit_code"], exit, "{typed}: {out}");
+    }
+}
+
+/// Where events are expected, the failure is one.
+#[test]
+fn a_failure_before_the_first_event_is_an_event() {
+    for (typed, job) in [
+        ("abc-1 out", Some("abc-1")),
+        ("resume abc-1 --follow", Some("abc-1")),
+        ("mirror /no/such/folder --comfyui /no/such/ui", None),
+        ("fleet jobs out/{id}", None),
+        ("submit /no/such/file.yaml --follow", None),
+        ("dataset push /no/such/folder", None),
+    ] {
+        let Ran { code, out, err } = ran_with(&[], &format!("{typed} --output json"));
+        let event: serde_json::Value =
+            serde_json::from_str(&out).unwrap_or_else(|_| panic!("{typed}: {out} {err}"));
+        assert_eq!(
+            (event["event"].as_str(), event["job_id"].as_str()),
+            (Some("error"), job),
+            "{typed}: {out}"
+        );
+        assert_eq!(event["exit_code"], code, "{typed}: {out}");
+        let message = event["message"].as_str().unwrap();
+        assert!(
+            err.contains(&format!("error: {}", message.split(": ").next().unwrap())),
+            "{typed}: {out} {err}"
+        );
+        assert!(event["time"].as_str().unwrap().ends_with('Z'), "{typed}: {out}");
+    }
+}
+
 #[test]
 fn scripts_for_shells() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {

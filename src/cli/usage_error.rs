@@ -3,8 +3,8 @@
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::{shown, shown_value};
-use crate::error::Error;
 
 use super::args::Cli;
 use super::suggest;
@@ -31,8 +31,8 @@ const OF_SYNC: &[(&[&str], &str)] = &[
 ];
 
 /// Returns a parser's complaint as one of ours.
-pub(crate) fn told(error: &clap::Error) -> Error {
-    Error::Usage(sentence(error))
+pub(crate) fn told(error: &clap::Error) -> CommandError {
+    CommandError::Usage(sentence(error))
 }
 
 fn sentence(error: &clap::Error) -> String {

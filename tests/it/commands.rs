@@ -167,7 +167,10 @@ async fn every_command_in_every_state() {
             let said = stderr(&done);
             assert!(said.starts_with(&format!("error: job `{job}` is {state}")), "{command}: {said}");
             assert!(said.contains("\nhint: ") && said.contains("`rcsync "), "{said}");
-            assert!(posts(&bench).is_empty() && out(&done).is_empty(), "nothing was sent");
+            assert!(posts(&bench).is_empty(), "nothing was sent");
+            let document: serde_json::Value = serde_json::from_str(&out(&done)).unwrap();
+            assert!(document["error"].as_str().unwrap().contains(state), "{document}");
+            assert_eq!((&document["exit_code"], document.get("event")), (&65.into(), None), "{document}");
         }
     }
 }
@@ -400,7 +403,7 @@ async fn a_followed_submission_tells_its_job_at_once() {
     let job = submitted.rsplit(' ').next().unwrap();
     kill_process(Pid::from_child(&running), Signal::INT).unwrap();
     let stopped = said.wait_for("end", |line| line.starts_with("stopped"));
-    assert!(stopped.ends_with(&format!("`rcsync {job} out` goes on from them")), "{stopped}");
+    assert!(stopped.ends_with(&format!("`rcsync {job} out` continues from them")), "{stopped}");
     assert_eq!(running.wait().unwrap().code(), Some(130));
 }
 

@@ -6,11 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::engine;
 use crate::engine::mirror::Mirror;
 use crate::engine::outputs::hooks::HookPlan;
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 
 use super::super::backend::{self, Script};
 use super::super::config::Talk;
@@ -22,7 +23,7 @@ pub(super) fn run(
     context: &Context<'_>,
     dir: Option<PathBuf>,
     with_dataset: bool,
-) -> Result<ExitStatus, Error> {
+) -> Result<ExitStatus, CommandError> {
     let dir = free_name(&dir.unwrap_or_else(|| PathBuf::from("rcsync-demo")));
     if with_dataset {
         if let Some(path) = &context.settings.sync.comfy.comfyui {
@@ -70,7 +71,7 @@ pub(super) fn run(
 }
 
 /// Makes an empty or new folder look like a ComfyUI, so that a demo needs none.
-fn pretend(path: &Path) -> Result<(), Error> {
+fn pretend(path: &Path) -> Result<(), CommandError> {
     let is_empty =
         std::fs::read_dir(path).map_or_else(|_| !path.exists(), |mut entries| entries.next().is_none());
     if is_empty {

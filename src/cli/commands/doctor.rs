@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::config_sources;
 use crate::cli::format::{files, shown, state};
 use crate::cli::process::{Process, Stream};
@@ -17,7 +18,7 @@ use crate::edge::system::disk;
 use crate::engine;
 use crate::engine::mirror::poll::SHORT;
 use crate::engine::retry::{api_again, retry};
-use crate::error::{ApiError, Error, ExitStatus, explain_briefly};
+use crate::error::{ApiError, Error, ExitStatus, Unfit};
 use crate::model::artifact::ArtifactKind;
 use crate::model::error_code::ErrorCode;
 use crate::model::job::JobId;
@@ -29,7 +30,7 @@ use super::super::args::Doctor;
 use super::super::config::Settings;
 use super::super::options::{GlobalArgs, SyncArgs};
 use super::super::{backend, bucket};
-use super::{Context, look, wait_for};
+use super::{Context, Events, look, wait_for};
 
 /// Asked for when the user names no job: the API answers that it knows none of this name, and by that tells
 /// that it can be reached and takes the token.
@@ -38,7 +39,7 @@ const NO_SUCH_JOB: &str = "rcsync-doctor";
 /// What a person waits for an answer without asking themselves whether anything happens.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(super) fn run(world: &Process, global: GlobalArgs, typed: &Doctor) -> Result<ExitStatus, Error> {
+pub(super) fn run(world: &Process, global: GlobalArgs, typed: &Doctor) -> Result<ExitStatus, CommandError> {
     let mut report = Report::default();
     report.good(
         "version",
@@ -56,17 +57,18 @@ pub(super) fn run(world: &Process, global: GlobalArgs, typed: &Doctor) -> Result
         let job = typed.job.as_deref().map(|job| backend::job_id(job, &base)).transpose()?;
         folder(dir, job.as_ref(), &mut report);
     }
-    let context = Context { world, settings };
+    let context = Context { world, settings, events: Events::default() };
     wait_for(world, |signals| async move {
         #[cfg(feature = "buckets")]
         if let Some(url) = &bucket {
             let options = bucket::options(&context.settings);
-            let examining = async { Ok::<_, Error>(engine::bucket::read::examine(url, &options).await) };
+            let examining =
+                async { Ok::<_, CommandError>(engine::bucket::read::examine(url, &options).await) };
             let Some(steps) = look(&signals, examining).await? else { return Ok(signals.status()) };
             for step in steps {
                 match step.found {
                     Ok(text) => report.good(step.about, text),
-                    Err(error) => report.bad(step.about, &error),
+                    Err(error) => report.bad(step.about, &error.into()),
                 }
             }
         }
@@ -100,9 +102,9 @@ impl Report {
         self.push(about, true, text);
     }
 
-    fn bad(&mut self, about: &'static str, error: &Error) {
+    fn bad(&mut self, about: &'static str, error: &CommandError) {
         let hint = error.hint().map_or_else(String::new, |hint| format!("; {hint}"));
-        let text = format!("{}{hint}", explain_briefly(error));
+        let text = format!("{}{hint}", error.explain_briefly());
         let error_code = error.code().cloned();
         self.findings.push(Finding { about, ok: false, text, error_code });
     }
@@ -125,7 +127,7 @@ fn settings(world: &Process, global: GlobalArgs, report: &mut Report) -> Setting
                 report.good("config", format!("no file {}", shown(&path.display().to_string())))
             }
             Err(error) => {
-                let fault = Error::Config(format!("could not read `{}`: {error}", path.display()));
+                let fault = CommandError::Config(format!("could not read `{}`: {error}", path.display()));
                 report.bad("config", &fault);
             }
         },
@@ -171,10 +173,10 @@ fn folder(dir: &Path, job: Option<&JobId>, report: &mut Report) {
         Err(Error::NoMirror { why, job: None, .. }) => {
             report.good("folder", format!("{}: {why}", shown(&dir.display().to_string())));
         }
-        Err(error) => report.bad("folder", &error),
+        Err(error) => report.bad("folder", &error.into()),
         Ok(manifest) if job.is_some_and(|job| manifest.job != *job) => {
-            let why = format!("it mirrors job `{}`", manifest.job);
-            report.bad("folder", &Error::FolderUnfit { path: dir.to_path_buf(), why });
+            let why = Unfit::OtherJob(manifest.job);
+            report.bad("folder", &Error::FolderUnfit { path: dir.to_path_buf(), why }.into());
         }
         Ok(manifest) => {
             let there = manifest.present();
@@ -214,7 +216,7 @@ fn comfy_ui(world: &Process, settings: &Settings, report: &mut Report) {
     if let Some(path) = &settings.sync.comfy.comfyui {
         match comfyui::find(path, &around) {
             Ok(folder) => report.good("comfyui", format!("set; {}", found(&folder))),
-            Err(error) => report.bad("comfyui", &error),
+            Err(error) => report.bad("comfyui", &error.into()),
         }
     }
     let mut none = true;
@@ -241,11 +243,11 @@ fn disk_space(dir: &Path, report: &mut Report) {
             report.good("disk", format!("{free} free of {total} under {place}"));
         }
         Ok(None) => report.good("disk", format!("the file system under {place} does not report its size")),
-        Err(error) => report.bad("disk", &error),
+        Err(error) => report.bad("disk", &error.into()),
     }
 }
 
-async fn ask(context: &Context<'_>, job: Option<&str>, report: &mut Report) -> Result<(), Error> {
+async fn ask(context: &Context<'_>, job: Option<&str>, report: &mut Report) -> Result<(), CommandError> {
     match backend::token_origin(context.world, &context.settings) {
         Ok(origin) => report.good("token", format!("from {origin}")),
         Err(error) => {
@@ -308,7 +310,7 @@ async fn ask_hosts(
     base: &ApiBase,
     job: &JobId,
     report: &mut Report,
-) -> Result<(), Error> {
+) -> Result<(), CommandError> {
     let listed = match tokio::time::timeout(PATIENCE, patiently(|| api.result(job))).await {
         Ok(Ok(answer)) => answer.artifacts,
         Ok(Err(error)) => {

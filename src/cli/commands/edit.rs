@@ -4,10 +4,11 @@ mod watch;
 
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::decide::jobs::command_rules::Command;
 use crate::edge::api::ApiClient;
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 use crate::model::job::{JobId, JobStatus, StatusAnswer};
 
 use super::super::args::Edit;
@@ -28,9 +29,11 @@ struct Document<'a> {
     resumed: bool,
 }
 
-pub(super) fn run(context: &Context<'_>, typed: &Edit) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, typed: &Edit) -> Result<ExitStatus, CommandError> {
     if typed.watch && typed.config.as_os_str() == "-" {
-        return Err(Error::Usage("`--watch` needs a file: standard input is not saved again".to_owned()));
+        return Err(CommandError::Usage(
+            "`--watch` needs a file: standard input is not saved again".to_owned(),
+        ));
     }
     if typed.watch {
         context.refuse_dry_run("`edit --watch`")?;
@@ -82,7 +85,7 @@ struct Push<'a> {
 
 impl Push<'_> {
     /// Returns whether it was done; not, when a signal came in between.
-    async fn send(&self, file: &TrainingFile, before: &StatusAnswer) -> Result<bool, Error> {
+    async fn send(&self, file: &TrainingFile, before: &StatusAnswer) -> Result<bool, CommandError> {
         let Self { api, job, signals, .. } = *self;
         let order = Order { context: self.context, api, job, before, signals };
         let Some(edited) = order.send(Command::Edit, api.edit(job, &file.text)).await? else {
@@ -121,9 +124,9 @@ impl Push<'_> {
 }
 
 /// The API does not let a job change its name, and everything that it made is named after it.
-fn ensure_same_name(file: &TrainingFile, job: &JobId, name: Option<&str>) -> Result<(), Error> {
+fn ensure_same_name(file: &TrainingFile, job: &JobId, name: Option<&str>) -> Result<(), CommandError> {
     match (&file.name, name) {
-        (Some(new), Some(old)) if new != old => Err(Error::Declined {
+        (Some(new), Some(old)) if new != old => Err(CommandError::Declined {
             why: format!(
                 "{}: `config.name` is `{}`, but job `{job}` is called `{}`, and an edit cannot rename it",
                 file.label,

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use futures::FutureExt as _;
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::config_sources;
-use crate::cli::format::{percent, shown, shown_value};
+use crate::cli::format::{shown, shown_value};
 use crate::cli::process::Process;
 use crate::decide::fleet::again::worse;
 use crate::decide::fleet::job_list::{self, Listed};
@@ -19,7 +20,7 @@ use crate::engine::fleet::source::Source;
 use crate::engine::fleet::{Fleet, Launch, ReadList};
 use crate::engine::mirror::Mirror;
 use crate::engine::transfer::share::Budget;
-use crate::error::{Error, ExitStatus, explain_briefly};
+use crate::error::ExitStatus;
 use crate::model::job::JobId;
 use crate::model::units::ByteCount;
 
@@ -39,7 +40,7 @@ const API_RATE: f64 = 4.0;
 /// Connections over all jobs by default.
 const CONNECTIONS: usize = 32;
 
-pub(super) fn run(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandError> {
     match &typed.command {
         Some(FleetCommand::Add(add)) => run_add(context, add),
         Some(FleetCommand::Ls(ls)) => run_ls(context, &template(&ls.dest)?),
@@ -47,7 +48,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, Er
     }
 }
 
-fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, Error> {
+fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandError> {
     let (source, to) = source(context.world, typed)?;
     let (world, settings) = (context.world, &context.settings);
     let given = &settings.sync;
@@ -87,12 +88,12 @@ fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, Error> {
 }
 
 /// Returns where the list comes from and where the jobs go.
-fn source(world: &Process, typed: &Typed) -> Result<(Source, Template), Error> {
+fn source(world: &Process, typed: &Typed) -> Result<(Source, Template), CommandError> {
     let first = typed.jobs_or_dest.as_deref().unwrap_or_default();
     let Some(dest) = &typed.dest else {
         let to = template(first).map_err(|error| match error {
             // One word that is no DEST is a list without one.
-            Error::Usage(why) if !first.contains('{') => Error::Usage(format!(
+            CommandError::Usage(why) if !first.contains('{') => CommandError::Usage(format!(
                 "`fleet` takes a list of jobs and a DEST such as `/data/loras/{{name}}`; with DEST alone it follows what `fleet add` put there ({why})"
             )),
             error => error,
@@ -101,15 +102,15 @@ fn source(world: &Process, typed: &Typed) -> Result<(Source, Template), Error> {
     };
     let to = template(dest)?;
     if first == "-" {
-        let text =
-            (world.read_stdin)().map_err(|error| Error::BadInput(format!("standard input: {error}")))?;
+        let text = (world.read_stdin)()
+            .map_err(|error| CommandError::BadInput(format!("standard input: {error}")))?;
         return Ok((Source::Text(text), to));
     }
     Ok((Source::File(PathBuf::from(first)), to))
 }
 
-fn template(text: &str) -> Result<Template, Error> {
-    text.parse().map_err(|error| Error::Usage(format!("DEST `{}`: {error}", shown_value(text))))
+fn template(text: &str) -> Result<Template, CommandError> {
+    text.parse().map_err(|error| CommandError::Usage(format!("DEST `{}`: {error}", shown_value(text))))
 }
 
 fn read_list(world: Process, settings: Settings, base: ApiBase) -> Box<ReadList<SyncArgs>> {
@@ -125,7 +126,7 @@ fn overrides(world: &Process, settings: &Settings, pairs: &[(&str, String)]) -> 
     let given = config_sources::pairs(pairs)?;
     if !pairs.is_empty() {
         let settings = settled(settings, &given);
-        Equipment::settle(world, &settings).map_err(|error| explain_briefly(&error))?;
+        Equipment::settle(world, &settings).map_err(|error| error.explain_briefly())?;
     }
     Ok(given)
 }
@@ -139,7 +140,8 @@ fn launch(world: Process, settings: Settings, api: crate::edge::api::ApiClient) 
         let equipment = Equipment::settle(&world, &settled(&settings, &start.job.overrides));
         let (api, now) = (api.clone(), world.now);
         async move {
-            let Equipment { mut options, followers, hooks } = equipment?;
+            let Equipment { mut options, followers, hooks } =
+                equipment.map_err(CommandError::into_library)?;
             // Connections are shared: how many there are is the fleet's business.
             options.connections = None;
             options.timeout = start.timeout;
@@ -152,11 +154,11 @@ fn launch(world: Process, settings: Settings, api: crate::edge::api::ApiClient) 
     })
 }
 
-fn run_add(context: &Context<'_>, typed: &FleetAdd) -> Result<ExitStatus, Error> {
+fn run_add(context: &Context<'_>, typed: &FleetAdd) -> Result<ExitStatus, CommandError> {
     context.refuse_dry_run("`fleet add`")?;
     let base = backend::api_base(context.world)?;
     let Some((dest, jobs)) = typed.jobs_and_dest.split_last() else {
-        return Err(Error::Usage("`fleet add` takes jobs and a DEST".to_owned()));
+        return Err(CommandError::Usage("`fleet add` takes jobs and a DEST".to_owned()));
     };
     let to = template(dest)?;
     let jobs: Vec<JobId> = jobs.iter().map(|job| backend::job_id(job, &base)).collect::<Result<_, _>>()?;
@@ -180,13 +182,13 @@ fn run_add(context: &Context<'_>, typed: &FleetAdd) -> Result<ExitStatus, Error>
 }
 
 /// Returns a job's line, which reads back as what was typed.
-fn line(context: &Context<'_>, job: &JobId, set: &[String]) -> Result<String, Error> {
+fn line(context: &Context<'_>, job: &JobId, set: &[String]) -> Result<String, CommandError> {
     let pairs: Vec<(&str, String)> = set
         .iter()
         .map(|pair| pair.split_once('=').map(|(key, value)| (key, value.to_owned())))
         .collect::<Option<_>>()
         .ok_or_else(|| {
-            Error::Usage("`--set` takes an option and its value, such as `keep-last=3`".to_owned())
+            CommandError::Usage("`--set` takes an option and its value, such as `keep-last=3`".to_owned())
         })?;
     let line = job_list::line(job, &pairs);
     let id = |text: &str| text.parse::<JobId>().map_err(|error| error.to_string());
@@ -195,7 +197,7 @@ fn line(context: &Context<'_>, job: &JobId, set: &[String]) -> Result<String, Er
         Ok(_) => Ok(line),
         Err(faults) => {
             let why = faults.0.into_iter().map(|fault| fault.why).collect::<Vec<_>>().join("; ");
-            Err(Error::Usage(format!("`--set`: {why}")))
+            Err(CommandError::Usage(format!("`--set`: {why}")))
         }
     }
 }
@@ -233,7 +235,7 @@ struct Row {
     path: Option<String>,
 }
 
-fn run_ls(context: &Context<'_>, to: &Template) -> Result<ExitStatus, Error> {
+fn run_ls(context: &Context<'_>, to: &Template) -> Result<ExitStatus, CommandError> {
     let text = Registry::below(to.root()).read()?;
     let id = |text: &str| text.parse::<JobId>().map_err(|error| error.to_string());
     let listed = job_list::parse(&text, id, |_| Ok(()));
@@ -283,7 +285,7 @@ fn row(mirror: &Mirrored, added: bool) -> Row {
         status: Some(mirror.status.as_str().to_owned()),
         step: mirror.progress.current_step,
         total_steps: mirror.progress.total_steps,
-        percent: percent(&mirror.progress),
+        percent: mirror.progress.percent_done(),
         files: mirror.files,
         bytes: mirror.bytes,
         added,

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown};
 use crate::engine;
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 use crate::model::manifest::Manifest;
 use crate::model::units::ByteCount;
 
@@ -14,7 +15,7 @@ use super::super::bucket;
 use super::super::table::{Column, Room, natural, table};
 use super::Context;
 
-pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, CommandError> {
     #[cfg(feature = "buckets")]
     if let Some(url) = bucket::bucket(dir)? {
         let options = bucket::options(&context.settings);

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine;
@@ -29,10 +30,10 @@ pub(super) struct How {
     pub(super) again: bool,
 }
 
-pub(super) fn run(context: &Context<'_>, dir: &Path, how: How) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, dir: &Path, how: How) -> Result<ExitStatus, CommandError> {
     if super::super::bucket::bucket(dir)?.is_some() {
         let why = "`mirror` reads folders in this version: copy the bucket's files into one first, as with `aws s3 sync`";
-        return Err(Error::Usage(why.to_owned()));
+        return Err(CommandError::Usage(why.to_owned()));
     }
     context.refuse_dry_run("`mirror`")?;
     let watch = how.watch;
@@ -56,19 +57,22 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, how: How) -> Result<ExitSta
     })
 }
 
-fn comfy_ui(context: &Context<'_>) -> Result<ComfyUi, Error> {
-    context
-        .settings
-        .comfy_ui(context.world)?
-        .ok_or_else(|| Error::Usage("`mirror` needs to know which ComfyUI: `--comfyui <PATH>`".to_owned()))
+fn comfy_ui(context: &Context<'_>) -> Result<ComfyUi, CommandError> {
+    context.settings.comfy_ui(context.world)?.ok_or_else(|| {
+        CommandError::Usage("`mirror` needs to know which ComfyUI: `--comfyui <PATH>`".to_owned())
+    })
 }
 
 /// Returns the ComfyUI; where files are watched for, one that is not there yet is waited for.
-async fn found(context: &Context<'_>, watch: bool, signals: &Signals) -> Result<Option<ComfyUi>, Error> {
+async fn found(
+    context: &Context<'_>,
+    watch: bool,
+    signals: &Signals,
+) -> Result<Option<ComfyUi>, CommandError> {
     let mut waits = Waits::default();
     loop {
         match comfy_ui(context) {
-            Err(Error::NoComfyUi { path, .. }) if watch && !path.exists() => {
+            Err(CommandError::Library(Error::NoComfyUi { path, .. })) if watch && !path.exists() => {
                 waits.tell(context, &format!("there is no {} yet", shown(&path.display().to_string())));
             }
             comfy => return comfy.map(Some),
@@ -100,7 +104,7 @@ async fn job(
     dir: &Path,
     watch: bool,
     signals: &Signals,
-) -> Result<Option<JobId>, Error> {
+) -> Result<Option<JobId>, CommandError> {
     let mut waits = Waits::default();
     loop {
         let name = shown(&dir.display().to_string());
@@ -112,7 +116,7 @@ async fn job(
             Err(Error::NoMirror { .. }) if watch && dir.is_dir() => {
                 waits.tell(context, &format!("nothing is mirrored into {name} yet"));
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
         if signals.unless_ended(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
             return Ok(None);
@@ -132,7 +136,7 @@ async fn once(
     comfy: Arc<ComfyUi>,
     dir: &Path,
     telling: Arc<Telling>,
-) -> Result<ExitStatus, Error> {
+) -> Result<ExitStatus, CommandError> {
     let (placer, folder) = (comfy.clone(), dir.to_path_buf());
     let placing = blocking(move || watch::once(&placer, &folder, Patience::Act, telling.as_ref()));
     let outcome = placing.await.map_err(lost("look into", dir))??;

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown};
+use crate::cli::reporters::words as sentences;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::disk;
 use crate::engine;
 use crate::engine::mirror::peek::{PeekError, Peeked, can_peek, peek};
-use crate::error::{Error, ExitStatus};
+use crate::error::{Error, ExitStatus, Unfit};
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::{JobId, ResultAnswer};
 use crate::model::listing::Listing;
@@ -26,7 +28,7 @@ use super::super::backend;
 use super::super::table::{Column, Room, natural, table};
 use super::{Context, wait_for};
 
-pub(super) fn run(context: &Context<'_>, typed: &ResultOf) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, typed: &ResultOf) -> Result<ExitStatus, CommandError> {
     let base = backend::api_base(context.world)?;
     let job = backend::job_id(&typed.job, &base)?;
     let api = backend::client(context.world, &context.settings, &base)?;
@@ -77,18 +79,18 @@ struct Here<'a> {
     manifest: Option<Manifest>,
 }
 
-fn here<'a>(dir: &'a Path, job: &JobId) -> Result<Here<'a>, Error> {
+fn here<'a>(dir: &'a Path, job: &JobId) -> Result<Here<'a>, CommandError> {
     let manifest = match engine::destination::folder::known(dir) {
         Ok(manifest) => Some(manifest),
         Err(Error::NoMirror { job: None, .. }) => None,
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     match manifest.as_ref().filter(|manifest| manifest.job != *job) {
         None => Ok(Here { dir, manifest }),
-        Some(other) => Err(Error::FolderUnfit {
-            path: dir.to_path_buf(),
-            why: format!("it mirrors job `{}`", other.job),
-        }),
+        Some(other) => {
+            let why = Unfit::OtherJob(other.job.clone());
+            Err(Error::FolderUnfit { path: dir.to_path_buf(), why }.into())
+        }
     }
 }
 
@@ -149,6 +151,7 @@ enum Peek {
 impl Peek {
     fn of(peeked: &Result<Peeked, PeekError>) -> Self {
         match peeked {
+            Err(PeekError::Fault(fault)) => Self::Unread { error: sentences::fault(fault) },
             Err(error) => Self::Unread { error: error.to_string() },
             Ok(Peeked { header, hosted }) => Self::Read {
                 kind: header.kind.map(WeightsKind::name),

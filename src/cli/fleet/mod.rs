@@ -86,8 +86,10 @@ impl FleetReporter {
         if let Some((service, _)) = &self.service {
             service.end();
         }
-        let Some(endings) = endings.filter(|_| self.settings.format == Format::Pretty) else { return };
-        let is_silent = self.settings.talk == Talk::Quiet || self.holds();
+        // What went wrong was reported when it happened, once for each job.
+        let sums_up = self.settings.format == Format::Pretty && self.settings.talk > Talk::Quiet;
+        let Some(endings) = endings.filter(|_| sums_up) else { return };
+        let is_silent = self.holds();
         for line in summary::lines(endings, |job| self.labels.label(job)) {
             if line.is_trouble || !is_silent {
                 self.world.err.line(&line.text);
@@ -95,7 +97,7 @@ impl FleetReporter {
         }
     }
 
-    /// Whether nothing is said while nothing is wrong and nothing is new: one pass without a terminal.
+    /// Whether nothing is written while nothing is wrong and nothing is new: one pass without a terminal.
     fn holds(&self) -> bool {
         self.settings.sync.once && !self.world.err.is_terminal() && self.settings.talk < Talk::Verbose
     }

@@ -1,15 +1,17 @@
-//! Events as lines for people: what is said, how loud, and when silence is better.
+//! Events as lines: which ones are written, and when silence is better.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::cli::config::Talk;
-use crate::cli::format::{checking, files, percent, shown, span, state, steps};
-use crate::engine::event::{Event, Reporter};
+use crate::cli::format::{checking, files, shown, span, state, steps};
+use crate::engine::event::{Event, Notice, Reporter};
 use crate::error::ExitStatus;
 use crate::model::names::rel_path::RelPath;
 use crate::model::units::ByteCount;
 
-/// How much people want to know of an event; in order, so that a level asks for everything from it on.
+use super::words;
+
+/// How important an event is; in order, so that a level asks for everything from it on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Weight {
     /// With `-v` alone.
@@ -22,25 +24,25 @@ enum Weight {
     Trouble,
 }
 
-/// Where and how lines are told.
+/// Where and how lines are written.
 pub(crate) struct Lines {
     /// Writes one line.
     pub(crate) print: Box<dyn Fn(&str) + Send + Sync>,
     /// Writes one line of a plan: data, so to standard output.
     pub(crate) data: Box<dyn Fn(&str) + Send + Sync>,
-    /// How much is told.
+    /// How much is written.
     pub(crate) talk: Talk,
     /// Keeps the background to itself until there is news: one pass without a terminal, as cron does it.
     pub(crate) hold: bool,
     /// Whether bars show the steps, so that lines need not.
     pub(crate) bars: bool,
-    /// A dry run: nothing is done, so there is no end to tell of.
+    /// A dry run: nothing is done, so there is no end to report.
     pub(crate) plan_only: bool,
     /// Whether to paint.
     pub(crate) colours: bool,
-    /// What names the job, where there are several: it stands before each line's text.
+    /// What names the job, where there are several: it precedes each line's text.
     pub(crate) label: Option<Label>,
-    /// The command that goes on after an early end.
+    /// The command that continues after an early end.
     pub(crate) again: String,
     /// What was held back.
     pub(crate) held: Mutex<Held>,
@@ -54,13 +56,15 @@ pub(crate) type Label = Box<dyn Fn() -> String + Send + Sync>;
 pub(crate) struct Held {
     lines: Vec<String>,
     ending: String,
-    /// What was last said of the job, and at which tenth of its way.
+    /// The error that ends the run was written: its end is no more news.
+    has_failed: bool,
+    /// What was last written about the job, and at which tenth of its way.
     job: Option<(String, u64)>,
     /// At which tenth a check of local files was last reported.
     checked: Option<u64>,
 }
 
-/// More than one pass has to say before its first news; what is beyond is repetition.
+/// More than one pass has to report before its first news; what is beyond is repetition.
 const MOST_HELD: usize = 50;
 
 impl Reporter for Lines {
@@ -72,16 +76,59 @@ impl Reporter for Lines {
         }
         if let Event::Planned { path, kind, action } = event {
             let label = self.label.as_ref().map_or_else(String::new, |label| format!("{}  ", label()));
-            (self.data)(&format!("{label}{:<10}  {}  {}", kind, shown(path.as_str()), shown(action)));
+            (self.data)(&format!("{label}{:<10}  {}  {}", kind, shown(path.as_str()), action));
             return;
         }
-        let Some((weight, mark, text)) = sentence(event, &held.ending, &self.again) else { return };
+        let Some((mut weight, mark, text)) = sentence(event, &held.ending, &self.again) else { return };
+        match event {
+            Event::Trouble { notice: Notice::JobFailed(_) } => held.has_failed = true,
+            Event::Done { .. } if std::mem::take(&mut held.has_failed) => {
+                weight = weight.min(Weight::Background)
+            }
+            _ => {}
+        }
         // The view shows what a plan counts, and how far a check is.
         let is_shown = self.bars && matches!(event, Event::Plan { .. } | Event::Checking { .. });
         let weight = if is_news && !is_shown { weight } else { Weight::Detail };
         if weight < self.least() {
             return;
         }
+        self.write(&mut held, weight, mark, &text);
+    }
+}
+
+impl Held {
+    /// Takes in what the job does, and returns whether that is news. A log of a long training has every tenth of it, and so
+    /// has one of a check of local files; bars show the steps anyway, and `-v` shows every poll.
+    fn hear(&mut self, event: &Event, bars: bool) -> bool {
+        if let Event::Checking { bytes, of_bytes, .. } = event {
+            let tenth = bytes.saturating_mul(10) / (*of_bytes).max(1);
+            return self.checked.replace(tenth) != Some(tenth);
+        }
+        let Event::Job { name, status, progress, error } = event else { return true };
+        let error = error.as_deref().map_or_else(String::new, |error| format!(": {}", shown(error)));
+        self.ending = format!("the job is {} ({}){error}", shown(status.as_str()), state(status, progress));
+        let said = format!("{} {}", name.as_deref().unwrap_or_default(), self.ending);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 10")]
+        let tenth = progress.percent_done().map_or(0, |percent| (percent.clamp(0.0, 100.0) / 10.0) as u64);
+        let is_news = self.job.as_ref().is_none_or(|(before, at)| *before != said || (*at != tenth && !bars));
+        if is_news {
+            self.job = Some((said, tenth));
+        }
+        is_news
+    }
+}
+
+impl Lines {
+    /// Writes a notice of the program's own.
+    pub(crate) fn note(&self, text: &str) {
+        if Weight::News >= self.least() {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            self.write(&mut held, Weight::News, "notice", &shown(text));
+        }
+    }
+
+    fn write(&self, held: &mut Held, weight: Weight, mark: &str, text: &str) {
         let label = self.label.as_ref().map_or_else(String::new, |label| format!("{}  ", label()));
         let line = format!("{}  {label}{text}", self.painted(mark, weight));
         if self.hold && weight <= Weight::Background {
@@ -93,31 +140,7 @@ impl Reporter for Lines {
         held.lines.drain(..).for_each(|line| (self.print)(&line));
         (self.print)(&line);
     }
-}
 
-impl Held {
-    /// Takes in what the job does, and returns whether that is news. A log of a long training has a line for every tenth of
-    /// it, and so has a check of local files; bars show the steps anyway, and `-v` reports every poll.
-    fn hear(&mut self, event: &Event, bars: bool) -> bool {
-        if let Event::Checking { bytes, of_bytes, .. } = event {
-            let tenth = bytes.saturating_mul(10) / (*of_bytes).max(1);
-            return self.checked.replace(tenth) != Some(tenth);
-        }
-        let Event::Job { name, status, progress, error } = event else { return true };
-        let error = error.as_deref().map_or_else(String::new, |error| format!(": {}", shown(error)));
-        self.ending = format!("the job is {} ({}){error}", shown(status.as_str()), state(status, progress));
-        let said = format!("{} {}", name.as_deref().unwrap_or_default(), self.ending);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 10")]
-        let tenth = percent(progress).map_or(0, |percent| (percent.clamp(0.0, 100.0) / 10.0) as u64);
-        let is_news = self.job.as_ref().is_none_or(|(before, at)| *before != said || (*at != tenth && !bars));
-        if is_news {
-            self.job = Some((said, tenth));
-        }
-        is_news
-    }
-}
-
-impl Lines {
     fn least(&self) -> Weight {
         match self.talk {
             Talk::Quiet => Weight::Trouble,
@@ -150,7 +173,7 @@ fn sentence(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'stati
         }
         Event::Resumed { attempt, reason, .. } => {
             let count = attempt.map_or_else(String::new, |(number, most)| format!("{number} of {most}: "));
-            (Weight::News, "resumed", format!("{count}{}", shown(reason)))
+            (Weight::News, "resumed", format!("{count}{}", words::resumed(reason)))
         }
         Event::Job { name, status, progress, error } => {
             let mut text = name.as_deref().map_or_else(String::new, |name| format!("{}  ", shown(name)));
@@ -190,19 +213,23 @@ fn sentence(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'stati
         }
         Event::Retrying { path, cause, wait, .. } => {
             let what = path.as_ref().map_or_else(|| "the API".to_owned(), name);
-            (Weight::Background, "retrying", format!("{what}  in {}: {}", span(*wait), shown(cause)))
+            (
+                Weight::Background,
+                "retrying",
+                format!("{what}  in {}: {}", span(*wait), shown(&words::retry(cause))),
+            )
         }
         Event::Vanished { path } => {
             (Weight::News, "vanished", format!("{}  gone from the host before it was fetched", name(path)))
         }
         Event::Failed { path, cause } => {
-            (Weight::Trouble, "failed", format!("{}  {}", name(path), shown(cause)))
+            (Weight::Trouble, "failed", format!("{}  {}", name(path), shown(&words::failure(cause))))
         }
         Event::Mirrored { path, to, how } => {
             (Weight::News, "mirrored", format!("{}  to {} ({how})", name(path), shown(&to.to_string_lossy())))
         }
-        Event::Trouble { message } => (Weight::Trouble, "trouble", shown(message)),
-        Event::Notice { message } => (Weight::News, "notice", shown(message)),
+        Event::Trouble { notice } => (Weight::Trouble, "trouble", shown(&words::notice(notice))),
+        Event::Notice { notice } => (Weight::News, "notice", shown(&words::notice(notice))),
         Event::Stalled { job, step, quiet, usual } => {
             let at = step.map_or_else(String::new, |step| format!(" at step {step}"));
             let text = format!(
@@ -216,9 +243,7 @@ fn sentence(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'stati
             (Weight::Detail, "waiting", format!("{} until the next look", span(*wait)))
         }
         Event::Done { .. } => return summary(event, ending, again),
-        Event::Received { .. } | Event::Pace { .. } | Event::Planned { .. } | Event::Error { .. } => {
-            return None;
-        }
+        Event::Received { .. } | Event::Pace { .. } | Event::Planned { .. } => return None,
     })
 }
 
@@ -234,7 +259,7 @@ fn summary(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'static
         ExitStatus::Complete if *published == 0 => (Weight::Background, "done", counts),
         ExitStatus::Complete => (Weight::News, "done", counts),
         ExitStatus::Interrupted | ExitStatus::Terminated => {
-            let text = format!("{counts}; parts are kept, {again} goes on from them");
+            let text = format!("{counts}; parts are kept, {again} continues from them");
             (Weight::News, "stopped", text)
         }
         ExitStatus::TryAgain if *failed > 0 => {
@@ -283,7 +308,7 @@ mod tests {
             err,
             "\
 submitted  dog as abc-1
-resumed    1 of 3: it stopped at step 700 of 2000
+resumed    1 of 3: the job stopped at step 700 of 2000 without an error
 resumed    as asked
 job        dog  RUNNING  step 320 of 2000 (16 %)
 checking   3 of 120 files, 42.0 MiB of 84.0 MiB
@@ -291,10 +316,10 @@ plan       2 files to fetch, 5 here
 started    dog_000000250.safetensors  164 MiB  step 250  1.0 KiB are here already
 published  dog_000000250.safetensors  164 MiB  trainer-hash  step 250
 settling   dog_000000500.safetensors  1.0 KiB of 164 MiB written
-retrying   dog_000000500.safetensors  in 1.5 s: connection reset
-retrying   the API  in 2.0 s: HTTP 503
+retrying   dog_000000500.safetensors  in 1.5 s: the connection broke after 7 bytes: connection reset
+retrying   the API  in 2.0 s: the API answered HTTP 503
 vanished   samples/1__000000250_0.jpg  gone from the host before it was fetched
-failed     samples/1__000000250_0.jpg  HTTP 403
+failed     samples/1__000000250_0.jpg  the host answered HTTP 403
 mirrored   dog_000000250.safetensors  to /ui/dog_250.safetensors (hardlink)
 notice     \\u{1b}]0;title\\u{7} \\u{202e} is harmless
 stalled    nothing new at step 700 for 18m 00s, usually a save in 5m 50s; the GPU is still billing: `rcsync cancel abc-1` ends it
@@ -317,6 +342,19 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
         let checks: Vec<Event> = (1..=1000).map(check).collect();
         assert_eq!(told(Talk::Normal, false, &checks).1.lines().count(), 11);
         assert_eq!(told(Talk::Normal, true, &checks).1, "", "without news cron reports nothing");
+    }
+
+    #[test]
+    fn a_failed_job_of_a_fleet_is_one_line_with_quiet() {
+        let failed = || Event::Trouble { notice: Notice::JobFailed(crate::error::ApiError::NoToken.into()) };
+        let events = [failed(), done(ExitStatus::BadData, 0, 0)];
+        let (_, err) = told(Talk::Quiet, false, &events);
+        assert!(err.starts_with("trouble    no RunComfy token found; set `RUNCOMFY_TOKEN`"), "{err}");
+        assert_eq!(err.lines().count(), 1, "{err}");
+        assert_eq!(told(Talk::Normal, false, &events).1.lines().count(), 2);
+        // The next run of the job has its own end.
+        let twice = [failed(), done(ExitStatus::BadData, 0, 0), done(ExitStatus::Disk, 0, 0)];
+        assert_eq!(told(Talk::Quiet, false, &twice).1.lines().count(), 2);
     }
 
     #[test]

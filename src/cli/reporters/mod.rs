@@ -11,3 +11,4 @@ pub(crate) mod shrinking;
 pub(crate) mod systemd;
 pub(crate) mod throughput;
 pub(crate) mod view;
+pub(crate) mod words;

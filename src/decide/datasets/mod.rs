@@ -15,7 +15,7 @@ mod scan;
 mod signature;
 mod starting_config;
 
-pub use self::assign::{assign, needed_datasets};
+pub use self::assign::{AssignError, assign, needed_datasets};
 #[cfg(test)]
 pub(crate) use self::check::check;
 pub use self::check::{check_with, safe_name};
@@ -26,7 +26,7 @@ pub use self::listing::Listing;
 pub(crate) use self::paths::DATASETS;
 pub use self::paths::dataset_name;
 pub use self::patterns::FilePatterns;
-pub use self::report::{Code, Counts, Finding, Report, Severity};
+pub use self::report::{Code, Counts, Cure, Finding, Report, Severity};
 pub use self::scan::{Caption, Companion, Content, Media, MediaState, Scan, ScannedFile, Subfolder};
 pub(crate) use self::signature::{OPENING, signature};
 pub use self::starting_config::{BaseModel, Wishes, starting_config};

@@ -94,7 +94,7 @@ impl Cadence {
     /// Looks are never closer than this: the API's owner counts them too.
     pub const SHORTEST: Duration = Duration::from_secs(5);
 
-    /// Begins to learn; `longest` is the user's `--interval`.
+    /// Begins to learn; `longest` is the longest wait that the user allows.
     #[must_use]
     pub fn new(longest: Option<Duration>) -> Self {
         Self { longest, ..Self::default() }

@@ -1,4 +1,4 @@
-//! `--steps`: which training steps the user wants, as people write them: `1500,2000..3000,final`.
+//! Which training steps the user wants, as people write them: `1500,2000..3000,final`.
 
 use std::str::FromStr;
 

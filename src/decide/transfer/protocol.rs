@@ -1,4 +1,4 @@
-//! What a download is told, and what it orders: the inputs and commands of [`super::state::TransferState`].
+//! What happens to a download, and what it orders: the inputs and commands of [`super::state::TransferState`].
 
 use std::ops::Range;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::model::response_head::Head;
 use crate::model::revision::{Condition, Revision};
 use crate::model::source_url::SourceUrl;
 
-use super::task::{Cause, DiskTrouble, Missing};
+use super::task::{DiskTrouble, FailureCause, Missing};
 
 /// First and longest wait before a file that failed is tried again.
 pub(super) const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
@@ -178,7 +178,7 @@ pub enum Input {
 /// How a connection ended its range.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RangeEnd {
-    /// Every byte that it was to bring is booked.
+    /// Every byte of it is booked.
     Finished,
     /// The body of unknown length ended; its bytes are booked.
     BodyEnded,
@@ -222,8 +222,8 @@ pub enum Outcome {
     Here,
     /// It could not get its name; its part stays.
     Refused {
-        /// The system's own words.
-        cause: String,
+        /// Why.
+        cause: FailureCause,
     },
 }
 
@@ -252,7 +252,7 @@ pub enum Command {
     },
     /// Remember what the host does with ranges, for its other files.
     Habit(Habit),
-    /// Read what the refusal says, and end the range with the fault that it makes.
+    /// Read the body of the refusal, and end the range with the fault that it makes.
     ReadRefusal {
         /// Which range.
         ticket: Ticket,
@@ -322,7 +322,7 @@ pub enum Report {
     /// It will be tried again.
     Retrying {
         /// Why.
-        cause: Cause,
+        cause: FailureCause,
         /// After this long.
         wait: Duration,
     },
@@ -330,13 +330,13 @@ pub enum Report {
     NoRoom(Shortage),
     /// It waits for a disk that refuses for want of something other than bytes.
     DiskFull {
-        /// The system's own words.
-        cause: String,
+        /// What the disk refused.
+        cause: FailureCause,
     },
     /// It is no longer hosted.
     Vanished,
     /// It failed.
-    Failed(Cause),
+    Failed(FailureCause),
 }
 
 /// How a download ends.
@@ -358,8 +358,8 @@ pub enum Ending {
 impl Ending {
     /// The end of a file whose work was lost by a defect.
     #[must_use]
-    pub fn lost(cause: &str) -> Self {
-        let why = Missing::Failed(Cause::Disk(cause.to_owned()));
+    pub fn lost() -> Self {
+        let why = Missing::Failed(FailureCause::Defect);
         Self::Missing { why, cool_down: COOL_DOWN, for_training: false }
     }
 }

@@ -25,7 +25,7 @@ use crate::model::source_url::SourceUrl;
 use super::protocol::{
     Assignment, Command, Commands, Input, Known, Left, Phase, RangeEnd, Report, Request, Ticket,
 };
-use super::task::{Cause, Missing, Policy, Task};
+use super::task::{FailureCause, Missing, Policy, Task};
 
 /// The first wait after a fault; it doubles, with jitter, up to the second.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -656,7 +656,7 @@ impl TransferState {
     fn restart(&mut self, quirks: Option<Quirks>, out: &mut Commands) {
         self.tries.restarts += 1;
         if self.tries.restarts > MOST_RESTARTS {
-            return self.fail(Cause::Revisions, out);
+            return self.fail(FailureCause::Revisions, out);
         }
         if let Some(quirks) = quirks {
             self.quirks = quirks;

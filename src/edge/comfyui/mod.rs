@@ -127,7 +127,7 @@ fn in_folder(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error
         return in_yaml(&yaml, around);
     }
     if path.join("folder_paths.py").is_file() {
-        let why = "it is a ComfyUI without a folder `models`; name the folder that has it (`--base-directory` of that ComfyUI)";
+        let why = "it is a ComfyUI without a folder `models`; name the folder that has it (the base directory of that ComfyUI)";
         return Err(Error::NoComfyUi { path: path.to_path_buf(), looked_for: why.to_owned() });
     }
     found(path.to_path_buf(), "the folder itself, as it was named".to_owned())

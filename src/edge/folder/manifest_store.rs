@@ -13,7 +13,7 @@ use crate::edge::folder::checksummed;
 use crate::edge::folder::journal::{self, Journal};
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
-use crate::error::Error;
+use crate::error::{Error, Unfit};
 use crate::model::job::JobId;
 use crate::model::manifest::{Manifest, Record};
 
@@ -283,12 +283,12 @@ enum Loaded {
 /// # Errors
 /// When it does not.
 pub(crate) fn ensure_fit(dir: &Path, manifest: &Manifest, job: &JobId, origin: &str) -> Result<(), Error> {
-    let unfit = |why: String| Err(Error::FolderUnfit { path: dir.to_path_buf(), why });
+    let unfit = |why| Err(Error::FolderUnfit { path: dir.to_path_buf(), why });
     if manifest.job != *job {
-        return unfit(format!("it mirrors job `{}`", manifest.job));
+        return unfit(Unfit::OtherJob(manifest.job.clone()));
     }
     if manifest.origin != origin {
-        return unfit(format!("it mirrors this job from `{}`", manifest.origin));
+        return unfit(Unfit::OtherOrigin(manifest.origin.clone()));
     }
     Ok(())
 }
@@ -316,7 +316,7 @@ fn read_snapshot(folder: &Path) -> Result<Loaded, Error> {
     if let Some(FormatOnly { format }) = checksummed::unseal(text)
         && format > FORMAT
     {
-        let why = format!("its private state has format {format}, and this rcsync knows {FORMAT}");
+        let why = Unfit::NewerFormat { found: format, known: FORMAT };
         return Err(Error::FolderUnfit { path: disk::parent(folder).to_path_buf(), why });
     }
     Ok(checksummed::unseal(text).map_or(Loaded::Damaged, |snapshot| Loaded::Snapshot(Box::new(snapshot))))

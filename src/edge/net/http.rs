@@ -17,7 +17,7 @@ use crate::edge::net::address::is_public;
 use crate::edge::net::names::{Dialled, Names, boxed, dialled};
 use crate::edge::net::response_digests;
 use crate::edge::net::tls_roots::{no_client, tls_cause, with_trusted_roots};
-use crate::model::fault::Fault;
+use crate::model::fault::{Fault, Forbidden};
 use crate::model::markup::{is_markup, text_of};
 use crate::model::names::sanitize::for_terminal;
 use crate::model::response_head::{ContentRange, Head};
@@ -120,10 +120,8 @@ impl ArtifactClient {
     /// # Errors
     /// When no answer came, or the address must not be asked.
     pub async fn get(&self, source: &SourceUrl, ask: &RangeRequest) -> Result<(Head, Body), Fault> {
-        let url = Url::parse(source.expose()).map_err(|_| Fault::Forbidden {
-            host: source.host().to_owned(),
-            why: "its address cannot be read",
-        })?;
+        let url = Url::parse(source.expose())
+            .map_err(|_| Fault::Forbidden { host: source.host().to_owned(), why: Forbidden::Unreadable })?;
         if let Some(why) = refusal(&url, self.private_hosts) {
             return Err(Fault::Forbidden { host: source.host().to_owned(), why });
         }
@@ -275,12 +273,12 @@ fn last_modified(date: Option<&str>, answered: Option<&str>) -> Option<LastModif
 fn redirect_policy(private_hosts: bool) -> redirect::Policy {
     redirect::Policy::custom(move |attempt| {
         if attempt.previous().len() > MOST_REDIRECTS {
-            return attempt.error(Refusal("it redirects too often"));
+            return attempt.error(Refusal(Forbidden::TooManyRedirects));
         }
         let downgraded = attempt.url().scheme() == "http"
             && attempt.previous().last().is_some_and(|previous| previous.scheme() == "https");
         if downgraded {
-            return attempt.error(Refusal("it redirects from https to http"));
+            return attempt.error(Refusal(Forbidden::Downgrade));
         }
         match refusal(attempt.url(), private_hosts) {
             Some(why) => attempt.error(Refusal(why)),
@@ -290,29 +288,27 @@ fn redirect_policy(private_hosts: bool) -> redirect::Policy {
 }
 
 /// Says why an address must not be asked, as far as the URL alone tells. Names are judged by [`GuardedResolver`].
-pub(in crate::edge) fn refusal(url: &Url, private_hosts: bool) -> Option<&'static str> {
+pub(in crate::edge) fn refusal(url: &Url, private_hosts: bool) -> Option<Forbidden> {
     match url.scheme() {
         "https" => {}
         "http" if private_hosts => {}
-        "http" => return Some("plain http is not allowed (see `--allow-private-hosts`)"),
-        _ => return Some("only http and https are spoken here"),
+        "http" => return Some(Forbidden::PlainHttp),
+        _ => return Some(Forbidden::Scheme),
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Some("its address has a user name in it");
+        return Some(Forbidden::UserName);
     }
     let address = match url.host() {
         Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
         Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
         Some(Host::Domain(_)) => None,
-        None => return Some("its address has no host"),
+        None => return Some(Forbidden::NoHost),
     };
     match address {
-        Some(address) if !private_hosts && !is_public(address) => Some(PRIVATE),
+        Some(address) if !private_hosts && !is_public(address) => Some(Forbidden::Private),
         _ => None,
     }
 }
-
-const PRIVATE: &str = "it is an address in a private network (see `--allow-private-hosts`)";
 
 /// Resolves names by the system, and drops addresses that must not be used: the check is on what is really dialled,
 /// so that a name cannot answer public to a check and private to the connection.
@@ -357,19 +353,19 @@ fn usable(found: Vec<SocketAddr>, private_hosts: bool) -> Result<Vec<SocketAddr>
     let any = !found.is_empty();
     let usable: Vec<SocketAddr> =
         found.into_iter().filter(|address| private_hosts || is_public(address.ip())).collect();
-    if any && usable.is_empty() { Err(Refusal(PRIVATE)) } else { Ok(usable) }
+    if any && usable.is_empty() { Err(Refusal(Forbidden::Private)) } else { Ok(usable) }
 }
 
 /// A rule that an address breaks, carried through the HTTP library's error.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Refusal(&'static str);
+struct Refusal(Forbidden);
 
 pub(in crate::edge) fn classify(host: &str, received: u64, stall: Duration, error: &reqwest::Error) -> Fault {
     let host = host.to_owned();
     for link in links(error) {
         if let Some(Refusal(why)) = link.downcast_ref::<Refusal>() {
-            return Fault::Forbidden { host, why };
+            return Fault::Forbidden { host, why: *why };
         }
         if let Some(fault) = link.downcast_ref::<rustls::Error>() {
             return Fault::Untrusted { host, cause: tls_cause(fault) };
@@ -425,7 +421,7 @@ mod tests {
         for url in
             ["https://2130706433/x", "https://0x7f.1/x", "https://127.1/x", "https://[::ffff:7f00:1]/x"]
         {
-            assert_eq!(refusal(&Url::parse(url).unwrap(), false), Some(PRIVATE), "{url}");
+            assert_eq!(refusal(&Url::parse(url).unwrap(), false), Some(Forbidden::Private), "{url}");
         }
         assert!(refusal(&Url::parse("http://example.com/x").unwrap(), false).is_some());
         assert!(refusal(&Url::parse("https://u:p@example.com/x").unwrap(), true).is_some());
@@ -456,7 +452,7 @@ mod tests {
         let source = SourceUrl::parse(&format!("https://localhost:{port}/x")).unwrap();
         for _ in 0..3 {
             let refused = client.get(&source, &RangeRequest::default()).await.unwrap_err();
-            assert!(matches!(refused, Fault::Forbidden { why, .. } if why == PRIVATE), "{refused}");
+            assert!(matches!(refused, Fault::Forbidden { why: Forbidden::Private, .. }), "{refused}");
         }
         assert!(listener.accept().is_err(), "nobody knocked");
     }

@@ -149,12 +149,7 @@ mod tests {
             }
         });
         let began = std::time::Instant::now();
-        let occasion = Occasion {
-            id: EventId::of(&["a"]),
-            about: "a".to_owned(),
-            values: Vec::new(),
-            json: "{}".to_owned(),
-        };
+        let occasion = Occasion { id: EventId::of(&["a"]), values: Vec::new(), json: "{}".to_owned() };
         Webhook::new(&url).unwrap().post(&occasion).await.unwrap();
         assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
     }

@@ -17,7 +17,7 @@ use crate::edge::system::trace::node;
 /// Turns an I/O error into one that names the act and the path.
 pub(crate) fn fault(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_path_buf();
-    move |source| Error::Disk { verb, path, source }
+    move |source| Error::Disk { verb, path, source: source.into() }
 }
 
 /// Whether there is no room: on the disk, for one more file on it, or for this user.

@@ -63,7 +63,7 @@ pub enum ExecFault {
         output: String,
     },
     /// It was ended because rcsync ends.
-    #[error("it was ended, as rcsync was told to end")]
+    #[error("it was ended, as rcsync was asked to end")]
     Interrupted,
 }
 
@@ -256,7 +256,6 @@ mod tests {
     fn occasion() -> Occasion {
         Occasion {
             id: EventId::of(&["x"]),
-            about: "x".to_owned(),
             values: vec![
                 ("path", "a b; $(touch hacked) '\".safetensors".to_owned()),
                 ("step", "250".to_owned()),

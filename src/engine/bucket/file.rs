@@ -24,13 +24,14 @@ use crate::decide::transfer::outcome::{Verdict, verdict};
 use crate::decide::transfer::protocol::Refreshed;
 use crate::decide::transfer::resume::{Answer, Asked, resume};
 use crate::decide::transfer::suspect::{Doubted, doubted};
+use crate::decide::transfer::task::FailureCause;
 use crate::decide::transfer::verify::{
     BodyHash, Contradiction, Expectation, Inspection, Judgement, Received, Verified, judge, recognise,
 };
 use crate::edge::bucket::PartTag;
 use crate::edge::net::http::{ArtifactClient, Body, RangeRequest};
 use crate::edge::system::blocking::{blocking, lost};
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{Event, Reporter, RetryCause};
 use crate::engine::options::SyncOptions;
 use crate::engine::transfer::host_backoff::Gates;
 use crate::engine::transfer::link_refresh::Relister;
@@ -132,7 +133,7 @@ pub(super) enum Ending {
     /// It was listed and is gone.
     Vanished,
     /// It could not be had; the cause was reported.
-    Failed(String),
+    Failed(FailureCause),
     /// The run cannot continue: the lease is lost, or the store refuses.
     Fatal(Error),
 }
@@ -321,15 +322,14 @@ impl File {
                         || story.restarts >= RESTARTS_BEFORE_TOLERANCE;
                     if story.restarts > MOST_RESTARTS {
                         drop(story);
-                        return self
-                            .failed("the host's answers do not agree on which file this is".to_owned());
+                        return self.failed(FailureCause::Revisions);
                     }
                 }
             }
         }
     }
 
-    fn failed(&self, cause: String) -> Ending {
+    fn failed(&self, cause: FailureCause) -> Ending {
         Ending::Failed(cause)
     }
 
@@ -894,13 +894,12 @@ impl File {
         let line = Line::Doubt { key: order.artifact.key.clone(), doubt: doubt.clone() };
         self.shared.head.claim(vec![line]).await?;
         match next {
-            Doubted::Condemned => Ok(Some(self.failed(why.to_string()))),
+            Doubted::Condemned => Ok(Some(self.failed(FailureCause::Contradicted(why.clone())))),
             Doubted::SecondLook => {
                 let path = Some(order.artifact.path.clone());
                 self.tell(&Event::Retrying {
                     path,
-                    cause: why.to_string(),
-                    error_code: None,
+                    cause: RetryCause::File(FailureCause::Contradicted(why.clone())),
                     wait: SECOND_LOOK,
                 });
                 // The bytes are wanted again even if the host says that they did not change.
@@ -931,8 +930,7 @@ impl File {
                 })
             }
             (_, _, Some(doubt)) if !order.run_may_write && doubt.read_twice => {
-                let why = "its bytes still contradict their proof, and the host says they did not change";
-                Some(self.failed(why.to_owned()))
+                Some(self.failed(FailureCause::StillContradicted))
             }
             (_, _, Some(_)) if order.run_may_write => {
                 Some(self.settling(revision.length, revision.length.unwrap_or_default()))
@@ -963,8 +961,8 @@ impl File {
         };
         let exhausted = tries >= self.shared.options.retries.max(1);
         let at_least = match verdict(&fault) {
-            Verdict::GiveUp => return Err(self.failed(fault.to_string())),
-            Verdict::Retry { .. } if exhausted => return Err(self.failed(fault.to_string())),
+            Verdict::GiveUp => return Err(self.failed(FailureCause::Network(fault))),
+            Verdict::Retry { .. } if exhausted => return Err(self.failed(FailureCause::Network(fault))),
             Verdict::Retry { at_least } => at_least,
             Verdict::Relist { gone } => {
                 // Another range of this file has brought a new link since this one asked with the old one.
@@ -989,13 +987,13 @@ impl File {
                     Refreshed::Unknown => {}
                 }
                 if exhausted {
-                    return Err(self.failed(fault.to_string()));
+                    return Err(self.failed(FailureCause::Network(fault)));
                 }
                 None
             }
         };
         if self.shared.options.once && at_least.is_some_and(|wait| wait > LONGEST_WAIT_IN_ONE_PASS) {
-            return Err(self.failed(fault.to_string()));
+            return Err(self.failed(FailureCause::Network(fault)));
         }
         let (wait, host) = {
             let mut story = self.story();
@@ -1004,7 +1002,8 @@ impl File {
         if let Fault::Status { status: status @ (429 | 503), .. } = fault {
             self.shared.gates.close(&host, status, wait);
         }
-        self.tell(&Event::Retrying { path: Some(path()), cause: fault.to_string(), error_code: None, wait });
+        let cause = RetryCause::File(FailureCause::Network(fault));
+        self.tell(&Event::Retrying { path: Some(path()), cause, wait });
         tokio::time::sleep(wait).await;
         Ok(())
     }

@@ -19,12 +19,13 @@ use crate::decide::mirror::poll_interval::{Cadence, Left, Look, Next, next_save,
 use crate::decide::mirror::retention::surplus;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
+use crate::decide::transfer::task::FailureCause;
 use crate::edge::api::ApiClient;
 use crate::edge::bucket::Listed;
 use crate::edge::net::http::ArtifactClient;
 use crate::engine::destination::reports;
 use crate::engine::destination::reports::{JobArtifact, JobDraft, JobFile, Rows};
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::mirror::run::unreachable;
 use crate::engine::options::{OnChange, SyncOptions};
@@ -33,7 +34,7 @@ use crate::engine::stop::Stop;
 use crate::engine::transfer::host_backoff::Gates;
 use crate::engine::transfer::link_refresh::Relister;
 use crate::engine::transfer::rate_limit::Limiter;
-use crate::error::{BucketError, Error, ExitStatus, explain_briefly};
+use crate::error::{BucketError, Condition, Error, ExitStatus};
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
 use crate::model::destination::{BucketUrl, Destination};
 use crate::model::job::{JobId, JobStatus, Progress};
@@ -63,7 +64,7 @@ const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from
 /// How long the end of a run may take to free the lease and drop uploads.
 const WIND_UP: Duration = Duration::from_secs(10);
 
-/// How much longer than `--timeout` a run takes to write down what it did.
+/// How much longer than its timeout a run takes to write down what it did.
 const OVERTIME: Duration = Duration::from_secs(60);
 
 pub(super) const JOB: &str = "job.json";
@@ -89,7 +90,7 @@ impl BucketMirror {
     /// What kept the run from doing its work at all; faults of single files are events and decide the status.
     pub(crate) async fn run(self, reporter: Arc<dyn Reporter>, stop: Stop) -> Result<ExitStatus, Error> {
         let private = self.options.allow_private_hosts || self.api.is_private();
-        let hosts = ArtifactClient::new(private, self.options.stall_timeout).map_err(Error::Config)?;
+        let hosts = ArtifactClient::new(private, self.options.stall_timeout).map_err(Error::Surroundings)?;
         let is_endless = !self.options.once && !self.options.dry_run;
         let bucket = self.bucket.clone();
         let open = move |to: &BucketUrl| Ok(connect(to, &bucket, true, is_endless)?.0);
@@ -106,17 +107,16 @@ impl BucketMirror {
     ) -> Result<ExitStatus, Error> {
         let began = Instant::now();
         if self.options.on_change == OnChange::Replace {
-            let why = "`--on-change replace` is for folders: in a bucket a name means one sequence of bytes for ever";
-            return Err(Error::Usage(why.to_owned()));
+            return Err(Error::ReplaceInBucket);
         }
         let first = look(&self.api, &self.job, Patience::Short, reporter.as_ref(), stop.token()).await?;
         let Some(first) = first else {
             return Ok(interrupted(reporter.as_ref(), &stop, began));
         };
         let to = Destination::fill(&self.to, &self.job, first.name());
-        let to = match Destination::parse(to.into()).map_err(|error| Error::Usage(error.to_string()))? {
+        let to = match Destination::parse(to.into())? {
             Destination::Bucket(to) => to,
-            Destination::Folder(_) => return Err(Error::Usage("the destination is no bucket".to_owned())),
+            Destination::Folder(_) => return Err(Error::BadInput("the destination is no bucket".to_owned())),
         };
         let store = open(&to)?;
         let mut run = Run::new(self, hosts, store, reporter, stop.clone(), began);
@@ -128,7 +128,7 @@ impl BucketMirror {
             // A store that is away is asked for ever, but not for longer than the user wants to follow.
             () = until(overtime) => {
                 let to = run.store.url.to_string();
-                Err(BucketError::Away { to, cause: "it did not answer until `--timeout` passed".to_owned() }.into())
+                Err(BucketError::Away { to, cause: "it did not answer while there was time to follow the job".to_owned() }.into())
             }
         };
         let ended = match followed {
@@ -180,7 +180,7 @@ impl Fatal {
 enum Missing {
     Settling,
     Vanished,
-    Failed(String),
+    Failed(FailureCause),
 }
 
 struct Run {
@@ -208,7 +208,7 @@ struct Run {
     resumes: Resumes,
     told: Option<(Option<String>, JobStatus, Progress, Option<String>)>,
     planned: bool,
-    noticed: HashSet<String>,
+    noticed: Vec<Notice>,
     /// What an older `job.json` says, where the head was lost.
     recollections: HashMap<ArtifactKey, Recollection>,
     before: Vec<JobArtifact>,
@@ -304,7 +304,7 @@ impl Run {
             resumes: Resumes::default(),
             told: None,
             planned: false,
-            noticed: HashSet::new(),
+            noticed: Vec::new(),
             recollections: HashMap::new(),
             before: Vec::new(),
             written: HashMap::new(),
@@ -317,9 +317,10 @@ impl Run {
         self.reporter.report(event);
     }
 
-    fn notice(&mut self, message: String) {
-        if self.noticed.len() < 1000 && self.noticed.insert(message.clone()) {
-            self.tell(&Event::Notice { message });
+    fn notice(&mut self, notice: Notice) {
+        if self.noticed.len() < 1000 && !self.noticed.contains(&notice) {
+            self.tell(&Event::Notice { notice: notice.clone() });
+            self.noticed.push(notice);
         }
     }
 
@@ -448,7 +449,7 @@ impl Run {
         let actions = self.plan(looked, &listing, &view, state);
         for action in &actions {
             let Artifact { key, path, .. } = action.artifact.as_ref();
-            let action = action.step.to_string();
+            let action = action.step.planned();
             self.tell(&Event::Planned { path: path.clone(), kind: key.kind, action });
         }
         let fetch = actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).count() as u64;
@@ -488,13 +489,13 @@ impl Run {
             }
         }
         self.idle_known = Some(view.known.clone());
-        for message in &looked.result.unusable {
-            self.notice(message.clone());
+        for row in &looked.result.unusable {
+            self.notice(Notice::UnusableRow(row.clone()));
         }
         self.unreachable = 0;
-        for message in unreachable(looked, &listing, &self.mirror.options.selection) {
+        for notice in unreachable(looked, &listing, &self.mirror.options.selection) {
             self.unreachable += 1;
-            self.tell(&Event::Trouble { message });
+            self.tell(&Event::Trouble { notice });
         }
         let generation = self.relister.learn(&listing).await;
         let mut orders = Vec::new();
@@ -521,10 +522,7 @@ impl Run {
         }
         self.planned = true;
         if state.is_over() && nothing_is_chosen(&actions) {
-            self.notice(format!(
-                "none of the {} files that the job offers is chosen: see `--only`, `--include`, `--exclude`, `--steps`, `--last`",
-                actions.len()
-            ));
+            self.notice(Notice::NothingChosen { offered: actions.len() });
         }
         let ordered = self.start(orders);
         if self.head.is_some() {
@@ -566,17 +564,14 @@ impl Run {
         let publish = match (&found.head, sole) {
             (_, true) => Publish::Sole,
             (Some(head), false) if head.publish == Publish::Sole => {
-                let which = "this destination was begun with `--sole-writer`";
                 let to = self.store.url.to_string();
-                return Err(BucketError::IgnoresConditions { to, which }.into());
+                return Err(BucketError::IgnoresConditions { to, which: Condition::OneWriter }.into());
             }
             (Some(head), false) => head.publish,
             (None, false) => probe::ask(&self.store).await?.publish,
         };
         if found.is_damaged() {
-            let message =
-                "`.rcsync/head.json` is damaged and put aside; files are adopted by their hash".to_owned();
-            self.tell(&Event::Trouble { message });
+            self.tell(&Event::Trouble { notice: Notice::HeadDamaged });
         }
         if found.head.is_none() || view.listed.contains_key(JOB) {
             self.remember(found.head.is_none()).await?;
@@ -587,15 +582,15 @@ impl Run {
         let mut told = false;
         let waiting = |found: &Found| {
             if !std::mem::replace(&mut told, true) {
-                let message = format!("`{to}` is held by another rcsync ({}): waiting", found.holder());
-                reporter.report(&Event::Notice { message });
+                let notice = Notice::WaitingForLease { to: to.clone(), holder: found.holder() };
+                reporter.report(&Event::Notice { notice });
             }
         };
         let taking = HeadStore::take(self.store.clone(), found, wish, publish, waiting);
         let taken = tokio::select! {
             taken = taking => taken?,
             () = until(self.deadline()) => {
-                return Err(BucketError::Held { to: self.store.url.to_string(), owner: "until `--timeout` passed".to_owned() }.into());
+                return Err(BucketError::Held { to: self.store.url.to_string(), owner: "for as long as there was time to follow the job".to_owned() }.into());
             }
         };
         let head = Arc::new(taken);
@@ -875,9 +870,7 @@ impl Run {
         {
             self.page_is_foreign = true;
             let page = self.store.url.object(PAGE);
-            self.notice(format!(
-                "no gallery: `{page}` was not written by rcsync, or was edited since, and is left as it is"
-            ));
+            self.notice(Notice::NoGallery(Error::ForeignPage(page.into())));
             return Ok(());
         }
         records::write(&self.store, head, PAGE, |_| draft.clone()).await?;
@@ -897,8 +890,8 @@ impl Run {
             .collect();
         prune::remove(&self.store, &head, &going).await?;
         for (_, entry) in &going {
-            let message = format!("`{}` is removed there, as newer ones are kept", entry.path);
-            self.tell(&Event::Notice { message });
+            let notice = Notice::Pruned { path: entry.path.clone(), bucket: true };
+            self.tell(&Event::Notice { notice });
         }
         Ok(())
     }
@@ -990,8 +983,7 @@ impl Run {
                 // What cannot be dropped in time is named in the head for the next owner.
                 let _ = head.drop_uploads().await;
                 if let Err(error) = head.release().await {
-                    let message = format!("the lease could not be freed: {}", explain_briefly(&error));
-                    self.tell(&Event::Notice { message });
+                    self.tell(&Event::Notice { notice: Notice::LeaseNotFreed(error) });
                 }
             }
         };

@@ -316,9 +316,9 @@ fn a_held_lease_is_told_and_taken_over_when_it_is_over() {
         let followed = rig.run(Hand::steady(rig.shelf.clone()), |options, _| options.once = false).await;
         assert_eq!(followed.unwrap(), ExitStatus::Complete);
         let notices = rig.events();
-        let told = notices
-            .iter()
-            .any(|event| matches!(event, Event::Notice { message } if message.contains("held by another")));
+        let told = notices.iter().any(|event| {
+            matches!(event, Event::Notice { notice: crate::engine::event::Notice::WaitingForLease { .. } })
+        });
         assert!(told && began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
         rig.check_tidy().await;
     });

@@ -27,9 +27,9 @@ use crate::edge::system::blocking::blocking;
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::engine::destination::reports;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Notice};
 use crate::engine::options::OnChange;
-use crate::error::{Error, explain_briefly};
+use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::digest::Sha256Digest;
 use crate::model::local::LocalFile;
@@ -120,7 +120,7 @@ impl Finished {
 #[derive(Debug)]
 pub(crate) enum Committed {
     /// It stands under its final name, and what else people should know of that.
-    Published(Event, Option<String>),
+    Published(Event, Option<Notice>),
     /// It was here already with the same bytes.
     Known,
     /// It could not get its name.
@@ -147,12 +147,12 @@ fn adopt(store: &mut Store, adopted: Vec<(ArtifactKey, Entry)>) -> Vec<(Artifact
         return Vec::new();
     }
     let records = adopted.iter().cloned().map(|(key, entry)| Record::Know { key, entry }).collect();
-    let failed = store.append(records).err().map(|error| explain_briefly(&error));
+    let failed = store.append(records).err();
     let became = |(key, entry): (ArtifactKey, Entry)| {
         let committed = match &failed {
             None => Committed::Known,
-            Some(why) => {
-                let source = std::io::Error::other(why.clone());
+            Some(error) => {
+                let source = std::io::Error::other(error.clone()).into();
                 let path = entry.path.as_str().into();
                 Committed::Failed(Error::Disk { verb: "record", path, source })
             }
@@ -302,14 +302,12 @@ impl Committer {
                 }
             }
             Err(error) => {
-                let why = explain_briefly(&error);
                 for ready in placed {
                     let key = ready.file.task.artifact.key.clone();
-                    let source = std::io::Error::other(why.clone());
                     let error = Error::Disk {
                         verb: "publish",
                         path: self.dir.join(ready.entry.path.as_str()),
-                        source,
+                        source: std::io::Error::other(error.clone()).into(),
                     };
                     results.push((key, Committed::Failed(error)));
                 }
@@ -537,7 +535,7 @@ struct Ready {
 /// What becomes of our own file that stands under the name now.
 #[derive(Debug)]
 enum Aside {
-    /// It goes: `--on-change replace`, or the disk damaged it.
+    /// It goes: the user wants the new bytes alone, or the disk damaged it.
     Replaced,
     /// Kept beside the new one.
     Kept(RelPath),
@@ -553,23 +551,18 @@ impl Ready {
         if metadata.len() == self.entry.size {
             return Ok(());
         }
-        let source = std::io::Error::other("somebody else changed it meanwhile");
+        let source = std::io::Error::other("another program changed it meanwhile").into();
         Err(Error::Disk { verb: "publish", path: part.to_path_buf(), source })
     }
 
     fn into_result(self, outcome: Result<Option<i64>, Error>) -> Committed {
         let artifact = self.file.task.artifact;
         let (wanted, path) = (&artifact.path, &self.entry.path);
+        let path = path.clone();
         let notice = match self.set_aside {
-            Some(Aside::Edited(kept)) => {
-                Some(format!("`{path}` had been changed here; its bytes are kept as `{kept}`"))
-            }
-            Some(Aside::Kept(kept)) => {
-                Some(format!("`{path}` has new bytes; the old ones are kept as `{kept}`"))
-            }
-            None if path != wanted => Some(format!(
-                "`{wanted}` is not known to be rcsync's and stays as it is; the job's file is `{path}`"
-            )),
+            Some(Aside::Edited(kept)) => Some(Notice::KeptEdited { path, kept }),
+            Some(Aside::Kept(kept)) => Some(Notice::KeptOlder { path, kept }),
+            None if path != *wanted => Some(Notice::NameTaken { wanted: wanted.clone(), path }),
             Some(Aside::Replaced) | None => None,
         };
         match outcome {
@@ -594,7 +587,7 @@ impl Ready {
 type Flushed = Result<Finished, Unplaced>;
 
 /// What is said of a panic: a defect of ours, which the files of a batch survive as parts that the next run publishes.
-const DEFECT: &str = "rcsync stumbled over a defect of its own; what arrived is kept for the next run";
+const DEFECT: &str = "rcsync failed by a defect of its own; what arrived is kept for the next run";
 
 fn lost(path: &Path, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     fault("publish", path)(std::io::Error::other(why))

@@ -1,4 +1,4 @@
-//! DIR, open for one run: its lock, its manifest, its parts, and the files in it.
+//! DIR, open for one run: its lock, its manifest, its parts, and its files.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -17,9 +17,9 @@ use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::engine::destination::reports::{JobArtifact, JobDraft, Rows};
 use crate::engine::destination::{prune, recover, reports};
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::stop::Stop;
-use crate::error::Error;
+use crate::error::{Error, NoMirror};
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::{JobId, JobStatus, JobTimes, Progress};
 use crate::model::listing::Listing;
@@ -69,15 +69,13 @@ impl KnownEnd {
 pub(crate) fn known(dir: &Path) -> Result<Manifest, Error> {
     let no_mirror = |why, job| Err(Error::NoMirror { path: dir.to_path_buf(), why, job });
     match fs::metadata(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            no_mirror("there is no such folder", None)
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => no_mirror(NoMirror::Missing, None),
         Err(error) => Err(fault("read", dir)(error)),
-        Ok(metadata) if !metadata.is_dir() => no_mirror("it is a file", None),
+        Ok(metadata) if !metadata.is_dir() => no_mirror(NoMirror::File, None),
         Ok(_) => match (Store::peek(dir), reports::read_any_job(dir)) {
-            (Err(Error::NoInput(_)), None) => no_mirror("nothing was mirrored into it yet", None),
+            (Err(Error::NoInput(_)), None) => no_mirror(NoMirror::Empty, None),
             (Err(Error::NoInput(_)), Some(read)) if !reports::recollections(&read.artifacts).is_empty() => {
-                no_mirror("its private folder `.rcsync` is gone", Some(read.job.job_id))
+                no_mirror(NoMirror::NoManifest, Some(read.job.job_id))
             }
             // The job was looked at, and had nothing yet.
             (Err(Error::NoInput(_)), Some(read)) => Ok(Manifest::new(read.job.job_id, String::new())),
@@ -86,7 +84,7 @@ pub(crate) fn known(dir: &Path) -> Result<Manifest, Error> {
     }
 }
 
-/// What `job.json` says of files that are offered no more, and what was offered last.
+/// What `job.json` has of files that are no longer offered, and what was offered last.
 #[derive(Debug, Default)]
 struct Before {
     rows: Vec<JobArtifact>,
@@ -95,7 +93,7 @@ struct Before {
 }
 
 impl Before {
-    /// Keeps what is known of files that are offered no more, and nothing else: of those that are, the listing says it.
+    /// Keeps what is known of files that are no longer offered, and nothing else: the others are in the listing.
     fn update(&mut self, dir: &Path, job: &JobId, listed: &[Arc<Artifact>]) {
         let offered: HashSet<u64> = listed.iter().map(|artifact| hash(&artifact.key)).collect();
         let is_gone = |row: &JobArtifact| !offered.contains(&hash(&row.key()));
@@ -137,9 +135,7 @@ impl Opening {
         }
         let (store, damage) = Store::load(dir, job, origin)?;
         if damage.snapshot {
-            let message =
-                "the manifest was damaged and was put aside; files that are here are checked and kept";
-            reporter.report(&Event::Notice { message: message.to_owned() });
+            reporter.report(&Event::Notice { notice: Notice::ManifestDamaged });
         }
         let parts = PartFolder::beside(parts, lock.others());
         Ok(Self { dir: dir.to_path_buf(), store, parts, place: lock })
@@ -345,8 +341,8 @@ impl Seen {
     }
 }
 
-/// Forgets older versions of files that were deleted here: they are hosted nowhere, so they cannot be fetched again, and
-/// must not count as missing for ever. A file that can be fetched again is missing until it is here.
+/// Forgets older versions of files that were deleted here: they are hosted nowhere, so they would be missing for ever. A
+/// file that is still hosted is missing until it is here.
 fn forget_gone_versions(dir: &Path, store: &mut Store, reporter: &dyn Reporter) -> Result<(), Error> {
     let mut gone = Vec::new();
     let mut records = Vec::new();
@@ -363,8 +359,7 @@ fn forget_gone_versions(dir: &Path, store: &mut Store, reporter: &dyn Reporter) 
     }
     store.append(records)?;
     for path in gone {
-        let message = format!("`{path}` is gone: it was an older version, hosted no more, and is forgotten");
-        reporter.report(&Event::Notice { message });
+        reporter.report(&Event::Notice { notice: Notice::VersionGone(path) });
     }
     reports::write_sums(dir, store.manifest(), |_| true)
 }

@@ -29,10 +29,10 @@ use crate::edge::system::watch::Watch;
 use crate::engine::mirror::interrupted;
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::transfer::share::{Budget, Member, Membership, Shared};
-use crate::error::{Error, ExitStatus, explain_briefly};
+use crate::error::{Error, ExitStatus, Unfit, explain_briefly};
 use crate::model::job::JobId;
 
-use super::event::{Event, Reporter};
+use super::event::{Event, Notice, Reporter};
 use super::stop::Stop;
 use source::Source;
 
@@ -286,7 +286,7 @@ impl<T: Send + Sync + 'static> Crew<T> {
             Ok(None) => Ended { exit: interrupted(heard.as_ref(), stop, began), outlook: None },
             Err(error) => {
                 let ended = Ended { exit: error.exit_status(), outlook: None };
-                heard.report(&Event::Trouble { message: explain(&error) });
+                heard.report(&Event::Trouble { notice: Notice::JobFailed(error) });
                 let next_look = match again::next(&ended, failures + 1) {
                     Next::After(wait) => Some(wait),
                     Next::Over => None,
@@ -345,10 +345,7 @@ impl<T: Send + Sync + 'static> Crew<T> {
         if owner == job {
             return Ok(());
         }
-        let why = format!(
-            "job `{owner}` of this fleet has the same name and is mirrored into it; `{{id}}` in DEST tells them apart"
-        );
-        Err(Error::FolderUnfit { path: dir.to_path_buf(), why })
+        Err(Error::FolderUnfit { path: dir.to_path_buf(), why: Unfit::SameName(owner.clone()) })
     }
 
     fn time_left(&self) -> Option<Duration> {
@@ -377,10 +374,4 @@ impl Reporter for Heard {
         }
         self.listener.event(&self.job, event);
     }
-}
-
-/// An error in one line, with the way out.
-fn explain(error: &Error) -> String {
-    let text = explain_briefly(error);
-    error.hint().map_or_else(|| text.clone(), |hint| format!("{text}; {hint}"))
 }

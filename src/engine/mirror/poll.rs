@@ -8,7 +8,7 @@ use tracing::debug;
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::decide::transfer::backoff::Policy;
 use crate::edge::api::ApiClient;
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{Event, Reporter, RetryCause};
 use crate::engine::retry::{api_again, retry};
 use crate::error::{ApiError, Error};
 use crate::model::job::JobId;
@@ -21,7 +21,7 @@ pub(crate) const SHORT: Policy = Policy::patient(4, Duration::from_millis(500), 
 pub(crate) enum Patience {
     /// A few tries.
     Short,
-    /// For ever: the training goes on, whether or not anybody can see it.
+    /// For ever: the training continues meanwhile.
     Endless,
 }
 
@@ -55,7 +55,7 @@ pub(crate) async fn look(
 
 /// The event for an API that gives no usable answer.
 pub(crate) fn outage(fault: &ApiError, wait: Duration) -> Event {
-    Event::Retrying { path: None, cause: fault.to_string(), error_code: fault.code().cloned(), wait }
+    Event::Retrying { path: None, cause: RetryCause::Api(fault.clone()), wait }
 }
 
 async fn ask(api: &ApiClient, job: &JobId) -> Result<JobSnapshot, ApiError> {

@@ -12,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::protocol::Report;
 use crate::decide::transfer::state::LONGEST_WAIT_IN_ONE_PASS;
-use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind};
+use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, FailureCause};
 use crate::edge::folder::part_file::PartFolder;
 use crate::edge::net::http::{ArtifactClient, Body, RangeRequest};
 use crate::edge::system::{disk, fd_limit};
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{Event, Notice, Reporter, RetryCause};
 use crate::engine::transfer::disk_space::Room;
 use crate::engine::transfer::host_backoff::Gates;
 use crate::engine::transfer::rate_limit::Limiter;
-use crate::error::{Error, explain_briefly};
+use crate::error::Error;
 use crate::model::artifact::Artifact;
 use crate::model::fault::Fault;
 use crate::model::response_head::Head;
@@ -81,13 +81,12 @@ pub(super) fn trouble(error: &Error) -> DiskTrouble {
         Error::Disk { source, .. } if fd_limit::is_out(source) => DiskTroubleKind::OutOfHandles,
         _ => DiskTroubleKind::Other,
     };
-    DiskTrouble { kind, cause: explain_briefly(error) }
+    DiskTrouble { kind, cause: FailureCause::Disk(error.clone()) }
 }
 
 fn no_room(artifact: &Artifact, shortage: Shortage) -> Refusal {
-    let source = std::io::Error::new(std::io::ErrorKind::StorageFull, shortage.to_string());
-    let error = Error::Disk { verb: "make room for", path: artifact.path.as_str().into(), source };
-    Refusal::Disk(DiskTrouble { kind: DiskTroubleKind::NoRoom(shortage), cause: explain_briefly(&error) })
+    let cause = FailureCause::NoRoom { path: artifact.path.clone(), shortage };
+    Refusal::Disk(DiskTrouble { kind: DiskTroubleKind::NoRoom(shortage), cause })
 }
 
 impl Context {
@@ -190,22 +189,22 @@ impl Context {
             }
             Report::Settling { declared, have } => Event::Settling { path, declared, have },
             Report::Retrying { cause, wait } => {
-                Event::Retrying { path: Some(path), cause: cause.to_string(), error_code: None, wait }
+                Event::Retrying { path: Some(path), cause: RetryCause::File(cause), wait }
             }
             Report::NoRoom(shortage) => {
                 if !self.room.is_news() {
                     return;
                 }
-                Event::Notice { message: format!("no room for `{path}`: {shortage}; waiting until there is") }
+                Event::Notice { notice: Notice::NoRoom { path, shortage } }
             }
             Report::DiskFull { cause } => {
                 if !self.room.is_news() {
                     return;
                 }
-                Event::Notice { message: format!("{cause}; waiting until there is room") }
+                Event::Notice { notice: Notice::DiskFull(cause) }
             }
             Report::Vanished => Event::Vanished { path },
-            Report::Failed(cause) => Event::Failed { path, cause: cause.to_string() },
+            Report::Failed(cause) => Event::Failed { path, cause },
         };
         self.tell(&event);
     }

@@ -17,7 +17,7 @@ use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::protocol::{Commands, Input, Outcome, Phase, RangeEnd, Ticket};
 use crate::decide::transfer::scheduler::{FileId, Files, Flow, Scheduler, Taken};
 use crate::decide::transfer::state::TransferState;
-use crate::decide::transfer::task::{DiskTrouble, Policy, Task};
+use crate::decide::transfer::task::{DiskTrouble, FailureCause, Policy, Task};
 use crate::edge::folder::part_file::Part;
 use crate::edge::system::blocking::blocking;
 use crate::edge::system::clock;
@@ -451,7 +451,7 @@ impl Coordinator {
     }
 
     fn carried(&mut self, file: Carried) {
-        let Carried { id, state, download, part, commands, habit, waited } = file;
+        let Carried { id, state, download, part, commands, habit, waited, has_cold_head: _ } = file;
         for waited in waited {
             self.scheduler.head(waited, false);
         }
@@ -484,15 +484,15 @@ impl Coordinator {
     fn committed(&mut self, key: &ArtifactKey, committed: Committed) {
         let outcome = match committed {
             Committed::Published(event, notice) => {
-                if let Some(message) = notice {
-                    self.context.tell(&Event::Notice { message });
+                if let Some(notice) = notice {
+                    self.context.tell(&Event::Notice { notice });
                 }
                 self.summary.published += 1;
                 self.context.tell(&event);
                 Outcome::Here
             }
             Committed::Known => Outcome::Here,
-            Committed::Failed(error) => Outcome::Refused { cause: explain_briefly(&error) },
+            Committed::Failed(error) => Outcome::Refused { cause: FailureCause::Disk(error) },
         };
         let Some(id) = self.by_key.get(key).copied() else { return };
         let commands = self.step(id, Input::Committed(outcome));

@@ -389,7 +389,7 @@ impl Download {
 
 fn cut_off(part: &Part) -> Error {
     let source = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-    Error::Disk { verb: "read", path: part.path().to_path_buf(), source }
+    Error::Disk { verb: "read", path: part.path().to_path_buf(), source: source.into() }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,4 +1,4 @@
-//! `--limit-rate`: one bucket over all connections.
+//! The rate limit: one bucket over all connections.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::cli::args::{DatasetRemove, DatasetStatusOf};
 use crate::cli::backend;
+use crate::cli::command_error::CommandError;
 use crate::cli::commands::{Context, wait_for};
 use crate::cli::config::Talk;
 use crate::cli::exit::Signals;
@@ -16,7 +17,7 @@ use crate::edge::api::ApiClient;
 use crate::edge::records::push_journal::forget;
 use crate::engine::datasets::asking::read;
 use crate::engine::datasets::scan::{ScanOptions, sizes};
-use crate::error::{ApiError, Error, ExitStatus};
+use crate::error::{ApiError, ExitStatus};
 use crate::model::dataset::{Dataset, DatasetId, DatasetStatus};
 use crate::model::units::ByteCount;
 
@@ -45,7 +46,7 @@ impl<'a> Row<'a> {
     }
 }
 
-pub(super) fn ls(context: &Context<'_>) -> Result<ExitStatus, Error> {
+pub(super) fn ls(context: &Context<'_>) -> Result<ExitStatus, CommandError> {
     #[derive(Serialize)]
     struct Document<'a> {
         datasets: Vec<Row<'a>>,
@@ -82,14 +83,14 @@ pub(super) fn ls(context: &Context<'_>) -> Result<ExitStatus, Error> {
     })
 }
 
-pub(super) fn status(context: &Context<'_>, typed: &DatasetStatusOf) -> Result<ExitStatus, Error> {
+pub(super) fn status(context: &Context<'_>, typed: &DatasetStatusOf) -> Result<ExitStatus, CommandError> {
     let base = backend::api_base(context.world)?;
     let api = backend::client(context.world, &context.settings, &base)?;
-    let local = typed.against.as_deref().map(|folder| {
+    let local = typed.against.as_deref().map(|folder| -> Result<_, CommandError> {
         let files = FilePatterns::new(&typed.files.include, &typed.files.exclude)
-            .map_err(|error| Error::Usage(error.to_string()))?;
+            .map_err(|error| CommandError::Usage(error.to_string()))?;
         let options = ScanOptions { name: Some(own_name(folder)?), files, ..ScanOptions::default() };
-        sizes(folder, &options)
+        Ok(sizes(folder, &options)?)
     });
     let local = local.transpose()?;
     wait_for(context.world, |signals| async move {
@@ -204,7 +205,7 @@ fn next_step(difference: &Difference, name: &str) -> Option<String> {
         .then(|| format!("`rcsync dataset push <FOLDER> --name {name}` sends what is missing or differs"))
 }
 
-pub(super) fn rm(context: &Context<'_>, typed: &DatasetRemove) -> Result<ExitStatus, Error> {
+pub(super) fn rm(context: &Context<'_>, typed: &DatasetRemove) -> Result<ExitStatus, CommandError> {
     context.refuse_dry_run("`dataset rm`")?;
     let base = backend::api_base(context.world)?;
     let api = backend::client(context.world, &context.settings, &base)?;
@@ -219,7 +220,7 @@ pub(super) fn rm(context: &Context<'_>, typed: &DatasetRemove) -> Result<ExitSta
             ));
             let Some(answer) = (context.world.answer)() else {
                 context.world.err.line("");
-                return Err(Error::Usage(
+                return Err(CommandError::Usage(
                     "`dataset rm` asks, and there is no terminal to answer on; `--yes` deletes without asking"
                         .to_owned(),
                 ));
@@ -258,7 +259,7 @@ pub(super) fn rm(context: &Context<'_>, typed: &DatasetRemove) -> Result<ExitSta
 }
 
 /// Finds a dataset by its name or id; `None` when a signal came.
-async fn find(api: &ApiClient, signals: &Signals, text: &str) -> Result<Option<Dataset>, Error> {
+async fn find(api: &ApiClient, signals: &Signals, text: &str) -> Result<Option<Dataset>, CommandError> {
     let listed = read(api, &signals.stop, |api| async move { api.datasets().await });
     let Some(listed) = listed.await? else { return Ok(None) };
     let by_name = listed.iter().find(|dataset| dataset.name.as_deref() == Some(text));
@@ -288,11 +289,11 @@ fn is_uuid(text: &str) -> bool {
 }
 
 /// Says that there is no such dataset, and which one may be meant.
-pub(in crate::cli::commands) fn unknown(name: &str, listed: &[Dataset]) -> Error {
+pub(in crate::cli::commands) fn unknown(name: &str, listed: &[Dataset]) -> CommandError {
     let names = listed.iter().filter_map(|dataset| dataset.name.as_deref());
     let near =
         nearest(name, names).map_or_else(String::new, |near| format!("; did you mean `{}`?", shown(near)));
-    Error::Declined {
+    CommandError::Declined {
         why: format!("the account has no dataset `{}`{near}", shown(name)),
         next: "nothing was sent; `rcsync dataset ls` lists those that there are, and `rcsync dataset push <FOLDER>` makes one".to_owned(),
     }

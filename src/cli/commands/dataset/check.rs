@@ -6,10 +6,12 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::cli::args::DatasetCheck;
+use crate::cli::command_error::CommandError;
 use crate::cli::commands::{Context, wait_for};
 use crate::cli::config::Talk;
 use crate::cli::exit::Signals;
 use crate::cli::format::{columns, shown};
+use crate::cli::reporters::words as sentences;
 use crate::cli::table::natural;
 use crate::cli::training_file::TrainingFile;
 use crate::cli::values::Format;
@@ -19,18 +21,18 @@ use crate::decide::datasets::{
 };
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine::datasets::scan::{ScanOptions, companion, folder_name, scan};
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 use crate::model::training_config::TrainingConfig;
 use crate::model::units::ByteCount;
 
 /// How many warnings of one kind are shown; JSON has all, and so has `--verbose`.
 const SHOWN_WARNINGS: usize = 20;
 
-pub(super) fn run(context: &Context<'_>, typed: &DatasetCheck) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, typed: &DatasetCheck) -> Result<ExitStatus, CommandError> {
     let config =
         typed.config.as_deref().map(|path| TrainingFile::read(context.world, path)?.config()).transpose()?;
     let files = FilePatterns::new(&typed.files.include, &typed.files.exclude)
-        .map_err(|error| Error::Usage(error.to_string()))?;
+        .map_err(|error| CommandError::Usage(error.to_string()))?;
     let own_name = folder_name(&typed.folder)?;
     let name = match (&typed.name, &config) {
         (Some(name), _) => name.clone(),
@@ -65,13 +67,13 @@ pub(super) async fn scan_folder(
     folder: &Path,
     options: ScanOptions,
     signals: Signals,
-) -> Result<Option<Scan>, Error> {
+) -> Result<Option<Scan>, CommandError> {
     let path = folder.to_path_buf();
     let on_progress = move |_| match signals.is_ended() {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
     };
-    blocking(move || scan(&path, &options, &on_progress)).await.map_err(lost("read", folder))?
+    Ok(blocking(move || scan(&path, &options, &on_progress)).await.map_err(lost("read", folder))??)
 }
 
 /// Lists the folders of control images and masks, where they are beside the folder under their datasets' names.
@@ -79,11 +81,11 @@ pub(in crate::cli::commands) fn beside(
     folder: &Path,
     name: &str,
     config: &TrainingConfig,
-) -> Result<Vec<Companion>, Error> {
+) -> Result<Vec<Companion>, CommandError> {
     let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
     let Some(parent) = whole.parent() else { return Ok(Vec::new()) };
     let there = companions_of(name, config).into_iter().map(|name| (name, parent.join(name)));
-    there.filter(|(_, folder)| folder.is_dir()).map(|(name, folder)| companion(&folder, name)).collect()
+    there.filter(|(_, folder)| folder.is_dir()).map(|(name, folder)| Ok(companion(&folder, name)?)).collect()
 }
 
 #[derive(Serialize)]
@@ -103,7 +105,7 @@ struct Row<'a> {
     code: Code,
     path: &'a str,
     what: &'a str,
-    cure: &'a str,
+    cure: String,
 }
 
 fn tell(context: &Context<'_>, folder: &Path, scan: &Scan, report: &Report) {
@@ -127,7 +129,7 @@ fn tell(context: &Context<'_>, folder: &Path, scan: &Scan, report: &Report) {
 
 fn row_of(finding: &Finding) -> Row<'_> {
     let Finding { code, path, what, cure } = finding;
-    Row { severity: finding.severity(), code: *code, path, what, cure }
+    Row { severity: finding.severity(), code: *code, path, what, cure: sentences::cure(cure) }
 }
 
 fn words(scan: &Scan, report: &Report, shown_warnings: usize) -> String {
@@ -189,7 +191,7 @@ pub(super) fn listed(findings: &[&Finding], shown_warnings: usize) -> String {
         if group.len() > most {
             text += &format!("  … and {} more (`--verbose` lists all)\n", group.len() - most);
         }
-        text += &format!("  fix: {}\n", shown(&first.cure));
+        text += &format!("  fix: {}\n", shown(&sentences::cure(&first.cure)));
     }
     text
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::cli::command_error::CommandError;
 use crate::cli::commands::Context;
 use crate::cli::config::Talk;
 use crate::cli::exit::Signals;
@@ -16,7 +17,7 @@ use crate::edge::net::upload::UploadClient;
 use crate::engine::datasets::event::{PushEvent, PushReporter};
 use crate::engine::datasets::push::{Prepared, Push, PushFile, PushOptions};
 use crate::engine::datasets::scan::{ScanOptions, sizes};
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 use crate::model::dataset::{Dataset, DatasetName};
 use crate::model::training_config::TrainingConfig;
 use crate::model::upload_record::Stamp;
@@ -55,7 +56,7 @@ impl Folder {
         config: Option<&TrainingConfig>,
         companions: &[Companion],
         force: bool,
-    ) -> Result<Option<Checked>, Error> {
+    ) -> Result<Option<Checked>, CommandError> {
         let scanning = scan_folder(&self.path, self.scan.clone(), signals.clone());
         let Some(scanned) = signals.unless_ended(scanning).await else { return Ok(None) };
         let Some(scan) = scanned? else { return Ok(None) };
@@ -65,13 +66,13 @@ impl Folder {
         if found.errors() > 0 && !force {
             let count =
                 if found.errors() == 1 { "1 error".to_owned() } else { format!("{} errors", found.errors()) };
-            return Err(Error::Declined {
+            return Err(CommandError::Declined {
                 why: format!("the folder `{}` has {count}", shown(&self.path.display().to_string())),
                 next: "nothing was sent; correct what is listed above and type the same command again, or add `--force` to send it as it is".to_owned(),
             });
         }
         let name = self.name.parse::<DatasetName>().map_err(|why| {
-            Error::BadInput(format!("`{}` cannot be the name of a dataset: {why}", shown(&self.name)))
+            CommandError::BadInput(format!("`{}` cannot be the name of a dataset: {why}", shown(&self.name)))
         })?;
         let (files, unsendable) = sendable(&scan);
         let left_out: Vec<String> = unsendable.iter().map(|file| file.name.clone()).collect();
@@ -94,7 +95,7 @@ impl Checked {
         listed: &[Dataset],
         report: &PushReport,
         signals: &Signals,
-    ) -> Result<Option<Prepared>, Error> {
+    ) -> Result<Option<Prepared>, CommandError> {
         let Self { folder, name, files, left_out } = self;
         let Folder { path, scan, .. } = folder;
         let push = Push {
@@ -131,9 +132,9 @@ impl<'a> Target<'a> {
         base: &ApiBase,
         api: ApiClient,
         options: PushOptions,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, CommandError> {
         let private = context.settings.sync.allow_private_hosts || base.is_private();
-        let uploads = UploadClient::new(private).map_err(Error::Config)?;
+        let uploads = UploadClient::new(private).map_err(CommandError::Config)?;
         Ok(Self { context, api, uploads, options })
     }
 }
@@ -174,12 +175,16 @@ fn tell(context: &Context<'_>, report: &Report) {
 }
 
 /// Returns the name that a folder has on the command line: its own.
-pub(in crate::cli::commands) fn own_name(folder: &Path) -> Result<String, Error> {
-    crate::engine::datasets::scan::folder_name(folder)
+pub(in crate::cli::commands) fn own_name(folder: &Path) -> Result<String, CommandError> {
+    Ok(crate::engine::datasets::scan::folder_name(folder)?)
 }
 
 /// Returns the code for a push that ended with an error, and reports its end.
-pub(in crate::cli::commands) fn ended(report: &PushReport, error: &Error, elapsed: Duration) -> ExitStatus {
+pub(in crate::cli::commands) fn ended(
+    report: &PushReport,
+    error: &CommandError,
+    elapsed: Duration,
+) -> ExitStatus {
     let exit = error.exit_status();
     report.error(error);
     report.report(&PushEvent::Done { exit, sent: 0, bytes: 0, present: 0, failed: 0, elapsed });

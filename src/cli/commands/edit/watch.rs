@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::decide::jobs::command_rules::{Command, misfit};
+use crate::cli::command_error::CommandError;
+use crate::decide::jobs::command_rules::{Command, fits};
 use crate::edge::system::watch::Watch;
 use crate::error::{Error, ExitStatus};
 
@@ -26,7 +27,7 @@ struct Waiting {
 }
 
 /// Goes on until a signal comes.
-pub(super) async fn watch(push: &Push<'_>, path: &Path, force: bool) -> Result<ExitStatus, Error> {
+pub(super) async fn watch(push: &Push<'_>, path: &Path, force: bool) -> Result<ExitStatus, CommandError> {
     let watch = Watch::file(path);
     let signals = push.signals;
     let mut seen: Option<Result<String, String>> = None;
@@ -43,7 +44,7 @@ pub(super) async fn watch(push: &Push<'_>, path: &Path, force: bool) -> Result<E
             waiting = match read {
                 // A slip in the path is told at once; later, the file may only be gone for a moment.
                 Err(error) if is_first => return Err(error),
-                Err(Error::NoInput(_)) => waiting,
+                Err(CommandError::Library(Error::NoInput(_))) => waiting,
                 Err(error) => {
                     push.complain(&error);
                     None
@@ -70,7 +71,7 @@ fn approved(push: &Push<'_>, file: TrainingFile, force: bool) -> Option<Waiting>
 
 impl Waiting {
     /// Sends it when it is time and the job takes it; returns whether it still waits.
-    async fn send(&mut self, push: &Push<'_>, force: bool) -> Result<bool, Error> {
+    async fn send(&mut self, push: &Push<'_>, force: bool) -> Result<bool, CommandError> {
         if Instant::now() < self.due {
             return Ok(true);
         }
@@ -85,10 +86,13 @@ impl Waiting {
             }
             Some(Err(fault)) => return Err(fault.into()),
         };
-        if let Some(misfit) = misfit(Command::Edit, push.job, &before.status) {
+        if !fits(Command::Edit, &before.status) {
             self.tell(
                 push,
-                &format!("{} is good; {}: it is sent as soon as the job ends", self.file.label, misfit.why),
+                &format!(
+                    "{} is good; job `{}` is {}, and only a job that has ended takes an edit: it is sent as soon as the job ends",
+                    self.file.label, push.job, before.status
+                ),
             );
             return Ok(true);
         }
@@ -120,7 +124,7 @@ impl Push<'_> {
         }
     }
 
-    fn complain(&self, error: &Error) {
+    fn complain(&self, error: &CommandError) {
         self.context.complain(error);
     }
 }

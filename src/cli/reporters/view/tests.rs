@@ -156,7 +156,10 @@ fn a_transfer_is_shown_until_it_is_over() {
     facts.hear(&Event::Vanished { path: path("dog_000000500.safetensors") }, now);
     assert!(!shown(&mut facts, "dog_000000500"));
     facts.hear(
-        &Event::Failed { path: path("samples/1724085406830__000000500_0.jpg"), cause: String::new() },
+        &Event::Failed {
+            path: path("samples/1724085406830__000000500_0.jpg"),
+            cause: crate::cli::reporters::samples::refused(),
+        },
         now,
     );
     assert_eq!(facts.transfers().len(), 0);
@@ -165,12 +168,9 @@ fn a_transfer_is_shown_until_it_is_over() {
 #[test]
 fn what_waits_says_so() {
     let (mut facts, now) = busy(Instant::now());
-    let cause = "connection reset".to_owned();
+    let cause = crate::engine::event::RetryCause::File(crate::cli::reporters::samples::refused());
     let wait = Duration::from_secs(12);
-    facts.hear(
-        &Event::Retrying { path: Some(path("dog_000000250.safetensors")), cause, error_code: None, wait },
-        now,
-    );
+    facts.hear(&Event::Retrying { path: Some(path("dog_000000250.safetensors")), cause, wait }, now);
     let lines = frame::frame(&mut facts, now, 80, 24, PLAIN);
     assert!(
         lines.iter().any(|line| line.starts_with("! dog_000000250") && line.ends_with("again in    12 s")),

@@ -8,7 +8,7 @@ use crate::decide::transfer::plain_request::{Habit, Instead, instead};
 use crate::decide::transfer::protocol::{
     COOL_DOWN, Command, Commands, Ending, Outcome, Phase, Refreshed, Report,
 };
-use crate::decide::transfer::task::{Cause, DiskTrouble, DiskTroubleKind, Missing};
+use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, FailureCause, Missing};
 use crate::model::fault::Fault;
 
 use super::{LONGEST_WAIT_IN_ONE_PASS, Open, TransferState};
@@ -78,19 +78,19 @@ impl TransferState {
         }
         let exhausted = self.is_exhausted();
         let at_least = match verdict(&fault) {
-            Verdict::GiveUp => return self.fail(Cause::Network(fault), out),
-            Verdict::Retry { .. } if exhausted => return self.fail(Cause::Network(fault), out),
+            Verdict::GiveUp => return self.fail(FailureCause::Network(fault), out),
+            Verdict::Retry { .. } if exhausted => return self.fail(FailureCause::Network(fault), out),
             Verdict::Retry { at_least } => at_least,
             Verdict::Relist { gone } => return self.refresh_link(fault, gone, exhausted, open, out),
         };
         if self.policy.once && at_least.is_some_and(|wait| wait > LONGEST_WAIT_IN_ONE_PASS) {
-            return self.fail(Cause::Network(fault), out);
+            return self.fail(FailureCause::Network(fault), out);
         }
         // Another connection reported this fault already, and the file waits or asks for a link.
         if !is_new && self.phase != Phase::Fetching {
             return self.wait_longer(now, &fault, at_least, out);
         }
-        self.wait(now, Cause::Network(fault), at_least, out);
+        self.wait(now, FailureCause::Network(fault), at_least, out);
     }
 
     /// Whether the next fault without progress was the last.
@@ -142,21 +142,21 @@ impl TransferState {
             Refreshed::Unknown => {}
         }
         if exhausted {
-            return self.fail(Cause::Network(fault), out);
+            return self.fail(FailureCause::Network(fault), out);
         }
-        self.wait(now, Cause::Network(fault), None, out);
+        self.wait(now, FailureCause::Network(fault), None, out);
     }
 
     /// Waits before the next request, longer from fault to fault.
     pub(super) fn wait(
         &mut self,
         now: Duration,
-        cause: Cause,
+        cause: FailureCause,
         at_least: Option<Duration>,
         out: &mut Commands,
     ) {
         let wait = self.tries.backoff.next(at_least);
-        if let Cause::Network(Fault::Status { status: status @ (429 | 503), .. }) = cause {
+        if let FailureCause::Network(Fault::Status { status: status @ (429 | 503), .. }) = cause {
             out.push(Command::PauseHost { status, wait });
         }
         out.push(Command::Report(Report::Retrying { cause, wait }));
@@ -216,9 +216,9 @@ impl TransferState {
             DiskTroubleKind::OutOfHandles if self.tries.in_vain < self.policy.retries.max(1) => {
                 self.tries.in_vain += 1;
                 out.push(Command::SlowDown);
-                self.wait(now, Cause::Disk(trouble.cause), None, out);
+                self.wait(now, trouble.cause, None, out);
             }
-            _ => self.fail(Cause::Disk(trouble.cause), out),
+            _ => self.fail(trouble.cause, out),
         }
     }
 
@@ -237,7 +237,7 @@ impl TransferState {
         self.miss(Missing::Vanished, COOL_DOWN, out);
     }
 
-    pub(super) fn fail(&mut self, cause: Cause, out: &mut Commands) {
+    pub(super) fn fail(&mut self, cause: FailureCause, out: &mut Commands) {
         let why = Missing::Failed(cause.clone());
         if self.previous.as_ref() != Some(&why) {
             out.push(Command::Report(Report::Failed(cause)));
@@ -261,7 +261,6 @@ impl TransferState {
         match outcome {
             Outcome::Here => out.push(Command::End(Ending::Here)),
             Outcome::Refused { cause } => {
-                let cause = Cause::Disk(cause);
                 out.push(Command::Report(Report::Failed(cause.clone())));
                 self.miss(Missing::Failed(cause), COOL_DOWN, out);
             }

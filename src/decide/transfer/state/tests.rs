@@ -415,7 +415,11 @@ fn faults() {
         (status(404), vec!["link"], vec!["link"]),
         (status(402), vec!["failed", "space", "missing"], vec![]),
         (Fault::Stalled { after: SECOND }, vec!["retrying", "wait"], vec!["failed", "space", "missing"]),
-        (Fault::Forbidden { host: "h".into(), why: "private" }, vec!["failed", "space", "missing"], vec![]),
+        (
+            Fault::Forbidden { host: "h".into(), why: crate::model::fault::Forbidden::Private },
+            vec!["failed", "space", "missing"],
+            vec![],
+        ),
     ] {
         let mut play = Play::new();
         let mut seen = Vec::new();
@@ -591,7 +595,7 @@ fn a_long_wish_fails_a_single_pass() {
 /// What the disk refuses, for a run that can wait and for one that cannot.
 #[test]
 fn disk_trouble() {
-    let trouble = |kind| DiskTrouble { kind, cause: "refused".into() };
+    let trouble = |kind| DiskTrouble { kind, cause: FailureCause::Defect };
     let short = Shortage { wanted: 2, free: 1, floor: 0 };
     for (kind, may_wait, expected) in [
         (DiskTroubleKind::NoRoom(short), true, vec!["space", "no room", "wait"]),
@@ -926,7 +930,7 @@ impl Game {
             Move::Commit(good) => self.play.step(Input::Committed(if *good {
                 Outcome::Here
             } else {
-                Outcome::Refused { cause: "no".into() }
+                Outcome::Refused { cause: FailureCause::Defect }
             })),
             Move::Pass(millis) => {
                 self.play.now += Duration::from_millis(u64::from(*millis));
@@ -951,7 +955,7 @@ fn trouble(kind: u16) -> DiskTrouble {
         2 => DiskTroubleKind::OutOfHandles,
         _ => DiskTroubleKind::Other,
     };
-    DiskTrouble { kind, cause: "refused".into() }
+    DiskTrouble { kind, cause: FailureCause::Defect }
 }
 
 proptest! {

@@ -1,13 +1,13 @@
-//! The job's life while it is followed: counted resumptions, `--auto-resume`, and the alarm for a job that went silent.
+//! The job's life while it is followed: counted resumptions, resuming it, and the alarm for a job without progress.
 
 use std::time::Duration;
 
-use crate::decide::mirror::auto_resume::{AutoResume, Next, Seen};
+use crate::decide::mirror::auto_resume::{AutoResume, Next, Seen, Stopped, WillResume};
 use crate::decide::mirror::plan::run_stamp;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
 use crate::decide::mirror::stall_alert::{Alarm, Sign};
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Notice, ResumeReason};
 use crate::engine::mirror::poll::outage;
 use crate::engine::options::SyncOptions;
 use crate::error::ApiError;
@@ -15,7 +15,7 @@ use crate::model::job::JobStatus;
 
 use super::{Pass, Run};
 
-/// The longest wait between two looks where the user did not say.
+/// The longest wait between two polls where the user did not set one.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
 
 /// What one follow knows of the job's life.
@@ -60,28 +60,27 @@ impl Run {
         }
     }
 
-    /// Does what `--auto-resume` asks for. Returns how long to wait for the next look where the job's end is not the last
-    /// word.
+    /// Resumes the job where the options ask for it. Returns how long to wait for the next poll where the job's end may not be
+    /// final.
     pub(super) async fn keep_going(&mut self, looked: &JobSnapshot, pass: &Pass) -> Option<Duration> {
         let run = looked.run();
         let state = pass.state.unwrap_or(RunState::Queued);
         let seen = Seen { state, run: &run, progress: &looked.status.progress };
         match self.life.auto_resume.next(self.began.elapsed(), &seen) {
             Next::Leave => None,
-            Next::GiveUp { message } => {
-                let job = &self.mirror.job;
-                self.tell_notice(format!("{message}; `rcsync resume {job} --follow` lets it go on"));
+            Next::GiveUp { stopped, times } => {
+                self.tell_notice(Notice::LeftAlone { job: self.mirror.job.clone(), stopped, times });
                 None
             }
-            Next::Wait { after, message } => {
-                if let Some(message) = message {
-                    self.tell_notice(message);
+            Next::Wait { after, news } => {
+                if let Some(WillResume { stopped, attempt, most }) = news {
+                    self.tell_notice(Notice::WillResume { stopped, after, attempt, most });
                 }
                 self.reporter.report(&Event::Waiting { wait: after });
                 Some(after)
             }
-            Next::Resume { attempt, most, reason } => {
-                self.resume(looked, &run, (attempt, most), reason).await
+            Next::Resume { attempt, most, stopped } => {
+                self.resume(looked, &run, (attempt, most), stopped).await
             }
         }
     }
@@ -91,7 +90,7 @@ impl Run {
         looked: &JobSnapshot,
         run: &str,
         attempt: (u32, u32),
-        reason: String,
+        stopped: Stopped,
     ) -> Option<Duration> {
         let answer = tokio::select! {
             biased;
@@ -103,13 +102,14 @@ impl Run {
         match answer {
             Ok(_) => {
                 let step = looked.status.progress.current_step;
+                let reason = ResumeReason::Stopped(stopped);
                 self.reporter.report(&Event::Resumed { attempt: Some(attempt), step, reason });
                 self.life.auto_resume.sent(now, run);
             }
-            // Never sent again before looks have shown for a while that nothing came of it. An answer that says nothing
-            // came from somebody who may have taken the request.
+            // Never sent again before polls have shown for a while that it had no effect: an answer without a meaning may
+            // come from a server that took the request.
             Err(ApiError::Unknown { cause } | ApiError::Unintelligible { why: cause }) => {
-                self.tell_notice(format!("it is unknown whether the API resumed the job ({cause}): looking"));
+                self.tell_notice(Notice::ResumeUnknown { cause });
                 self.life.auto_resume.sent(now, run);
             }
             Err(fault) if fault.is_transient() => {
@@ -117,7 +117,7 @@ impl Run {
                 self.reporter.report(&outage(&fault, wait));
             }
             Err(fault) => {
-                self.tell_notice(format!("the job could not be resumed: {fault}"));
+                self.tell_notice(Notice::NotResumed(fault));
                 self.life.auto_resume.refused(run);
                 return None;
             }
@@ -129,7 +129,7 @@ impl Run {
         }
     }
 
-    fn tell_notice(&self, message: String) {
-        self.reporter.report(&Event::Notice { message });
+    fn tell_notice(&self, notice: Notice) {
+        self.reporter.report(&Event::Notice { notice });
     }
 }

@@ -60,11 +60,11 @@ impl Folder {
         fs::write(self.dir().join("job.json"), job.to_string()).unwrap();
     }
 
-    fn look(&self, gallery: &Gallery, last: bool) -> Vec<String> {
+    fn look(&self, gallery: &Gallery, last: bool) -> Vec<Error> {
         let told = Mutex::new(Vec::new());
         let reporter = |event: &Event| {
-            if let Event::Notice { message } = event {
-                told.lock().unwrap().push(message.clone());
+            if let Event::Notice { notice: Notice::NoGallery(error) } = event {
+                told.lock().unwrap().push(error.clone());
             }
         };
         let view = View { dir: self.dir(), job: &self.job, manifest: &self.manifest, last };
@@ -199,7 +199,7 @@ fn an_idle_look_changes_nothing_and_a_foreign_page_is_told_once() {
     fs::write(folder.dir().join("index.html"), "mine").unwrap();
     folder.add(ArtifactKind::Checkpoint, "dog.safetensors", None);
     let told = folder.look(&Gallery::default(), true);
-    assert!(told.len() == 1 && told[0].contains("was not written by rcsync"), "{told:?}");
+    assert!(matches!(told.as_slice(), [Error::ForeignPage(_)]), "{told:?}");
     assert!(folder.look(&Gallery::default(), true).is_empty(), "told once");
     assert_eq!(folder.page(), "mine");
     fs::remove_file(folder.dir().join("index.html")).unwrap();

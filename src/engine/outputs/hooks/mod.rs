@@ -1,8 +1,8 @@
-//! Hooks: the user's command or address, told of every file that is published.
+//! Hooks: the user's command or address, which gets every file that is published.
 //!
-//! At least once: what is published and what was told are both on the disk, so an event that a kill swallowed is told
-//! by the next run, with the same id. Each hook works through its events on a thread of its own: a slow one delays
-//! neither the mirror nor the others, and the run ends when all are told.
+//! At least once: what is published and what was delivered are both on the disk, so an event that a kill swallowed is
+//! delivered by the next run, with the same id. Each hook works through its events on a thread of its own: a slow one
+//! delays neither the mirror nor the others, and the run ends when all events are delivered.
 
 mod journal;
 mod worker;
@@ -20,7 +20,7 @@ use tracing::debug;
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::net::webhook::Webhook;
 use crate::edge::system::exec::Exec;
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{Event, HookEvent, HookKind, HookTrouble, Notice, Reporter};
 use crate::engine::stop::Stop;
 use crate::error::explain_briefly;
 use crate::model::artifact::ArtifactKey;
@@ -33,7 +33,7 @@ use super::follower::{Follower, View};
 use journal::Journal;
 use worker::{Work, Worker};
 
-/// Who is told, and how.
+/// What gets the events.
 #[derive(Debug, Clone)]
 pub enum Hook {
     /// A command of the user's.
@@ -43,21 +43,30 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// Returns the option that it was given with.
-    const fn option(&self) -> &'static str {
+    /// Returns its kind.
+    const fn kind(&self) -> HookKind {
         match self {
-            Self::Exec(_) => "--exec",
-            Self::Webhook(_) => "--webhook",
+            Self::Exec(_) => HookKind::Exec,
+            Self::Webhook(_) => HookKind::Webhook,
         }
     }
+}
+
+/// A hook that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadHook {
+    /// The hook.
+    pub hook: HookKind,
+    /// Why.
+    pub why: String,
 }
 
 /// The hooks of one run.
 #[derive(Debug, Clone, Default)]
 pub struct HookPlan {
-    /// Told of each published file; each with what tells it from others, which may be a secret.
+    /// Those that get each published file; each with what distinguishes it from others, which may be a secret.
     pub published: Vec<(Hook, EventId)>,
-    /// Told of the end of the run.
+    /// Those that get the end of the run.
     pub done: Vec<Hook>,
 }
 
@@ -65,44 +74,45 @@ impl HookPlan {
     /// Reads what the user gave.
     ///
     /// # Errors
-    /// What is wrong with which option, without its value.
+    /// The hook that cannot be used, and why, without its value.
     pub fn new(
         exec: Option<&str>,
         exec_done: Option<&str>,
         webhook: Option<&str>,
         limit: Duration,
-    ) -> Result<Self, String> {
-        let command = |option: &str, text: &str| {
-            let line = CommandLine::parse(text).map_err(|why| format!("`{option}`: {why}"))?;
-            Ok::<_, String>(Hook::Exec(Exec::new(line, limit)))
+    ) -> Result<Self, BadHook> {
+        let command = |hook: HookKind, text: &str| {
+            let line = CommandLine::parse(text).map_err(|why| BadHook { hook, why: why.to_owned() })?;
+            Ok::<_, BadHook>(Hook::Exec(Exec::new(line, limit)))
         };
         let mut plan = Self::default();
         if let Some(text) = exec {
-            plan.published.push((command("--exec", text)?, EventId::of(&["exec", text])));
+            plan.published.push((command(HookKind::Exec, text)?, EventId::of(&["exec", text])));
         }
         if let Some(address) = webhook {
-            let webhook = Webhook::new(address).map_err(|why| format!("`--webhook`: {why}"))?;
+            let hook = HookKind::Webhook;
+            let webhook = Webhook::new(address).map_err(|why| BadHook { hook, why: why.to_string() })?;
             let identity = EventId::of(&["webhook", webhook.identity()]);
             plan.published.push((Hook::Webhook(webhook.clone()), identity));
             plan.done.push(Hook::Webhook(webhook));
         }
         if let Some(text) = exec_done {
-            plan.done.insert(0, command("--exec-done", text)?);
+            plan.done.insert(0, command(HookKind::ExecDone, text)?);
         }
         Ok(plan)
     }
 
-    /// Whether nobody is to be told of anything.
+    /// Whether there is no hook.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.published.is_empty() && self.done.is_empty()
     }
 }
 
-/// Writes an event as the JSON object that `--output json` prints, with its id in it.
+/// Writes an event as a JSON object, with its id in it.
 pub type Wording = dyn Fn(&Event, &EventId) -> String + Send + Sync;
 
-/// Tells the user's hooks. It listens to the run as its reporter (and passes everything on), and follows its folder.
+/// Runs the user's hooks. It listens to the run as its reporter (and passes everything on), and follows its folder.
 pub struct Hooks {
     plan: HookPlan,
     job: JobId,
@@ -116,18 +126,18 @@ pub struct Hooks {
 struct State {
     heard: HashMap<RelPath, Event>,
     done: Option<Event>,
-    /// Files that stood there unknown when the run began: what is known of them later was not fetched.
+    /// Files that were there unknown when the run began: what is known of them later was not fetched.
     strays: HashSet<String>,
     running: Vec<Running>,
 }
 
 /// One hook at work.
 struct Running {
-    /// What it was told, is being told or need not be told.
+    /// What was delivered to it, is being delivered or need not be.
     settled: HashSet<EventId>,
-    /// What an earlier run published and did not tell.
+    /// What an earlier run published and did not deliver.
     left_over: HashSet<EventId>,
-    /// Whether it is told of alarms: a command is made for files, a webhook reads what it gets.
+    /// Whether it gets alarms: a command is made for files, a webhook reads what it gets.
     hears_alarms: bool,
     work: Sender<Work>,
     thread: JoinHandle<()>,
@@ -146,18 +156,17 @@ impl Hooks {
         Arc::new(Self { plan, job, wording, reporter, stop, state: Mutex::default() })
     }
 
-    /// Tells of the end of the run, if it had one that could be told. To be called once, after it.
+    /// Delivers the end of the run, if it had one. To be called once, after it.
     pub async fn finish(&self, dir: &Path) {
         let Some(event) = self.state().done.take() else { return };
         let occasion = self.end_of_run(&event);
         for hook in &self.plan.done {
             if let Err(cause) = worker::tell(hook, dir, &occasion, &self.stop).await {
-                let option = match hook {
-                    Hook::Exec(_) => "--exec-done",
-                    Hook::Webhook(_) => "--webhook",
+                let kind = match hook {
+                    Hook::Exec(_) => HookKind::ExecDone,
+                    Hook::Webhook(_) => HookKind::Webhook,
                 };
-                let message = format!("`{option}` failed at the end of the run: {cause}");
-                self.reporter.report(&Event::Notice { message });
+                self.note(kind, HookTrouble::FailedAtEnd { cause: cause.to_string() });
             }
         }
     }
@@ -167,7 +176,7 @@ impl Hooks {
     }
 
     fn end_of_run(&self, event: &Event) -> Occasion {
-        // Every run has one end: the moment and the process tell it from all others.
+        // Every run has one end: the moment and the process distinguish it from all others.
         let moment = Timestamp::now().as_nanosecond().to_string();
         let id = EventId::of(&["done", self.job.as_str(), &moment, &std::process::id().to_string()]);
         let json = (self.wording)(event, &id);
@@ -183,7 +192,7 @@ impl Hooks {
                 ("seconds", elapsed.as_secs().to_string()),
             ]);
         }
-        Occasion { id, about: "the end of the run".to_owned(), values, json }
+        Occasion { id, values, json }
     }
 
     fn publication(&self, key: &ArtifactKey, entry: &Entry, id: EventId, heard: Option<&Event>) -> Occasion {
@@ -208,10 +217,10 @@ impl Hooks {
             ("sha256", entry.sha256.to_string()),
             ("evidence", entry.evidence.name().to_owned()),
         ];
-        Occasion { json: (self.wording)(&event, &id), about: format!("`{}`", entry.path), id, values }
+        Occasion { json: (self.wording)(&event, &id), id, values }
     }
 
-    /// A job that went silent is worth a message: its GPU is still billing.
+    /// A job without progress is worth a message: its GPU is still billing.
     fn alarm(&self, event: &Event, step: Option<u64>) {
         let step = step.map_or_else(String::new, |step| step.to_string());
         let id = EventId::of(&["stalled", self.job.as_str(), &step]);
@@ -221,20 +230,15 @@ impl Hooks {
             ("job_id", self.job.as_str().to_owned()),
             ("step", step),
         ];
-        let occasion = Occasion {
-            json: (self.wording)(event, &id),
-            about: "a job that went silent".to_owned(),
-            id,
-            values,
-        };
+        let occasion = Occasion { json: (self.wording)(event, &id), id, values };
         for hook in self.state().running.iter().filter(|hook| hook.hears_alarms) {
             // A worker that ended has reported why.
-            let _ = hook.work.send(Work::Tell(Box::new(occasion.clone())));
+            let _ = hook.work.send(Work::Tell(HookEvent::Stalled, Box::new(occasion.clone())));
         }
     }
 
-    fn note_trouble(&self, what: &str, cause: &str) {
-        self.reporter.report(&Event::Notice { message: format!("{what}: {cause}") });
+    fn note(&self, hook: HookKind, what: HookTrouble) {
+        self.reporter.report(&Event::Notice { notice: Notice::Hook { hook, what } });
     }
 }
 
@@ -275,8 +279,7 @@ impl Follower for Hooks {
             let journal = match Journal::open(view.dir, identity, &here) {
                 Ok(journal) => journal,
                 Err(error) => {
-                    let what = format!("`{}` is told nothing in this run", hook.option());
-                    self.note_trouble(&what, &explain_briefly(&error));
+                    self.note(hook.kind(), HookTrouble::NotStarted { cause: explain_briefly(&error) });
                     continue;
                 }
             };
@@ -298,8 +301,7 @@ impl Follower for Hooks {
                     state.running.push(Running { settled, left_over, hears_alarms, work, thread });
                 }
                 Err(error) => {
-                    let what = format!("`{}` is told nothing in this run", hook.option());
-                    self.note_trouble(&what, &error.to_string());
+                    self.note(hook.kind(), HookTrouble::NotStarted { cause: error.to_string() });
                 }
             }
         }
@@ -336,12 +338,13 @@ impl Follower for Hooks {
                 hook.settled.insert(id.clone());
                 let occasion = self.publication(key, entry, id, event);
                 // A worker that ended has reported why.
-                let _ = hook.work.send(Work::Tell(Box::new(occasion)));
+                let _ =
+                    hook.work.send(Work::Tell(HookEvent::Published(entry.path.clone()), Box::new(occasion)));
             }
         }
         if view.last {
             let running = std::mem::take(running);
-            // The lock is not held while hooks work: events go on.
+            // The lock is not held while hooks work: events continue.
             drop(state);
             for Running { work, thread, .. } in running {
                 drop(work);
@@ -353,7 +356,7 @@ impl Follower for Hooks {
     }
 }
 
-/// Returns the files below `dir` that nobody knows, by their path from there.
+/// Returns the files below `dir` that are not in `known`, by their path from there.
 fn strays(dir: &Path, known: &HashSet<&str>) -> HashSet<String> {
     let mut found = HashSet::new();
     let mut folders = vec![(dir.to_path_buf(), String::new())];

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::protocol::{Assignment, Ending, Input, RangeEnd, Ticket};
 use crate::decide::transfer::scheduler::{FileId, Taken, Work};
-use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, Task};
+use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, FailureCause, Task};
 use crate::edge::system::blocking::blocking;
 use crate::engine::transfer::adopt::adopt;
 use crate::model::response_head::Head;
@@ -28,7 +28,6 @@ use crate::engine::transfer::shared_end::SharedEnd;
 use crate::engine::transfer::worker::{Fetch, Port};
 
 /// What a panic in a connection's task is reported as: a defect of rcsync, which costs the file this try.
-const DEFECT: &str = "rcsync failed by a defect of its own; what arrived is kept for the next try";
 
 /// What a task of a connection works on, should it panic.
 #[derive(Debug)]
@@ -145,7 +144,7 @@ impl Coordinator {
         if !panicked {
             return;
         }
-        let trouble = || DiskTrouble { kind: DiskTroubleKind::Other, cause: DEFECT.to_owned() };
+        let trouble = || DiskTrouble { kind: DiskTroubleKind::Other, cause: FailureCause::Defect };
         match holds {
             Holds::Range(id, ticket, taken) => {
                 let served = Served {
@@ -168,7 +167,7 @@ impl Coordinator {
                 for id in ids {
                     // The states are gone with the task.
                     if self.slots.0.get(&id).is_some_and(|slot| slot.state.is_none()) {
-                        self.close(id, &Ending::lost(DEFECT));
+                        self.close(id, &Ending::lost());
                     }
                 }
             }
