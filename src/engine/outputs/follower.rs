@@ -93,10 +93,9 @@ impl Followers {
 
     /// After [`Self::finish`]: something went since, which a page may still show.
     pub(crate) async fn look_again(&self) {
-        if let Some(crowd) = self.crowd.clone() {
-            if let Err(lost) = blocking(move || crowd.catch_up(true)).await {
-                debug!(%lost, "a follower ended unexpectedly");
-            }
+        let Some(crowd) = self.crowd.clone() else { return };
+        if let Err(lost) = blocking(move || crowd.catch_up(true)).await {
+            debug!(%lost, "a follower ended unexpectedly");
         }
     }
 }

@@ -27,8 +27,6 @@ use crate::engine::transfer::messages::{Reply, Served};
 use crate::engine::transfer::shared_end::SharedEnd;
 use crate::engine::transfer::worker::{Fetch, Port};
 
-/// What a panic in a connection's task is reported as: a defect of rcsync, which costs the file this try.
-
 /// What a task of a connection works on, should it panic.
 #[derive(Debug)]
 pub(in crate::engine::transfer) enum Holds {
