@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tracing::debug;
 
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::net::webhook::Webhook;
@@ -231,6 +232,7 @@ impl Hooks {
         ];
         let occasion = Occasion { json: (self.wording)(event, &id), id, values };
         for hook in self.state().running.iter().filter(|hook| hook.hears_alarms) {
+            // A worker that ended has reported why.
             let _ = hook.work.send(Work::Tell(HookEvent::Stalled, Box::new(occasion.clone())));
         }
     }
@@ -324,6 +326,7 @@ impl Follower for Hooks {
                         news.push((key, entry, id, None))
                     }
                     (None, true) if view.last => {
+                        // A worker that ended has reported why.
                         let _ = hook.work.send(Work::Known(id.clone()));
                         hook.settled.insert(id);
                     }
@@ -334,6 +337,7 @@ impl Follower for Hooks {
             for (key, entry, id, event) in news {
                 hook.settled.insert(id.clone());
                 let occasion = self.publication(key, entry, id, event);
+                // A worker that ended has reported why.
                 let _ =
                     hook.work.send(Work::Tell(HookEvent::Published(entry.path.clone()), Box::new(occasion)));
             }
@@ -344,7 +348,9 @@ impl Follower for Hooks {
             drop(state);
             for Running { work, thread, .. } in running {
                 drop(work);
-                let _ = thread.join();
+                if thread.join().is_err() {
+                    debug!("a hook ended unexpectedly; its events are repeated by the next run");
+                }
             }
         }
     }
