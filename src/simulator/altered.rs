@@ -51,6 +51,7 @@ fn lagging(text: &str) -> String {
 /// A text in memory can be packed without a fault.
 fn gzip(text: &mut impl io::Read) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    // Neither end is a disk or a connection.
     let _ = io::copy(text, &mut encoder);
     encoder.finish().unwrap_or_default()
 }

@@ -216,6 +216,7 @@ fn publish_copy(parts: &Directory, part: &str, folder: &Directory, file: &str, o
     let copied =
         copy(parts, part, folder, &staged).and_then(|()| rename(folder, &staged, folder, file, over));
     if copied.is_err() {
+        // The error is returned; the next try replaces what is left.
         let _ = folder.remove(&staged);
     }
     copied?;
@@ -226,6 +227,7 @@ fn publish_copy(parts: &Directory, part: &str, folder: &Directory, file: &str, o
 
 /// Copies a file to another disk, flushes the copy, and reads it back: that disk has not shown yet that it keeps bytes.
 fn copy(from: &Directory, name: &str, to: &Directory, new: &str) -> io::Result<()> {
+    // Creating the file fails where this did.
     let _ = to.remove(new);
     let source = from.open_regular(name)?;
     let target = to.create_new(new)?;

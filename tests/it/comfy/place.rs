@@ -150,10 +150,13 @@ async fn a_run_that_ends_reports_what_it_did_not_place() {
     let follow = [stage.bench.job.as_str(), dir.to_str().unwrap(), "--comfyui", ui.to_str().unwrap()];
     for more in [&["--once"][..], &[][..], &["-q"][..]] {
         let run = stage.bench.command(&[&follow[..], more].concat()).output().unwrap();
-        let told = stderr(&run);
-        assert_eq!(code(&run), 0, "the mirror itself is complete: {told}");
-        assert_eq!(told.matches("not everything could be placed in ComfyUI").count(), 1, "{told}");
-        assert!(told.contains("my_first_lora") && !told.contains("again"), "{told}");
+        let printed = stderr(&run);
+        assert_eq!(code(&run), 0, "the mirror itself is complete: {printed}");
+        // A run that follows reports it when it happens, too, which may be hours before its end.
+        let most = if more == ["--once"] { 1 } else { 2 };
+        let reports = printed.matches("not everything could be placed in ComfyUI").count();
+        assert!((1..=most).contains(&reports), "{printed}");
+        assert!(printed.contains("my_first_lora") && !printed.contains("again"), "{printed}");
     }
     fs::remove_file(&link).unwrap();
     assert_eq!(stage.placed(), [""; 0], "nothing was placed elsewhere");

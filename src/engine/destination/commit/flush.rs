@@ -66,6 +66,7 @@ fn flush(file: Finished) -> Flushed {
     let error = match panic::catch_unwind(AssertUnwindSafe(|| file.part.flush())) {
         Ok(Ok(())) => return Ok(file),
         Ok(Err(error)) => {
+            // Its bytes are doubtful; the error is returned, and the file is fetched again.
             let _ = file.part.discard();
             error
         }

@@ -68,6 +68,7 @@ impl Committer {
         match self.place(store, file) {
             Ok(Placed::Here(key, entry)) => {
                 results.push((key.clone(), Committed::Known));
+                // A note saves work; without it the next run compares the file again.
                 let _ = store.note(vec![Record::Know { key, entry: *entry }]);
             }
             Ok(Placed::Ready(ready)) => placed.push(*ready),
@@ -132,6 +133,7 @@ impl Committer {
                     records.push(Record::Know { key, entry });
                     // Only ever a saving for `verify --repair`.
                     let _ = blocks.keep(&ready.file.part, ready.entry.sha256);
+                    // A record that is left is swept at the end.
                     let _ = ready.file.part.remove_record();
                 }
                 Ok(Named::Taken) | Err(_) => records.push(Record::Abandon { key }),
@@ -163,6 +165,7 @@ impl Committer {
         // had just begun and read that this one was about to be named, with this one.
         let path = self.dir.join(name);
         if holds(&path, ready.entry.sha256) {
+            // The bytes are in place; a part that is left is swept at the end.
             let _ = ready.file.part.discard();
             return stamp(&path).map(Named::Given);
         }

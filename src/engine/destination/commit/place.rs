@@ -125,6 +125,7 @@ impl Committer {
                 if here == Some(verified.sha256()) {
                     let mut entry = self.entry(&file, path, older);
                     entry.modified = modified;
+                    // The bytes are in place; a part that is left is swept at the end.
                     let _ = file.part.discard();
                     return Ok(Placed::Here(artifact.key.clone(), Box::new(entry)));
                 }
