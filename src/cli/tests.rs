@@ -161,7 +161,7 @@ fn a_variable_for_buckets_does_not_end_a_mirror_into_a_folder() {
 #[test]
 fn help_has_topics_and_commands() {
     for (typed, part) in [
-        ("help mirroring", "DIR is created where it is missing"),
+        ("help mirroring", "last seen status and every artifact"),
         ("help exit-codes", "75            try again"),
         ("help cron", "--once"),
         ("help dataset push", "Usage: rcsync dataset push"),
