@@ -62,15 +62,18 @@ impl Place {
 }
 
 /// Refuses settings that only a folder has.
-fn refuse_local(settings: &Settings) -> Result<(), Error> {
+///
+/// # Errors
+/// Names the setting.
+pub(crate) fn refuse_local(settings: &Settings) -> Result<(), Error> {
     let given = &settings.sync;
     let local = [
         ("min-free", given.min_free.is_some(), "no disk is used"),
-        ("comfyui", given.comfy.comfyui.is_some(), "mirror into a folder beside it"),
-        ("exec", given.exec.is_some(), "hooks are for folders in this version"),
-        ("exec-done", given.exec_done.is_some(), "hooks are for folders in this version"),
-        ("webhook", given.webhook.is_some(), "hooks are for folders in this version"),
-        ("auto-resume", given.auto_resume.is_some_and(|most| most > 0), "it is for folders in this version"),
+        (
+            "comfyui",
+            given.comfy.comfyui.is_some(),
+            "`rcsync mirror s3://… --comfyui <PATH> --watch` places LoRAs from a bucket, on any machine",
+        ),
     ];
     match local.into_iter().find(|(_, is_given, _)| *is_given) {
         None => Ok(()),

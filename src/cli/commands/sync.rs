@@ -131,7 +131,7 @@ impl Following {
             Place::Folder(Some(dir)) => dir,
             #[cfg(feature = "buckets")]
             Place::Bucket(to) => {
-                return follow_to_bucket(context, signals, api, job, to, options, first).await;
+                return follow_to_bucket(context, signals, api, job, to, (options, hooks), first).await;
             }
             #[cfg(not(feature = "buckets"))]
             Place::Bucket(to) => PathBuf::from(to),
@@ -173,7 +173,7 @@ async fn follow_to_bucket(
     api: ApiClient,
     job: JobId,
     to: String,
-    options: SyncOptions,
+    (options, hooks): (SyncOptions, HookPlan),
     first: Option<Event>,
 ) -> Result<ExitStatus, Error> {
     let again = match &first {
@@ -189,7 +189,8 @@ async fn follow_to_bucket(
         }
     }
     let bucket = bucket::options(&context.settings);
-    let mirror = BucketMirror { api, job, to, options, bucket };
+    let hooks = equipment::bucket_hooks(hooks, &job, context.world.now);
+    let mirror = BucketMirror { api, job, to, options, bucket, hooks, fleet: None };
     let ended = mirror.run(telling.clone(), signals.stop.clone()).await;
     telling.end();
     ended.map_err(|error| if begins { Error::Following { source: error.into(), again } } else { error })

@@ -201,7 +201,7 @@ impl Listener for FleetReporter {
                 removed.iter().for_each(|job| facts.remove(job));
             }
             News::Over { job, exit } => facts.end(job, *exit),
-            News::BadList { .. } | News::TooMany { .. } => {}
+            News::BadList { .. } | News::TooMany { .. } | News::NoPage { .. } => {}
         };
         if let Some(view) = &self.view {
             view.learn(|facts, _| change(facts));
@@ -228,6 +228,7 @@ impl Listener for FleetReporter {
                 );
                 self.write_line("notice", &text, Talk::Normal);
             }
+            News::NoPage { why } => self.write_line("notice", &shown(why), Talk::Normal),
             News::Over { .. } => {}
         }
     }

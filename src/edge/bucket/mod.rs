@@ -1,7 +1,9 @@
 //! A bucket, as narrow as the protocol needs it. `cloud` is its one real implementation; the simulation has one in memory.
 
 pub(crate) mod cloud;
-pub(crate) mod credentials;
+pub(crate) mod connect;
+mod credentials;
+mod faults;
 #[cfg(test)]
 pub(crate) mod memory;
 mod wire;
@@ -184,6 +186,8 @@ pub(crate) trait Bucket: Debug + Send + Sync {
     fn stat<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Meta>>;
     /// Lists all objects whose keys begin with `prefix`.
     fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Listed>>;
+    /// Lists the folders directly below `prefix`, without a slash at their ends.
+    fn folders<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<String>>;
     /// Writes a small object.
     fn put<'a>(&'a self, key: &'a str, bytes: Bytes, when: When, about: About) -> Answer<'a, Put>;
     /// Begins an upload in parts. Nothing is visible before it is completed.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::bucket::head::{
-    Begun, FORMAT, HEAD, Head, Known, Line, MOST_LINES, Owner, Publish, Seen, Written,
+    Begun, FORMAT, HEAD, Head, Known, Line, Owner, Publish, Seen, Written, add_line, are_many,
 };
 use crate::decide::bucket::lease::{AfterSwap, Standing, after_swap, beat, standing};
 use crate::edge::bucket::{Meta, Put, StoreFault, Tag, When};
@@ -201,6 +201,15 @@ async fn contents(store: &Store) -> Result<Contents, Error> {
     Err(unfit(store, "its head names a snapshot that is not there".to_owned()))
 }
 
+/// Looks at the head alone: one request. `None` where none that can be read is there.
+///
+/// # Errors
+/// When the store refuses.
+pub(super) async fn glance(store: &Store) -> Result<Option<(Head, Tag, Option<Duration>)>, Error> {
+    let found = store.small(HEAD, HEAD_BOUND).await?;
+    Ok(found.and_then(|(bytes, meta)| Some((read_head(&bytes).ok()?, meta.tag, meta.age))))
+}
+
 fn unfit(store: &Store, why: String) -> Error {
     BucketError::Unfit { to: store.url.to_string(), why }.into()
 }
@@ -365,6 +374,13 @@ impl HeadStore {
         lock(&self.queue).seen = Some(seen);
     }
 
+    /// Notes what a hook was told. Goes out with the next swap: a kill before it repeats an event, and loses none.
+    pub(super) fn note_told(&self, line: Line) {
+        let mut queue = lock(&self.queue);
+        queue.queued += 1;
+        add_line(&mut queue.lines, line);
+    }
+
     /// Adds claims, and returns when they are in the head.
     ///
     /// # Errors
@@ -463,7 +479,7 @@ impl HeadStore {
 
     /// Folds many lines into a snapshot; returns the snapshot that it replaces.
     async fn fold(&self, next: &mut Head) -> Result<Option<String>, Error> {
-        if next.lines.len() < MOST_LINES {
+        if !are_many(&next.lines) {
             return Ok(None);
         }
         let known = self.known();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::decide::bucket::head::{Known, Publish};
 use crate::decide::mirror::retention::{Retention, surplus};
-use crate::edge::bucket::cloud::Described;
+use crate::edge::bucket::connect::Described;
 use crate::engine::destination::check::{BadFile, Checked, Problem};
 use crate::engine::destination::prune::Pruned;
 use crate::engine::destination::reports;

@@ -5,7 +5,7 @@
 //! neither the mirror nor the others, and the run ends when all are told.
 
 mod journal;
-mod worker;
+pub(crate) mod worker;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -43,7 +43,7 @@ pub enum Hook {
 
 impl Hook {
     /// Returns the option that it was given with.
-    const fn option(&self) -> &'static str {
+    pub(crate) const fn option(&self) -> &'static str {
         match self {
             Self::Exec(_) => "--exec",
             Self::Webhook(_) => "--webhook",
@@ -148,7 +148,7 @@ impl Hooks {
     /// Tells of the end of the run, if it had one that could be told. To be called once, after it.
     pub async fn finish(&self, dir: &Path) {
         let Some(event) = self.state().done.take() else { return };
-        let occasion = self.end_of_run(&event);
+        let occasion = end_of_run(&self.job, &self.wording, &event);
         for hook in &self.plan.done {
             if let Err(cause) = worker::tell(hook, dir, &occasion, &self.stop).await {
                 let option = match hook {
@@ -165,67 +165,9 @@ impl Hooks {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn end_of_run(&self, event: &Event) -> Occasion {
-        // Every run has one end: the moment and the process tell it from all others.
-        let moment = Timestamp::now().as_nanosecond().to_string();
-        let id = EventId::of(&["done", self.job.as_str(), &moment, &std::process::id().to_string()]);
-        let json = (self.wording)(event, &id);
-        let mut values = vec![("event", "done".to_owned()), ("event_id", id.as_str().to_owned())];
-        values.push(("job_id", self.job.as_str().to_owned()));
-        if let Event::Done { exit, published, bytes, present, failed, elapsed, .. } = event {
-            values.extend([
-                ("exit_code", exit.code().to_string()),
-                ("published", published.to_string()),
-                ("bytes", bytes.to_string()),
-                ("present", present.to_string()),
-                ("failed", failed.to_string()),
-                ("seconds", elapsed.as_secs().to_string()),
-            ]);
-        }
-        Occasion { id, about: "the end of the run".to_owned(), values, json }
-    }
-
-    fn publication(&self, key: &ArtifactKey, entry: &Entry, id: EventId, heard: Option<&Event>) -> Occasion {
-        let event = heard.cloned().unwrap_or_else(|| Event::Published {
-            path: entry.path.clone(),
-            kind: key.kind,
-            step: entry.step,
-            size: entry.size,
-            sha256: entry.sha256,
-            evidence: entry.evidence,
-            // An earlier run knew.
-            elapsed: Duration::ZERO,
-        });
-        let values = vec![
-            ("event", "published".to_owned()),
-            ("event_id", id.as_str().to_owned()),
-            ("job_id", self.job.as_str().to_owned()),
-            ("path", entry.path.as_str().to_owned()),
-            ("kind", key.kind.name().to_owned()),
-            ("step", entry.step.map_or_else(String::new, |step| step.to_string())),
-            ("size", entry.size.to_string()),
-            ("sha256", entry.sha256.to_string()),
-            ("evidence", entry.evidence.name().to_owned()),
-        ];
-        Occasion { json: (self.wording)(&event, &id), about: format!("`{}`", entry.path), id, values }
-    }
-
     /// A job that went silent is worth a message: its GPU is still billing.
     fn alarm(&self, event: &Event, step: Option<u64>) {
-        let step = step.map_or_else(String::new, |step| step.to_string());
-        let id = EventId::of(&["stalled", self.job.as_str(), &step]);
-        let values = vec![
-            ("event", "stalled".to_owned()),
-            ("event_id", id.as_str().to_owned()),
-            ("job_id", self.job.as_str().to_owned()),
-            ("step", step),
-        ];
-        let occasion = Occasion {
-            json: (self.wording)(event, &id),
-            about: "a job that went silent".to_owned(),
-            id,
-            values,
-        };
+        let occasion = alarm(&self.job, &self.wording, event, step);
         for hook in self.state().running.iter().filter(|hook| hook.hears_alarms) {
             let _ = hook.work.send(Work::Tell(Box::new(occasion.clone())));
         }
@@ -237,12 +179,79 @@ impl Hooks {
 }
 
 /// The id of a file's publication: the same artifact with the same bytes is the same event.
-fn id_of(job: &JobId, key: &ArtifactKey, entry: &Entry) -> EventId {
+pub(crate) fn id_of(job: &JobId, key: &ArtifactKey, entry: &Entry) -> EventId {
     EventId::of(&[job.as_str(), key.kind.name(), &key.path, &entry.sha256.to_string()])
 }
 
-fn present(manifest: &Manifest) -> impl Iterator<Item = (&ArtifactKey, &Entry)> {
+pub(crate) fn present(manifest: &Manifest) -> impl Iterator<Item = (&ArtifactKey, &Entry)> {
     manifest.entries.iter().filter(|(_, entry)| entry.state == EntryState::Present)
+}
+
+/// The end of a run, as a hook hears of it.
+pub(crate) fn end_of_run(job: &JobId, wording: &Wording, event: &Event) -> Occasion {
+    // Every run has one end: the moment and the process tell it from all others.
+    let moment = Timestamp::now().as_nanosecond().to_string();
+    let id = EventId::of(&["done", job.as_str(), &moment, &std::process::id().to_string()]);
+    let json = wording(event, &id);
+    let mut values = vec![("event", "done".to_owned()), ("event_id", id.as_str().to_owned())];
+    values.push(("job_id", job.as_str().to_owned()));
+    if let Event::Done { exit, published, bytes, present, failed, elapsed, .. } = event {
+        values.extend([
+            ("exit_code", exit.code().to_string()),
+            ("published", published.to_string()),
+            ("bytes", bytes.to_string()),
+            ("present", present.to_string()),
+            ("failed", failed.to_string()),
+            ("seconds", elapsed.as_secs().to_string()),
+        ]);
+    }
+    Occasion { id, about: "the end of the run".to_owned(), values, json }
+}
+
+/// A published file, as a hook hears of it. `path` is where the file is: below the hook's folder, or a URL.
+pub(crate) fn publication(
+    job: &JobId,
+    wording: &Wording,
+    (key, entry): (&ArtifactKey, &Entry),
+    id: EventId,
+    heard: Option<&Event>,
+    path: String,
+) -> Occasion {
+    let event = heard.cloned().unwrap_or_else(|| Event::Published {
+        path: entry.path.clone(),
+        kind: key.kind,
+        step: entry.step,
+        size: entry.size,
+        sha256: entry.sha256,
+        evidence: entry.evidence,
+        // An earlier run knew.
+        elapsed: Duration::ZERO,
+    });
+    let values = vec![
+        ("event", "published".to_owned()),
+        ("event_id", id.as_str().to_owned()),
+        ("job_id", job.as_str().to_owned()),
+        ("path", path),
+        ("kind", key.kind.name().to_owned()),
+        ("step", entry.step.map_or_else(String::new, |step| step.to_string())),
+        ("size", entry.size.to_string()),
+        ("sha256", entry.sha256.to_string()),
+        ("evidence", entry.evidence.name().to_owned()),
+    ];
+    Occasion { json: wording(&event, &id), about: format!("`{}`", entry.path), id, values }
+}
+
+/// A job that went silent, as a webhook hears of it.
+pub(crate) fn alarm(job: &JobId, wording: &Wording, event: &Event, step: Option<u64>) -> Occasion {
+    let step = step.map_or_else(String::new, |step| step.to_string());
+    let id = EventId::of(&["stalled", job.as_str(), &step]);
+    let values = vec![
+        ("event", "stalled".to_owned()),
+        ("event_id", id.as_str().to_owned()),
+        ("job_id", job.as_str().to_owned()),
+        ("step", step),
+    ];
+    Occasion { json: wording(event, &id), about: "a job that went silent".to_owned(), id, values }
 }
 
 impl Reporter for Hooks {
@@ -331,7 +340,8 @@ impl Follower for Hooks {
             news.sort_by_key(|(_, entry, ..)| (entry.step, &entry.path));
             for (key, entry, id, event) in news {
                 hook.settled.insert(id.clone());
-                let occasion = self.publication(key, entry, id, event);
+                let path = entry.path.as_str().to_owned();
+                let occasion = publication(&self.job, &self.wording, (key, entry), id, event, path);
                 let _ = hook.work.send(Work::Tell(Box::new(occasion)));
             }
         }

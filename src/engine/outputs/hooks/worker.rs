@@ -18,7 +18,7 @@ use super::journal::Journal;
 const TRIES: u32 = 3;
 
 /// A failed event is tried again after this long, or by the next run: what failed it may need a moment to pass.
-const AGAIN: Duration = Duration::from_secs(60);
+pub(crate) const AGAIN: Duration = Duration::from_secs(60);
 
 /// A hook that was ended for running too long so many times in a row is not called again in this run: each costs its
 /// whole time, and the run waits for it at the end.
@@ -50,7 +50,7 @@ pub(super) struct Worker {
 
 /// Why an event could not be told.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// It may be tried again.
     Failed(String),
     /// It took too long.
@@ -70,8 +70,45 @@ impl std::fmt::Display for Trouble {
     }
 }
 
+/// What follows an event that could not be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AfterFailure {
+    /// The event is given up.
+    GiveUp,
+    /// The hook is told nothing more in this run.
+    Rest,
+    /// It is tried again after [`AGAIN`], or by the next run.
+    Again,
+}
+
+/// Decides what follows the `times`th failure of one event, after so many timeouts of the hook in a row.
+pub(crate) const fn after_failure(times: u32, timeouts: u32) -> AfterFailure {
+    if times >= TRIES {
+        AfterFailure::GiveUp
+    } else if timeouts >= MOST_TIMEOUTS {
+        AfterFailure::Rest
+    } else {
+        AfterFailure::Again
+    }
+}
+
+impl AfterFailure {
+    /// Describes it, for people.
+    pub(crate) fn words(self, about: &str, cause: &str, times: u32) -> String {
+        match self {
+            Self::GiveUp => {
+                format!("failed for {about}: {cause}; given up after {times} tries, the file is safe")
+            }
+            Self::Rest => format!("failed for {about}: {cause}; it is told nothing more in this run"),
+            Self::Again => {
+                format!("failed for {about}: {cause}; the file is safe, and the hook is tried again")
+            }
+        }
+    }
+}
+
 /// Tells one event, once (a webhook: a few times in short order).
-pub(super) async fn tell(
+pub(crate) async fn tell(
     hook: &Hook,
     dir: &std::path::Path,
     occasion: &Occasion,
@@ -158,16 +195,12 @@ impl Worker {
             Ok(times) => times,
             Err(error) => return self.say(&format!("cannot be noted: {}", explain_briefly(&error))),
         };
-        let about = &occasion.about;
-        if times >= TRIES {
-            self.say(&format!("failed for {about}: {cause}; given up after {times} tries, the file is safe"));
-            self.note(occasion.id);
-        } else if self.timeouts >= MOST_TIMEOUTS {
-            self.out_of_order = true;
-            self.say(&format!("failed for {about}: {cause}; it is told nothing more in this run"));
-        } else {
-            self.say(&format!("failed for {about}: {cause}; the file is safe, and the hook is tried again"));
-            self.later.push((Instant::now() + AGAIN, occasion));
+        let after = after_failure(times, self.timeouts);
+        self.say(&after.words(&occasion.about, cause, times));
+        match after {
+            AfterFailure::GiveUp => self.note(occasion.id),
+            AfterFailure::Rest => self.out_of_order = true,
+            AfterFailure::Again => self.later.push((Instant::now() + AGAIN, occasion)),
         }
     }
 
