@@ -7,6 +7,7 @@ use crate::model::destination::{BucketUrl, Destination};
 use crate::model::job::JobId;
 
 use super::config::Settings;
+use super::values::OnChangeWord;
 
 /// Reads what was typed where a folder or a bucket is named.
 ///
@@ -69,6 +70,11 @@ pub(crate) fn refuse_local(settings: &Settings) -> Result<(), Error> {
     let given = &settings.sync;
     let local = [
         ("min-free", given.min_free.is_some(), "no disk is used"),
+        (
+            "on-change replace",
+            matches!(given.on_change, Some(OnChangeWord::Replace)),
+            "there a name means one sequence of bytes for ever",
+        ),
         (
             "comfyui",
             given.comfy.comfyui.is_some(),

@@ -42,7 +42,7 @@ const JOBS: u64 = 5;
 /// Requests a second that each process may send.
 const API_RATE: f64 = 4.0;
 
-/// Plays a universe; the error says what was broken.
+/// Plays a universe; the error names what was broken.
 pub(super) fn play(seed: u64, printed: bool) -> Result<(), String> {
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

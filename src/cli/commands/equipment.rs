@@ -48,11 +48,7 @@ impl Equipment {
 
 /// What hooks hear of a bucket, and in which words.
 #[cfg(feature = "buckets")]
-pub(super) fn bucket_hooks(
-    plan: HookPlan,
-    job: &JobId,
-    now: fn() -> Timestamp,
-) -> Option<BucketHooks> {
+pub(super) fn bucket_hooks(plan: HookPlan, job: &JobId, now: fn() -> Timestamp) -> Option<BucketHooks> {
     let job = job.clone();
     let wording = Box::new(move |event: &Event, id: &EventId| {
         json::line_with_id(event, &job, now(), id).unwrap_or_default()

@@ -207,12 +207,7 @@ fn template(text: &str) -> Result<Template, Error> {
     text.parse().map_err(|error| Error::Usage(format!("DEST `{}`: {error}", shown_value(text))))
 }
 
-fn read_list(
-    world: Process,
-    settings: Settings,
-    base: ApiBase,
-    place: Place,
-) -> Box<ReadList<SyncArgs>> {
+fn read_list(world: Process, settings: Settings, base: ApiBase, place: Place) -> Box<ReadList<SyncArgs>> {
     Box::new(move |text| {
         let id = |text: &str| base.job(text).map_err(|error| format!("`{}`: {error}", shown_value(text)));
         let overrides = |pairs: &[(&str, String)]| overrides(&world, &settings, &place, pairs);

@@ -155,7 +155,7 @@ async fn once(
 
 /// Reports what one look came to.
 fn report(context: &Context<'_>, comfy: &ComfyUi, outcome: &Outcome) -> ExitStatus {
-    // A crontab mails what is said, so nothing is said where nothing happened.
+    // A crontab mails what is printed, so nothing is printed where nothing happened.
     let is_news =
         *outcome != Outcome { there: outcome.there, withdrawn: outcome.withdrawn, ..Outcome::default() };
     let is_asked = context.world.err.is_terminal() || context.settings.talk == Talk::Verbose;

@@ -52,7 +52,7 @@ pub(super) struct Following {
 }
 
 impl Following {
-    /// Settles how to follow a job to where `dir` says, or into a folder of its name.
+    /// Settles how to follow a job to `dir`, or into a folder of its name.
     pub(super) fn settle(context: &Context<'_>, dir: Option<PathBuf>) -> Result<Self, Error> {
         let place = Place::settle(dir, &context.settings)?;
         Ok(Self { place, equipment: Equipment::settle(context.world, &context.settings)? })
@@ -93,7 +93,7 @@ impl Following {
     ) -> Result<ExitStatus, Error> {
         let SubmitAnswer { id, name } = answer;
         if context.settings.talk == Talk::Quiet && context.settings.format == Format::Pretty {
-            // Whoever wants errors alone on standard error has paid all the same: the id is data.
+            // Where standard error has errors alone, a job was paid for all the same: the id is data.
             let name = name.as_deref().map_or_else(String::new, |name| format!("{}  ", shown(name)));
             context.world.out.line(&format!("{name}submitted as {id}"));
         }
@@ -115,7 +115,7 @@ impl Following {
         self.follow(context, signals, api, job, Some(first)).await
     }
 
-    /// Tells `first`, and follows the job until it ends.
+    /// Reports `first`, and follows the job until it ends.
     pub(super) async fn follow(
         self,
         context: &Context<'_>,
@@ -196,7 +196,7 @@ async fn follow_to_bucket(
     ended.map_err(|error| if begins { Error::Following { source: error.into(), again } } else { error })
 }
 
-/// Tells `first`, mirrors, and tells about it as the settings want it; `again` is what goes on after an early end.
+/// Reports `first`, mirrors, and reports the run as the settings want it; `again` is what continues after an early end.
 pub(super) async fn mirror(
     context: &Context<'_>,
     signals: &Signals,

@@ -95,7 +95,7 @@ impl FleetReporter {
         }
     }
 
-    /// Whether nothing is said while nothing is wrong and nothing is new: one pass without a terminal.
+    /// Whether nothing is printed while nothing is wrong and nothing is new: one pass without a terminal.
     fn holds(&self) -> bool {
         self.settings.sync.once && !self.world.err.is_terminal() && self.settings.talk < Talk::Verbose
     }

@@ -22,7 +22,7 @@ pub const MOST_LINES: usize = 128;
 /// The head's key below the prefix.
 pub const HEAD: &str = ".rcsync/head.json";
 
-/// What stands in the head object.
+/// The contents of the head object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     /// The format of this object.
@@ -50,7 +50,7 @@ pub struct Head {
     /// The job's status at the last look, and how often it was seen to continue after an end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
-    /// What was written last for people and other programs, by key.
+    /// The records that were written last (`SHA256SUMS`, `job.json`, `index.html`), by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub written: BTreeMap<String, Written>,
     /// What became known since the snapshot.
@@ -62,9 +62,9 @@ pub struct Head {
 pub struct Owner {
     /// Drawn anew for each takeover.
     pub id: String,
-    /// The machine, for people.
+    /// The machine, for messages.
     pub host: String,
-    /// The process, for people.
+    /// The process, for messages.
     pub pid: u32,
 }
 
@@ -128,14 +128,14 @@ pub enum Line {
         /// What was read.
         doubt: Doubt,
     },
-    /// A hook was told of events, or an event failed.
+    /// Events were delivered to a hook, or one failed.
     Hook {
         /// Which hook.
         hook: EventId,
-        /// Events that it need not be told of again.
+        /// Events that it need not get again.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         done: Vec<EventId>,
-        /// An event that it could not be told of.
+        /// An event that could not be delivered.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failed: Option<EventId>,
     },
@@ -160,15 +160,15 @@ pub struct Known {
     /// Names that were deleted, with the tag of the object that had them.
     #[serde(default)]
     pub retired: BTreeMap<RelPath, Option<String>>,
-    /// What each hook was told, across runs and workers.
+    /// What was delivered to each hook, across runs and workers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hooks: BTreeMap<EventId, Told>,
 }
 
-/// What one hook was told.
+/// What was delivered to one hook.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
-    /// Events that it need not be told of again.
+    /// Events that it need not get again.
     pub done: BTreeSet<EventId>,
     /// How often other events failed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -240,7 +240,12 @@ impl Known {
     /// A prefix of which nothing is known.
     #[must_use]
     pub const fn new(job: JobId, origin: String) -> Self {
-        Self { manifest: Manifest::new(job, origin), tags: BTreeMap::new(), retired: BTreeMap::new(), hooks: BTreeMap::new() }
+        Self {
+            manifest: Manifest::new(job, origin),
+            tags: BTreeMap::new(),
+            retired: BTreeMap::new(),
+            hooks: BTreeMap::new(),
+        }
     }
 
     /// Takes one line in.

@@ -1,5 +1,5 @@
 //! In which order one of several processes on one bucket begins the jobs: each process has an order of its own, so that
-//! they meet at few jobs, whoever takes which.
+//! two of them meet at few jobs.
 
 use sha2::{Digest as _, Sha256};
 

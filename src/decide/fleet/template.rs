@@ -228,10 +228,7 @@ mod tests {
             let filled = filled("/data/{name}", &job, Some(name));
             assert_eq!(filled.parent(), Some(Path::new("/data")), "{name:?}: {filled:?}");
         }
-        assert_ne!(
-            filled("/d/{name}", &job, Some("a/b")),
-            filled("/d/{name}", &job, Some("a_b"))
-        );
+        assert_ne!(filled("/d/{name}", &job, Some("a/b")), filled("/d/{name}", &job, Some("a_b")));
     }
 
     #[test]

@@ -13,14 +13,14 @@ pub const TRIES_OF_A_GONE_FILE: u32 = 2;
 /// What to do after a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The same request may succeed later; the server may have said when.
+    /// The same request may succeed later; the server may have named a wait.
     Retry {
         /// At least this long from now.
         at_least: Option<Duration>,
     },
     /// The link may have expired, or the file may be gone: ask the job again what it offers.
     Relist {
-        /// The host says that there is no such file, not that the link is no good.
+        /// The host reports that there is no such file, not that the link is no good.
         gone: bool,
     },
     /// No later request can succeed.
@@ -60,7 +60,7 @@ pub enum After {
     Wait(Option<Duration>),
     /// The API is asked for a newer link.
     Relist {
-        /// The host says that there is no such file.
+        /// The host reports that there is no such file.
         gone: bool,
     },
 }
@@ -91,7 +91,7 @@ pub enum AfterLink {
 }
 
 /// Decides what follows where the file is still listed. `is_renewed`: with another link than before; `gone` is what the
-/// host said of it, `tries` how often in a row without progress.
+/// host reported, `tries` how often in a row without progress.
 #[must_use]
 pub const fn after_link(is_renewed: bool, gone: bool, tries: u32, exhausted: bool) -> AfterLink {
     if is_renewed && !exhausted {

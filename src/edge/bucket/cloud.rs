@@ -83,10 +83,8 @@ impl Cloud {
         seen: &Seen,
         error: &object_store::Error,
     ) -> StoreFault {
-        let again = StoreFault::Busy {
-            status: seen.status.unwrap_or_default(),
-            retry_after: Some(Duration::ZERO),
-        };
+        let again =
+            StoreFault::Busy { status: seen.status.unwrap_or_default(), retry_after: Some(Duration::ZERO) };
         if has_expired(seen) && self.renewable.as_ref().is_some_and(|provider| provider.renew()) {
             return again;
         }
@@ -99,7 +97,7 @@ impl Cloud {
         faults::fault(permission, seen, &innermost(error))
     }
 
-/// The same for a write under a condition.
+    /// The same for a write under a condition.
     fn put_answer(
         &self,
         level: usize,

@@ -32,7 +32,7 @@ impl Default for Dialect {
     }
 }
 
-/// What a store is, for people.
+/// A store, described for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Described {
     /// Where its credentials come from.
@@ -101,8 +101,7 @@ fn s3(url: &BucketUrl, dialect: Dialect, variable: Variables<'_>) -> Result<Conn
     let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
     let region = region.or_else(|| profile.as_ref()?.region.clone());
     let plain_http = endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-    let is_r2 =
-        endpoint.as_deref().is_some_and(|endpoint| endpoint.contains(".r2.cloudflarestorage.com"));
+    let is_r2 = endpoint.as_deref().is_some_and(|endpoint| endpoint.contains(".r2.cloudflarestorage.com"));
     if let Some(endpoint) = &endpoint {
         let readable = url::Url::parse(endpoint).is_ok_and(|url| url.host().is_some());
         if !readable {
@@ -227,10 +226,7 @@ fn azure(url: &BucketUrl, variable: Variables<'_>) -> Result<Connected, StoreFau
         .with_http_connector(wire(plain_http, false)?);
     let endpoint = endpoint.unwrap_or_else(|| "Azure Blob Storage".to_owned());
     let store = builder.build().map_err(unusable)?;
-    Ok(Connected::one(
-        store,
-        Described { credentials: credentials.to_owned(), endpoint: shown(&endpoint) },
-    ))
+    Ok(Connected::one(store, Described { credentials: credentials.to_owned(), endpoint: shown(&endpoint) }))
 }
 
 fn wire(plain_http: bool, completes_new_only: bool) -> Result<OwnWire, StoreFault> {

@@ -22,7 +22,7 @@ const READ_AGAIN: Duration = Duration::from_secs(60);
 /// Credentials are renewed this long before they expire.
 const BEFORE_EXPIRY: Duration = Duration::from_secs(120);
 
-/// What a profile says.
+/// The settings of a profile.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Profile {
     pub(super) name: String,
@@ -105,7 +105,7 @@ impl Profile {
     /// Returns a provider of the profile's credentials; `None` where it has none.
     ///
     /// # Errors
-    /// When it has some that are not supported: says what to type.
+    /// When it has some that are not supported: the error names what to type.
     pub(super) fn provider(&self, variable: Variables<'_>) -> Result<Option<FromProfile>, String> {
         match &self.source {
             None => Ok(None),

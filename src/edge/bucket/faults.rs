@@ -57,7 +57,10 @@ pub(super) fn fault(permission: &'static str, seen: &Seen, cause: &str) -> Store
         301 | 307 | 308 => StoreFault::WrongRegion { region: seen.region.clone() },
         400 if is_elsewhere => StoreFault::WrongRegion { region: seen.region.clone() },
         400 | 401 | 403 if has_expired(seen) => {
-            let message = format!("{}; keys in the environment cannot be renewed while rcsync runs, those of a profile's `credential_process`, of a web identity and of a role are", said());
+            let message = format!(
+                "{}; keys in the environment cannot be renewed while rcsync runs, those of a profile's `credential_process`, of a web identity and of a role are",
+                said()
+            );
             StoreFault::Denied { status, permission, message }
         }
         401 | 403 if code == "RequestTimeTooSkewed" => {

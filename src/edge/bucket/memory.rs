@@ -2,7 +2,7 @@
 //! lost, requests that are carried out long after their sender gave up or died, 409 and 503, workers that freeze, and
 //! workers that are killed before any request.
 //!
-//! Tags are hashes of the bytes, as `ETag`s are: what rewrites the same bytes brings an old tag back.
+//! Tags are hashes of the bytes, as `ETag`s are: rewriting the same bytes returns an old tag.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

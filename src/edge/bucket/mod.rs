@@ -93,7 +93,7 @@ pub(crate) enum When {
     Always,
 }
 
-/// What a store says of a conditional write.
+/// The answer to a conditional write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Put {
     /// Written; the object has this tag.
@@ -138,7 +138,7 @@ pub(crate) enum StoreFault {
         status: u16,
         /// What would have to be allowed.
         permission: &'static str,
-        /// What the store said, sanitised.
+        /// The message of the store, sanitised.
         message: String,
     },
     /// There is no such bucket.
@@ -147,7 +147,7 @@ pub(crate) enum StoreFault {
     /// The bucket is in another region.
     #[error("the bucket is in another region{}", region.as_deref().map(|region| format!(" (`{region}`)")).unwrap_or_default())]
     WrongRegion {
-        /// Which, where the store says so.
+        /// Which, where the store names it.
         region: Option<String>,
     },
     /// There is no such upload: it was completed, aborted, or removed by a rule of the bucket.
@@ -158,7 +158,7 @@ pub(crate) enum StoreFault {
     Refused {
         /// The status; 0 where the request was not sent.
         status: u16,
-        /// What the store said, sanitised.
+        /// The message of the store, sanitised.
         message: String,
     },
 }

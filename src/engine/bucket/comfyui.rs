@@ -33,7 +33,7 @@ use crate::model::local::LocalFile;
 use crate::model::manifest::{Entry, Manifest};
 use crate::model::weights_kind::{WeightsKind, of_pickle};
 
-use super::head_store::{Found, glance};
+use super::head_read::{Found, glance};
 use super::options::{BucketOptions, connect};
 use super::run::{JOB, JOB_BOUND};
 use super::store::Store;
@@ -81,15 +81,25 @@ impl FromBucket {
     }
 
     /// The same over a store of the caller's.
-    pub(super) fn over(
-        store: Store,
-        comfy: Arc<ComfyUi>,
-        state: &Path,
-        reporter: Arc<dyn Reporter>,
-    ) -> Self {
+    pub(super) fn over(store: Store, comfy: Arc<ComfyUi>, state: &Path, reporter: Arc<dyn Reporter>) -> Self {
         let name = hex(&Sha256::digest(store.url.to_string().as_bytes())[..8]);
         let shadow = state.join("buckets").join(name);
         Self { store, comfy, shadow, kinds: HashMap::new(), reported: BTreeSet::new(), reporter }
+    }
+
+    /// Leaves the first bytes of a file, as a killed fetch does.
+    #[cfg(test)]
+    pub(super) fn leave_part(&self, whole: &[u8], length: usize) {
+        let parts = self.shadow.join(PRIVATE).join(PARTS);
+        std::fs::create_dir_all(&parts).unwrap();
+        let name = Sha256Digest::new(Sha256::digest(whole).into()).to_string();
+        std::fs::write(parts.join(name), &whole[..length]).unwrap();
+    }
+
+    /// Where files are on their way.
+    #[cfg(test)]
+    pub(super) fn shadow(&self) -> &Path {
+        &self.shadow
     }
 
     /// Places what is there, and continues as files come, until `stop` is used. Trouble is reported and waited out.
@@ -167,7 +177,9 @@ impl FromBucket {
             if !self.fetch(entry).await? {
                 unsettled += 1;
                 let path = &entry.path;
-                let message = format!("`{path}` is not placed in ComfyUI: the bytes there are not those that were published");
+                let message = format!(
+                    "`{path}` is not placed in ComfyUI: the bytes there are not those that were published"
+                );
                 self.report_once(message, |message| Event::Notice { message });
             }
         }

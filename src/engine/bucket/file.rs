@@ -17,9 +17,7 @@ use tokio::time::Instant;
 use crate::decide::bucket::head::Publish;
 use crate::decide::bucket::parts::part_size;
 use crate::decide::transfer::backoff::Backoff;
-use crate::decide::transfer::state::{
-    FIRST_WAIT, LONGEST_WAIT, MOST_RESTARTS, RESTARTS_BEFORE_TOLERANCE,
-};
+use crate::decide::transfer::state::{FIRST_WAIT, LONGEST_WAIT, MOST_RESTARTS, RESTARTS_BEFORE_TOLERANCE};
 use crate::decide::transfer::verify::Received;
 use crate::edge::bucket::PartTag;
 use crate::edge::net::http::ArtifactClient;
@@ -295,4 +293,3 @@ impl File {
         }
     }
 }
-

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::model::destination::BucketUrl;
 
 use super::below::Below;
-use super::head_store;
+use super::head_read;
 use super::options::{BucketOptions, connect};
 use super::part_memory::PartMemory;
 use super::store::Store;
@@ -69,7 +69,7 @@ impl FleetRoot {
         let Ok(store) = self.store(to) else { return };
         let mut same = None;
         loop {
-            let Ok(Some((head, tag, age))) = head_store::glance(&store).await else { return };
+            let Ok(Some((head, tag, age))) = head_read::glance(&store).await else { return };
             let since = match same.take() {
                 Some((before, since)) if before == tag => since,
                 _ => Instant::now(),

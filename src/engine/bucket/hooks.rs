@@ -1,7 +1,7 @@
-//! Hooks of a bucket: what each was told is in the head, so that another worker continues where this one was killed.
+//! Hooks of a bucket: what was delivered to each is in the head, so that another worker continues where this one was killed.
 //!
-//! As in a folder, an event is told at least once: what is published and what was told are both in the head, and the
-//! difference is what a hook is yet to be told. `{path}` is the object's URL.
+//! As in a folder, an event is delivered at least once: what is published and what was delivered are both in the head, and
+//! the difference is still due. `{path}` is the object's URL.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -15,7 +15,9 @@ use tokio::time::Instant;
 use crate::decide::bucket::head::{Known, Line};
 use crate::engine::event::{Event, Reporter};
 use crate::engine::outputs::hooks::worker::{AGAIN, AfterFailure, Trouble, after_failure, tell};
-use crate::engine::outputs::hooks::{Hook, HookPlan, Wording, alarm, end_of_run, id_of, present, publication};
+use crate::engine::outputs::hooks::{
+    Hook, HookPlan, Wording, alarm, end_of_run, id_of, present, publication,
+};
 use crate::engine::stop::Stop;
 use crate::error::Error;
 use crate::model::hook_event::{EventId, Occasion};
@@ -31,7 +33,7 @@ const WIND_UP: Duration = Duration::from_secs(7);
 /// Commands run in the folder in which rcsync was started: a bucket has none.
 const HERE: &str = ".";
 
-/// What hooks are told of, and in which words.
+/// The hooks of a run, and how events are written for them.
 pub(crate) struct BucketHooks {
     pub(crate) plan: HookPlan,
     pub(crate) wording: Box<Wording>,
@@ -50,7 +52,7 @@ pub(super) struct Ears {
 struct Heard {
     published: HashMap<RelPath, Event>,
     done: Option<Event>,
-    /// Hooks at work, each with the events that it was told, is being told, or need not be told.
+    /// Hooks at work, each with the events that it got, is getting, or need not get.
     at_work: Vec<AtWork>,
 }
 
@@ -78,11 +80,12 @@ impl Ears {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a hook is yet to be told of something that an earlier run published.
+    /// Whether a hook lacks an event of an earlier run.
     pub(super) fn lacks_something(&self, known: &Known) -> bool {
         self.hooks.plan.published.iter().any(|(_, identity)| {
             known.hooks.get(identity).is_some_and(|told| {
-                present(&known.manifest).any(|(key, entry)| !told.done.contains(&id_of(&self.job, key, entry)))
+                present(&known.manifest)
+                    .any(|(key, entry)| !told.done.contains(&id_of(&self.job, key, entry)))
             })
         })
     }
@@ -99,7 +102,8 @@ impl Ears {
         let known = head.known();
         let here: Vec<EventId> =
             present(&known.manifest).map(|(key, entry)| id_of(&self.job, key, entry)).collect();
-        let new = self.hooks.plan.published.iter().filter(|(_, identity)| !known.hooks.contains_key(identity));
+        let new =
+            self.hooks.plan.published.iter().filter(|(_, identity)| !known.hooks.contains_key(identity));
         let lines: Vec<Line> = new
             .map(|(_, identity)| Line::Hook { hook: identity.clone(), done: here.clone(), failed: None })
             .collect();
@@ -129,7 +133,7 @@ impl Ears {
             });
         }
         let working = Working { ears: self.clone(), head: head.clone(), store: store.clone(), tasks };
-        // What a killed run published and did not tell.
+        // What a killed run published and did not deliver.
         working.tell_all(&known);
         Ok(working)
     }
@@ -205,7 +209,7 @@ impl Working {
         heard.published.clear();
     }
 
-    /// Waits until all that was published is told. What was found in the bucket and adopted is no news.
+    /// Waits until all that was published is delivered. What was found in the bucket and adopted is no news.
     pub(super) async fn finish(mut self) {
         self.tell_news();
         let known = self.head.known();
@@ -221,11 +225,11 @@ impl Working {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// Ends the hooks of a run that was stopped; what they were not told is told by the next run.
+    /// Ends the hooks of a run that was stopped; the next run delivers what is left.
     pub(super) async fn stop(mut self) {
         self.ears.heard().at_work.clear();
         if !self.ears.stop.is_stopped() {
-            // The lease is lost, or the store refuses: nothing that is told now could be noted.
+            // The lease is lost, or the store refuses: nothing that is delivered now could be noted.
             self.tasks.abort_all();
         }
         let ending = async { while self.tasks.join_next().await.is_some() {} };
@@ -272,7 +276,7 @@ impl Worker {
         }
     }
 
-    /// Tells one event; `false` when the hook is told nothing more in this run.
+    /// Delivers one event; `false` when the hook gets nothing more in this run.
     async fn tell(&mut self, occasion: Occasion) -> bool {
         let told = tell(&self.hook, Path::new(HERE), &occasion, &self.ears.stop).await;
         self.timeouts = if matches!(told, Err(Trouble::TimedOut(_))) { self.timeouts + 1 } else { 0 };

@@ -5,6 +5,7 @@ pub(crate) mod comfyui;
 mod create;
 mod file;
 pub(crate) mod fleet_root;
+mod head_read;
 pub(crate) mod head_store;
 pub(crate) mod hooks;
 pub(crate) mod options;

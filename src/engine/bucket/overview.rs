@@ -9,7 +9,7 @@ use crate::model::destination::BucketUrl;
 use crate::model::manifest::Manifest;
 
 use super::fleet_root::FleetRoot;
-use super::head_store::Found;
+use super::head_read::Found;
 use super::run::{JOB, JOB_BOUND};
 
 /// Mirrors that are looked at a time.

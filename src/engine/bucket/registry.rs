@@ -42,9 +42,7 @@ impl Lines {
         let bytes = Bytes::from(format!("{line}\n"));
         let put = self
             .store
-            .ask("write", &key, || {
-                self.store.bucket.put(&key, bytes.clone(), When::New, about(&key, &token))
-            })
+            .ask("write", &key, || self.store.bucket.put(&key, bytes.clone(), When::New, about(&key, &token)))
             .await?;
         Ok(match put {
             Put::Done(_) => true,

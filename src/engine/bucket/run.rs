@@ -39,7 +39,8 @@ use crate::model::names::rel_path::RelPath;
 
 use super::file::{Ending, Shared};
 use super::fleet_root::FleetRoot;
-use super::head_store::{Found, HeadStore};
+use super::head_read::Found;
+use super::head_store::HeadStore;
 use super::hooks::{BucketHooks, Ears, Working};
 use super::options::{BucketOptions, connect};
 use super::store::Store;
@@ -213,7 +214,7 @@ struct Run {
     told: Option<(Option<String>, JobStatus, Progress, Option<String>)>,
     planned: bool,
     noticed: HashSet<String>,
-    /// What an older `job.json` says, where the head was lost.
+    /// The files of an older `job.json`, where the head was lost.
     recollections: HashMap<ArtifactKey, Recollection>,
     before: Vec<JobArtifact>,
     written: HashMap<&'static str, crate::model::digest::Sha256Digest>,
@@ -466,7 +467,8 @@ impl Run {
                 u32::try_from(next_save(step, every, pass.total)?.saturating_sub(step)).ok()
             });
             let after = self.cadence.seconds_a_step().zip(steps);
-            let after = after.and_then(|(each, steps)| Duration::try_from_secs_f64(each * f64::from(steps)).ok());
+            let after =
+                after.and_then(|(each, steps)| Duration::try_from_secs_f64(each * f64::from(steps)).ok());
             member.expect_save(after);
         }
         if state == RunState::Running {

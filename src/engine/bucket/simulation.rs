@@ -30,7 +30,8 @@ use crate::model::names::rel_path::RelPath;
 use crate::model::revision::Revision;
 
 use super::create::{Origin, create_small};
-use super::head_store::{Found, HeadStore, Wish};
+use super::head_read::Found;
+use super::head_store::{HeadStore, Wish};
 use super::prune;
 use super::records::{self, Draft, SUMS};
 use super::sabotage::{Rule, break_rule, holds};
@@ -369,7 +370,7 @@ impl Worker {
     }
 }
 
-/// Plays one universe; the error says what was broken.
+/// Plays one universe; the error names what was broken.
 fn play(seed: u64, tell: bool) -> Result<(), String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

@@ -1,6 +1,6 @@
 //! Whole mirrors of a simulated job into a bucket in memory, in virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -9,19 +9,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use crate::decide::comfyui::loras::Weights;
 use crate::edge::api::token::TokenSource;
 use crate::edge::api::{ApiClient, Limits};
 use crate::edge::bucket::memory::{Hand, Shelf, Weather};
+use crate::edge::comfyui::LoraFolder;
 use crate::edge::net::http::ArtifactClient;
+use crate::edge::system::link::LinkMode;
 use crate::engine::event::Event;
 use crate::engine::options::SyncOptions;
+use crate::engine::outputs::comfyui::{ComfyOptions, ComfyUi, Patience};
 #[cfg(unix)]
 use crate::engine::outputs::hooks::HookPlan;
 use crate::engine::stop::Stop;
 use crate::error::{BucketError, Error, ExitStatus};
+use crate::model::artifact::ArtifactKind;
 use crate::model::destination::BucketUrl;
 use crate::model::digest::Sha256Digest;
-use crate::model::artifact::ArtifactKind;
 use crate::model::job::{JobId, JobStatus, Progress};
 use crate::simulation::TOKEN;
 use crate::simulation::wire::Line;
@@ -29,6 +33,7 @@ use crate::simulator::{
     Fault, JobPlan, Origin, Simulator, SimulatorConfig, StaticBytes, StaticFile, StaticJob, What,
 };
 
+use super::comfyui::FromBucket;
 use super::options::BucketOptions;
 use super::read::check_over;
 use super::run::BucketMirror;
@@ -545,7 +550,7 @@ fn a_job_that_stopped_early_is_resumed() {
     });
 }
 
-/// A command of the user's that writes down what it is told, and fails while a file is there.
+/// A command that appends its arguments to a file, and fails while another file is there.
 #[cfg(unix)]
 fn hooks(rig: &Rig, dir: &std::path::Path) -> super::hooks::BucketHooks {
     let (told, fails) = (dir.join("told"), dir.join("fails"));
@@ -592,5 +597,83 @@ async fn hooks_hear_of_each_object_once_across_runs_and_kills() {
         assert_eq!(crate::model::digest::hex(&Sha256::digest(bytes)), sha256);
     }
     assert_eq!(run().await.unwrap(), ExitStatus::Complete);
-    assert_eq!(told().lines().count(), text.lines().count() + 1, "each is told once");
+    assert_eq!(told().lines().count(), text.lines().count() + 1, "each is delivered once");
+}
+
+/// A ComfyUI with a folder for LoRAs, and what follows a bucket for it.
+fn comfy(dir: &std::path::Path, keep: Option<u32>) -> Arc<ComfyUi> {
+    let loras = dir.join("ComfyUI/models/loras");
+    std::fs::create_dir_all(&loras).unwrap();
+    Arc::new(ComfyUi::new(ComfyOptions {
+        folder: LoraFolder { path: loras, why: "a test".to_owned(), embeddings: None },
+        subdir: "{name}".parse().unwrap(),
+        keep,
+        link: LinkMode::default(),
+        sidecars: true,
+        weights: Weights::default(),
+        url: None,
+    }))
+}
+
+fn from_bucket(rig: &Rig, dir: &std::path::Path, comfy: &Arc<ComfyUi>) -> FromBucket {
+    let events = rig.events.clone();
+    let reporter = Arc::new(move |event: &Event| events.lock().unwrap().push(event.clone()));
+    FromBucket::over(rig.steady(), comfy.clone(), &dir.join("state"), reporter)
+}
+
+/// In real time: it waits for disks.
+#[tokio::test]
+async fn loras_of_a_bucket_are_placed_in_comfyui_and_fetched_once() {
+    let rig = Rig::finished(JobPlan { save_every: 5, ..plan() });
+    assert_eq!(rig.once().await, ExitStatus::Complete);
+    let objects = rig.shelf.objects();
+    let dir = tempfile::tempdir().unwrap();
+    let comfy = comfy(dir.path(), Some(2));
+    let placed = || {
+        let folder = comfy.folder().path.join("dog");
+        let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        names.map(|entry| entry.file_name().into_string().unwrap()).collect::<BTreeSet<String>>()
+    };
+    // A fetch that was killed is continued: the first bytes of one are there.
+    let whole = &objects["dog.safetensors"].bytes;
+    let mut from = from_bucket(&rig, dir.path(), &comfy);
+    from.leave_part(whole, 1000);
+    let carried = || rig.shelf.carried.load(Ordering::Relaxed);
+    let outcome = from.once(Patience::Act).await.unwrap();
+    assert_eq!((outcome.placed, outcome.there, outcome.unsettled), (3, 3, 0), "the newest two and the final");
+    let names = placed();
+    for name in ["dog.safetensors", "dog_000000015.safetensors", "dog_000000010.safetensors"] {
+        let bytes = std::fs::read(comfy.folder().path.join("dog").join(name)).unwrap();
+        assert_eq!(bytes, objects[name].bytes, "{name}");
+        let stem = name.trim_end_matches(".safetensors");
+        for beside in [".sha256", ".civitai.info"] {
+            assert!(names.contains(&format!("{stem}{beside}")), "{names:?}");
+        }
+    }
+    assert!(names.iter().any(|name| name.ends_with(".jpg") || name.ends_with(".png")), "{names:?}");
+    assert!(!names.contains("dog_000000005.safetensors"), "{names:?}");
+    // Nothing is left on this machine but the record, and a second look fetches nothing.
+    let left = std::fs::read_dir(from.shadow()).unwrap().flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    assert!(left.iter().all(|name| !name.ends_with(".safetensors")), "{left:?}");
+    let (before, writes) = (carried(), rig.shelf.writes.load(Ordering::Relaxed));
+    let mut again = from_bucket(&rig, dir.path(), &comfy);
+    let outcome = again.once(Patience::Act).await.unwrap();
+    assert_eq!((outcome.placed, outcome.there), (0, 3));
+    assert!(carried() - before <= 4, "{} requests", carried() - before);
+    assert_eq!(rig.shelf.writes.load(Ordering::Relaxed), writes, "the bucket is only read");
+    assert_eq!(placed(), names);
+    // What its owner removed there is not placed again, and a part of other bytes is no part.
+    std::fs::remove_file(comfy.folder().path.join("dog/dog.safetensors")).unwrap();
+    let outcome = again.once(Patience::Act).await.unwrap();
+    assert_eq!((outcome.placed, outcome.withdrawn), (0, 1));
+    // Bytes in the bucket that are not those of the head are never placed.
+    rig.shelf
+        .set("dog_000000015.safetensors", Some(&vec![7; objects["dog_000000015.safetensors"].bytes.len()]));
+    let other = tempfile::tempdir().unwrap();
+    let elsewhere = self::comfy(other.path(), None);
+    let mut from = from_bucket(&rig, other.path(), &elsewhere);
+    let outcome = from.once(Patience::Act).await.unwrap();
+    assert!(!elsewhere.folder().path.join("dog/dog_000000015.safetensors").exists());
+    assert_eq!((outcome.there, outcome.unsettled), (3, 1), "{outcome:?}");
 }

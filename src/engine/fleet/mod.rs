@@ -140,13 +140,8 @@ impl<T: PartialEq + Send + Sync + 'static> Fleet<T> {
             page: self.page.clone().map(Page::below).map(Arc::new),
             fleet: self,
         });
-        let course = Course {
-            crew: crew.clone(),
-            entries: BTreeMap::new(),
-            tasks: JoinSet::new(),
-            numbers: 0,
-            text,
-        };
+        let course =
+            Course { crew: crew.clone(), entries: BTreeMap::new(), tasks: JoinSet::new(), numbers: 0, text };
         let following = course.follow(list, watch);
         let Some(page) = &crew.page else { return following.await };
         let tell = |news| crew.fleet.listener.news(&news);
@@ -307,7 +302,9 @@ impl<T: Send + Sync + 'static> Crew<T> {
                 () = stop.token().cancelled() => return self.leave(listed, was_held, stop.status()),
                 () = tokio::time::sleep(wait) => {}
             }
-            let (true, Some((_, until_free)), Some(to)) = (was_held, &self.fleet.sharing, to) else { continue };
+            let (true, Some((_, until_free)), Some(to)) = (was_held, &self.fleet.sharing, to) else {
+                continue;
+            };
             let over = async {
                 match self.time_left() {
                     Some(left) => tokio::time::sleep(left).await,
@@ -454,7 +451,7 @@ impl Reporter for Heard {
             *self.outlook.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlook);
         }
         self.listener.event(&self.job, event);
-        // What is told of a look is in `job.json` a moment later; the page is drawn at the last event in any case.
+        // What a look found is in `job.json` a moment later; the page is drawn at the last event in any case.
         if let Some(page) = self.page.as_ref().filter(|_| is_shown(event)) {
             page.touch();
         }

@@ -184,7 +184,9 @@ impl Rig {
     fn heads(&self) -> Vec<Head> {
         let objects = self.shelf.objects();
         let heads = objects.iter().filter(|(key, _)| key.ends_with(".rcsync/head.json"));
-        heads.map(|(_, head)| checksummed::unseal(std::str::from_utf8(&head.bytes).unwrap()).unwrap()).collect()
+        heads
+            .map(|(_, head)| checksummed::unseal(std::str::from_utf8(&head.bytes).unwrap()).unwrap())
+            .collect()
     }
 
     /// Everything that the jobs offer is there exactly once.
@@ -199,11 +201,14 @@ impl Rig {
                 .filter(|(key, _)| {
                     let name = key.strip_prefix(&*below);
                     let is_ours = |name: &str| {
-                        name.starts_with(".rcsync/") || matches!(name, "SHA256SUMS" | "job.json" | "index.html")
+                        name.starts_with(".rcsync/")
+                            || matches!(name, "SHA256SUMS" | "job.json" | "index.html")
                     };
                     name.is_some_and(|name| !is_ours(name))
                 })
-                .map(|(_, object)| Sha256Digest::new(<sha2::Sha256 as sha2::Digest>::digest(&object.bytes).into()))
+                .map(|(_, object)| {
+                    Sha256Digest::new(<sha2::Sha256 as sha2::Digest>::digest(&object.bytes).into())
+                })
                 .collect();
             for (path, offered) in self.world.offered(job) {
                 let Offered::Whole(sha256) = offered else { continue };
@@ -231,10 +236,12 @@ fn two_processes_share_the_jobs_and_each_file_is_fetched_once() {
         let rig = Rig::new(200_000);
         rig.finish();
         rig.world.set_host(|host| host.throttle = Some(100_000));
-        let [one, other] =
-            ["a", "b"].map(|name| rig.process(name, Hand::steady(rig.shelf.clone()), |_| {}));
+        let [one, other] = ["a", "b"].map(|name| rig.process(name, Hand::steady(rig.shelf.clone()), |_| {}));
         let (first, second) = tokio::join!(one.fleet.run(), other.fleet.run());
-        assert_eq!((worst(&first.unwrap()), worst(&second.unwrap())), (ExitStatus::Complete, ExitStatus::Complete));
+        assert_eq!(
+            (worst(&first.unwrap()), worst(&second.unwrap())),
+            (ExitStatus::Complete, ExitStatus::Complete)
+        );
         rig.check().await;
         let (mine, theirs) = (one.heard.published(), other.heard.published());
         let all: BTreeSet<_> = mine.iter().chain(&theirs).collect();

@@ -75,19 +75,67 @@ async fn each_refusal_of_a_store_has_one_meaning() {
         permission: "writing objects",
         message: message.to_owned(),
     };
-    let busy = |seconds: Option<u64>| StoreFault::Busy { status: 503, retry_after: seconds.map(Duration::from_secs) };
+    let busy = |seconds: Option<u64>| StoreFault::Busy {
+        status: 503,
+        retry_after: seconds.map(Duration::from_secs),
+    };
     let elsewhere = |region: &str| StoreFault::WrongRegion { region: Some(region.to_owned()) };
     let rows = [
-        ("another region", "301 Moved", "x-amz-bucket-region: eu-west-1\r\n", refusal("PermanentRedirect", "x"), elsewhere("eu-west-1")),
-        ("another region, by its signature", "400 Bad", "", "<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-north-1</Region></Error>".to_owned(), elsewhere("eu-north-1")),
+        (
+            "another region",
+            "301 Moved",
+            "x-amz-bucket-region: eu-west-1\r\n",
+            refusal("PermanentRedirect", "x"),
+            elsewhere("eu-west-1"),
+        ),
+        (
+            "another region, by its signature",
+            "400 Bad",
+            "",
+            "<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-north-1</Region></Error>".to_owned(),
+            elsewhere("eu-north-1"),
+        ),
         ("no bucket", "404 Not Found", "", refusal("NoSuchBucket", "none"), StoreFault::NoBucket),
-        ("no permission", "403 Forbidden", "", refusal("AccessDenied", "no"), denied(403, "AccessDenied: no")),
-        ("a clock that is off", "403 Forbidden", "", refusal("RequestTimeTooSkewed", "x"), denied(403, "this machine's clock is off by more than a quarter of an hour")),
+        (
+            "no permission",
+            "403 Forbidden",
+            "",
+            refusal("AccessDenied", "no"),
+            denied(403, "AccessDenied: no"),
+        ),
+        (
+            "a clock that is off",
+            "403 Forbidden",
+            "",
+            refusal("RequestTimeTooSkewed", "x"),
+            denied(403, "this machine's clock is off by more than a quarter of an hour"),
+        ),
         ("slow down", "503 Slow Down", "Retry-After: 7\r\n", refusal("SlowDown", "x"), busy(Some(7))),
         ("slow down without a wish", "503 Slow Down", "", refusal("SlowDown", "x"), busy(None)),
-        ("a fault of the store", "500 Oops", "", String::new(), StoreFault::Unknown { cause: "HTTP 500".to_owned() }),
-        ("keys that expired and cannot be renewed", "400 Bad", "", refusal("ExpiredToken", "gone"), denied(400, "ExpiredToken: gone; keys in the environment cannot be renewed while rcsync runs, those of a profile's `credential_process`, of a web identity and of a role are")),
-        ("bytes that were changed on the way", "400 Bad", "", refusal("BadDigest", "The checksum did not match"), StoreFault::Refused { status: 400, message: "BadDigest: The checksum did not match".to_owned() }),
+        (
+            "a fault of the store",
+            "500 Oops",
+            "",
+            String::new(),
+            StoreFault::Unknown { cause: "HTTP 500".to_owned() },
+        ),
+        (
+            "keys that expired and cannot be renewed",
+            "400 Bad",
+            "",
+            refusal("ExpiredToken", "gone"),
+            denied(
+                400,
+                "ExpiredToken: gone; keys in the environment cannot be renewed while rcsync runs, those of a profile's `credential_process`, of a web identity and of a role are",
+            ),
+        ),
+        (
+            "bytes that were changed on the way",
+            "400 Bad",
+            "",
+            refusal("BadDigest", "The checksum did not match"),
+            StoreFault::Refused { status: 400, message: "BadDigest: The checksum did not match".to_owned() },
+        ),
     ];
     for (name, status, headers, body, expected) in rows {
         let (endpoint, _) = store(Box::new(move |_| (status, headers, body.clone()))).await;
@@ -105,9 +153,15 @@ async fn each_refusal_of_a_store_has_one_meaning() {
 #[tokio::test]
 async fn a_store_that_knows_no_checksum_is_asked_with_an_older_one_and_then_without() {
     let unknown = |header: &'static str| {
-        move |head: &str| head.to_ascii_lowercase().contains(header).then(|| {
-            ("400 Bad", "", refusal("InvalidArgument", &format!("Unsupported header '{header}'; checksum")))
-        })
+        move |head: &str| {
+            head.to_ascii_lowercase().contains(header).then(|| {
+                (
+                    "400 Bad",
+                    "",
+                    refusal("InvalidArgument", &format!("Unsupported header '{header}'; checksum")),
+                )
+            })
+        }
     };
     let good = || ("200 OK", "ETag: \"tag\"\r\n", String::new());
     let crc = unknown("x-amz-checksum-crc64nvme");
@@ -159,10 +213,13 @@ async fn credentials_that_expire_are_had_anew_from_their_program() {
     assert!(refused.is_transient(), "{refused:?}");
     write("NEW");
     assert_eq!(put(&cloud).await, Ok(Put::Done(Tag::new("tag", None))));
-    // Where the program has none that work, that is said, and not tried for ever.
+    // Where the program has none that work, that is reported, and not tried for ever.
     write("OTHER");
     let cloud = self::cloud(&endpoint, &variables);
     assert!(put(&cloud).await.unwrap_err().is_transient());
     let refused = put(&cloud).await.unwrap_err();
-    assert!(matches!(&refused, StoreFault::Denied { message, .. } if message.starts_with("ExpiredToken")), "{refused:?}");
+    assert!(
+        matches!(&refused, StoreFault::Denied { message, .. } if message.starts_with("ExpiredToken")),
+        "{refused:?}"
+    );
 }

@@ -52,7 +52,12 @@ type Fetch = Pin<Box<dyn Future<Output = Result<(u64, Bytes, OwnedSemaphorePermi
 
 impl File {
     /// A file of one part at most: it is created from memory.
-    pub(super) async fn small(self: Arc<Self>, first: First, length: u64, mut hashes: Hashes) -> Result<Whole, Stopped> {
+    pub(super) async fn small(
+        self: Arc<Self>,
+        first: First,
+        length: u64,
+        mut hashes: Hashes,
+    ) -> Result<Whole, Stopped> {
         let known = first.known.clone();
         let (mut memory, first) = first.split();
         // What the file does not need is for others.
@@ -165,7 +170,12 @@ impl File {
 
     /// A large file in one stream: its host serves no ranges, or its answers cannot be compared. It has the memory of one
     /// part, and of another where that is free: it never waits for memory, since it holds a connection.
-    pub(super) async fn streamed(self: Arc<Self>, first: First, part: u64, hashes: Hashes) -> Result<Whole, Stopped> {
+    pub(super) async fn streamed(
+        self: Arc<Self>,
+        first: First,
+        part: u64,
+        hashes: Hashes,
+    ) -> Result<Whole, Stopped> {
         let generation = self.story().generation;
         let mut known = first.known.clone();
         let (memory, first) = first.split();

@@ -156,7 +156,7 @@ impl File {
                     error_code: None,
                     wait: SECOND_LOOK,
                 });
-                // The bytes are wanted again even if the host says that they did not change.
+                // The bytes are wanted again even if the host reports no change.
                 self.story().doubt = Some(Doubt { revision: Revision::default(), ..doubt });
                 tokio::time::sleep(SECOND_LOOK).await;
                 Ok(None)
@@ -168,7 +168,7 @@ impl File {
         }
     }
 
-    /// The host says that nothing changed since what is known: that is there, or was doubted. `None`: read it all the same.
+    /// The host reports no change since what is known, which is there, or was doubted. `None`: read it all the same.
     pub(super) async fn unchanged(&self, revision: &Revision) -> Option<Ending> {
         let order = &self.order;
         let doubt = self.story().doubt.clone();

@@ -9,9 +9,7 @@ use tokio::time::Instant;
 use crate::decide::transfer::outcome::{After, AfterLink, after, after_link};
 use crate::decide::transfer::protocol::Refreshed;
 use crate::decide::transfer::resume::{Answer, Asked, resume};
-use crate::decide::transfer::state::{
-    LEAST_PROGRESS, LONGEST_WAIT_IN_ONE_PASS, RESTARTS_BEFORE_TOLERANCE,
-};
+use crate::decide::transfer::state::{LEAST_PROGRESS, LONGEST_WAIT_IN_ONE_PASS, RESTARTS_BEFORE_TOLERANCE};
 use crate::edge::net::http::{Body, RangeRequest};
 use crate::edge::net::unpack;
 use crate::edge::system::blocking::{blocking, lost};
@@ -151,11 +149,7 @@ impl File {
     }
 
     /// Sends one request when a connection is free and the host wants to be asked.
-    async fn get(
-        &self,
-        url: &SourceUrl,
-        ask: &RangeRequest,
-    ) -> Result<((Head, Body), Connection), Fault> {
+    async fn get(&self, url: &SourceUrl, ask: &RangeRequest) -> Result<((Head, Body), Connection), Fault> {
         if let Some(gate) = self.shared.gates.closed(url.host()) {
             let wait = gate.until.saturating_duration_since(Instant::now());
             if self.shared.options.once && wait > LONGEST_WAIT_IN_ONE_PASS {
@@ -168,9 +162,7 @@ impl File {
             return std::future::pending().await;
         };
         let shared = match &self.shared.member {
-            Some(member) => {
-                Some(member.permit(self.order.artifact.key.kind, self.order.run_may_write).await)
-            }
+            Some(member) => Some(member.permit(self.order.artifact.key.kind, self.order.run_may_write).await),
             None => None,
         };
         let connection = Connection { _own: own, _shared: shared };
@@ -223,7 +215,12 @@ impl File {
     }
 
     /// Fetches one range, in as many requests as that takes. `first` is an answer whose body begins with it.
-    pub(super) async fn part(&self, first: Option<Begun>, known: &Known, range: Range) -> Result<Bytes, Stopped> {
+    pub(super) async fn part(
+        &self,
+        first: Option<Begun>,
+        known: &Known,
+        range: Range,
+    ) -> Result<Bytes, Stopped> {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         let mut buffer = BytesMut::with_capacity(length);
         let mut next = first;
@@ -322,7 +319,12 @@ impl File {
     }
 
     /// A fault of the network: wait, ask for a new link, or give up.
-    pub(super) async fn stumble(&self, fault: Fault, generation: u64, progressed: bool) -> Result<(), Ending> {
+    pub(super) async fn stumble(
+        &self,
+        fault: Fault,
+        generation: u64,
+        progressed: bool,
+    ) -> Result<(), Ending> {
         let path = || self.order.artifact.path.clone();
         let tries = {
             let mut story = self.story();

@@ -1,4 +1,4 @@
-//! What is written for people and other programs, and what goes by the rule of retention.
+//! The records of a bucket (`SHA256SUMS`, `job.json`, the gallery), and what is removed by the rule of retention.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +28,11 @@ impl Run {
     }
 
     /// Writes `SHA256SUMS`, `job.json` and the gallery where what they say has changed.
-    pub(super) async fn write_records(&mut self, looked: &JobSnapshot, listed: &[Arc<Artifact>]) -> Result<(), Error> {
+    pub(super) async fn write_records(
+        &mut self,
+        looked: &JobSnapshot,
+        listed: &[Arc<Artifact>],
+    ) -> Result<(), Error> {
         let Some(head) = self.head.clone() else { return Ok(()) };
         if self.written.is_empty()
             && let Some(now) = head.head().await
@@ -124,7 +128,7 @@ pub(super) fn job_draft(
     }
 }
 
-/// Says which object of a file is the current one, where older bytes of it have the plain name.
+/// Marks which object of a file is the current one, where older bytes of it have the plain name.
 fn mark_current(job: &mut serde_json::Value, known: &Known) {
     let older: HashMap<&str, &Entry> = known
         .manifest

@@ -29,7 +29,8 @@ use crate::model::manifest::{Entry, EntryState};
 use crate::model::names::rel_path::RelPath;
 
 use super::super::file::{Order, Shared};
-use super::super::head_store::{Found, HeadStore, Wish};
+use super::super::head_read::Found;
+use super::super::head_store::{HeadStore, Wish};
 use super::super::part_memory::PartMemory;
 use super::super::records::Draft;
 use super::super::upload::{STAGED, sweep};
@@ -121,7 +122,11 @@ impl Run {
         actions
     }
 
-    pub(super) async fn rehearse(&mut self, looked: &JobSnapshot, found: Option<Found>) -> Result<ExitStatus, Error> {
+    pub(super) async fn rehearse(
+        &mut self,
+        looked: &JobSnapshot,
+        found: Option<Found>,
+    ) -> Result<ExitStatus, Error> {
         self.tell_job(looked);
         let view = self.view(found.as_ref()).await?;
         let listing = self.listing(&view.known, looked);
@@ -325,7 +330,7 @@ impl Run {
         Ok(())
     }
 
-    /// Reads an older `job.json`: what it says of files that are offered no more is kept; where the head is lost, it says
+    /// Reads an older `job.json`: its rows of files that are offered no more are kept; where the head is lost, its rows tell
     /// what the files are.
     async fn remember(&mut self, adopts: bool) -> Result<(), Error> {
         let Some((bytes, _)) = self.store.small(JOB, JOB_BOUND).await? else { return Ok(()) };

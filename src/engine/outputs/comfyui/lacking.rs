@@ -27,6 +27,8 @@ pub(crate) struct Lacking {
     pub(crate) placed: BTreeSet<Sha256Digest>,
     /// Weights that are not placed, and why not.
     pub(crate) others: Vec<(RelPath, Other)>,
+    /// Weights whose header cannot be read: they are not what was published.
+    pub(crate) unread: Vec<RelPath>,
     /// Halves of pairs whose other half is not there.
     pub(crate) halves: u64,
 }
@@ -71,6 +73,7 @@ impl ComfyUi {
     ) -> Lacking {
         let found = loras::find(manifest, name, self.options.weights, kinds);
         let mut lacking = Lacking { halves: found.halves.len() as u64, ..Lacking::default() };
+        lacking.unread = found.unread.iter().map(|part| part.entry.path.clone()).collect();
         lacking.others =
             found.others.iter().map(|(part, kind)| (part.entry.path.clone(), Other::Kind(*kind))).collect();
         let groups =

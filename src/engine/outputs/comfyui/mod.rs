@@ -66,7 +66,7 @@ pub struct ComfyUi {
     told_where: AtomicBool,
     /// The job's name, once it is known: it never changes.
     name: OnceLock<String>,
-    /// The last trouble that was told; a trouble that lasts is told once.
+    /// The last trouble that was reported; a trouble that lasts is reported once.
     trouble: Mutex<String>,
     headers: Headers,
     /// Whether it was reported that the newest checkpoint could not be made the newest by change time.
@@ -157,7 +157,7 @@ impl ComfyUi {
         reporter: &dyn Reporter,
     ) -> Result<Outcome, Error> {
         let name = self.job_name(dir, job);
-        // `job.json` is written when the first look has ordered everything; until then nobody knows the name.
+        // `job.json` is written when the first look has ordered everything; until then the name is unknown.
         if name.is_none() && patience == Patience::Wait {
             return Ok(Outcome { unsettled: 1, ..Outcome::default() });
         }

@@ -1,6 +1,6 @@
-//! Hooks: the user's command or address, told of every file that is published.
+//! Hooks: the user's command or address, called for every file that is published.
 //!
-//! At least once: what is published and what was told are both on the disk, so an event that a kill swallowed is told
+//! At least once: what is published and what was delivered are both on the disk, so an event lost to a kill is delivered
 //! by the next run, with the same id. Each hook works through its events on a thread of its own: a slow one delays
 //! neither the mirror nor the others, and the run ends when all are told.
 
@@ -32,7 +32,7 @@ use super::follower::{Follower, View};
 use journal::Journal;
 use worker::{Work, Worker};
 
-/// Who is told, and how.
+/// How an event is delivered.
 #[derive(Debug, Clone)]
 pub enum Hook {
     /// A command of the user's.
@@ -54,9 +54,9 @@ impl Hook {
 /// The hooks of one run.
 #[derive(Debug, Clone, Default)]
 pub struct HookPlan {
-    /// Told of each published file; each with what tells it from others, which may be a secret.
+    /// Called for each published file; each with what distinguishes it from others, which may be a secret.
     pub published: Vec<(Hook, EventId)>,
-    /// Told of the end of the run.
+    /// Called at the end of the run.
     pub done: Vec<Hook>,
 }
 
@@ -91,7 +91,7 @@ impl HookPlan {
         Ok(plan)
     }
 
-    /// Whether nobody is to be told of anything.
+    /// Whether there are no hooks.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.published.is_empty() && self.done.is_empty()
@@ -126,7 +126,7 @@ struct Running {
     settled: HashSet<EventId>,
     /// What an earlier run published and did not tell.
     left_over: HashSet<EventId>,
-    /// Whether it is told of alarms: a command is made for files, a webhook reads what it gets.
+    /// Whether it gets alarms: a command is made for files, a webhook reads what it gets.
     hears_alarms: bool,
     work: Sender<Work>,
     thread: JoinHandle<()>,
@@ -347,7 +347,7 @@ impl Follower for Hooks {
         }
         if view.last {
             let running = std::mem::take(running);
-            // The lock is not held while hooks work: events go on.
+            // The lock is not held while hooks work, so that events continue.
             drop(state);
             for Running { work, thread, .. } in running {
                 drop(work);
@@ -357,7 +357,7 @@ impl Follower for Hooks {
     }
 }
 
-/// Returns the files below `dir` that nobody knows, by their path from there.
+/// Returns the files below `dir` that are not known, by their path from there.
 fn strays(dir: &Path, known: &HashSet<&str>) -> HashSet<String> {
     let mut found = HashSet::new();
     let mut folders = vec![(dir.to_path_buf(), String::new())];

@@ -24,7 +24,7 @@ pub(crate) const AGAIN: Duration = Duration::from_secs(60);
 /// whole time, and the run waits for it at the end.
 const MOST_TIMEOUTS: u32 = 3;
 
-/// How long a hook may go on when rcsync is told to end.
+/// How long a hook may continue when rcsync is stopped.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Something to do.
@@ -57,7 +57,7 @@ pub(crate) enum Trouble {
     TimedOut(String),
     /// Nothing can be told at all.
     Broken(String),
-    /// rcsync ends; it is told by the next run.
+    /// rcsync ends; the next run delivers it.
     Interrupted,
 }
 
@@ -75,7 +75,7 @@ impl std::fmt::Display for Trouble {
 pub(crate) enum AfterFailure {
     /// The event is given up.
     GiveUp,
-    /// The hook is told nothing more in this run.
+    /// The hook gets nothing more in this run.
     Rest,
     /// It is tried again after [`AGAIN`], or by the next run.
     Again,
@@ -93,7 +93,7 @@ pub(crate) const fn after_failure(times: u32, timeouts: u32) -> AfterFailure {
 }
 
 impl AfterFailure {
-    /// Describes it, for people.
+    /// Describes it, for a message.
     pub(crate) fn words(self, about: &str, cause: &str, times: u32) -> String {
         match self {
             Self::GiveUp => {
