@@ -8,9 +8,9 @@ use std::time::Duration;
 /// A doubling that brings less than this was not worth it: noise between two measurements is about as large.
 const WORTH: f64 = 1.15;
 
-/// How long a count that did not pay is not tried again, the first time: one measurement may have been unlucky, and a
-/// short download is over soon. Each further time is twice as long …
-const FIRST_HOLD: Duration = Duration::from_millis(500);
+/// How long a count that did not pay is not tried again, the first time: the first measurement may have seen the burst
+/// that hosts let pass before they throttle, and a short download is over soon. Each further time is twice as long …
+const FIRST_HOLD: Duration = Duration::from_millis(150);
 
 /// … up to this: links change, but not from second to second.
 const LONGEST_HOLD: Duration = Duration::from_secs(8);

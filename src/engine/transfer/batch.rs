@@ -41,7 +41,7 @@ pub(super) struct Terms {
 }
 
 /// Carries files one after the other.
-pub(super) async fn serve(context: Arc<Context>, mut files: VecDeque<Carried>, terms: Terms) {
+pub(super) async fn serve(context: Arc<Context>, mut files: VecDeque<Carried>, mut terms: Terms) {
     let mut done: Vec<Carried> = Vec::new();
     let mut since = Instant::now();
     while let Some(mut file) = files.pop_front() {
@@ -61,6 +61,8 @@ pub(super) async fn serve(context: Arc<Context>, mut files: VecDeque<Carried>, t
                 }
             }
         }
+        // The next request is on a connection that exists.
+        terms.taken.is_cold = false;
         if done.is_empty() {
             since = Instant::now();
         }
@@ -202,10 +204,11 @@ impl Own<'_> {
 
 impl Port for Own<'_> {
     async fn response(&mut self, ticket: Ticket, head: Head, waited: Duration) -> Reply {
-        if self.file.waited.is_empty() && self.terms.taken.is_cold {
+        if self.terms.taken.is_cold && !std::mem::replace(&mut self.file.has_cold_head, true) {
             send(self.context, Message::Head { waited, cold: true });
+        } else {
+            self.file.waited.push(waited);
         }
-        self.file.waited.push(waited);
         self.step(Input::Response { ticket, head });
         self.reply()
     }

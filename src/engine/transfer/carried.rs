@@ -25,10 +25,21 @@ pub(super) struct Carried {
     pub(super) habit: Option<Habit>,
     /// How long its requests waited for their heads.
     pub(super) waited: Vec<Duration>,
+    /// Its first response came on a new connection, and its wait was reported at once.
+    pub(super) has_cold_head: bool,
 }
 
 impl Carried {
     pub(super) const fn new(id: FileId, state: TransferState) -> Self {
-        Self { id, state, download: None, part: None, commands: Vec::new(), habit: None, waited: Vec::new() }
+        Self {
+            id,
+            state,
+            download: None,
+            part: None,
+            commands: Vec::new(),
+            habit: None,
+            waited: Vec::new(),
+            has_cold_head: false,
+        }
     }
 }

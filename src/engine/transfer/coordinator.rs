@@ -449,7 +449,7 @@ impl Coordinator {
     }
 
     fn carried(&mut self, file: Carried) {
-        let Carried { id, state, download, part, commands, habit, waited } = file;
+        let Carried { id, state, download, part, commands, habit, waited, has_cold_head: _ } = file;
         for waited in waited {
             self.scheduler.head(waited, false);
         }
