@@ -87,15 +87,6 @@ impl FromBucket {
         Self { store, comfy, shadow, kinds: HashMap::new(), reported: BTreeSet::new(), reporter }
     }
 
-    /// Leaves the first bytes of a file, as a killed fetch does.
-    #[cfg(test)]
-    pub(super) fn leave_part(&self, whole: &[u8], length: usize) {
-        let parts = self.shadow.join(PRIVATE).join(PARTS);
-        std::fs::create_dir_all(&parts).unwrap();
-        let name = Sha256Digest::new(Sha256::digest(whole).into()).to_string();
-        std::fs::write(parts.join(name), &whole[..length]).unwrap();
-    }
-
     /// Where files are on their way.
     #[cfg(test)]
     pub(super) fn shadow(&self) -> &Path {
@@ -172,19 +163,20 @@ impl FromBucket {
             };
             self.report_once(message, |message| Event::Notice { message });
         }
-        let mut unsettled = 0;
+        let mut unsettled = lacking.unread.clone();
         for entry in &lacking.files {
             if !self.fetch(entry).await? {
-                unsettled += 1;
-                let path = &entry.path;
-                let message = format!(
-                    "`{path}` is not placed in ComfyUI: the bytes there are not those that were published"
-                );
-                self.report_once(message, |message| Event::Notice { message });
+                unsettled.push(entry.path.clone());
             }
         }
+        for path in &unsettled {
+            let message = format!(
+                "`{path}` is not placed in ComfyUI: the bytes in the bucket are not those that were published"
+            );
+            self.report_once(message, |message| Event::Notice { message });
+        }
         let mut outcome = self.place(&known, &lacking, patience).await?;
-        outcome.unsettled += unsettled;
+        outcome.unsettled += unsettled.len() as u64;
         outcome.halves = lacking.halves;
         self.tidy(&known.manifest, name.as_deref(), &kinds).await;
         Ok(outcome)
@@ -196,7 +188,7 @@ impl FromBucket {
         let shadow = self.shadow.clone();
         let preparing = blocking(move || {
             let parts = shadow.join(PRIVATE).join(PARTS);
-            let there = parts.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+            let there = parts.ancestors().find(|folder| folder.is_dir()).unwrap_or_else(|| Path::new("/"));
             disk::create_folders(there, &parts)?;
             if let Some(job) = job {
                 disk::replace_if_changed(&shadow.join(JOB), &shadow.join(PRIVATE), |mut text| {

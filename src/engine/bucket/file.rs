@@ -270,7 +270,7 @@ impl File {
     async fn attempt(self: Arc<Self>) -> Result<Whole, Stopped> {
         self.have.store(0, Ordering::Relaxed);
         let first = match self.first().await? {
-            FirstAnswer::Body(first) => first,
+            FirstAnswer::Body(first) => *first,
             FirstAnswer::Text(text, known, memory) => return self.text(text, known, memory).await,
         };
         let name = self.order.artifact.path.file_name().to_owned();

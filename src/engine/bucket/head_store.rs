@@ -1,4 +1,4 @@
-//! The head of one prefix: read, taken, swapped. All claims of a second share one swap.
+//! The head of one prefix, held: taken, swapped. All claims of a second share one swap.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -54,7 +54,7 @@ pub(super) type Begun = (Body, u64, Connection);
 /// How the first request ended.
 pub(super) enum FirstAnswer {
     /// With a body to read.
-    Body(First),
+    Body(Box<First>),
     /// With a whole text that came packed, and is unpacked.
     Text(Bytes, Known, OwnedSemaphorePermit),
 }
@@ -117,7 +117,7 @@ impl File {
                         None => self.shared.memory.reserve(self.shared.part).await,
                     };
                     let first = First { body, known, skip, take, ranges_proven, connection, memory };
-                    return Ok(FirstAnswer::Body(first));
+                    return Ok(FirstAnswer::Body(Box::new(first)));
                 }
                 Answer::Unchanged => return Err(Stopped::Unchanged(here.unwrap_or_default())),
                 Answer::Empty => return Err(Stopped::Unfinished { declared: None, have: 0 }),
