@@ -2,8 +2,8 @@
 //!
 //! This is the library behind the command `rcsync`. A [`Mirror`] *looks* at a job (status, result, local folder),
 //! *decides* (a pure plan), *acts* (fetch, verify, publish), *records*, and looks again, until the job is over. What
-//! happens is told as [`Event`]s to a [`Reporter`]; whoever works with published files is a [`Follower`]; a [`Stop`]
-//! ends a run gracefully.
+//! happens is reported as [`Event`]s to a [`Reporter`], with typed [`causes`]; a [`Follower`] works with published files; a
+//! [`Stop`] ends a run gracefully.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -65,17 +65,18 @@ pub mod simulator;
 pub use decide::mirror::retention::Retention;
 pub use decide::mirror::select::{PatternError, Selection};
 pub use decide::mirror::steps::{Steps, StepsError};
+pub use decide::transfer::task::FailureCause;
 pub use edge::api::base_url::{ApiBase, ApiBaseError};
 pub use edge::api::requests::{GpuCount, GpuType, SubmitRequest};
 pub use edge::api::responses::{ChangeAnswer, SubmitAnswer};
 pub use edge::api::token::{Token, TokenSource};
 pub use edge::api::{ApiClient, Limits};
-pub use engine::event::{Event, Reporter};
+pub use engine::event::{Event, Notice, Reporter, ResumeReason, RetryCause};
 pub use engine::mirror::Mirror;
 pub use engine::options::{OnChange, SyncOptions};
 pub use engine::outputs::follower::{Follower, View};
 pub use engine::stop::Stop;
-pub use error::{ApiError, Error, ExitStatus, explain};
+pub use error::{ApiError, Error, ExitStatus, explain_briefly};
 pub use model::artifact::{ArtifactKey, ArtifactKind, Sample};
 pub use model::dataset::{Dataset, DatasetId, DatasetName, DatasetNameError, DatasetStatus, RemoteFile};
 pub use model::digest::{DigestError, Sha256Digest};
@@ -90,3 +91,20 @@ pub use model::revision::Revision;
 pub use model::seed::Seed;
 pub use model::source_url::SourceUrl;
 pub use model::units::{ByteCount, ByteCountError};
+
+/// What errors, events and notices are made of: a program matches on these where the kind of a failure matters.
+pub mod causes {
+    pub use crate::decide::mirror::auto_resume::Stopped;
+    pub use crate::decide::mirror::disk_forecast::Full;
+    pub use crate::decide::mirror::eviction_forecast::Late;
+    pub use crate::decide::mirror::plan::PlannedStep;
+    pub use crate::decide::transfer::disk_space::Shortage;
+    pub use crate::decide::transfer::verify::Contradiction;
+    pub use crate::engine::event::{
+        AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, ServerAnswer,
+    };
+    pub use crate::error::{BucketError, Condition, NoMirror, SystemError, Unfit};
+    pub use crate::model::destination::DestinationError;
+    pub use crate::model::fault::{Fault, Forbidden, LocalFault, RangeFault};
+    pub use crate::model::weights_kind::WeightsKind;
+}

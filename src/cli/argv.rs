@@ -1,7 +1,5 @@
-//! `rcsync <JOB_ID> [DIR]` means `rcsync sync <JOB_ID> [DIR]`: what was typed, made whole before it is parsed.
-//!
-//! Three things are settled here, because the parser would settle them badly: the missing word `sync`, an
-//! `--auto-resume` that would take the job for its number, and a `--token`, which is refused unread.
+//! `rcsync <JOB_ID> [DEST]` is `rcsync sync <JOB_ID> [DEST]`, and `--auto-resume [N]` may have a space before its number: both
+//! are part of the interface, and the parser knows neither.
 
 use std::ffi::{OsStr, OsString};
 
@@ -9,12 +7,11 @@ use clap::CommandFactory;
 
 use super::args::Cli;
 use super::suggest;
-use crate::error::Error;
+use crate::cli::command_error::CommandError;
 
-/// Returns the arguments as they are meant; the first one is the program's name.
-pub(crate) fn expand(typed: Vec<OsString>) -> Result<Vec<OsString>, Error> {
+/// Returns the arguments for the parser; the first one is the program's name.
+pub(crate) fn expand(typed: Vec<OsString>) -> Result<Vec<OsString>, CommandError> {
     let (mut arguments, after) = split_at_dashes(typed);
-    refuse_token(&arguments)?;
     join_auto_resume(&mut arguments);
     let program = Cli::command();
     let first = first_positional(&arguments, &program).cloned().or_else(|| after.get(1).cloned());
@@ -27,75 +24,19 @@ pub(crate) fn expand(typed: Vec<OsString>) -> Result<Vec<OsString>, Error> {
     if add_sync {
         arguments.insert(1.min(arguments.len()), "sync".into());
     }
-    spare_the_only_word(&mut arguments, &program);
     arguments.extend(after);
     Ok(arguments)
 }
 
-/// `submit --follow dog.yaml` and `resume --follow JOB`: an option that may take a folder must not swallow the only word
-/// that the command cannot do without, so the two change places.
-fn spare_the_only_word(arguments: &mut [OsString], program: &clap::Command) {
-    let Some((command, at)) = first_positional(arguments, program).and_then(|word| {
-        let at = arguments.iter().position(|argument| std::ptr::eq(argument, word))?;
-        Some((program.find_subcommand(word)?, at))
-    }) else {
-        return;
-    };
-    if !command.get_arguments().any(|option| option.get_long() == Some("follow")) {
-        return;
-    }
-    let is_word = |word: &OsString| word == "-" || !word.as_encoded_bytes().starts_with(b"-");
-    let (mut follow, mut others, mut next) = (None, 0, at + 1);
-    while let Some(argument) = arguments.get(next) {
-        let option = argument.to_str().and_then(|word| word.strip_prefix("--"));
-        let takes_next = arguments.get(next + 1).is_some_and(is_word)
-            && option.is_some_and(|option| {
-                option == "follow" || takes_value(command, option) || wants_value(program, option)
-            });
-        match option {
-            Some("follow") if takes_next => follow = Some(next),
-            None if is_word(argument) => others += 1,
-            Some(_) | None => {}
-        }
-        next += if takes_next { 2 } else { 1 };
-    }
-    if let (Some(follow), 0) = (follow, others) {
-        arguments.swap(follow, follow + 1);
-    }
-}
-
-fn takes_value(command: &clap::Command, option: &str) -> bool {
-    command.get_arguments().any(|known| {
-        known.get_long() == Some(option)
-            && known.get_action().takes_values()
-            && !known.is_require_equals_set()
-    })
-}
-
-/// Splits before `--`: what stands after it is never an option.
+/// Splits before `--`: what follows it is never an option.
 fn split_at_dashes(mut typed: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
     let at = typed.iter().position(|word| word == "--").unwrap_or(typed.len());
     let after = typed.split_off(at);
     (typed, after)
 }
 
-fn refuse_token(arguments: &[OsString]) -> Result<(), Error> {
-    let is_token = |word: &OsString| {
-        let word = word.to_string_lossy();
-        word == "--token" || word.starts_with("--token=")
-    };
-    if arguments.iter().any(is_token) {
-        return Err(Error::Usage(
-            "there is no `--token`: every user of this machine can see arguments; put the token into the \
-             environment variable `RUNCOMFY_TOKEN`, or into a file and name it with `--token-file <PATH>`"
-                .to_owned(),
-        ));
-    }
-    Ok(())
-}
-
-/// `--auto-resume 5` becomes `--auto-resume=5`. A bare `--auto-resume` before a job must not take the job for
-/// its number, so the parser wants the `=`; people need not write it. Longer digits are a job.
+/// `--auto-resume 5` becomes `--auto-resume=5`: a bare `--auto-resume` before a job must not take the job for its number, so
+/// the parser wants the `=`. Longer digits are a job.
 fn join_auto_resume(arguments: &mut Vec<OsString>) {
     let is_count =
         |word: &str| (1..=4).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_digit());
@@ -139,7 +80,7 @@ fn is_command(program: &clap::Command, word: &OsStr) -> bool {
     word == "help" || program.get_subcommands().any(|command| command.get_name() == word)
 }
 
-/// What other programs call our commands. Ids of jobs are no such words.
+/// Names of commands in other programs, for the hint. A job id is none of these words.
 const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["download", "pull", "fetch", "get", "follow", "watch", "clone", "copy"], "sync"),
     (&["list", "dir", "show", "files"], "ls"),
@@ -152,8 +93,8 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["completion"], "completions"),
 ];
 
-/// Whether `word` may be a job; an error when it looks like a command with a slip in it.
-fn not_a_typo(program: &clap::Command, word: &OsStr) -> Result<bool, Error> {
+/// Whether `word` may be a job; an error when it is nearly the name of a command.
+fn not_a_typo(program: &clap::Command, word: &OsStr) -> Result<bool, CommandError> {
     let Some(word) = word.to_str().filter(|word| word.chars().all(char::is_alphabetic)) else {
         return Ok(true);
     };
@@ -161,7 +102,7 @@ fn not_a_typo(program: &clap::Command, word: &OsStr) -> Result<bool, Error> {
     let elsewhere = ELSEWHERE.iter().find(|(words, _)| words.contains(&word)).map(|(_, command)| *command);
     match elsewhere.or_else(|| suggest::nearest(word, commands.map(clap::Command::get_name))) {
         None => Ok(true),
-        Some(command) => Err(Error::Usage(format!(
+        Some(command) => Err(CommandError::Usage(format!(
             "there is no command `{word}`; did you mean `{command}`? (a job really called {word}: `rcsync sync {word}`)"
         ))),
     }
@@ -202,14 +143,7 @@ mod tests {
             ("-V", "-V"),
             ("", ""),
             ("exit-2", "sync exit-2"),
-            ("submit --follow c.yaml --gpu-type H100", "submit c.yaml --follow --gpu-type H100"),
-            ("submit --gpu-type H100 --follow -", "submit --gpu-type H100 - --follow"),
-            ("submit c.yaml --follow out --gpu-type H100", "submit c.yaml --follow out --gpu-type H100"),
-            ("submit --follow out c.yaml --once", "submit --follow out c.yaml --once"),
-            ("submit --follow --once c.yaml", "submit --follow --once c.yaml"),
-            ("-q resume --interval 1s --follow abc-1", "-q resume --interval 1s abc-1 --follow"),
-            ("resume --follow abc-1 --token-file x", "resume abc-1 --follow --token-file x"),
-            ("resume abc-1 --follow", "resume abc-1 --follow"),
+            ("submit --follow c.yaml", "submit --follow c.yaml"),
             ("training", "sync training"),
         ] {
             assert_eq!(expanded(typed).as_deref(), Ok(meant), "{typed}");
@@ -230,15 +164,6 @@ mod tests {
             let error = expanded(typed).unwrap_err();
             assert!(error.contains(&format!("did you mean `{command}`?")), "{error}");
         }
-    }
-
-    #[test]
-    fn a_token_is_refused_without_being_shown() {
-        for typed in ["--token s3cret abc", "abc --token=s3cret", "status abc --token s3cret"] {
-            let error = expanded(typed).unwrap_err();
-            assert!(error.contains("RUNCOMFY_TOKEN") && !error.contains("s3cret"), "{error}");
-        }
-        assert!(expanded("--token-file x abc").is_ok());
     }
 
     #[test]

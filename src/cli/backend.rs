@@ -1,14 +1,14 @@
-//! What the front door needs of the rest of the house, in one place, with the errors that fit a command line.
+//! The API, its clients and the simulated API for commands, with the errors that fit a command line.
 
 use std::time::Duration;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::process::Process;
 use crate::edge::api::base_url::ApiBase;
 use crate::edge::api::token::TokenSource;
 use crate::edge::api::{ApiClient, Limits};
 use crate::edge::net::http::ArtifactClient;
 use crate::engine::options::SyncOptions;
-use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::job::{JobId, ResultAnswer};
 use crate::model::listing::Listing;
@@ -22,36 +22,40 @@ use super::config::Settings;
 pub(crate) const API_BASE: &str = "RUNCOMFY_TRAINER_API_BASE";
 
 /// Returns the API that the environment names, or the vendor's.
-pub(crate) fn api_base(world: &Process) -> Result<ApiBase, Error> {
+pub(crate) fn api_base(world: &Process) -> Result<ApiBase, CommandError> {
     match world.text(API_BASE)? {
         None => Ok(ApiBase::default()),
-        Some(text) => text.parse().map_err(|error| Error::Usage(format!("`{API_BASE}`: {error}"))),
+        Some(text) => text.parse().map_err(|error| CommandError::Usage(format!("`{API_BASE}`: {error}"))),
     }
 }
 
 /// Reads a job id, or a status or result URL of this API.
-pub(crate) fn job_id(text: &str, base: &ApiBase) -> Result<JobId, Error> {
+pub(crate) fn job_id(text: &str, base: &ApiBase) -> Result<JobId, CommandError> {
     base.job(text)
-        .map_err(|error| Error::Usage(format!("`{}`: {error}", crate::cli::format::shown_value(text))))
+        .map_err(|error| CommandError::Usage(format!("`{}`: {error}", crate::cli::format::shown_value(text))))
 }
 
 /// Makes the client, with the token from wherever it is.
-pub(crate) fn client(world: &Process, settings: &Settings, base: &ApiBase) -> Result<ApiClient, Error> {
+pub(crate) fn client(
+    world: &Process,
+    settings: &Settings,
+    base: &ApiBase,
+) -> Result<ApiClient, CommandError> {
     let tokens = tokens(world, settings);
-    // A missing token is told before anything is asked or created.
+    // A missing token is reported before anything is requested or created.
     tokens.load()?;
     Ok(ApiClient::new(base.clone(), tokens, Limits::default())?)
 }
 
 /// Makes the client for the hosts of artifacts, which knows no token.
-pub(crate) fn hosts(settings: &Settings, base: &ApiBase) -> Result<ArtifactClient, Error> {
+pub(crate) fn hosts(settings: &Settings, base: &ApiBase) -> Result<ArtifactClient, CommandError> {
     let private = settings.sync.allow_private_hosts || base.is_private();
     let stall = settings.sync.stall_timeout.unwrap_or_else(|| SyncOptions::default().stall_timeout);
-    ArtifactClient::new(private, stall).map_err(|fault| Error::Config(fault.to_string()))
+    ArtifactClient::new(private, stall).map_err(|fault| CommandError::Config(fault.to_string()))
 }
 
 /// Says where the token would come from, never what it is.
-pub(crate) fn token_origin(world: &Process, settings: &Settings) -> Result<String, Error> {
+pub(crate) fn token_origin(world: &Process, settings: &Settings) -> Result<String, CommandError> {
     Ok(tokens(world, settings).load()?.origin().to_owned())
 }
 
@@ -92,7 +96,10 @@ pub(crate) enum Script {
 }
 
 /// Starts a simulated Trainer API with one job.
-pub(crate) async fn simulate(listen: std::net::SocketAddr, script: Script) -> Result<Simulated, Error> {
+pub(crate) async fn simulate(
+    listen: std::net::SocketAddr,
+    script: Script,
+) -> Result<Simulated, CommandError> {
     let plan = match script {
         Script::Demo => demo_job(),
         Script::Long => {
@@ -103,13 +110,13 @@ pub(crate) async fn simulate(listen: std::net::SocketAddr, script: Script) -> Re
         Script::Demo => DEMO_STEP,
         Script::Long => Duration::from_millis(300),
     };
-    // Whoever can reach the API by this address can reach what it lists.
+    // A client that can reach the API by this address can reach what it lists.
     let artifact_listen = std::net::SocketAddr::new(listen.ip(), 0);
     let config =
         SimulatorConfig { listen, artifact_listen, step_time: Some(step), ..SimulatorConfig::default() };
     let simulator = Simulator::start(config)
         .await
-        .map_err(|error| Error::Usage(format!("cannot listen on `{listen}`: {error}")))?;
+        .map_err(|error| CommandError::Usage(format!("cannot listen on `{listen}`: {error}")))?;
     let job = simulator.add_job(plan);
     let (base, token) = (simulator.api_base().to_owned(), simulator.token().to_owned());
     Ok(Simulated { simulator, base, token, job })
@@ -143,7 +150,7 @@ pub(crate) struct Account {
 }
 
 /// Starts a simulated account whose jobs take as long as that of a demo.
-pub(crate) async fn simulate_account(listen: std::net::SocketAddr) -> Result<Account, Error> {
+pub(crate) async fn simulate_account(listen: std::net::SocketAddr) -> Result<Account, CommandError> {
     let artifact_listen = std::net::SocketAddr::new(listen.ip(), 0);
     // An API that is as far away as real ones are, so that something is seen.
     let datasets = DatasetOptions { latency: Duration::from_millis(120), ..DatasetOptions::default() };
@@ -157,15 +164,16 @@ pub(crate) async fn simulate_account(listen: std::net::SocketAddr) -> Result<Acc
     };
     let simulator = Simulator::start(config)
         .await
-        .map_err(|error| Error::Usage(format!("cannot listen on `{listen}`: {error}")))?;
+        .map_err(|error| CommandError::Usage(format!("cannot listen on `{listen}`: {error}")))?;
     let (base, token) = (simulator.api_base().to_owned(), simulator.token().to_owned());
     Ok(Account { _simulator: simulator, base, token })
 }
 
 impl Simulated {
     /// Makes a client for it, which knows no token but the simulator's.
-    pub(crate) fn client(&self) -> Result<ApiClient, Error> {
-        let base = self.base.parse().map_err(|error| Error::Usage(format!("`{}`: {error}", self.base)))?;
+    pub(crate) fn client(&self) -> Result<ApiClient, CommandError> {
+        let base =
+            self.base.parse().map_err(|error| CommandError::Usage(format!("`{}`: {error}", self.base)))?;
         let token = self.simulator.token().to_owned();
         let tokens = TokenSource::new(
             move |name| (name == "RUNCOMFY_TOKEN").then(|| token.clone().into()),

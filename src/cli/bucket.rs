@@ -2,23 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
+use crate::cli::command_error::CommandError;
+use crate::engine::options::OnChange;
 use crate::model::destination::{BucketUrl, Destination};
 use crate::model::job::JobId;
 
 use super::config::Settings;
-use super::values::OnChangeWord;
 
 /// Reads what was typed where a folder or a bucket is named.
 ///
 /// # Errors
 /// When it has the scheme of a bucket and names none.
-pub(crate) fn destination(typed: &Path) -> Result<Destination, Error> {
-    let read = Destination::parse(typed.to_path_buf()).map_err(|error| Error::Usage(error.to_string()))?;
+pub(crate) fn destination(typed: &Path) -> Result<Destination, CommandError> {
+    let read =
+        Destination::parse(typed.to_path_buf()).map_err(|error| CommandError::Usage(error.to_string()))?;
     match read {
         Destination::Bucket(_) if cfg!(not(feature = "buckets")) => {
             let why = "this rcsync was built without the feature `buckets`: name a folder";
-            Err(Error::Usage(why.to_owned()))
+            Err(CommandError::Usage(why.to_owned()))
         }
         read => Ok(read),
     }
@@ -28,7 +29,7 @@ pub(crate) fn destination(typed: &Path) -> Result<Destination, Error> {
 ///
 /// # Errors
 /// As [`destination`].
-pub(crate) fn bucket(typed: &Path) -> Result<Option<BucketUrl>, Error> {
+pub(crate) fn bucket(typed: &Path) -> Result<Option<BucketUrl>, CommandError> {
     Ok(match destination(typed)? {
         Destination::Bucket(url) => Some(url),
         Destination::Folder(_) => None,
@@ -49,30 +50,56 @@ impl Place {
     ///
     /// # Errors
     /// As [`destination`], and for settings that a bucket does not have.
-    pub(crate) fn settle(typed: Option<PathBuf>, settings: &Settings) -> Result<Self, Error> {
-        let Some(typed) = typed else { return Ok(Self::Folder(None)) };
-        let Some(text) = typed.to_str() else { return Ok(Self::Folder(Some(typed))) };
+    pub(crate) fn settle(typed: Option<PathBuf>, settings: &Settings) -> Result<Self, CommandError> {
+        let Some(typed) = typed else {
+            refuse_bucket_only(settings)?;
+            return Ok(Self::Folder(None));
+        };
         let example: JobId = "x".parse().unwrap_or_else(|_| unreachable!("a job id"));
-        let filled = Destination::fill(text, &example, Some("x"));
-        if bucket(Path::new(&filled))?.is_none() {
+        let filled = typed.to_str().map(|text| Destination::fill(text, &example, Some("x")));
+        let Some(text) = filled.filter(|filled| !matches!(bucket(Path::new(filled)), Ok(None))) else {
+            refuse_bucket_only(settings)?;
             return Ok(Self::Folder(Some(typed)));
-        }
+        };
+        bucket(Path::new(&text))?;
+        let text = typed.to_string_lossy();
         refuse_local(settings)?;
-        Ok(Self::Bucket(text.to_owned()))
+        Ok(Self::Bucket(text.into_owned()))
+    }
+}
+
+/// Refuses options that only a bucket has. Only those of the command line: a variable or the configuration file may set them
+/// for the buckets of other runs.
+///
+/// # Errors
+/// The first such option that was typed.
+pub(crate) fn refuse_bucket_only(settings: &Settings) -> Result<(), CommandError> {
+    let given = &settings.sync;
+    let only = [
+        ("lease", given.lease.is_some()),
+        ("sole-writer", given.sole_writer),
+        ("part-size", given.part_size.is_some()),
+    ];
+    let typed = |name: &str| !settings.found.iter().any(|found| found.name == name);
+    match only.into_iter().find(|(name, is_given)| *is_given && typed(name)) {
+        None => Ok(()),
+        Some((name, _)) => Err(CommandError::Usage(format!(
+            "`--{name}` has no meaning for a folder: it is for a bucket as DEST, such as `s3://BUCKET/PREFIX`"
+        ))),
     }
 }
 
 /// Refuses settings that only a folder has.
 ///
 /// # Errors
-/// Names the setting.
-pub(crate) fn refuse_local(settings: &Settings) -> Result<(), Error> {
+/// The setting.
+pub(crate) fn refuse_local(settings: &Settings) -> Result<(), CommandError> {
     let given = &settings.sync;
     let local = [
         ("min-free", given.min_free.is_some(), "no disk is used"),
         (
             "on-change replace",
-            matches!(given.on_change, Some(OnChangeWord::Replace)),
+            matches!(given.on_change, Some(OnChange::Replace)),
             "there a name means one sequence of bytes for ever",
         ),
         (
@@ -83,7 +110,9 @@ pub(crate) fn refuse_local(settings: &Settings) -> Result<(), Error> {
     ];
     match local.into_iter().find(|(_, is_given, _)| *is_given) {
         None => Ok(()),
-        Some((name, _, why)) => Err(Error::Usage(format!("`--{name}` has no meaning for a bucket: {why}"))),
+        Some((name, _, why)) => {
+            Err(CommandError::Usage(format!("`--{name}` has no meaning for a bucket: {why}")))
+        }
     }
 }
 

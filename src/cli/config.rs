@@ -3,28 +3,28 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::config_sources;
 use crate::cli::config_sources::Setting;
 use crate::cli::process::Process;
 use crate::cli::reporters::metrics;
+use crate::cli::reporters::words;
 use crate::decide::comfyui::loras::Weights;
 use crate::decide::mirror::retention::Retention;
 use crate::decide::mirror::select::Selection;
 use crate::edge::comfyui;
-use crate::edge::system::link::LinkMode;
-use crate::engine::options::{OnChange, SyncOptions};
+use crate::engine::options::SyncOptions;
 use crate::engine::outputs::comfyui::{ComfyOptions, ComfyUi};
-use crate::engine::outputs::hooks::HookPlan;
-use crate::error::Error;
-use crate::model::artifact::ArtifactKind;
+use crate::engine::outputs::hooks::{BadHook, HookPlan};
 
-use super::options::{FleetArgs, GlobalArgs, SyncArgs};
+use super::local_folder::ensure_folder;
+use super::options::{FleetArgs, GlobalArgs, Layer as _, SyncArgs};
 use super::values::{Format, ProgressWhen};
 
-/// How much is told on standard error.
+/// How much is written to standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum Talk {
-    /// Errors alone.
+    /// Only errors.
     Quiet,
     /// What people want to know.
     #[default]
@@ -40,7 +40,7 @@ pub(crate) struct Settings {
     pub(crate) format: Format,
     /// Bars or not.
     pub(crate) progress: ProgressWhen,
-    /// How much is told.
+    /// How much is written.
     pub(crate) talk: Talk,
     /// A file with the token.
     pub(crate) token_file: Option<PathBuf>,
@@ -59,7 +59,7 @@ impl Settings {
     ///
     /// # Errors
     /// The first variable or line of the configuration file that is not valid.
-    pub(crate) fn settle(world: &Process, global: GlobalArgs, sync: SyncArgs) -> Result<Self, Error> {
+    pub(crate) fn settle(world: &Process, global: GlobalArgs, sync: SyncArgs) -> Result<Self, CommandError> {
         let path = config_sources::file_path(world);
         let environment = config_sources::environment(world)?;
         let file =
@@ -95,26 +95,26 @@ impl Settings {
         }
     }
 
-    /// Returns who is told of what happens.
+    /// Returns the hooks that events are reported to.
     ///
     /// # Errors
     /// A command or address that is none; it is not repeated, since it may hold a secret.
-    pub(crate) fn hooks(&self) -> Result<HookPlan, Error> {
+    pub(crate) fn hooks(&self) -> Result<HookPlan, CommandError> {
         let SyncArgs { exec, exec_done, webhook, hook_timeout, .. } = &self.sync;
         let limit = hook_timeout.unwrap_or(HOOK_LIMIT);
-        HookPlan::new(exec.as_deref(), exec_done.as_deref(), webhook.as_deref(), limit).map_err(Error::Usage)
+        HookPlan::new(exec.as_deref(), exec_done.as_deref(), webhook.as_deref(), limit)
+            .map_err(|BadHook { hook, why }| CommandError::Usage(format!("`{}`: {why}", words::option(hook))))
     }
 
     /// Returns the choices for the engine.
     ///
     /// # Errors
     /// A pattern that is none, or an option whose work is not built yet.
-    pub(crate) fn sync_options(&self) -> Result<SyncOptions, Error> {
+    pub(crate) fn sync_options(&self) -> Result<SyncOptions, CommandError> {
         let given = &self.sync;
         given.metrics_file.as_deref().map_or(Ok(()), metrics::check)?;
-        let kinds: Vec<ArtifactKind> = given.only.iter().map(|word| (*word).into()).collect();
-        let selection = Selection::new(&kinds, &given.include, &given.exclude, &given.accept_unproven)
-            .map_err(|error| Error::Usage(error.to_string()))?
+        let selection = Selection::new(&given.only, &given.include, &given.exclude, &given.accept_unproven)
+            .map_err(|error| CommandError::Usage(error.to_string()))?
             .among(given.steps.clone(), given.last);
         let default = SyncOptions::default();
         Ok(SyncOptions {
@@ -129,7 +129,7 @@ impl Settings {
             dry_run: given.dry_run,
             min_free: given.min_free,
             allow_private_hosts: given.allow_private_hosts,
-            on_change: given.on_change.map_or(default.on_change, OnChange::from),
+            on_change: given.on_change.unwrap_or(default.on_change),
             retention: given
                 .keep_last
                 .map(Retention::KeepLast)
@@ -146,14 +146,15 @@ impl Settings {
     ///
     /// # Errors
     /// A path that is none.
-    pub(crate) fn comfy_ui(&self, world: &Process) -> Result<Option<ComfyUi>, Error> {
+    pub(crate) fn comfy_ui(&self, world: &Process) -> Result<Option<ComfyUi>, CommandError> {
         let given = &self.sync.comfy;
         let Some(path) = &given.comfyui else { return Ok(None) };
+        ensure_folder(path, "`--comfyui` names")?;
         Ok(Some(ComfyUi::new(ComfyOptions {
             folder: comfyui::find(path, &world.surroundings())?,
             subdir: given.comfyui_subdir.clone().unwrap_or_default(),
             keep: given.comfyui_keep,
-            link: given.comfyui_link.map_or_else(LinkMode::default, LinkMode::from),
+            link: given.comfyui_link.unwrap_or_default(),
             sidecars: given.comfyui_sidecars,
             weights: if given.comfyui_pickles { Weights::PicklesToo } else { Weights::Safetensors },
             url: given.comfyui_url.clone(),
@@ -168,6 +169,7 @@ const HOOK_LIMIT: Duration = Duration::from_secs(120);
 mod tests {
     use super::*;
     use crate::cli::process::{Stream, fake};
+    use crate::model::artifact::ArtifactKind;
 
     const FILE: &str = "interval = '1m'\nretries = 9\nonly = 'samples'\nonce = true\nverbose = true\n";
 
@@ -186,7 +188,7 @@ mod tests {
         let settings = settle(&variables, flags, GlobalArgs::default());
         let options = settings.sync_options().unwrap();
         assert_eq!(options.interval, Some(Duration::from_secs(7)), "flag");
-        assert!(!options.once, "a flag takes back what the file says");
+        assert!(!options.once, "a flag takes back what the file sets");
         assert_eq!(options.retries, 3, "variable");
         assert_eq!(settings.talk, Talk::Quiet, "a variable's quiet beats the file's verbose");
         let path = crate::model::names::rel_path::RelPath::parse("config.yaml").unwrap();

@@ -1,7 +1,7 @@
-//! What variables and `config.toml` say, read by the parser of the command line.
+//! Options from variables and from `config.toml`, read by the parser of the command line.
 //!
-//! Each value is written as the option it stands for (`RCSYNC_INTERVAL=5m` becomes `--interval=5m`) and parsed
-//! by itself, so that a fault can be laid at the door of the variable or line that has it.
+//! Each value is written as its option (`RCSYNC_INTERVAL=5m` becomes `--interval=5m`) and parsed by itself, so that an error
+//! names the variable or line that has it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,16 +9,16 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser};
 use toml::de::{DeTable, DeValue};
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown_value;
 use crate::cli::process::Process;
 use crate::cli::reporters::logs;
-use crate::error::Error;
 use crate::model::names::sanitize::for_terminal;
 
-use super::options::{FleetArgs, GlobalArgs, SyncArgs};
+use super::options::{FleetArgs, GlobalArgs, Layer as _, SyncArgs};
 use super::{suggest, values};
 
-/// What one source says.
+/// The options of one source.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Layer {
     /// Options of every command.
@@ -46,7 +46,7 @@ pub(crate) struct Setting {
 ///
 /// # Errors
 /// The first one that is not valid.
-pub(crate) fn environment(world: &Process) -> Result<Layer, Error> {
+pub(crate) fn environment(world: &Process) -> Result<Layer, CommandError> {
     let mut layer = Layer::default();
     for option in known_options() {
         let variable = option.variable();
@@ -57,7 +57,7 @@ pub(crate) fn environment(world: &Process) -> Result<Layer, Error> {
             .and_then(|words| parse(&words));
         let given = spelled.map_err(|why| {
             let shown = option.shown(&value);
-            Error::Usage(format!("the environment variable `{variable}` is `{shown}`: {why}"))
+            CommandError::Usage(format!("the environment variable `{variable}` is `{shown}`: {why}"))
         })?;
         layer.add(given, &option, &value, variable);
     }
@@ -76,7 +76,7 @@ pub(crate) fn nearest_variable(name: &str) -> Option<Option<String>> {
 /// How the variables of options begin.
 const PREFIX: &str = "RCSYNC_";
 
-/// Where the configuration file is looked for, or `None` where no variable says.
+/// Where the configuration file is looked for, or `None` where no variable names a place.
 #[must_use]
 pub(crate) fn file_path(world: &Process) -> Option<PathBuf> {
     let home = || world.folder("HOME").map(|home| home.join(".config"));
@@ -84,18 +84,20 @@ pub(crate) fn file_path(world: &Process) -> Option<PathBuf> {
     Some(folder.join("rcsync").join("config.toml"))
 }
 
-/// Reads the configuration file. One that is not there says nothing.
+/// Reads the configuration file. One that is missing sets nothing.
 ///
 /// # Errors
-/// When it cannot be read or any line of it is not valid: a setting that is passed over in silence is worse.
-pub(crate) fn file(world: &Process, path: &Path) -> Result<Layer, Error> {
+/// When it cannot be read or any line of it is not valid: a setting that is silently ignored is worse.
+pub(crate) fn file(world: &Process, path: &Path) -> Result<Layer, CommandError> {
     let text = match (world.read_file)(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Layer::default()),
-        Err(error) => return Err(Error::Config(format!("could not read `{}`: {error}", path.display()))),
+        Err(error) => {
+            return Err(CommandError::Config(format!("could not read `{}`: {error}", path.display())));
+        }
     };
     let fault = |at: usize, why: &str| {
-        Error::Config(format!("`{}` line {}: {why}", path.display(), line_of(&text, at)))
+        CommandError::Config(format!("`{}` line {}: {why}", path.display(), line_of(&text, at)))
     };
     let table = DeTable::parse(&text)
         .map_err(|error| fault(error.span().map_or(0, |span| span.start), error.message()))?;
@@ -158,7 +160,7 @@ struct Given {
     fleet: FleetArgs,
 }
 
-/// Reads pairs of an option's name and its value, as they stand in a list of jobs.
+/// Reads pairs of an option's name and its value, from a list of jobs.
 ///
 /// # Errors
 /// The first one that is not valid, by name.

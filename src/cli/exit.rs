@@ -1,4 +1,4 @@
-//! How the process ends: signals stop the work, and the code says which one it was.
+//! How the process ends: signals stop the work, and the exit code names the signal.
 
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -17,16 +17,16 @@ pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
 /// Requests to end this process.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Signals {
-    /// The engine's switch: it writes its parts down and ends as what the signal says.
+    /// The engine's switch: it records its parts and ends with the signal's code.
     pub(crate) stop: Stop,
-    /// The same news for everything that can simply be dropped.
+    /// The same for work that can be dropped at any point.
     cancel: CancellationToken,
     first: Arc<OnceLock<ExitStatus>>,
     came_at: Arc<OnceLock<Instant>>,
 }
 
-/// `timeout` ends its child and then the child's group, so one request to end comes twice within a moment. Who presses Ctrl-C
-/// twice means it.
+/// `timeout` ends its child and then the child's group, so one request to end comes twice within a moment. A second
+/// Ctrl-C is meant.
 const ONE_REQUEST: Duration = Duration::from_millis(300);
 
 impl Signals {

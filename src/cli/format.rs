@@ -53,7 +53,7 @@ pub(crate) fn columns(text: &str) -> usize {
     unicode_width::UnicodeWidthStr::width(text)
 }
 
-/// Keeps the end of a name that is too long: the step stands there, before an ending that says little.
+/// Keeps the end of a name that is too long: the step is there, before an ending that is always the same.
 pub(crate) fn end_of(name: &str, room: usize, dots: &str) -> String {
     if columns(name) <= room {
         return name.to_owned();
@@ -69,24 +69,18 @@ pub(crate) fn end_of(name: &str, room: usize, dots: &str) -> String {
 
 /// Returns `1 file` or `3 files`.
 pub(crate) fn files(count: u64) -> String {
-    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+    counted(count, "file")
 }
 
-/// Returns how far a job is, in percent, as the API says or as its steps tell.
-pub(crate) fn percent(progress: &Progress) -> Option<f64> {
-    let told = progress.percent.filter(|percent| percent.is_finite());
-    told.or_else(|| match (progress.current_step, progress.total_steps) {
-        #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
-        (Some(current), Some(total)) if total > 0 => {
-            Some((current as f64 * 10_000.0 / total as f64).round() / 100.0)
-        }
-        _ => None,
-    })
+/// Returns a number with its noun: `1 error`, `3 errors`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Returns `step 320 of 2000 (16 %)`, or less where less is known.
 pub(crate) fn steps(progress: &Progress) -> Option<String> {
-    let percent = percent(progress).map_or_else(String::new, |percent| format!(" ({} %)", percent.floor()));
+    let percent =
+        progress.percent_done().map_or_else(String::new, |percent| format!(" ({} %)", percent.floor()));
     match (progress.current_step, progress.total_steps) {
         (Some(current), Some(total)) if total > 0 => Some(format!("step {current} of {total}{percent}")),
         (Some(current), _) if current > 0 => Some(format!("step {current}{percent}")),
@@ -126,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn percent_is_told_or_computed() {
+    fn percent_is_reported_or_computed() {
         let progress =
             |current, total, percent| Progress { current_step: current, total_steps: total, percent };
-        assert_eq!(percent(&progress(Some(320), Some(2000), None)), Some(16.0));
-        assert_eq!(percent(&progress(Some(1), Some(3), None)), Some(33.33));
-        assert_eq!(percent(&progress(Some(320), Some(2000), Some(17.0))), Some(17.0));
-        assert_eq!(percent(&progress(Some(3), Some(0), None)), None);
-        assert_eq!(percent(&progress(Some(1), Some(2), Some(f64::NAN))), Some(50.0));
+        assert_eq!(progress(Some(320), Some(2000), None).percent_done(), Some(16.0));
+        assert_eq!(progress(Some(1), Some(3), None).percent_done(), Some(33.33));
+        assert_eq!(progress(Some(320), Some(2000), Some(17.0)).percent_done(), Some(17.0));
+        assert_eq!(progress(Some(3), Some(0), None).percent_done(), None);
+        assert_eq!(progress(Some(1), Some(2), Some(f64::NAN)).percent_done(), Some(50.0));
         assert_eq!(steps(&progress(Some(320), Some(2000), None)).as_deref(), Some("step 320 of 2000 (16 %)"));
         assert_eq!(steps(&progress(Some(7), None, None)).as_deref(), Some("step 7"));
         assert_eq!(steps(&progress(Some(0), Some(0), None)), None);

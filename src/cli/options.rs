@@ -2,7 +2,7 @@
 //!
 //! The same definition reads the command line, the variables (`RCSYNC_<OPTION>`) and `config.toml`: a lower
 //! source is written as options and read by the same parser (see [`crate::cli::config_sources`]). So every field says
-//! whether it was given at all, and [`SyncArgs::over`] lays one source over another.
+//! whether it was given at all, and [`Layer::over`] lays one source over another.
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
@@ -12,17 +12,61 @@ use clap::Args;
 
 use crate::decide::comfyui::placing::Subdir;
 use crate::decide::mirror::steps::Steps;
+use crate::edge::system::link::LinkMode;
+use crate::engine::options::OnChange;
+use crate::model::artifact::ArtifactKind;
 use crate::model::units::ByteCount;
 
-use super::values::{self, Format, KindWord, LinkWord, OnChangeWord, ProgressWhen};
+use super::values::{self, Format, ProgressWhen};
 
-/// A switch that may be given, taken back, or left alone.
-fn over(upper: (bool, bool), lower: (bool, bool)) -> (bool, bool) {
-    if upper.0 || upper.1 { upper } else { lower }
+/// One source of options over another: what is given in the higher one wins.
+pub(crate) trait Layer: Sized {
+    /// Whether it was given at all.
+    fn is_given(&self) -> bool;
+
+    /// Lays it over the same option of a lower source.
+    #[must_use]
+    fn over(self, lower: Self) -> Self {
+        if self.is_given() { self } else { lower }
+    }
 }
 
-fn list_over<T>(upper: Vec<T>, lower: Vec<T>) -> Vec<T> {
-    if upper.is_empty() { lower } else { upper }
+impl<T> Layer for Option<T> {
+    fn is_given(&self) -> bool {
+        self.is_some()
+    }
+}
+
+impl<T> Layer for Vec<T> {
+    fn is_given(&self) -> bool {
+        !self.is_empty()
+    }
+}
+
+impl Layer for bool {
+    fn is_given(&self) -> bool {
+        *self
+    }
+}
+
+/// Implements [`Layer`] for a group of options: each by itself, but for those `[together]`, which all come from one source:
+/// a switch with what takes it back, and options that exclude each other.
+macro_rules! layer {
+    ($options:ident { $([$($together:ident),*],)* $($alone:ident),* $(,)? }) => {
+        impl Layer for $options {
+            fn is_given(&self) -> bool {
+                $($(self.$together.is_given())||* ||)* $(self.$alone.is_given())||*
+            }
+
+            fn over(self, lower: Self) -> Self {
+                $(
+                    let are_given = $(self.$together.is_given())||*;
+                    $(let $together = if are_given { self.$together } else { lower.$together };)*
+                )*
+                Self { $($($together,)*)* $($alone: self.$alone.over(lower.$alone),)* }
+            }
+        }
+    };
 }
 
 /// Options of every command.
@@ -31,7 +75,7 @@ pub(crate) struct GlobalArgs {
     /// Read the token from this file when neither RUNCOMFY_TOKEN nor `runcomfy login` gives one.
     #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Words for people, or JSON for programs [default: pretty].
+    /// Text, or JSON for programs [default: pretty].
     #[arg(
         long,
         global = true,
@@ -69,7 +113,7 @@ impl GlobalArgs {
     /// Lays these over `lower`.
     #[must_use]
     pub(crate) fn over(self, lower: Self) -> Self {
-        // The two are ends of one scale: the highest source that sets either decides both.
+        // Two ends of one scale: the highest source that sets either decides both.
         let says = self.quiet || self.verbose > 0;
         Self {
             quiet: self.quiet || (!says && !self.no_quiet && lower.quiet),
@@ -86,13 +130,13 @@ impl GlobalArgs {
 /// Options of `sync`, and of every `--follow`.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub(crate) struct SyncArgs {
-    /// One pass: look, fetch what is new, exit. Made for cron.
+    /// One pass: poll, fetch what is new, exit. For cron.
     #[arg(long, overrides_with_all = ["once", "no_once"])]
     pub(crate) once: bool,
     /// Take back a `once` from a variable or the configuration file.
     #[arg(long, hide = true, overrides_with_all = ["once", "no_once"])]
     pub(crate) no_once: bool,
-    /// Longest wait between two looks [default: paced by the training, 5s to 60s].
+    /// Longest wait between two polls [default: paced by the training, 5s to 60s].
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) interval: Option<Duration>,
     /// Stop following after this long (exit code 75) [default: never].
@@ -100,7 +144,7 @@ pub(crate) struct SyncArgs {
     pub(crate) timeout: Option<Duration>,
     /// Only these kinds: checkpoints, samples, config [default: all].
     #[arg(long, value_name = "KIND,…", value_enum, value_delimiter = ',', hide_possible_values = true)]
-    pub(crate) only: Vec<KindWord>,
+    pub(crate) only: Vec<ArtifactKind>,
     /// Only files whose local path matches. May be repeated.
     #[arg(long, value_name = "GLOB")]
     pub(crate) include: Vec<String>,
@@ -111,7 +155,7 @@ pub(crate) struct SyncArgs {
     /// are in it; `final` is the last checkpoint, and so is the end of `2000..`.
     #[arg(long, value_name = "STEPS")]
     pub(crate) steps: Option<Steps>,
-    /// Only the newest N checkpoints of those that are listed; the final one is the newest, a pair counts as one.
+    /// Only the newest N checkpoints. The final one is the newest, a pair counts as one.
     #[arg(long, value_name = "N", value_parser = values::at_least_one)]
     pub(crate) last: Option<NonZeroU32>,
     /// Transfers in flight over all files, 1 to 256 [default: begins with 8, up to 80 while that pays].
@@ -120,10 +164,10 @@ pub(crate) struct SyncArgs {
     /// Bytes a second over all connections, such as 10M [default: no limit].
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     pub(crate) limit_rate: Option<ByteCount>,
-    /// Tries of one artifact without a byte of progress in one pass [default: 5].
+    /// Tries of one file without progress, in one pass [default: 5].
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub(crate) retries: Option<u32>,
-    /// No byte for this long ends a connection [default: 30s].
+    /// End a connection after this long without a byte [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) stall_timeout: Option<Duration>,
     /// Print the plan; send, fetch and write nothing.
@@ -141,111 +185,88 @@ pub(crate) struct SyncArgs {
     /// Take back an `allow-private-hosts` from a variable or the configuration file.
     #[arg(long, hide = true, overrides_with_all = ["allow_private_hosts", "no_allow_private_hosts"])]
     pub(crate) no_allow_private_hosts: bool,
-    /// Publish matching checkpoints although their body does not hash to what their header says. May be repeated.
+    /// Publish matching checkpoints whose body does not match the hash in their header. May be repeated.
     #[arg(long, value_name = "GLOB")]
     pub(crate) accept_unproven: Vec<String>,
-    /// When a hosted file got new bytes under an old name: keep the old ones beside it, or replace them [default: keep].
+    /// A hosted file got new bytes under an old name: keep the old ones beside it, or replace them [default: keep].
     #[arg(long, value_name = "keep|replace", value_enum, hide_possible_values = true)]
-    pub(crate) on_change: Option<OnChangeWord>,
-    /// Resume a job that stopped before its last step, at most N times [N: 3 when left away].
+    pub(crate) on_change: Option<OnChange>,
+    /// Resume a job that stopped before its last step, at most N times [N: 3 when omitted].
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "3", value_parser = values::count)]
     pub(crate) auto_resume: Option<u32>,
     /// Keep the newest N numbered checkpoints in DIR and remove older ones; the final one stays [default: keep all].
     #[arg(long, value_name = "N", conflicts_with = "keep_every", value_parser = values::at_least_one)]
     pub(crate) keep_last: Option<NonZeroU32>,
-    /// Keep the numbered checkpoints whose step so many divide; the final one stays [default: keep all].
+    /// Keep the numbered checkpoints whose step is a multiple of STEPS; the final one stays [default: keep all].
     #[arg(long, value_name = "STEPS", value_parser = values::steps_apart)]
     pub(crate) keep_every: Option<NonZeroU64>,
-    /// A bucket as DEST: how long a worker that does not write keeps its lease [default: 60s].
-    #[arg(long, value_name = "DURATION", value_parser = values::lease)]
+    /// How long a worker that does not write keeps its lease [default: 60s].
+    #[arg(long, help_heading = "Buckets", value_name = "DURATION", value_parser = values::lease)]
     pub(crate) lease: Option<Duration>,
-    /// A bucket as DEST whose store ignores conditions: there is only ever one rcsync for it.
-    #[arg(long, overrides_with_all = ["sole_writer", "no_sole_writer"])]
+    /// No other rcsync writes to it: for a store that ignores conditions.
+    #[arg(long, help_heading = "Buckets", overrides_with_all = ["sole_writer", "no_sole_writer"])]
     pub(crate) sole_writer: bool,
     /// Take back a `sole-writer` from a variable or the configuration file.
     #[arg(long, hide = true, overrides_with_all = ["sole_writer", "no_sole_writer"])]
     pub(crate) no_sole_writer: bool,
-    /// A bucket as DEST: the length of the parts of uploads, 5M to 5G [default: 5M].
-    #[arg(long, value_name = "SIZE", value_parser = values::part_size)]
+    /// The length of the parts of uploads, 5M to 5G [default: 5M].
+    #[arg(long, help_heading = "Buckets", value_name = "SIZE", value_parser = values::part_size)]
     pub(crate) part_size: Option<ByteCount>,
     /// Into ComfyUI.
     #[command(flatten)]
     pub(crate) comfy: ComfyArgs,
     /// Run this after each published artifact, without a shell; {path}, {kind}, {step}, {sha256} and {job_id} are replaced within its arguments.
-    #[arg(long, value_name = "CMD")]
+    #[arg(long, help_heading = "Hooks and monitoring", value_name = "CMD")]
     pub(crate) exec: Option<String>,
     /// Run this once at the end of the run; {exit_code}, {published}, {failed} and {job_id} are replaced.
-    #[arg(long, value_name = "CMD")]
+    #[arg(long, help_heading = "Hooks and monitoring", value_name = "CMD")]
     pub(crate) exec_done: Option<String>,
     /// POST each `published`, a `stalled` and the last `done` event there, as JSON.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, help_heading = "Hooks and monitoring", value_name = "URL")]
     pub(crate) webhook: Option<String>,
     /// Keep a Prometheus text file of this run up to date.
-    #[arg(long, value_name = "PATH.prom")]
+    #[arg(long, help_heading = "Hooks and monitoring", value_name = "PATH.prom")]
     pub(crate) metrics_file: Option<PathBuf>,
     /// Longest run of one --exec or --exec-done command; then it is ended [default: 2m].
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    #[arg(long, help_heading = "Hooks and monitoring", value_name = "DURATION", value_parser = values::duration)]
     pub(crate) hook_timeout: Option<Duration>,
 }
 
-impl SyncArgs {
-    /// Lays these over `lower`: what is given here wins, a list as a whole.
-    #[must_use]
-    pub(crate) fn over(self, lower: Self) -> Self {
-        let (once, no_once) = over((self.once, self.no_once), (lower.once, lower.no_once));
-        let (dry_run, no_dry_run) = over((self.dry_run, self.no_dry_run), (lower.dry_run, lower.no_dry_run));
-        // Two ways of saying one thing: whoever says one of them in a higher place means no other.
-        let says = self.keep_last.is_some() || self.keep_every.is_some();
-        let (keep_last, keep_every) =
-            if says { (self.keep_last, self.keep_every) } else { (lower.keep_last, lower.keep_every) };
-        let (allow_private_hosts, no_allow_private_hosts) = over(
-            (self.allow_private_hosts, self.no_allow_private_hosts),
-            (lower.allow_private_hosts, lower.no_allow_private_hosts),
-        );
-        let (sole_writer, no_sole_writer) =
-            over((self.sole_writer, self.no_sole_writer), (lower.sole_writer, lower.no_sole_writer));
-        Self {
-            lease: self.lease.or(lower.lease),
-            sole_writer,
-            no_sole_writer,
-            part_size: self.part_size.or(lower.part_size),
-            once,
-            no_once,
-            dry_run,
-            no_dry_run,
-            allow_private_hosts,
-            no_allow_private_hosts,
-            interval: self.interval.or(lower.interval),
-            timeout: self.timeout.or(lower.timeout),
-            only: list_over(self.only, lower.only),
-            include: list_over(self.include, lower.include),
-            exclude: list_over(self.exclude, lower.exclude),
-            steps: self.steps.or(lower.steps),
-            last: self.last.or(lower.last),
-            connections: self.connections.or(lower.connections),
-            limit_rate: self.limit_rate.or(lower.limit_rate),
-            retries: self.retries.or(lower.retries),
-            stall_timeout: self.stall_timeout.or(lower.stall_timeout),
-            min_free: self.min_free.or(lower.min_free),
-            accept_unproven: list_over(self.accept_unproven, lower.accept_unproven),
-            on_change: self.on_change.or(lower.on_change),
-            auto_resume: self.auto_resume.or(lower.auto_resume),
-            keep_last,
-            keep_every,
-            comfy: self.comfy.over(lower.comfy),
-            exec: self.exec.or(lower.exec),
-            exec_done: self.exec_done.or(lower.exec_done),
-            webhook: self.webhook.or(lower.webhook),
-            metrics_file: self.metrics_file.or(lower.metrics_file),
-            hook_timeout: self.hook_timeout.or(lower.hook_timeout),
-        }
-    }
-}
+layer!(SyncArgs {
+    [once, no_once],
+    [dry_run, no_dry_run],
+    [allow_private_hosts, no_allow_private_hosts],
+    [sole_writer, no_sole_writer],
+    [keep_last, keep_every],
+    interval,
+    timeout,
+    only,
+    include,
+    exclude,
+    steps,
+    last,
+    connections,
+    limit_rate,
+    retries,
+    stall_timeout,
+    min_free,
+    accept_unproven,
+    on_change,
+    auto_resume,
+    lease,
+    part_size,
+    comfy,
+    exec,
+    exec_done,
+    webhook,
+    metrics_file,
+    hook_timeout,
+});
 
 /// Options of `fleet`, beside those of `sync`.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub(crate) struct FleetArgs {
-    /// How many jobs may look and fetch at a time; all of them are followed [default: all].
+    /// How many jobs poll and fetch at a time; all of them are followed [default: all].
     #[arg(long, value_name = "N", value_parser = values::at_least_one)]
     pub(crate) jobs: Option<NonZeroU32>,
     /// Requests a second to the API over all jobs, such as 2/s; halved when the API asks for less [default: 4/s].
@@ -253,13 +274,7 @@ pub(crate) struct FleetArgs {
     pub(crate) api_rate: Option<f64>,
 }
 
-impl FleetArgs {
-    /// Lays these over `lower`.
-    #[must_use]
-    pub(crate) fn over(self, lower: Self) -> Self {
-        Self { jobs: self.jobs.or(lower.jobs), api_rate: self.api_rate.or(lower.api_rate) }
-    }
-}
+layer!(FleetArgs { jobs, api_rate });
 
 /// Options of everything that places LoRAs in a ComfyUI.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
@@ -272,52 +287,36 @@ pub(crate) struct ComfyArgs {
     /// The folder below its loras folder; {name} and {job_id} are filled in, `.` is none [default: {name}].
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) comfyui_subdir: Option<Subdir>,
-    /// Keep the newest N LoRAs of the job there, and the final one; what rcsync did not place stays [default: all].
+    /// Keep the newest N LoRAs of the job there, and the final one; other files stay [default: all].
     #[arg(long, value_name = "N")]
     pub(crate) comfyui_keep: Option<u32>,
-    /// How the bytes get there; auto takes the first that works [default: auto].
+    /// How files are placed; auto takes the first that works [default: auto].
     #[arg(long, value_name = "auto|reflink|hardlink|copy", value_enum, hide_possible_values = true)]
-    pub(crate) comfyui_link: Option<LinkWord>,
+    pub(crate) comfyui_link: Option<LinkMode>,
     /// Put small files for LoRA managers beside each LoRA: its .sha256, a .civitai.info and an A1111-style .json.
     #[arg(long, overrides_with_all = ["comfyui_sidecars", "no_comfyui_sidecars"])]
     pub(crate) comfyui_sidecars: bool,
     /// Take back a `comfyui-sidecars` from a variable or the configuration file.
     #[arg(long, hide = true, overrides_with_all = ["comfyui_sidecars", "no_comfyui_sidecars"])]
     pub(crate) no_comfyui_sidecars: bool,
-    /// Place LoRAs and embeddings that are pickles (.pt, .ckpt …) too. Off, since loading a pickle can run code that
-    /// somebody put into it, and nobody can prove one whole; only for trainers that you trust. Never optimizer.pt.
+    /// Also place pickles (.pt, .ckpt …), whose loading can run code that is hidden in them; only for trainers that you
+    /// trust. Never optimizer.pt.
     #[arg(long, overrides_with_all = ["comfyui_pickles", "no_comfyui_pickles"])]
     pub(crate) comfyui_pickles: bool,
     /// Take back a `comfyui-pickles` from a variable or the configuration file.
     #[arg(long, hide = true, overrides_with_all = ["comfyui_pickles", "no_comfyui_pickles"])]
     pub(crate) no_comfyui_pickles: bool,
-    /// Ask the ComfyUI that runs there, such as http://127.0.0.1:8188, whether it lists what was placed.
+    /// Ask a running ComfyUI, such as http://127.0.0.1:8188, whether it lists what was placed.
     #[arg(long, value_name = "URL", value_parser = values::server)]
     pub(crate) comfyui_url: Option<url::Url>,
 }
 
-impl ComfyArgs {
-    /// Lays these over `lower`.
-    #[must_use]
-    fn over(self, lower: Self) -> Self {
-        let (comfyui_sidecars, no_comfyui_sidecars) = over(
-            (self.comfyui_sidecars, self.no_comfyui_sidecars),
-            (lower.comfyui_sidecars, lower.no_comfyui_sidecars),
-        );
-        let (comfyui_pickles, no_comfyui_pickles) = over(
-            (self.comfyui_pickles, self.no_comfyui_pickles),
-            (lower.comfyui_pickles, lower.no_comfyui_pickles),
-        );
-        Self {
-            comfyui: self.comfyui.or(lower.comfyui),
-            comfyui_subdir: self.comfyui_subdir.or(lower.comfyui_subdir),
-            comfyui_keep: self.comfyui_keep.or(lower.comfyui_keep),
-            comfyui_link: self.comfyui_link.or(lower.comfyui_link),
-            comfyui_sidecars,
-            no_comfyui_sidecars,
-            comfyui_pickles,
-            no_comfyui_pickles,
-            comfyui_url: self.comfyui_url.or(lower.comfyui_url),
-        }
-    }
-}
+layer!(ComfyArgs {
+    [comfyui_sidecars, no_comfyui_sidecars],
+    [comfyui_pickles, no_comfyui_pickles],
+    comfyui,
+    comfyui_subdir,
+    comfyui_keep,
+    comfyui_link,
+    comfyui_url,
+});

@@ -1,5 +1,4 @@
-//! The one door to this process's surroundings: variables, files, streams and the clock come in here, so that
-//! a test can bring its own.
+//! This process's surroundings: variables, files, streams and the clock, which a test replaces.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -11,9 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::cli::reporters::shrinking::Shrinking;
+use crate::cli::command_error::CommandError;
 use crate::edge::comfyui::Surroundings;
-use crate::error::Error;
 
 type Variable = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
@@ -34,8 +32,8 @@ pub struct Process {
     pub err: Stream,
     /// What time it is.
     pub now: fn() -> Timestamp,
-    /// Reads one line that the user types; `None` where no user can type one.
-    pub answer: fn() -> Option<String>,
+    /// Asks a question on a stream and reads the line that the user types; `None`, and nothing is asked, without a terminal.
+    pub answer: fn(&Stream, &str) -> Option<String>,
     /// Whether Ctrl-C and termination requests are listened to; they belong to the whole process.
     pub signals: bool,
 }
@@ -73,13 +71,13 @@ impl Process {
     ///
     /// # Errors
     /// When it is not UTF-8.
-    pub fn text(&self, name: &str) -> Result<Option<String>, Error> {
+    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, CommandError> {
         match self.set(name) {
             None => Ok(None),
             Some(value) => value
                 .into_string()
                 .map(Some)
-                .map_err(|_| Error::Usage(format!("the environment variable `{name}` is not UTF-8"))),
+                .map_err(|_| CommandError::Usage(format!("the environment variable `{name}` is not UTF-8"))),
         }
     }
 
@@ -98,18 +96,6 @@ impl Process {
     #[must_use]
     pub fn is_dumb(&self) -> bool {
         self.set("TERM").is_some_and(|value| value == "dumb")
-    }
-
-    /// Returns what the terminal does with long lines when it gets narrower. Nobody can be asked, so it is told by who
-    /// is known to do it; tmux hides the terminal that it runs in.
-    #[must_use]
-    pub(crate) fn shrinking(&self) -> Shrinking {
-        let value = |name: &str| self.set(name);
-        let term = value("TERM").unwrap_or_default().to_string_lossy().into_owned();
-        let is_multiplexed = value("TMUX").is_some();
-        let cuts =
-            term.starts_with("linux") || term.starts_with("screen") || value("XTERM_VERSION").is_some();
-        if cuts && !is_multiplexed { Shrinking::Cuts } else { Shrinking::Rewraps }
     }
 
     /// Whether the locale has more characters than ASCII; the first of its variables that is set decides.
@@ -140,7 +126,7 @@ impl Process {
         Surroundings { variable: self.variable.as_ref(), home }
     }
 
-    /// Whether `stream` may be painted: a terminal that can, and nobody said no.
+    /// Whether `stream` may be painted: a terminal that can, unless `NO_COLOR` forbids it.
     #[must_use]
     pub fn colours(&self, stream: &Stream) -> bool {
         stream.is_terminal() && self.set("NO_COLOR").is_none() && !self.is_dumb()
@@ -154,10 +140,11 @@ fn read_small_file(path: &Path) -> io::Result<String> {
     read_small(std::fs::File::open(path)?)
 }
 
-fn typed_line() -> Option<String> {
+fn typed_line(stream: &Stream, question: &str) -> Option<String> {
     if !io::stdin().is_terminal() {
         return None;
     }
+    stream.write(question);
     let mut line = String::new();
     io::stdin().read_line(&mut line).is_ok().then_some(line)
 }
@@ -197,7 +184,7 @@ impl fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// Wraps a sink; `size` is given for a terminal alone.
+    /// Wraps a sink; `size` is given only for a terminal.
     pub fn new(sink: impl Write + Send + 'static, size: Option<fn() -> Size>) -> Self {
         Self {
             sink: Arc::new(Mutex::new(sink)),
@@ -208,7 +195,7 @@ impl Stream {
         }
     }
 
-    /// The same stream; where it is a terminal that has ASCII alone, the rest is written in its characters.
+    /// The same stream; a terminal that can only show ASCII gets only that.
     #[must_use]
     pub fn in_ascii(self, ascii: bool) -> Self {
         Self { ascii: ascii && self.is_terminal(), ..self }
@@ -220,19 +207,19 @@ impl Stream {
         self.size.is_some()
     }
 
-    /// Returns the columns to use: between 40 and 200, and 80 where nobody knows.
+    /// Returns the columns to use: between 40 and 200, and 80 where unknown.
     #[must_use]
     pub fn columns(&self) -> u16 {
         self.width().clamp(40, 200)
     }
 
-    /// Returns the columns of the terminal as they are, and 80 where nobody knows.
+    /// Returns the columns of the terminal as they are, and 80 where unknown.
     #[must_use]
     pub fn width(&self) -> u16 {
         self.size.and_then(|size| size()).map_or(80, |(width, _)| width.0)
     }
 
-    /// Returns the rows of the terminal, and 24 where nobody knows.
+    /// Returns the rows of the terminal, and 24 where unknown.
     #[must_use]
     pub fn rows(&self) -> u16 {
         self.size.and_then(|size| size()).map_or(24, |(_, height)| height.0.max(4))
@@ -282,7 +269,7 @@ impl Stream {
     }
 }
 
-/// Writes text with ASCII alone: a terminal shows nothing but rubbish for the rest.
+/// Replaces what is not ASCII.
 fn in_ascii(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
@@ -385,7 +372,7 @@ pub(crate) mod fake {
             out: out.stream(),
             err: err.stream(),
             now: || Timestamp::from_second(1_769_860_800).unwrap(),
-            answer: || None,
+            answer: |_, _| None,
             signals: false,
         };
         (world, out, err)
@@ -427,33 +414,14 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_is_painted_unless_somebody_said_no() {
+    fn a_terminal_is_painted_unless_no_color_is_set() {
         let written = fake::Written::default();
         let painted = |variables: &[(&str, &str)]| fake::world(variables).0.colours(&written.terminal());
         assert!(painted(&[("TERM", "xterm")]));
-        assert!(painted(&[("TERM", "xterm"), ("NO_COLOR", "")]), "an empty one says nothing");
+        assert!(painted(&[("TERM", "xterm"), ("NO_COLOR", "")]), "an empty one is not set");
         assert!(!painted(&[("TERM", "xterm"), ("NO_COLOR", "1")]));
         assert!(!painted(&[("TERM", "dumb")]));
         assert!(!fake::world(&[("TERM", "xterm")]).0.colours(&written.stream()), "a pipe");
-    }
-
-    #[test]
-    fn terminals_that_cut_lines_off_are_few() {
-        let does = |variables: &[(&str, &str)]| fake::world(variables).0.shrinking();
-        for (variables, shrinking) in [
-            (&[("TERM", "xterm-256color")][..], Shrinking::Rewraps),
-            (&[], Shrinking::Rewraps),
-            (&[("TERM", "xterm"), ("XTERM_VERSION", "XTerm(379)")], Shrinking::Cuts),
-            (&[("TERM", "linux")], Shrinking::Cuts),
-            (&[("TERM", "screen.xterm-256color")], Shrinking::Cuts),
-            (&[("TERM", "screen-256color"), ("TMUX", "/t/default,1,0")], Shrinking::Rewraps),
-            (
-                &[("TERM", "tmux"), ("TMUX", "/t/default,1,0"), ("XTERM_VERSION", "XTerm(379)")],
-                Shrinking::Rewraps,
-            ),
-        ] {
-            assert_eq!(does(variables), shrinking, "{variables:?}");
-        }
     }
 
     #[test]

@@ -1,21 +1,22 @@
 //! What is reported of a push: lines or JSON, with or without bars.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
+use crate::cli::commands::verdict;
 use crate::cli::format::{files, shown, span};
 use crate::cli::process::{Process, Stream};
 use crate::cli::reporters::json;
-use crate::cli::reporters::json::seconds;
-use crate::cli::reporters::view::{Look, UploadView};
+use crate::cli::reporters::view::{Look, UploadFacts, View};
+use crate::cli::reporters::words;
 use crate::decide::datasets::{Code, Counts, Report, Severity};
 use crate::engine::datasets::event::{PushEvent, PushReporter};
-use crate::error::{Error, ExitStatus, explain_briefly};
+use crate::error::ExitStatus;
 use crate::model::error_code::ErrorCode;
-use crate::model::units::ByteCount;
+use crate::model::units::{ByteCount, seconds};
 
 use super::config::{Settings, Talk};
 use super::exit::Signals;
@@ -30,7 +31,7 @@ pub(crate) struct PushReport {
     err: Stream,
     colours: bool,
     json: Option<Json>,
-    view: Option<Mutex<UploadView>>,
+    view: Option<View<UploadFacts>>,
 }
 
 struct Json {
@@ -67,8 +68,10 @@ impl PushReport {
     ) -> Arc<Self> {
         let look = Look { colours: world.colours(&world.err), unicode: world.speaks_unicode() };
         let draws = settings.bars(world) && !settings.sync.dry_run;
-        let view = draws
-            .then(|| Mutex::new(UploadView::new(world.err.clone(), look, world.shrinking(), shown(name))));
+        let view = draws.then(|| View::<UploadFacts>::new(world.err.clone(), look));
+        if let Some(view) = &view {
+            view.learn(|facts, _| name.clone_into(&mut facts.name));
+        }
         let json = events.then(|| Json {
             out: world.out.clone(),
             now: world.now,
@@ -101,28 +104,21 @@ impl PushReport {
                 code: finding.code,
                 path: &finding.path,
                 what: &finding.what,
-                cure: &finding.cure,
+                cure: words::cure(&finding.cure),
             });
             let (errors, warnings) = (report.errors(), report.warnings());
             let fields = Checked { errors, warnings, counts: report.counts, findings: findings.collect() };
             self.write(json, "checked", &fields);
             return;
         }
-        let (errors, warnings) = (report.errors(), report.warnings());
-        let counted = |count: usize, word: &str| {
-            if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
-        };
-        let found = match (errors, warnings) {
-            (0, 0) => "nothing is wrong".to_owned(),
-            _ => format!("{}, {}", counted(errors, "error"), counted(warnings, "warning")),
-        };
+        let found = verdict(report);
         let (name, counts) = (shown(&self.name), report.counts);
         let text = format!("{name}: {}, {}: {found}", files(counts.files), ByteCount(counts.bytes));
         self.line(Talk::Normal, "checked", &text);
     }
 
     /// Reports the error that ended the push; the event `done` follows.
-    pub(crate) fn error(&self, error: &Error) {
+    pub(crate) fn error(&self, error: &CommandError) {
         #[derive(Serialize)]
         struct Failed<'a> {
             message: String,
@@ -132,7 +128,7 @@ impl PushReport {
         }
         if let Some(json) = self.json.as_ref().filter(|_| !self.is_part) {
             let exit_code = error.exit_status().code();
-            let fields = Failed { message: explain_briefly(error), error_code: error.code(), exit_code };
+            let fields = Failed { message: error.explain_briefly(), error_code: error.code(), exit_code };
             self.write(json, "error", &fields);
         }
     }
@@ -140,7 +136,7 @@ impl PushReport {
     /// Takes the bars away, also when the push ended without its last event.
     pub(crate) fn end(&self) {
         if let Some(view) = &self.view {
-            view.lock().unwrap_or_else(PoisonError::into_inner).end();
+            view.end();
         }
     }
 
@@ -185,7 +181,7 @@ impl PushReport {
         };
         let line = format!("{mark}  {text}");
         match &self.view {
-            Some(view) => view.lock().unwrap_or_else(PoisonError::into_inner).line(&line),
+            Some(view) => view.line(&line),
             None => self.err.line(&line),
         }
     }
@@ -201,7 +197,7 @@ impl PushReport {
                     ByteCount(*bytes)
                 );
                 if *same_length > 0 {
-                    text += &format!(" ({same_length} of them known by name and length alone)");
+                    text += &format!(" ({same_length} of them known only by name and length)");
                 }
                 self.line(Talk::Normal, "plan", &text);
             }
@@ -264,7 +260,11 @@ impl PushReport {
 impl PushReporter for PushReport {
     fn report(&self, event: &PushEvent) {
         if let Some(view) = &self.view {
-            view.lock().unwrap_or_else(PoisonError::into_inner).hear(event, Instant::now());
+            if matches!(event, PushEvent::Done { .. } | PushEvent::Ready { .. }) {
+                view.end();
+            } else {
+                view.learn(|facts, now| facts.hear(event, now));
+            }
         }
         match &self.json {
             Some(json) => self.report_json(json, event),
@@ -300,7 +300,7 @@ struct Found<'a> {
     code: Code,
     path: &'a str,
     what: &'a str,
-    cure: &'a str,
+    cure: String,
 }
 
 #[derive(Serialize)]

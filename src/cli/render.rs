@@ -1,4 +1,4 @@
-//! Which listeners a run has: lines or JSON, with or without the view.
+//! Which reporters a run has: lines or JSON, with or without the view.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use crate::cli::reporters::lines::Lines;
 use crate::cli::reporters::metrics::Metrics;
 use crate::cli::reporters::view::{Look, View};
 use crate::engine::event::{Event, Reporter};
-use crate::error::{ExitStatus, explain_briefly};
+use crate::error::ExitStatus;
 use crate::model::job::JobId;
 
 use super::config::{Settings, Talk};
@@ -19,10 +19,10 @@ use super::values::Format;
 #[cfg(unix)]
 use crate::cli::reporters::systemd::Service;
 
-/// What goes on after an early end, wherever nothing is begun anew by it.
+/// What continues after an early end, where typing it again begins nothing anew.
 pub(crate) const THE_SAME_COMMAND: &str = "the same command";
 
-/// Everything that tells people and programs about a run.
+/// Everything that reports a run to users and programs.
 pub(crate) struct Telling {
     job: JobId,
     view: Option<Arc<View>>,
@@ -34,7 +34,7 @@ pub(crate) struct Telling {
 }
 
 impl Telling {
-    /// Chooses by the settings and by where the streams go; `again` is the command that goes on after an early end.
+    /// Chooses by the settings and by where the streams go; `again` is the command that continues after an early end.
     pub(crate) fn new(
         world: &Process,
         settings: &Settings,
@@ -45,7 +45,7 @@ impl Telling {
         // A dry run is over before anything could move.
         let moves = settings.bars(world) && !settings.sync.dry_run;
         let look = Look { colours: world.colours(&world.err), unicode: world.speaks_unicode() };
-        let view = moves.then(|| Arc::new(View::new(world.err.clone(), look, world.shrinking())));
+        let view = moves.then(|| Arc::new(View::new(world.err.clone(), look)));
         let json = settings.format == Format::Json;
         Arc::new(Self {
             job: job.clone(),
@@ -58,7 +58,7 @@ impl Telling {
         })
     }
 
-    /// Takes the view away, also when the run ended without its last event.
+    /// Removes the view, also when the run ended without its last event.
     pub(crate) fn end(&self) {
         if let Some(view) = &self.view {
             view.end();
@@ -69,31 +69,47 @@ impl Telling {
         }
     }
 
-    fn show(&self, event: &Event) {
-        // The view first: the last event takes it away before the summary is written.
-        if let Some(view) = &self.view {
-            view.report(event);
-        }
+    /// Reports a notice of the program's own.
+    fn note(&self, message: &str) {
         if let Some(lines) = &self.lines {
-            lines.report(event);
+            lines.note(message);
         }
         if let Some(json) = &self.json {
-            json.report(event);
+            json.note(message);
+        }
+    }
+
+    fn show(&self, events: &[Event]) {
+        // The view first: the last event takes it away before the summary is written.
+        if let Some(view) = &self.view {
+            view.report_all(events);
+        }
+        if let Some(lines) = &self.lines {
+            lines.report_all(events);
+        }
+        if let Some(json) = &self.json {
+            json.report_all(events);
         }
     }
 }
 
 impl Reporter for Telling {
     fn report(&self, event: &Event) {
-        // Trouble before the event: nothing is told after the last one.
-        if let Some(message) = self.metrics.as_ref().and_then(|metrics| metrics.hear(&self.job, event)) {
-            self.show(&Event::Notice { message });
+        self.report_all(std::slice::from_ref(event));
+    }
+
+    fn report_all(&self, events: &[Event]) {
+        for event in events {
+            // The notice before the event: nothing is reported after the last one.
+            if let Some(message) = self.metrics.as_ref().and_then(|metrics| metrics.hear(&self.job, event)) {
+                self.note(&message);
+            }
         }
         #[cfg(unix)]
         if let Some(service) = &self.service {
-            service.report(event);
+            service.report_all(events);
         }
-        self.show(event);
+        self.show(events);
     }
 }
 
@@ -138,10 +154,10 @@ fn json_lines(world: &Process, job: &JobId, signals: &Signals) -> JsonLines {
         out: world.out.clone(),
         job: job.clone(),
         now: world.now,
-        // Whoever read the events has gone (`| head`): end as if asked to, with all parts kept.
+        // The reader of the events is gone (`| head`): end as if asked to, with all parts kept.
         on_closed: Box::new(move || signals.end(ExitStatus::Interrupted)),
         on_lost: Box::new(move |fault| {
-            err.line(&format!("{}; the run continues without its events", shown(&explain_briefly(fault))));
+            err.line(&format!("{}; the run continues without its events", shown(&fault.explain_briefly())));
         }),
     }
 }

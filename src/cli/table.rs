@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::cli::format::{columns as columns_of, end_of};
 
-/// Where a column's text stands.
+/// On which side a column's text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {
     Left,
@@ -37,11 +37,11 @@ impl Column {
     }
 }
 
-/// The room that a terminal has; whoever reads a file or a pipe gets all there is.
+/// The room that a terminal has; in a file or a pipe nothing is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Room {
     pub(crate) columns: usize,
-    /// What stands for the beginning of a name that is too long.
+    /// What replaces the beginning of a name that is too long.
     pub(crate) dots: &'static str,
 }
 
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_under_each_other() {
+    fn columns_are_aligned() {
         let rows = [
             vec!["a".to_owned(), "1.0 KiB".to_owned(), "x".to_owned()],
             vec!["bcd".to_owned(), "9 B".to_owned(), String::new()],

@@ -24,14 +24,15 @@ fn ran(typed: &str) -> Ran {
 #[test]
 fn usage_errors_say_what_and_end_with_64() {
     for (typed, part) in [
-        ("sync", "`<JOB_ID>` is missing; the form is `rcsync sync <JOB_ID> [DIR]`"),
+        ("sync", "`<JOB_ID>` is missing; the form is `rcsync sync <JOB_ID> [DEST]`"),
         ("ls", "`<DIR>` is missing; the form is `rcsync ls <DIR>`"),
         ("abc-1 --json", "there is no option `--json`; what you want is `--output json`"),
         ("abc-1 --jobs=4", "there is no option `--jobs`; what you want is `--connections <N>`"),
         ("abc-1 --dir out", "`rcsync <JOB_ID> <DIR>`"),
         ("abc-1 --watch", "`--watch`; what you want is nothing: without `--once`, rcsync follows"),
         ("submit x.yaml --gpu-type H100 --watch", "`--watch`; what you want is `--follow`"),
-        ("ls out --watch", "`--watch` here; it is one of `rcsync edit`; the form is `rcsync ls <DIR>`"),
+        ("ls out --watch", "`--watch` here; it is one of `rcsync mirror`; the form is `rcsync ls <DIR>`"),
+        ("edit abc-1 c.yaml --watch", "`--watch` here; it is one of `rcsync mirror`"),
         ("https://example.org/x?token=t0ken", "`https://example.org/x?…`"),
         ("status example.org/x?token=t0ken", "`example.org/x?…`"),
         ("status abc-1 https://h/x?sig=t0ken", "`https://h/x?…` is one word too many"),
@@ -49,8 +50,23 @@ fn usage_errors_say_what_and_end_with_64() {
         ("abc-1 --retries many", "`--retries many`: write a whole number, such as `3`"),
         ("abc-1 --auto-resume=some", "`--auto-resume some`: write a whole number, such as `3`"),
         ("simulate --listen here", "`--listen here`: write an address with a port, such as `127.0.0.1:8080`"),
-        ("help sycn", "there is no command `sycn`"),
-        ("abc-1 out more", "`more` is one word too many; the form is `rcsync sync <JOB_ID> [DIR]`"),
+        ("help sycn", "there is no command or topic `sycn`; did you mean `sync`?"),
+        ("help datsets", "there is no command or topic `datsets`; did you mean `datasets`?"),
+        ("help klingon", "there is no command or topic `klingon`; the topics are mirroring, cron, comfyui,"),
+        ("abc-1 --lease 30s", "`--lease` has no meaning for a folder: it is for a bucket as DEST"),
+        ("abc-1 out --sole-writer", "`--sole-writer` has no meaning for a folder"),
+        ("fleet jobs.txt out/{id} --part-size 8M", "`--part-size` has no meaning for a folder"),
+        ("demo gcs://x", "`gcs://…` is a URL, and `demo` writes into a folder of this machine"),
+        ("demo s3://b/p", "`s3://…` is a URL, and `demo` writes into a folder of this machine"),
+        (
+            "result abc-1 --dir s3://b/p?sig=t0ken",
+            "`s3://…` is a URL, and `result --dir` compares with a folder",
+        ),
+        ("dataset check s3://b/p", "`s3://…` is a URL, and a dataset is made of a folder"),
+        ("dataset push https://h/p", "`https://…` is a URL, and a dataset is made of a folder"),
+        ("init dog --dataset gs://b/p", "`gs://…` is a URL, and a dataset is made of a folder"),
+        ("abc-1 --comfyui s3://b/p", "`s3://…` is a URL, and `--comfyui` names a folder"),
+        ("abc-1 out more", "`more` is one word too many; the form is `rcsync sync <JOB_ID> [DEST]`"),
         ("abc-1 --onse", "there is no option `--onse`; did you mean `--once`?"),
         ("abc-1 --interval soon", "error: `--interval soon`: write it like `30s`, `5m` or `1h30m`"),
         ("abc-1 --connections 300", "`--connections 300`: it has to be a number from 1 to 256"),
@@ -63,12 +79,25 @@ fn usage_errors_say_what_and_end_with_64() {
         ("abc-1 --comfyui-url ftp://h", "write it like `http://127.0.0.1:8188`"),
         ("mirror out", "`--comfyui <PATH>`"),
         ("statsu abc", "did you mean `status`? (a job really called statsu: `rcsync sync statsu`)"),
-        ("--token t0ken abc-1", "there is no `--token`"),
+        (
+            "--token t0ken abc-1",
+            "there is no option `--token`; what you want is the environment variable `RUNCOMFY_TOKEN`",
+        ),
+        (
+            "abc-1 --token=t0ken",
+            "there is no option `--token`; what you want is the environment variable `RUNCOMFY_TOKEN`",
+        ),
+        ("status abc-1 --token t0ken", "`--token-file <PATH>`"),
+        (
+            "submit --follow c.yaml",
+            "the word after `--follow` is its folder, so write `<CONFIG.yaml>` before it",
+        ),
+        ("resume --follow abc-1", "the word after `--follow` is its folder, so write `<JOB_ID>` before it"),
         ("a/b", "not a job id"),
         ("status ..", "not a job id"),
         ("submit x.yaml --gpu-type A100", "it has to be one of ADA_80_PLUS, HOPPER_141"),
         ("submit x.yaml --gpu-type H100 --gpu-count 2", "it has to be one of 1, 8"),
-        ("submit x.yaml --gpu-type h200 --gpu-count 8", "8 GPUs are there with ADA_80_PLUS (H100) alone"),
+        ("submit x.yaml --gpu-type h200 --gpu-count 8", "8 GPUs are only available with ADA_80_PLUS (H100)"),
         ("submit x.yaml --gpu-type H100 --once", "`sync`'s options do nothing here without `--follow`"),
         ("resume abc-1 --auto-resume", "`sync`'s options do nothing here without `--follow`"),
         ("submit", "<CONFIG.yaml>"),
@@ -102,6 +131,47 @@ fn nothing_typed_shows_the_help_and_is_an_error() {
     let Ran { code, out, err } = ran("");
     assert_eq!((code, out.as_str()), (64, ""));
     assert!(err.contains("Usage: rcsync"), "{err}");
+}
+
+#[test]
+fn nothing_typed_on_a_terminal_shows_what_to_do_next() {
+    for (token, is_named) in [("", true), ("t0ken", false)] {
+        let (mut world, out, err) = fake::world(&[("RUNCOMFY_TOKEN", token)]);
+        world.err = err.terminal();
+        assert_eq!(run(vec!["rcsync".into()], &world), ExitStatus::Usage);
+        let text = err.text();
+        assert_eq!((text.contains("export RUNCOMFY_TOKEN"), out.text().as_str()), (is_named, ""), "{text}");
+        // What it names can be typed.
+        for command in
+            ["rcsync demo", "rcsync doctor", "rcsync <JOB_ID> ~/loras/dog", "rcsync help mirroring"]
+        {
+            assert!(text.contains(command), "{command}: {text}");
+        }
+        assert!(text.lines().count() < 12 && text.lines().all(|line| line.chars().count() <= 82), "{text}");
+    }
+}
+
+#[test]
+fn a_variable_for_buckets_does_not_end_a_mirror_into_a_folder() {
+    let Ran { code, err, .. } = ran_with(&[("RCSYNC_LEASE", "30s")], "abc-1 out");
+    assert_eq!(code, 77, "{err}");
+    assert!(err.contains("`RUNCOMFY_TOKEN`") && err.contains("`--token-file <PATH>`"), "{err}");
+}
+
+#[test]
+fn help_has_topics_and_commands() {
+    for (typed, part) in [
+        ("help mirroring", "DIR is created where it is missing"),
+        ("help exit-codes", "75            try again"),
+        ("help cron", "--once"),
+        ("help dataset push", "Usage: rcsync dataset push"),
+        ("help sync", "Usage: rcsync sync"),
+        ("help", "Topics (`rcsync help TOPIC`)"),
+    ] {
+        let Ran { code, out, err } = ran(typed);
+        assert_eq!((code, err.as_str()), (0, ""), "{typed}");
+        assert!(out.contains(part), "{typed}: {out}");
+    }
 }
 
 #[test]
@@ -150,6 +220,68 @@ fn a_folder_that_is_not_there_ends_with_66() {
             "{err}"
         );
     }
+}
+
+/// A script that reads standard output gets one JSON object, whatever went wrong.
+#[test]
+fn a_failure_before_any_request_is_json_too() {
+    let document = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    for (typed, variables, expected, exit) in [
+        ("status abc-1", &[][..], "no RunComfy token found", 77),
+        ("result abc-1", &[], "no RunComfy token found", 77),
+        ("ls /no/such/folder", &[], "`/no/such/folder` is no mirror of a job: there is no such folder", 66),
+        (
+            "verify /no/such/folder",
+            &[],
+            "`/no/such/folder` is no mirror of a job: there is no such folder",
+            66,
+        ),
+        ("fleet add abc-1 out/{id}/{name}/x s3://", &[], "DEST", 64),
+        ("submit /no/such/file.yaml", &[], "there is no file or folder `/no/such/file.yaml`", 66),
+        ("status abc-1", &[("RCSYNC_TIMEOUT", "-5s")], "`RCSYNC_TIMEOUT`", 64),
+    ] {
+        let Ran { code, out, err } = ran_with(variables, &format!("{typed} --output json"));
+        assert_eq!(code, exit, "{typed}: {err}");
+        let document = document(&out);
+        assert!(document["error"].as_str().unwrap().contains(expected), "{typed}: {out}");
+        assert_eq!(document["exit_code"], exit, "{typed}: {out}");
+    }
+}
+
+/// Where events are expected, the failure is one.
+#[test]
+fn a_failure_before_the_first_event_is_an_event() {
+    for (typed, job) in [
+        ("abc-1 out", Some("abc-1")),
+        ("resume abc-1 --follow", Some("abc-1")),
+        ("mirror /no/such/folder --comfyui /no/such/ui", None),
+        ("fleet jobs out/{id}", None),
+        ("submit /no/such/file.yaml --follow", None),
+        ("dataset push /no/such/folder", None),
+    ] {
+        let Ran { code, out, err } = ran_with(&[], &format!("{typed} --output json"));
+        let event: serde_json::Value =
+            serde_json::from_str(&out).unwrap_or_else(|_| panic!("{typed}: {out} {err}"));
+        assert_eq!(
+            (event["event"].as_str(), event["job_id"].as_str()),
+            (Some("error"), job),
+            "{typed}: {out}"
+        );
+        assert_eq!(event["exit_code"], code, "{typed}: {out}");
+        let message = event["message"].as_str().unwrap();
+        assert!(
+            err.contains(&format!("error: {}", message.split(": ").next().unwrap())),
+            "{typed}: {out} {err}"
+        );
+        assert!(event["time"].as_str().unwrap().ends_with('Z'), "{typed}: {out}");
+    }
+}
+
+#[test]
+fn a_dataset_folder_that_is_not_there_is_no_file() {
+    let Ran { code, err, .. } = ran("dataset check /no/such/folder");
+    assert_eq!(code, 66);
+    assert!(err.starts_with("error: there is no file or folder `/no/such/folder`\n"), "{err}");
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::Path;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::cli::process::Process;
 use crate::decide::jobs::preflight::{Objection, objections, warnings};
-use crate::error::Error;
 use crate::model::training_config::TrainingConfig;
 
 /// The label of a configuration that has no file.
@@ -34,7 +34,7 @@ impl TrainingFile {
     ///
     /// # Errors
     /// When it is not there, cannot be read, or is no text.
-    pub(crate) fn read(world: &Process, path: &Path) -> Result<Self, Error> {
+    pub(crate) fn read(world: &Process, path: &Path) -> Result<Self, CommandError> {
         let from_stdin = path.as_os_str() == "-";
         let label = if from_stdin {
             STANDARD_INPUT.to_owned()
@@ -43,9 +43,9 @@ impl TrainingFile {
         };
         let read = if from_stdin { (world.read_stdin)() } else { (world.read_file)(path) };
         let text = read.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::NoInput(path.to_path_buf()),
-            io::ErrorKind::InvalidData => Error::BadInput(format!("{label} is not UTF-8 text")),
-            _ => Error::BadInput(format!("{label} could not be read: {error}")),
+            io::ErrorKind::NotFound => CommandError::no_input(path),
+            io::ErrorKind::InvalidData => CommandError::BadInput(format!("{label} is not UTF-8 text")),
+            _ => CommandError::BadInput(format!("{label} could not be read: {error}")),
         })?;
         Ok(Self::check(text, label))
     }
@@ -72,9 +72,9 @@ impl TrainingFile {
     ///
     /// # Errors
     /// When it is not YAML.
-    pub(crate) fn config(self) -> Result<TrainingConfig, Error> {
+    pub(crate) fn config(self) -> Result<TrainingConfig, CommandError> {
         let Self { config, label, objections, .. } = self;
-        config.ok_or_else(|| Error::BadInput(format!("{label}: {}", shown(&objections.concat()))))
+        config.ok_or_else(|| CommandError::BadInput(format!("{label}: {}", shown(&objections.concat()))))
     }
 
     /// Reports on standard error what is odd about it.
@@ -84,11 +84,11 @@ impl TrainingFile {
         }
     }
 
-    /// Refuses what the checks speak against, unless `force`: then it is told on standard error.
+    /// Refuses what the checks object to, unless `force`: then it is a warning on standard error.
     ///
     /// # Errors
     /// When something speaks against it.
-    pub(crate) fn approve(&self, world: &Process, force: bool) -> Result<(), Error> {
+    pub(crate) fn approve(&self, world: &Process, force: bool) -> Result<(), CommandError> {
         let Some((first, more)) = self.objections.split_first() else { return Ok(()) };
         let mut why = format!("{}: {}", self.label, shown(first));
         for objection in more {
@@ -98,7 +98,7 @@ impl TrainingFile {
             world.err.line(&format!("warning: {why}"));
             return Ok(());
         }
-        Err(Error::Declined {
+        Err(CommandError::Declined {
             why,
             next: "nothing was sent; correct it and type the same command again, or add `--force` to send it as it is"
                 .to_owned(),
@@ -118,7 +118,7 @@ mod tests {
             let file = TrainingFile::read(world, Path::new(path)).and_then(|file| file.approve(world, false));
             file.map_err(|error| (error.exit_status().code(), error.to_string()))
         };
-        assert_eq!(code(&world, "x.yaml"), Err((66, "there is no file `x.yaml`".to_owned())));
+        assert_eq!(code(&world, "x.yaml"), Err((66, "there is no file or folder `x.yaml`".to_owned())));
         world.read_file = |_| Err(io::ErrorKind::InvalidData.into());
         assert_eq!(code(&world, "x.yaml"), Err((65, "`x.yaml` is not UTF-8 text".to_owned())));
         world.read_file = |_| Ok("job: x\nconfig:\n  name: \"y\n".to_owned());

@@ -1,10 +1,10 @@
-//! What the parser did not understand, said in the voice of all other messages.
+//! What the parser did not understand, in the form of all other messages.
 
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::{shown, shown_value};
-use crate::error::Error;
 
 use super::args::Cli;
 use super::suggest;
@@ -16,10 +16,14 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["--bwlimit", "--rate", "--limit", "--max-rate"], "`--limit-rate <RATE>`"),
     (&["-n", "--dryrun", "--simulate"], "`--dry-run`"),
     (&["--silent", "-s", "--no-progress"], "`--quiet`"),
-    (&["--api-key", "--key", "--auth"], "the environment variable `RUNCOMFY_TOKEN`"),
+    (
+        &["--token", "--api-key", "--key", "--auth"],
+        "the environment variable `RUNCOMFY_TOKEN`, or a file named by `--token-file <PATH>`: every user of this machine can \
+         see arguments",
+    ),
 ];
 
-/// What people want of `sync` alone.
+/// The same for `sync`.
 const OF_SYNC: &[(&[&str], &str)] = &[
     (
         &["--dir", "-d", "--local-dir", "--output-dir", "--to", "-O"],
@@ -27,12 +31,12 @@ const OF_SYNC: &[(&[&str], &str)] = &[
     ),
     (&["--follow", "--watch", "-f", "-w"], "nothing: without `--once`, rcsync follows the job to its end"),
     (&["--resume", "--continue", "-c"], "nothing: what an earlier run has fetched is never fetched again"),
-    (&["--checksum", "--check"], "nothing: every file is proven; `rcsync verify <DIR>` reads all again"),
+    (&["--checksum", "--check"], "nothing: every file is verified; `rcsync verify <DIR>` reads all again"),
 ];
 
 /// Returns a parser's complaint as one of ours.
-pub(crate) fn told(error: &clap::Error) -> Error {
-    Error::Usage(sentence(error))
+pub(crate) fn reported(error: &clap::Error) -> CommandError {
+    CommandError::Usage(sentence(error))
 }
 
 fn sentence(error: &clap::Error) -> String {
@@ -51,8 +55,15 @@ fn sentence(error: &clap::Error) -> String {
             let verb = if missing.len() == 1 { "is" } else { "are" };
             // A command that wants one of two options has neither in its form; then the form as typed has it.
             let own = usage();
-            let is_told = missing.iter().all(|missing| own.contains(missing.as_str()));
-            let form = if is_told {
+            if let Some(missing) = missing.first()
+                && typed_usage(error).is_some_and(|typed| typed.contains("--follow"))
+            {
+                return format!(
+                    "`{missing}` is missing{own}; the word after `--follow` is its folder, so write `{missing}` before it"
+                );
+            }
+            let is_named = missing.iter().all(|missing| own.contains(missing.as_str()));
+            let form = if is_named {
                 own
             } else {
                 typed_usage(error).map_or(own, |form| format!("; the form is `{form}`"))
@@ -92,7 +103,7 @@ fn sentence(error: &clap::Error) -> String {
         ErrorKind::InvalidUtf8 => {
             format!("an argument that has to be text is not UTF-8{}", usage())
         }
-        // What is left needs no typing error: it says what is missing in the words of the parser.
+        // Other errors keep the parser's own words.
         other => other.as_str().unwrap_or("the command line could not be understood").to_owned(),
     }
 }

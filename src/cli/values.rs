@@ -4,83 +4,62 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use jiff::SignedDuration;
 use url::Url;
 
 use crate::decide::datasets::BaseModel;
-use crate::edge::api::requests;
-use crate::edge::api::requests::GpuCount;
+use crate::edge::api::requests::{GpuCount, GpuType};
 use crate::edge::system::link::LinkMode;
 use crate::engine::options::OnChange;
 use crate::model::artifact::ArtifactKind;
 use crate::model::units::{ByteCount, ByteCountError};
 
-/// A word of `--only`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum KindWord {
-    /// Weights.
-    #[value(alias = "checkpoint")]
-    Checkpoints,
-    /// Pictures, videos and sounds made while training.
-    #[value(alias = "sample")]
-    Samples,
-    /// The resolved configuration.
-    #[value(alias = "configs")]
-    Config,
-}
+/// Implements the words of the command line for an enum of a lower layer, which knows no command line.
+macro_rules! words {
+    ($kind:ident { $($variant:ident = $word:literal $(| $alias:literal)* $(($help:literal))?),* $(,)? }) => {
+        impl ValueEnum for $kind {
+            fn value_variants<'a>() -> &'a [Self] {
+                &[$(Self::$variant),*]
+            }
 
-impl From<KindWord> for ArtifactKind {
-    fn from(word: KindWord) -> Self {
-        match word {
-            KindWord::Checkpoints => Self::Checkpoint,
-            KindWord::Samples => Self::Sample,
-            KindWord::Config => Self::Config,
+            fn to_possible_value(&self) -> Option<PossibleValue> {
+                Some(match self {
+                    $(Self::$variant => PossibleValue::new($word)$(.alias($alias))*$(.help($help))?,)*
+                })
+            }
         }
-    }
+    };
 }
 
-/// A word of `--on-change`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OnChangeWord {
-    /// The old bytes stay beside the new ones.
-    Keep,
-    /// The old bytes are replaced.
-    Replace,
-}
+words!(ArtifactKind {
+    Checkpoint = "checkpoints" | "checkpoint",
+    Sample = "samples" | "sample",
+    Config = "config" | "configs",
+});
 
-impl From<OnChangeWord> for OnChange {
-    fn from(word: OnChangeWord) -> Self {
-        match word {
-            OnChangeWord::Keep => Self::Keep,
-            OnChangeWord::Replace => Self::Replace,
-        }
-    }
-}
+words!(OnChange { Keep = "keep", Replace = "replace" });
 
-/// A word of `--comfyui-link`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LinkWord {
-    /// The first that works.
-    Auto,
-    /// A file of its own that shares the bytes on the disk.
-    Reflink,
-    /// The same file under a second name.
-    Hardlink,
-    /// A copy.
-    Copy,
-}
+words!(LinkMode { Auto = "auto", Reflink = "reflink", Hardlink = "hardlink", Copy = "copy" });
 
-impl From<LinkWord> for LinkMode {
-    fn from(word: LinkWord) -> Self {
-        match word {
-            LinkWord::Auto => Self::Auto,
-            LinkWord::Reflink => Self::Reflink,
-            LinkWord::Hardlink => Self::Hardlink,
-            LinkWord::Copy => Self::Copy,
-        }
-    }
-}
+// The web page calls them H100 and H200.
+words!(GpuType { Ada80Plus = "ADA_80_PLUS" | "H100", Hopper141 = "HOPPER_141" | "H200" });
+
+words!(BaseModel {
+    Flux = "flux" | "flux1" | "flux-dev" ("FLUX.1-dev"),
+    FluxSchnell = "flux-schnell" ("FLUX.1-schnell"),
+    FluxKontext = "flux-kontext" | "kontext" ("FLUX.1-Kontext-dev: edits, trained on pairs of pictures"),
+    Flex = "flex" ("Flex.1-alpha"),
+    Chroma = "chroma" ("Chroma"),
+    Sdxl = "sdxl" ("SDXL 1.0"),
+    Sd35 = "sd35" ("Stable Diffusion 3.5 Large"),
+    QwenImage = "qwen-image" ("Qwen-Image"),
+    QwenImageEdit = "qwen-image-edit" ("Qwen-Image-Edit-2509: edits, trained on pairs of pictures"),
+    Hidream = "hidream" ("HiDream-I1-Full"),
+    ZImage = "z-image" ("Z-Image-Turbo"),
+    Wan21 = "wan21" ("Wan 2.1 14B, text to video"),
+    Wan22 = "wan22" ("Wan 2.2 14B, text to video"),
+});
 
 /// Reads the address of a running ComfyUI.
 pub(crate) fn server(text: &str) -> Result<Url, String> {
@@ -112,79 +91,6 @@ pub(crate) enum ProgressWhen {
     Never,
 }
 
-/// A GPU of the trainer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum GpuType {
-    /// Shown as H100 on the web page.
-    #[value(name = "ADA_80_PLUS", alias = "H100")]
-    Ada80Plus,
-    /// Shown as H200 on the web page.
-    #[value(name = "HOPPER_141", alias = "H200")]
-    Hopper141,
-}
-
-impl From<GpuType> for requests::GpuType {
-    fn from(word: GpuType) -> Self {
-        match word {
-            GpuType::Ada80Plus => Self::Ada80Plus,
-            GpuType::Hopper141 => Self::Hopper141,
-        }
-    }
-}
-
-/// A base model that `init` has a template for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ModelWord {
-    /// FLUX.1-dev
-    #[value(alias = "flux1", alias = "flux-dev")]
-    Flux,
-    /// FLUX.1-schnell
-    FluxSchnell,
-    /// FLUX.1-Kontext-dev: edits, trained on pairs of pictures
-    #[value(alias = "kontext")]
-    FluxKontext,
-    /// Flex.1-alpha
-    Flex,
-    /// Chroma
-    Chroma,
-    /// SDXL 1.0
-    Sdxl,
-    /// Stable Diffusion 3.5 Large
-    Sd35,
-    /// Qwen-Image
-    QwenImage,
-    /// Qwen-Image-Edit-2509: edits, trained on pairs of pictures
-    QwenImageEdit,
-    /// HiDream-I1-Full
-    Hidream,
-    /// Z-Image-Turbo
-    ZImage,
-    /// Wan 2.1 14B, text to video
-    Wan21,
-    /// Wan 2.2 14B, text to video
-    Wan22,
-}
-
-impl From<ModelWord> for BaseModel {
-    fn from(word: ModelWord) -> Self {
-        match word {
-            ModelWord::Flux => Self::Flux,
-            ModelWord::FluxSchnell => Self::FluxSchnell,
-            ModelWord::FluxKontext => Self::FluxKontext,
-            ModelWord::Flex => Self::Flex,
-            ModelWord::Chroma => Self::Chroma,
-            ModelWord::Sdxl => Self::Sdxl,
-            ModelWord::Sd35 => Self::Sd35,
-            ModelWord::QwenImage => Self::QwenImage,
-            ModelWord::QwenImageEdit => Self::QwenImageEdit,
-            ModelWord::Hidream => Self::Hidream,
-            ModelWord::ZImage => Self::ZImage,
-            ModelWord::Wan21 => Self::Wan21,
-            ModelWord::Wan22 => Self::Wan22,
-        }
-    }
-}
-
 /// Reads an extension of captions: `txt` or `.txt`.
 pub(crate) fn extension(text: &str) -> Result<String, String> {
     let bare = text.trim().trim_start_matches('.');
@@ -192,7 +98,7 @@ pub(crate) fn extension(text: &str) -> Result<String, String> {
     if is_extension { Ok(format!(".{bare}")) } else { Err("write an extension, such as `txt`".to_owned()) }
 }
 
-/// A year: whoever waits longer means for ever, and clocks overflow somewhere above.
+/// A year: a longer wait is the same as none, and clocks overflow somewhere above.
 const LONGEST: Duration = Duration::from_secs(8760 * 3600);
 
 /// Reads `30s`, `5m`, `1h30m` or a bare number of seconds; more than nothing, at most a year.

@@ -7,6 +7,7 @@ pub mod destination;
 pub mod event;
 pub(crate) mod fleet;
 pub mod mirror;
+pub mod notice;
 pub mod options;
 pub mod outputs;
 pub(crate) mod retry;

@@ -1,9 +1,13 @@
-//! Why a bucket could not be used. Each message names the bucket, and whose credentials were refused.
+//! Why a bucket could not be used. Each message names the bucket, and the store whose credentials were refused.
+
+use serde::Serialize;
 
 use super::ExitStatus;
+use super::api::detail;
 
 /// Why a bucket could not be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BucketError {
     /// There is no such bucket.
@@ -33,7 +37,7 @@ pub enum BucketError {
         permission: &'static str,
         /// 401 or 403.
         status: u16,
-        /// What the store said, sanitised; may be empty.
+        /// What the store answered, sanitised; may be empty.
         message: String,
     },
     /// Another rcsync mirrors to this destination.
@@ -41,7 +45,7 @@ pub enum BucketError {
     Held {
         /// The destination.
         to: String,
-        /// Who, and since when.
+        /// The holder, and since when.
         owner: String,
     },
     /// Another rcsync has taken this destination over, since this one did not write for longer than its lease.
@@ -49,7 +53,7 @@ pub enum BucketError {
     TakenOver {
         /// The destination.
         to: String,
-        /// Who.
+        /// The other rcsync.
         owner: String,
     },
     /// The store ignores the conditions of writes.
@@ -59,8 +63,8 @@ pub enum BucketError {
     IgnoresConditions {
         /// The destination.
         to: String,
-        /// Which condition.
-        which: &'static str,
+        /// The condition.
+        which: Condition,
     },
     /// The destination belongs to another job, or its private state cannot be used by this version.
     #[error("`{to}` cannot be used for this job: {why}")]
@@ -76,12 +80,12 @@ pub enum BucketError {
         /// The destination.
         to: String,
     },
-    /// The bucket is in another region than the environment says.
+    /// The bucket is in another region than the environment names.
     #[error("the bucket of `{to}` is in another region{}", region.as_deref().map(|region| format!(": `{region}`")).unwrap_or_default())]
     WrongRegion {
         /// The destination.
         to: String,
-        /// Which, where the store says so.
+        /// The region, where the store reports it.
         region: Option<String>,
     },
     /// The store did not answer, after retries.
@@ -99,13 +103,28 @@ pub enum BucketError {
         verb: &'static str,
         /// The object.
         object: String,
-        /// What the store said.
+        /// What the store answered.
         cause: String,
     },
 }
 
-fn detail(message: &str) -> String {
-    if message.is_empty() { String::new() } else { format!(": {message}") }
+/// A condition of a write that a store has to honour, since two rcsyncs could overwrite each other otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Condition {
+    /// Create an object only if there is none.
+    #[error("`If-None-Match: *`")]
+    New,
+    /// Replace an object only if it has this tag.
+    #[error("`If-Match`")]
+    Unchanged,
+    /// Create an object by completing an upload or by copying, only if there is none.
+    #[error("on completing an upload and on copying")]
+    Copy,
+    /// The destination was begun by an rcsync that trusted to be the only writer.
+    #[error("this destination was begun for one writer alone")]
+    OneWriter,
 }
 
 impl BucketError {
@@ -121,40 +140,6 @@ impl BucketError {
             Self::Away { .. } => ExitStatus::Unavailable,
         }
     }
-
-    pub(super) fn hint(&self) -> String {
-        const SETTINGS: &str = "`AWS_ACCESS_KEY_ID`/`AWS_SECRET_ACCESS_KEY`, `AWS_PROFILE` or an instance role for s3://, `GOOGLE_APPLICATION_CREDENTIALS` for gs://, `AZURE_STORAGE_ACCOUNT_NAME` and `AZURE_STORAGE_ACCOUNT_KEY` for az://";
-        match self {
-            Self::NoBucket { .. } => {
-                "create it with the cloud's own tool, or check the name, the region and `AWS_ENDPOINT_URL`; rcsync creates no buckets".to_owned()
-            }
-            Self::NoCredentials { .. } => format!("set {SETTINGS}; the RunComfy token is not involved"),
-            Self::Denied { permission, .. } => format!(
-                "allow {permission} for these credentials (docs/buckets.md has the least policy), or set others: {SETTINGS}; the RunComfy token is not involved"
-            ),
-            Self::Held { .. } => {
-                "wait for the other one to end; one that was killed holds it until its lease is over (`--lease`)".to_owned()
-            }
-            Self::TakenOver { .. } => {
-                "everything published stays, and the other one continues; a longer `--lease` survives longer pauses".to_owned()
-            }
-            Self::IgnoresConditions { .. } => {
-                "use another store, or `--sole-writer` if there is only ever one rcsync for this destination; nothing was mirrored".to_owned()
-            }
-            Self::Unfit { .. } => {
-                "nothing in it was changed; name another prefix: `rcsync <JOB_ID> s3://BUCKET/PREFIX`".to_owned()
-            }
-            Self::NoMirror { .. } => {
-                "name the prefix that a job was mirrored to; `rcsync <JOB_ID> s3://BUCKET/PREFIX` mirrors one".to_owned()
-            }
-            Self::WrongRegion { region: Some(region), .. } => format!("set `AWS_REGION={region}`"),
-            Self::WrongRegion { region: None, .. } => "set `AWS_REGION` to the bucket's region".to_owned(),
-            Self::Away { .. } => {
-                "check the network and `AWS_ENDPOINT_URL`; everything published stays; type the same command again later".to_owned()
-            }
-            Self::Refused { .. } => "everything published stays as it was; `rcsync doctor --dir` asks the store step by step".to_owned(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -162,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_has_a_code_and_a_way_out_and_names_whose_credentials_they_are() {
+    fn every_kind_has_a_code_and_names_the_bucket_and_the_store_of_the_credentials() {
         let to = || "s3://b/p".to_owned();
         let message = "AccessDenied".to_owned();
         let owner = || "process 7 on host".to_owned();
@@ -182,7 +167,7 @@ mod tests {
             ),
             (BucketError::Held { to: to(), owner: owner() }, 75),
             (BucketError::TakenOver { to: to(), owner: owner() }, 75),
-            (BucketError::IgnoresConditions { to: to(), which: "create-only" }, 73),
+            (BucketError::IgnoresConditions { to: to(), which: Condition::New }, 73),
             (BucketError::Unfit { to: to(), why: "it holds another job".to_owned() }, 73),
             (BucketError::WrongRegion { to: to(), region: Some("eu-west-1".to_owned()) }, 73),
             (BucketError::Refused { verb: "write", object: to(), cause: "HTTP 400".to_owned() }, 73),
@@ -191,10 +176,9 @@ mod tests {
         for (error, code) in kinds {
             assert_eq!(error.exit_status().code(), code, "{error}");
             assert!(error.to_string().contains("s3://b/p"), "{error}");
-            assert!(!error.to_string().ends_with('.') && !error.hint().ends_with('.'), "{error}");
+            assert!(!error.to_string().ends_with('.'), "{error}");
             if code == 77 {
                 assert!(error.to_string().contains("S3"), "{error}");
-                assert!(error.hint().contains("RunComfy token is not involved"), "{error}");
             }
         }
     }

@@ -21,14 +21,14 @@ pub use kind::ArtifactKind;
 /// (percent-encoded as the API wrote it, without host and query).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ArtifactKey {
-    /// Which list it stands in.
+    /// Which list it is in.
     pub kind: ArtifactKind,
     /// The URL's path; with the host before it where one listing has two hosts for one path.
     pub path: Box<str>,
 }
 
 impl ArtifactKey {
-    /// Returns 16 hex digits that stand for the key in names of private files.
+    /// Returns 16 hex digits that identify the key in names of private files.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         use sha2::Digest as _;
@@ -160,7 +160,7 @@ impl Artifact {
         self.key.pair_half(job_name)
     }
 
-    /// Whether the file stands in a folder inside the job's own, as the parts of a full model do.
+    /// Whether the file is in a folder inside the job's own, as the parts of a full model do.
     fn is_in_saved_folder(&self, job_name: &str) -> bool {
         let path = local_path(self.key.kind, &self.key.path, Some(job_name));
         path.is_some_and(|path| path.parent().is_some())

@@ -1,7 +1,10 @@
 //! A dataset of the account as the Dataset API describes it, and what it takes to upload a file into one.
 
 use std::fmt;
+use std::fmt::Write as _;
 use std::str::FromStr;
+
+use serde::Serialize;
 
 use crate::model::job::JobId;
 use crate::model::source_url::SourceUrl;
@@ -13,7 +16,7 @@ pub struct DatasetId(Box<str>);
 /// A name that can be given to a new dataset: letters, digits, `_` and `-`, at most [`DatasetName::MAX_BYTES`].
 ///
 /// Those are the characters that the API is known to accept, and the trainer makes a folder of the name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct DatasetName(Box<str>);
 
 /// The text cannot be the id or the name of a dataset.
@@ -113,6 +116,25 @@ impl fmt::Display for DatasetId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
+}
+
+/// Names a few of many files.
+#[must_use]
+pub fn some(names: &[String]) -> String {
+    const NAMED: usize = 3;
+    let mut text = String::new();
+    for name in names.iter().take(NAMED) {
+        let comma = if text.is_empty() { "" } else { ", " };
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{comma}`{name}`");
+    }
+    text + &and_more(names.len().saturating_sub(NAMED))
+}
+
+/// Counts what is not named.
+#[must_use]
+pub fn and_more(count: usize) -> String {
+    if count == 0 { String::new() } else { format!(" and {count} more") }
 }
 
 impl DatasetName {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use crate::model::names::rel_path::RelPath;
 use crate::model::names::sanitize::{for_terminal, is_invisible};
 
@@ -37,7 +39,7 @@ pub struct BucketUrl {
 }
 
 /// The text is a URL that is no bucket.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("`{text}` is no bucket: {why}")]
 pub struct DestinationError {
     text: String,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Evidence {
-    /// The length agrees with what the server declared; nobody can check more of this format.
+    /// The length agrees with what the server declared; nothing more of this format can be checked.
     Length,
     /// The format accounts for every byte (safetensors header, image or video container, YAML) and the
     /// length agrees.

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
+use crate::model::units::{as_seconds, as_seconds_or_none};
+
 /// What is wrong with a local file that was to be sent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum LocalFault {
     /// Its length or change time is not what it was when its folder was checked.
     #[error("it changed while it was sent")]
     Changed,
-    /// It is not there any more.
+    /// It no longer exists.
     #[error("it is gone since the folder was checked")]
     Gone,
     /// It cannot be read.
@@ -16,70 +21,108 @@ pub enum LocalFault {
     Unreadable(String),
 }
 
-/// Why one request for a hosted file brought nothing, or less than it should. Never contains a URL's query.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why one request for a hosted file delivered nothing, or less than it should. Never contains a URL's query.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// No connection could be made.
     #[error("cannot connect to `{host}`: {cause}")]
     Connect {
         /// The host.
         host: String,
-        /// What the system said.
+        /// What the system reported.
         cause: String,
     },
-    /// No byte came for too long.
+    /// No byte arrived for too long.
     #[error("no data for {} s", after.as_secs())]
     Stalled {
         /// The limit.
+        #[serde(serialize_with = "as_seconds")]
         after: Duration,
     },
     /// So little came for so long that it was as good as nothing.
     #[error("hardly any data for {} s", after.as_secs())]
     Dripped {
         /// The limit.
+        #[serde(serialize_with = "as_seconds")]
         after: Duration,
     },
     /// The connection broke, or the body ended before its announced length.
     #[error("the connection broke after {received} bytes: {cause}")]
     Interrupted {
-        /// Bytes of this answer's body that came.
+        /// Bytes of this answer's body that arrived.
         received: u64,
-        /// What the system said.
+        /// What the system reported.
         cause: String,
     },
-    /// A status that brings no bytes.
+    /// A status that delivers no bytes.
     #[error("the host answered HTTP {status}{}", excerpt.as_deref().map(|text| format!(" (`{text}`)")).unwrap_or_default())]
     Status {
         /// The status code.
         status: u16,
         /// How long the server asked to wait, clamped.
+        #[serde(serialize_with = "as_seconds_or_none")]
         retry_after: Option<Duration>,
-        /// The begin of the body, sanitised and bounded, where it says something.
+        /// The begin of the body, sanitised and bounded, where it has words.
         excerpt: Option<String>,
     },
     /// The answer to a range does not fit the question.
     #[error("the host's answer does not fit the request: {0}")]
     Range(RangeFault),
-    /// This address must not be asked at all.
+    /// This address must not be used.
     #[error("`{host}` is refused: {why}")]
     Forbidden {
         /// The host.
         host: String,
-        /// Which rule it breaks.
-        why: &'static str,
+        /// The rule that it breaks.
+        why: Forbidden,
     },
     /// The server's certificate or protocol cannot be trusted.
     #[error("no trusted connection to `{host}`: {cause}")]
     Untrusted {
         /// The host.
         host: String,
-        /// What the TLS library said.
+        /// What the TLS library reported.
         cause: String,
     },
 }
 
+/// Why an address must not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Forbidden {
+    /// It is an address in a private network, and those are not allowed.
+    #[error("it is an address in a private network")]
+    Private,
+    /// It is plain http, which is allowed in private networks alone.
+    #[error("plain http is not allowed")]
+    PlainHttp,
+    /// It is neither http nor https.
+    #[error("only http and https are spoken here")]
+    Scheme,
+    /// It has a user name in it.
+    #[error("its address has a user name in it")]
+    UserName,
+    /// It has no host.
+    #[error("its address has no host")]
+    NoHost,
+    /// It cannot be read.
+    #[error("its address cannot be read")]
+    Unreadable,
+    /// Headers for it cannot be sent.
+    #[error("its headers cannot be sent")]
+    Headers,
+    /// It redirects too often.
+    #[error("it redirects too often")]
+    TooManyRedirects,
+    /// It redirects from https to http.
+    #[error("it redirects from https to http")]
+    Downgrade,
+}
+
 /// How an answer to a range request can be wrong (RFC 9110 section 15.3.7).
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum RangeFault {
     /// 206 without a usable `Content-Range`.
     #[error("a partial answer without a usable `Content-Range`")]

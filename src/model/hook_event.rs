@@ -1,19 +1,17 @@
-//! What a hook is told, and the command that a user gave for it.
+//! What a hook gets, and the command that a user gave for it.
 
-/// Something that happened, as a hook is told of it.
+/// Something that happened, as a hook gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Occasion {
-    /// The same for the same bytes of the same file of the same job, however often it is told.
+    /// The same for the same bytes of the same file of the same job, however often it is delivered.
     pub id: EventId,
-    /// What happened, for people: the file's path, or `the end of the run`.
-    pub about: String,
     /// Names and values: `{name}` in a command's arguments, `RCSYNC_NAME` in its environment.
     pub values: Vec<(&'static str, String)>,
     /// The whole event as one JSON object.
     pub json: String,
 }
 
-/// Tells one event from all others: 16 hex digits.
+/// Distinguishes one event from all others: 16 hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct EventId(Box<str>);
 
@@ -71,7 +69,7 @@ impl CommandLine {
     }
 
     /// Returns the arguments with `{name}` replaced by its value, for each name that there is. Values are not looked
-    /// into again, so nothing in them can stand for something else.
+    /// into again, so nothing in them is replaced.
     #[must_use]
     pub fn arguments(&self, values: &[(&'static str, String)]) -> Vec<String> {
         self.words.iter().skip(1).map(|word| filled(word, values)).collect()

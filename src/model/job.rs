@@ -150,6 +150,19 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Returns how much is done, 0 to 100: as the API computed it, else from the steps.
+    #[must_use]
+    pub fn percent_done(&self) -> Option<f64> {
+        let reported = self.percent.filter(|percent| percent.is_finite());
+        reported.or_else(|| match (self.current_step, self.total_steps) {
+            #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
+            (Some(current), Some(total)) if total > 0 => {
+                Some((current as f64 * 10_000.0 / total as f64).round() / 100.0)
+            }
+            _ => None,
+        })
+    }
+
     /// Whether the last step is done: `current_step >= total_steps > 0`. The final save comes after that.
     #[must_use]
     pub const fn is_complete(&self) -> bool {

@@ -1,6 +1,6 @@
 //! JSON read field by field: the one idea is that an odd field costs itself alone, never its neighbours.
 //!
-//! Nothing becomes a tree in memory; what nobody asks for is skipped where it stands, however deep or large.
+//! Nothing becomes a tree in memory; members that are not asked for are skipped in place, however deep or large.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ impl<'a> Loose<'a> {
         serde_json::from_slice(text).map(Self)
     }
 
-    /// Returns the text as it stands.
+    /// Returns the text unchanged.
     pub(crate) fn raw(self) -> &'a str {
         self.0.get()
     }
@@ -81,7 +81,7 @@ impl<'a> Loose<'a> {
     }
 
     fn number(self) -> Option<String> {
-        // The longest f64 that anybody writes out has some 20 digits.
+        // The longest f64 that is written out has some 20 digits.
         self.text(64).map(|text| text.trim().to_owned())
     }
 }
@@ -123,7 +123,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                     let Some((key, value)) = map.next_entry::<&'de RawValue, &'de RawValue>()? else {
                         return Ok(Members(members));
                     };
-                    // Half a surrogate pair is good JSON and no text: nobody asks for such a member.
+                    // Half a surrogate pair is valid JSON and no text: no such member is ever asked for.
                     if let Ok(key) = serde_json::from_str(key.get()) {
                         members.push((key, Loose(value)));
                     }

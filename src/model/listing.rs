@@ -75,7 +75,7 @@ impl Listing {
     }
 }
 
-/// A listed file that has been told apart from the others.
+/// A listed file that is distinct from the others.
 struct Item<'a> {
     key: ArtifactKey,
     url: &'a SourceUrl,
@@ -99,7 +99,7 @@ impl Item<'_> {
 fn identified(listed: &[ListedArtifact]) -> (Vec<Item<'_>>, Vec<Unreachable>) {
     let mut items: Vec<Item<'_>> = Vec::with_capacity(listed.len());
     let mut rejected = Vec::new();
-    // Each path's first host, and where each key stands in `items`.
+    // Each path's first host, and the index of each key in `items`.
     let mut hosts: HashMap<(ArtifactKind, &str), &str> = HashMap::with_capacity(listed.len());
     let mut places: HashMap<ArtifactKey, usize> = HashMap::with_capacity(listed.len());
     for ListedArtifact { kind, url, sample } in listed {

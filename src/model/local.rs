@@ -1,13 +1,13 @@
-//! What stands in DIR, as a look at it found.
+//! What is in DIR, as a scan found it.
 
 use std::collections::HashMap;
 
 use crate::model::names::rel_path::RelPath;
 
-/// What stands in DIR at the paths that matter; nothing stands where nothing is noted.
+/// What is in DIR at the relevant paths. A path without an entry has nothing.
 pub type Local = HashMap<RelPath, LocalFile>;
 
-/// What stands at one path. Links are not followed.
+/// What is at one path. Links are not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LocalFile {
     /// A regular file.

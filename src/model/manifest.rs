@@ -104,7 +104,7 @@ pub struct Doubt {
     pub revision: Revision,
     /// Whether the run was over when it was read: only then does a second equal read condemn it.
     pub after_end: bool,
-    /// Whether a second read brought the same bytes: until then the host's word that nothing changed says nothing, since
+    /// Whether a second read had the same bytes: until then the host's answer that nothing changed proves nothing, since
     /// the bytes may have been spoilt on their way.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_twice: bool,
@@ -184,7 +184,7 @@ impl Manifest {
     }
 
     /// Returns the files that should be in DIR, with their kinds, in order of path. What is about to be replaced is left
-    /// out: until that is over, nobody can say which of its bytes stand there.
+    /// out: until that is over, it is unknown which of its bytes are there.
     #[must_use]
     pub fn present(&self) -> Vec<(ArtifactKind, &Entry)> {
         let mut files: Vec<_> = self

@@ -1,4 +1,4 @@
-//! What rcsync put into a ComfyUI folder: enough to find it again, to leave alone what somebody edited, and to remove
+//! What rcsync put into a ComfyUI folder: enough to find it again, to leave alone what was edited, and to remove
 //! what is ours and nothing else.
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use super::digest::Sha256Digest;
 pub struct Placements {
     /// The files, in no order that matters.
     pub files: Vec<Placed>,
-    /// What people were told already and need not hear at every pass: names that others have, edited copies.
+    /// Notices that were reported already: names that are taken, edited copies. As opaque text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub told: Vec<String>,
 }
@@ -59,13 +59,13 @@ pub enum What {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PlacedState {
-    /// It is about to be renamed to its place. Whatever stands there later with these bytes is ours.
+    /// It is about to be renamed to its place. Whatever is there later with these bytes is ours.
     Placing,
     /// We put it there.
     Placed,
     /// It stood there already with these bytes.
     Adopted,
-    /// Somebody changed it; size and time stamp are those of the changed file.
+    /// It was changed; size and time stamp are those of the changed file.
     Edited,
 }
 

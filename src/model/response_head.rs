@@ -18,7 +18,7 @@ pub struct Head {
     pub gzip: bool,
     /// `multipart/byteranges`.
     pub multipart: bool,
-    /// Validators; `length` is the whole length, where this answer told it.
+    /// Validators; `length` is the whole length, where this response has it.
     pub revision: Revision,
     /// What the server claims about the whole file's bytes; claims about a part or an encoded body are left out.
     pub claims: Vec<Claim>,

@@ -73,7 +73,7 @@ impl fmt::Display for Etag {
     }
 }
 
-/// A `Last-Modified` date in whole seconds since 1970, and whether it can stand for the bytes.
+/// A `Last-Modified` date in whole seconds since 1970, and whether it identifies the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LastModified {
     /// Seconds since 1970.
@@ -140,7 +140,7 @@ impl Revision {
         }
     }
 
-    /// Whether later answers can be told to be of the same bytes at all. Without that a broken transfer starts again
+    /// Whether later responses can be recognised as being of the same bytes. Without that a broken transfer starts again
     /// from zero, and a file is never fetched in several ranges.
     #[must_use]
     pub const fn is_comparable(&self) -> bool {

@@ -30,9 +30,9 @@ pub struct SourceUrl {
     raw: Arc<str>,
     /// `scheme://host[:port]`, as the parser normalised it.
     origin: Arc<str>,
-    /// Where the host stands in `origin`.
+    /// The host's range in `origin`.
     host: Range<usize>,
-    /// Where the path stands in `raw`; may be empty.
+    /// The path's range in `raw`; may be empty.
     path: Range<usize>,
     has_query: bool,
 }
@@ -171,7 +171,7 @@ fn after_scheme(text: &str) -> Result<&str, SourceUrlError> {
         return Err(SourceUrlError::NotAbsolute);
     }
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        // The longest registered scheme names are about this long; a longer one is no news to anybody.
+        // The longest registered scheme names are about this long; a longer one is of no use in a message.
         return Err(SourceUrlError::Scheme(for_terminal(scheme, 32)));
     }
     rest.strip_prefix("//").ok_or(SourceUrlError::NotAbsolute)

@@ -30,7 +30,7 @@ pub struct TrainingConfig {
     pub no_texts: Vec<(&'static str, Located)>,
 }
 
-/// A value and the line that it stands in, counted from 1.
+/// A value and its line, counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
     /// The value, as it is written.
@@ -223,7 +223,7 @@ fn not_yaml(error: &serde_saphyr::Error) -> NotYaml {
         }
         said => said,
     };
-    // The place is told in front, in the same words for every error.
+    // The position is put in front, in the same form for every error.
     let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
     NotYaml { at, why: for_terminal(said, 300) }
 }
@@ -375,7 +375,7 @@ fn number(located: &Located) -> Option<u64> {
     located.text.replace('_', "").parse().ok()
 }
 
-/// Returns the items of a list; what stands alone where a list could be is one item: the documentation writes
+/// Returns the items of a list; a single value where a list could be is one item: the documentation writes
 /// `datasets:` both ways.
 fn items(node: &Spanned<Node>) -> Vec<&Spanned<Node>> {
     match &node.value {
@@ -395,7 +395,7 @@ enum Node {
 }
 
 impl Node {
-    /// Returns the value of a key; the last one where it stands there twice, as the trainer reads it.
+    /// Returns the value of a key; the last one where the key is repeated, as the trainer reads it.
     fn get(&self, key: &str) -> Option<&Spanned<Self>> {
         let Self::Map(pairs) = self else { return None };
         let is_it = |name: &Spanned<Self>| matches!(&name.value, Self::Scalar(name) if name == key);

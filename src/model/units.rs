@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Serializer;
 
 /// A number of bytes. Shown as `1.4 GiB`; read as `1400`, `10k`, `1.5M`, `2G` or `1T` (powers of 1024, as in curl).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -58,6 +61,28 @@ impl FromStr for ByteCount {
         let digits: u128 = format!("{whole}{fraction}").parse().map_err(|_| ByteCountError)?;
         let bytes = digits.checked_mul(1 << shift).ok_or(ByteCountError)? / scale;
         u64::try_from(bytes).map(Self).map_err(|_| ByteCountError)
+    }
+}
+
+/// Returns seconds, to the millisecond: how events have a duration.
+#[must_use]
+pub fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// Serializes a duration as [`seconds`].
+pub(crate) fn as_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(seconds(*duration))
+}
+
+/// The same for a duration that may not be known.
+pub(crate) fn as_seconds_or_none<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => as_seconds(duration, serializer),
+        None => serializer.serialize_none(),
     }
 }
 

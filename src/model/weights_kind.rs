@@ -3,8 +3,11 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// What a safetensors file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WeightsKind {
     /// Low-rank matrices.
@@ -115,7 +118,10 @@ impl Signs {
         self.low_rank |= LOW_RANK.iter().any(|sign| name.contains(sign));
         self.kronecker |= name.contains("lokr_w");
         self.hadamard |= name.contains("hada_w");
-        self.magnitude |= name.contains("dora_scale") || name.contains("lora_magnitude_vector");
+        // The last is AI Toolkit's own name.
+        self.magnitude |= name.contains("dora_scale")
+            || name.contains("lora_magnitude_vector")
+            || name.ends_with(".magnitude");
         self.difference |= [".diff", ".diff_b", ".set_weight"].iter().any(|sign| name.ends_with(sign));
     }
 
@@ -181,6 +187,7 @@ mod tests {
             (&["lycoris_blocks_0_q.hada_w1_a"], Loha),
             (&["blocks.0.q.lora_A.weight", "blocks.0.q.dora_scale"], Dora),
             (&["blocks.0.q.lora_A.weight", "blocks.0.q.lora_magnitude_vector"], Dora),
+            (&["transformer.blocks.0.attn.lora_A.weight", "transformer.blocks.0.attn.magnitude"], Dora),
             (&["diffusion_model.blocks.0.norm.diff", "diffusion_model.blocks.0.norm.diff_b"], Difference),
             (&["emb_params"], Embedding),
             (&["clip_l", "clip_g"], Embedding),

@@ -34,7 +34,7 @@ pub(super) enum FileSystem {
 pub(super) enum Crash {
     /// The process is killed: what it did stays done.
     Kill,
-    /// The power goes: what was not flushed is anybody's guess.
+    /// A power cut: what was not flushed may be lost in any combination.
     PowerCut,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Disk {
 struct State {
     nodes: Vec<Node>,
     by_inode: HashMap<u64, usize>,
-    /// What stands where now: a node, or a folder.
+    /// What is where now: a node, or a folder.
     names: Names,
     /// What stood where when everything was durable.
     durable: Names,
@@ -128,7 +128,7 @@ impl Write {
 }
 
 impl Disk {
-    /// Takes in what stands below `root` now; all of it is durable.
+    /// Takes in what is below `root` now; all of it is durable.
     pub(super) fn new(root: &Path, file_system: FileSystem, locks: Locks) -> Rc<Self> {
         let mut state = State::default();
         for (path, bytes) in walk(root) {
@@ -168,7 +168,7 @@ impl Disk {
     }
 
     /// Returns what happened since the last time it was asked, as text.
-    pub(super) fn told(&self) -> Vec<String> {
+    pub(super) fn journal(&self) -> Vec<String> {
         self.state.borrow_mut().trace.as_mut().map(std::mem::take).unwrap_or_default()
     }
 

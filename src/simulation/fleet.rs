@@ -32,7 +32,7 @@ use crate::model::job::{JobId, JobStatus};
 use crate::simulator::{Fault, JobPlan, Offered, Origin, Simulator, What};
 
 use super::disk::{Crash, Disk};
-use super::life::{BETWEEN_PASSES, LONGEST_LIFE, PASSES_TO_REST, hosts, nobody_left, scratch};
+use super::life::{BETWEEN_PASSES, LONGEST_LIFE, PASSES_TO_REST, hosts, no_task_left, scratch};
 use super::oracle::{Oracle, Published, bare, snapshot};
 use super::universe::{Locks, Mishap, Universe};
 use super::wire::Line;
@@ -183,7 +183,7 @@ impl Story {
         };
         let hung = outcome.is_none() && !disk.is_dead();
         let outcome = outcome.filter(|_| !disk.is_dead());
-        let ended = nobody_left().await;
+        let ended = no_task_left().await;
         trace::dismiss();
         ended?;
         if hung {

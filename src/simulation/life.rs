@@ -27,19 +27,19 @@ use super::oracle::{FOREIGN, Oracle, Published, bare, foreign, snapshot};
 use super::universe::{Locks, Mishap, Universe};
 use super::wire::Line;
 
-/// After the world has come to rest, so many passes must bring everything.
+/// After the world has come to rest, so many passes must fetch everything.
 pub(super) const PASSES_TO_REST: u32 = 8;
 
-/// No life goes on for longer: options and the world's own end see to that.
+/// No life is longer: options and the world's own end see to that.
 pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(1800);
 
 /// Between two of them: longer than anything waits for its next try.
 pub(super) const BETWEEN_PASSES: Duration = Duration::from_secs(90);
 
-/// What happened, line by line, for whoever wants to know.
+/// What happened, line by line.
 #[derive(Debug, Clone)]
 pub(super) enum Trace {
-    /// Nobody does.
+    /// It is not recorded.
     Untold,
     /// It is printed.
     Printed,
@@ -259,7 +259,7 @@ impl Story {
                 )
             });
         }
-        let ended = nobody_left().await;
+        let ended = no_task_left().await;
         trace::dismiss();
         ended?;
         if hung {
@@ -390,7 +390,7 @@ impl Story {
             .collect();
         for (path, offered) in self.world.offered(&self.job) {
             let Offered::Whole(sha256) = offered else { continue };
-            // A replica's version may have been published in its place; nobody asks again within the same run.
+            // A replica's version may have been published in its place; it is not asked about again within the same run.
             let is_here = |sha256: &Sha256Digest| here.contains(&(path.clone(), sha256.to_string()));
             let of_replica = |(other, sha256): &(String, Sha256Digest)| *other == path && is_here(sha256);
             if !is_here(&sha256) && !self.world.other_versions(&self.job).iter().any(of_replica) {
@@ -460,7 +460,7 @@ impl Story {
 
     fn say(&self, what: impl FnOnce() -> String) {
         if self.trace.is_told() {
-            for line in self.disk.told() {
+            for line in self.disk.journal() {
                 self.trace.tell(self.began, &line);
             }
             self.trace.tell(self.began, &what());
@@ -489,7 +489,7 @@ impl Story {
 }
 
 /// Waits until every task of a life has ended, as it would with its process.
-pub(super) async fn nobody_left() -> Result<(), String> {
+pub(super) async fn no_task_left() -> Result<(), String> {
     let metrics = tokio::runtime::Handle::current().metrics();
     for _ in 0..10_000 {
         if metrics.num_alive_tasks() == 0 {

@@ -13,7 +13,7 @@ use crate::simulator::Simulator;
 
 use super::disk::walk;
 
-/// Files that somebody else put into the folder, one of them under a name that the trainer uses: not ours to touch.
+/// Files that another program put into the folder, one of them under a name that the trainer uses: not ours to touch.
 pub(super) const FOREIGN: [&str; 4] = ["notes.txt", "samples/mine.jpg", "foreign.safetensors", "config.yaml"];
 
 /// Checks one mirror's folder against what the world knows.
@@ -24,13 +24,13 @@ pub(super) struct Oracle<'a> {
     pub(super) on_change: OnChange,
     pub(super) foreign_files: bool,
     /// Whether two mirrors worked side by side, and no later one has come to its end: each of them knows only what it did
-    /// itself, so what the other one placed is somebody else's file or an edit to it, and is kept as such.
+    /// itself, so what the other one placed is a foreign file or an edit to it, and is kept as such.
     pub(super) doubled: bool,
     /// Whether that ever was so: what was kept as an edit stays.
     pub(super) ever_doubled: bool,
 }
 
-/// What was told to be published, newest last.
+/// What was reported as published, newest last.
 pub(super) type Published = Vec<(String, Sha256Digest)>;
 
 impl Oracle<'_> {
@@ -129,9 +129,9 @@ impl Oracle<'_> {
     }
 }
 
-/// What stands in a foreign file.
+/// The bytes of a foreign file.
 pub(super) fn foreign(name: &str) -> Vec<u8> {
-    format!("somebody's own {name}").into_bytes()
+    format!("a foreign {name}").into_bytes()
 }
 
 /// The name that a file had before it was put beside another one, perhaps more than once: `x~0123abcd.jpg` was `x.jpg`.

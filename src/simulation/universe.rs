@@ -24,7 +24,7 @@ pub(super) struct Universe {
     pub(super) step: Duration,
     pub(super) file_system: FileSystem,
     pub(super) on_change: OnChange,
-    /// Whether somebody else has files in the folder.
+    /// Whether another program has files in the folder.
     pub(super) foreign_files: bool,
     /// Lives of the mirror before the world comes to rest.
     pub(super) lives: u32,
@@ -56,7 +56,7 @@ pub(super) enum Mishap {
 pub(super) enum Locks {
     /// One holds it at a time.
     Work,
-    /// Everybody gets it, and nobody can see whether the other one lives: two machines on a network disk.
+    /// Every process gets it, and none can see whether the other one is alive: two machines on a network disk.
     AreGranted,
 }
 
@@ -202,9 +202,24 @@ fn fault(random: &mut Rng) -> Fault {
         12 => What::WrongTotal(random.u64(1..5_000)),
         13 => What::NoContentRange,
         14 => What::GzipHeader,
-        // Wrong bytes with a length that agrees: nobody could tell of a YAML. These are for answers in JSON.
+        // Wrong bytes with a length that agrees cannot be recognised in a YAML. These are for answers in JSON.
         15 => return Fault::once(pick(random, &["/status", "/result"]), What::Truncated),
         _ => return Fault::once(pick(random, &["/status", "/result"]), What::WrongJob),
     };
     Fault::once(place, what).times(random.u64(1..4)).after(random.u64(..3))
+}
+
+/// Files that are named one by one, after 10 ms, and in full groups: a crash meets each of them.
+#[test]
+fn every_way_of_gathering_is_played() {
+    let mut drawn = Vec::new();
+    for seed in 0..20 {
+        let mut random = Rng::with_seed(seed);
+        let universe = Universe::new(seed, &mut random);
+        drawn.push(universe.options(false, &mut random).gather);
+    }
+    for (enough, millis) in [(1, 0), (64, 10), (64, 5000)] {
+        let gather = Gather { enough, longest: Duration::from_millis(millis) };
+        assert!(drawn.contains(&gather), "{gather:?}");
+    }
 }

@@ -14,7 +14,7 @@ use super::plan::{HostOptions, JobPlan};
 use super::reply::Reply;
 use super::submitted;
 
-/// Where everything is, as it stands in answers.
+/// Where everything is, as responses have it.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
     /// `http://host:port/prod/v1` of the API.
@@ -166,7 +166,7 @@ fn status(job: &Job, places: &Places) -> Value {
         "progress": {
             "current_step": progress.current_step,
             "total_steps": progress.total_steps,
-            // A whole number stands in the answer as one.
+            // A whole number is written as one.
             "percent": progress.percent.map(whole_number),
         },
     });
@@ -279,13 +279,4 @@ fn time_stamp(ms: i64) -> String {
     const MICROSECONDS: i64 = 86;
     let moment = jiff::Timestamp::from_microsecond(ms.saturating_mul(1000).saturating_add(MICROSECONDS));
     moment.unwrap_or(jiff::Timestamp::UNIX_EPOCH).strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string()
-}
-
-/// Puts another job's id into an answer.
-pub(crate) fn wrong_job(text: &str) -> String {
-    let Ok(mut value) = serde_json::from_str::<Value>(text) else { return text.to_owned() };
-    if let Some(id) = value.get_mut("id") {
-        *id = Value::from("00000000-0000-4000-8000-000000000000");
-    }
-    value.to_string()
 }

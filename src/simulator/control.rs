@@ -220,7 +220,7 @@ impl Simulator {
         self.with_training(id, |training| training.set_result_error(message.map(str::to_owned)));
     }
 
-    /// Ends all writing that goes on: every file is whole.
+    /// Completes all writes in progress: every file is whole.
     pub fn finish_writes(&self, id: &JobId) {
         self.with_training(id, Training::finish_writes);
     }

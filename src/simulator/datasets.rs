@@ -25,7 +25,7 @@ pub(crate) const PATH: &str = "/trainers/datasets";
 /// The folder of uploads on the artifact host.
 const UPLOADS: &str = "/uploads/";
 
-/// A header that signed uploads have to bring, beside their content type.
+/// A header that signed uploads must have, beside their content type.
 const SIGNED_HEADER: (&str, &str) = ("x-upload-meta", "simulated");
 const SIGNED_TYPE: &str = "application/octet-stream";
 
@@ -150,7 +150,7 @@ impl Datasets {
 }
 
 impl Stored {
-    /// Counts what has arrived, and lets the validation go on.
+    /// Counts what has arrived, and lets the validation continue.
     fn look(&mut self, options: &DatasetOptions) {
         for (name, file) in std::mem::take(&mut self.arrived) {
             self.put(name, file, options);
@@ -203,7 +203,7 @@ impl Stored {
     }
 }
 
-/// Whether a request brings the bytes of a file, which are not kept.
+/// Whether a request has the bytes of a file, which are not kept.
 pub(crate) fn is_upload(is_api: bool, method: &str, path: &str) -> bool {
     if is_api {
         method == "POST" && path.contains(PATH) && path.ends_with("/upload")
@@ -367,8 +367,8 @@ pub(crate) fn answer_signed(
             return storage_refusal(400, "ExpiredToken", "The provided token has expired.");
         }
     }
-    let brings = |name: &str, value: &str| header(name).as_deref() == Some(value);
-    if !brings("content-type", SIGNED_TYPE) || !brings(SIGNED_HEADER.0, SIGNED_HEADER.1) {
+    let has = |name: &str, value: &str| header(name).as_deref() == Some(value);
+    if !has("content-type", SIGNED_TYPE) || !has(SIGNED_HEADER.0, SIGNED_HEADER.1) {
         return storage_refusal(403, "SignatureDoesNotMatch", "A signed header is missing.");
     }
     let place = path.strip_prefix(UPLOADS).and_then(|rest| rest.split_once('/'));

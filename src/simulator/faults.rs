@@ -1,7 +1,7 @@
 //! Misbehaviour on cue.
 //!
 //! The one idea: a rule says which requests it is for and how often; the first rule that fits a request is
-//! used up by it, so a queue of rules is a story told in order.
+//! used up by it, so a queue of rules is a sequence of faults.
 
 use std::time::Duration;
 
@@ -90,6 +90,12 @@ pub enum What {
     Truncated,
     /// The answer speaks of another job.
     WrongJob,
+    /// A result as it was before the job's end: it is running, and its newest checkpoint is missing.
+    LaggingResult,
+    /// The answer is packed with gzip. For answers of the API.
+    Gzip,
+    /// The answer is a gzip body of so many MiB of white space: a megabyte of it packs to a kilobyte.
+    GzipBomb(u32),
 }
 
 impl What {

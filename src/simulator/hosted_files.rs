@@ -15,7 +15,7 @@ use super::plan::Writes;
 /// One hosted file.
 #[derive(Debug, Clone)]
 pub(crate) struct Hosted {
-    /// Which list it stands in.
+    /// Which list it is in.
     pub(crate) kind: ArtifactKind,
     /// The path under the job's output folder.
     pub(crate) path: String,
@@ -213,7 +213,7 @@ impl Shelf {
         &self.ever
     }
 
-    /// Lets the writers go on for one step; true when one of them has finished.
+    /// Lets the writers continue for one step; true when one of them has finished.
     pub(crate) fn write_on(&mut self, now_ms: i64) -> bool {
         let before = self.writing.len();
         let files = &mut self.files;
@@ -232,7 +232,7 @@ impl Shelf {
         self.writing.len() < before
     }
 
-    /// Ends all writing that goes on.
+    /// Completes all writes in progress.
     pub(crate) fn finish_writes(&mut self, now_ms: i64) {
         for key in std::mem::take(&mut self.writing) {
             if let Some((_, file)) = self.files.get_mut(&key) {

@@ -17,6 +17,7 @@
 //! # }).unwrap();
 //! ```
 
+mod altered;
 mod api;
 mod body;
 mod control;

@@ -1,4 +1,4 @@
-//! What a simulated world is told to be: jobs, their habits, and the hosts.
+//! The plan of a simulated world: jobs, their habits, and the hosts.
 //!
 //! The one idea: everything that varies is a public field with a default, so that a test names only what it is about.
 
@@ -281,7 +281,7 @@ impl Default for StaticJob {
 /// One file of a [`StaticJob`].
 #[derive(Debug, Clone)]
 pub struct StaticFile {
-    /// Which list it stands in.
+    /// Which list it is in.
     pub kind: ArtifactKind,
     /// The path under the job's output folder, in plain words. Only used to build the URL and in
     /// [`Simulator::truth`](super::Simulator::truth).

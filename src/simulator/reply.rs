@@ -1,4 +1,4 @@
-//! An answer as a value: status, headers, and which bytes of which content, told before any byte is sent.
+//! An answer as a value: status, headers, and which bytes of which content, known before any byte is sent.
 
 use std::sync::Arc;
 
@@ -118,7 +118,10 @@ impl Reply {
             | What::IgnoreRange
             | What::EarlierStart(_)
             | What::OtherBytes
-            | What::WrongJob => {}
+            | What::WrongJob
+            | What::LaggingResult
+            | What::Gzip
+            | What::GzipBomb(_) => {}
         }
     }
 

@@ -15,6 +15,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use crate::simulator::request_log::{Origin, Record, RequestRecord};
 use crate::simulator::state::World;
 
+use super::altered;
 use super::api::{self, Call, Places, Scene};
 use super::body::{self, Body, FlushGate};
 use super::datasets::{self, Datasets, Received};
@@ -23,7 +24,7 @@ use super::host::{self, Asked};
 use super::links::Links;
 use super::plan::{HostOptions, JobPlan, SimulatorConfig};
 use super::receive;
-use super::reply::{Reply, Slice};
+use super::reply::Reply;
 use super::server::Service;
 
 /// More than any training configuration has, and little enough to hold in memory.
@@ -139,7 +140,7 @@ impl Desk {
             || options.linked_etag
             || options.validators == super::plan::Validators::Md5;
         let at_once = view.content.is_made() && !needs_digests && !matches!(what, Some(What::OtherBytes));
-        // With one thread for everything, nobody is spared anything.
+        // With one thread for everything, each waits for the others.
         if at_once || Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
             return host::answer(&asked, view, &options, what.as_ref(), turn);
         }
@@ -257,11 +258,7 @@ impl Window {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         if let Some(what) = &what {
-            if matches!(what, What::WrongJob) {
-                let text = reply.slice.read(0, usize::MAX);
-                let lie = api::wrong_job(&String::from_utf8_lossy(&text));
-                reply.slice = Slice::whole(super::files::content::Content::bytes(lie.into_bytes()));
-            }
+            altered::alter(&mut reply, what);
             reply.spoil(what);
         }
         let meter = self.desk.state().record.add(self.record(&request, body, reply.status));

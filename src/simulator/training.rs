@@ -173,7 +173,7 @@ impl Training {
         }
     }
 
-    /// Ends all writing that goes on.
+    /// Completes all writes in progress.
     pub(crate) fn finish_writes(&mut self) {
         if !self.shelf.is_writing() {
             return;

@@ -150,7 +150,7 @@ async fn every_command_in_every_state() {
             let done = run(&bench, &format!("{command} {job} {config} --output json")).await;
             assert_eq!(code(&done), expected, "{command} {state}: {}", stderr(&done));
             if command == "edit" {
-                // What no waiting mends comes first: nobody should cancel a job for it.
+                // Problems that waiting does not fix come first, before a job is cancelled for them.
                 let renamed = run(&bench, &format!("edit {job} renamed.yaml")).await;
                 assert!(
                     stderr(&renamed).contains("an edit cannot rename it"),
@@ -168,7 +168,10 @@ async fn every_command_in_every_state() {
             let said = stderr(&done);
             assert!(said.starts_with(&format!("error: job `{job}` is {state}")), "{command}: {said}");
             assert!(said.contains("\nhint: ") && said.contains("`rcsync "), "{said}");
-            assert!(posts(&bench).is_empty() && out(&done).is_empty(), "nothing was sent");
+            assert!(posts(&bench).is_empty(), "nothing was sent");
+            let document: serde_json::Value = serde_json::from_str(&out(&done)).unwrap();
+            assert!(document["error"].as_str().unwrap().contains(state), "{document}");
+            assert_eq!((&document["exit_code"], document.get("event")), (&65.into(), None), "{document}");
         }
     }
 }
@@ -198,7 +201,11 @@ async fn configurations_are_checked_before_anything_is_sent() {
     std::fs::write(path, b"job: \xff\n").unwrap();
     let stopped = job_in(&bench.simulator, "STOPPED");
     for (arguments, expected, parts) in [
-        ("submit none.yaml --gpu-type H100", 66, ["there is no file `none.yaml`", "nothing was sent"]),
+        (
+            "submit none.yaml --gpu-type H100",
+            66,
+            ["there is no file or folder `none.yaml`", "nothing was sent"],
+        ),
         ("submit binary.yaml --gpu-type H100", 65, ["is not UTF-8", "nothing was changed"]),
         ("submit tabs.yaml --gpu-type H100", 65, ["`tabs.yaml`: line 3, column 2", "--force"]),
         (
@@ -226,7 +233,7 @@ async fn configurations_are_checked_before_anything_is_sent() {
         ),
         ("edit JOB folders.yaml", 65, ["line 6: `training_folder`", "--force"]),
         ("edit JOB renamed.yaml", 65, ["`config.name` is `cat`", "is called `dog`"]),
-        ("edit JOB none.yaml", 66, ["there is no file `none.yaml`", ""]),
+        ("edit JOB none.yaml", 66, ["there is no file or folder `none.yaml`", ""]),
         ("resume no-such-job", 65, ["no-such-job", ""]),
     ] {
         let done = run(&bench, &arguments.replace("JOB", stopped.as_str())).await;
@@ -320,36 +327,6 @@ async fn one_command_from_a_configuration_to_a_mirror() {
     assert!(stderr(&again).contains(first["job_id"].as_str().unwrap()), "{}", stderr(&again));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_watched_configuration_is_checked_at_each_save_and_sent_when_the_job_takes_it() {
-    let bench = bench().await;
-    let path = write(&bench, "c.yaml", CONFIG);
-    let job = job_in(&bench.simulator, "RUNNING");
-    let mut child =
-        bench.command(&["edit", job.as_str(), "c.yaml", "--watch", "--output", "json"]).spawn().unwrap();
-    let said = Lines::of(child.stderr.take().unwrap());
-    let documents = Lines::of(child.stdout.take().unwrap());
-    let until = |part: &str| said.wait_for(part, |line| line.contains(part));
-    until("is RUNNING, and only a job that has ended takes an edit: it is sent as soon as the job ends");
-    std::fs::write(&path, "job: [\n").unwrap();
-    until("error: `c.yaml`: line 1, column 6");
-    bench.simulator.preempt(&job);
-    let longer = CONFIG.replace("steps: 40", "steps: 50");
-    // As many editors save: a new file in the place of the old one.
-    std::fs::write(path.with_extension("new"), &longer).unwrap();
-    std::fs::rename(path.with_extension("new"), &path).unwrap();
-    let document: serde_json::Value =
-        serde_json::from_str(&documents.wait_for("document", |_| true)).unwrap();
-    assert_eq!((&document["job_id"], &document["resumed"]), (&job.as_str().into(), &false.into()));
-    std::fs::write(&path, longer.replace("name: \"dog\"", "name: cat")).unwrap();
-    until("an edit cannot rename it");
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let [post] = posts(&bench).try_into().unwrap();
-    let body: serde_json::Value = serde_json::from_str(&post.body).unwrap();
-    assert_eq!(body["config_file"], longer);
-}
-
 /// The signal comes while the API keeps its answer to itself.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(unix)]
@@ -363,8 +340,7 @@ async fn a_signal_between_a_command_and_its_answer_is_told() {
         ("cancel JOB", "RUNNING", "/cancel", ""),
         ("resume JOB", "STOPPED", "/resume", ""),
         ("edit JOB c.yaml", "STOPPED", "/edit", ""),
-        ("edit JOB c.yaml --watch", "STOPPED", "/edit", ""),
-        ("edit JOB c.yaml --resume", "STOPPED", "/resume", "the new configuration was taken"),
+        ("edit JOB c.yaml --resume", "STOPPED", "/resume", "the new configuration was accepted"),
     ] {
         bench.simulator.clear_faults();
         bench.simulator.clear_requests();
@@ -386,7 +362,7 @@ async fn a_signal_between_a_command_and_its_answer_is_told() {
     }
 }
 
-/// Whoever has paid for a job has its name, and is not told to pay again.
+/// The message names a job that was paid for, and does not suggest to pay again.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(unix)]
 async fn a_followed_submission_tells_its_job_at_once() {
@@ -401,7 +377,7 @@ async fn a_followed_submission_tells_its_job_at_once() {
     let job = submitted.rsplit(' ').next().unwrap();
     kill_process(Pid::from_child(&running), Signal::INT).unwrap();
     let stopped = said.wait_for("end", |line| line.starts_with("stopped"));
-    assert!(stopped.ends_with(&format!("`rcsync {job} out` goes on from them")), "{stopped}");
+    assert!(stopped.ends_with(&format!("`rcsync {job} out` continues from them")), "{stopped}");
     assert_eq!(running.wait().unwrap().code(), Some(130));
 }
 
@@ -411,7 +387,7 @@ async fn a_dry_run_that_a_variable_asks_for_sends_and_changes_nothing() {
     write(&bench, "c.yaml", CONFIG);
     bench.simulator.finish(&bench.job);
     assert_eq!(code(&bench.once(&[]).await), 0);
-    // Something to mend, which a dry run only tells.
+    // A problem that a dry run only reports.
     std::fs::write(bench.dir().join("config.yaml"), "job: damaged\n").unwrap();
     let before = snapshot(&bench.dir());
     let running = job_in(&bench.simulator, "RUNNING");

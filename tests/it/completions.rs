@@ -1,4 +1,4 @@
-//! The completion scripts in the shells themselves. A shell that is not there is said and passed over.
+//! The completion scripts in the shells themselves. A shell that is not installed is reported and skipped.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -25,7 +25,19 @@ const TYPED: &[(&str, &[&str], &[&str])] = &[
     ("rcsync 5b9b8e8e --comfyui-li", &["--comfyui-link"], &[]),
     ("rcsync 5b9b8e8e somewhere --on-change ", &["keep", "replace"], &[]),
     ("rcsync 5b9b8e8e some", &["somewhere"], &["status"]),
+    // What is in the mirrors here.
+    ("rcsync status ", &[JOB], &["somewhere", "some.yaml"]),
+    ("rcsync sync c84", &[JOB], &[]),
+    ("rcsync edit ", &[JOB], &["some.yaml"]),
+    ("rcsync edit JOB so", &["some.yaml"], &[JOB]),
+    ("rcsync sync JOB --steps ", &["250", "500"], &["some.yaml"]),
+    ("rcsync 5b9b8e8e --exclude my_", &["my_first_lora_000000500.safetensors"], &["some.yaml"]),
+    ("rcsync verify mi", &["mirrored"], &[]),
+    ("rcsync help mi", &["mirror", "mirroring"], &["mirrored"]),
 ];
+
+/// The job of the mirror in `tests/golden`.
+const JOB: &str = "c84e9641-ef29-4d71-a9fa-01fe98fe5143";
 
 /// Tries everything in one shell: `script` gets what is typed as its argument and prints what is offered.
 fn offers_fit(shell: &str, script: &str) {
@@ -37,6 +49,8 @@ fn offers_fit(shell: &str, script: &str) {
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir(root.path().join("somewhere")).unwrap();
     std::fs::write(root.path().join("some.yaml"), "").unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/0.1.0-99e9458");
+    crate::support::copy_folder(&golden, &root.path().join("mirrored"));
     let written = Command::new(env!("CARGO_BIN_EXE_rcsync")).args(["completions", shell]).output().unwrap();
     assert!(written.status.success());
     // zsh finds functions by the names of files.
@@ -55,13 +69,17 @@ fn offers_fit(shell: &str, script: &str) {
 }
 
 fn run(shell: &str, script: &str, typed: &str, folder: &Path) -> String {
+    // The scripts ask the program for the words of mirrors.
+    let program = Path::new(env!("CARGO_BIN_EXE_rcsync")).parent().unwrap().to_path_buf();
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(program).chain(std::env::split_paths(&others))).unwrap();
     let output = Command::new(shell)
         .args(if shell == "bash" { &["--norc", "--noprofile"][..] } else { &[] })
         .args(["-c", script])
         .args((shell != "fish").then_some(shell))
         .arg(typed)
         .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("PATH", path)
         .env("HOME", folder)
         .env("TERM", "dumb")
         .env("LC_ALL", "C.UTF-8")

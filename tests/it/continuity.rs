@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig};
 
-use crate::support::{code, snapshot, stderr};
+use crate::support::{code, copy_folder, snapshot, stderr};
 
 /// The folder holds the API's origin, so its address has to be the same each time.
 const API: ([u8; 4], u16) = ([127, 0, 77, 1], 39177);
@@ -62,20 +62,6 @@ async fn an_older_rcsync_writes_a_folder() {
     }
 }
 
-/// Copies a folder, since the tests change it.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn folders_of_earlier_versions_are_read_verified_continued_and_pruned() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -87,7 +73,7 @@ async fn folders_of_earlier_versions_are_read_verified_continued_and_pruned() {
         let version = version.unwrap().path();
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("out");
-        copy(&version, &dir);
+        copy_folder(&version, &dir);
         let dir = dir.to_str().unwrap();
         let expect = async |wanted: i32, arguments: &[&str]| {
             let done = run(this, &simulator, arguments).await;

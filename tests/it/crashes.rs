@@ -1,4 +1,4 @@
-//! Killed at every step, and the power cut at some: what stands is whole, what is claimed is there, and the next run
+//! Killed at every step, and the power cut at some: what is published is whole, what is claimed is there, and the next run
 //! ends where an undisturbed one does.
 //!
 //! A step is a system call that changes something below DIR. The sweeps take a sample of them; with
@@ -34,7 +34,7 @@ struct Trial {
     bench: Bench,
     /// The folder before the run; empty for a first run.
     before: Option<PathBuf>,
-    /// What must stand at the end.
+    /// What must be there at the end.
     expected: BTreeMap<PathBuf, String>,
     /// The hash of every version that was ever hosted.
     true_hashes: BTreeSet<String>,
@@ -177,7 +177,7 @@ impl Trial {
         }
     }
 
-    /// Goes on after a crash, and ends like a run that was not disturbed.
+    /// Continues after a crash, and ends like a run that was not disturbed.
     fn assert_converges(&self, dir: &Path, what: &str) {
         self.run_to_the_end(dir, what);
         assert_eq!(self.contents(dir), self.expected, "{what}");
@@ -254,7 +254,7 @@ async fn killed_after_any_step_over_changed_files() {
                 ["linkat(", "renameat2(", "_lora.safetensors\") = 0", "SHA256SUMS", "config.yaml\") = 0"]
             {
                 let ended = trial.kill_when(|_, line| line.contains(call));
-                assert!(ended.was_killed(), "nobody called {call}");
+                assert!(ended.was_killed(), "{call} was not called");
             }
         })
         .await;

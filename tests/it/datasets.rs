@@ -200,7 +200,7 @@ fn init_overwrites_nothing_and_refuses_what_cannot_train() {
     for (arguments, expected, part) in [
         ("init dog --dataset dog", 65, "there is a `dog.yaml` already"),
         ("init a/b --dataset dog", 64, "`config.name` is `a/b`"),
-        ("init x --dataset none", 66, "there is no file `none`"),
+        ("init x --dataset none", 66, "there is no file or folder `none`"),
         ("init x --dataset empty", 65, "no picture or clip"),
         ("init x --dataset clips", 65, "cannot be trained on clips"),
         ("init x --dataset dog --model cat", 64, "it has to be one of flux"),

@@ -1,5 +1,5 @@
-//! Disks that are full, broken, read-only, gone or peculiar: nothing half is published, what is told is clear, the code
-//! is right, and the next run goes on.
+//! Disks that are full, broken, read-only, gone or peculiar: nothing half is published, messages are clear, the code
+//! is right, and the next run continues.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -106,7 +106,7 @@ async fn no_room_in_any_call_loses_nothing() {
     let bench = finished().await;
     let dir = bench.dir().with_file_name("faulty");
     let journal = dir.join(".rcsync/journal.jsonl");
-    let calls = ["pwrite64", "fdatasync", "renameat2", "rename", "mkdir", "write"];
+    let calls = ["pwrite64", "fdatasync", "renameat2", "rename", "mkdir", "write", "renameat", "mkdirat"];
     // ESTALE: the server of a network disk came back without what it knew of open files.
     let all = ["ENOSPC", "EIO", "EDQUOT", "EROFS", "ESTALE"];
     for (at, error) in all.into_iter().enumerate() {
@@ -361,7 +361,7 @@ async fn few_open_files_are_enough() {
     assert_goes_on(&bench, &dir, "few open files").await;
 }
 
-/// Following, a full disk is a pause: it is told once, and the run goes on by itself when there is room.
+/// Following, a full disk is a pause: it is reported once, and the run continues by itself when there is space.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_pauses_a_follower() {
     let Some(disk) = Disk::ext4() else { return };
@@ -384,7 +384,11 @@ async fn a_full_disk_pauses_a_follower() {
         let more = lines.by_ref().inspect(|line| said.push(line.clone()));
         let came = { more }.any(|line| line.contains("published  my_first_lora_000000250.safetensors"));
         assert!(came, "{said:?}");
-        assert_eq!(said.iter().filter(|line| line.starts_with("notice")).count(), 1, "told once: {said:?}");
+        assert_eq!(
+            said.iter().filter(|line| line.starts_with("notice")).count(),
+            1,
+            "reported once: {said:?}"
+        );
         bench.simulator.finish(&bench.job);
         lines.for_each(drop);
         (bench, child)
@@ -428,7 +432,7 @@ fn allow(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// G7: a folder that may not be written is told before anything is fetched; one below it costs its own files alone.
+/// G7: a folder that may not be written is reported before anything is fetched; one below it costs its own files alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_not_be_written_is_told_and_costs_itself_alone() {
     let bench = finished().await;

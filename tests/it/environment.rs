@@ -73,7 +73,7 @@ fn clock(folder: &Path) -> Option<PathBuf> {
 
 const YEAR: i64 = 365 * 24 * 3600;
 
-/// I1, D11: the wall clock is years off, and jumps while a run goes on. Links that expire at a moment are asked for all
+/// I1, D11: the wall clock is years off, and jumps during a run. Links that expire at a moment are asked for all
 /// the same, waits are as long as ever, and what is recorded is in order.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_off_and_jumps_changes_nothing() {
@@ -117,7 +117,7 @@ fn signal(child: &Child, name: &str) {
 }
 
 /// I2: the machine sleeps in the middle of a file, for longer than anything waits, and its connections are gone when it
-/// wakes up. It goes on from what it has, with no burst of requests.
+/// wakes up. It resumes from what it has, with no burst of requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_slept_goes_on() {
     let bench = running(HostOptions { throttle: Some(400_000), ..HostOptions::default() }).await;
@@ -140,7 +140,7 @@ async fn a_machine_that_slept_goes_on() {
     assert!(bench.simulator.api_requests() < 40, "{} looks", bench.simulator.api_requests());
 }
 
-/// I4: the network interface goes away in the middle of everything, and comes back; nobody has to do anything. All of
+/// I4: the network interface goes away in the middle of everything, and comes back; the user has to do nothing. All of
 /// it in a network of its own, with the simulated trainer in it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_goes_away_is_waited_for() {

@@ -124,7 +124,7 @@ fn each_test_that_is_named_is_there() {
                 assert!(root().join(&file).exists(), "{}: there is no `{file}`", row.id);
                 continue;
             }
-            // `…` stands for the module named before, and within a name for the beginning of that name.
+            // `…` is the module named before, and within a name for the beginning of that name.
             let full = match named.strip_prefix('…') {
                 Some(rest) if rest.starts_with("::") => {
                     format!("{}{rest}", last.rsplit_once("::").map_or("", |(module, _)| module))
@@ -159,7 +159,7 @@ fn is_there(modules: &BTreeMap<String, String>, name: &str) -> bool {
     })
 }
 
-/// Whether what stands before a function makes it a test.
+/// Whether what is before a function makes it a test.
 fn is_test(before: &str) -> bool {
     let block = before.rsplit("\n\n").next().unwrap_or_default();
     block.contains("#[test]")
@@ -184,7 +184,7 @@ fn each_scripted_test_plays_the_case_that_names_it() {
     assert!(silent.is_empty(), "these tests do not play these cases: {silent:#?}");
 }
 
-/// The cases that a file of tests says it plays: in the names of its tests and cases, and in what stands above a test.
+/// The cases that a file of tests says it plays: in the names of its tests and cases, and in what is above a test.
 /// `F1 to F6`, `F1-F13` and `c15_c18` are all of them in between.
 fn played(text: &str) -> BTreeSet<String> {
     let named = text.lines().filter(|line| line.contains('"') || line.contains("//") || line.contains("fn "));

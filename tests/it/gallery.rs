@@ -126,7 +126,7 @@ async fn a_folder_of_several_mirrors_gets_a_page_that_compares_them() {
         }
         assert!(page.contains(&format!("href=\"{run}/index.html\"")), "a link to the run's own page");
     }
-    assert!(page.contains("dog (run-00)") && page.contains("dog (run-01)"), "equal names are told apart");
+    assert!(page.contains("dog (run-00)") && page.contains("dog (run-01)"), "equal names are distinguished");
     assert!(page.contains("&lt;b&gt;cat"), "{}", &page[..2000]);
     assert!(page.contains("<code>config.name</code>"), "settings that differ");
     assert_eq!(page.matches("<script").count(), 1, "its own");

@@ -106,7 +106,7 @@ async fn a_killed_run_loses_no_event_and_repeats_it_under_its_id() {
 async fn a_failing_hook_is_told_and_stops_nothing() {
     let bench = bench(HostOptions::default()).await;
     bench.simulator.finish(&bench.job);
-    // It is trouble, so whoever wants errors alone hears of it.
+    // It is a problem, so it is reported with `-q` too.
     let failing = bench.once(&["-q", "--exec", "sh -c 'echo no room >&2; exit 3'"]).await;
     assert_eq!(code(&failing), 0);
     assert!(stderr(&failing).contains("ended with code 3: no room"), "{}", stderr(&failing));

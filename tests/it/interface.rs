@@ -33,7 +33,7 @@ async fn mirrored() -> Bench {
 }
 
 impl Bench {
-    /// Runs rcsync with these arguments and variables; `JOB`, `DIR` and `API` stand for the bench's own.
+    /// Runs rcsync with these arguments and variables; `JOB`, `DIR` and `API` are replaced by the bench's own.
     async fn run(&self, arguments: &str, variables: &[(&str, &str)]) -> Output {
         let dir = self.dir();
         let own = |word: &str| {
@@ -169,6 +169,16 @@ async fn doctor_works_without_a_token_and_never_shows_one() {
     assert_eq!(code(&without), 0, "{}", stderr(&without));
     assert!(stdout(&without).contains("PROBLEM: no RunComfy token found"), "{}", stdout(&without));
     assert_eq!(bench.simulator.api_requests(), 0);
+    let expired = stdout(&bench.run("doctor", &[("RUNCOMFY_TOKEN", "expired")]).await);
+    assert!(expired.contains("api       PROBLEM: ") && expired.contains("make a new token"), "{expired}");
+    assert!(expired.contains("clock     agrees with the API's clock"), "{expired}");
+    #[cfg(unix)]
+    {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "ulimit -n 100; exec \"$0\" doctor", env!("CARGO_BIN_EXE_rcsync")]);
+        let few = stdout(&shell.env_remove("RUNCOMFY_TOKEN").output().unwrap());
+        assert!(few.contains("files     PROBLEM: this process may open 100 "), "{few}");
+    }
     let config = bench.config("retries = 9\ninterval = '7s'\nwebhook = 'https://h/?key=s3cret'\n");
     let variables = [("RCSYNC_RETRIES", "3"), ("XDG_CONFIG_HOME", config.as_str())];
     for format in ["pretty", "json"] {
@@ -651,7 +661,7 @@ async fn a_dry_run_refuses_the_folder_of_another_job_as_a_run_does() {
     }
 }
 
-/// Whether this process was told to live on when its terminal goes, which what it starts inherits.
+/// Whether this process ignores the hangup of its terminal, which its children inherit.
 #[cfg(unix)]
 fn ignores_hang_up() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -659,7 +669,7 @@ fn ignores_hang_up() -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
-/// H19: whoever cannot wait for the end presses Ctrl-C again, and a terminal that is closed ends a run like a kill.
+/// H19: a second Ctrl-C ends at once, and a terminal that is closed ends a run like a kill.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(unix)]
 async fn a_second_interrupt_ends_at_once_and_a_closed_terminal_costs_nothing() {
@@ -681,7 +691,7 @@ async fn a_second_interrupt_ends_at_once_and_a_closed_terminal_costs_nothing() {
     assert_eq!(code(&ended), 130, "{}", stderr(&ended));
     // A run that takes its time to end ends its hooks first.
     let hook = Pid::from_raw(number().unwrap()).unwrap();
-    kill_process(hook, Signal::KILL).expect("nobody waited for the hook");
+    kill_process(hook, Signal::KILL).expect("the hook still runs");
 
     let mut running = bench.command(&arguments[..4]).spawn().unwrap();
     until("it is at work", || dir.join(".rcsync/lock").exists()).await;

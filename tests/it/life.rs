@@ -46,7 +46,7 @@ async fn bench() -> Bench {
     Bench::new(simulator, job)
 }
 
-/// A run that goes on beside the test; killed when the test ends before it.
+/// A run beside the test; killed when the test ends before it.
 struct Followed {
     child: Child,
     events: Lines,
@@ -104,7 +104,7 @@ fn names(bench: &Bench) -> Vec<String> {
     files.collect()
 }
 
-/// Requests to the artifact host for names that contain `part`, and the bytes that they brought.
+/// Requests to the artifact host for names that contain `part`, and the bytes that they delivered.
 fn asked(bench: &Bench, part: &str) -> (usize, u64) {
     let requests = bench.simulator.requests().into_iter();
     let about = requests.filter(|request| {
@@ -135,7 +135,7 @@ async fn submitted_preempted_resumed_edited_and_finished() {
     let resumed = first.wait_for("resumed", |_| true);
     assert_eq!((&resumed["attempt"], &resumed["of"], &resumed["step"]), (&1.into(), &1.into(), &25.into()));
     assert!(resumed["reason"].as_str().unwrap().contains("step 25 of 40"), "{resumed}");
-    // It goes on from its latest checkpoint: the steps go back, and the same step is sampled again.
+    // It resumes from its latest checkpoint: the steps go back, and the same step is sampled again.
     simulator.advance_steps(&job, 2);
     first.step(22);
     simulator.preempt(&job);
@@ -203,7 +203,7 @@ async fn a_resumption_whose_answer_gets_lost_is_not_sent_again() {
     assert_eq!(posts(&bench), ["resume"]);
 }
 
-/// Whoever answers with nothing sensible may have taken the request: it counts, or a job would be resumed for ever.
+/// A server whose response makes no sense may have taken the request: it counts, or a job would be resumed for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resumption_that_is_answered_with_nonsense_counts() {
     let bench = bench().await;
@@ -233,7 +233,7 @@ async fn after_a_resumption_what_may_be_rewritten_is_asked_about_once() {
     let before = names(&bench);
     assert!(simulator.resume(job));
     pass().await;
-    assert_eq!(simulator.artifact_requests(), 0, "in the queue nobody writes");
+    assert_eq!(simulator.artifact_requests(), 0, "a job in the queue writes nothing");
     simulator.advance_steps(job, 0);
     pass().await;
     // Three numbered checkpoints and the final one, each once; the samples are names of their own.
@@ -303,7 +303,7 @@ async fn a_job_that_went_on_is_noticed_although_no_time_stamp_says_so() {
     assert_eq!(pass().await.0, 2);
     assert_eq!(pass().await, (0, 0));
     bench.simulator.replace_static_job(&id, job(JobStatus::Running, 20_000));
-    assert_eq!(pass().await, (2, 0), "it goes on: each is asked about once, and brings nothing");
+    assert_eq!(pass().await, (2, 0), "it runs: each is asked about once, and none is new");
     assert_eq!(pass().await, (0, 0));
     bench.simulator.replace_static_job(&id, job(JobStatus::Stopped, 30_000));
     assert!(pass().await.1 > 30_000, "a new end: the final checkpoint is another");

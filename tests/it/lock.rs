@@ -1,4 +1,4 @@
-//! Two at a time: the second one ends at once and says who is first, and a lock that nobody holds holds nobody up.
+//! Two at a time: the second one ends at once and says who is first, and a stale lock blocks nothing.
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -8,7 +8,7 @@ use rcsync::simulator::{HostOptions, JobPlan, Simulator, SimulatorConfig};
 
 use crate::support::{Bench, code, stderr};
 
-/// In a container whose first process buries nobody, a killed mirror stays in the list of processes for ever.
+/// In a container whose first process reaps no child, a killed mirror stays in the list of processes for ever.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_one_that_nobody_buries_holds_nobody_up() {
@@ -23,7 +23,7 @@ async fn a_killed_one_that_nobody_buries_holds_nobody_up() {
     assert_eq!(first.child.wait().unwrap().code(), None, "it was there, unburied, all the time");
 }
 
-/// A mirror that follows a job which goes on.
+/// A mirror that follows a running job.
 struct Following {
     bench: Bench,
     child: Child,
@@ -84,7 +84,7 @@ async fn the_second_one_ends_with_75_and_says_who_is_first() {
     assert_eq!(code(&second), 75, "{said}");
     assert!(said.contains(&format!("process {}", first.child.id())), "{said}");
     assert!(said.contains("since "), "{said}");
-    assert!(first.child.try_wait().unwrap().is_none(), "the first one goes on");
+    assert!(first.child.try_wait().unwrap().is_none(), "the first one continues");
 
     first.kill();
     assert!(first.lock().exists(), "a killed process leaves its lock");
@@ -97,7 +97,7 @@ async fn the_second_one_ends_with_75_and_says_who_is_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_every_lock_is_granted_the_record_tells_who_is_first() {
     let mut first = Following::start().await;
-    // The same record in a file that nobody has locked: what a network disk looks like that grants every lock.
+    // The same record in a file that is not locked: what a network disk looks like that grants every lock.
     let record = first.wait_for_record().await;
     let unlocked = first.lock().with_extension("new");
     std::fs::write(&unlocked, &record).unwrap();
@@ -116,7 +116,7 @@ async fn where_every_lock_is_granted_the_record_tells_who_is_first() {
     let third = first.bench.once(&[]).await;
     assert_eq!(code(&third), 0, "{}", stderr(&third));
 
-    // A torn record, and one of another machine, hold nobody up either: the lock decides.
+    // A torn record, and one of another machine, block nothing either: the lock decides.
     for record in ["{\"pid\":1,\"ho".to_owned(), record.replace("\"host\":\"", "\"host\":\"elsewhere-")] {
         std::fs::write(first.lock(), record).unwrap();
         let next = first.bench.once(&[]).await;
@@ -154,7 +154,7 @@ async fn two_that_both_got_the_lock_double_their_work_alone() {
                 [bench.job.as_str(), dir.to_str().unwrap(), "--once", "--connections", connections];
             let begin = || crate::rig::lockless(&bench.command(&arguments)).spawn().unwrap();
             let first = begin();
-            // The record of another machine: nobody here can tell whether it lives.
+            // The record of another machine: it is unknown whether it is alive.
             let lock = dir.join(".rcsync/lock");
             let began = Instant::now();
             while !std::fs::read_to_string(&lock).is_ok_and(|text| text.ends_with('}')) {

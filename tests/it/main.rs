@@ -1,5 +1,5 @@
 //! One test binary: what only whole runs can show, and what only a look at the source can.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue should stop")]
 
 mod architecture;
 mod comfy;
@@ -12,6 +12,7 @@ mod crashes;
 mod datasets;
 #[cfg(target_os = "linux")]
 mod disks;
+mod docs;
 #[cfg(target_os = "linux")]
 mod environment;
 mod evidence;
@@ -29,6 +30,8 @@ mod prune;
 mod repair;
 #[cfg(target_os = "linux")]
 mod rig;
+#[cfg(target_os = "linux")]
+mod small_files;
 mod soak;
 mod support;
 mod transfer;

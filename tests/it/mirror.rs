@@ -146,7 +146,7 @@ async fn half_a_pair_that_ends_with_zeros_is_not_taken_for_whole() {
     let first = bench.once(&["--output", "json"]).await;
     assert_eq!(code(&first), 75, "{}", stderr(&first));
     assert!(String::from_utf8(first.stdout).unwrap().contains(r#""event":"settling""#));
-    // Taken away in the middle of the save: nobody writes the rest, and reading it again proves nothing.
+    // Preempted in the middle of the save: the rest is never written, and reading it again proves nothing.
     bench.simulator.preempt(&bench.job);
     let cut_off = bench.once(&[]).await;
     assert_eq!(code(&cut_off), 75);
@@ -274,7 +274,7 @@ async fn bad_input_gets_one_clear_message_and_the_right_code() {
     assert_eq!(code(&file), 73, "{}", stderr(&file));
 }
 
-/// Whoever reads the folder before the next look, an hour from now, or after a kill, finds everything in the list.
+/// Between two polls, an hour apart, and after a kill, everything in the folder is in the list.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_is_listed_before_the_next_look() {
     let bench = bench(HostOptions::default(), plan()).await;
@@ -294,7 +294,7 @@ async fn what_came_is_listed_before_the_next_look() {
     bench.assert_sums_pass();
 }
 
-/// N11: the journal of a run that goes on for long is folded while it goes on, and not only at its end.
+/// N11: the journal of a long run is folded during the run, and not only at its end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_run_folds_its_journal() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
@@ -322,7 +322,7 @@ async fn a_long_run_folds_its_journal() {
         assert!(began.elapsed() < std::time::Duration::from_secs(60), "the journal grows and grows");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    assert!(child.try_wait().unwrap().is_none(), "the run goes on");
+    assert!(child.try_wait().unwrap().is_none(), "the run continues");
     bench.simulator.finish(&bench.job);
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
     assert_eq!(code(&ended), 0);
@@ -384,5 +384,5 @@ async fn a_choice_that_leaves_nothing_of_a_finished_job_is_told() {
     assert_eq!(code(&none), 0);
     assert!(stderr(&none).contains("that the job offers is chosen: see `--only`"), "{}", stderr(&none));
     let again = bench.once(&["--include", "nomatch*"]).await;
-    assert!(again.stderr.is_empty(), "a crontab hears it once: {}", stderr(&again));
+    assert!(again.stderr.is_empty(), "a crontab gets it once: {}", stderr(&again));
 }

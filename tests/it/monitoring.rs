@@ -47,7 +47,7 @@ async fn a_manager_that_does_not_listen_holds_nothing_up() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    // Its queue is full from the beginning, and nobody reads it.
+    // Its queue is full from the beginning and is never read.
     let full = UnixDatagram::unbound().unwrap();
     full.set_nonblocking(true).unwrap();
     while full.send_to(b"STATUS=full", &path).is_ok() {}

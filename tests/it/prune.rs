@@ -113,7 +113,7 @@ async fn a_mirror_keeps_what_it_is_told_to_keep() {
         ]
     );
     bench.assert_sums_pass();
-    // Whoever follows the mirror has had each of them before it went.
+    // Followers of the mirror have seen each of them before it was removed.
     let placed = crate::comfy::below(&ui);
     assert_eq!(placed.iter().filter(|path| path.ends_with(".safetensors")).count(), 20, "{placed:?}");
     let before = snapshot(&bench.dir());

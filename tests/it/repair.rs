@@ -105,7 +105,7 @@ async fn a_flipped_bit_costs_one_block() {
     assert_eq!(document["repaired"][0], "my_first_lora.safetensors");
     assert!(fs::read(&path).unwrap() == good);
     assert!(bench.simulator.artifact_bytes() < 2 * MIB as u64, "{}", bench.simulator.artifact_bytes());
-    assert_eq!(edited(&bench), Vec::<PathBuf>::new(), "what a disk lost is of no use to anybody");
+    assert_eq!(edited(&bench), Vec::<PathBuf>::new(), "what a disk damaged is not kept");
     bench.assert_sums_pass();
     assert_eq!(code(&verify(&bench, &[]).await), 0);
     bench.simulator.clear_requests();
@@ -125,7 +125,7 @@ async fn a_file_that_cannot_be_read_is_replaced() {
     let command = bench.command(&["verify", bench.dir().to_str().unwrap(), "--repair"]);
     let inode = |path: &PathBuf| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
     let old = inode(&path);
-    // Whatever stands under this name cannot be read in this run: also what the repair puts there.
+    // A file of this name cannot be read in this run: also what the repair puts there.
     let (_, said, calls) = with_fault(&command, "read,pread64:error=EIO", Some(&path));
     assert!(calls.contains("EIO"), "{calls}");
     assert_ne!(inode(&path), old, "another file has its name: {said}");
@@ -220,7 +220,7 @@ async fn what_cannot_be_had_now_says_try_again() {
     let api = verify(&bench, &["--repair"]).await;
     assert_eq!(code(&api), 69, "{}", stderr(&api));
     let said = String::from_utf8(api.stdout).unwrap();
-    assert!(said.contains("my_first_lora.safetensors"), "what is bad is told all the same: {said}");
+    assert!(said.contains("my_first_lora.safetensors"), "what is bad is reported all the same: {said}");
     bench.simulator.clear_faults();
     let mut command = bench.command(&["verify", bench.dir().to_str().unwrap(), "--repair"]);
     let tokenless = command.env_remove("RUNCOMFY_TOKEN").output().unwrap();
@@ -242,7 +242,7 @@ async fn an_older_version_that_was_deleted_is_missed_until_the_next_look_at_the_
     fs::remove_file(kept).unwrap();
     let missed = verify(&bench, &[]).await;
     assert_eq!(code(&missed), 1, "{}", stderr(&missed));
-    // Nobody can bring it back, so it is told once and forgotten by whatever holds the folder next.
+    // It cannot be fetched again, so it is reported once and forgotten by the next run.
     let repaired = verify(&bench, &["--repair"]).await;
     assert_eq!(code(&repaired), 0, "{}", stderr(&repaired));
     assert!(stderr(&repaired).contains("is gone: it was an older version"), "{}", stderr(&repaired));

@@ -1,8 +1,8 @@
 //! Tools for breaking things for real: a run that is killed at a chosen step, and small disks of every kind.
 //!
-//! They need Linux, root and a few programs; whoever asks for one that is not here gets `None`, and the reason is printed.
+//! They need Linux, root and a few programs; a request for one that is not here gets `None`, and the reason is printed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -65,7 +65,7 @@ pub(crate) fn lockless(command: &Command) -> Command {
     lockless
 }
 
-/// The same command without root's power to write where nobody may, so that permissions mean what they say; `None`, with
+/// The same command without root's power to write everywhere, so that permissions mean what they say; `None`, with
 /// the reason printed, where that cannot be had.
 pub(crate) fn without_privilege(command: &Command) -> Option<Command> {
     if !rustix::process::geteuid().is_root() {
@@ -89,11 +89,39 @@ pub(crate) fn wrapped(command: &Command, program: &str, arguments: &[&str]) -> C
     wrapped
 }
 
-/// Starts a command whose calls of some kinds are told or changed as `inject` says.
+/// Starts a command whose calls of some kinds are reported or changed as `inject` says.
 pub(crate) fn begin_with_fault(command: &Command, inject: &str) -> std::process::Child {
     let calls = inject.split(':').next().unwrap();
     let (trace, inject) = (format!("trace={calls}"), format!("inject={inject}"));
     traced(command, &["--seccomp-bpf", "-o", "/dev/null", "-e", &trace, "-e", &inject]).spawn().unwrap()
+}
+
+/// Runs a command to its end and counts the system calls of all its threads, by name: all of them, or those of one kind,
+/// which then are the only ones that take longer than they do by themselves.
+pub(crate) fn count_calls(command: &Command, only: Option<&str>) -> BTreeMap<String, f64> {
+    let folder = tempfile::tempdir().unwrap();
+    let counts = folder.path().join("counts");
+    let trace = only.map(|only| format!("trace={only}"));
+    let mut arguments = vec!["-c", "-o", counts.to_str().unwrap()];
+    arguments.extend(trace.iter().flat_map(|trace| ["--seccomp-bpf", "-e", trace]));
+    let output = traced(command, &arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = || std::fs::read_to_string(&counts).unwrap_or_default();
+    // The tracer is a process of its own, and may take another moment.
+    for _ in 0..500 {
+        if lines().contains("total") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // `% time  seconds  usecs/call  calls  [errors]  syscall`
+    let count = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        Some(((*fields.last()?).to_owned(), fields.get(3)?.parse().ok()?))
+    };
+    let mut counts: BTreeMap<String, f64> = lines().lines().filter_map(count).collect();
+    assert!(counts.remove("total").is_some(), "nothing was counted");
+    counts
 }
 
 /// What a process holds.

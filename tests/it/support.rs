@@ -107,7 +107,7 @@ pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
     found
 }
 
-/// Lines of a running process, as they come; whoever waits for one gives up after half a minute.
+/// Lines of a running process, as they come; a wait for one gives up after half a minute.
 pub(crate) struct Lines(std::sync::mpsc::Receiver<String>);
 
 impl Lines {
@@ -130,6 +130,20 @@ impl Lines {
                 Ok(line) => heard.push(line),
                 Err(_) => panic!("no {what} came; heard {heard:#?}"),
             }
+        }
+    }
+}
+
+/// Copies a folder, since the tests change it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
         }
     }
 }

@@ -50,7 +50,7 @@ async fn a_file_that_changes_under_eight_connections_comes_whole_in_its_new_revi
     bench.simulator.fault(Fault::once(".safetensors", What::Cut(2 * MIB)).times(24));
     let child = start(&bench, &["--once", "--connections", "8"]);
     let simulator = &bench.simulator;
-    until("several connections have brought something", || {
+    until("several connections have delivered something", || {
         simulator.peak_transfers() >= 4 && simulator.artifact_bytes() > MIB
     })
     .await;
@@ -72,7 +72,7 @@ async fn links_that_expire_in_mid_file_are_renewed_once_for_all_connections() {
     bench.simulator.fault(Fault::once(".safetensors", What::Cut(MIB)).times(8));
     let child = start(&bench, &["--once", "--connections", "8"]);
     let simulator = &bench.simulator;
-    until("every connection has brought something", || simulator.artifact_bytes() > 4 * MIB).await;
+    until("every connection has delivered something", || simulator.artifact_bytes() > 4 * MIB).await;
     simulator.expire_links();
     let done = output(child).await;
     assert_eq!(code(&done), 0, "{}", stderr(&done));
@@ -99,7 +99,7 @@ async fn a_host_that_asks_for_less_is_left_alone_by_every_connection() {
     tokio::time::sleep(Duration::from_millis(400)).await;
     let then = simulator.artifact_requests();
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    assert_eq!(simulator.artifact_requests(), then, "somebody asked although the host wanted a pause");
+    assert_eq!(simulator.artifact_requests(), then, "a request was sent although the host wanted a pause");
     assert!(then < 100, "the pause came in the middle: {then}");
     let done = output(child).await;
     assert_eq!(code(&done), 0, "{}", stderr(&done));

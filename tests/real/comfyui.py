@@ -98,7 +98,7 @@ class Own:
 
 
 class Reader(threading.Thread):
-    """Lists and opens, again and again, until it is told to stop or meets a broken file."""
+    """Lists and opens, again and again, until it is stopped or meets a broken file."""
 
     def __init__(self, root, fresh):
         super().__init__(daemon=True)

@@ -11,18 +11,17 @@ extra_model_paths.yaml gives the order that ComfyUI's reader gives now; the newe
 Exit code 0: everything held. 77: something that it needs is not to be had; the reason is printed.
 """
 
-import http.server
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
 import textwrap
-import threading
 import time
 import urllib.request
+
+from parts import latest_save, trainer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FILES = ROOT / "tests/it/comfy/fixtures"
@@ -39,52 +38,6 @@ def check(holds, what):
     print(("ok      " if holds else "FAILED  ") + what, flush=True)
     if not holds:
         sys.exit(1)
-
-
-def trainer(files):
-    """A Trainer API and an artifact host on loopback with one job that is over."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_):
-            pass
-
-        def send(self, code, body, headers=()):
-            self.send_response(code)
-            for key, value in headers:
-                self.send_header(key, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def do_GET(self):
-            path = self.path.split("?")[0]
-            job = {"id": "j1", "name": "my_lora", "status": "STOPPED"}
-            if path.endswith("/status"):
-                progress = {"current_step": 500, "total_steps": 500, "percent": 100.0}
-                return self.send(200, json.dumps({**job, "progress": progress}).encode())
-            if path.endswith("/result"):
-                listed = {"checkpoints": [], "samples": []}
-                for name in files:
-                    entry = {"path": f"{base}/output/my_lora/{name}"}
-                    listed["samples" if name.startswith("samples/") else "checkpoints"].append(entry)
-                return self.send(200, json.dumps({**job, "artifacts": listed}).encode())
-            data = files.get(path.removeprefix("/output/my_lora/"))
-            if data is None:
-                return self.send(404, b"")
-            span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-            if not span:
-                return self.send(200, data)
-            start, end = int(span[1]), int(span[2] or len(data) - 1)
-            part = data[start : end + 1]
-            content_range = f"bytes {start}-{start + len(part) - 1}/{len(data)}"
-            return self.send(206, part, [("Content-Range", content_range)])
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    base = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return base
 
 
 def ask(path):
@@ -116,7 +69,7 @@ def server(comfyui, work, rcsync):
     ui, out = work / "ui", work / "out"
     for name in ["models/loras", "models/embeddings", "custom_nodes", "input", "output", "temp", "user"]:
         (ui / name).mkdir(parents=True)
-    env = {"PATH": os.environ["PATH"], "HOME": str(work), "RUNCOMFY_TOKEN": "a-token-of-nobody", "RUNCOMFY_TRAINER_API_BASE": base}
+    env = {"PATH": os.environ["PATH"], "HOME": str(work), "RUNCOMFY_TOKEN": "no-real-token", "RUNCOMFY_TRAINER_API_BASE": base}
     run = [rcsync, "sync", "j1", out, "--once", "--comfyui", ui, "--comfyui-sidecars"]
     done = subprocess.run(run, env=env, capture_output=True, text=True)
     print(textwrap.indent(done.stderr, "        "))
@@ -219,22 +172,7 @@ def _cases(work, cases):
 
 
 def resumes(out):
-    """AI Toolkit's own function, taken out of its source: the rest of it needs a GPU."""
-    source = pathlib.Path(os.environ["AITOOLKIT"]) / "jobs/process/BaseSDTrainProcess.py"
-    lines = source.read_text().splitlines()
-    start = next(at for at, line in enumerate(lines) if "def get_latest_save_path" in line)
-    end = next(at for at in range(start + 1, len(lines)) if lines[at].startswith("    def "))
-    scope = {}
-    exec("import glob, os\n" + textwrap.dedent("\n".join(lines[start:end])), scope)
-
-    class Process:
-        network_config = None
-        save_root = str(out)
-
-        class job:
-            name = "my_lora"
-
-    latest = scope["get_latest_save_path"](Process())
+    latest = latest_save(out, "my_lora")
     check(latest == str(out / "my_lora_high_noise.safetensors"), f"AI Toolkit resumes from the final save: {latest}")
 
 

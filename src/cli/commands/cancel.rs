@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::decide::jobs::command_rules::Command;
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 use crate::model::job::JobStatus;
 
 use super::super::backend;
@@ -18,7 +19,7 @@ struct Document<'a> {
     status: &'a str,
 }
 
-pub(super) fn run(context: &Context<'_>, job: &str) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, job: &str) -> Result<ExitStatus, CommandError> {
     let base = backend::api_base(context.world)?;
     let job = backend::job_id(job, &base)?;
     let api = backend::client(context.world, &context.settings, &base)?;

@@ -1,17 +1,18 @@
-//! What `cancel`, `resume` and `edit` have in common: look whether the command fits, send it once, and when nobody says
-//! what became of it, look instead of sending it again.
+//! What `cancel`, `resume` and `edit` have in common: check that the command fits, send it once, and when its outcome is
+//! unknown, ask for the job's state instead of sending it again.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::decide::jobs::command_rules::{Command, Misfit, misfit, was_carried_out};
+use crate::cli::command_error::CommandError;
+use crate::decide::jobs::command_rules::{Command, fits, was_carried_out};
 use crate::decide::transfer::backoff::Policy;
 use crate::edge::api::ApiClient;
 use crate::edge::api::base_url::{ApiBase, JobEndpoint};
 use crate::edge::api::responses::ChangeAnswer;
 use crate::engine::retry::{Again, retry};
-use crate::error::{ApiError, Error};
+use crate::error::ApiError;
 use crate::model::job::{JobId, JobStatus, StatusAnswer};
 
 use super::super::exit::Signals;
@@ -41,14 +42,52 @@ impl Links {
 }
 
 /// Refuses a command that does not fit what the job is doing.
-pub(super) fn ensure_fits(command: Command, job: &JobId, status: &JobStatus) -> Result<(), Error> {
-    match misfit(command, job, status) {
-        None => Ok(()),
-        Some(Misfit { why, next }) => Err(Error::Declined { why, next }),
+pub(super) fn ensure_fits(command: Command, job: &JobId, status: &JobStatus) -> Result<(), CommandError> {
+    if fits(command, status) {
+        return Ok(());
+    }
+    let (why, next) = misfit(command, job, status);
+    Err(CommandError::Declined { why: format!("job `{job}` {why}"), next })
+}
+
+/// Returns why a command does not fit, and what to type instead.
+fn misfit(command: Command, job: &JobId, status: &JobStatus) -> (String, String) {
+    let mirrors = || format!("`rcsync {job}` mirrors it");
+    let fetches = || format!("`rcsync {job}` fetches what it made");
+    match (command, status) {
+        (Command::Cancel, JobStatus::Failed) => (
+            "is FAILED: there is nothing to cancel".to_owned(),
+            format!("`rcsync status {job}` shows the error; {} before", fetches()),
+        ),
+        (Command::Cancel, JobStatus::Canceled) => {
+            ("is CANCELED already".to_owned(), format!("{}; `rcsync resume {job}` continues it", fetches()))
+        }
+        (Command::Cancel, status) => (
+            format!("is {status}: there is nothing to cancel"),
+            format!("{}; `rcsync resume {job}` continues it", fetches()),
+        ),
+        (Command::Resume, JobStatus::InQueue) => (
+            "is IN_QUEUE already: it continues as soon as a GPU is free".to_owned(),
+            format!("{}; `rcsync cancel {job}` takes it out of the queue", mirrors()),
+        ),
+        (Command::Resume, status) => (
+            format!("is {status} already: there is nothing to resume"),
+            format!("{}; `rcsync status {job}` shows how far it is", mirrors()),
+        ),
+        (Command::Edit, JobStatus::InQueue) => (
+            "is IN_QUEUE, and only a job that has ended takes an edit".to_owned(),
+            format!("type `rcsync cancel {job}`, then the same command again with `--resume`"),
+        ),
+        (Command::Edit, status) => (
+            format!("is {status}, and only a job that has ended takes an edit"),
+            format!(
+                "wait for its end, or type `rcsync cancel {job}`, then the same command again with `--resume`"
+            ),
+        ),
     }
 }
 
-/// Says that a signal came between a command and its answer: whether it was carried out, nobody knows yet.
+/// Reports that a signal came between a command and its answer: whether it was carried out is unknown.
 pub(super) fn tell_interrupted(context: &Context<'_>) {
     let cause = "interrupted before the answer came".to_owned();
     context.complain(&ApiError::Unknown { cause }.into());
@@ -66,12 +105,12 @@ pub(super) struct Order<'a> {
 }
 
 impl Order<'_> {
-    /// Sends a command once; `None` when a signal came before its answer, which is told then.
+    /// Sends a command once; `None` when a signal came before its answer, which is reported then.
     pub(super) async fn send(
         self,
         command: Command,
         sending: impl Future<Output = Result<ChangeAnswer, ApiError>>,
-    ) -> Result<Option<ChangeAnswer>, Error> {
+    ) -> Result<Option<ChangeAnswer>, CommandError> {
         let Self { context, before, signals, .. } = self;
         let Some(answer) = signals.unless_ended(sending).await else {
             tell_interrupted(context);
@@ -86,7 +125,7 @@ impl Order<'_> {
                 self.concluded(command, cause, now)
             }
             Err(refused @ ApiError::Refused { .. }) => {
-                // The job may have moved on between the look and the command: then its state says it better.
+                // The job may have changed between the poll and the command: then its state is the better reason.
                 if let Some(Ok(now)) = signals.unless_ended(self.api.status(self.job)).await {
                     ensure_fits(command, self.job, &now.status)?;
                 }
@@ -121,5 +160,27 @@ impl Order<'_> {
             }
         };
         retry(LOOKS, look, |_| Again::After(None), |_, _| {}).await.map_or_else(|last| last, Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_names_the_job_and_a_command() {
+        use JobStatus::{Canceled, Failed, InQueue, Running, Stopped};
+        let job: JobId = "abc-1".parse().unwrap();
+        let mut refused = 0;
+        for command in [Command::Cancel, Command::Resume, Command::Edit] {
+            for status in [InQueue, Running, Stopped, Failed, Canceled] {
+                let Err(error) = ensure_fits(command, &job, &status) else { continue };
+                let CommandError::Declined { why, next } = error else { panic!("{error}") };
+                assert!(why.starts_with(&format!("job `abc-1` is {status}")), "{why}");
+                assert!(next.contains("`rcsync ") && next.contains("abc-1`"), "{next}");
+                refused += 1;
+            }
+        }
+        assert_eq!(refused, 7);
     }
 }

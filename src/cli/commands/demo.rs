@@ -6,14 +6,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::engine;
 use crate::engine::mirror::Mirror;
 use crate::engine::outputs::hooks::HookPlan;
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 
 use super::super::backend::{self, Script};
 use super::super::config::Talk;
+use super::super::local_folder::ensure_folder;
 use super::super::values::Format;
 use super::equipment::Equipment;
 use super::{Context, ls, sync, wait_for};
@@ -22,8 +24,10 @@ pub(super) fn run(
     context: &Context<'_>,
     dir: Option<PathBuf>,
     with_dataset: bool,
-) -> Result<ExitStatus, Error> {
-    let dir = free_name(&dir.unwrap_or_else(|| PathBuf::from("rcsync-demo")));
+) -> Result<ExitStatus, CommandError> {
+    let dir = dir.unwrap_or_else(|| PathBuf::from("rcsync-demo"));
+    ensure_folder(&dir, "`demo` writes into")?;
+    let dir = free_name(&dir);
     if with_dataset {
         if let Some(path) = &context.settings.sync.comfy.comfyui {
             pretend(path)?;
@@ -70,7 +74,7 @@ pub(super) fn run(
 }
 
 /// Makes an empty or new folder look like a ComfyUI, so that a demo needs none.
-fn pretend(path: &Path) -> Result<(), Error> {
+fn pretend(path: &Path) -> Result<(), CommandError> {
     let is_empty =
         std::fs::read_dir(path).map_or_else(|_| !path.exists(), |mut entries| entries.next().is_none());
     if is_empty {

@@ -1,23 +1,31 @@
 //! `rcsync doctor`: what rcsync sees of this machine, with nothing secret in it.
 
+mod machine;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
+use futures::future::BoxFuture;
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::config_sources;
 use crate::cli::format::{files, shown, state};
 use crate::cli::process::{Process, Stream};
+use crate::decide::transfer::disk_space::floor;
 use crate::edge::api::ApiClient;
 use crate::edge::api::base_url::ApiBase;
+use crate::edge::api::toll::{Passed, Toll};
 use crate::edge::comfyui::{self, LoraFolder};
+use crate::edge::folder::lock;
 use crate::edge::net::http::RangeRequest;
-use crate::edge::system::disk;
+use crate::edge::system::{disk, fd_limit};
 use crate::engine;
 use crate::engine::mirror::poll::SHORT;
 use crate::engine::retry::{api_again, retry};
-use crate::error::{ApiError, Error, ExitStatus, explain_briefly};
+use crate::error::{ApiError, Error, ExitStatus, Unfit};
 use crate::model::artifact::ArtifactKind;
 use crate::model::error_code::ErrorCode;
 use crate::model::job::JobId;
@@ -29,16 +37,16 @@ use super::super::args::Doctor;
 use super::super::config::Settings;
 use super::super::options::{GlobalArgs, SyncArgs};
 use super::super::{backend, bucket};
-use super::{Context, look, wait_for};
+use super::{Context, Events, look, wait_for};
 
-/// Asked for when the user names no job: the API answers that it knows none of this name, and by that tells
-/// that it can be reached and takes the token.
+/// Asked for when the user names no job: the answer that it is unknown shows that the API can be reached and takes the
+/// token.
 const NO_SUCH_JOB: &str = "rcsync-doctor";
 
 /// What a person waits for an answer without asking themselves whether anything happens.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(super) fn run(world: &Process, global: GlobalArgs, typed: &Doctor) -> Result<ExitStatus, Error> {
+pub(super) fn run(world: &Process, global: GlobalArgs, typed: &Doctor) -> Result<ExitStatus, CommandError> {
     let mut report = Report::default();
     report.good(
         "version",
@@ -47,26 +55,31 @@ pub(super) fn run(world: &Process, global: GlobalArgs, typed: &Doctor) -> Result
     let settings = settings(world, global, &mut report);
     strangers(world, &mut report);
     report.good("terminal", terminal(world));
+    report.add("path", machine::copies(world));
+    report.add("files", Some(machine::open_files(fd_limit::allowed())));
+    report.add("proxy", machine::proxy(world));
     let bucket = typed.dir.as_deref().map(bucket::bucket).transpose()?.flatten();
     let folder_of = typed.dir.as_deref().filter(|_| bucket.is_none());
-    disk_space(folder_of.unwrap_or_else(|| Path::new(".")), &mut report);
+    let place = folder_of.unwrap_or_else(|| Path::new("."));
+    disk_space(world, place, settings.sync.min_free, &mut report);
     comfy_ui(world, &settings, &mut report);
     if let Some(dir) = folder_of {
         let base = backend::api_base(world).unwrap_or_default();
         let job = typed.job.as_deref().map(|job| backend::job_id(job, &base)).transpose()?;
         folder(dir, job.as_ref(), &mut report);
     }
-    let context = Context { world, settings };
+    let context = Context { world, settings, events: Events::default() };
     wait_for(world, |signals| async move {
         #[cfg(feature = "buckets")]
         if let Some(url) = &bucket {
             let options = bucket::options(&context.settings);
-            let examining = async { Ok::<_, Error>(engine::bucket::read::examine(url, &options).await) };
+            let examining =
+                async { Ok::<_, CommandError>(engine::bucket::read::examine(url, &options).await) };
             let Some(steps) = look(&signals, examining).await? else { return Ok(signals.status()) };
             for step in steps {
                 match step.found {
                     Ok(text) => report.good(step.about, text),
-                    Err(error) => report.bad(step.about, &error),
+                    Err(error) => report.bad(step.about, &error.into()),
                 }
             }
         }
@@ -100,11 +113,17 @@ impl Report {
         self.push(about, true, text);
     }
 
-    fn bad(&mut self, about: &'static str, error: &Error) {
+    fn bad(&mut self, about: &'static str, error: &CommandError) {
         let hint = error.hint().map_or_else(String::new, |hint| format!("; {hint}"));
-        let text = format!("{}{hint}", explain_briefly(error));
+        let text = format!("{}{hint}", error.explain_briefly());
         let error_code = error.code().cloned();
         self.findings.push(Finding { about, ok: false, text, error_code });
+    }
+
+    fn add(&mut self, about: &'static str, found: Option<machine::Found>) {
+        if let Some((ok, text)) = found {
+            self.push(about, ok, text);
+        }
     }
 
     fn push(&mut self, about: &'static str, ok: bool, text: impl Into<String>) {
@@ -125,7 +144,7 @@ fn settings(world: &Process, global: GlobalArgs, report: &mut Report) -> Setting
                 report.good("config", format!("no file {}", shown(&path.display().to_string())))
             }
             Err(error) => {
-                let fault = Error::Config(format!("could not read `{}`: {error}", path.display()));
+                let fault = CommandError::Config(format!("could not read `{}`: {error}", path.display()));
                 report.bad("config", &fault);
             }
         },
@@ -151,12 +170,12 @@ fn settings(world: &Process, global: GlobalArgs, report: &mut Report) -> Setting
     }
 }
 
-/// A variable with a slip in its name does nothing, and nobody would notice.
+/// A variable with a typing error in its name has no effect, and no other sign.
 fn strangers(world: &Process, report: &mut Report) {
     for name in (world.variables)() {
         let Some(near) = config_sources::nearest_variable(&name) else { continue };
         let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-        let text = format!("the environment variable `{}` stands for no option{near}", shown(&name));
+        let text = format!("the environment variable `{}` is for no option{near}", shown(&name));
         report.push("settings", false, text);
     }
 }
@@ -165,16 +184,22 @@ fn strangers(world: &Process, report: &mut Report) {
 const NO_PREVIEW: &str =
     "a name with `[` in it gets no preview in ComfyUI, which takes it for a pattern; the LoRA itself works";
 
-/// Says what a folder mirrors.
+/// Describes what a folder mirrors.
 fn folder(dir: &Path, job: Option<&JobId>, report: &mut Report) {
+    if let Some(owner) = lock::owner(dir) {
+        let text = format!(
+            "another rcsync mirrors into it ({owner}), and a second one ends with 75; wait until it ends, or end it"
+        );
+        report.push("lock", false, text);
+    }
     match engine::destination::folder::known(dir) {
         Err(Error::NoMirror { why, job: None, .. }) => {
             report.good("folder", format!("{}: {why}", shown(&dir.display().to_string())));
         }
-        Err(error) => report.bad("folder", &error),
+        Err(error) => report.bad("folder", &error.into()),
         Ok(manifest) if job.is_some_and(|job| manifest.job != *job) => {
-            let why = format!("it mirrors job `{}`", manifest.job);
-            report.bad("folder", &Error::FolderUnfit { path: dir.to_path_buf(), why });
+            let why = Unfit::OtherJob(manifest.job);
+            report.bad("folder", &Error::FolderUnfit { path: dir.to_path_buf(), why }.into());
         }
         Ok(manifest) => {
             let there = manifest.present();
@@ -213,8 +238,12 @@ fn comfy_ui(world: &Process, settings: &Settings, report: &mut Report) {
     };
     if let Some(path) = &settings.sync.comfy.comfyui {
         match comfyui::find(path, &around) {
+            Ok(folder) if !machine::is_writable(&folder.path) => {
+                let why = "this user may not write there; run rcsync as the owner of ComfyUI, or change the folder's permissions";
+                report.push("comfyui", false, format!("set; {}, and {why}", found(&folder)));
+            }
             Ok(folder) => report.good("comfyui", format!("set; {}", found(&folder))),
-            Err(error) => report.bad("comfyui", &error),
+            Err(error) => report.bad("comfyui", &error.into()),
         }
     }
     let mut none = true;
@@ -230,22 +259,50 @@ fn comfy_ui(world: &Process, settings: &Settings, report: &mut Report) {
     }
 }
 
-fn disk_space(dir: &Path, report: &mut Report) {
+fn disk_space(world: &Process, dir: &Path, min_free: Option<ByteCount>, report: &mut Report) {
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
     // DIR is made by the first run; until then the disk is that of the nearest folder there is.
     let there: Option<PathBuf> = absolute.ancestors().find(|folder| folder.exists()).map(Path::to_path_buf);
     let place = shown(&absolute.display().to_string());
     match disk::free_space(there.as_deref().unwrap_or(&absolute)) {
         Ok(Some(space)) => {
-            let (free, total) = (ByteCount(space.free), ByteCount(space.total));
-            report.good("disk", format!("{free} free of {total} under {place}"));
+            let (free, total, kept) =
+                (ByteCount(space.free), ByteCount(space.total), ByteCount(floor(min_free, space.total)));
+            let text = format!("{free} free of {total} under {place}");
+            if free.0 > kept.0 {
+                report.good("disk", text);
+            } else {
+                let why = "so nothing is fetched; make room there, or mirror to another disk";
+                report.push("disk", false, format!("{text}, and `--min-free` keeps {kept} free, {why}"));
+            }
         }
         Ok(None) => report.good("disk", format!("the file system under {place} does not report its size")),
-        Err(error) => report.bad("disk", &error),
+        Err(error) => report.bad("disk", &error.into()),
+    }
+    let real = there.and_then(|folder| folder.canonicalize().ok()).unwrap_or(absolute);
+    let mounts = (world.read_file)(Path::new("/proc/mounts")).unwrap_or_default();
+    report.add("disk", machine::share(&real, &mounts));
+}
+
+/// Notes what a server's clock showed when it answered.
+#[derive(Debug, Default)]
+struct ServerClock(Mutex<Option<SystemTime>>);
+
+impl Toll for ServerClock {
+    fn pass(&self) -> BoxFuture<'_, Passed> {
+        Box::pin(std::future::ready(Passed(Duration::ZERO)))
+    }
+
+    fn too_many(&self, _: Passed, _: Option<Duration>) {}
+
+    fn pause(&self, _: Duration) {}
+
+    fn dated(&self, date: SystemTime) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(date);
     }
 }
 
-async fn ask(context: &Context<'_>, job: Option<&str>, report: &mut Report) -> Result<(), Error> {
+async fn ask(context: &Context<'_>, job: Option<&str>, report: &mut Report) -> Result<(), CommandError> {
     match backend::token_origin(context.world, &context.settings) {
         Ok(origin) => report.good("token", format!("from {origin}")),
         Err(error) => {
@@ -269,7 +326,15 @@ async fn ask(context: &Context<'_>, job: Option<&str>, report: &mut Report) -> R
             return Ok(());
         }
     };
-    match tokio::time::timeout(PATIENCE, patiently(|| client.status(&named))).await {
+    let server = Arc::new(ServerClock::default());
+    let client = client.through(server.clone());
+    let answered = tokio::time::timeout(PATIENCE, patiently(|| client.status(&named))).await;
+    let seen = *server.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let ours = SystemTime::UNIX_EPOCH
+        + Duration::try_from((context.world.now)().duration_since(jiff::Timestamp::UNIX_EPOCH))
+            .unwrap_or_default();
+    report.add("clock", seen.map(|theirs| machine::clock(ours, theirs)));
+    match answered {
         Err(_) => {
             report.push("api", false, format!("{base} does not answer within {} s", PATIENCE.as_secs()));
         }
@@ -308,7 +373,7 @@ async fn ask_hosts(
     base: &ApiBase,
     job: &JobId,
     report: &mut Report,
-) -> Result<(), Error> {
+) -> Result<(), CommandError> {
     let listed = match tokio::time::timeout(PATIENCE, patiently(|| api.result(job))).await {
         Ok(Ok(answer)) => answer.artifacts,
         Ok(Err(error)) => {
@@ -406,11 +471,74 @@ mod tests {
             "setting   retries = 7, from RCSYNC_RETRIES",
             "setting   retries = 9, from /h/.config/rcsync/config.toml line 1 (not used: RCSYNC_RETRIES comes first)",
             "setting   interval = '5s', from /h/.config/rcsync/config.toml line 2",
-            "settings  PROBLEM: the environment variable `RCSYNC_INTERVALL` stands for no option; did you mean `RCSYNC_INTERVAL`?",
-            "settings  PROBLEM: the environment variable `RCSYNC_STRANGER` stands for no option",
+            "settings  PROBLEM: the environment variable `RCSYNC_INTERVALL` is for no option; did you mean `RCSYNC_INTERVAL`?",
+            "settings  PROBLEM: the environment variable `RCSYNC_STRANGER` is for no option",
         ] {
             assert!(text.lines().any(|there| there == line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn a_disk_with_less_than_must_stay_free_is_a_problem() {
+        let (world, out, _) = fake::world(&[("RCSYNC_MIN_FREE", "1000T")]);
+        run(&world, GlobalArgs::default(), &Doctor { job: None, dir: None }).unwrap();
+        let text = out.text();
+        assert!(text.contains("disk      PROBLEM: ") && text.contains("make room there"), "{text}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_network_share_is_looked_for_under_the_folder() {
+        let (mut world, out, _) = fake::world(&[]);
+        world.read_file = |path| match path.to_str() {
+            Some("/proc/mounts") => Ok("nas:/ / nfs4 rw 0 0\n".to_owned()),
+            _ => Err(std::io::ErrorKind::NotFound.into()),
+        };
+        run(&world, GlobalArgs::default(), &Doctor { job: None, dir: None }).unwrap();
+        assert!(out.text().contains("is on a network share (nfs4)"), "{}", out.text());
+    }
+
+    #[test]
+    fn a_folder_in_use_and_one_of_a_newer_version_are_problems() {
+        let dir = tempfile::tempdir().unwrap();
+        let private = dir.path().join(".rcsync");
+        std::fs::create_dir(&private).unwrap();
+        let report = || {
+            let mut report = Report::default();
+            folder(dir.path(), None, &mut report);
+            words(&report)
+        };
+        assert!(!report().contains("PROBLEM"), "{}", report());
+        let held = lock::FolderLock::take(dir.path()).unwrap();
+        let said =
+            format!("lock      PROBLEM: another rcsync mirrors into it (process {} on ", std::process::id());
+        assert!(report().contains(&said), "{}", report());
+        drop(held);
+        assert!(!private.join("lock").exists() && !report().contains("PROBLEM"), "nothing is left behind");
+        #[derive(serde::Serialize)]
+        struct Newer {
+            format: u32,
+        }
+        let newer = crate::edge::folder::checksummed::seal(&Newer { format: 1000 }).unwrap();
+        std::fs::write(private.join("manifest.json"), newer).unwrap();
+        assert!(report().contains("folder    PROBLEM: ") && report().contains("format 1000"), "{}", report());
+    }
+
+    /// The fake world's clock shows January 2026.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_clock_is_compared_with_the_api_s() {
+        let simulated =
+            backend::simulate("127.0.0.1:0".parse().unwrap(), backend::Script::Long).await.unwrap();
+        let variables = [("RUNCOMFY_TOKEN", &*simulated.token), (backend::API_BASE, &*simulated.base)];
+        let (world, out, _) = fake::world(&variables);
+        let typed = Doctor { job: None, dir: None };
+        tokio::task::spawn_blocking(move || run(&world, GlobalArgs::default(), &typed))
+            .await
+            .unwrap()
+            .unwrap();
+        let text = out.text();
+        assert!(text.contains("clock     PROBLEM: ") && text.contains("the API's clock"), "{text}");
+        assert!(text.contains("answers and takes the token"), "{text}");
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! `rcsync edit`: give a job that has ended a new configuration.
 
-mod watch;
-
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::decide::jobs::command_rules::Command;
 use crate::edge::api::ApiClient;
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 use crate::model::job::{JobId, JobStatus, StatusAnswer};
 
 use super::super::args::Edit;
@@ -28,17 +27,9 @@ struct Document<'a> {
     resumed: bool,
 }
 
-pub(super) fn run(context: &Context<'_>, typed: &Edit) -> Result<ExitStatus, Error> {
-    if typed.watch && typed.config.as_os_str() == "-" {
-        return Err(Error::Usage("`--watch` needs a file: standard input is not saved again".to_owned()));
-    }
-    if typed.watch {
-        context.refuse_dry_run("`edit --watch`")?;
-    }
+pub(super) fn run(context: &Context<'_>, typed: &Edit) -> Result<ExitStatus, CommandError> {
     let file = TrainingFile::read(context.world, &typed.config)?;
-    if !typed.watch {
-        file.approve(context.world, typed.force)?;
-    }
+    file.approve(context.world, typed.force)?;
     if context.settings.talk > Talk::Quiet {
         file.warn(context.world);
     }
@@ -50,10 +41,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Edit) -> Result<ExitStatus, Err
         let Some(before) = context.ask(&signals, || api.status(&job)).await? else {
             return Ok(signals.status());
         };
-        if typed.watch {
-            return watch::watch(&push, &typed.config, typed.force).await;
-        }
-        // First what no waiting mends: nobody should cancel a job for an edit that it can never take.
+        // First what waiting cannot fix: no job should be canceled for an edit that it can never take.
         if !typed.force {
             ensure_same_name(&file, &job, before.name.as_deref())?;
         }
@@ -82,7 +70,7 @@ struct Push<'a> {
 
 impl Push<'_> {
     /// Returns whether it was done; not, when a signal came in between.
-    async fn send(&self, file: &TrainingFile, before: &StatusAnswer) -> Result<bool, Error> {
+    async fn send(&self, file: &TrainingFile, before: &StatusAnswer) -> Result<bool, CommandError> {
         let Self { api, job, signals, .. } = *self;
         let order = Order { context: self.context, api, job, before, signals };
         let Some(edited) = order.send(Command::Edit, api.edit(job, &file.text)).await? else {
@@ -95,7 +83,7 @@ impl Push<'_> {
                 self.context
                     .world
                     .err
-                    .line("the new configuration was taken; whether the job goes on with it:");
+                    .line("the new configuration was accepted; whether the job resumes with it:");
             }
             match resumed? {
                 Some(resumed) => status = resumed.status,
@@ -121,9 +109,9 @@ impl Push<'_> {
 }
 
 /// The API does not let a job change its name, and everything that it made is named after it.
-fn ensure_same_name(file: &TrainingFile, job: &JobId, name: Option<&str>) -> Result<(), Error> {
+fn ensure_same_name(file: &TrainingFile, job: &JobId, name: Option<&str>) -> Result<(), CommandError> {
     match (&file.name, name) {
-        (Some(new), Some(old)) if new != old => Err(Error::Declined {
+        (Some(new), Some(old)) if new != old => Err(CommandError::Declined {
             why: format!(
                 "{}: `config.name` is `{}`, but job `{job}` is called `{}`, and an edit cannot rename it",
                 file.label,

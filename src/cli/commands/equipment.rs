@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::process::Process;
 use crate::cli::reporters::json;
 #[cfg(feature = "buckets")]
@@ -34,7 +35,7 @@ impl Equipment {
     ///
     /// # Errors
     /// What cannot be done as it is set, before anything is fetched.
-    pub(super) fn settle(world: &Process, settings: &Settings) -> Result<Self, Error> {
+    pub(super) fn settle(world: &Process, settings: &Settings) -> Result<Self, CommandError> {
         let hooks = settings.hooks()?;
         let options = settings.sync_options()?;
         let mut followers: Vec<Arc<dyn Follower>> = Vec::new();

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::config_sources;
-use crate::cli::format::{percent, shown, shown_value};
+use crate::cli::format::{shown, shown_value};
 use crate::cli::process::Process;
 use crate::decide::fleet::again::worse;
 use crate::decide::fleet::job_list::{self, Listed};
@@ -27,7 +28,7 @@ use crate::engine::fleet::source::Source;
 use crate::engine::fleet::{Fleet, Launch, ReadList, UntilFree};
 use crate::engine::mirror::Mirror;
 use crate::engine::transfer::share::Budget;
-use crate::error::{Error, ExitStatus, explain_briefly};
+use crate::error::ExitStatus;
 use crate::model::destination::Destination;
 use crate::model::job::JobId;
 use crate::model::units::ByteCount;
@@ -37,11 +38,11 @@ use super::super::backend;
 use super::super::bucket;
 use super::super::config::{Settings, Talk};
 use super::super::fleet::FleetReporter;
-use super::super::options::SyncArgs;
+use super::super::options::{Layer as _, SyncArgs};
 use super::super::table::{Column, Room, table};
 use super::super::values::Format;
 use super::equipment::{self, Equipment};
-use super::{Context, look, wait_for};
+use super::{Context, until_signal, wait_for};
 
 /// Requests a second to the API by default: twenty jobs are looked at every ten seconds.
 const API_RATE: f64 = 4.0;
@@ -49,7 +50,7 @@ const API_RATE: f64 = 4.0;
 /// Connections over all jobs by default.
 const CONNECTIONS: usize = 32;
 
-pub(super) fn run(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandError> {
     match &typed.command {
         Some(FleetCommand::Add(add)) => run_add(context, add),
         Some(FleetCommand::Ls(ls)) => run_ls(context, &template(&ls.dest)?),
@@ -57,7 +58,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, Er
     }
 }
 
-fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, Error> {
+fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandError> {
     let (world, settings) = (context.world, &context.settings);
     let given = &settings.sync;
     let is_endless = !given.once && !given.dry_run;
@@ -115,9 +116,12 @@ enum Place {
 
 impl Place {
     /// Gets ready to speak to a bucket, and refuses settings that it has not. Sends nothing.
-    fn of(to: &Template, settings: &Settings, is_endless: bool) -> Result<Self, Error> {
+    fn of(to: &Template, settings: &Settings, is_endless: bool) -> Result<Self, CommandError> {
         match to.root() {
-            Destination::Folder(_) => Ok(Self::Folder),
+            Destination::Folder(_) => {
+                bucket::refuse_bucket_only(settings)?;
+                Ok(Self::Folder)
+            }
             #[cfg(feature = "buckets")]
             Destination::Bucket(root) => {
                 bucket::refuse_local(settings)?;
@@ -164,7 +168,7 @@ impl Place {
     }
 
     /// Refuses what is different for one job where a bucket has no such thing.
-    fn refuse_local(&self, settings: &Settings) -> Result<(), Error> {
+    fn refuse_local(&self, settings: &Settings) -> Result<(), CommandError> {
         match self {
             Self::Folder => Ok(()),
             #[cfg(feature = "buckets")]
@@ -173,20 +177,24 @@ impl Place {
     }
 }
 
-/// Tells this process from others that follow the same jobs.
+/// The name that distinguishes this process from others that follow the same jobs.
 #[cfg(feature = "buckets")]
 fn this_process() -> String {
     format!("{} {}", crate::edge::folder::lock::host(), std::process::id())
 }
 
 /// Returns where the list comes from and where the jobs go.
-fn source(context: &Context<'_>, typed: &Typed, is_endless: bool) -> Result<(Source, Template), Error> {
+fn source(
+    context: &Context<'_>,
+    typed: &Typed,
+    is_endless: bool,
+) -> Result<(Source, Template), CommandError> {
     let world = context.world;
     let first = typed.jobs_or_dest.as_deref().unwrap_or_default();
     let Some(dest) = &typed.dest else {
         let to = template(first).map_err(|error| match error {
             // One word that is no DEST is a list without one.
-            Error::Usage(why) if !first.contains('{') => Error::Usage(format!(
+            CommandError::Usage(why) if !first.contains('{') => CommandError::Usage(format!(
                 "`fleet` takes a list of jobs and a DEST such as `/data/loras/{{name}}`; with DEST alone it follows what `fleet add` put there ({why})"
             )),
             error => error,
@@ -196,15 +204,15 @@ fn source(context: &Context<'_>, typed: &Typed, is_endless: bool) -> Result<(Sou
     };
     let to = template(dest)?;
     if first == "-" {
-        let text =
-            (world.read_stdin)().map_err(|error| Error::BadInput(format!("standard input: {error}")))?;
+        let text = (world.read_stdin)()
+            .map_err(|error| CommandError::BadInput(format!("standard input: {error}")))?;
         return Ok((Source::Text(text), to));
     }
     Ok((Source::File(PathBuf::from(first)), to))
 }
 
-fn template(text: &str) -> Result<Template, Error> {
-    text.parse().map_err(|error| Error::Usage(format!("DEST `{}`: {error}", shown_value(text))))
+fn template(text: &str) -> Result<Template, CommandError> {
+    text.parse().map_err(|error| CommandError::Usage(format!("DEST `{}`: {error}", shown_value(text))))
 }
 
 fn read_list(world: Process, settings: Settings, base: ApiBase, place: Place) -> Box<ReadList<SyncArgs>> {
@@ -225,8 +233,8 @@ fn overrides(
     let given = config_sources::pairs(pairs)?;
     if !pairs.is_empty() {
         let settings = settled(settings, &given);
-        place.refuse_local(&settings).map_err(|error| explain_briefly(&error))?;
-        Equipment::settle(world, &settings).map_err(|error| explain_briefly(&error))?;
+        place.refuse_local(&settings).map_err(|error| error.explain_briefly())?;
+        Equipment::settle(world, &settings).map_err(|error| error.explain_briefly())?;
     }
     Ok(given)
 }
@@ -241,7 +249,8 @@ fn launch(world: Process, settings: Settings, api: ApiClient, place: Place) -> B
         let equipment = Equipment::settle(&world, &settings);
         let (api, now, place) = (api.clone(), world.now, place.clone());
         async move {
-            let Equipment { mut options, followers, hooks } = equipment?;
+            let Equipment { mut options, followers, hooks } =
+                equipment.map_err(CommandError::into_library)?;
             // Connections are shared: how many there are is the fleet's business.
             options.connections = None;
             options.timeout = start.timeout;
@@ -270,11 +279,11 @@ fn launch(world: Process, settings: Settings, api: ApiClient, place: Place) -> B
     })
 }
 
-fn run_add(context: &Context<'_>, typed: &FleetAdd) -> Result<ExitStatus, Error> {
+fn run_add(context: &Context<'_>, typed: &FleetAdd) -> Result<ExitStatus, CommandError> {
     context.refuse_dry_run("`fleet add`")?;
     let base = backend::api_base(context.world)?;
     let Some((dest, jobs)) = typed.jobs_and_dest.split_last() else {
-        return Err(Error::Usage("`fleet add` takes jobs and a DEST".to_owned()));
+        return Err(CommandError::Usage("`fleet add` takes jobs and a DEST".to_owned()));
     };
     let to = template(dest)?;
     let place = Place::of(&to, &context.settings, false)?;
@@ -305,22 +314,14 @@ fn run_add(context: &Context<'_>, typed: &FleetAdd) -> Result<ExitStatus, Error>
     Ok(ExitStatus::Complete)
 }
 
-/// Does what may be dropped when a signal comes.
-fn until_signal<T>(
-    world: &Process,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<Result<T, ExitStatus>, Error> {
-    wait_for(world, |signals| async move { Ok(look(&signals, work).await?.ok_or_else(|| signals.status())) })
-}
-
 /// Returns a job's line, which reads back as what was typed.
-fn line(context: &Context<'_>, place: &Place, job: &JobId, set: &[String]) -> Result<String, Error> {
+fn line(context: &Context<'_>, place: &Place, job: &JobId, set: &[String]) -> Result<String, CommandError> {
     let pairs: Vec<(&str, String)> = set
         .iter()
         .map(|pair| pair.split_once('=').map(|(key, value)| (key, value.to_owned())))
         .collect::<Option<_>>()
         .ok_or_else(|| {
-            Error::Usage("`--set` takes an option and its value, such as `keep-last=3`".to_owned())
+            CommandError::Usage("`--set` takes an option and its value, such as `keep-last=3`".to_owned())
         })?;
     let line = job_list::line(job, &pairs);
     let id = |text: &str| text.parse::<JobId>().map_err(|error| error.to_string());
@@ -329,7 +330,7 @@ fn line(context: &Context<'_>, place: &Place, job: &JobId, set: &[String]) -> Re
         Ok(_) => Ok(line),
         Err(faults) => {
             let why = faults.0.into_iter().map(|fault| fault.why).collect::<Vec<_>>().join("; ");
-            Err(Error::Usage(format!("`--set`: {why}")))
+            Err(CommandError::Usage(format!("`--set`: {why}")))
         }
     }
 }
@@ -367,7 +368,7 @@ struct Row {
     path: Option<String>,
 }
 
-fn run_ls(context: &Context<'_>, to: &Template) -> Result<ExitStatus, Error> {
+fn run_ls(context: &Context<'_>, to: &Template) -> Result<ExitStatus, CommandError> {
     let place = Place::of(to, &context.settings, false)?;
     let registry = place.registry(to);
     let looking = async {
@@ -432,7 +433,7 @@ fn row(mirror: &Mirrored, added: bool) -> Row {
         status: mirror.status.as_ref().map(|status| status.as_str().to_owned()),
         step: mirror.progress.current_step,
         total_steps: mirror.progress.total_steps,
-        percent: percent(&mirror.progress),
+        percent: mirror.progress.percent_done(),
         files: mirror.files,
         bytes: mirror.bytes,
         added,

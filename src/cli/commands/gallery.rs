@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::edge::api::token::SECRET_VARIABLES;
 use crate::engine::destination::folder::known;
@@ -28,16 +29,16 @@ struct Document {
     checkpoints: u64,
 }
 
-pub(super) fn run(context: &Context<'_>, dir: &Path, open: bool) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, dir: &Path, open: bool) -> Result<ExitStatus, CommandError> {
     #[cfg(feature = "buckets")]
     if let Some(url) = bucket::bucket(dir)? {
         if open {
             let why = "`--open` is for folders: a bucket's page has to be served by its store, or copied, to be shown";
-            return Err(Error::Usage(why.to_owned()));
+            return Err(CommandError::Usage(why.to_owned()));
         }
         let options = bucket::options(&context.settings);
         let drawing = crate::engine::bucket::read::gallery(&url, &options);
-        let drawn = match super::wait_for_bucket(context.world, drawing)? {
+        let drawn = match super::until_signal(context.world, drawing)? {
             Ok(drawn) => drawn,
             Err(status) => return Ok(status),
         };
@@ -56,7 +57,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, open: bool) -> Result<ExitS
     let (path, document) = match known(dir) {
         Ok(manifest) => one_mirror(dir, &manifest)?,
         Err(Error::NoMirror { .. }) if !compare::mirrors(dir).is_empty() => several(context, dir)?,
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     context.answer(&document, || format!("{}\n", shown(&document.path)));
     if open && !show(&path) && context.settings.talk > Talk::Quiet {
@@ -66,7 +67,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, open: bool) -> Result<ExitS
     Ok(ExitStatus::Complete)
 }
 
-fn one_mirror(dir: &Path, manifest: &Manifest) -> Result<(PathBuf, Document), Error> {
+fn one_mirror(dir: &Path, manifest: &Manifest) -> Result<(PathBuf, Document), CommandError> {
     let done = gallery::refresh(dir, manifest)?;
     let document = Document {
         path: done.path.display().to_string(),
@@ -78,7 +79,7 @@ fn one_mirror(dir: &Path, manifest: &Manifest) -> Result<(PathBuf, Document), Er
     Ok((done.path, document))
 }
 
-fn several(context: &Context<'_>, root: &Path) -> Result<(PathBuf, Document), Error> {
+fn several(context: &Context<'_>, root: &Path) -> Result<(PathBuf, Document), CommandError> {
     let done = compare::refresh(root)?;
     for why in &done.left_out {
         context.world.err.line(&shown(&format!("not on the page: {why}")));

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::cli::args::Init;
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
+use crate::cli::local_folder::ensure_folder;
 use crate::decide::datasets::{BaseModel, Listing, Wishes, is_safe_name, safe_name, starting_config};
 use crate::decide::jobs::preflight::objections;
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::engine::datasets::scan::{folder_name, names};
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 use crate::model::training_config::TrainingConfig;
 
 use super::Context;
@@ -28,17 +30,19 @@ struct Document<'a> {
     captions: usize,
 }
 
-pub(super) fn run(context: &Context<'_>, typed: &Init) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, typed: &Init) -> Result<ExitStatus, CommandError> {
     let file = typed.to.clone().unwrap_or_else(|| PathBuf::from(format!("{}.yaml", typed.name)));
+    ensure_folder(&typed.dataset, "a dataset is made of")?;
     let listing = Listing::of(names(&typed.dataset)?.iter().map(String::as_str));
-    let model = BaseModel::from(typed.model);
+    let model = typed.model;
     ensure_trainable(&typed.dataset, listing, model)?;
     let dataset = dataset_name(&folder_name(&typed.dataset)?, &typed.name);
+    let folder = typed_again(&typed.dataset);
     let text = starting_config(&Wishes {
         name: &typed.name,
         dataset: &dataset,
-        folder: &typed_again(&typed.dataset),
-        file: &typed_again(&file),
+        folder: &folder,
+        notes: &notes(&folder, &typed_again(&file)),
         model,
         trigger: typed.trigger.as_deref(),
         caption_ext: listing.caption_ext,
@@ -75,16 +79,27 @@ pub(super) fn run(context: &Context<'_>, typed: &Init) -> Result<ExitStatus, Err
     Ok(ExitStatus::Complete)
 }
 
+/// Returns what a new configuration says about itself.
+fn notes(folder: &str, file: &str) -> [String; 5] {
+    [
+        "Written by `rcsync init`. Every value may be changed; the comments say which ones people change, and why.".to_owned(),
+        String::new(),
+        format!("  rcsync dataset check {folder} --config {file}"),
+        format!("  rcsync submit {file} --dry-run"),
+        format!("  rcsync submit {file} --dataset {folder} --follow"),
+    ]
+}
+
 /// Returns the folder's own name where a dataset can have it; else the job's, or one that resembles the folder's.
 fn dataset_name(folder: &str, job: &str) -> String {
     [folder, job].into_iter().find(|name| is_safe_name(name)).map_or_else(|| safe_name(folder), str::to_owned)
 }
 
-fn ensure_trainable(folder: &Path, listing: Listing, model: BaseModel) -> Result<(), Error> {
+fn ensure_trainable(folder: &Path, listing: Listing, model: BaseModel) -> Result<(), CommandError> {
     let folder = shown_path(folder);
-    let next = format!("nothing was written; `rcsync dataset check {folder}` says what is in the folder");
+    let next = format!("nothing was written; `rcsync dataset check {folder}` lists what is in the folder");
     if listing.pictures + listing.clips + listing.sounds == 0 {
-        return Err(Error::Declined {
+        return Err(CommandError::Declined {
             why: format!("there is no picture or clip to train on in `{folder}`"),
             next,
         });
@@ -94,27 +109,27 @@ fn ensure_trainable(folder: &Path, listing: Listing, model: BaseModel) -> Result
             "there are no pictures in `{folder}`, and this model cannot be trained on clips or sounds"
         );
         let next = "nothing was written; video models are `--model wan22` and `--model wan21`".to_owned();
-        return Err(Error::Declined { why, next });
+        return Err(CommandError::Declined { why, next });
     }
     Ok(())
 }
 
 /// What is written is held to what `submit` asks for: a name or a word that it refuses is refused here.
-fn ensure_accepted(text: &str) -> Result<(), Error> {
-    let config = TrainingConfig::parse(text).map_err(|fault| Error::Usage(fault.to_string()))?;
+fn ensure_accepted(text: &str) -> Result<(), CommandError> {
+    let config = TrainingConfig::parse(text).map_err(|fault| CommandError::Usage(fault.to_string()))?;
     match objections(&config).first() {
         None => Ok(()),
-        Some(objection) => Err(Error::Usage(shown(&objection.what))),
+        Some(objection) => Err(CommandError::Usage(shown(&objection.what))),
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Error> {
+fn write(path: &Path, text: &str) -> Result<(), CommandError> {
     let file = disk::create_new(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Error::Declined {
+        io::ErrorKind::AlreadyExists => CommandError::Declined {
             why: format!("there is a `{}` already", shown_path(path)),
             next: "nothing was written; move it away, or name another file with `--to`".to_owned(),
         },
-        _ => fault("create", path)(error),
+        _ => fault("create", path)(error).into(),
     })?;
     let written = disk::append(&file, text.as_bytes())
         .and_then(|()| disk::flush(&file))
@@ -122,7 +137,7 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
     written.map_err(|error| {
         // Half a configuration would be in the way of the next try.
         let _ = disk::remove(path);
-        fault("write", path)(error)
+        fault("write", path)(error).into()
     })
 }
 

@@ -1,12 +1,13 @@
-//! `rcsync ls`: what is mirrored in a folder, and how each file was proven.
+//! `rcsync ls`: what is mirrored in a folder, and how each file was verified.
 
 use std::path::Path;
 
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown};
 use crate::engine;
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 use crate::model::manifest::Manifest;
 use crate::model::units::ByteCount;
 
@@ -14,12 +15,12 @@ use super::super::bucket;
 use super::super::table::{Column, Room, natural, table};
 use super::Context;
 
-pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, CommandError> {
     #[cfg(feature = "buckets")]
     if let Some(url) = bucket::bucket(dir)? {
         let options = bucket::options(&context.settings);
         let reading = engine::bucket::read::known(&url, &options);
-        let manifest = match super::wait_for_bucket(context.world, reading)? {
+        let manifest = match super::until_signal(context.world, reading)? {
             Ok(manifest) => manifest,
             Err(status) => return Ok(status),
         };

@@ -5,6 +5,7 @@ use std::io;
 use clap::CommandFactory;
 use clap_mangen::Man;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::cli::process::Process;
 use crate::error::{Error, ExitStatus};
@@ -12,18 +13,19 @@ use crate::error::{Error, ExitStatus};
 use super::super::args::Cli;
 use super::super::suggest;
 
-pub(super) fn run(world: &Process, command: Option<&str>) -> Result<ExitStatus, Error> {
+pub(super) fn run(world: &Process, command: Option<&str>) -> Result<ExitStatus, CommandError> {
     let page = match command {
         None => page(),
         Some(name) => page_of(name)?,
     };
-    let page = page.map_err(|source| Error::Disk { verb: "write", path: "rcsync.1".into(), source })?;
+    let page =
+        page.map_err(|source| Error::Disk { verb: "write", path: "rcsync.1".into(), source: source.into() })?;
     world.out.write(&page);
     Ok(ExitStatus::Complete)
 }
 
 /// Returns the page of one command.
-fn page_of(name: &str) -> Result<io::Result<String>, Error> {
+fn page_of(name: &str) -> Result<io::Result<String>, CommandError> {
     let mut program = Cli::command();
     program.build();
     let visible = |command: &&clap::Command| !command.is_hide_set() && command.get_name() != "help";
@@ -32,7 +34,7 @@ fn page_of(name: &str) -> Result<io::Result<String>, Error> {
         let near =
             suggest::nearest(name, program.get_subcommands().filter(visible).map(clap::Command::get_name));
         let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-        return Err(Error::Usage(format!("there is no command `{}`{near}", shown(name))));
+        return Err(CommandError::Usage(format!("there is no command `{}`{near}", shown(name))));
     };
     let mut page = Vec::new();
     let written = Man::new(command.clone()).title(format!("rcsync-{name}")).render(&mut page);
@@ -58,7 +60,7 @@ fn page() -> io::Result<String> {
     whole.render_version_section(&mut page)?;
     let mut page = String::from_utf8_lossy(&page).into_owned();
     for command in Cli::command().get_subcommands() {
-        // It refers to no page of a single command: those are there only where somebody had them printed.
+        // It refers to no page of a single command: those may not be installed.
         let name = command.get_name();
         page = page.replace(&format!("rcsync\\-{name}(1)"), &format!("\\fBrcsync {name}\\fR"));
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine;
@@ -41,7 +42,7 @@ pub(super) struct How {
     pub(super) again: bool,
 }
 
-pub(super) fn run(context: &Context<'_>, dir: &Path, how: How) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, dir: &Path, how: How) -> Result<ExitStatus, CommandError> {
     context.refuse_dry_run("`mirror`")?;
     if let Some(url) = super::super::bucket::bucket(dir)? {
         #[cfg(feature = "buckets")]
@@ -70,20 +71,23 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, how: How) -> Result<ExitSta
     })
 }
 
-fn comfy_ui(context: &Context<'_>) -> Result<ComfyUi, Error> {
-    context
-        .settings
-        .comfy_ui(context.world)?
-        .ok_or_else(|| Error::Usage("`mirror` needs to know which ComfyUI: `--comfyui <PATH>`".to_owned()))
+fn comfy_ui(context: &Context<'_>) -> Result<ComfyUi, CommandError> {
+    context.settings.comfy_ui(context.world)?.ok_or_else(|| {
+        CommandError::Usage("`mirror` needs to know which ComfyUI: `--comfyui <PATH>`".to_owned())
+    })
 }
 
-/// Returns the ComfyUI; where files are watched for, one that is not there yet is waited for.
-async fn found(context: &Context<'_>, watch: bool, signals: &Signals) -> Result<Option<ComfyUi>, Error> {
+/// Returns the ComfyUI. With `--watch`, waits until the folder that LoRAs go to exists.
+async fn found(
+    context: &Context<'_>,
+    watch: bool,
+    signals: &Signals,
+) -> Result<Option<ComfyUi>, CommandError> {
     let mut waits = Waits::default();
     loop {
         match comfy_ui(context) {
-            Err(Error::NoComfyUi { path, .. }) if watch && !path.exists() => {
-                waits.tell(context, &format!("there is no {} yet", shown(&path.display().to_string())));
+            Err(CommandError::Library(Error::NoComfyUi { missing: Some(missing), .. })) if watch => {
+                waits.tell(context, &format!("there is no {} yet", shown(&missing.display().to_string())));
             }
             comfy => return comfy.map(Some),
         }
@@ -96,15 +100,15 @@ async fn found(context: &Context<'_>, watch: bool, signals: &Signals) -> Result<
 /// What is waited for is reported once.
 #[derive(Default)]
 struct Waits {
-    is_told: bool,
+    is_reported: bool,
 }
 
 impl Waits {
     fn tell(&mut self, context: &Context<'_>, why: &str) {
-        if !self.is_told && context.settings.talk > Talk::Quiet {
+        if !self.is_reported && context.settings.talk > Talk::Quiet {
             context.world.err.line(&format!("{why}; waits for it"));
         }
-        self.is_told = true;
+        self.is_reported = true;
     }
 }
 
@@ -114,7 +118,7 @@ async fn job(
     dir: &Path,
     watch: bool,
     signals: &Signals,
-) -> Result<Option<JobId>, Error> {
+) -> Result<Option<JobId>, CommandError> {
     let mut waits = Waits::default();
     loop {
         let name = shown(&dir.display().to_string());
@@ -126,7 +130,7 @@ async fn job(
             Err(Error::NoMirror { .. }) if watch && dir.is_dir() => {
                 waits.tell(context, &format!("nothing is mirrored into {name} yet"));
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
         if signals.unless_ended(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
             return Ok(None);
@@ -146,7 +150,7 @@ async fn once(
     comfy: Arc<ComfyUi>,
     dir: &Path,
     telling: Arc<Telling>,
-) -> Result<ExitStatus, Error> {
+) -> Result<ExitStatus, CommandError> {
     let (placer, folder) = (comfy.clone(), dir.to_path_buf());
     let placing = blocking(move || watch::once(&placer, &folder, Patience::Act, telling.as_ref()));
     let outcome = placing.await.map_err(lost("look into", dir))??;
@@ -174,14 +178,14 @@ fn report(context: &Context<'_>, comfy: &ComfyUi, outcome: &Outcome) -> ExitStat
 
 /// Places LoRAs from a bucket.
 #[cfg(feature = "buckets")]
-fn from_bucket(context: &Context<'_>, url: &BucketUrl, how: How) -> Result<ExitStatus, Error> {
+fn from_bucket(context: &Context<'_>, url: &BucketUrl, how: How) -> Result<ExitStatus, CommandError> {
     let watch = how.watch;
     if !watch {
         comfy_ui(context)?;
     }
     let Some(state) = context.world.state_folder() else {
         let why = "no folder for what is remembered of ComfyUI: set `HOME` or `XDG_STATE_HOME`";
-        return Err(Error::Usage(why.to_owned()));
+        return Err(CommandError::Usage(why.to_owned()));
     };
     let options = super::super::bucket::options(&context.settings);
     wait_for(context.world, |signals| async move {
@@ -216,11 +220,11 @@ async fn job_of_bucket(
     options: &BucketOptions,
     watch: bool,
     signals: &Signals,
-) -> Result<Option<JobId>, Error> {
+) -> Result<Option<JobId>, CommandError> {
     let mut waits = Waits::default();
     loop {
         match look(signals, engine::bucket::comfyui::job(url, options)).await {
-            Err(error) if watch && engine::bucket::comfyui::is_empty(&error) => {
+            Err(CommandError::Library(error)) if watch && engine::bucket::comfyui::is_empty(&error) => {
                 waits.tell(context, &format!("nothing is mirrored into {url} yet"));
             }
             found => return found,

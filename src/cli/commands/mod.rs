@@ -10,10 +10,12 @@ mod edit;
 mod equipment;
 mod fleet;
 mod gallery;
+mod help;
 mod init;
 mod ls;
 mod man;
 mod mirror;
+mod offer;
 mod prune;
 mod result;
 mod resume;
@@ -23,23 +25,29 @@ mod submit;
 mod sync;
 mod verify;
 
-use std::cell::Cell;
+pub(crate) use dataset::check::verdict;
+pub(crate) use help::first_steps;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::{shown, span};
 use crate::cli::process::Process;
 use crate::cli::reporters::{json, logs};
 use crate::engine::mirror::poll::SHORT;
 use crate::engine::retry::{api_again, retry};
-use crate::error::{ApiError, Error, ExitStatus, explain};
+use crate::error::{ApiError, Error, ExitStatus};
 use crate::model::job::JobId;
 
 use super::args::{Cli, Command, DatasetCommand};
 use super::config::{Settings, Talk};
 use super::exit::Signals;
-use super::options::SyncArgs;
+use super::options::{Layer as _, SyncArgs};
 use super::runtime;
 use super::table::Room;
 use super::values::Format;
@@ -68,20 +76,54 @@ impl Purpose {
 pub(crate) struct Context<'w> {
     world: &'w Process,
     settings: Settings,
+    events: Events,
+}
+
+/// What a command that writes JSON events has written of them.
+#[derive(Debug, Clone, Default)]
+struct Events(Rc<RefCell<Written>>);
+
+#[derive(Debug, Default)]
+struct Written {
+    job: Option<JobId>,
+    has_error: bool,
+}
+
+impl Events {
+    /// Names the job that they are of.
+    fn are_of(&self, job: &JobId) {
+        self.0.borrow_mut().job = Some(job.clone());
+    }
+
+    /// The error that ends the command is among them already.
+    fn have_error(&self) {
+        self.0.borrow_mut().has_error = true;
+    }
+
+    /// Returns the line of an error that is not among them yet.
+    fn of_error(&self, error: &CommandError, now: Timestamp) -> Option<String> {
+        let written = self.0.borrow();
+        if written.has_error { None } else { json::error_line(error, written.job.as_ref(), now) }
+    }
 }
 
 /// Carries out what was typed.
-pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
+pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, CommandError> {
     let global = cli.global;
-    let format = Cell::new(Format::default());
+    // What was typed counts where the settings cannot be read.
+    let format = Cell::new(global.output.unwrap_or_default());
+    let events = Events::default();
     let context = |options: SyncArgs| {
         let settings = Settings::settle(world, global.clone(), options)?;
         format.set(settings.format);
         logs::start(world, settings.logs_decisions)?;
-        Ok::<_, Error>(Context { world, settings })
+        Ok::<_, CommandError>(Context { world, settings, events: events.clone() })
     };
     let has_events = match &cli.command {
-        Command::Sync(_) => true,
+        Command::Sync(_) | Command::Mirror(_) | Command::Demo(_) => true,
+        Command::Fleet(typed) => typed.command.is_none(),
+        Command::Submit(typed) => typed.follow.is_some(),
+        Command::Resume(typed) => typed.follow.is_some(),
         Command::Dataset(typed) => matches!(typed.command, DatasetCommand::Push(_)),
         _ => false,
     };
@@ -93,7 +135,7 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
             // A dry run is for what it prints.
             if context.settings.sync.dry_run && world.out.is_lost() {
                 let reported = || std::io::Error::other("its events are lost");
-                Err(Error::Output(world.out.take_fault().unwrap_or_else(reported)))
+                Err(CommandError::Output(world.out.take_fault().unwrap_or_else(reported)))
             } else {
                 done
             }
@@ -110,7 +152,7 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
             let context = context(plain())?;
             let dry_run = context.settings.sync.dry_run;
             if typed.repair && dry_run && context.settings.talk > Talk::Quiet {
-                world.err.line("a dry run: what is bad is told, and nothing is mended");
+                world.err.line("a dry run: what is bad is reported, and nothing is fixed");
             }
             if typed.repair && !dry_run {
                 verify::repair(&context, &typed.dir)
@@ -129,15 +171,17 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
         Command::Dataset(typed) => dataset::run(&context(plain())?, &typed.command),
         Command::Init(typed) => init::run(&context(plain())?, &typed),
         Command::Demo(typed) => {
-            // What variables and the file say is meant for real jobs: their hooks and ComfyUI are not for a show.
+            // Variables and the file are meant for real jobs: their hooks and ComfyUI are not for a demo.
             let mut context = context(plain())?;
             context.settings.sync = SyncArgs { comfy: typed.comfy, ..plain() };
             demo::run(&context, typed.dir, typed.dataset)
         }
         Command::Simulate(typed) => simulate::run(&context(plain())?, typed.listen),
-        // These two have to work on a machine whose settings are broken.
+        // These have to work on a machine whose settings are broken.
         Command::Completions(typed) => Ok(completions::run(world, typed.shell)),
         Command::Man(typed) => man::run(world, typed.command.as_deref()),
+        Command::Help(typed) => help::run(world, &typed.words),
+        Command::Offer(typed) => Ok(offer::run(world, typed.kind)),
         Command::Doctor(typed) => doctor::run(world, global.clone(), &typed),
         Command::Submit(typed) => submit::run(&context(typed.options.clone())?, &typed),
         Command::Cancel(typed) => cancel::run(&context(plain())?, &typed.job),
@@ -149,13 +193,11 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, Error> {
         }
         Command::Gallery(typed) => gallery::run(&context(plain())?, &typed.dir, typed.open),
     };
-    // A mirror reports it as an event.
     if let Err(error) = &done
         && format.get() == Format::Json
-        && !has_events
-        && let Some(document) = json::refusal(error)
     {
-        world.out.line(&document);
+        let line = if has_events { events.of_error(error, (world.now)()) } else { json::refusal(error) };
+        line.iter().for_each(|line| world.out.line(line));
     }
     done
 }
@@ -168,19 +210,19 @@ impl Context<'_> {
         out.is_terminal().then(|| Room { columns: out.columns().into(), dots })
     }
 
-    /// Says that something is wrong, where the command goes on or ends with a code of its own.
-    fn complain(&self, error: &Error) {
-        for line in explain(error).lines() {
+    /// Reports that something is wrong, where the command continues or ends with a code of its own.
+    fn complain(&self, error: &CommandError) {
+        for line in error.explain().lines() {
             self.world.err.line(&shown(line));
         }
     }
 
     /// Refuses a command that has no dry run where a variable or the configuration file asks for one.
-    fn refuse_dry_run(&self, command: &str) -> Result<(), Error> {
+    fn refuse_dry_run(&self, command: &str) -> Result<(), CommandError> {
         if !self.settings.sync.dry_run {
             return Ok(());
         }
-        Err(Error::Usage(format!(
+        Err(CommandError::Usage(format!(
             "{command} has no dry run, and `RCSYNC_DRY_RUN` or the configuration file asks for one"
         )))
     }
@@ -225,12 +267,15 @@ impl Context<'_> {
 }
 
 /// Runs work that waits for something, until it is done or a signal ends it.
-fn wait_for<T, W>(world: &Process, work: impl FnOnce(Signals) -> W) -> Result<T, Error>
+fn wait_for<T, W>(world: &Process, work: impl FnOnce(Signals) -> W) -> Result<T, CommandError>
 where
-    W: Future<Output = Result<T, Error>>,
+    W: Future<Output = Result<T, CommandError>>,
 {
-    let runtime =
-        runtime::build().map_err(|source| Error::Disk { verb: "start", path: "rcsync".into(), source })?;
+    let runtime = runtime::build().map_err(|source| Error::Disk {
+        verb: "start",
+        path: "rcsync".into(),
+        source: source.into(),
+    })?;
     let done = runtime.block_on(async {
         let signals = if world.signals { Signals::listen() } else { Signals::default() };
         work(signals).await
@@ -240,12 +285,11 @@ where
     done
 }
 
-/// Does what a bucket's store is asked for, until a signal ends it. The store's lease, where one was taken, is over by itself.
-#[cfg(feature = "buckets")]
-fn wait_for_bucket<T>(
+/// Does work that a signal may end at any time. A bucket's lease, where one was taken, ends by itself then.
+fn until_signal<T>(
     world: &Process,
     work: impl Future<Output = Result<T, Error>>,
-) -> Result<Result<T, ExitStatus>, Error> {
+) -> Result<Result<T, ExitStatus>, CommandError> {
     wait_for(world, |signals| async move { Ok(look(&signals, work).await?.ok_or_else(|| signals.status())) })
 }
 
@@ -255,7 +299,11 @@ const NOTICED: Duration = Duration::from_secs(2);
 impl Context<'_> {
     /// Asks the API what changes nothing, and rides out what passes: a 500, a dropped connection, a 429. `None` when a signal
     /// comes first.
-    async fn ask<T, W>(&self, signals: &Signals, question: impl FnMut() -> W) -> Result<Option<T>, Error>
+    async fn ask<T, W>(
+        &self,
+        signals: &Signals,
+        question: impl FnMut() -> W,
+    ) -> Result<Option<T>, CommandError>
     where
         W: Future<Output = Result<T, ApiError>>,
     {
@@ -269,9 +317,12 @@ impl Context<'_> {
 }
 
 /// Does what may be dropped when a signal comes; `None` then.
-async fn look<T, E>(signals: &Signals, work: impl Future<Output = Result<T, E>>) -> Result<Option<T>, Error>
+async fn look<T, E>(
+    signals: &Signals,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<Option<T>, CommandError>
 where
-    Error: From<E>,
+    CommandError: From<E>,
 {
-    signals.unless_ended(work).await.transpose().map_err(Error::from)
+    signals.unless_ended(work).await.transpose().map_err(CommandError::from)
 }

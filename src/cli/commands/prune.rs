@@ -4,12 +4,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown};
+use crate::cli::reporters::words;
 use crate::decide::mirror::retention::Retention;
 use crate::engine;
 use crate::engine::destination::prune::Pruned;
 use crate::engine::event::Event;
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 use crate::model::manifest::Entry;
 use crate::model::units::ByteCount;
 
@@ -18,13 +20,13 @@ use super::super::bucket;
 use super::super::config::Talk;
 use super::Context;
 
-pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, CommandError> {
     let retention = match (typed.keep_last, typed.keep_every) {
         (Some(count), _) => Retention::KeepLast(count),
         (None, Some(steps)) => Retention::KeepEvery(steps),
         (None, None) => {
             let what = "`prune` needs to know what stays: `--keep-last <N>` or `--keep-every <STEPS>`";
-            return Err(Error::Usage(what.to_owned()));
+            return Err(CommandError::Usage(what.to_owned()));
         }
     };
     let dry_run = context.settings.sync.dry_run;
@@ -32,7 +34,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Er
     if let Some(url) = bucket::bucket(&typed.dir)? {
         let options = bucket::options(&context.settings);
         let pruning = engine::bucket::read::prune(&url, &options, retention, dry_run);
-        let pruned = match super::wait_for_bucket(context.world, pruning)? {
+        let pruned = match super::until_signal(context.world, pruning)? {
             Ok(pruned) => pruned,
             Err(status) => return Ok(status),
         };
@@ -46,8 +48,8 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Er
         engine::mirror::prune::rehearse(&typed.dir, retention)?
     } else {
         let tell = |event: &Event| {
-            if let Event::Notice { message } = event {
-                context.world.err.line(&shown(message));
+            if let Event::Notice { notice } = event {
+                context.world.err.line(&shown(&words::notice(notice)));
             }
         };
         engine::mirror::prune::prune(&typed.dir, retention, &tell)?

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown};
+use crate::cli::reporters::words as sentences;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::disk;
 use crate::engine;
 use crate::engine::mirror::peek::{PeekError, Peeked, can_peek, peek};
-use crate::error::{Error, ExitStatus};
+use crate::error::{Error, ExitStatus, Unfit};
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::{JobId, ResultAnswer};
 use crate::model::listing::Listing;
@@ -23,10 +25,11 @@ use crate::model::weights_kind::WeightsKind;
 
 use super::super::args::ResultOf;
 use super::super::backend;
+use super::super::local_folder::ensure_folder;
 use super::super::table::{Column, Room, natural, table};
 use super::{Context, wait_for};
 
-pub(super) fn run(context: &Context<'_>, typed: &ResultOf) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, typed: &ResultOf) -> Result<ExitStatus, CommandError> {
     let base = backend::api_base(context.world)?;
     let job = backend::job_id(&typed.job, &base)?;
     let api = backend::client(context.world, &context.settings, &base)?;
@@ -77,18 +80,19 @@ struct Here<'a> {
     manifest: Option<Manifest>,
 }
 
-fn here<'a>(dir: &'a Path, job: &JobId) -> Result<Here<'a>, Error> {
+fn here<'a>(dir: &'a Path, job: &JobId) -> Result<Here<'a>, CommandError> {
+    ensure_folder(dir, "`result --dir` compares with")?;
     let manifest = match engine::destination::folder::known(dir) {
         Ok(manifest) => Some(manifest),
         Err(Error::NoMirror { job: None, .. }) => None,
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     match manifest.as_ref().filter(|manifest| manifest.job != *job) {
         None => Ok(Here { dir, manifest }),
-        Some(other) => Err(Error::FolderUnfit {
-            path: dir.to_path_buf(),
-            why: format!("it mirrors job `{}`", other.job),
-        }),
+        Some(other) => {
+            let why = Unfit::OtherJob(other.job.clone());
+            Err(Error::FolderUnfit { path: dir.to_path_buf(), why }.into())
+        }
     }
 }
 
@@ -134,7 +138,7 @@ enum Peek {
         step: Option<u64>,
         /// Bytes that the file has when it is whole.
         size: u64,
-        /// Bytes that the host has, where it told.
+        /// Bytes that the host has, where known.
         hosted: Option<u64>,
         rank: Option<u64>,
         dtype: Option<&'static str>,
@@ -149,6 +153,7 @@ enum Peek {
 impl Peek {
     fn of(peeked: &Result<Peeked, PeekError>) -> Self {
         match peeked {
+            Err(PeekError::Fault(fault)) => Self::Unread { error: sentences::fault(fault) },
             Err(error) => Self::Unread { error: error.to_string() },
             Ok(Peeked { header, hosted }) => Self::Read {
                 kind: header.kind.map(WeightsKind::name),
@@ -191,13 +196,13 @@ fn document(
 fn row(artifact: &Artifact, here: Option<&Here<'_>>) -> Row {
     let entry =
         here.and_then(|here| here.manifest.as_ref()).and_then(|known| known.entries.get(&artifact.key));
-    let stands = |here: &Here<'_>| match disk::look(here.dir, artifact.path.as_str()) {
+    let is_there = |here: &Here<'_>| match disk::look(here.dir, artifact.path.as_str()) {
         Some(LocalFile::File { size, .. }) => entry.is_some_and(|entry| entry.size == size),
         _ => false,
     };
     let local = here.map(|here| match entry.map(|entry| entry.state) {
         Some(EntryState::Pruned) => "pruned",
-        Some(EntryState::Present) if stands(here) => "here",
+        Some(EntryState::Present) if is_there(here) => "here",
         _ => "missing",
     });
     let entry = entry.filter(|_| local == Some("here"));
@@ -248,7 +253,7 @@ fn plain_table(document: &Document, room: Option<Room>) -> String {
     table(&columns, document.artifacts.iter().map(cells).collect(), room)
 }
 
-/// The checkpoints alone, as their headers describe them; what could not be read is told below.
+/// The checkpoints alone, as their headers describe them; what could not be read is listed below.
 fn peek_table(document: &Document, room: Option<Room>) -> String {
     let mut columns = vec![
         Column::right("step"),

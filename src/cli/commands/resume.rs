@@ -1,11 +1,12 @@
-//! `rcsync resume`: let a job that ended go on from its latest checkpoint.
+//! `rcsync resume`: continue a job that ended from its latest checkpoint.
 
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::decide::jobs::command_rules::Command;
-use crate::engine::event::Event;
-use crate::error::{Error, ExitStatus};
+use crate::engine::event::{Event, ResumeReason};
+use crate::error::ExitStatus;
 
 use super::super::args::Resume;
 use super::super::backend;
@@ -17,16 +18,17 @@ use super::{Context, wait_for};
 struct Document<'a> {
     job_id: &'a str,
     name: Option<&'a str>,
-    /// What the job is doing now, where the API said so.
+    /// What the job is doing now, where the API reported it.
     status: Option<&'a str>,
     #[serde(flatten)]
     links: Links,
 }
 
-pub(super) fn run(context: &Context<'_>, typed: &Resume) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, typed: &Resume) -> Result<ExitStatus, CommandError> {
     let following = Following::settle_follow(context, &typed.follow, &typed.options)?;
     let base = backend::api_base(context.world)?;
     let job = backend::job_id(&typed.job, &base)?;
+    context.events.are_of(&job);
     let api = backend::client(context.world, &context.settings, &base)?;
     wait_for(context.world, |signals| async move {
         let Some(before) = context.ask(&signals, || api.status(&job)).await? else {
@@ -38,7 +40,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Resume) -> Result<ExitStatus, E
             context.rehearsed("resume", Some(&job), before.name.as_deref(), &what);
             return Ok(ExitStatus::Complete);
         }
-        // The status answer has no time stamps, and they tell the old end from the next one.
+        // The status answer has no time stamps, which distinguish the old end from the next one.
         let times = match &following {
             Some(_) => context.ask(&signals, || api.result(&job)).await?.map(|result| result.times),
             None => None,
@@ -49,7 +51,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Resume) -> Result<ExitStatus, E
         };
         if let Some(following) = following {
             let step = before.progress.current_step;
-            let first = Event::Resumed { attempt: None, step, reason: "as asked".to_owned() };
+            let first = Event::Resumed { attempt: None, step, reason: ResumeReason::Asked };
             let times = times.unwrap_or_default();
             return following.follow_resumed(context, &signals, api, job, times, first).await;
         }

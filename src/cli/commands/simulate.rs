@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use super::super::backend::{self, Script};
 use super::{Context, wait_for};
-use crate::error::{Error, ExitStatus};
+use crate::cli::command_error::CommandError;
+use crate::error::ExitStatus;
 
-pub(super) fn run(context: &Context<'_>, listen: SocketAddr) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, listen: SocketAddr) -> Result<ExitStatus, CommandError> {
     wait_for(context.world, |signals| async move {
         let simulated = backend::simulate(listen, Script::Long).await?;
         let out = &context.world.out;

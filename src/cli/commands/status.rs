@@ -2,15 +2,16 @@
 
 use serde::Serialize;
 
-use crate::cli::format::{percent, shown, state, steps};
-use crate::error::{Error, ExitStatus};
+use crate::cli::command_error::CommandError;
+use crate::cli::format::{shown, state, steps};
+use crate::error::ExitStatus;
 use crate::model::job::{JobId, JobStatus, StatusAnswer};
 
 use super::super::backend;
 use super::super::exit::Signals;
 use super::{Context, wait_for};
 
-pub(super) fn run(context: &Context<'_>, job: &str) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, job: &str) -> Result<ExitStatus, CommandError> {
     let base = backend::api_base(context.world)?;
     let job = backend::job_id(job, &base)?;
     let api = backend::client(context.world, &context.settings, &base)?;
@@ -45,7 +46,7 @@ fn document<'a>(job: &'a JobId, answer: &'a StatusAnswer) -> Document<'a> {
         status: answer.status.as_str(),
         step: answer.progress.current_step,
         total_steps: answer.progress.total_steps,
-        percent: percent(&answer.progress),
+        percent: answer.progress.percent_done(),
         complete: answer.progress.is_complete(),
         error: answer.error.as_deref(),
         created_at: answer.times.created_at.as_deref(),

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::edge::api::ApiClient;
 use crate::edge::api::base_url::ApiBase;
@@ -41,7 +42,7 @@ struct Document<'a> {
     links: Links,
 }
 
-pub(super) fn run(context: &Context<'_>, typed: &Submit) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, typed: &Submit) -> Result<ExitStatus, CommandError> {
     let following = Following::settle_follow(context, &typed.follow, &typed.options)?;
     let (gpu_type, gpu_count) = machine(typed)?;
     let file = TrainingFile::read(context.world, &typed.config)?;
@@ -134,11 +135,11 @@ impl Finish<'_> {
         api: ApiClient,
         answer: SubmitAnswer,
         following: Option<Following>,
-    ) -> Result<ExitStatus, Error> {
+    ) -> Result<ExitStatus, CommandError> {
         let Self { context, base, request, count, once } = self;
         if let Some(following) = following {
             let exit = following.follow_submitted(context, signals, api, answer).await?;
-            // A job that goes on is the same command's still.
+            // A job that continues still belongs to the same command.
             if matches!(exit, ExitStatus::Complete | ExitStatus::Negative) {
                 once.over();
             }
@@ -193,33 +194,32 @@ fn push_options(context: &Context<'_>, typed: &Submit) -> PushOptions {
 }
 
 /// Returns the machine that was asked for, where there is such a one.
-fn machine(typed: &Submit) -> Result<(GpuType, Option<GpuCount>), Error> {
-    let gpu_type = GpuType::from(typed.gpu_type);
+fn machine(typed: &Submit) -> Result<(GpuType, Option<GpuCount>), CommandError> {
+    let gpu_type = typed.gpu_type;
     let count = typed.gpu_count;
     if gpu_type == GpuType::Hopper141 && count == Some(GpuCount::Eight) && !typed.force {
-        return Err(Error::Usage(
-            "8 GPUs are there with ADA_80_PLUS (H100) alone; `--force` asks for them all the same".to_owned(),
+        return Err(CommandError::Usage(
+            "8 GPUs are only available with ADA_80_PLUS (H100); `--force` requests them anyway".to_owned(),
         ));
     }
     Ok((gpu_type, count))
 }
 
 /// A new job needs a folder of its own: that is found out before anything is paid.
-fn ensure_free(dir: &Path, own: Option<&JobId>) -> Result<(), Error> {
+fn ensure_free(dir: &Path, own: Option<&JobId>) -> Result<(), CommandError> {
     let taken = match engine::destination::folder::known(dir) {
         Ok(manifest) => manifest.job,
         Err(Error::NoMirror { job: Some(job), .. }) => job,
         Err(Error::NoMirror { job: None, .. }) => return Ok(()),
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     if own == Some(&taken) {
         return Ok(());
     }
-    let why = format!("it mirrors job `{taken}`, and nothing was submitted");
-    Err(Error::FolderUnfit { path: dir.to_path_buf(), why })
+    Err(CommandError::FolderTaken { path: dir.to_path_buf(), job: taken })
 }
 
-/// An answer that cannot be read says nothing about the job: it may wait for its GPU already.
+/// An answer that cannot be read shows nothing about the job: it may wait for its GPU already.
 fn in_doubt(fault: ApiError) -> ApiError {
     match fault {
         ApiError::Unintelligible { why } => ApiError::Unintelligible {

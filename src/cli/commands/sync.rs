@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::decide::transfer::backoff::Policy;
 use crate::edge::api::ApiClient;
@@ -12,7 +13,7 @@ use crate::engine::mirror::Mirror;
 use crate::engine::options::SyncOptions;
 use crate::engine::outputs::hooks::HookPlan;
 use crate::engine::retry::{Again, retry};
-use crate::error::{ApiError, Error, ExitStatus, explain_briefly};
+use crate::error::{ApiError, Error, ExitStatus};
 use crate::model::destination::Destination;
 use crate::model::job::{JobId, JobTimes};
 
@@ -34,10 +35,15 @@ use crate::engine::bucket::run::BucketMirror;
 /// A job may be accepted in one place and asked for in another: it is given some twenty seconds to become known everywhere.
 const UNTIL_KNOWN: Policy = Policy::patient(12, Duration::from_secs(1), Duration::from_secs(2));
 
-pub(super) fn run(context: &Context<'_>, job: &str, dir: Option<PathBuf>) -> Result<ExitStatus, Error> {
+pub(super) fn run(
+    context: &Context<'_>,
+    job: &str,
+    dir: Option<PathBuf>,
+) -> Result<ExitStatus, CommandError> {
     let following = Following::settle(context, dir)?;
     let base = backend::api_base(context.world)?;
     let job = backend::job_id(job, &base)?;
+    context.events.are_of(&job);
     let api = backend::client(context.world, &context.settings, &base)?;
     wait_for(
         context.world,
@@ -53,7 +59,7 @@ pub(super) struct Following {
 
 impl Following {
     /// Settles how to follow a job to `dir`, or into a folder of its name.
-    pub(super) fn settle(context: &Context<'_>, dir: Option<PathBuf>) -> Result<Self, Error> {
+    pub(super) fn settle(context: &Context<'_>, dir: Option<PathBuf>) -> Result<Self, CommandError> {
         let place = Place::settle(dir, &context.settings)?;
         Ok(Self { place, equipment: Equipment::settle(context.world, &context.settings)? })
     }
@@ -63,7 +69,7 @@ impl Following {
         context: &Context<'_>,
         follow: &Option<Option<PathBuf>>,
         typed: &SyncArgs,
-    ) -> Result<Option<Self>, Error> {
+    ) -> Result<Option<Self>, CommandError> {
         if let Some(dir) = follow {
             return Self::settle(context, dir.clone()).map(Some);
         }
@@ -72,7 +78,7 @@ impl Following {
         if *typed == (SyncArgs { dry_run, no_dry_run, ..SyncArgs::default() }) {
             return Ok(None);
         }
-        Err(Error::Usage("`sync`'s options do nothing here without `--follow`".to_owned()))
+        Err(CommandError::Usage("`sync`'s options do nothing here without `--follow`".to_owned()))
     }
 
     /// Returns the folder, where the user named one that is known before the job is.
@@ -90,10 +96,10 @@ impl Following {
         signals: &Signals,
         api: ApiClient,
         answer: SubmitAnswer,
-    ) -> Result<ExitStatus, Error> {
+    ) -> Result<ExitStatus, CommandError> {
         let SubmitAnswer { id, name } = answer;
         if context.settings.talk == Talk::Quiet && context.settings.format == Format::Pretty {
-            // Where standard error has errors alone, a job was paid for all the same: the id is data.
+            // Also with `-q` the job is paid for: its id is data.
             let name = name.as_deref().map_or_else(String::new, |name| format!("{}  ", shown(name)));
             context.world.out.line(&format!("{name}submitted as {id}"));
         }
@@ -110,7 +116,7 @@ impl Following {
         job: JobId,
         times: JobTimes,
         first: Event,
-    ) -> Result<ExitStatus, Error> {
+    ) -> Result<ExitStatus, CommandError> {
         self.equipment.options.resumed_after = Some(times);
         self.follow(context, signals, api, job, Some(first)).await
     }
@@ -123,7 +129,8 @@ impl Following {
         api: ApiClient,
         job: JobId,
         first: Option<Event>,
-    ) -> Result<ExitStatus, Error> {
+    ) -> Result<ExitStatus, CommandError> {
+        context.events.are_of(&job);
         let Self { place, equipment: Equipment { options, followers, hooks } } = self;
         let dir = match place {
             Place::Folder(None) => PathBuf::from(job.as_str()),
@@ -159,7 +166,7 @@ fn is_template(dir: &Path) -> bool {
 }
 
 /// Fills `{id}` and `{name}` in. The name is the API's, so it is asked once more than without.
-async fn filled(dir: &Path, api: &ApiClient, job: &JobId) -> Result<PathBuf, Error> {
+async fn filled(dir: &Path, api: &ApiClient, job: &JobId) -> Result<PathBuf, CommandError> {
     let text = dir.to_str().unwrap_or_default();
     let name = if Destination::needs_name(text) { api.status(job).await?.name } else { None };
     Ok(Destination::fill(text, job, name.as_deref()).into())
@@ -175,7 +182,7 @@ async fn follow_to_bucket(
     to: String,
     (options, hooks): (SyncOptions, HookPlan),
     first: Option<Event>,
-) -> Result<ExitStatus, Error> {
+) -> Result<ExitStatus, CommandError> {
     let again = match &first {
         None => THE_SAME_COMMAND.to_owned(),
         Some(_) => format!("`rcsync {job} {}`", shown(&to)),
@@ -193,7 +200,7 @@ async fn follow_to_bucket(
     let mirror = BucketMirror { api, job, to, options, bucket, hooks, fleet: None };
     let ended = mirror.run(telling.clone(), signals.stop.clone()).await;
     telling.end();
-    ended.map_err(|error| if begins { Error::Following { source: error.into(), again } } else { error })
+    ended.map_err(|error| of_follow(error, begins, again))
 }
 
 /// Reports `first`, mirrors, and reports the run as the settings want it; `again` is what continues after an early end.
@@ -204,7 +211,8 @@ pub(super) async fn mirror(
     hooks: HookPlan,
     first: Option<Event>,
     again: String,
-) -> Result<ExitStatus, Error> {
+) -> Result<ExitStatus, CommandError> {
+    context.events.are_of(&mirror.job);
     let begins = first.is_some();
     let telling = Telling::new(context.world, &context.settings, &mirror.job, signals, &again);
     if let Some(first) = first {
@@ -214,18 +222,20 @@ pub(super) async fn mirror(
         }
     }
     let ended = equipment::run(mirror, hooks, context.world.now, telling.clone(), signals.stop.clone()).await;
-    if let Err(error) = &ended {
-        let (message, error_code) = (explain_briefly(error), error.code().cloned());
-        telling.report(&Event::Error { message, error_code, exit: error.exit_status() });
-    }
     telling.end();
-    ended.map_err(|error| if begins { Error::Following { source: error.into(), again } } else { error })
+    ended.map_err(|error| of_follow(error, begins, again))
+}
+
+/// The error of a mirror; `begins`: of one that began with `submit` or `resume`, and is continued by `again`.
+fn of_follow(error: Error, begins: bool, again: String) -> CommandError {
+    let error = CommandError::from(error);
+    if begins { CommandError::Following { error: Box::new(error), again } } else { error }
 }
 
 async fn until_known(api: &ApiClient, job: &JobId) {
     let again = |fault: &ApiError| match fault {
         ApiError::UnknownJob { .. } => Again::After(None),
-        // The mirror has the patience and the words for every other fault.
+        // The mirror retries and reports every other fault.
         _ => Again::Never,
     };
     let _ = retry(UNTIL_KNOWN, || api.status(job), again, |_, _| {}).await;

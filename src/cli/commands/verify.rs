@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown};
+use crate::cli::reporters::words as sentences;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine;
 use crate::engine::destination::check::{BadFile, Checked, Problem, check};
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::Mirror;
 use crate::engine::mirror::run::repair::{Left, Repair, Why};
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 use crate::model::units::ByteCount;
 
 use super::super::config::{Settings, Talk};
@@ -24,12 +26,12 @@ use super::super::values::Format;
 use super::super::{backend, bucket};
 use super::{Context, wait_for};
 
-pub(super) fn run(context: &Context<'_>, dir: &Path, listed: bool) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, dir: &Path, listed: bool) -> Result<ExitStatus, CommandError> {
     #[cfg(feature = "buckets")]
     if let Some(url) = bucket::bucket(dir)? {
         let options = bucket::options(&context.settings);
         let checking = engine::bucket::read::check(&url, &options, listed);
-        let (manifest, checked) = match super::wait_for_bucket(context.world, checking)? {
+        let (manifest, checked) = match super::until_signal(context.world, checking)? {
             Ok(checked) => checked,
             Err(status) => return Ok(status),
         };
@@ -42,7 +44,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, listed: bool) -> Result<Exi
     bucket::bucket(dir)?;
     if listed {
         let why = "`--listed` is for buckets: reading a folder costs nothing";
-        return Err(Error::Usage(why.to_owned()));
+        return Err(CommandError::Usage(why.to_owned()));
     }
     let manifest = engine::destination::folder::known(dir)?;
     wait_for(context.world, |signals: Signals| async move {
@@ -59,19 +61,19 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, listed: bool) -> Result<Exi
     })
 }
 
-pub(super) fn repair(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
+pub(super) fn repair(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, CommandError> {
     if bucket::bucket(dir)?.is_some() {
         let why =
             "`--repair` is for folders; `rcsync <JOB_ID> s3://… --once` fetches what is missing in a bucket";
-        return Err(Error::Usage(why.to_owned()));
+        return Err(CommandError::Usage(why.to_owned()));
     }
     let options = context.settings.sync_options()?;
     let base = backend::api_base(context.world)?;
     let job = engine::destination::folder::known(dir)?.job;
     let api = backend::client(context.world, &context.settings, &base)?;
     wait_for(context.world, |signals: Signals| async move {
-        // One document is the answer; what happens on the way is told to people, on standard error.
-        // The metrics are the mirror's: a repair says nothing of how far the job is.
+        // One document is the answer; progress goes to standard error.
+        // The metrics are the mirror's: a repair knows nothing of the job's progress.
         let sync = SyncArgs { metrics_file: None, ..context.settings.sync.clone() };
         let settings = Settings { format: Format::Pretty, sync, ..context.settings.clone() };
         let telling = Telling::new(context.world, &settings, &job, &signals, THE_SAME_COMMAND);
@@ -89,11 +91,11 @@ pub(super) fn repair(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Er
         let repaired = repaired?;
         let document = Document::of_repair(job.to_string(), &repaired);
         context.answer(&document, || words(&document, context.settings.talk));
-        repaired.trouble.map_or(Ok(repaired.exit), Err)
+        repaired.trouble.map_or(Ok(repaired.exit), |error| Err(error.into()))
     })
 }
 
-/// Tells what happens between the question and the answer; the answer says the rest.
+/// Reports progress on standard error; the answer has the rest.
 struct OnTheWay(Arc<Telling>);
 
 impl Reporter for OnTheWay {
@@ -171,7 +173,8 @@ impl Bad {
         };
         let why = why.map(|why| match why {
             Why::NotHosted => "the job offers it no more; what is here was left as it is".to_owned(),
-            Why::Failed(cause) => cause.clone(),
+            Why::Settling => "the trainer is still writing it".to_owned(),
+            Why::Failed(cause) => sentences::failure(cause),
             Why::NotTried => "it could not be tried".to_owned(),
         });
         let ranges = ranges.map(|ranges| ranges.iter().map(|Range { start, end }| [*start, *end]).collect());

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use crate::cli::process::fake;
-use crate::cli::values::{Format, KindWord, OnChangeWord};
+use crate::cli::values::Format;
+use crate::engine::options::OnChange;
+use crate::model::artifact::ArtifactKind;
 use crate::model::units::ByteCount;
 
 use super::*;
@@ -37,10 +39,10 @@ fn every_option_has_a_variable() {
     .unwrap();
     assert!(layer.sync.once && layer.sync.no_dry_run && !layer.sync.dry_run);
     assert_eq!(layer.sync.interval, Some(Duration::from_secs(300)));
-    assert_eq!(layer.sync.only, [KindWord::Checkpoints, KindWord::Samples]);
+    assert_eq!(layer.sync.only, [ArtifactKind::Checkpoint, ArtifactKind::Sample]);
     assert_eq!(layer.sync.include, ["*.{png,jpg}", "a*"]);
     assert_eq!(layer.sync.limit_rate, Some(ByteCount(10 << 20)));
-    assert_eq!(layer.sync.on_change, Some(OnChangeWord::Replace));
+    assert_eq!(layer.sync.on_change, Some(OnChange::Replace));
     assert_eq!(layer.sync.auto_resume, Some(3));
     assert_eq!(layer.global.output, Some(Format::Json));
     assert_eq!(layer.global.token_file.as_deref(), Some(Path::new("/t")));
@@ -96,7 +98,7 @@ fn the_file_says_the_same_in_toml() {
     assert!(layer.sync.once && layer.global.no_quiet);
     assert_eq!(layer.sync.interval, Some(Duration::from_secs(90)));
     assert_eq!(layer.sync.stall_timeout, Some(Duration::from_secs(60)));
-    assert_eq!(layer.sync.only, [KindWord::Config]);
+    assert_eq!(layer.sync.only, [ArtifactKind::Config]);
     assert_eq!(layer.sync.include, ["*.png"]);
     assert_eq!(layer.sync.auto_resume, Some(3));
     let origins: Vec<_> = layer.settings.iter().map(|setting| setting.origin.as_str()).collect();

@@ -15,7 +15,8 @@ use crate::cli::reporters::json;
 use crate::cli::reporters::lines::Lines;
 use crate::cli::reporters::metrics::Metrics;
 use crate::cli::reporters::view::{FleetFacts, Look, View};
-use crate::engine::event::{Event, Reporter};
+use crate::cli::reporters::words;
+use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::fleet::{Endings, Listener, News};
 use crate::error::ExitStatus;
 use crate::model::job::JobId;
@@ -64,7 +65,7 @@ impl FleetReporter {
             settings: settings.clone(),
             signals: signals.clone(),
             labels: Arc::default(),
-            view: moves.then(|| Arc::new(View::new(world.err.clone(), look, world.shrinking()))),
+            view: moves.then(|| Arc::new(View::new(world.err.clone(), look))),
             #[cfg(unix)]
             service: Service::begin(world).filter(|_| !settings.sync.dry_run).map(|service| {
                 (service, Mutex::new(Reported { facts: FleetFacts::default(), seen: false, at: None }))
@@ -86,8 +87,10 @@ impl FleetReporter {
         if let Some((service, _)) = &self.service {
             service.end();
         }
-        let Some(endings) = endings.filter(|_| self.settings.format == Format::Pretty) else { return };
-        let is_silent = self.settings.talk == Talk::Quiet || self.holds();
+        // What went wrong was reported when it happened, once for each job.
+        let sums_up = self.settings.format == Format::Pretty && self.settings.talk > Talk::Quiet;
+        let Some(endings) = endings.filter(|_| sums_up) else { return };
+        let is_silent = self.holds();
         for line in summary::lines(endings, |job| self.labels.label(job)) {
             if line.is_trouble || !is_silent {
                 self.world.err.line(&line.text);
@@ -149,14 +152,14 @@ impl FleetReporter {
 
     #[cfg(unix)]
     fn report_to_service(&self, now: Instant, hear: impl FnOnce(&mut Reported)) {
-        let Some((service, told)) = &self.service else { return };
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_seen = told.seen;
-        hear(&mut told);
-        let is_due = told.at.is_none_or(|at| now.duration_since(at) >= STATUS_EVERY);
-        if is_due || told.seen != was_seen {
-            told.at = Some(now);
-            service.report_fleet(told.seen, &told.facts.summary());
+        let Some((service, state)) = &self.service else { return };
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_seen = state.seen;
+        hear(&mut state);
+        let is_due = state.at.is_none_or(|at| now.duration_since(at) >= STATUS_EVERY);
+        if is_due || state.seen != was_seen {
+            state.at = Some(now);
+            service.report_fleet(state.seen, &state.facts.summary());
         }
     }
 }
@@ -181,10 +184,10 @@ impl Listener for FleetReporter {
             view.learn(|facts, now| facts.hear(job, event, now));
         }
         #[cfg(unix)]
-        self.report_to_service(Instant::now(), |told| {
+        self.report_to_service(Instant::now(), |state| {
             // The list is read and the API was asked.
-            told.seen |= matches!(event, Event::Plan { .. } | Event::Done { .. });
-            told.facts.hear(job, event, Instant::now());
+            state.seen |= matches!(event, Event::Plan { .. } | Event::Done { .. });
+            state.facts.hear(job, event, Instant::now());
         });
         if let Some(message) = trouble {
             self.write_line("notice", &message, Talk::Normal);
@@ -201,13 +204,13 @@ impl Listener for FleetReporter {
                 removed.iter().for_each(|job| facts.remove(job));
             }
             News::Over { job, exit } => facts.end(job, *exit),
-            News::BadList { .. } | News::TooMany { .. } | News::NoPage { .. } => {}
+            News::BadList { .. } | News::TooMany { .. } | News::NoPage(_) => {}
         };
         if let Some(view) = &self.view {
             view.learn(|facts, _| change(facts));
         }
         #[cfg(unix)]
-        self.report_to_service(Instant::now(), |told| change(&mut told.facts));
+        self.report_to_service(Instant::now(), |state| change(&mut state.facts));
         match news {
             News::Listed { jobs, added, removed } => {
                 removed.iter().for_each(|job| self.labels.forget(job));
@@ -228,7 +231,10 @@ impl Listener for FleetReporter {
                 );
                 self.write_line("notice", &text, Talk::Normal);
             }
-            News::NoPage { why } => self.write_line("notice", &shown(why), Talk::Normal),
+            News::NoPage(error) => {
+                let text = words::notice(&Notice::NoGallery(error.clone()));
+                self.write_line("notice", &shown(&text), Talk::Normal);
+            }
             News::Over { .. } => {}
         }
     }

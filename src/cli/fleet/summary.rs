@@ -9,7 +9,7 @@ use crate::model::job::JobId;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) text: String,
-    /// Whether something is wrong, so that it is said with `-q` too.
+    /// Whether something is wrong, so that it is written by a single pass without a terminal too.
     pub(super) is_trouble: bool,
 }
 

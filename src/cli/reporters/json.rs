@@ -1,59 +1,116 @@
-//! Events as JSON lines, and the way JSON is written everywhere: a reader's contract, so each field is spelled here.
+//! Events as JSON lines, and the way JSON is written everywhere. An event is written as it serializes, with words in place
+//! of typed causes; the test below is the contract with readers.
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use serde::Serialize;
 
-use crate::cli::format::percent;
+use crate::cli::command_error::CommandError;
 use crate::cli::process::Stream;
-use crate::engine::event::{Event, Reporter};
-use crate::error::Error;
+use crate::engine::event::{Event, Reporter, RetryCause};
+use crate::error::ExitStatus;
+use crate::model::artifact::ArtifactKind;
 use crate::model::error_code::ErrorCode;
 use crate::model::hook_event::EventId;
-use crate::model::job::{JobId, JobStatus};
+use crate::model::job::JobId;
+use crate::model::names::rel_path::RelPath;
 use crate::model::names::sanitize::is_invisible;
+use crate::model::units::seconds;
 
-/// Writes each event as one line to `out`; does what `on_closed` says once nobody reads them any more.
+use super::words;
+
+/// Writes each event as one line to `out`; calls `on_closed` once the reader is gone.
 pub(crate) struct JsonLines {
     pub(crate) out: Stream,
     pub(crate) job: JobId,
     pub(crate) now: fn() -> Timestamp,
     pub(crate) on_closed: Box<dyn Fn() + Send + Sync>,
     /// Called once when the lines cannot be written. The run continues without them.
-    pub(crate) on_lost: Box<dyn Fn(&Error) + Send + Sync>,
+    pub(crate) on_lost: Box<dyn Fn(&CommandError) + Send + Sync>,
 }
 
-impl Reporter for JsonLines {
-    fn report(&self, event: &Event) {
-        if let Some(line) = line(event, &self.job, (self.now)()) {
-            self.out.line(&line);
+impl JsonLines {
+    /// Writes a notice of the program's own.
+    pub(crate) fn note(&self, message: &str) {
+        let notice = text(&Worded::Notice { message: message.to_owned() });
+        self.write(notice.and_then(|notice| stamped(&notice, Some(&self.job), (self.now)(), None)));
+    }
+
+    fn write(&self, lines: impl IntoIterator<Item = String>) {
+        let lines: String = lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
+        if !lines.is_empty() {
+            self.out.write(&lines);
             if self.out.is_closed() {
                 (self.on_closed)();
             }
             if let Some(fault) = self.out.take_fault() {
-                (self.on_lost)(&Error::Output(fault));
+                (self.on_lost)(&CommandError::Output(fault));
             }
         }
     }
 }
 
+impl Reporter for JsonLines {
+    fn report(&self, event: &Event) {
+        self.write(line(event, &self.job, (self.now)()));
+    }
+
+    fn report_all(&self, events: &[Event]) {
+        self.write(events.iter().filter_map(|event| line(event, &self.job, (self.now)())));
+    }
+}
+
 /// Returns an event's line; `None` for those that are for bars alone.
 pub(crate) fn line(event: &Event, job: &JobId, now: Timestamp) -> Option<String> {
-    line_with(event, job, now, None)
+    line_with(event, Some(job), now, None)
 }
 
-/// The same for a hook, which may be told an event twice and tells by `event_id` that it is the same.
+/// The same for a hook, which may get an event twice and knows by `event_id` that it is the same.
 pub(crate) fn line_with_id(event: &Event, job: &JobId, now: Timestamp, id: &EventId) -> Option<String> {
-    line_with(event, job, now, Some(id))
+    line_with(event, Some(job), now, Some(id))
 }
 
-fn line_with(event: &Event, job: &JobId, now: Timestamp, id: Option<&EventId>) -> Option<String> {
-    let (event, fields) = fields(event)?;
-    text(&Line { event, time: time(now), job_id: job.as_str(), fields, event_id: id.map(EventId::as_str) })
+/// Returns the last line of a command that writes events and failed.
+pub(crate) fn error_line(error: &CommandError, job: Option<&JobId>, now: Timestamp) -> Option<String> {
+    #[derive(Serialize)]
+    struct Failed<'a> {
+        event: &'static str,
+        message: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error_code: Option<&'a ErrorCode>,
+        exit_code: ExitStatus,
+    }
+    let (message, exit_code) = (error.explain_briefly(), error.exit_status());
+    stamped(&text(&Failed { event: "error", message, error_code: error.code(), exit_code })?, job, now, None)
 }
 
-/// Returns the document of a command that the API refused: what a program reads in place of the answer.
-pub(crate) fn refusal(error: &Error) -> Option<String> {
+fn line_with(event: &Event, job: Option<&JobId>, now: Timestamp, id: Option<&EventId>) -> Option<String> {
+    let fields = match event {
+        Event::Received { .. } | Event::Pace { .. } | Event::Waiting { .. } => return None,
+        _ => match Worded::of(event) {
+            Some(worded) => text(&worded),
+            None => text(event),
+        },
+    };
+    stamped(&fields?, job, now, id)
+}
+
+/// Adds time and job after the name of the event, which its fields begin with, and the id at the end.
+fn stamped(fields: &str, job: Option<&JobId>, now: Timestamp, id: Option<&EventId>) -> Option<String> {
+    #[derive(Serialize)]
+    struct Stamp<'a> {
+        time: String,
+        job_id: Option<&'a str>,
+    }
+    let stamp = text(&Stamp { time: time(now), job_id: job.map(JobId::as_str) })?;
+    let (name, rest) = fields.split_once(',')?;
+    let id = id.map_or_else(String::new, |id| format!(r#","event_id":"{}""#, id.as_str()));
+    let (stamp, rest) = (stamp.strip_prefix('{')?.strip_suffix('}')?, rest.strip_suffix('}')?);
+    Some(format!("{name},{stamp},{rest}{id}}}"))
+}
+
+/// Returns the document of a command that failed: what a program reads in place of the answer.
+pub(crate) fn refusal(error: &CommandError) -> Option<String> {
     #[derive(Serialize)]
     struct Refused<'a> {
         error: String,
@@ -61,9 +118,8 @@ pub(crate) fn refusal(error: &Error) -> Option<String> {
         error_code: Option<&'a ErrorCode>,
         exit_code: u8,
     }
-    let Error::Api(fault) = error else { return None };
     let exit_code = error.exit_status().code();
-    text(&Refused { error: fault.to_string(), error_code: fault.code(), exit_code })
+    text(&Refused { error: error.explain_briefly(), error_code: error.code(), exit_code })
 }
 
 /// Returns a document, on one line.
@@ -93,209 +149,72 @@ fn harmless(json: &str) -> String {
     safe
 }
 
+/// Events that have words in place of a typed cause; all others are written as they serialize.
 #[derive(Serialize)]
-struct Line<'a> {
-    event: &'static str,
-    time: String,
-    job_id: &'a str,
-    #[serde(flatten)]
-    fields: Fields<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    event_id: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Fields<'a> {
-    Submitted {
-        name: Option<&'a str>,
-    },
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Worded<'a> {
     Resumed {
         attempt: Option<u32>,
         of: Option<u32>,
         step: Option<u64>,
-        reason: &'a str,
-    },
-    Job {
-        name: Option<&'a str>,
-        status: &'a str,
-        step: Option<u64>,
-        total_steps: Option<u64>,
-        percent: Option<f64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<&'a str>,
-    },
-    Plan {
-        fetch: u64,
-        bytes: Option<u64>,
-        present: u64,
+        reason: String,
     },
     Planned {
-        path: &'a str,
-        kind: &'static str,
-        action: &'a str,
-    },
-    Started {
-        path: &'a str,
-        kind: &'static str,
-        step: Option<u64>,
-        size: Option<u64>,
-        resumed_from: u64,
-    },
-    Published {
-        path: &'a str,
-        kind: &'static str,
-        step: Option<u64>,
-        size: u64,
-        sha256: String,
-        evidence: &'static str,
-        seconds: f64,
-    },
-    Settling {
-        path: &'a str,
-        declared: Option<u64>,
-        have: u64,
+        path: &'a RelPath,
+        kind: ArtifactKind,
+        action: String,
     },
     Retrying {
-        path: Option<&'a str>,
-        cause: &'a str,
+        path: Option<&'a RelPath>,
+        cause: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         error_code: Option<&'a ErrorCode>,
         wait_seconds: f64,
     },
-    Vanished {
-        path: &'a str,
-    },
     Failed {
-        path: &'a str,
-        cause: &'a str,
-    },
-    Mirrored {
-        path: &'a str,
-        to: String,
-        how: &'static str,
+        path: &'a RelPath,
+        cause: String,
     },
     Trouble {
-        message: &'a str,
+        message: String,
     },
     Notice {
-        message: &'a str,
-    },
-    Stalled {
-        step: Option<u64>,
-        quiet_seconds: f64,
-        usual_seconds: f64,
-    },
-    Error {
-        message: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error_code: Option<&'a ErrorCode>,
-        exit_code: u8,
-    },
-    Done {
-        exit_code: u8,
-        published: u64,
-        bytes: u64,
-        present: u64,
-        failed: u64,
-        seconds: f64,
-        job_status: Option<&'a str>,
-        over: bool,
-        next_look_seconds: Option<f64>,
+        message: String,
     },
 }
 
-fn fields(event: &Event) -> Option<(&'static str, Fields<'_>)> {
-    Some(match event {
-        Event::Submitted { name, .. } => ("submitted", Fields::Submitted { name: name.as_deref() }),
-        Event::Resumed { attempt, step, reason } => {
-            let (attempt, of) = attempt.unzip();
-            ("resumed", Fields::Resumed { attempt, of, step: *step, reason })
-        }
-        Event::Job { name, status, progress, error } => {
-            let fields = Fields::Job {
-                name: name.as_deref(),
-                status: status.as_str(),
-                step: progress.current_step,
-                total_steps: progress.total_steps,
-                percent: percent(progress),
-                error: error.as_deref(),
-            };
-            ("job", fields)
-        }
-        Event::Plan { fetch, bytes, present } => {
-            ("plan", Fields::Plan { fetch: *fetch, bytes: *bytes, present: *present })
-        }
-        Event::Planned { path, kind, action } => {
-            ("planned", Fields::Planned { path: path.as_str(), kind: kind.name(), action })
-        }
-        Event::Started { path, kind, step, size, resumed_from } => {
-            let (path, kind) = (path.as_str(), kind.name());
-            ("started", Fields::Started { path, kind, step: *step, size: *size, resumed_from: *resumed_from })
-        }
-        Event::Published { path, kind, step, size, sha256, evidence, elapsed } => {
-            let fields = Fields::Published {
-                path: path.as_str(),
-                kind: kind.name(),
-                step: *step,
-                size: *size,
-                sha256: sha256.to_string(),
-                evidence: evidence.name(),
-                seconds: seconds(*elapsed),
-            };
-            ("published", fields)
-        }
-        Event::Settling { path, declared, have } => {
-            ("settling", Fields::Settling { path: path.as_str(), declared: *declared, have: *have })
-        }
-        Event::Retrying { path, cause, error_code, wait } => {
-            let (path, error_code) = (path.as_ref().map(|path| path.as_str()), error_code.as_ref());
-            ("retrying", Fields::Retrying { path, cause, error_code, wait_seconds: seconds(*wait) })
-        }
-        Event::Vanished { path } => ("vanished", Fields::Vanished { path: path.as_str() }),
-        Event::Failed { path, cause } => ("failed", Fields::Failed { path: path.as_str(), cause }),
-        Event::Mirrored { path, to, how } => {
-            ("mirrored", Fields::Mirrored { path: path.as_str(), to: to.to_string_lossy().into_owned(), how })
-        }
-        Event::Trouble { message } => ("trouble", Fields::Trouble { message }),
-        Event::Notice { message } => ("notice", Fields::Notice { message }),
-        Event::Stalled { step, quiet, usual, .. } => {
-            let (quiet_seconds, usual_seconds) = (seconds(*quiet), seconds(*usual));
-            ("stalled", Fields::Stalled { step: *step, quiet_seconds, usual_seconds })
-        }
-        Event::Error { message, error_code, exit } => {
-            let (error_code, exit_code) = (error_code.as_ref(), exit.code());
-            ("error", Fields::Error { message, error_code, exit_code })
-        }
-        Event::Done { exit, published, bytes, present, failed, elapsed, job_status, next_look } => {
-            let fields = Fields::Done {
-                exit_code: exit.code(),
-                published: *published,
-                bytes: *bytes,
-                present: *present,
-                failed: *failed,
-                seconds: seconds(*elapsed),
-                job_status: job_status.as_ref().map(JobStatus::as_str),
-                over: next_look.is_none(),
-                next_look_seconds: next_look.map(seconds),
-            };
-            ("done", fields)
-        }
-        Event::Received { .. } | Event::Pace { .. } | Event::Waiting { .. } => return None,
-    })
-}
-
-/// Returns seconds with milliseconds.
-pub(crate) fn seconds(duration: std::time::Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+impl<'a> Worded<'a> {
+    fn of(event: &'a Event) -> Option<Self> {
+        Some(match event {
+            Event::Resumed { attempt, step, reason } => {
+                let (attempt, of) = attempt.unzip();
+                Self::Resumed { attempt, of, step: *step, reason: words::resumed(reason) }
+            }
+            Event::Planned { path, kind, action } => {
+                Self::Planned { path, kind: *kind, action: action.to_string() }
+            }
+            Event::Retrying { path, cause, wait } => Self::Retrying {
+                path: path.as_ref(),
+                cause: words::retry(cause),
+                error_code: match cause {
+                    RetryCause::Api(fault) => fault.code(),
+                    RetryCause::File(_) => None,
+                },
+                wait_seconds: seconds(*wait),
+            },
+            Event::Failed { path, cause } => Self::Failed { path, cause: words::failure(cause) },
+            Event::Trouble { notice } => Self::Trouble { message: words::notice(notice) },
+            Event::Notice { notice } => Self::Notice { message: words::notice(notice) },
+            _ => return None,
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::cli::reporters::samples::{every_event, job};
+    use crate::error::ApiError;
 
     #[test]
     fn every_event_as_a_script_reads_it() {
@@ -306,7 +225,7 @@ mod tests {
         let sha256 = "ab".repeat(32);
         assert_eq!(lines.join("\n"), [
             head("submitted") + r#""name":"dog"}"#,
-            head("resumed") + r#""attempt":1,"of":3,"step":700,"reason":"it stopped at step 700 of 2000"}"#,
+            head("resumed") + r#""attempt":1,"of":3,"step":700,"reason":"the job stopped at step 700 of 2000 without an error"}"#,
             head("resumed") + r#""attempt":null,"of":null,"step":null,"reason":"as asked"}"#,
             head("job") + r#""name":"dog","status":"RUNNING","step":320,"total_steps":2000,"percent":16.0}"#,
             head("plan") + r#""fetch":2,"bytes":null,"present":5}"#,
@@ -314,16 +233,37 @@ mod tests {
             head("started") + r#""path":"dog_000000250.safetensors","kind":"checkpoint","step":250,"size":171863244,"resumed_from":1024}"#,
             head("published") + r#""path":"dog_000000250.safetensors","kind":"checkpoint","step":250,"size":171863244,"sha256":""# + &sha256 + r#"","evidence":"trainer-hash","seconds":4.251}"#,
             head("settling") + r#""path":"dog_000000500.safetensors","declared":171863244,"have":1024}"#,
-            head("retrying") + r#""path":"dog_000000500.safetensors","cause":"connection reset","wait_seconds":1.5}"#,
-            head("retrying") + r#""path":null,"cause":"HTTP 503","error_code":50301,"wait_seconds":2.0}"#,
+            head("retrying") + r#""path":"dog_000000500.safetensors","cause":"the connection broke after 7 bytes: connection reset","wait_seconds":1.5}"#,
+            head("retrying") + r#""path":null,"cause":"the API answered HTTP 503","error_code":50301,"wait_seconds":2.0}"#,
             head("vanished") + r#""path":"samples/1__000000250_0.jpg"}"#,
-            head("failed") + r#""path":"samples/1__000000250_0.jpg","cause":"HTTP 403"}"#,
+            head("failed") + r#""path":"samples/1__000000250_0.jpg","cause":"the host answered HTTP 403"}"#,
             head("mirrored") + r#""path":"dog_000000250.safetensors","to":"/ui/dog_250.safetensors","how":"hardlink"}"#,
             head("notice") + r#""message":"\u001b]0;title\u0007 \u202e is harmless"}"#,
             head("stalled") + r#""step":700,"quiet_seconds":1080.0,"usual_seconds":350.0}"#,
-            head("error") + r#""message":"the API knows no job `abc-1`","error_code":40451,"exit_code":65}"#,
             head("done") + r#""exit_code":75,"published":1,"bytes":171863244,"present":6,"failed":1,"seconds":80.0,"job_status":"RUNNING","over":false,"next_look_seconds":15.0}"#,
         ].join("\n"));
+    }
+
+    #[test]
+    fn a_failure_is_an_event_or_a_document() {
+        let now = Timestamp::from_millisecond(1_769_860_800_120).unwrap();
+        let fault =
+            ApiError::UnknownJob { job: job(), message: String::new(), code: ErrorCode::new("40451") };
+        let error = CommandError::from(fault);
+        assert_eq!(
+            error_line(&error, Some(&job()), now).unwrap(),
+            r#"{"event":"error","time":"2026-01-31T12:00:00.120Z","job_id":"abc-1","message":"the API knows no job `abc-1`","error_code":40451,"exit_code":65}"#
+        );
+        assert_eq!(
+            refusal(&error).unwrap(),
+            r#"{"error":"the API knows no job `abc-1`","error_code":40451,"exit_code":65}"#
+        );
+        let error = CommandError::Usage("bad".to_owned());
+        assert_eq!(
+            error_line(&error, None, now).unwrap(),
+            r#"{"event":"error","time":"2026-01-31T12:00:00.120Z","job_id":null,"message":"bad","exit_code":64}"#
+        );
+        assert_eq!(refusal(&error).unwrap(), r#"{"error":"bad","exit_code":64}"#);
     }
 
     #[test]
@@ -335,18 +275,18 @@ mod tests {
     }
 
     #[test]
-    fn when_nobody_reads_any_more_it_is_told() {
-        let told = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let tell = told.clone();
+    fn a_reader_that_is_gone_is_reported_once() {
+        let called = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let call = called.clone();
         let lines = JsonLines {
             out: Stream::new(crate::cli::process::fake::Gone, None),
             job: job(),
             now: Timestamp::now,
-            on_closed: Box::new(move || tell.store(true, std::sync::atomic::Ordering::Relaxed)),
+            on_closed: Box::new(move || call.store(true, std::sync::atomic::Ordering::Relaxed)),
             on_lost: Box::new(|fault| panic!("{fault}")),
         };
         lines.report(&every_event()[0]);
-        assert!(told.load(std::sync::atomic::Ordering::Relaxed));
+        assert!(called.load(std::sync::atomic::Ordering::Relaxed));
     }
 
     #[test]
@@ -362,10 +302,5 @@ mod tests {
         };
         every_event().iter().for_each(|event| lines.report(event));
         assert_eq!(*heard.lock().unwrap(), ["could not write standard output"]);
-    }
-
-    #[test]
-    fn seconds_have_milliseconds() {
-        assert_eq!(seconds(Duration::from_micros(1_234_567)).to_string(), "1.235");
     }
 }

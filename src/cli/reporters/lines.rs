@@ -1,15 +1,17 @@
-//! Events as lines for people: what is said, how loud, and when silence is better.
+//! Events as lines: which ones are written, and when silence is better.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::cli::config::Talk;
-use crate::cli::format::{files, percent, shown, span, state, steps};
-use crate::engine::event::{Event, Reporter};
+use crate::cli::format::{files, shown, span, state, steps};
+use crate::engine::event::{Event, Notice, Reporter};
 use crate::error::ExitStatus;
 use crate::model::names::rel_path::RelPath;
 use crate::model::units::ByteCount;
 
-/// How much people want to know of an event; in order, so that a level asks for everything from it on.
+use super::words;
+
+/// How important an event is; in order, so that a level asks for everything from it on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Weight {
     /// With `-v` alone.
@@ -22,25 +24,25 @@ enum Weight {
     Trouble,
 }
 
-/// Where and how lines are told.
+/// Where and how lines are written.
 pub(crate) struct Lines {
-    /// Writes one line.
+    /// Writes one line, or, where there are no bars, several.
     pub(crate) print: Box<dyn Fn(&str) + Send + Sync>,
     /// Writes one line of a plan: data, so to standard output.
     pub(crate) data: Box<dyn Fn(&str) + Send + Sync>,
-    /// How much is told.
+    /// How much is written.
     pub(crate) talk: Talk,
     /// Keeps the background to itself until there is news: one pass without a terminal, as cron does it.
     pub(crate) hold: bool,
     /// Whether bars show the steps, so that lines need not.
     pub(crate) bars: bool,
-    /// A dry run: nothing is done, so there is no end to tell of.
+    /// A dry run: nothing is done, so there is no end to report.
     pub(crate) plan_only: bool,
     /// Whether to paint.
     pub(crate) colours: bool,
-    /// What names the job, where there are several: it stands before each line's text.
+    /// What names the job, where there are several: it precedes each line's text.
     pub(crate) label: Option<Label>,
-    /// The command that goes on after an early end.
+    /// The command that continues after an early end.
     pub(crate) again: String,
     /// What was held back.
     pub(crate) held: Mutex<Held>,
@@ -54,55 +56,68 @@ pub(crate) type Label = Box<dyn Fn() -> String + Send + Sync>;
 pub(crate) struct Held {
     lines: Vec<String>,
     ending: String,
-    /// What was last said of the job, and at which tenth of its way.
+    /// The error that ends the run was written: its end is no more news.
+    has_failed: bool,
+    /// What was last written about the job, and at which tenth of its way.
     job: Option<(String, u64)>,
 }
 
-/// More than one pass has to say before its first news; what is beyond is repetition.
+/// More than one pass has to report before its first news; what is beyond is repetition.
 const MOST_HELD: usize = 50;
 
 impl Reporter for Lines {
     fn report(&self, event: &Event) {
+        self.report_all(std::slice::from_ref(event));
+    }
+
+    fn report_all(&self, events: &[Event]) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = Vec::with_capacity(events.len());
+        events.iter().for_each(|event| self.hear(event, &mut held, &mut lines));
+        self.print_all(&lines);
+    }
+}
+
+impl Lines {
+    /// Adds what is printed of an event to `lines`, or holds it back.
+    fn hear(&self, event: &Event, held: &mut Held, lines: &mut Vec<String>) {
         let is_news = held.hear(event, self.bars);
         if self.plan_only && matches!(event, Event::Done { .. }) {
             return;
         }
         if let Event::Planned { path, kind, action } = event {
             let label = self.label.as_ref().map_or_else(String::new, |label| format!("{}  ", label()));
-            (self.data)(&format!("{label}{:<10}  {}  {}", kind, shown(path.as_str()), shown(action)));
+            (self.data)(&format!("{label}{:<10}  {}  {}", kind, shown(path.as_str()), action));
             return;
         }
-        let Some((weight, mark, text)) = sentence(event, &held.ending, &self.again) else { return };
+        let Some((mut weight, mark, text)) = sentence(event, &held.ending, &self.again) else { return };
+        match event {
+            Event::Trouble { notice: Notice::JobFailed(_) } => held.has_failed = true,
+            Event::Done { .. } if std::mem::take(&mut held.has_failed) => {
+                weight = weight.min(Weight::Background)
+            }
+            _ => {}
+        }
         // The view shows what a plan counts.
         let is_shown = self.bars && matches!(event, Event::Plan { .. });
         let weight = if is_news && !is_shown { weight } else { Weight::Detail };
         if weight < self.least() {
             return;
         }
-        let label = self.label.as_ref().map_or_else(String::new, |label| format!("{}  ", label()));
-        let line = format!("{}  {label}{text}", self.painted(mark, weight));
-        if self.hold && weight <= Weight::Background {
-            if held.lines.len() < MOST_HELD {
-                held.lines.push(line);
-            }
-            return;
-        }
-        held.lines.drain(..).for_each(|line| (self.print)(&line));
-        (self.print)(&line);
+        self.write(held, lines, weight, mark, &text);
     }
 }
 
 impl Held {
-    /// Takes in what the job does, and says whether that is news. A log of a long training tells every tenth of
-    /// it, bars show the steps anyway, and `-v` tells every look.
+    /// Takes in what the job does, and returns whether that is news. A log of a long training has every tenth of it, bars
+    /// show the steps anyway, and `-v` shows every poll.
     fn hear(&mut self, event: &Event, bars: bool) -> bool {
         let Event::Job { name, status, progress, error } = event else { return true };
         let error = error.as_deref().map_or_else(String::new, |error| format!(": {}", shown(error)));
         self.ending = format!("the job is {} ({}){error}", shown(status.as_str()), state(status, progress));
         let said = format!("{} {}", name.as_deref().unwrap_or_default(), self.ending);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 10")]
-        let tenth = percent(progress).map_or(0, |percent| (percent.clamp(0.0, 100.0) / 10.0) as u64);
+        let tenth = progress.percent_done().map_or(0, |percent| (percent.clamp(0.0, 100.0) / 10.0) as u64);
         let is_news = self.job.as_ref().is_none_or(|(before, at)| *before != said || (*at != tenth && !bars));
         if is_news {
             self.job = Some((said, tenth));
@@ -112,6 +127,39 @@ impl Held {
 }
 
 impl Lines {
+    /// Writes a notice of the program's own.
+    pub(crate) fn note(&self, text: &str) {
+        if Weight::News >= self.least() {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut lines = Vec::new();
+            self.write(&mut held, &mut lines, Weight::News, "notice", &shown(text));
+            self.print_all(&lines);
+        }
+    }
+
+    fn print_all(&self, lines: &[String]) {
+        if self.bars {
+            // Bars are drawn below each line.
+            lines.iter().for_each(|line| (self.print)(line));
+        } else if !lines.is_empty() {
+            (self.print)(&lines.join("\n"));
+        }
+    }
+
+    /// Adds a line to `lines`, behind those that were held back, or holds it back.
+    fn write(&self, held: &mut Held, lines: &mut Vec<String>, weight: Weight, mark: &str, text: &str) {
+        let label = self.label.as_ref().map_or_else(String::new, |label| format!("{}  ", label()));
+        let line = format!("{}  {label}{text}", self.painted(mark, weight));
+        if self.hold && weight <= Weight::Background {
+            if held.lines.len() < MOST_HELD {
+                held.lines.push(line);
+            }
+            return;
+        }
+        lines.append(&mut held.lines);
+        lines.push(line);
+    }
+
     fn least(&self) -> Weight {
         match self.talk {
             Talk::Quiet => Weight::Trouble,
@@ -144,7 +192,7 @@ fn sentence(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'stati
         }
         Event::Resumed { attempt, reason, .. } => {
             let count = attempt.map_or_else(String::new, |(number, most)| format!("{number} of {most}: "));
-            (Weight::News, "resumed", format!("{count}{}", shown(reason)))
+            (Weight::News, "resumed", format!("{count}{}", words::resumed(reason)))
         }
         Event::Job { name, status, progress, error } => {
             let mut text = name.as_deref().map_or_else(String::new, |name| format!("{}  ", shown(name)));
@@ -180,19 +228,23 @@ fn sentence(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'stati
         }
         Event::Retrying { path, cause, wait, .. } => {
             let what = path.as_ref().map_or_else(|| "the API".to_owned(), name);
-            (Weight::Background, "retrying", format!("{what}  in {}: {}", span(*wait), shown(cause)))
+            (
+                Weight::Background,
+                "retrying",
+                format!("{what}  in {}: {}", span(*wait), shown(&words::retry(cause))),
+            )
         }
         Event::Vanished { path } => {
             (Weight::News, "vanished", format!("{}  gone from the host before it was fetched", name(path)))
         }
         Event::Failed { path, cause } => {
-            (Weight::Trouble, "failed", format!("{}  {}", name(path), shown(cause)))
+            (Weight::Trouble, "failed", format!("{}  {}", name(path), shown(&words::failure(cause))))
         }
         Event::Mirrored { path, to, how } => {
             (Weight::News, "mirrored", format!("{}  to {} ({how})", name(path), shown(&to.to_string_lossy())))
         }
-        Event::Trouble { message } => (Weight::Trouble, "trouble", shown(message)),
-        Event::Notice { message } => (Weight::News, "notice", shown(message)),
+        Event::Trouble { notice } => (Weight::Trouble, "trouble", shown(&words::notice(notice))),
+        Event::Notice { notice } => (Weight::News, "notice", shown(&words::notice(notice))),
         Event::Stalled { job, step, quiet, usual } => {
             let at = step.map_or_else(String::new, |step| format!(" at step {step}"));
             let text = format!(
@@ -206,9 +258,7 @@ fn sentence(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'stati
             (Weight::Detail, "waiting", format!("{} until the next look", span(*wait)))
         }
         Event::Done { .. } => return summary(event, ending, again),
-        Event::Received { .. } | Event::Pace { .. } | Event::Planned { .. } | Event::Error { .. } => {
-            return None;
-        }
+        Event::Received { .. } | Event::Pace { .. } | Event::Planned { .. } => return None,
     })
 }
 
@@ -224,7 +274,7 @@ fn summary(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'static
         ExitStatus::Complete if *published == 0 => (Weight::Background, "done", counts),
         ExitStatus::Complete => (Weight::News, "done", counts),
         ExitStatus::Interrupted | ExitStatus::Terminated => {
-            let text = format!("{counts}; parts are kept, {again} goes on from them");
+            let text = format!("{counts}; parts are kept, {again} continues from them");
             (Weight::News, "stopped", text)
         }
         ExitStatus::TryAgain if *failed > 0 => {
@@ -245,7 +295,7 @@ mod tests {
     use crate::cli::process::fake::Written;
     use crate::cli::reporters::samples::{done, every_event, published, running};
 
-    fn told(talk: Talk, hold: bool, events: &[Event]) -> (String, String) {
+    fn reported(talk: Talk, hold: bool, events: &[Event]) -> (String, String) {
         let (err, out) = (Written::default(), Written::default());
         let (print, data) = (err.stream(), out.stream());
         let lines = Lines {
@@ -265,25 +315,53 @@ mod tests {
         (out.text(), err.text())
     }
 
+    /// A line of each of many small files is a system call too many; bars are drawn below each line.
+    #[test]
+    fn what_happened_together_is_written_at_once() {
+        for (bars, expected) in [(false, 1), (true, 3)] {
+            let written = Arc::new(Mutex::new(Vec::new()));
+            let writing = written.clone();
+            let lines = Lines {
+                print: Box::new(move |text| writing.lock().unwrap().push(text.to_owned())),
+                data: Box::new(|_| ()),
+                talk: Talk::Normal,
+                hold: true,
+                bars,
+                plan_only: false,
+                colours: false,
+                label: None,
+                again: String::new(),
+                held: Mutex::default(),
+            };
+            lines.report(&running(1));
+            assert!(written.lock().unwrap().is_empty(), "it is held back");
+            lines.report_all(&[published(), published()]);
+            let written = written.lock().unwrap();
+            assert_eq!(written.len(), expected, "{written:?}");
+            let marks: Vec<_> = written.iter().flat_map(|text| text.lines()).map(|line| &line[..3]).collect();
+            assert_eq!(marks, ["job", "pub", "pub"]);
+        }
+    }
+
     #[test]
     fn every_event_as_people_read_it() {
-        let (out, err) = told(Talk::Verbose, false, &every_event());
+        let (out, err) = reported(Talk::Verbose, false, &every_event());
         assert_eq!(out, "checkpoint  dog_000000250.safetensors  fetch (new)\n");
         assert_eq!(
             err,
             "\
 submitted  dog as abc-1
-resumed    1 of 3: it stopped at step 700 of 2000
+resumed    1 of 3: the job stopped at step 700 of 2000 without an error
 resumed    as asked
 job        dog  RUNNING  step 320 of 2000 (16 %)
 plan       2 files to fetch, 5 here
 started    dog_000000250.safetensors  164 MiB  step 250  1.0 KiB are here already
 published  dog_000000250.safetensors  164 MiB  trainer-hash  step 250
 settling   dog_000000500.safetensors  1.0 KiB of 164 MiB written
-retrying   dog_000000500.safetensors  in 1.5 s: connection reset
-retrying   the API  in 2.0 s: HTTP 503
+retrying   dog_000000500.safetensors  in 1.5 s: the connection broke after 7 bytes: connection reset
+retrying   the API  in 2.0 s: the API answered HTTP 503
 vanished   samples/1__000000250_0.jpg  gone from the host before it was fetched
-failed     samples/1__000000250_0.jpg  HTTP 403
+failed     samples/1__000000250_0.jpg  the host answered HTTP 403
 mirrored   dog_000000250.safetensors  to /ui/dog_250.safetensors (hardlink)
 notice     \\u{1b}]0;title\\u{7} \\u{202e} is harmless
 stalled    nothing new at step 700 for 18m 00s, usually a save in 5m 50s; the GPU is still billing: `rcsync cancel abc-1` ends it
@@ -296,8 +374,21 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
     #[test]
     fn a_log_tells_every_tenth_of_the_training() {
         let looks: Vec<Event> = (0..=2000).step_by(10).map(running).collect();
-        assert_eq!(told(Talk::Normal, false, &looks).1.lines().count(), 11);
-        assert_eq!(told(Talk::Verbose, false, &looks).1.lines().count(), 201);
+        assert_eq!(reported(Talk::Normal, false, &looks).1.lines().count(), 11);
+        assert_eq!(reported(Talk::Verbose, false, &looks).1.lines().count(), 201);
+    }
+
+    #[test]
+    fn a_failed_job_of_a_fleet_is_one_line_with_quiet() {
+        let failed = || Event::Trouble { notice: Notice::JobFailed(crate::error::ApiError::NoToken.into()) };
+        let events = [failed(), done(ExitStatus::BadData, 0, 0)];
+        let (_, err) = reported(Talk::Quiet, false, &events);
+        assert!(err.starts_with("trouble    no RunComfy token found; set `RUNCOMFY_TOKEN`"), "{err}");
+        assert_eq!(err.lines().count(), 1, "{err}");
+        assert_eq!(reported(Talk::Normal, false, &events).1.lines().count(), 2);
+        // The next run of the job has its own end.
+        let twice = [failed(), done(ExitStatus::BadData, 0, 0), done(ExitStatus::Disk, 0, 0)];
+        assert_eq!(reported(Talk::Quiet, false, &twice).1.lines().count(), 2);
     }
 
     #[test]
@@ -307,14 +398,14 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
             Event::Plan { fetch: 0, bytes: None, present: 5 },
             done(ExitStatus::Complete, 0, 0),
         ];
-        assert_eq!(told(Talk::Normal, true, &nothing), (String::new(), String::new()));
-        assert_eq!(told(Talk::Normal, false, &nothing).1.lines().count(), 3, "people hear it");
+        assert_eq!(reported(Talk::Normal, true, &nothing), (String::new(), String::new()));
+        assert_eq!(reported(Talk::Normal, false, &nothing).1.lines().count(), 3, "people hear it");
     }
 
     #[test]
     fn cron_hears_the_whole_story_when_there_is_news() {
         let news = [running(320), published(), done(ExitStatus::Complete, 1, 0)];
-        let (_, err) = told(Talk::Normal, true, &news);
+        let (_, err) = reported(Talk::Normal, true, &news);
         let marks: Vec<&str> = err.lines().filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(marks, ["job", "published", "done"]);
     }
@@ -322,7 +413,7 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
     #[test]
     fn quiet_says_what_is_wrong_and_nothing_else() {
         assert_eq!(
-            told(Talk::Quiet, false, &[running(320), published(), done(ExitStatus::Complete, 1, 0)]).1,
+            reported(Talk::Quiet, false, &[running(320), published(), done(ExitStatus::Complete, 1, 0)]).1,
             ""
         );
         let failed = Event::Job {
@@ -331,7 +422,7 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
             progress: crate::model::job::Progress::default(),
             error: Some("out of memory".to_owned()),
         };
-        let (_, err) = told(Talk::Quiet, true, &[failed, done(ExitStatus::Negative, 0, 0)]);
+        let (_, err) = reported(Talk::Quiet, true, &[failed, done(ExitStatus::Negative, 0, 0)]);
         assert_eq!(
             err,
             "not done   nothing new, 5 here, in 1m 20s; the job is FAILED (ended by an error): out of memory\n"

@@ -7,9 +7,9 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::cli::process::{Process, Stream};
-use crate::error::Error;
 
 /// Holds the filter, in tracing's syntax: `debug`, `rcsync::engine=trace,warn`. Only rcsync's own lines pass.
 pub(crate) const VARIABLE: &str = "RCSYNC_LOG";
@@ -21,12 +21,12 @@ const DECISIONS: &str = "rcsync=debug";
 ///
 /// # Errors
 /// When the variable is not a valid filter.
-pub(crate) fn start(process: &Process, logs_decisions: bool) -> Result<(), Error> {
+pub(crate) fn start(process: &Process, logs_decisions: bool) -> Result<(), CommandError> {
     let given = process.text(VARIABLE)?.filter(|text| !text.trim().is_empty());
     let Some(text) = given.as_deref().or_else(|| logs_decisions.then_some(DECISIONS)) else { return Ok(()) };
-    let filter = EnvFilter::builder()
-        .parse(text)
-        .map_err(|why| Error::Usage(format!("the environment variable `{VARIABLE}` is no filter: {why}")))?;
+    let filter = EnvFilter::builder().parse(text).map_err(|why| {
+        CommandError::Usage(format!("the environment variable `{VARIABLE}` is no filter: {why}"))
+    })?;
     // Whatever the filter asks for: libraries log addresses with their queries, which may be secrets.
     let own = filter_fn(|metadata| metadata.target().split("::").next() == Some("rcsync"));
     let subscriber = tracing_subscriber::fmt()

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::cli::command_error::CommandError;
 use crate::edge::system::disk;
 use crate::edge::system::disk::Durability;
 use crate::engine::event::Event;
-use crate::error::{Error, explain_briefly};
+use crate::error::explain_briefly;
 use crate::model::job::{JobId, JobStatus, Progress};
 use crate::model::names::rel_path::RelPath;
 
@@ -60,18 +61,18 @@ struct Numbers {
 /// Looks at where the metrics shall go, before anything is done.
 ///
 /// # Errors
-/// When the name is not one that is collected, or a file stands there that rcsync did not write.
-pub(crate) fn check(path: &Path) -> Result<(), Error> {
+/// When the name is not one that is collected, or there is a file that rcsync did not write.
+pub(crate) fn check(path: &Path) -> Result<(), CommandError> {
     let shown = path.display();
     if path.extension().is_none_or(|extension| extension != "prom") {
-        return Err(Error::Usage(format!("`--metrics-file {shown}`: its name has to end in `.prom`")));
+        return Err(CommandError::Usage(format!("`--metrics-file {shown}`: its name has to end in `.prom`")));
     }
     let Ok(file) = disk::open_regular(path) else { return Ok(()) };
     let mut head = String::new();
     let read = file.take(HEAD.len() as u64).read_to_string(&mut head);
     match read {
         Ok(_) if head == HEAD || head.is_empty() => Ok(()),
-        _ => Err(Error::Usage(format!(
+        _ => Err(CommandError::Usage(format!(
             "`--metrics-file {shown}`: a file is there that rcsync did not write; it is left as it is"
         ))),
     }
@@ -339,8 +340,8 @@ mod tests {
         assert!(check(&path).unwrap_err().to_string().contains("did not write"));
         assert!(check(&dir.path().join("a.txt")).unwrap_err().to_string().contains("`.prom`"));
         let metrics = Metrics::new(dir.path().join("no/such/a.prom"), [job()], noon);
-        let told = every_event().iter().filter_map(|event| metrics.hear(&job(), event)).count();
-        assert_eq!(told, 1);
+        let reported = every_event().iter().filter_map(|event| metrics.hear(&job(), event)).count();
+        assert_eq!(reported, 1);
     }
 
     #[test]

@@ -6,8 +6,8 @@ pub(crate) mod logs;
 pub(crate) mod metrics;
 #[cfg(test)]
 pub(crate) mod samples;
-pub(crate) mod shrinking;
 #[cfg(unix)]
 pub(crate) mod systemd;
 pub(crate) mod throughput;
 pub(crate) mod view;
+pub(crate) mod words;

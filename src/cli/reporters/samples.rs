@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use crate::engine::event::Event;
-use crate::error::ExitStatus;
+use crate::decide::mirror::auto_resume::Stopped;
+use crate::decide::mirror::plan::PlannedStep;
+use crate::decide::transfer::task::FailureCause;
+use crate::engine::event::{Event, Notice, ResumeReason, RetryCause};
+use crate::error::{ApiError, ExitStatus};
 use crate::model::artifact::ArtifactKind;
 use crate::model::digest::Sha256Digest;
 use crate::model::error_code::ErrorCode;
 use crate::model::evidence::Evidence;
+use crate::model::fault::Fault;
 use crate::model::job::{JobId, JobStatus, Progress};
 use crate::model::names::rel_path::RelPath;
 
@@ -54,6 +58,10 @@ pub(crate) fn done(exit: ExitStatus, published: u64, failed: u64) -> Event {
     }
 }
 
+pub(crate) fn refused() -> FailureCause {
+    FailureCause::Network(Fault::Status { status: 403, retry_after: None, excerpt: None })
+}
+
 pub(crate) fn every_event() -> Vec<Event> {
     let checkpoint = || path("dog_000000250.safetensors");
     let next = || path("dog_000000500.safetensors");
@@ -65,32 +73,38 @@ pub(crate) fn every_event() -> Vec<Event> {
         Event::Resumed {
             attempt: Some((1, 3)),
             step: Some(700),
-            reason: "it stopped at step 700 of 2000".to_owned(),
+            reason: ResumeReason::Stopped(Stopped { step: Some(700), total_steps: Some(2000) }),
         },
-        Event::Resumed { attempt: None, step: None, reason: "as asked".to_owned() },
+        Event::Resumed { attempt: None, step: None, reason: ResumeReason::Asked },
         running(320),
         Event::Plan { fetch: 2, bytes: None, present: 5 },
-        Event::Planned { path: checkpoint(), kind, action: "fetch (new)".to_owned() },
+        Event::Planned { path: checkpoint(), kind, action: PlannedStep::Fetch },
         Event::Started { path: checkpoint(), kind, step: Some(250), size, resumed_from: 1024 },
         Event::Received { path: checkpoint(), have: 2048, size },
         published(),
         Event::Settling { path: next(), declared: size, have: 1024 },
         Event::Retrying {
             path: Some(next()),
-            cause: "connection reset".to_owned(),
-            error_code: None,
+            cause: RetryCause::File(FailureCause::Network(Fault::Interrupted {
+                received: 7,
+                cause: "connection reset".to_owned(),
+            })),
             wait: Duration::from_millis(1500),
         },
         Event::Retrying {
             path: None,
-            cause: "HTTP 503".to_owned(),
-            error_code: ErrorCode::new("50301"),
+            cause: RetryCause::Api(ApiError::Server {
+                status: 503,
+                message: String::new(),
+                code: ErrorCode::new("50301"),
+                retry_after: None,
+            }),
             wait: Duration::from_secs(2),
         },
         Event::Vanished { path: sample() },
-        Event::Failed { path: sample(), cause: "HTTP 403".to_owned() },
+        Event::Failed { path: sample(), cause: refused() },
         Event::Mirrored { path: checkpoint(), to: "/ui/dog_250.safetensors".into(), how: "hardlink" },
-        Event::Notice { message: "\u{1b}]0;title\u{7} \u{202e} is harmless".to_owned() },
+        Event::Notice { notice: Notice::UnusableRow("\u{1b}]0;title\u{7} \u{202e} is harmless".to_owned()) },
         Event::Pace { seconds_a_step: Some(1.5), next_save: Some(500) },
         Event::Stalled {
             job: job(),
@@ -99,11 +113,6 @@ pub(crate) fn every_event() -> Vec<Event> {
             usual: Duration::from_secs(350),
         },
         Event::Waiting { wait: Duration::from_secs(20) },
-        Event::Error {
-            message: "the API knows no job `abc-1`".to_owned(),
-            error_code: ErrorCode::new("40451"),
-            exit: ExitStatus::BadData,
-        },
         done(ExitStatus::TryAgain, 1, 1),
     ]
 }

@@ -27,15 +27,15 @@ pub(crate) struct Service {
 struct State {
     /// Whether the job was seen and the folder is ours.
     seen: bool,
-    /// Whether that was told.
+    /// Whether that was reported.
     ready: bool,
     doing: String,
     present: u64,
-    told: String,
+    reported: String,
 }
 
 impl Service {
-    /// Begins to speak, where somebody listens.
+    /// Begins to report, where a service manager listens.
     pub(crate) fn begin(world: &Process) -> Option<Self> {
         let socket = world.set("NOTIFY_SOCKET")?;
         let manager = Arc::new(Manager::at(&socket).ok()?);
@@ -104,13 +104,13 @@ impl Service {
         if state.seen && !state.ready {
             news.push(NotifyState::Ready);
         }
-        if status != state.told {
+        if status != state.reported {
             news.push(NotifyState::Status(status));
         }
         // What did not fit into a full queue is said with the next event.
         if !news.is_empty() && self.manager.say(&news) {
             state.ready = state.seen;
-            status.clone_into(&mut state.told);
+            status.clone_into(&mut state.reported);
         }
     }
 }

@@ -1,27 +1,28 @@
 //! The living view: the job on top, a line a transfer below, published lines scrolling above.
 //!
-//! Three parts: [`facts`] takes events in, [`frame`] makes lines of them for so many columns, and [`canvas`] puts
-//! the lines where the last ones were. The first two are pure, so that a test can read every screen.
+//! Three parts: [`facts`] takes events in, [`frame`] makes lines of them for so many columns, and [`screen`] has `indicatif`
+//! draw the lines over the last ones. The first two are pure, so that a test can read every screen.
 
-mod canvas;
+mod checking;
 mod facts;
 mod fleet;
 mod frame;
+mod screen;
 mod upload;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cli::process::Stream;
-use crate::cli::reporters::shrinking::Shrinking;
 use crate::engine::event::{Event, Reporter};
 
-use canvas::Canvas;
 use facts::Facts;
+use screen::Screen;
 
+pub(crate) use checking::CheckView;
 pub(crate) use fleet::FleetFacts;
 pub(crate) use frame::Look;
-pub(crate) use upload::UploadView;
+pub(crate) use upload::UploadFacts;
 
 /// Between two draws while something moves: ten a second is what an eye takes for steady.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -40,7 +41,7 @@ impl Picture for Facts {
     }
 }
 
-/// The view of one run, or of a fleet's.
+/// The view of a run, a fleet or a push.
 pub(crate) struct View<P: Picture = Facts> {
     shared: Arc<Shared<P>>,
 }
@@ -52,53 +53,58 @@ struct Shared<P> {
 
 struct Scene<P> {
     facts: P,
-    canvas: Canvas,
+    screen: Screen,
     look: Look,
     moved: bool,
+    drawn: Option<Instant>,
     ended: bool,
 }
 
 impl<P: Picture> View<P> {
     /// Begins to draw onto `stream`.
-    pub(crate) fn new(stream: Stream, look: Look, shrinking: Shrinking) -> Self {
-        let view = Self::still(stream, look, shrinking);
+    pub(crate) fn new(stream: Stream, look: Look) -> Self {
+        let view = Self::still(stream, look);
         let shared = view.shared.clone();
-        // A thread of its own: drawing must go on while the runtime's threads are busy with hashing.
+        // A thread of its own: drawing continues while the runtime's threads are busy with hashing.
         let drawing = std::thread::Builder::new().name("view".to_owned()).spawn(move || shared.draw_on());
         // Without the thread the view still moves with each event that prints a line.
         drop(drawing);
         view
     }
 
-    /// A view that draws when it is told to.
-    fn still(stream: Stream, look: Look, shrinking: Shrinking) -> Self {
-        let (facts, canvas) = (P::default(), Canvas::new(stream, shrinking));
-        let scene = Mutex::new(Scene { facts, canvas, look, moved: true, ended: false });
+    /// A view that draws when it is asked to.
+    fn still(stream: Stream, look: Look) -> Self {
+        let (facts, screen) = (P::default(), Screen::new(stream));
+        let scene = Mutex::new(Scene { facts, screen, look, moved: true, drawn: None, ended: false });
         Self { shared: Arc::new(Shared { scene, wake: Condvar::new() }) }
     }
 
     /// Writes a line above the view, or where it was.
     pub(crate) fn line(&self, text: &str) {
         let mut scene = self.shared.scene();
-        if scene.ended {
-            scene.canvas.put(Some(text), &[]);
-        } else {
-            scene.draw(Some(text), Instant::now());
+        let now = Instant::now();
+        if !scene.ended && scene.may_draw(now) {
+            scene.draw(now);
         }
+        scene.screen.print(text);
     }
 
     /// Learns something that is drawn soon.
     pub(crate) fn learn(&self, hear: impl FnOnce(&mut P, Instant)) {
         let mut scene = self.shared.scene();
-        hear(&mut scene.facts, Instant::now());
+        let now = Instant::now();
+        hear(&mut scene.facts, now);
         scene.moved = true;
+        if scene.may_draw(now) {
+            self.shared.wake.notify_all();
+        }
     }
 
     /// Takes the view away. May be called again.
     pub(crate) fn end(&self) {
         let mut scene = self.shared.scene();
         if !std::mem::replace(&mut scene.ended, true) {
-            scene.canvas.put(None, &[]);
+            scene.screen.clear();
         }
         drop(scene);
         self.shared.wake.notify_all();
@@ -126,14 +132,12 @@ impl<P: Picture> Shared<P> {
     }
 
     fn draw_on(&self) {
-        let mut drawn: Option<Instant> = None;
         let mut scene = self.scene();
         while !scene.ended {
             let now = Instant::now();
-            let resized = scene.canvas.is_resized();
-            if scene.moved || resized || drawn.is_none_or(|drawn| now.duration_since(drawn) >= LONGEST) {
-                scene.draw(None, now);
-                drawn = Some(now);
+            let is_due = scene.drawn.is_none_or(|drawn| now.duration_since(drawn) >= LONGEST);
+            if is_due || ((scene.moved || scene.screen.is_resized()) && scene.may_draw(now)) {
+                scene.draw(now);
             }
             scene = self
                 .wake
@@ -144,11 +148,17 @@ impl<P: Picture> Shared<P> {
 }
 
 impl<P: Picture> Scene<P> {
-    fn draw(&mut self, above: Option<&str>, now: Instant) {
-        let (columns, rows) = self.canvas.size();
+    fn may_draw(&self, now: Instant) -> bool {
+        self.drawn.is_none_or(|drawn| now.duration_since(drawn) >= SHORTEST)
+    }
+
+    fn draw(&mut self, now: Instant) {
+        let (columns, rows) = self.screen.size();
         let lines = self.facts.lines(now, columns, rows, self.look);
-        self.canvas.put(above, &lines);
         self.moved = false;
+        // What comes first is drawn at once.
+        self.drawn = (!lines.is_empty()).then_some(now);
+        self.screen.draw(lines);
     }
 }
 

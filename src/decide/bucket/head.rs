@@ -303,6 +303,11 @@ impl Known {
     #[must_use]
     pub fn plain_name(&self, key: &ArtifactKey) -> Option<RelPath> {
         let entry = self.manifest.entries.get(key)?;
+        // Its older states are gone, and with them the plain name.
+        if key.is_optimizer() && entry.older.is_empty() {
+            let plain = entry.path.as_str().replace(&format!("~{}", entry.sha256.short()), "");
+            return RelPath::parse(&plain).ok();
+        }
         Some(entry.older.first().map_or(&entry.path, |older| &older.path).clone())
     }
 }

@@ -55,7 +55,7 @@ pub enum Weights {
     /// Safetensors alone: data that runs nothing, and that can be proven whole.
     #[default]
     Safetensors,
-    /// Pickles as well, because somebody asked for them: loading one can run whatever code it carries.
+    /// Pickles as well, where the user asks for them: loading one can run whatever code it carries.
     PicklesToo,
 }
 
@@ -133,7 +133,7 @@ fn is_safetensors(path: &RelPath) -> bool {
 }
 
 /// Whether it is a pickle that ComfyUI would list and can load. `optimizer.pt` is the state of a training: it is listed
-/// like a LoRA, is none, and every attempt to use it fails. So nobody who asks for pickles means it.
+/// like a LoRA, is none, and every attempt to use it fails. So asking for pickles does not include it.
 fn is_pickle(path: &RelPath) -> bool {
     let (stem, extension) = path.stem_and_extension();
     PICKLES.iter().any(|pickle| extension.eq_ignore_ascii_case(pickle))

@@ -1,4 +1,4 @@
-//! Where a LoRA goes in a ComfyUI folder, what to make of what stands there, and what has to go.
+//! Where a LoRA goes in a ComfyUI folder, how to treat what is there, and what is removed.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -62,7 +62,7 @@ impl fmt::Display for Subdir {
 
 impl Subdir {
     /// Fills the template in. A job's name is free text: whatever is in it, it becomes part of one folder's name and
-    /// never a path of its own. `None` stands for the `loras` folder itself.
+    /// never a path of its own. `None` is the `loras` folder itself.
     #[must_use]
     pub fn of_job(&self, name: Option<&str>, job: &JobId) -> Option<RelPath> {
         if self.0.is_empty() {
@@ -139,7 +139,7 @@ fn mark(lora: &Lora<'_>) -> String {
     }
 }
 
-/// What stands at a place, seen from a file that wants to be there.
+/// What is at a place, seen from a file that is to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// Nothing: it can be placed.
@@ -150,7 +150,7 @@ pub enum Standing {
     Ours,
     /// The same bytes, by whomever.
     Same,
-    /// Our file, changed by somebody since. It stays as it is.
+    /// Our file, changed since. It is kept as it is.
     Edited,
     /// Something else. It stays, too.
     Foreign,
@@ -188,7 +188,7 @@ pub fn standing(
             PlacedState::Placed => return Standing::Ours,
             PlacedState::Adopted => return Standing::Same,
             PlacedState::Edited => return Standing::Edited,
-            // Its time stamp is that of the source, which somebody else's file may share.
+            // Its time stamp is that of the source, which a foreign file may share.
             PlacedState::Placing => {}
         }
     }

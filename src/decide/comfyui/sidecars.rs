@@ -74,7 +74,8 @@ impl Facts<'_> {
                 "name": self.file_name,
                 "type": "Model",
                 "primary": true,
-                "sizeKB": self.size.div_ceil(1024),
+                // A fraction, as Civitai writes it: readers multiply it by 1024 for the length.
+                "sizeKB": self.size as f64 / 1024.0,
                 "hashes": { "SHA256": self.sha256.to_string() },
             }],
             "images": [],
@@ -165,7 +166,7 @@ mod tests {
         assert_eq!(civitai["baseModel"], "Flux.1 D");
         assert_eq!(civitai["trainedWords"], json!(["ohwx", "man"]));
         assert_eq!(civitai["files"][0]["hashes"]["SHA256"], "ab".repeat(32));
-        assert_eq!(civitai["files"][0]["sizeKB"], 3);
+        assert_eq!(civitai["files"][0]["sizeKB"].as_f64(), Some(2049.0 / 1024.0));
         assert_eq!(civitai["name"], "final, step 1000");
         assert_eq!(a1111["activation text"], "ohwx, man");
         assert_eq!(a1111["sd version"], "Flux.1 D");

@@ -18,27 +18,47 @@ pub fn needed_datasets(config: &TrainingConfig) -> Vec<&str> {
     names
 }
 
+/// Why folders cannot be given their datasets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AssignError {
+    /// The configuration names no dataset.
+    NoDataset,
+    /// The configuration does not name the one that was given.
+    Unknown {
+        /// The name.
+        name: String,
+        /// Those that it names.
+        needed: Vec<String>,
+    },
+    /// It is unknown which dataset a folder is.
+    Unnamed {
+        /// The folder's name.
+        folder: String,
+        /// Those that the configuration names.
+        needed: Vec<String>,
+    },
+    /// Two folders are for one dataset.
+    Twice(String),
+}
+
 /// Gives each folder its dataset. `given`: the name that was typed for it, if any, and the folder's own name.
 ///
 /// # Errors
-/// What does not fit, in words.
+/// What does not fit.
 pub fn assign<'a>(
     given: &[(Option<&'a str>, &'a str)],
     config: &'a TrainingConfig,
-) -> Result<Vec<&'a str>, String> {
+) -> Result<Vec<&'a str>, AssignError> {
     let needed = needed_datasets(config);
-    let listed = || format!("`{}`", needed.join("`, `"));
+    let named = || needed.iter().map(|name| (*name).to_owned()).collect();
     if needed.is_empty() {
-        return Err(
-            "the configuration names no dataset: it needs `folder_path: /app/ai-toolkit/datasets/NAME`"
-                .to_owned(),
-        );
+        return Err(AssignError::NoDataset);
     }
     let mut found: Vec<Option<&str>> = Vec::new();
     for (typed, own) in given {
         match typed {
             Some(name) if !needed.contains(name) => {
-                return Err(format!("the configuration names no dataset `{name}`; it names {}", listed()));
+                return Err(AssignError::Unknown { name: (*name).to_owned(), needed: named() });
             }
             Some(name) => found.push(Some(name)),
             None => found.push(needed.contains(own).then_some(*own)),
@@ -55,17 +75,14 @@ pub fn assign<'a>(
             _ => {
                 let unnamed =
                     given.iter().zip(&found).find(|(_, name)| name.is_none()).map_or("", |((_, own), _)| own);
-                return Err(format!(
-                    "the configuration names {}, and none of them is the folder `{unnamed}`: write `--dataset NAME={unnamed}`",
-                    listed()
-                ));
+                return Err(AssignError::Unnamed { folder: unnamed.to_owned(), needed: named() });
             }
         }
     }
     let names: Vec<&str> = found.into_iter().flatten().collect();
     let mut seen = BTreeSet::new();
     match names.iter().find(|name| !seen.insert(**name)) {
-        Some(twice) => Err(format!("two folders are for the dataset `{twice}`")),
+        Some(twice) => Err(AssignError::Twice((*twice).to_owned())),
         None => Ok(names),
     }
 }
@@ -90,16 +107,31 @@ mod tests {
         for (config, given, expected) in [
             (&one, &[(None, "photos")][..], Ok(&["dog"][..])),
             (&one, &[(Some("dog"), "photos")], Ok(&["dog"])),
-            (&one, &[(Some("cat"), "photos")], Err("names no dataset `cat`; it names `dog`")),
+            (
+                &one,
+                &[(Some("cat"), "photos")],
+                Err(AssignError::Unknown { name: "cat".to_owned(), needed: vec!["dog".to_owned()] }),
+            ),
             (&two, &[(None, "dog_control"), (None, "photos")], Ok(&["dog_control", "dog"])),
             (&two, &[(Some("dog_control"), "a"), (None, "b")], Ok(&["dog_control", "dog"])),
-            (&two, &[(None, "photos")], Err("write `--dataset NAME=photos`")),
-            (&two, &[(Some("dog"), "a"), (Some("dog"), "b")], Err("two folders are for the dataset `dog`")),
-            (&one, &[(None, "a"), (None, "b")], Err("none of them is the folder `a`")),
+            (
+                &two,
+                &[(None, "photos")],
+                Err(AssignError::Unnamed {
+                    folder: "photos".to_owned(),
+                    needed: vec!["dog".to_owned(), "dog_control".to_owned()],
+                }),
+            ),
+            (&two, &[(Some("dog"), "a"), (Some("dog"), "b")], Err(AssignError::Twice("dog".to_owned()))),
+            (
+                &one,
+                &[(None, "a"), (None, "b")],
+                Err(AssignError::Unnamed { folder: "a".to_owned(), needed: vec!["dog".to_owned()] }),
+            ),
         ] {
             match (assign(given, config), expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, expected),
-                (Err(said), Err(expected)) => assert!(said.contains(expected), "{said}"),
+                (Err(found), Err(expected)) => assert_eq!(found, expected),
                 (found, expected) => panic!("{found:?} instead of {expected:?}"),
             }
         }

@@ -8,7 +8,7 @@ use crate::model::names::collision_key::CollisionKey;
 use crate::model::training_config::TrainingConfig;
 
 use super::kinds::{MediaKind, extension, is_safe_name, stem};
-use super::report::{Code, Counts, Finding, Report};
+use super::report::{Code, Counts, Cure, Finding, Report};
 use super::scan::{Caption, Companion, Content, Media, MediaState, Scan, ScannedFile};
 use against_config::against_config;
 
@@ -42,7 +42,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn add(&mut self, code: Code, path: &str, what: impl Into<String>, cure: impl Into<String>) {
+    pub(super) fn add(&mut self, code: Code, path: &str, what: impl Into<String>, cure: impl Into<Cure>) {
         self.list.push(Finding { code, path: path.to_owned(), what: what.into(), cure: cure.into() });
     }
 }
@@ -135,13 +135,8 @@ fn folder(scan: &Scan, config: Option<&TrainingConfig>, findings: &mut Findings)
     }
     if !is_safe_name(&scan.name) {
         let suggestion = safe_name(&scan.name);
-        let cure = if config.is_some_and(|config| !config.processes.is_empty()) {
-            format!(
-                "rename the folder, or name it with `--name {suggestion}`, and write that into `folder_path`"
-            )
-        } else {
-            format!("rename the folder, or name the dataset with `--name {suggestion}`")
-        };
+        let in_config = config.is_some_and(|config| !config.processes.is_empty());
+        let cure = Cure::Rename { suggestion, in_config };
         let what =
             format!("a dataset cannot be called `{}`: letters, digits, `_` and `-` are safe", scan.name);
         findings.add(Code::DatasetName, ".", what, cure);
@@ -152,10 +147,7 @@ fn folder(scan: &Scan, config: Option<&TrainingConfig>, findings: &mut Findings)
             1 => "a folder with 1 file in it; a dataset has no folders".to_owned(),
             count => format!("a folder with {count} files in it; a dataset has no folders"),
         };
-        let cure = format!(
-            "move its files into the folder itself, or leave it out with `--exclude '{}/*'`",
-            subfolder.path
-        );
+        let cure = Cure::MoveUp { folder: subfolder.path.clone() };
         findings.add(Code::Subfolder, &subfolder.path, what, cure);
     }
 }
@@ -330,7 +322,7 @@ fn other(name: &str, scan: &Scan, findings: &mut Findings) {
         }
         None => {
             let what = "AI Toolkit does not look for files of this kind";
-            findings.add(Code::UnusedKind, name, what, "move it away, or leave it out with `--exclude`");
+            findings.add(Code::UnusedKind, name, what, Cure::MoveAway);
         }
     }
 }

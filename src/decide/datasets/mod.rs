@@ -15,7 +15,7 @@ mod scan;
 mod signature;
 mod starting_config;
 
-pub use self::assign::{assign, needed_datasets};
+pub use self::assign::{AssignError, assign, needed_datasets};
 pub use self::check::{check, check_with, safe_name};
 pub(crate) use self::dimensions::dimensions;
 pub use self::for_config::{caption_ext_for, companions_of, name_for};
@@ -24,7 +24,7 @@ pub use self::listing::Listing;
 pub(crate) use self::paths::DATASETS;
 pub use self::paths::{Role, dataset_name, dataset_names, roles};
 pub use self::patterns::FilePatterns;
-pub use self::report::{Code, Counts, Finding, Report, Severity};
+pub use self::report::{Code, Counts, Cure, Finding, Report, Severity};
 pub use self::scan::{
     Caption, Companion, Content, Dimensions, Media, MediaState, Scan, ScannedFile, Subfolder,
 };

@@ -1,4 +1,4 @@
-//! `--include` and `--exclude` of a dataset.
+//! Which files of a dataset the user wants, by patterns of their names.
 
 use globset::GlobSet;
 

@@ -54,7 +54,50 @@ pub struct Finding {
     /// What is wrong with it.
     pub what: String,
     /// What to do about it.
-    pub cure: String,
+    pub cure: Cure,
+}
+
+/// What to do about a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cure {
+    /// In words.
+    Text(String),
+    /// Rename the folder, or give the dataset another name.
+    Rename {
+        /// A name that it can have.
+        suggestion: String,
+        /// The configuration has to have that name too.
+        in_config: bool,
+    },
+    /// Move the files of a subfolder up, or leave them out.
+    MoveUp {
+        /// The subfolder.
+        folder: String,
+    },
+    /// Move the file away, or leave it out.
+    MoveAway,
+    /// Write the dataset into the configuration, or give it the name that is there.
+    NameInConfig {
+        /// The dataset.
+        name: String,
+    },
+    /// Write the extension of the captions into the configuration, or check with it.
+    CaptionExtension {
+        /// The extension, without its dot.
+        extension: String,
+    },
+}
+
+impl From<String> for Cure {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Cure {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
 }
 
 impl Finding {
@@ -69,7 +112,7 @@ impl Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// It does, unless `--force` is given.
+    /// It does, unless that is overridden.
     Error,
     /// It does not.
     Warning,
@@ -103,7 +146,7 @@ pub enum Code {
     NameEncoding,
     /// The configuration does not name this dataset.
     NotInConfig,
-    /// The captions end otherwise than the configuration says.
+    /// The captions have another extension than the configuration names.
     CaptionExtension,
     /// AI Toolkit does not look for files of this kind.
     UnusedKind,
@@ -121,7 +164,7 @@ pub enum Code {
     NoTriggerWord,
     /// The name has characters that not every storage keeps.
     OddName,
-    /// The bytes are of another format than the extension says.
+    /// The bytes are of another format than the extension suggests.
     WrongExtension,
     /// The same bytes are there twice.
     SameBytes,

@@ -4,7 +4,7 @@ use crate::decide::formats::Format;
 
 use super::kinds::{MediaKind, extension};
 
-/// A format that is told by its first bytes.
+/// A format that is recognised by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Signature {
     /// Its name.
@@ -52,7 +52,7 @@ const MP4: Signature =
 const MP3: Signature = checked("MP3", Format::Mp3, MediaKind::Sound, &["mp3"]);
 const AAC: Signature = readable("AAC", MediaKind::Sound, &["aac"]);
 
-/// Openings that are told by their first bytes alone.
+/// Openings that are recognised by their first bytes alone.
 const OPENINGS: [(&[u8], Signature); 19] = [
     (b"\x89PNG\r\n\x1a\n", checked("PNG", Format::Png, MediaKind::Picture, &["png"])),
     (b"\xff\xd8\xff", checked("JPEG", Format::Jpeg, MediaKind::Picture, &["jpg", "jpeg"])),

@@ -76,8 +76,8 @@ pub struct Wishes<'w> {
     pub dataset: &'w str,
     /// The folder, as it is typed in commands.
     pub folder: &'w str,
-    /// The configuration's file, as it is typed in commands.
-    pub file: &'w str,
+    /// Lines of a comment at the begin: what the file is, and what to do with it.
+    pub notes: &'w [String],
     /// The base model.
     pub model: BaseModel,
     /// The trigger word.
@@ -335,7 +335,18 @@ impl Text {
 
 /// Returns text as a quoted scalar, which JSON's form is too.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let mut quoted = String::new();
+    for c in serde_json::Value::from(text).to_string().chars() {
+        match c {
+            // JSON takes these as they are, YAML only as an escape.
+            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                // Writing into a String cannot fail.
+                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+            }
+            _ => quoted.push(c),
+        }
+    }
+    quoted
 }
 
 /// Returns text that may be in a comment: one line, and nothing that the trainer's reader replaces.
@@ -344,20 +355,18 @@ fn plain(text: &str) -> String {
 }
 
 fn heading(wishes: &Wishes<'_>, family: &Family, text: &mut Text) {
-    let Wishes { folder, file, pictures, clips, captions, .. } = wishes;
+    let Wishes { folder, pictures, clips, captions, .. } = wishes;
     let counts = [(*pictures, "picture"), (*clips, "clip"), (*captions, "caption")];
     let counts: Vec<String> = counts
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, word)| format!("{count} {word}{}", if *count == 1 { "" } else { "s" }))
         .collect();
-    let (folder, file) = (plain(folder), plain(file));
+    let folder = plain(folder);
     text.line(0, &format!("# A LoRA for {}, trained on {folder} ({}).", family.title, counts.join(", ")));
-    text.line(0, "# Written by `rcsync init`. Every value may be changed; the comments say which ones people change, and why.");
-    text.line(0, "#");
-    text.line(0, &format!("#   rcsync dataset check {folder} --config {file}"));
-    text.line(0, &format!("#   rcsync submit {file} --dry-run"));
-    text.line(0, &format!("#   rcsync submit {file} --dataset {folder} --follow"));
+    for line in wishes.notes {
+        text.line(0, format!("# {}", plain(line)).trim_end());
+    }
 }
 
 fn trigger(wishes: &Wishes<'_>, text: &mut Text) {
@@ -507,7 +516,7 @@ mod tests {
             name: "dog",
             dataset: "dog-photos",
             folder: "./dog-photos",
-            file: "dog.yaml",
+            notes: &[],
             model,
             trigger: None,
             caption_ext: "txt",

@@ -98,7 +98,7 @@ impl Walk {
                 State::EntropyCode => {
                     input = rest;
                     match first {
-                        // A stuffed zero, and restart markers: the data goes on.
+                        // A stuffed zero, and restart markers: the data continues.
                         0 | 0xd0..=0xd7 => State::Entropy,
                         0xff => State::EntropyCode,
                         code => self.enter(*code)?,
@@ -114,7 +114,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Begins the segment of a marker, if it may stand here.
+    /// Begins the segment of a marker, if it may be here.
     fn enter(&mut self, code: u8) -> Result<State, Fault> {
         self.marker = code;
         match code {

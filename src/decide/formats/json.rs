@@ -1,5 +1,5 @@
 //! JSON: brackets, strings and commas where they belong, however long the text is. What is no JSON by the letter (comments,
-//! several values) is nothing that a trainer's file must not be, so it is not refused: nobody can say whether it is whole.
+//! several values) is nothing that a trainer's file must not be, so it is not refused: whether it is whole is unknown.
 
 use super::verdict::{Fault, Verdict};
 
@@ -124,7 +124,7 @@ impl Walk {
 
     /// `unwritten`: the file ends in many zeros.
     pub(super) fn finish(mut self, unwritten: bool) -> Result<Verdict, Fault> {
-        // A number at the very end may go on, and where it is all that there is, nothing says that it does not.
+        // A number at the very end may continue, and where it is the whole text, nothing shows its end.
         if self.expect == Expect::Word && self.open.is_empty() {
             let ended = self.end_word();
             return Ok(if ended { Verdict::Plausible } else { Verdict::Unchecked });

@@ -30,7 +30,7 @@ enum State {
     },
     /// Behind the segment.
     Behind,
-    /// A segment whose length is not told, or something that cannot be accounted for.
+    /// A segment of unknown length, or something that cannot be accounted for.
     Odd,
 }
 
@@ -115,7 +115,7 @@ impl Walk {
 /// More bytes are needed, or none would help.
 struct Incomplete;
 
-/// Reads an element's identifier and length. A length of all ones is not told.
+/// Reads an element's identifier and length. A length of all ones is unknown.
 fn element(head: &[u8]) -> Result<(u64, Option<u64>), Incomplete> {
     let (id, rest) = number(head, 4)?;
     let (length, behind) = number(rest, 8)?;

@@ -5,7 +5,7 @@
 //! kept. Its verdict does not depend on how the bytes were cut into chunks.
 //!
 //! A format is recognised by the first bytes; the name counts where these say nothing, and for what loaders choose by
-//! name. A kind whose end cannot be told for sure is [`Verdict::Plausible`], never broken.
+//! name. A kind whose end is not certain is [`Verdict::Plausible`], never broken.
 
 mod cursor;
 mod flac;

@@ -77,7 +77,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Begins a box, if it may stand here.
+    /// Begins a box, if it may be here.
     fn enter(&mut self, [a, b, c, d, kind @ ..]: [u8; 8]) -> Result<State, Fault> {
         let first = self.boxes == 0;
         if first && !matches!(&kind, b"ftyp" | b"styp") {
@@ -99,7 +99,7 @@ impl Walk {
             _ => {}
         }
         match u32::from_be_bytes([a, b, c, d]) {
-            // The index must stand before it, since nothing can stand behind it. A writer that is not done yet
+            // The index must be before it, since nothing can follow it. A writer that is not done yet
             // leaves the same zero in front of the data, without an index.
             0 if kind == *b"mdat" => Ok(State::ToTheEnd),
             0 => Err(Fault::bad("a box other than its last has no length")),

@@ -90,7 +90,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Begins a page, if it may stand here.
+    /// Begins a page, if it may be here.
     fn enter(&mut self, mut head: [u8; HEAD]) -> Result<State, Fault> {
         let begun = !self.open.is_empty();
         if !head.starts_with(b"OggS\0") {

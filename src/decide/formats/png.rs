@@ -20,7 +20,7 @@ pub(super) struct Walk {
     four: Field<4>,
     crc: Digest,
     chunk: [u8; 4],
-    /// Whether chunks of pixels have begun, and whether they are over: they must stand in one row.
+    /// Whether chunks of pixels have begun, and whether they are over: they must be in one row.
     pixels: Pixels,
     header_seen: bool,
 }
@@ -105,7 +105,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Begins a chunk, if it may stand here.
+    /// Begins a chunk, if it may be here.
     fn enter(&mut self, head: [u8; 8]) -> Result<State, Fault> {
         let (length, _) = halves(head);
         self.chunk.copy_from_slice(&head[4..]);
@@ -118,7 +118,7 @@ impl Walk {
         }
         self.header_seen = true;
         self.pixels = match (&self.chunk, self.pixels) {
-            (b"IDAT", Pixels::Over) => return Err(Fault::bad("its `IDAT` chunks do not stand together")),
+            (b"IDAT", Pixels::Over) => return Err(Fault::bad("its `IDAT` chunks are not consecutive")),
             (b"IDAT", _) => Pixels::Some,
             (b"IEND", Pixels::None) => return Err(Fault::bad("it has no `IDAT` chunk")),
             (b"IEND", _) if length > 0 => return Err(Fault::bad("its `IEND` chunk is not empty")),

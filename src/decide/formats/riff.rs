@@ -130,7 +130,7 @@ impl Walk {
         if self.left == 0 { State::End } else { State::Chunk }
     }
 
-    /// Begins a chunk, if it may stand here and fits.
+    /// Begins a chunk, if it may be here and fits.
     fn enter(&mut self, [a, b, c, d, length @ ..]: [u8; 8]) -> Result<State, Fault> {
         let name = [a, b, c, d];
         let length = u64::from(u32::from_le_bytes(length));

@@ -47,7 +47,7 @@ impl Walk {
                 // Written block by block into a file of full length: what is missing reads as zeros.
                 let unwritten = text.last() == Some(&0);
                 if unwritten {
-                    Fault::cut("its header, which goes on with zeros")
+                    Fault::cut("its header, which continues with zeros")
                 } else {
                     Fault::bad(&error.to_string())
                 }

@@ -89,7 +89,7 @@ pub enum HeaderError {
     /// Too many tensors.
     #[error("its header lists more than {MAX_TENSORS} tensors")]
     TooManyTensors,
-    /// One name stands there twice.
+    /// One name is there twice.
     #[error("its header lists `{0}` twice")]
     Twice(String),
     /// A tensor does not begin where the one before it ends, or ends before it begins.

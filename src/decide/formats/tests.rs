@@ -83,7 +83,7 @@ fn a_file_of_full_length_whose_rest_is_not_written_yet_is_unfinished() {
         let mut half = zeros;
         half[..bytes.len() / 2].copy_from_slice(&bytes[..bytes.len() / 2]);
         let verdict = check(Format::of(name), &half);
-        // What lies in the middle of a body cannot be told from zeros that belong there: only its hash can.
+        // What lies in the middle of a body cannot be distinguished from zeros that belong there: only its hash can.
         let is_known_by_name = is_known_by_name && !name.ends_with(".safetensors");
         assert!(verdict.is_unfinished() || !is_known_by_name, "{name}: {verdict:?}");
         assert_ne!(verdict, Verdict::Whole, "{name}");

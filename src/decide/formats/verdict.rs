@@ -26,7 +26,7 @@ pub enum Verdict {
     },
     /// It is not whole.
     Broken(Defect),
-    /// A format that nobody here can check.
+    /// A format without a check.
     Unchecked,
 }
 
@@ -43,7 +43,7 @@ impl Verdict {
     }
 }
 
-/// What is wrong with a file, in words for people that go on after "the file is not whole:". Bounded, and without
+/// What is wrong with a file, in words that continue "the file is not whole:". Bounded, and without
 /// control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defect {
@@ -52,7 +52,7 @@ pub struct Defect {
 }
 
 impl Defect {
-    /// Something that more bytes would not mend.
+    /// Something that more bytes would not fix.
     pub(super) fn new(text: &str) -> Self {
         Self { text: text.chars().filter(|c| !c.is_control()).take(MAX_DEFECT).collect(), truncation: false }
     }
@@ -90,7 +90,7 @@ impl Fault {
         Self::Bad(Defect::new(text))
     }
 
-    /// The file ends where this should go on.
+    /// The file ends where this should continue.
     pub(super) fn cut(within: &str) -> Self {
         Self::Bad(Defect::truncation(&format!("it ends in the middle of {within}")))
     }

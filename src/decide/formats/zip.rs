@@ -5,7 +5,7 @@ use super::verdict::{Defect, Fault, Verdict};
 /// The end of the central directory, without its comment.
 const END: usize = 22;
 
-/// The locator of the larger end record, which stands right before the small one.
+/// The locator of the larger end record, which is right before the small one.
 const LOCATOR: usize = 20;
 
 /// The larger end record, without extensions.

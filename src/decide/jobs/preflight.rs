@@ -273,15 +273,15 @@ config:
         - folder_path: /app/ai-toolkit/datasets/dog
 ";
 
-    fn told(text: &str) -> Vec<String> {
+    fn objections_to(text: &str) -> Vec<String> {
         objections(&TrainingConfig::parse(text).unwrap()).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn what_the_documentation_asks_for_is_enough() {
-        assert_eq!(told(GOOD), [""; 0]);
+        assert_eq!(objections_to(GOOD), [""; 0]);
         let without_datasets = GOOD.split("      datasets").next().unwrap();
-        assert_eq!(told(without_datasets), [""; 0]);
+        assert_eq!(objections_to(without_datasets), [""; 0]);
     }
 
     #[test]
@@ -307,7 +307,11 @@ config:
             let expected = format!(
                 "line 3: `config.name` is `{bare}`, which the trainer reads as {meaning}; put it into quotes: `name: \"{bare}\"`"
             );
-            assert_eq!(told(&GOOD.replace("name: dog", &format!("name: {name}"))), [expected], "{name}");
+            assert_eq!(
+                objections_to(&GOOD.replace("name: dog", &format!("name: {name}"))),
+                [expected],
+                "{name}"
+            );
         }
         for name in [
             "\"2024\"",
@@ -322,15 +326,25 @@ config:
             "2024-01",
             "dog",
         ] {
-            assert_eq!(told(&GOOD.replace("name: dog", &format!("name: {name}"))), [""; 0], "{name}");
+            assert_eq!(
+                objections_to(&GOOD.replace("name: dog", &format!("name: {name}"))),
+                [""; 0],
+                "{name}"
+            );
         }
         for name in ["~", "null", ""] {
             let expected = ["`config.name` is missing: the job's files are named after it"];
-            assert_eq!(told(&GOOD.replace("name: dog", &format!("name: {name}"))), expected, "{name}");
+            assert_eq!(
+                objections_to(&GOOD.replace("name: dog", &format!("name: {name}"))),
+                expected,
+                "{name}"
+            );
         }
-        assert_eq!(told(&GOOD.replace("name: dog", "name: 'a \"dog\"'")), [""; 0]);
+        assert_eq!(objections_to(&GOOD.replace("name: dog", "name: 'a \"dog\"'")), [""; 0]);
         let repeated = GOOD.replace("name: dog", "name: 'a \"dog\"'") + "meta: {name: '[name]'}\n";
-        assert!(told(&repeated)[0].starts_with("line 3: `config.name` is `a \"dog\"`; a quotation mark"));
+        assert!(
+            objections_to(&repeated)[0].starts_with("line 3: `config.name` is `a \"dog\"`; a quotation mark")
+        );
     }
 
     #[test]
@@ -353,12 +367,12 @@ config:
             ("/dog\n", "/dog\n          caption_ext: 1\n", "line 9: `caption_ext` is `1`, which the trainer reads as a number; put it into quotes: `\"1\"`".to_owned()),
             ("type: sd_trainer", "type: sd_trainer\n      sample: {prompts: [a dog, on]}", "line 6: `prompts` is `on`, which the trainer reads as a truth (true or false); put it into quotes: `\"on\"`".to_owned()),
         ] {
-            assert_eq!(told(&GOOD.replace(from, to)).first(), Some(&expected), "{to}");
+            assert_eq!(objections_to(&GOOD.replace(from, to)).first(), Some(&expected), "{to}");
         }
-        assert_eq!(told("job: extension\nconfig: dog\n"), [format!("line 2: `config` {SECTION}")]);
+        assert_eq!(objections_to("job: extension\nconfig: dog\n"), [format!("line 2: `config` {SECTION}")]);
         let nothing = GOOD
             .replace("type: sd_trainer", "type: sd_trainer\n      save:\n      network: ~\n      datasets:");
-        assert_eq!(told(nothing.split("      datasets:\n        -").next().unwrap()), [""; 0]);
+        assert_eq!(objections_to(nothing.split("      datasets:\n        -").next().unwrap()), [""; 0]);
     }
 
     #[test]
@@ -377,7 +391,7 @@ config:
             ("x: =", "`=` cannot be read by the trainer; put it into quotes: `\"=\"`"),
             ("? [x]", "a list or a mapping as a key"),
         ] {
-            let all = told(&format!("{GOOD}      {line}\n"));
+            let all = objections_to(&format!("{GOOD}      {line}\n"));
             assert!(all.len() == 1 && all[0].starts_with(&format!("line 9: {expected}")), "{line}: {all:?}");
         }
     }
@@ -388,19 +402,19 @@ config:
         let with = |line: &str| GOOD.to_owned() + "          " + line + "\n";
         for key in crate::model::training_config::COMPANION_KEYS.into_iter().chain(["dataset_path"]) {
             let wrong = with(&format!("{key}: /home/me/masks"));
-            assert_eq!(told(&wrong), [format!("line 9: `{key}` is `/home/me/masks`; {FOLDER}")]);
-            assert_eq!(told(&with(&format!("{key}: /app/ai-toolkit/datasets/masks"))), [""; 0]);
+            assert_eq!(objections_to(&wrong), [format!("line 9: `{key}` is `/home/me/masks`; {FOLDER}")]);
+            assert_eq!(objections_to(&with(&format!("{key}: /app/ai-toolkit/datasets/masks"))), [""; 0]);
         }
         assert_eq!(
-            told(&with("control_path: [/app/ai-toolkit/datasets/a, /b]")),
+            objections_to(&with("control_path: [/app/ai-toolkit/datasets/a, /b]")),
             [format!("line 9: `control_path` is `/b`; {FOLDER}")]
         );
-        assert_eq!(told(&with("control_path: ''")), [""; 0]);
+        assert_eq!(objections_to(&with("control_path: ''")), [""; 0]);
         let by_json = GOOD.replace(
             "folder_path: /app/ai-toolkit/datasets/dog",
             "dataset_path: /app/ai-toolkit/datasets/dog/all.json",
         );
-        assert_eq!(told(&by_json), [""; 0]);
+        assert_eq!(objections_to(&by_json), [""; 0]);
 
         let warned = |text: &str| -> Vec<String> {
             warnings(&TrainingConfig::parse(text).unwrap()).iter().map(ToString::to_string).collect()
@@ -457,10 +471,10 @@ config:
             ("datasets/dog", "datasets/", format!("line 8: `folder_path` is `/app/ai-toolkit/datasets/`; {FOLDER}")),
             ("folder_path", "path", format!("line 8: `folder_path` is missing here; {FOLDER}")),
         ] {
-            assert_eq!(told(&GOOD.replace(from, to)), [expected], "{to}");
+            assert_eq!(objections_to(&GOOD.replace(from, to)), [expected], "{to}");
         }
         assert_eq!(
-            told("job: extension\n"),
+            objections_to("job: extension\n"),
             [
                 "`config.name` is missing: the job's files are named after it",
                 "`config.process` is missing: there is nothing to train"

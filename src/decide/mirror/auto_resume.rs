@@ -3,17 +3,19 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::run_state::RunState;
 use crate::model::job::Progress;
 
 /// Before the first resumption: long enough for a second look, since a status can be ahead of the steps and the final
-/// checkpoint that would tell a finish.
+/// checkpoint that would prove a finish.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 
 /// Machines that are taken away at once again and again are waited for, but no longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
-/// How long the old end may still be seen after a resumption was accepted: the API does not say, a queue reacts within
+/// How long the old end may still be seen after a resumption was accepted: the API does not document it, a queue reacts within
 /// seconds, and a job that is left alone for two minutes more costs nothing.
 const GRACE: Duration = Duration::from_secs(120);
 
@@ -31,7 +33,7 @@ pub struct AutoResume {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Phase {
-    /// The job goes on, or its end is none to be mended.
+    /// The job continues, or its end is not one to resume after.
     Watching,
     /// It stopped early in this run: resumed when the time has come.
     Stopped { run: String, due: Duration },
@@ -55,34 +57,62 @@ pub struct Seen<'a> {
 /// What to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {
-    /// Nothing: whatever the job is doing, it is not for us to change it.
+    /// Nothing.
     Leave,
-    /// Look again after this long; this end is not the last word.
+    /// Poll again after this long; this end may not be final.
     Wait {
         /// How long.
         after: Duration,
-        /// What people should hear about it, once.
-        message: Option<String>,
+        /// What is reported of it, once.
+        news: Option<WillResume>,
     },
-    /// Resume it now, and say what became of that.
+    /// Resume it now, and report the result.
     Resume {
         /// Which resumption.
         attempt: u32,
         /// Of how many.
         most: u32,
-        /// Why, for people.
-        reason: String,
+        /// Where it stopped.
+        stopped: Stopped,
     },
-    /// It has been resumed often enough. Told once.
+    /// It has been resumed often enough. Returned once.
     GiveUp {
-        /// What people should hear about it.
-        message: String,
+        /// Where it stopped.
+        stopped: Stopped,
+        /// How often it was resumed.
+        times: u32,
     },
 }
 
+/// Where a job stopped before its last step, without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Stopped {
+    /// Its last step, where known.
+    pub step: Option<u64>,
+    /// Steps of the whole run, where known.
+    pub total_steps: Option<u64>,
+}
+
+impl Stopped {
+    const fn at(progress: &Progress) -> Self {
+        Self { step: progress.current_step, total_steps: progress.total_steps }
+    }
+}
+
+/// A resumption that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WillResume {
+    /// Where the job stopped.
+    pub stopped: Stopped,
+    /// Which resumption.
+    pub attempt: u32,
+    /// Of how many.
+    pub most: u32,
+}
+
 impl AutoResume {
-    /// Begins to watch a job that may be resumed `most` times; `longest` is the user's `--interval`: whoever looks every
-    /// second does not want to wait for five. `resumed` is the run whose end was mended just before, where one was.
+    /// Begins to watch a job that may be resumed `most` times; `longest` is the user's longest wait between polls, which
+    /// is not exceeded. `resumed` is the run that was resumed just before, where one was.
     #[must_use]
     pub fn new(most: u32, longest: Option<Duration>, resumed: Option<String>) -> Self {
         let phase = resumed.map_or(Phase::Watching, |run| Phase::Resumed { run, until: None });
@@ -90,7 +120,7 @@ impl AutoResume {
         Self { most, first_wait, sent: 0, futile: 0, furthest: 0, phase }
     }
 
-    /// Takes in a look and says what to do.
+    /// Takes in a poll and returns what to do.
     pub fn next(&mut self, now: Duration, seen: &Seen<'_>) -> Next {
         if !seen.state.is_over() {
             self.phase = Phase::Watching;
@@ -99,7 +129,7 @@ impl AutoResume {
         if let Phase::Resumed { run, until } = &mut self.phase {
             let until = *until.get_or_insert(now + GRACE);
             if run == seen.run && now < until {
-                return Next::Wait { after: self.first_wait.min(until - now), message: None };
+                return Next::Wait { after: self.first_wait.min(until - now), news: None };
             }
             self.phase = Phase::Watching;
         }
@@ -109,23 +139,20 @@ impl AutoResume {
         match &self.phase {
             Phase::GivenUp { run } if run == seen.run => Next::Leave,
             Phase::Stopped { run, due } if run == seen.run && now >= *due => {
-                Next::Resume { attempt: self.sent + 1, most: self.most, reason: reason(seen.progress) }
+                Next::Resume { attempt: self.sent + 1, most: self.most, stopped: Stopped::at(seen.progress) }
             }
             Phase::Stopped { run, due } if run == seen.run => {
-                Next::Wait { after: due.saturating_sub(now), message: None }
+                Next::Wait { after: due.saturating_sub(now), news: None }
             }
             _ => self.stopped(now, seen),
         }
     }
 
     fn stopped(&mut self, now: Duration, seen: &Seen<'_>) -> Next {
-        let reason = reason(seen.progress);
+        let stopped = Stopped::at(seen.progress);
         if self.sent >= self.most {
             self.phase = Phase::GivenUp { run: seen.run.to_owned() };
-            let times = if self.sent == 1 { "once".to_owned() } else { format!("{} times", self.sent) };
-            return Next::GiveUp {
-                message: format!("{reason}; it was resumed {times} already and is left alone"),
-            };
+            return Next::GiveUp { stopped, times: self.sent };
         }
         let step = seen.progress.current_step.unwrap_or_default();
         if step > self.furthest {
@@ -134,9 +161,8 @@ impl AutoResume {
         }
         let after = self.wait();
         self.phase = Phase::Stopped { run: seen.run.to_owned(), due: now + after };
-        let (attempt, most, seconds) = (self.sent + 1, self.most, after.as_secs_f64());
-        let message = format!("{reason}; it is resumed in {seconds} s ({attempt} of {most})");
-        Next::Wait { after, message: Some(message) }
+        let news = WillResume { stopped, attempt: self.sent + 1, most: self.most };
+        Next::Wait { after, news: Some(news) }
     }
 
     /// The resumption was sent, and accepted for all that is known.
@@ -160,16 +186,9 @@ impl AutoResume {
         self.phase = Phase::GivenUp { run: run.to_owned() };
     }
 
-    /// Twice as long after each resumption that brought the job no further.
+    /// Twice as long after each resumption after which the job made no progress.
     fn wait(&self) -> Duration {
         self.first_wait.saturating_mul(1 << self.futile.min(20)).min(LONGEST_WAIT)
-    }
-}
-
-fn reason(progress: &Progress) -> String {
-    match (progress.current_step, progress.total_steps) {
-        (Some(step), Some(total)) => format!("the job stopped at step {step} of {total} without an error"),
-        _ => "the job stopped before its last step without an error".to_owned(),
     }
 }
 
@@ -212,18 +231,17 @@ mod tests {
     fn a_job_that_stopped_early_is_resumed_with_growing_waits_and_not_too_often() {
         let mut life = AutoResume::new(2, None, None);
         assert_eq!(look(&mut life, 0, RunState::Running, "a"), Next::Leave);
-        let told = look(&mut life, 10, RunState::StoppedEarly, "a/1");
-        let message =
-            "the job stopped at step 700 of 2000 without an error; it is resumed in 5 s (1 of 2)".to_owned();
-        assert_eq!(told, Next::Wait { after: at(5), message: Some(message) });
+        let first = look(&mut life, 10, RunState::StoppedEarly, "a/1");
+        let stopped = Stopped { step: Some(700), total_steps: Some(2000) };
+        let news = WillResume { stopped, attempt: 1, most: 2 };
+        assert_eq!(first, Next::Wait { after: at(5), news: Some(news) });
         assert_eq!(
             look(&mut life, 13, RunState::StoppedEarly, "a/1"),
-            Next::Wait { after: at(2), message: None }
+            Next::Wait { after: at(2), news: None }
         );
-        let reason = "the job stopped at step 700 of 2000 without an error".to_owned();
         assert_eq!(
             look(&mut life, 15, RunState::StoppedEarly, "a/1"),
-            Next::Resume { attempt: 1, most: 2, reason }
+            Next::Resume { attempt: 1, most: 2, stopped }
         );
         life.sent(at(15), "a/1");
         assert_eq!(waits(&look(&mut life, 16, RunState::StoppedEarly, "a/1")), 5, "the old end is old news");
@@ -236,10 +254,8 @@ mod tests {
         ));
         life.sent(at(100), "b/2");
         let end = look(&mut life, 150, RunState::StoppedEarly, "c/3");
-        assert!(
-            matches!(&end, Next::GiveUp { message } if message.ends_with("resumed 2 times already and is left alone"))
-        );
-        assert_eq!(look(&mut life, 160, RunState::StoppedEarly, "c/3"), Next::Leave, "told once");
+        assert_eq!(end, Next::GiveUp { stopped, times: 2 });
+        assert_eq!(look(&mut life, 160, RunState::StoppedEarly, "c/3"), Next::Leave, "reported once");
     }
 
     #[test]

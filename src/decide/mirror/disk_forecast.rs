@@ -1,8 +1,6 @@
 //! Whether the disk will last until the run's end: known at its first saves, and not from a full disk at night.
 
-use std::fmt;
-
-use crate::model::units::ByteCount;
+use serde::Serialize;
 
 /// What the run will still make, and what there is room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +20,7 @@ pub struct Course {
 }
 
 /// The disk will not last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Full {
     /// The first save that there will be no room for.
     pub at_step: u64,
@@ -30,17 +28,6 @@ pub struct Full {
     pub needs: u64,
     /// Bytes that may still be written.
     pub room: u64,
-}
-
-impl fmt::Display for Full {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (needs, room) = (ByteCount(self.needs), ByteCount(self.room));
-        write!(
-            f,
-            "the disk will be full at about step {}: the run will still make {needs}, and there is room for {room}",
-            self.at_step
-        )
-    }
 }
 
 /// Says whether the disk will be full before the run's end. A save of which nothing is known weighs nothing.
@@ -103,14 +90,5 @@ mod tests {
         }
         let huge = Course { steps: u64::MAX, save_every: 1, save_bytes: u64::MAX, room: 5, ..COURSE };
         assert_eq!(forecast(&huge).unwrap().needs, u64::MAX);
-    }
-
-    #[test]
-    fn said_early() {
-        let full = Full { at_step: 1400, needs: 38 << 30, room: 20 << 30 };
-        assert_eq!(
-            full.to_string(),
-            "the disk will be full at about step 1400: the run will still make 38.0 GiB, and there is room for 20.0 GiB"
-        );
     }
 }

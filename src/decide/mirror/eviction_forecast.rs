@@ -1,10 +1,13 @@
-//! Which saves the link cannot bring before the trainer deletes them.
+//! Which saves the link cannot deliver before the trainer deletes them.
 //!
 //! The trainer keeps its newest few saves and deletes the oldest one after each new one, so every save has a last
 //! moment. Saves are fetched oldest first, which is the order of those moments: no other order saves more of them.
 
-use std::fmt;
 use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::model::units::as_seconds;
 
 /// A numbered save that the trainer has made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,47 +33,24 @@ pub struct Race<'a> {
     pub keep: u64,
     /// What a step takes, in seconds.
     pub seconds_a_step: f64,
-    /// What the link brings, in bytes a second.
+    /// What the link delivers, in bytes a second.
     pub rate: f64,
 }
 
 /// A save that will be gone before it is here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Late {
     /// Its step.
     pub step: u64,
     /// When the trainer deletes it, from now.
+    #[serde(serialize_with = "as_seconds")]
     pub goes_in: Duration,
     /// How long the link needs until it is here, with everything that goes before it.
+    #[serde(serialize_with = "as_seconds")]
     pub needs: Duration,
 }
 
-impl fmt::Display for Late {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { step, goes_in, needs } = *self;
-        write!(
-            f,
-            "the link is too slow for step {step}: the trainer deletes it in about {}, it needs {}",
-            Rough(goes_in),
-            Rough(needs)
-        )
-    }
-}
-
-/// A time as people say it.
-struct Rough(Duration);
-
-impl fmt::Display for Rough {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_secs() {
-            seconds @ ..100 => write!(f, "{seconds} s"),
-            seconds @ ..6000 => write!(f, "{} min", (seconds + 30) / 60),
-            seconds => write!(f, "{} h", (seconds + 1800) / 3600),
-        }
-    }
-}
-
-/// Returns the saves that the link cannot bring in time, oldest first.
+/// Returns the saves that the link cannot deliver in time, oldest first.
 #[must_use]
 pub fn late(race: &Race<'_>) -> Vec<Late> {
     let mut found = Vec::new();
@@ -142,16 +122,5 @@ mod tests {
         for odd in [Race { save_every: 0, ..race(1.0) }, race(0.0), race(f64::NAN)] {
             assert_eq!(late(&odd), []);
         }
-    }
-
-    #[test]
-    fn said_as_people_say_it() {
-        let late = Late { step: 500, goes_in: Duration::from_secs(239), needs: Duration::from_secs(421) };
-        assert_eq!(
-            late.to_string(),
-            "the link is too slow for step 500: the trainer deletes it in about 4 min, it needs 7 min"
-        );
-        let late = Late { goes_in: Duration::from_secs(50), needs: Duration::from_secs(9000), ..late };
-        assert!(late.to_string().ends_with("in about 50 s, it needs 3 h"), "{late}");
     }
 }

@@ -1,8 +1,10 @@
-//! Listing + manifest + local folder -> what to do with every file, and why. Pure: printing the plan is `--dry-run`.
+//! Listing + manifest + local folder -> what to do with every file, and why. Pure: a dry run prints it.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+
+use serde::Serialize;
 
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
 use crate::model::digest::Sha256Digest;
@@ -16,7 +18,7 @@ use crate::model::revision::Revision;
 
 use super::select::{Selection, Wanted};
 
-/// What an older `job.json` says of a file whose manifest is lost.
+/// What an older `job.json` has of a file whose manifest is lost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recollection {
     /// Its path under DIR.
@@ -27,7 +29,7 @@ pub struct Recollection {
     pub sha256: Sha256Digest,
     /// How it was proven.
     pub evidence: Evidence,
-    /// What the host said of its revision.
+    /// What the host reported of its revision.
     pub revision: Revision,
     /// The run it was last asked about in.
     pub run: String,
@@ -42,7 +44,7 @@ pub struct Situation<'a> {
     pub manifest: &'a Manifest,
     /// What an older `job.json` remembers, by key; consulted where the manifest knows nothing.
     pub recollections: &'a HashMap<ArtifactKey, Recollection>,
-    /// What stands in DIR at the listed and known paths.
+    /// What is in DIR at the listed and known paths.
     pub local: &'a Local,
     /// What the user wants.
     pub selection: &'a Selection,
@@ -102,9 +104,9 @@ pub enum FetchReason {
 /// Why a file is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SkipReason {
-    /// `--only`, `--include`, `--exclude`, `--steps` or `--last`.
+    /// The user's selection leaves it out.
     Unwanted,
-    /// `prune` removed it.
+    /// It was pruned.
     Pruned,
 }
 
@@ -114,20 +116,72 @@ pub fn nothing_is_chosen(actions: &[Action]) -> bool {
     !actions.is_empty() && actions.iter().all(|action| action.step == Step::Skip(SkipReason::Unwanted))
 }
 
-impl fmt::Display for Step {
+/// A [`Step`] without what is needed to carry it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PlannedStep {
+    /// It is here and proven.
+    Keep,
+    /// It is new.
+    Fetch,
+    /// It is new, unless the local file of its name is proven to be it.
+    FetchUnlessProven,
+    /// It was here and is gone.
+    FetchMissing,
+    /// The local file is not what was published.
+    FetchDamaged,
+    /// The job ran again: the host is asked whether the file changed.
+    AskAgain,
+    /// An earlier run left it here.
+    Adopt,
+    /// Its time stamp changed: it is read again.
+    Inspect,
+    /// The user did not select it.
+    SkipUnselected,
+    /// It was pruned.
+    SkipPruned,
+}
+
+impl Step {
+    /// Returns what is planned, for reports.
+    #[must_use]
+    pub const fn planned(&self) -> PlannedStep {
+        match self {
+            Self::Keep => PlannedStep::Keep,
+            Self::Fetch(FetchReason::New) => PlannedStep::Fetch,
+            Self::Fetch(FetchReason::Unproven) => PlannedStep::FetchUnlessProven,
+            Self::Fetch(FetchReason::Missing) => PlannedStep::FetchMissing,
+            Self::Fetch(FetchReason::Damaged) => PlannedStep::FetchDamaged,
+            Self::Fetch(FetchReason::Recheck(_)) => PlannedStep::AskAgain,
+            Self::Adopt { .. } => PlannedStep::Adopt,
+            Self::Inspect { .. } => PlannedStep::Inspect,
+            Self::Skip(SkipReason::Unwanted) => PlannedStep::SkipUnselected,
+            Self::Skip(SkipReason::Pruned) => PlannedStep::SkipPruned,
+        }
+    }
+}
+
+impl fmt::Display for PlannedStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Keep => "keep (here and proven)",
-            Self::Fetch(FetchReason::New) => "fetch (new)",
-            Self::Fetch(FetchReason::Unproven) => "fetch (new, unless the file here is proven to be it)",
-            Self::Fetch(FetchReason::Missing) => "fetch (missing here)",
-            Self::Fetch(FetchReason::Damaged) => "fetch (differs from what was published)",
-            Self::Fetch(FetchReason::Recheck(_)) => "ask again (the job ran again)",
-            Self::Adopt { .. } => "adopt (an earlier run left it)",
-            Self::Inspect { .. } => "read again (its time stamp changed)",
-            Self::Skip(SkipReason::Unwanted) => "skip (not selected)",
-            Self::Skip(SkipReason::Pruned) => "skip (pruned)",
+            Self::Fetch => "fetch (new)",
+            Self::FetchUnlessProven => "fetch (new, unless the file here is proven to be it)",
+            Self::FetchMissing => "fetch (missing here)",
+            Self::FetchDamaged => "fetch (differs from what was published)",
+            Self::AskAgain => "ask again (the job ran again)",
+            Self::Adopt => "adopt (an earlier run left it)",
+            Self::Inspect => "read again (its time stamp changed)",
+            Self::SkipUnselected => "skip (not selected)",
+            Self::SkipPruned => "skip (pruned)",
         })
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.planned().fmt(f)
     }
 }
 
@@ -167,7 +221,7 @@ fn decide(situation: &Situation<'_>, wanted: Wanted<'_>, artifact: &Arc<Artifact
     Action { artifact, step }
 }
 
-/// The name a file gets where something of somebody else's has its own.
+/// The name a file gets where a foreign file has its own.
 #[must_use]
 pub fn beside(artifact: &Artifact) -> RelPath {
     artifact.path.with_suffix(&artifact.key.fingerprint()[..8])
@@ -243,8 +297,8 @@ pub fn asked_stamp(run: &str, artifact: &Artifact, listing: &Listing) -> String 
     }
 }
 
-/// Names a run of the job: when it started, how often it was seen to go on after an end (`resumes`), and, once it is
-/// over, when it ended. A resumed job has another one. A job in the queue has none: nobody writes.
+/// Names a run of the job: when it started, how often it was seen to continue after an end (`resumes`), and, once it is
+/// over, when it ended. A resumed job has another one. A job in the queue has none: nothing is written.
 #[must_use]
 pub fn run_stamp(status: &JobStatus, times: &JobTimes, resumes: u32) -> String {
     if *status == JobStatus::InQueue {

@@ -8,7 +8,7 @@ use super::run_state::RunState;
 /// Looks are never further apart than this, whatever the pace: a save can be asked for at any moment.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// After the end come the last save and the last samples: this many more looks that bring nothing new.
+/// After the end come the last save and the last samples: this many more polls without news.
 const LOOKS_AFTER_END: u32 = 2;
 
 /// The first of those looks; each later one waits twice as long.
@@ -46,7 +46,7 @@ impl KnownEnd {
     /// Whether the looks after the end were made already, so that one more would find nothing new.
     #[must_use]
     pub fn is_waited_out(&self, look: &Look) -> bool {
-        // As long as the looks after an end take that bring nothing: 2 s and 4 s.
+        // As long as the polls without news after an end take: 2 s and 4 s.
         let looks_after_end = AFTER_END * ((1 << LOOKS_AFTER_END) - 1);
         let is_quiet = self.has_final || self.quiet_for >= looks_after_end;
         look.state.is_over() && is_quiet && !look.news && !look.lagging && !self.lacks_something
@@ -62,7 +62,7 @@ pub struct Look {
     pub step: Option<u64>,
     /// Steps between two saves, as far as known.
     pub save_every: Option<u64>,
-    /// Whether it brought anything new: a file, a state, a fault that a later look may mend.
+    /// Whether it had news: a file, a state, a fault that a later poll may clear.
     pub news: bool,
     /// The list of files says itself that the job is not over, against the status.
     pub lagging: bool,
@@ -71,7 +71,7 @@ pub struct Look {
 /// What is left when a run ends.
 #[derive(Debug, Clone, Copy)]
 pub struct Left {
-    /// What its last look saw; `news` where the run brought anything.
+    /// What its last look saw; `news` where the run had any.
     pub look: Look,
     /// Whether a listed file is not here.
     pub missing: bool,
@@ -94,7 +94,7 @@ impl Cadence {
     /// Looks are never closer than this: the API's owner counts them too.
     pub const SHORTEST: Duration = Duration::from_secs(5);
 
-    /// Begins to learn; `longest` is the user's `--interval`.
+    /// Begins to learn; `longest` is the longest wait that the user allows.
     #[must_use]
     pub fn new(longest: Option<Duration>) -> Self {
         Self { longest, ..Self::default() }

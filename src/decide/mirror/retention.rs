@@ -20,7 +20,7 @@ pub enum Retention {
 /// Returns the checkpoints that have to go, oldest first. All files of one step (the halves of a pair, the parts of a
 /// full model) stay or go together.
 ///
-/// While there is no final save the newest step stays as well: it is all that a training that broke off can go on from.
+/// While there is no final save the newest step stays as well: an interrupted training can only resume from it.
 #[must_use]
 pub fn surplus(manifest: &Manifest, retention: Retention) -> Vec<(&ArtifactKey, &Entry)> {
     let numbered = |(key, entry): (&'_ ArtifactKey, &'_ Entry)| -> Option<u64> {

@@ -1,4 +1,4 @@
-//! Which artifacts the user wants: `--only`, `--include`, `--exclude`, `--steps`, `--last`, `--accept-unproven`.
+//! Which artifacts the user wants: by kind, by patterns of paths, by steps, and which unproven ones are accepted.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -60,10 +60,10 @@ impl Selection {
         Self { steps, last, ..self }
     }
 
-    /// Returns who of these is wanted.
+    /// Returns which of these are wanted.
     ///
-    /// `--last` counts the steps that have a wanted checkpoint, the final one as the newest; so both halves of a pair
-    /// count as one. It says nothing of samples and the configuration.
+    /// The last steps are counted among those that have a wanted checkpoint, the final one as the newest; so both halves of a pair
+    /// count as one. Samples and the configuration do not count.
     #[must_use]
     pub fn of(&self, artifacts: &[Arc<Artifact>]) -> Wanted<'_> {
         let all = Wanted { selection: self, oldest: 0 };
@@ -98,7 +98,7 @@ impl Selection {
     }
 }
 
-/// A choice, with what only a whole listing can tell.
+/// A choice, with what only a whole listing shows.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'s> {
     selection: &'s Selection,
@@ -117,7 +117,7 @@ impl Wanted<'_> {
     }
 }
 
-/// Where a checkpoint stands among the others, the final one after all of them; an optimizer's state has no place.
+/// The position of a checkpoint among the others, the final one after all of them; an optimizer's state has no place.
 fn place(artifact: &Artifact) -> Option<u64> {
     let is_final = artifact.key.kind.may_be_final(artifact.step, &artifact.path);
     artifact.step.or_else(|| is_final.then_some(u64::MAX))

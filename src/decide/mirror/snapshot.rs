@@ -44,6 +44,16 @@ impl JobSnapshot {
     }
 }
 
+/// Whether a result that was asked for together with a status is older than the end that the status reports: the final
+/// files may not be in it yet. A result without a status of its own shows the end by its time.
+pub(crate) const fn lags(status: &StatusAnswer, result: &ResultAnswer) -> bool {
+    let shows_end = match &result.status {
+        Some(status) => !status.may_write(),
+        None => result.times.finished_at.is_some(),
+    };
+    !status.status.may_write() && !shows_end
+}
+
 /// How often the job was seen running again after an end, also by earlier runs of rcsync. Tells the job's runs apart where
 /// the API does not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,5 +73,46 @@ impl Resumes {
         }
         self.last = Some(now.clone());
         snapshot.resumes = self.count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::job::Progress;
+
+    #[test]
+    fn a_result_lags_behind_an_end_that_it_does_not_show() {
+        let end = || Some("2026-01-31T16:12:34".to_owned());
+        let rows = [
+            (JobStatus::Stopped, Some(JobStatus::Running), None, true),
+            (JobStatus::Stopped, Some(JobStatus::Running), end(), true),
+            (JobStatus::Failed, Some(JobStatus::InQueue), None, true),
+            (JobStatus::Canceled, Some(JobStatus::Other("ENDING".into())), None, true),
+            (JobStatus::Stopped, None, None, true),
+            (JobStatus::Stopped, None, end(), false),
+            (JobStatus::Stopped, Some(JobStatus::Stopped), None, false),
+            (JobStatus::Stopped, Some(JobStatus::Failed), None, false),
+            (JobStatus::Running, Some(JobStatus::Running), None, false),
+            (JobStatus::Running, Some(JobStatus::Stopped), end(), false),
+            (JobStatus::Other("ENDING".into()), Some(JobStatus::Stopped), None, false),
+        ];
+        for (status, own, finished_at, expected) in rows {
+            let row = format!("{status} and {own:?}, {finished_at:?}");
+            let times = JobTimes { finished_at, ..JobTimes::default() };
+            let progress = Progress::default();
+            let status =
+                StatusAnswer { name: None, status, progress, error: None, times: JobTimes::default() };
+            let result = ResultAnswer {
+                name: None,
+                status: own,
+                artifacts: Vec::new(),
+                unreachable: Vec::new(),
+                unusable: Vec::new(),
+                error: None,
+                times,
+            };
+            assert_eq!(lags(&status, &result), expected, "{row}");
+        }
     }
 }

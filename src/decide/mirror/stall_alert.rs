@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::run_state::RunState;
 
-/// Training stands still while it saves and draws samples, for about as long as one interval at the most.
+/// Training pauses while it saves and draws samples, for about as long as one interval at the most.
 const INTERVALS: u32 = 3;
 
-/// Time in which nobody could look (a machine asleep, an API away) says nothing about the job beyond this.
+/// Time without polls (a machine asleep, an API away) is no evidence about the job beyond this.
 const LONGEST_GAP: Duration = Duration::from_secs(120);
 
 /// What has been learned of a job's rhythm. Times are durations since any fixed moment.
@@ -17,7 +17,7 @@ pub struct Alarm {
     last: Option<(Option<u64>, Option<u64>)>,
     quiet: Duration,
     longest: Duration,
-    told: bool,
+    is_reported: bool,
 }
 
 /// What one look saw.
@@ -61,14 +61,14 @@ impl Alarm {
             if self.last.is_some() {
                 self.longest = self.longest.max(self.quiet);
             }
-            *self = Self { last: Some(news), quiet: Duration::ZERO, told: false, ..*self };
+            *self = Self { last: Some(news), quiet: Duration::ZERO, is_reported: false, ..*self };
             return None;
         }
         let usual = usual(sign)?.max(self.longest).max(sign.between_looks);
-        if self.told || self.quiet < usual * INTERVALS {
+        if self.is_reported || self.quiet < usual * INTERVALS {
             return None;
         }
-        self.told = true;
+        self.is_reported = true;
         Some(Stall { quiet: self.quiet, usual })
     }
 }
@@ -94,7 +94,7 @@ mod tests {
         }
     }
 
-    /// Looks every ten seconds at a job that stands still; returns when the alarm is raised.
+    /// Looks every ten seconds at a job without progress; returns when the alarm is raised.
     fn alarms(alarm: &mut Alarm, from: u64, until: u64, sign: &Sign) -> Vec<u64> {
         (from..until)
             .step_by(10)
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn time_in_which_nobody_could_look_does_not_count() {
+    fn time_without_polls_does_not_count() {
         let mut alarm = Alarm::default();
         alarm.next(Duration::ZERO, &sign(300));
         assert_eq!(alarm.next(Duration::from_secs(100_000), &sign(300)), None, "the lid was closed");

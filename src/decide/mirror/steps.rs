@@ -1,4 +1,4 @@
-//! `--steps`: which training steps the user wants, as people write them: `1500,2000..3000,final`.
+//! Which training steps the user wants, as people write them: `1500,2000..3000,final`.
 
 use std::str::FromStr;
 
@@ -21,7 +21,7 @@ pub struct StepsError;
 
 impl Steps {
     /// Whether a file of this kind and step is chosen. The configuration belongs to all steps, and so does a sample
-    /// of which nobody knows the step.
+    /// whose step is unknown.
     #[must_use]
     pub fn chooses(&self, kind: ArtifactKind, step: Option<u64>) -> bool {
         match (kind, step) {

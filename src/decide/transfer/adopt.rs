@@ -1,4 +1,4 @@
-//! Whether a file that is in DIR already, whoever put it there, is the listed one, so that it need not be fetched.
+//! Whether a file that is in DIR already, whatever put it there, is the listed one, so that it need not be fetched.
 //!
 //! Its length and first bytes are compared with the host's; then its own bytes must be proven as if they had come from
 //! there: by the trainer's hash, which is among the first bytes, or by what the host claims of the whole file.
@@ -12,7 +12,7 @@ use crate::model::response_head::Head;
 /// Files up to this length are compared byte for byte: that costs no more than the request itself.
 const LEAST: u64 = 8 << 10;
 
-/// The most that is compared. Headers are some hundred KiB at most, and the hash stands at their beginning.
+/// The most that is compared. Headers are some hundred KiB at most, and the hash is at their beginning.
 pub const MOST: u64 = 1 << 20;
 
 /// Returns how many of the host's bytes are compared: all of the header, where there is one.
@@ -68,7 +68,7 @@ mod tests {
         for (name, head, expected) in [
             ("the first bytes", head(206, Some("bytes 0-99/500"), 100), true),
             ("of a longer file", head(206, Some("bytes 0-99/501"), 100), false),
-            ("of nobody knows what", head(206, Some("bytes 0-99/*"), 100), false),
+            ("of an unknown length", head(206, Some("bytes 0-99/*"), 100), false),
             ("fewer", head(206, Some("bytes 0-98/500"), 99), false),
             ("all of it", head(200, None, 500), true),
             ("all of another one", head(200, None, 400), false),

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// No server is given more time than this by its `Retry-After`: a quarter of an hour later it costs nothing to ask.
 const LONGEST_WISH: Duration = Duration::from_secs(15 * 60);
 
-/// Clients that were told the same number of seconds do not come back in the same instant.
+/// Clients that were given the same number of seconds do not come back in the same instant.
 const SPREAD_BEHIND_WISH: Duration = Duration::from_secs(1);
 
 /// The longest wait is reached long before; a bound keeps the shift from overflowing.
@@ -91,7 +91,7 @@ impl Backoff {
         wish.min(LONGEST_WISH)
     }
 
-    /// Starts over: the last try brought something.
+    /// Starts over: the last try made progress.
     pub const fn reset(&mut self) {
         self.doublings = 0;
     }

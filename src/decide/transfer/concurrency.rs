@@ -1,11 +1,11 @@
-//! How many connections: more while more brings more, fewer when a host pushes back.
+//! How many connections: more while more deliver more, fewer when a host pushes back.
 //!
-//! A host that throttles each connection is worth many; a full link, a full disk or a busy processor is not. Nobody
-//! can tell which from outside, so the count is doubled, and doubled again only if that brought something.
+//! A host that throttles each connection is worth many; a full link, a full disk or a busy processor is not. Which
+//! it is cannot be seen from outside, so the count is doubled, and doubled again only if that gained something.
 
 use std::time::Duration;
 
-/// A doubling that brings less than this was not worth it: noise between two measurements is about as large.
+/// A doubling that gains less than this was not worth it: noise between two measurements is about as large.
 const WORTH: f64 = 1.15;
 
 /// How long a count that did not pay is not tried again, the first time: the first measurement may have seen the burst
@@ -18,7 +18,7 @@ const LONGEST_HOLD: Duration = Duration::from_secs(8);
 /// A measurement needs this long: shorter ones see bursts, longer ones leave a throttled host idle.
 const WINDOW: Duration = Duration::from_millis(150);
 
-/// A doubling that brings as much as this is believed sooner …
+/// A doubling that gains as much as this is believed sooner …
 const CLEAR: f64 = 1.5;
 
 /// … after this long: a throttled host is reached in half a second, and a doubtful gain is still measured in full.
@@ -31,9 +31,9 @@ const FIRST_WINDOW: Duration = Duration::from_millis(75);
 /// the network and the disk to serve besides.
 const HASH_BOUND: f64 = 500e6;
 
-/// Whether each connection should take a file of its own. Connections on one file bring its bytes out of order, which are
+/// Whether each connection should take a file of its own. Connections on one file deliver its bytes out of order, which are
 /// then read back, and one after the other they pass one hash; a file each keeps every processor busy. On slower links
-/// the oldest file is whole sooner when all bring its pieces, and where a save would else be lost (`hurry`) it must be.
+/// the oldest file is whole sooner when all fetch its pieces, and where a save would else be lost (`hurry`) it must be.
 #[must_use]
 pub fn deserve_one_each(bytes_a_second: f64, hurry: bool) -> bool {
     bytes_a_second > HASH_BOUND && !hurry
@@ -44,7 +44,7 @@ pub fn deserve_one_each(bytes_a_second: f64, hurry: bool) -> bool {
 pub struct Tuner {
     level: usize,
     most: usize,
-    /// What the level below brought, while a higher one is on trial.
+    /// What the level below delivered, while a higher one is on trial.
     on_trial: Option<(usize, f64)>,
     hold_until: Duration,
     hold: Duration,
@@ -102,7 +102,7 @@ impl Tuner {
             return self.level;
         }
         if !sample.saturated {
-            // What idle connections bring says nothing about what busy ones would.
+            // What idle connections deliver shows nothing of what busy ones would.
             self.window = None;
             return self.level;
         }
@@ -112,7 +112,7 @@ impl Tuner {
         };
         let elapsed = now.saturating_sub(since);
         let rate = (sample.done - done) / elapsed.as_secs_f64();
-        let is_clear = self.on_trial.is_some_and(|(_, brought)| rate >= brought * CLEAR);
+        let is_clear = self.on_trial.is_some_and(|(_, delivered)| rate >= delivered * CLEAR);
         let enough = match (is_clear, self.is_new) {
             (true, _) => GLANCE,
             (false, true) => FIRST_WINDOW,
@@ -125,7 +125,7 @@ impl Tuner {
         self.is_new = false;
         self.window = Some((now, sample.done));
         match self.on_trial {
-            Some((before, brought)) if rate < brought * WORTH => {
+            Some((before, delivered)) if rate < delivered * WORTH => {
                 self.level = before;
                 self.settle(now);
             }

@@ -1,13 +1,19 @@
-//! How many connections: by the round trip to the host, by what more of them bring, and by what the host refuses.
+//! How many connections: by the round trip to the host, by what more of them deliver, and by what the host refuses.
 //!
 //! A small file on a far host costs a round trip and little else, so connections are worth as many files as fit into a
 //! round trip: they are opened in one step as soon as the first responses show how long it takes. From then on their
 //! count only goes down: when the host refuses, or lets every request wait. Large files are worth more connections while
-//! more of them bring more; on a link that is faster than the processors hash, more than the processors cost time.
+//! more of them deliver more; on a link that is faster than the processors hash, more than the processors cost time.
+
+mod fast_link;
+mod round_trip;
 
 use std::time::Duration;
 
 use crate::decide::transfer::concurrency::{Sample, Tuner, deserve_one_each};
+
+use fast_link::Link;
+use round_trip::RoundTrip;
 
 /// Connections where the user does not set a count: enough to fill most links, few enough for any host.
 const FIRST: usize = 8;
@@ -21,13 +27,7 @@ const MOST_LARGE: usize = 48;
 /// More connections than this overflow queues on the way (measured: 128 were slower than 96).
 pub const MOST: usize = 96;
 
-/// A host is far when a round trip to it takes longer than this.
-const FAR: Duration = Duration::from_millis(5);
-
-/// Round trips that the first response on a new connection takes: TCP, TLS, and the request itself.
-const COLD_ROUND_TRIPS: u32 = 3;
-
-/// On a near host more connections than this for small files cost more than they bring.
+/// On a near host more connections than this for small files cost more than they gain.
 const MOST_SMALL_NEAR: usize = 8;
 
 /// On a far host there is a connection for this many waiting small files.
@@ -40,17 +40,15 @@ const FILES_EACH_AT_FIRST: usize = 4;
 /// whatever the order, and those that are left fill the connections that the last large ranges leave idle.
 const LARGE_TO_ONE_SMALL: usize = 3;
 
-/// The waits for heads have grown when they are this many times as long as the shortest was.
-const GROWN: u32 = 2;
-
-/// Growth below this is the host's own variance.
-const LEAST_GROWTH: Duration = Duration::from_millis(20);
-
 /// Fewer connections than this are not the reason when waits for heads grow.
 const CROWD: usize = 32;
 
 /// What connections that were opened together report together is one refusal.
 const ONE_REFUSAL: Duration = Duration::from_millis(500);
+
+/// Connections that break in the middle of responses within [`ONE_REFUSAL`] are a refusal when they are this share of those
+/// in use: fewer break on any long link.
+const SHARE_OF_BREAKS: usize = 8;
 
 /// After this long without a refusal, twice as many connections may be tried again.
 const FORGIVEN: Duration = Duration::from_secs(60);
@@ -58,21 +56,6 @@ const FORGIVEN: Duration = Duration::from_secs(60);
 /// Where a rate limit is set, one connection shares it for each so many bytes a second: shared by more, a slow rate
 /// delivers the oldest checkpoint as late as the newest.
 const RATE_OF_ONE: u64 = 8 << 20;
-
-/// A cap is released when the rate falls below this share of what it was with more connections: about half, as it is with
-/// half of the connections to a host that throttles each.
-const KEPT: f64 = 0.55;
-
-/// How long a cap that slowed the link down is not set again, the first time; each further time is twice as long, up to
-/// the second.
-const CAP_HOLD: Duration = Duration::from_secs(8);
-const LONGEST_CAP_HOLD: Duration = Duration::from_secs(120);
-
-/// A rate is measured over this long.
-const WINDOW: Duration = Duration::from_millis(150);
-
-/// The first rate is measured over this long: before more connections are tried.
-const FIRST_WINDOW: Duration = Duration::from_millis(75);
 
 /// How many connections may work on each kind of file while both kinds wait; what one kind leaves, the other takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -154,28 +137,10 @@ pub struct Connections {
     link: Link,
     pushed_back: bool,
     refused_at: Option<Duration>,
+    /// Since when connections are counted that break, and how many there were.
+    breaks: (Duration, usize),
     one_each: bool,
     shares: Shares,
-}
-
-/// The round trip to the hosts, as the waits for response heads show it.
-#[derive(Debug, Default)]
-struct RoundTrip {
-    least: Option<Duration>,
-    /// The mean of waits on connections that existed already, and how many there were since the last refusal.
-    mean: Option<Duration>,
-    count: usize,
-}
-
-/// Whether the link is faster than the processors.
-#[derive(Debug, Default)]
-struct Link {
-    window: Option<(Duration, u64)>,
-    rate: Option<f64>,
-    /// The rate when the count was capped.
-    capped_at: Option<f64>,
-    hold: Duration,
-    hold_until: Duration,
 }
 
 impl Connections {
@@ -204,6 +169,7 @@ impl Connections {
             link: Link::default(),
             pushed_back: false,
             refused_at: None,
+            breaks: (Duration::ZERO, 0),
             one_each: false,
             shares: Shares { small, large },
         }
@@ -233,6 +199,13 @@ impl Connections {
         self.shares.all() > FIRST
     }
 
+    /// Whether requests beyond the least number are welcome: no host refused any for a while, and no rate limit counts
+    /// bytes that come twice.
+    #[must_use]
+    pub const fn are_more_welcome(&self) -> bool {
+        self.refused_at.is_none() && !self.is_rate_limited
+    }
+
     /// Takes in how long a request waited for its response's head. `cold`: on a new connection.
     pub fn head(&mut self, waited: Duration, cold: bool) {
         self.round_trip.learn(waited, cold);
@@ -254,6 +227,18 @@ impl Connections {
         }
         self.small = self.small.min(self.small_ceiling);
         self.shares.small = self.shares.small.min(self.small_ceiling);
+    }
+
+    /// A connection broke in the middle of a response. One does so on any long link; several at once are a host that resets
+    /// connections under load.
+    pub fn note_break(&mut self, now: Duration, load: Load) {
+        let (since, count) = self.breaks;
+        self.breaks = if now.saturating_sub(since) < ONE_REFUSAL { (since, count + 1) } else { (now, 1) };
+        let (_, count) = self.breaks;
+        if count > 1 && count * SHARE_OF_BREAKS >= load.all() {
+            self.breaks = (now, 0);
+            self.push_back(now, load);
+        }
     }
 
     fn halve(&mut self) {
@@ -304,29 +289,13 @@ impl Connections {
     fn large_level(&mut self, now: Duration, level: usize, seen: &Seen, hurry: bool) -> usize {
         let is_near = self.round_trip.is_far() == Some(false);
         if hurry || !is_near {
-            self.link.capped_at = None;
+            self.link.release();
             return level;
         }
-        match self.link.capped_at {
-            Some(rate) if self.link.rate.is_some_and(|now| now < rate * KEPT) && seen.load.large > 0 => {
-                self.link.capped_at = None;
-                self.link.hold = (self.link.hold * 2).clamp(CAP_HOLD, LONGEST_CAP_HOLD);
-                self.link.hold_until = now + self.link.hold;
-            }
-            // What one connection delivered in its first moments does not count here: hosts that throttle each connection
-            // let the first bytes of a response pass at full speed. A rate that takes many connections is no proof either.
-            None if self.one_each
-                && now >= self.link.hold_until
-                && seen.load.large <= (self.processors + 1) * 2 =>
-            {
-                if let Some(rate) = self.link.rate.filter(|rate| deserve_one_each(*rate, hurry)) {
-                    self.link.capped_at = Some(rate);
-                    self.link.restart();
-                }
-            }
-            Some(_) | None => {}
-        }
-        if self.link.capped_at.is_some() { level.min(self.processors + 1) } else { level }
+        // A rate that takes many connections is no proof of a fast link.
+        let is_fast = self.one_each && seen.load.large <= (self.processors + 1) * 2;
+        let is_capped = self.link.is_capped(now, is_fast, seen.load.large > 0);
+        if is_capped { level.min(self.processors + 1) } else { level }
     }
 
     /// Shares out between both kinds.
@@ -343,53 +312,6 @@ impl Connections {
         let large = large.min(self.most - floor).max(1);
         let small = small.min((large / LARGE_TO_ONE_SMALL).max(floor)).min(self.most - large);
         Shares { small, large }
-    }
-}
-
-impl RoundTrip {
-    fn learn(&mut self, waited: Duration, cold: bool) {
-        let estimate = if cold { waited / COLD_ROUND_TRIPS } else { waited };
-        self.least = Some(self.least.map_or(estimate, |least| least.min(estimate)));
-        if !cold {
-            self.count += 1;
-            self.mean = Some(self.mean.map_or(waited, |mean| (mean * 15 + waited) / 16));
-        }
-    }
-
-    fn is_far(&self) -> Option<bool> {
-        self.least.map(|least| least > FAR)
-    }
-
-    /// Whether the requests of a whole round of connections waited for twice as long as the shortest.
-    fn has_grown(&self, connections: usize) -> bool {
-        let (Some(least), Some(mean)) = (self.least, self.mean) else { return false };
-        self.count >= connections && mean > (least * GROWN).max(least + LEAST_GROWTH)
-    }
-
-    const fn start_over(&mut self) {
-        self.mean = None;
-        self.count = 0;
-    }
-}
-
-impl Link {
-    fn observe(&mut self, now: Duration, bytes: u64) {
-        let Some((since, before)) = self.window else {
-            self.window = Some((now, bytes));
-            return;
-        };
-        let elapsed = now.saturating_sub(since);
-        let is_first = self.rate.is_none() && self.capped_at.is_none();
-        if elapsed >= if is_first { FIRST_WINDOW } else { WINDOW } {
-            self.rate = Some(as_f64(bytes.saturating_sub(before)) / elapsed.as_secs_f64());
-            self.window = Some((now, bytes));
-        }
-    }
-
-    /// Measures anew.
-    const fn restart(&mut self) {
-        self.rate = None;
-        self.window = None;
     }
 }
 
@@ -499,6 +421,24 @@ mod tests {
             connections.observe(now, &small(1000));
         }
         assert_eq!(connections.shares().small, 2, "what is left for samples where none are large");
+    }
+
+    #[test]
+    fn connections_that_break_together_are_a_refusal() {
+        let level = |breaks: &[u64]| {
+            let mut connections = Connections::new(&LIMITS);
+            connections.head(millis(150), true);
+            connections.observe(millis(25), &small(1000));
+            for at in breaks {
+                connections.note_break(millis(*at), busy(32));
+            }
+            connections.observe(millis(9000), &small(1000)).small
+        };
+        assert_eq!(level(&[100, 200, 300]), 96, "three of 32");
+        assert_eq!(level(&[100, 200, 300, 400]), 48);
+        assert_eq!(level(&[100, 110, 120, 130, 140, 150]), 48, "one refusal, however many");
+        assert_eq!(level(&[100, 1100, 2100, 3100, 4100, 5100, 6100]), 96, "one a second");
+        assert_eq!(level(&[100, 110, 120, 130, 1100, 1110, 1120, 1130]), 24, "and again");
     }
 
     /// All of a crowd are refused but those that the host serves: none of them is replaced.

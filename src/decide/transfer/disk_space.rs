@@ -6,18 +6,20 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::model::units::ByteCount;
 
-/// What stays free where the user does not say: enough for a system to go on working …
+/// What stays free where the user did not set it: enough for a system to keep working …
 const MIN_FREE: u64 = 1 << 30;
 
 /// … but no more than this share of a small disk.
 const MIN_FREE_SHARE: u64 = 100;
 
-/// What a look at the disk said stays true enough for this long …
+/// A measurement of the disk is true enough for this long …
 const FRESH: Duration = Duration::from_millis(20);
 
-/// … while there is so much more room than is asked for that nobody can fill it in that time.
+/// … while there is so much more room than is asked for that it cannot be filled in that time.
 const AMPLE: u64 = 1 << 30;
 
 /// Returns the bytes that must stay free on a disk of `total` bytes.
@@ -27,7 +29,7 @@ pub fn floor(min_free: Option<ByteCount>, total: u64) -> u64 {
 }
 
 /// Too little room: what is wanted would take the disk below what must stay free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Shortage {
     /// Bytes that are wanted.
     pub wanted: u64,
@@ -41,10 +43,7 @@ impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { wanted, free, floor } = *self;
         let (wanted, free, floor) = (ByteCount(wanted), ByteCount(free), ByteCount(floor));
-        write!(
-            f,
-            "it needs {wanted} more, the disk has {free}, and {floor} of that stays free (`--min-free`)"
-        )
+        write!(f, "it needs {wanted} more, the disk has {free}, and {floor} of that stays free")
     }
 }
 
@@ -91,7 +90,7 @@ mod tests {
         assert_eq!(shortage(100, 0, 10, 91), Some(Shortage { wanted: 91, free: 100, floor: 10 }));
         assert_eq!(shortage(100, 60, 10, 30), None);
         assert_eq!(shortage(100, 60, 10, 31), Some(Shortage { wanted: 31, free: 40, floor: 10 }));
-        assert_eq!(shortage(5, 60, 10, 0), None, "who wants nothing lacks nothing");
+        assert_eq!(shortage(5, 60, 10, 0), None, "nothing is wanted, nothing is lacking");
     }
 
     #[test]
@@ -99,7 +98,7 @@ mod tests {
         let short = Shortage { wanted: 2 << 30, free: 3 << 29, floor: 1 << 30 };
         assert_eq!(
             short.to_string(),
-            "it needs 2.0 GiB more, the disk has 1.5 GiB, and 1.0 GiB of that stays free (`--min-free`)"
+            "it needs 2.0 GiB more, the disk has 1.5 GiB, and 1.0 GiB of that stays free"
         );
     }
 }

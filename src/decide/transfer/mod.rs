@@ -15,6 +15,7 @@ pub mod scheduler;
 pub mod settle;
 pub mod stall;
 pub mod state;
+pub mod straggler;
 pub mod suspect;
 pub mod task;
 pub mod verify;

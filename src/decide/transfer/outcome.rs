@@ -13,14 +13,14 @@ pub const TRIES_OF_A_GONE_FILE: u32 = 2;
 /// What to do after a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The same request may succeed later; the server may have named a wait.
+    /// The same request may succeed later; the server may have answered when.
     Retry {
         /// At least this long from now.
         at_least: Option<Duration>,
     },
     /// The link may have expired, or the file may be gone: ask the job again what it offers.
     Relist {
-        /// The host reports that there is no such file, not that the link is no good.
+        /// The host answers that there is no such file, not that the link is no longer valid.
         gone: bool,
     },
     /// No later request can succeed.

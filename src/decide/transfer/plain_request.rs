@@ -42,7 +42,7 @@ pub const fn instead(habit: Habit, asked_plain: bool, status: u16, retry_after: 
     }
 }
 
-/// What the answer to a plain request, sent right after a refusal, tells of the host. After a wait it tells nothing: the
+/// What the answer to a plain request, sent right after a refusal, shows of the host. After a wait it shows nothing: the
 /// refusal may have been over by then.
 #[must_use]
 pub const fn learned(at_once: bool, served: bool, before: Habit) -> Habit {

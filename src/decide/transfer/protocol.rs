@@ -1,4 +1,4 @@
-//! What a download is told, and what it orders: the inputs and commands of [`super::state::TransferState`].
+//! What happens to a download, and what it orders: the inputs and commands of [`super::state::TransferState`].
 
 use std::ops::Range;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::model::response_head::Head;
 use crate::model::revision::{Condition, Revision};
 use crate::model::source_url::SourceUrl;
 
-use super::task::{Cause, DiskTrouble, Missing};
+use super::task::{DiskTrouble, FailureCause, Missing};
 
 /// First and longest wait before a file that failed is tried again.
 pub const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
@@ -154,6 +154,13 @@ pub enum Input {
         /// No later byte can make it a whole file.
         hopeless: bool,
     },
+    /// Bytes at the front of a range were written by the connection that races it.
+    Skipped {
+        /// Which range.
+        ticket: Ticket,
+        /// How many bytes.
+        count: u64,
+    },
     /// A connection is done with its range, with or without all of its bytes.
     RangeEnded {
         /// Which range.
@@ -181,7 +188,7 @@ pub enum Input {
 /// How a connection ended its range.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RangeEnd {
-    /// Every byte that it was to bring is booked.
+    /// Every byte of it is booked.
     Finished,
     /// The body of unknown length ended; its bytes are booked.
     BodyEnded,
@@ -225,8 +232,8 @@ pub enum Outcome {
     Here,
     /// It could not get its name; its part stays.
     Refused {
-        /// The system's own words.
-        cause: String,
+        /// Why.
+        cause: FailureCause,
     },
 }
 
@@ -255,7 +262,7 @@ pub enum Command {
     },
     /// Remember what the host does with ranges, for its other files.
     Habit(Habit),
-    /// Read what the refusal says, and end the range with the fault that it makes.
+    /// Read the body of the refusal, and end the range with the fault that it makes.
     ReadRefusal {
         /// Which range.
         ticket: Ticket,
@@ -285,6 +292,8 @@ pub enum Command {
     },
     /// Use fewer connections.
     SlowDown,
+    /// One connection of many broke in the middle of a response: several at once are a refusal.
+    NoteBreak,
     /// Complete the hashes.
     Verify,
     /// Give the file its final name.
@@ -305,7 +314,7 @@ pub enum Command {
     End(Ending),
 }
 
-/// What users and logs get to know.
+/// What users and logs show.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {
     /// The first byte is on its way.
@@ -325,7 +334,7 @@ pub enum Report {
     /// It will be tried again.
     Retrying {
         /// Why.
-        cause: Cause,
+        cause: FailureCause,
         /// After this long.
         wait: Duration,
     },
@@ -333,13 +342,13 @@ pub enum Report {
     NoRoom(Shortage),
     /// It waits for a disk that refuses for want of something other than bytes.
     DiskFull {
-        /// The system's own words.
-        cause: String,
+        /// What the disk refused.
+        cause: FailureCause,
     },
     /// It is no longer hosted.
     Vanished,
     /// It failed.
-    Failed(Cause),
+    Failed(FailureCause),
 }
 
 /// How a download ends.
@@ -361,8 +370,8 @@ pub enum Ending {
 impl Ending {
     /// The end of a file whose work was lost by a defect.
     #[must_use]
-    pub fn lost(cause: &str) -> Self {
-        let why = Missing::Failed(Cause::Disk(cause.to_owned()));
+    pub fn lost() -> Self {
+        let why = Missing::Failed(FailureCause::Defect);
         Self::Missing { why, cool_down: COOL_DOWN, for_training: false }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A file is ranges of one revision. Idle connections take the next piece from the front, so that bytes arrive almost
 //! in order and hashing keeps up; when nothing is left to begin, they take the second half of the largest piece that
-//! somebody else is still fetching. Ranges are half-open everywhere.
+//! another one is still fetching. Ranges are half-open everywhere.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use crate::decide::transfer::stall::Typical;
 pub struct Cut {
     /// The most bytes one request asks for.
     pub piece: u64,
-    /// The same while nobody knows how long the file is: a file that is no longer comes in one answer, with whatever the
+    /// The same while the length of the file is unknown: a file that is no longer comes in one answer, with whatever the
     /// host claims of it as a whole.
     pub first: u64,
     /// A piece on its way is split only when both halves have at least this much left: less is not worth a round trip.
@@ -30,21 +30,21 @@ impl Cut {
     /// the front of what is here, then has no more than this behind it …
     const BUSY: Duration = Duration::from_millis(100);
 
-    /// … and for so many times as long as its connection waits for the first byte, or the waiting tells.
+    /// … and for so many times as long as its connection waits for the first byte, or the waiting counts.
     const WAITS: u32 = 8;
 
     /// Longer pieces may be asked for only so many times as long as what was measured: how fast a host sends the first
-    /// bytes of an answer does not tell how fast it sends the rest.
+    /// bytes of an answer does not show how fast it sends the rest.
     const STRETCH: f64 = 2.0;
 
-    /// A split is worth it when both halves are longer than what a connection brings in so many times as long as it
+    /// A split is worth it when both halves are longer than what a connection delivers in so many times as long as it
     /// waits for the first byte …
     const SPLIT_WAITS: u32 = 2;
 
     /// … and never for less than this: the requests themselves cost something.
     const LEAST_SPLIT: u64 = 128 << 10;
 
-    /// Cuts to the measure of what a connection brings: pieces not longer than the first. As it is where nothing is known
+    /// Cuts to the measure of what a connection delivers: pieces not longer than the first. As it is where nothing is known
     /// yet.
     #[must_use]
     pub fn to_measure(self, typical: &Typical) -> Self {
@@ -75,11 +75,13 @@ pub struct PieceMap {
     length: Option<u64>,
     here: BTreeMap<u64, u64>,
     leases: Vec<(Lease, Range<u64>)>,
+    /// Leases of the same bytes: of each pair, the second was made for a connection that races the first.
+    races: Vec<(Lease, Lease)>,
     next_lease: u64,
 }
 
 impl PieceMap {
-    /// A file of which nothing is here, and whose length only the first answer will tell.
+    /// A file of which nothing is here, and whose length only the first answer shows.
     #[must_use]
     pub fn unknown() -> Self {
         Self::default()
@@ -108,9 +110,74 @@ impl PieceMap {
     }
 
     /// Returns how many bytes are on their way. Pieces overlap neither each other nor what is here, save for one that
-    /// was stretched to the end of the file.
+    /// was stretched to the end of the file and for those of races, whose bytes count once.
     pub fn leased(&self) -> u64 {
-        self.leases.iter().map(|(_, range)| range.end - range.start).sum()
+        let counted = self.leases.iter().map(|(lease, range)| {
+            let Some(second) = self.raced(*lease) else { return range.end - range.start };
+            let rival = self.raced_by(*lease).and_then(|rival| self.range(rival));
+            let is_behind = rival.is_none_or(|rival| (range.start, second) < (rival.start, !second));
+            if is_behind { self.lacking(range) } else { 0 }
+        });
+        counted.sum()
+    }
+
+    fn lacking(&self, range: &Range<u64>) -> u64 {
+        let overlaps = self.ranges().map(|here| {
+            let end = here.end.min(range.end);
+            end.saturating_sub(here.start.max(range.start))
+        });
+        (range.end - range.start) - overlaps.sum::<u64>()
+    }
+
+    /// Returns whether a lease is the second of a race; `None` where there was none. One that is left of a race still
+    /// counts: its front may be here already.
+    fn raced(&self, lease: Lease) -> Option<bool> {
+        let race = self.races.iter().find(|(first, second)| lease == *first || lease == *second);
+        race.map(|(_, second)| lease == *second)
+    }
+
+    /// Whether a lease was made to race another one.
+    #[must_use]
+    pub fn is_second(&self, lease: Lease) -> bool {
+        self.raced(lease) == Some(true)
+    }
+
+    /// Returns the lease that races this one.
+    #[must_use]
+    pub fn raced_by(&self, lease: Lease) -> Option<Lease> {
+        let rival = self.races.iter().find_map(|(first, second)| match lease {
+            lease if lease == *first => Some(*second),
+            lease if lease == *second => Some(*first),
+            _ => None,
+        });
+        rival.filter(|rival| self.range(*rival).is_some())
+    }
+
+    /// Leases what is left of a range under way once more, for a connection that races the one that has it. A range is
+    /// raced by one other at the most.
+    #[must_use]
+    pub fn race(&mut self, lease: Lease) -> Option<(Lease, Range<u64>)> {
+        self.length?;
+        let (_, range) = self.leases.iter().find(|(id, _)| *id == lease)?;
+        if range.is_empty() || self.raced(lease).is_some() {
+            return None;
+        }
+        let (second, range) = self.lease(range.clone());
+        self.races.push((lease, second));
+        Some((second, range))
+    }
+
+    /// Passes over bytes at the front of a piece that the connection which races it has written.
+    pub fn skip(&mut self, lease: Lease, count: u64) {
+        if let Some((_, range)) = self.leases.iter_mut().find(|(id, _)| *id == lease) {
+            range.start += count.min(range.end - range.start);
+        }
+    }
+
+    /// Returns what a piece still wants.
+    #[must_use]
+    pub fn range(&self, lease: Lease) -> Option<Range<u64>> {
+        self.leases.iter().find(|(id, _)| *id == lease).map(|(_, range)| range.clone())
     }
 
     /// Returns how many bytes from the first one on are here without a gap.
@@ -141,7 +208,7 @@ impl PieceMap {
         self.length.is_some_and(|length| length == 0 || self.here.get(&0) == Some(&length))
     }
 
-    /// Whether somebody is fetching a part of it.
+    /// Whether a connection is fetching a part of it.
     #[must_use]
     pub const fn is_busy(&self) -> bool {
         !self.leases.is_empty()
@@ -152,7 +219,7 @@ impl PieceMap {
         self.here.iter().map(|(start, end)| *start..*end)
     }
 
-    /// Tells the length once an answer said it. Pieces on their way end there.
+    /// Sets the length, which an answer has shown. Pieces on their way end there.
     pub fn set_length(&mut self, length: u64) {
         self.length = Some(length);
         for (_, range) in &mut self.leases {
@@ -160,7 +227,7 @@ impl PieceMap {
         }
     }
 
-    /// Leases the next piece that nobody has begun. While the length is unknown there is one: the first.
+    /// Leases the next piece that was not begun. While the length is unknown there is one: the first.
     #[must_use]
     pub fn next(&mut self, cut: &Cut) -> Option<(Lease, Range<u64>)> {
         let Some(length) = self.length else {
@@ -177,8 +244,8 @@ impl PieceMap {
         Some(self.lease(gap.start..end))
     }
 
-    /// Leases the second half of the largest piece on its way, where that is worth a round trip. Whoever fetches the
-    /// first half learns its new end from [`Self::advance`].
+    /// Leases the second half of the largest piece on its way, where that is worth a round trip. The connection
+    /// of the first half learns its new end from [`Self::advance`].
     #[must_use]
     pub fn split(&mut self, cut: &Cut) -> Option<(Lease, Range<u64>)> {
         let (lease, middle) = self.split_point(cut)?;
@@ -189,7 +256,8 @@ impl PieceMap {
     #[must_use]
     pub fn split_point(&self, cut: &Cut) -> Option<(Lease, u64)> {
         self.length?;
-        let (lease, range) = self.leases.iter().max_by_key(|(_, range)| range.end - range.start)?;
+        let alone = self.leases.iter().filter(|(lease, _)| self.raced(*lease).is_none());
+        let (lease, range) = alone.max_by_key(|(_, range)| range.end - range.start)?;
         let left = range.end - range.start;
         let middle = range.start + left / 2;
         // Blocks are kept whole where that leaves something on both sides.
@@ -203,8 +271,9 @@ impl PieceMap {
     /// Leases what follows `middle` of a range under way.
     #[must_use]
     pub fn split_at(&mut self, lease: Lease, middle: u64) -> Option<(Lease, Range<u64>)> {
+        let is_raced = self.raced(lease).is_some();
         let (_, range) = self.leases.iter_mut().find(|(id, _)| *id == lease)?;
-        if middle <= range.start || middle >= range.end {
+        if is_raced || middle <= range.start || middle >= range.end {
             return None;
         }
         let tail = middle..range.end;
@@ -215,7 +284,8 @@ impl PieceMap {
     /// Returns the bytes that the largest piece on its way still lacks: what a [`Self::split`] would halve.
     #[must_use]
     pub fn largest_lease(&self) -> u64 {
-        self.leases.iter().map(|(_, range)| range.end - range.start).max().unwrap_or(0)
+        let alone = self.leases.iter().filter(|(lease, _)| self.raced(*lease).is_none());
+        alone.map(|(_, range)| range.end - range.start).max().unwrap_or(0)
     }
 
     /// Shortens the first piece of a file that turned out to be longer than it, where the rest of the answer is better
@@ -238,7 +308,7 @@ impl PieceMap {
         }
     }
 
-    /// Returns how many more bytes a piece wants: less than was asked for, once somebody took its second half.
+    /// Returns how many more bytes a piece wants: less than was asked for, once another one has its second half.
     #[must_use]
     pub fn wanted(&self, lease: Lease) -> u64 {
         self.leases.iter().find(|(id, _)| *id == lease).map_or(0, |(_, range)| range.end - range.start)
@@ -255,9 +325,11 @@ impl PieceMap {
         left
     }
 
-    /// Ends a lease; what it did not bring is free to be taken again.
+    /// Ends a lease; what it did not deliver is free to be taken again.
     pub fn release(&mut self, lease: Lease) {
         self.leases.retain(|(id, _)| *id != lease);
+        let is_left = |lease: &Lease| self.leases.iter().any(|(id, _)| id == lease);
+        self.races.retain(|(first, second)| is_left(first) || is_left(second));
     }
 
     fn lease(&mut self, range: Range<u64>) -> (Lease, Range<u64>) {
@@ -310,16 +382,19 @@ const fn aligned(offset: u64, block: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
     use super::*;
 
     const CUT: Cut = Cut { piece: 40, first: 40, split: 10, block: 10 };
 
     #[test]
-    fn the_first_answer_tells_the_length() {
+    fn the_first_answer_shows_the_length() {
         let mut map = PieceMap::unknown();
         let (first, range) = map.next(&CUT).unwrap();
         assert_eq!(range, 0..40);
-        assert!(map.next(&CUT).is_none(), "nobody knows yet whether there is more");
+        assert!(map.next(&CUT).is_none(), "it is unknown whether there is more");
         map.set_length(25);
         assert_eq!(map.advance(first, 20), 5);
         assert_eq!(map.advance(first, 5), 0);
@@ -393,14 +468,45 @@ mod tests {
         assert!(map.split(&CUT).is_none());
     }
 
-    /// Random order, breaks and splits: every byte is booked exactly once, and the end is always reached.
+    #[test]
+    fn two_that_race_for_a_range_count_once() {
+        let mut map = PieceMap::resumed(100, []);
+        let (a, _) = map.next(&CUT).unwrap();
+        map.advance(a, 10);
+        let (b, range) = map.race(a).unwrap();
+        assert_eq!((range, map.leased(), map.raced_by(a), map.raced_by(b)), (10..40, 30, Some(b), Some(a)));
+        assert!(map.race(a).is_none() && map.race(b).is_none(), "one at the most");
+        assert!(map.split_at(a, 20).is_none() && map.split_point(&CUT).is_none() && map.largest_lease() == 0);
+        // The second is ahead; what it passes over is the first one's to book.
+        map.skip(b, 5);
+        assert_eq!((map.advance(b, 20), map.have(), map.leased()), (5, 30, 10));
+        assert_eq!(map.advance(a, 5), 25);
+        assert_eq!(map.next(&CUT).unwrap().1, 40..80, "what is behind them is the next piece");
+        map.advance(b, 5);
+        map.release(b);
+        map.release(a);
+        assert_eq!(map.ranges().collect::<Vec<_>>(), vec![0..40]);
+        // The first one fails before it has written what it claimed: a gap is requested again.
+        let mut map = PieceMap::resumed(40, []);
+        let (a, _) = map.next(&CUT).unwrap();
+        let (b, _) = map.race(a).unwrap();
+        map.skip(b, 8);
+        map.advance(b, 32);
+        map.release(b);
+        assert!(map.next(&CUT).is_none(), "it may still be written");
+        map.release(a);
+        assert_eq!(map.next(&CUT).unwrap().1, 0..8);
+    }
+
+    /// Random order, breaks, splits and races: every byte is booked exactly once, and the end is always reached.
     #[test]
     fn every_byte_once() {
         for seed in 0..200 {
             let mut random = fastrand::Rng::with_seed(seed);
             let length = random.u64(1..2000);
             let mut map = PieceMap::resumed(length, []);
-            let mut open: Vec<(Lease, u64)> = Vec::new();
+            // Each with its place, and how far it and its rival have claimed.
+            let mut open: Vec<(Lease, u64, Rc<Cell<u64>>)> = Vec::new();
             let mut booked = vec![0_u8; usize::try_from(length).unwrap()];
             for _ in 0..100_000 {
                 if map.is_complete() {
@@ -408,17 +514,30 @@ mod tests {
                 }
                 if random.bool() && open.len() < 8 {
                     let piece = map.next(&CUT).or_else(|| map.split(&CUT));
-                    open.extend(piece.map(|(lease, range)| (lease, range.start)));
+                    let piece =
+                        piece.map(|(lease, range)| (lease, range.start, Rc::new(Cell::new(range.start))));
+                    let mut race = || {
+                        let (lease, _, claimed) = random.choice(&open)?;
+                        let (second, range) = map.race(*lease)?;
+                        Some((second, range.start, claimed.clone()))
+                    };
+                    let piece = if piece.is_some() { piece } else { race() };
+                    open.extend(piece);
                 } else if !open.is_empty() {
                     let at = random.usize(..open.len());
-                    let (lease, position) = open[at];
+                    let (lease, position, claimed) = open[at].clone();
+                    let wanted = position + random.u64(0..15).min(map.wanted(lease));
+                    let from = claimed.get().max(position).min(wanted);
+                    claimed.set(claimed.get().max(wanted));
+                    map.skip(lease, from - position);
                     let before = map.have();
-                    let left = map.advance(lease, random.u64(0..15));
-                    let gained = map.have() - before;
-                    for offset in position..position + gained {
+                    let left = map.advance(lease, wanted - from);
+                    assert_eq!(map.have() - before, wanted - from, "seed {seed}");
+                    for offset in from..wanted {
                         booked[usize::try_from(offset).unwrap()] += 1;
                     }
-                    open[at].1 += gained;
+                    assert!(map.have() + map.leased() <= length, "seed {seed}");
+                    open[at].1 = wanted;
                     if left == 0 || random.u8(..8) == 0 {
                         map.release(lease);
                         open.remove(at);

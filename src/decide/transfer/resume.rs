@@ -1,7 +1,7 @@
 //! All of HTTP's range and validator rules in one pure function (RFC 9110 sections 13.1.5, 14 and 15.3.7).
 //!
-//! The one idea: bytes are taken only from an answer that says itself which bytes of which revision it has, and what
-//! it says must fit what was asked and what is known. Everything else restarts, waits or fails; nothing is guessed.
+//! The one idea: bytes are taken only from an answer that declares which bytes of which revision it has, and what
+//! it declares must fit what was asked and what is known. Everything else restarts, waits or fails; nothing is guessed.
 
 use crate::model::fault::RangeFault;
 use crate::model::response_head::{ContentRange, Head};
@@ -23,14 +23,14 @@ pub struct Asked {
     /// Tags that differ while date and length agree are taken for another replica of the same bytes: set after
     /// restarts did not help, with the whole file fetched in one stream and proven at the end.
     pub tolerate_suspect: bool,
-    /// The first bytes that are asked for are here already, and will be compared with those that come: that tells what
+    /// The first bytes that are asked for are here already, and will be compared with those that come: that shows what
     /// no validator does.
     pub compared: bool,
     /// The file is a text of moderate length: one that comes packed is unpacked.
     pub unpacks: bool,
 }
 
-/// So many bytes before a break are asked for again where no validator tells whether the file is still the same. Weights
+/// So many bytes before a break are asked for again where no validator shows whether the file is still the same. Weights
 /// of two versions differ within far fewer.
 pub const OVERLAP: u64 = 16 << 10;
 
@@ -47,7 +47,7 @@ pub enum Answer {
     Take {
         /// Bytes before the asked one, sent by a cache that aligns ranges to blocks.
         skip: u64,
-        /// Bytes of this body that are wanted after that; `None` while nobody knows the length.
+        /// Bytes of this body that are wanted after that; `None` while the length is unknown.
         take: Option<u64>,
         /// The whole length, where known.
         total: Option<u64>,
@@ -69,7 +69,7 @@ pub enum Answer {
     },
     /// The host has no byte yet.
     Empty,
-    /// A status that brings no bytes: 4xx, 5xx, an unfollowed redirect.
+    /// A status without bytes: 4xx, 5xx, an unfollowed redirect.
     Refused,
     /// An answer that contradicts itself or the question. No byte of it is taken.
     Reject(RangeFault),
@@ -159,7 +159,7 @@ fn unsatisfied(asked: &Asked, head: &Head) -> Answer {
         Some(ContentRange::Unsatisfied { total: 0 }) => Answer::Empty,
         Some(ContentRange::Unsatisfied { total }) if asked.start == total => match agreement(asked, head) {
             Agreement::Same => Answer::Complete { total },
-            // A 416 often carries no validator; an equal length is all that can be said, and the proof comes later.
+            // A 416 often carries no validator; an equal length is all that is known, and the proof comes later.
             Agreement::Unknown if asked.known.as_ref().is_some_and(|known| known.length == Some(total)) => {
                 Answer::Complete { total }
             }
@@ -170,7 +170,7 @@ fn unsatisfied(asked: &Asked, head: &Head) -> Answer {
     }
 }
 
-/// Whether bytes that may be here cannot be told to be of one revision with those of an answer that says nothing: the
+/// Whether bytes that may be here cannot be shown to be of one revision with those of an answer without validators: the
 /// ones before it, or, where a revision could be fetched in several ranges, those after it.
 fn cannot_tell(asked: &Asked) -> bool {
     (asked.start > 0 && !asked.compared) || asked.known.as_ref().is_some_and(Revision::is_comparable)

@@ -14,6 +14,7 @@ use crate::model::artifact::ArtifactKey;
 use super::connections::{Connections, Limits, Load, Seen, Shares};
 use super::protocol::{Assignment, Ending, Input, Phase, Ticket};
 use super::state::TransferState;
+use super::straggler::Others;
 use super::task::Task;
 
 /// Where small files have no connection of their own, they get one range in this many.
@@ -25,17 +26,11 @@ const MOST_IN_A_BATCH: usize = 16;
 /// The same while the host may be far.
 const MOST_IN_A_FAR_BATCH: usize = 2;
 
+/// A connection that delivers less than this share of a block at a glance shows nothing by that.
+const TELLING_SHARE: u64 = 4;
+
 /// Batches are cut so that each connection still gets this many of what waits.
 const BATCHES_EACH: usize = 4;
-
-/// A connection is judged by what it delivered in so long: shorter looks see the pauses of healthy ones.
-const STRAGGLER_LOOK: Duration = Duration::from_secs(2);
-
-/// At the end of the work, a connection may take this many times as long as another would …
-const FAR_SLOWER: f64 = 4.0;
-
-/// … and this much longer, in seconds, which a new request could cost.
-const WORTH_A_REQUEST: f64 = 2.0;
 
 /// One file under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,7 +84,8 @@ pub struct Scheduler {
     waiting: BinaryHeap<Reverse<(Duration, FileId)>>,
     deadlines: HashMap<FileId, Duration>,
     load: Load,
-    peak: usize,
+    /// Connections that are open, from earlier requests, and have nothing to do.
+    open_idle: usize,
     /// Counts turns while small files have no connection of their own.
     turn: u32,
     starved: bool,
@@ -114,17 +110,6 @@ struct Cooling {
     for_training: bool,
 }
 
-/// A range under way, as seen from outside.
-#[derive(Debug, Clone, Copy)]
-pub struct Flow {
-    /// Bytes that it still lacks.
-    pub left: u64,
-    /// Bytes that arrived since the last look.
-    pub arrived: u64,
-    /// How long ago that was.
-    pub elapsed: Duration,
-}
-
 impl Scheduler {
     /// Begins with nothing. `cut`: how files are cut into ranges while nothing is known of connections.
     /// `most_in_a_batch`: what the open files of a batch may be, at most.
@@ -142,7 +127,7 @@ impl Scheduler {
             waiting: BinaryHeap::new(),
             deadlines: HashMap::new(),
             load: Load::default(),
-            peak: 0,
+            open_idle: 0,
             turn: 0,
             starved: false,
             most_in_a_batch: most_in_a_batch.clamp(1, MOST_IN_A_BATCH),
@@ -278,13 +263,21 @@ impl Scheduler {
 
     /// Takes in what a connection delivered that delivered all it was asked for.
     pub fn delivered(&mut self, bytes: u64, took: Duration, waited: Duration) {
-        self.typical.learn(bytes, took, waited);
-        self.cut = self.base.to_measure(&self.typical);
+        // A shorter response is over before it has found its speed.
+        if bytes >= self.base.block / 2 {
+            self.typical.learn(bytes, took, waited);
+            self.cut = self.base.to_measure(&self.typical);
+        }
     }
 
     /// A host asked for fewer connections.
     pub fn push_back(&mut self, now: Duration) {
         self.connections.push_back(now, self.load);
+    }
+
+    /// One connection of many broke in the middle of a response.
+    pub fn note_break(&mut self, now: Duration) {
+        self.connections.note_break(now, self.load);
     }
 
     /// Counts connections anew. `bytes`: all that arrived so far.
@@ -303,10 +296,13 @@ impl Scheduler {
         self.connections.observe(now, &seen)
     }
 
-    /// A connection is done with its work.
-    pub const fn idle(&mut self, is_large: bool) {
+    /// A connection is done with its work. `stays_open`: it read its response to the end, and serves the next request.
+    pub const fn idle(&mut self, is_large: bool, stays_open: bool) {
         let busy = if is_large { &mut self.load.large } else { &mut self.load.small };
         *busy = busy.saturating_sub(1);
+        if stays_open {
+            self.open_idle += 1;
+        }
     }
 
     /// Whether connections that may work have nothing to do.
@@ -335,8 +331,7 @@ impl Scheduler {
         Some(id)
     }
 
-    /// Gives the next work, where a connection may take some; `cold` says whether it is one more than ever before. Each
-    /// is given back with [`Self::idle`].
+    /// Gives the next work, where a connection may take some. Each is given back with [`Self::idle`].
     pub fn next(&mut self, now: Duration, files: &mut impl Files) -> Option<(Work, Taken)> {
         if self.load.all() >= self.shares().all() {
             return None;
@@ -356,11 +351,8 @@ impl Scheduler {
             self.starved = true;
             return None;
         };
-        let busy = if is_large { &mut self.load.large } else { &mut self.load.small };
-        *busy += 1;
-        let is_cold = self.load.all() > self.peak;
-        self.peak = self.peak.max(self.load.all());
-        Some((work, Taken { is_large, is_cold }))
+        let taken = self.take_one(is_large);
+        Some((work, taken))
     }
 
     fn take(&mut self, now: Duration, large: bool, files: &mut impl Files) -> Option<Work> {
@@ -462,21 +454,33 @@ impl Scheduler {
         Some((Work::Split { file, ticket, at }, state.task().is_large()))
     }
 
-    /// Whether a connection is far slower than others at the end of the work: what is left of its range is requested
-    /// again by another. `None` where it is too early to tell.
+    /// Returns what a range under way is compared with.
     #[must_use]
-    pub fn holds_up(&self, flow: &Flow) -> Option<bool> {
-        if flow.elapsed < STRAGGLER_LOOK {
+    pub fn others(&self) -> Others {
+        Others {
+            are_idle: self.has_idle_connections(),
+            is_one_open: self.open_idle > 0,
+            are_welcome: self.connections.are_more_welcome(),
+            typical: self.typical,
+            telling: self.base.block / TELLING_SHARE,
+        }
+    }
+
+    /// Takes an open connection that has nothing to do, to race another one. It is given back with [`Self::idle`].
+    pub fn race(&mut self, is_large: bool) -> Option<Taken> {
+        let others = self.others();
+        if !others.are_idle || !others.is_one_open || !others.are_welcome {
             return None;
         }
-        let typical = self.typical.rate();
-        let rate = as_f64(flow.arrived) / flow.elapsed.as_secs_f64();
-        let left = as_f64(flow.left);
-        Some(
-            self.has_idle_connections()
-                && typical > 0.0
-                && left / rate > left / typical * FAR_SLOWER + WORTH_A_REQUEST,
-        )
+        Some(self.take_one(is_large))
+    }
+
+    fn take_one(&mut self, is_large: bool) -> Taken {
+        let busy = if is_large { &mut self.load.large } else { &mut self.load.small };
+        *busy += 1;
+        let is_cold = self.open_idle == 0;
+        self.open_idle = self.open_idle.saturating_sub(1);
+        Taken { is_large, is_cold }
     }
 }
 
@@ -485,14 +489,8 @@ impl Scheduler {
 pub struct Taken {
     /// For a large file.
     pub is_large: bool,
-    /// More connections are in use than ever before, so it is a new one.
+    /// None that is open had nothing to do, so it is a new one.
     pub is_cold: bool,
-}
-
-/// Counts are far below 2^52.
-#[expect(clippy::cast_precision_loss, reason = "a rate does not need the last bit")]
-const fn as_f64(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

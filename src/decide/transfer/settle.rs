@@ -15,7 +15,7 @@ pub const APART: Duration = Duration::from_secs(5);
 pub struct Read<'a> {
     /// The hash of its bytes, and so its length too.
     pub sha256: Sha256Digest,
-    /// What the host said of its revision.
+    /// What the host reported of its revision.
     pub revision: &'a Revision,
     /// When, in milliseconds since 1970.
     pub now: u64,
@@ -46,7 +46,7 @@ pub fn settled(
     let modified = read.revision.last_modified.map(|date| date.seconds);
     let first = Settled::First(FirstLook { at: read.now, modified });
     let Some((sha256, look)) = before else { return first };
-    // Tags may differ from replica to replica; a date that moved on says that a writer is at work.
+    // Tags may differ from replica to replica; a later date shows that a writer is at work.
     let moved_on = look.modified.zip(modified).is_some_and(|(then, now)| then != now);
     if sha256 != read.sha256 || moved_on {
         return first;

@@ -1,12 +1,12 @@
-//! What connections deliver as a rule, and when one that still delivers something is given up all the same: one that drips
-//! for as long as a silent one would be borne is as good as silent.
+//! What connections usually deliver, and when one that still delivers something is given up all the same: one that drips
+//! for as long as the time-out of a silent one is as good as silent.
 
 use std::time::Duration;
 
-/// A connection is judged by what it brought in so long: shorter looks see the pauses of healthy ones.
+/// A connection is judged by what it delivered in so long: shorter looks see the pauses of healthy ones.
 pub const LOOK: Duration = Duration::from_secs(2);
 
-/// Less than this is dripping, in bytes a second: no link that anybody trains over is slower.
+/// Less than this is dripping, in bytes a second: no link that a training is followed over is slower.
 const FLOOR: f64 = 1024.0;
 
 /// One connection's flow. Times are durations since any fixed moment.
@@ -18,7 +18,7 @@ pub struct Pulse {
     dripping: Duration,
 }
 
-/// What a connection brings as a rule: the mean of those that brought all they were asked for, each by the time that it
+/// What a connection usually delivers: the mean of those that delivered all they were asked for, each by the time that it
 /// took, the latest weighing most. Hosts that throttle each connection send the first bytes of an answer at once: by
 /// their time, short answers count for little.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,12 +33,9 @@ impl Typical {
     /// The weight of the latest.
     const LATEST: f64 = 0.125;
 
-    /// Less than this is over before it has found its speed, in bytes.
-    const FROM: u64 = 512 << 10;
-
-    /// Takes in what a connection brought in how long, and how long it had waited for the answer's head.
+    /// Takes in what a connection delivered in how long, and how long it had waited for the answer's head.
     pub fn learn(&mut self, bytes: u64, took: Duration, waited: Duration) {
-        if bytes < Self::FROM || took.is_zero() {
+        if took.is_zero() {
             return;
         }
         let add = |sum: &mut f64, latest: f64| *sum = sum.mul_add(1.0 - Self::LATEST, latest);
@@ -48,13 +45,13 @@ impl Typical {
         add(&mut self.waited, waited.as_secs_f64());
     }
 
-    /// Returns bytes a second; 0 where nobody knows.
+    /// Returns bytes a second; 0 where unknown.
     #[must_use]
     pub fn rate(&self) -> f64 {
         if self.seconds > 0.0 { self.bytes / self.seconds } else { 0.0 }
     }
 
-    /// Returns how many bytes a connection was asked for; 0 where nobody knows.
+    /// Returns how many bytes a connection was asked for; 0 where unknown.
     #[must_use]
     pub fn length(&self) -> f64 {
         if self.pieces > 0.0 { self.bytes / self.pieces } else { 0.0 }
@@ -118,8 +115,7 @@ mod tests {
     #[test]
     fn what_is_typical_follows_what_comes() {
         let mut typical = Typical::default();
-        typical.learn(1000, Duration::from_secs(1), Duration::ZERO);
-        assert_eq!(typical.rate(), 0.0, "too little to tell");
+        assert_eq!(typical.rate(), 0.0, "nothing is known");
         typical.learn(8 << 20, Duration::from_secs(1), Duration::ZERO);
         assert_eq!(typical.rate(), 8_388_608.0);
         for _ in 0..50 {

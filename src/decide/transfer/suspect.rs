@@ -15,7 +15,7 @@ pub enum Doubted {
     Settling,
     /// The run is over, and these bytes were read once: read them again, a little later.
     SecondLook,
-    /// The run is over, and two reads brought the same wrong bytes.
+    /// The run is over, and two reads had the same wrong bytes.
     Condemned,
 }
 

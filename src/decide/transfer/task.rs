@@ -4,11 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::verify::Contradiction;
+use crate::error::{Error, explain_briefly};
 use crate::model::artifact::{Artifact, ArtifactKind};
 use crate::model::fault::Fault;
 use crate::model::manifest::{Doubt, Entry};
+use crate::model::names::rel_path::RelPath;
 use crate::model::revision::Revision;
 
 /// A file to fetch, and what is known of it.
@@ -18,7 +22,7 @@ pub struct Task {
     pub artifact: Arc<Artifact>,
     /// The file is here: only ask whether it changed since this revision.
     pub recheck: Option<Revision>,
-    /// The local bytes are not what was published, whatever their length and time stamp say.
+    /// The local bytes are not what was published, whatever their length and time stamp are.
     pub is_damaged: bool,
     /// A file that rcsync did not publish is here under its name: it may be this one.
     pub may_adopt: bool,
@@ -61,8 +65,10 @@ pub struct Policy {
 }
 
 /// Why a file failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cause {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FailureCause {
     /// Requests for it failed.
     Network(Fault),
     /// Its bytes contradict their proof.
@@ -71,19 +77,33 @@ pub enum Cause {
     StillContradicted,
     /// Responses never agreed on a revision for long enough.
     Revisions,
-    /// The local disk refused; the system's own words.
-    Disk(String),
+    /// The store dropped the upload of it before it was complete, again and again.
+    UploadsLost {
+        /// How often.
+        times: u32,
+    },
+    /// The disk has no room for it.
+    NoRoom {
+        /// The file.
+        path: RelPath,
+        /// What is lacking.
+        shortage: Shortage,
+    },
+    /// The local disk refused.
+    Disk(Error),
+    /// A defect of rcsync itself; what arrived is kept.
+    Defect,
 }
 
-impl Cause {
+impl FailureCause {
     /// Whether the local disk is the cause.
     #[must_use]
     pub const fn is_disk(&self) -> bool {
-        matches!(self, Self::Disk(_))
+        matches!(self, Self::NoRoom { .. } | Self::Disk(_) | Self::Defect)
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for FailureCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Network(fault) => fault.fmt(f),
@@ -92,7 +112,15 @@ impl fmt::Display for Cause {
                 f.write_str("its bytes still contradict their proof, and the host says they did not change")
             }
             Self::Revisions => f.write_str("the host's answers do not agree on which file this is"),
-            Self::Disk(cause) => f.write_str(cause),
+            Self::UploadsLost { times } => write!(
+                f,
+                "the store dropped its upload {times} times: does a rule of the bucket remove uploads that are not complete?"
+            ),
+            Self::NoRoom { path, shortage } => write!(f, "could not make room for `{path}`: {shortage}"),
+            Self::Disk(error) => f.write_str(&explain_briefly(error)),
+            Self::Defect => {
+                f.write_str("rcsync failed by a defect of its own; what arrived is kept for the next try")
+            }
         }
     }
 }
@@ -105,7 +133,7 @@ pub enum Missing {
     /// It was listed and is no longer hosted.
     Vanished,
     /// It failed.
-    Failed(Cause),
+    Failed(FailureCause),
 }
 
 /// A refusal of the local disk.
@@ -113,8 +141,8 @@ pub enum Missing {
 pub struct DiskTrouble {
     /// Decides what follows.
     pub kind: DiskTroubleKind,
-    /// The system's own words.
-    pub cause: String,
+    /// What is reported where it fails for that.
+    pub cause: FailureCause,
 }
 
 /// Kinds of [`DiskTrouble`] that are handled differently.
@@ -122,7 +150,7 @@ pub struct DiskTrouble {
 pub enum DiskTroubleKind {
     /// What must stay free would not.
     NoRoom(Shortage),
-    /// No inode, no quota, or another program was faster: free bytes say nothing of that.
+    /// No inode, no quota, or another program was faster: free bytes do not show that.
     Full,
     /// The process, or the machine, has no more file handles.
     OutOfHandles,
@@ -135,7 +163,6 @@ pub enum DiskTroubleKind {
 pub(crate) mod examples {
     use super::*;
     use crate::model::artifact::ArtifactKey;
-    use crate::model::names::rel_path::RelPath;
     use crate::model::source_url::SourceUrl;
 
     /// A policy as the command line has it without options.

@@ -4,6 +4,7 @@
 //! Only this file can make a [`Verified`], and only a `Verified` opens the door to a final name.
 
 use crc_fast::CrcAlgorithm;
+use serde::Serialize;
 use sha2::digest::Digest as _;
 use sha2::{Sha256, Sha512};
 
@@ -67,7 +68,7 @@ pub struct Received {
     pub size: u64,
     /// Its SHA-256.
     pub sha256: Sha256Digest,
-    /// What the safetensors header says the body hashes to, and what it does hash to.
+    /// The hash of the body by the safetensors header, and its actual hash.
     pub trainer_hash: Option<TrainerHash>,
     /// How many zero bytes it ends with: what a file that has its length before its bytes still lacks.
     pub trailing_zeros: u64,
@@ -224,9 +225,9 @@ pub struct Expectation<'a> {
     pub length: Option<u64>,
     /// What the server claimed about the whole file.
     pub claims: &'a [Claim],
-    /// The file is half of a pair, whose header carries the hash of both halves: a mismatch says nothing.
+    /// The file is half of a pair, whose header carries the hash of both halves: a mismatch proves nothing.
     pub half_of_pair: bool,
-    /// The user accepts a body that contradicts its own header's hash (`--accept-unproven`).
+    /// The user accepts a body that contradicts its own header's hash.
     pub accept_unproven: bool,
     /// What an earlier look read of a file that was in doubt.
     pub read_before: Option<Sha256Digest>,
@@ -249,22 +250,21 @@ pub enum Judgement {
 }
 
 /// Why a body cannot be what it claims to be. The trainer may still be writing it; see [`crate::decide::transfer::suspect`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum Contradiction {
     /// The bytes disagree with a hash or digest: of the trainer, or of the server.
     #[error("{0}")]
     Hash(String),
-    /// The bytes are not what the name says: another format, or a format's own rules are broken.
+    /// The bytes are not what the name suggests: another format, or a format's own rules are broken.
     #[error("{0}")]
     Format(String),
-    /// More or fewer bytes than the server declared, or nobody can tell whether these are all.
+    /// More or fewer bytes than the server declared, or their number is unknown.
     #[error("{0}")]
     Length(String),
     /// Nothing proves the body, and it ends with zeros: one that is still being written does, one with an empty tensor at
     /// its end does too. The same bytes at a later look tell the two apart.
-    #[error(
-        "it ends with {zeros} zero bytes, like one that was not written to its end (`--accept-unproven` takes it)"
-    )]
+    #[error("it ends with {zeros} zero bytes, like one that was not written to its end")]
     Unwritten {
         /// How many.
         zeros: u64,

@@ -47,7 +47,7 @@ pub enum JobReferenceError {
     /// It is no URL, and no id either.
     #[error(transparent)]
     NotAnId(#[from] JobIdError),
-    /// It is a URL of somebody else.
+    /// It is a URL of another origin.
     #[error("it is not a URL of the configured API at `{expected}`, and the token must never go elsewhere")]
     ForeignOrigin {
         /// The configured origin.

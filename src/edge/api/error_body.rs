@@ -24,7 +24,7 @@ const WRAPPERS: [&str; 3] = ["error", "detail", "message"];
 
 /// Returns what an error field says; `None` where it says that there is no error.
 pub(crate) fn message(value: Loose<'_>) -> Option<String> {
-    // Nobody wraps a message deeper than in an `error` in a `detail` in a body.
+    // No known API wraps a message deeper than in an `error` in a `detail` in a body.
     message_within(value, 4).map(|text| line(&text))
 }
 
@@ -81,7 +81,7 @@ fn refusal(whole: Loose<'_>) -> Refusal {
     }
 }
 
-/// Names the fault that an HTTP status stands for.
+/// Returns the fault that an HTTP status means.
 #[must_use]
 pub fn fault_of_status(
     status: u16,
@@ -112,7 +112,7 @@ fn code_within(value: Loose<'_>, depth: u8) -> Option<ErrorCode> {
     own("error_code").or_else(|| WRAPPERS.iter().find_map(wrapped)).or_else(|| own("code"))
 }
 
-/// Returns the fault that an error body under HTTP 200 stands for; `None` for an answer.
+/// Returns the fault that an error body under HTTP 200 means; `None` for an answer.
 ///
 /// It is one when it has neither `id`, `status` nor `artifacts`, but something to say; a code of its own tells it
 /// apart even where it has an `id`, or a `status` that is no job's (`"error"`, 404).

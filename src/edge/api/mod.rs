@@ -1,9 +1,10 @@
 //! The Trainer API client: one request, one answer, one attempt. Patience belongs to the caller.
 //!
 //! The token goes to the configured origin alone: it is set on each request, no redirect is followed, and answers
-//! that repeat it are blackened before anybody can quote them.
+//! that repeat it are redacted before they can be quoted.
 
 pub mod base_url;
+mod body;
 pub mod dataset_responses;
 pub mod datasets;
 pub mod error_body;
@@ -23,6 +24,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use crate::edge::api::base_url::{ApiBase, JobEndpoint};
+use crate::edge::api::body::{BodyFault, Text};
 use crate::edge::api::error_body::{fault_of_status, read_refusal};
 use crate::edge::api::requests::{SubmitRequest, edit_body};
 use crate::edge::api::responses::{
@@ -43,6 +45,9 @@ use toll::{Toll, Tolled};
 
 /// How much of a refusal is read for its message.
 const REFUSAL_BYTES: usize = 64 << 10;
+
+/// What one more portion may make of it.
+const MOST_OF_A_REFUSAL: u64 = 1 << 20;
 
 /// How much time and memory one request may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,11 +160,11 @@ impl ApiClient {
         self.call(&self.get(job, JobEndpoint::Result), |body| read_result(body, job)).await
     }
 
-    /// Submits a job. Whatever the error: only [`ApiError::Unreachable`], [`ApiError::Untrusted`] and a refusal (4xx) say for sure that there
+    /// Submits a job. Whatever the error: only [`ApiError::Unreachable`], [`ApiError::Untrusted`] and a refusal (4xx) mean for sure that there
     /// is no new job.
     ///
     /// # Errors
-    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    /// When there is no usable token, the API refuses, or it is unknown whether it accepted.
     pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmitAnswer, ApiError> {
         let request = Request {
             method: Method::POST,
@@ -174,7 +179,7 @@ impl ApiClient {
     /// Cancels a job.
     ///
     /// # Errors
-    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    /// When there is no usable token, the API refuses, or it is unknown whether it accepted.
     pub async fn cancel(&self, job: &JobId) -> Result<ChangeAnswer, ApiError> {
         self.change(job, JobEndpoint::Cancel, None).await
     }
@@ -182,7 +187,7 @@ impl ApiClient {
     /// Resumes a job from its latest checkpoint.
     ///
     /// # Errors
-    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    /// When there is no usable token, the API refuses, or it is unknown whether it accepted.
     pub async fn resume(&self, job: &JobId) -> Result<ChangeAnswer, ApiError> {
         self.change(job, JobEndpoint::Resume, Some("{}".to_owned())).await
     }
@@ -190,7 +195,7 @@ impl ApiClient {
     /// Gives a job that does not run another configuration, sent unchanged.
     ///
     /// # Errors
-    /// When there is no usable token, the API refuses, or it cannot be told whether it accepted.
+    /// When there is no usable token, the API refuses, or it is unknown whether it accepted.
     pub async fn edit(&self, job: &JobId, config: &str) -> Result<ChangeAnswer, ApiError> {
         self.change(job, JobEndpoint::Edit, Some(edit_body(config))).await
     }
@@ -298,7 +303,9 @@ impl ApiClient {
 
     fn begin(&self, request: &Request<'_>, token: &Token) -> Result<RequestBuilder, ApiError> {
         let builder = self.0.client.request(request.method.clone(), request.url.clone());
-        Ok(builder.header(header::AUTHORIZATION, token.header()?).header(header::ACCEPT, "application/json"))
+        let builder = builder.header(header::AUTHORIZATION, token.header()?);
+        // A list of a thousand signed addresses packs to a twentieth: three round trips less on a far API.
+        Ok(builder.header(header::ACCEPT, "application/json").header(header::ACCEPT_ENCODING, "gzip"))
     }
 
     async fn exchange<T>(
@@ -324,18 +331,18 @@ impl ApiClient {
     /// Reads the whole body of an answer, within bounds.
     async fn answer(&self, request: &Request<'_>, mut response: Response) -> Result<Vec<u8>, ApiError> {
         let bound = self.0.limits.answer;
-        let too_long = || ApiError::Unintelligible { why: format!("it is longer than {bound}") };
+        let unusable = |fault| match fault {
+            BodyFault::TooLong => ApiError::Unintelligible { why: format!("it is longer than {bound}") },
+            BodyFault::Packed(why) => ApiError::Unintelligible { why: format!("it {why}") },
+        };
+        let mut text = Text::new(response.headers(), bound.0).map_err(unusable)?;
         if response.content_length().is_some_and(|length| length > bound.0) {
-            return Err(too_long());
+            return Err(unusable(BodyFault::TooLong));
         }
-        let mut body = Vec::new();
         while let Some(bytes) = response.chunk().await.map_err(|error| self.fault(request, &error))? {
-            if body.len() as u64 + bytes.len() as u64 > bound.0 {
-                return Err(too_long());
-            }
-            body.extend_from_slice(&bytes);
+            text.add(&bytes).map_err(unusable)?;
         }
-        Ok(body)
+        text.whole().map_err(unusable)
     }
 
     async fn refused(&self, request: &Request<'_>, token: &Token, mut response: Response) -> ApiError {
@@ -343,11 +350,13 @@ impl ApiClient {
         let wait = asked_wait(response.headers()).map(|wait| wait.as_secs());
         let mut body = Vec::new();
         // What cannot be read of a refusal only makes its message shorter.
-        while let Ok(Some(bytes)) = response.chunk().await {
-            body.extend_from_slice(&bytes);
-            if body.len() > REFUSAL_BYTES {
-                break;
+        if let Ok(mut text) = Text::new(response.headers(), MOST_OF_A_REFUSAL) {
+            while let Ok(Some(bytes)) = response.chunk().await {
+                if text.add(&bytes).is_err() || text.len() > REFUSAL_BYTES {
+                    break;
+                }
             }
+            body = text.so_far();
         }
         let refusal = read_refusal(&token.redact(body));
         if status.is_server_error() && request.changes_something() {

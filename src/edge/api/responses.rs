@@ -16,7 +16,7 @@ use crate::model::names::sanitize::for_terminal;
 use crate::model::seed::Seed;
 use crate::model::source_url::{SourceUrl, SourceUrlError};
 
-/// Five times the largest job that anybody has thought of; each costs some hundred bytes here.
+/// Five times the largest job that is planned for; each costs some hundred bytes here.
 const ARTIFACTS_BOUND: usize = 250_000;
 
 /// One warning a line on a terminal: a hundred make the point, and the list is kept in memory.
@@ -62,7 +62,7 @@ pub fn read_status(body: &[u8], asked: &JobId) -> Result<StatusAnswer, ApiError>
     }
     Ok(StatusAnswer {
         name: answer.text("name", NAME_BYTES),
-        // A job without a word for what it does counts as one with a word that nobody knows: still running.
+        // A job without a status counts as one with an unknown status: still running.
         status: status(&answer).unwrap_or_else(|| JobStatus::Other("UNKNOWN".into())),
         progress: answer.get("progress").map(progress).unwrap_or_default(),
         error: error(&answer),
@@ -218,7 +218,7 @@ impl Offered {
         }
     }
 
-    /// Takes a list, or what stands alone where a list should be.
+    /// Takes a list, or a single value where a list should be.
     fn take_list(&mut self, value: Loose<'_>, name: &str, kind: Option<ArtifactKind>) {
         if value.is_null() || is_empty(value) {
             return;

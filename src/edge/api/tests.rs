@@ -132,7 +132,7 @@ async fn a_look_as_documented() {
         server.requests(),
         [format!(
             "GET /prod/v1/trainers/ai-toolkit/jobs/job-1/status HTTP/1.1\r\nauthorization: Bearer t0k3n\r\n\
-             accept: application/json\r\nuser-agent: rcsync/{version}\r\nhost: {host}\r\n\r\n"
+             accept: application/json\r\naccept-encoding: gzip\r\nuser-agent: rcsync/{version}\r\nhost: {host}\r\n\r\n"
         )]
     );
 }

@@ -138,12 +138,12 @@ impl Token {
     pub(crate) fn header(&self) -> Result<HeaderValue, ApiError> {
         let text = format!("Bearer {}", self.secret.expose_secret());
         let mut value =
-            HeaderValue::from_str(&text).map_err(|_| bad(&self.origin, "it cannot stand in a header"))?;
+            HeaderValue::from_str(&text).map_err(|_| bad(&self.origin, "it cannot be in a header"))?;
         value.set_sensitive(true);
         Ok(value)
     }
 
-    /// Takes the token out of an answer that repeats it, before anybody quotes that answer.
+    /// Takes the token out of an answer that repeats it, before that answer is quoted.
     pub(crate) fn redact(&self, body: Vec<u8>) -> Vec<u8> {
         let secret = self.secret.expose_secret().as_bytes();
         let mut places = memchr::memmem::find_iter(&body, secret).peekable();

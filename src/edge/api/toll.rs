@@ -1,4 +1,4 @@
-//! A wire whose requests wait until they may go, and whose refusals are heard by all: one budget for many jobs.
+//! A wire whose requests wait until they may be sent, and whose refusals hold back all of them: one budget for many jobs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +20,9 @@ pub(crate) trait Toll: fmt::Debug + Send + Sync {
 
     /// A request was answered with the wish to be left alone for this long.
     fn pause(&self, wait: Duration);
+
+    /// A request was answered when the server's clock showed this.
+    fn dated(&self, _date: SystemTime) {}
 }
 
 /// When a request went, as the toll counts time.
@@ -39,7 +42,7 @@ impl Wire for Tolled {
             let passed = self.toll.pass().await;
             let answer = self.wire.carry(request).await;
             if let Ok(response) = &answer {
-                self.hear(passed, response);
+                self.learn(passed, response);
             }
             answer
         })
@@ -47,7 +50,11 @@ impl Wire for Tolled {
 }
 
 impl Tolled {
-    fn hear(&self, passed: Passed, response: &Response) {
+    fn learn(&self, passed: Passed, response: &Response) {
+        let date = response.headers().get(header::DATE).and_then(|value| value.to_str().ok());
+        if let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) {
+            self.toll.dated(date);
+        }
         let text = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let wait = text.and_then(|text| retry_after(text, SystemTime::now()));
         match (response.status(), wait) {

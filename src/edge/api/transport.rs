@@ -19,13 +19,13 @@ const HEADERS_BOUND: usize = 100;
 /// again, since a request on a dead connection may or may not have arrived.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Builds the one client that ever sees the token. The error says what is missing.
+/// Builds the one client that ever sees the token. The error names what is missing.
 pub(super) fn client(base: &ApiBase, limits: Limits, names: &Arc<Names>) -> Result<reqwest::Client, String> {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .referer(false)
-        // A compressed answer could be a thousand times larger than what was sent.
+        // Answers are unpacked, within bounds, where they are read: see [`super::body`].
         .no_gzip()
         .no_brotli()
         .no_deflate()
@@ -40,7 +40,7 @@ pub(super) fn client(base: &ApiBase, limits: Limits, names: &Arc<Names>) -> Resu
     let builder = if base.is_https() {
         with_trusted_roots(builder)?.https_only(true)
     } else {
-        // Plain http is for near hosts alone, so that nobody reads the token on the way: a proxy would. And no
+        // Plain http is for near hosts alone, so that the token cannot be read on the way: a proxy could. And no
         // certificates are needed, which small containers do not have.
         builder.no_proxy().tls_certs_only([])
     };
@@ -85,7 +85,7 @@ pub(in crate::edge) fn cause(error: &reqwest::Error, limits: Limits) -> String {
     let cut =
         || links(error).any(|link| link.downcast_ref().is_some_and(hyper::Error::is_incomplete_message));
     match kind {
-        Some(said) => said.to_owned(),
+        Some(words) => words.to_owned(),
         None if cut() => "the connection was closed before the answer was complete".to_owned(),
         None => innermost(error),
     }

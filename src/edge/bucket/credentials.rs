@@ -110,8 +110,7 @@ impl Profile {
         match &self.source {
             None => Ok(None),
             Some(Source::Unsupported(setting)) => Err(format!(
-                "the profile `{}` has `{setting}`, which rcsync does not read; type `eval \"$(aws configure export-credentials --profile {} --format env)\"` first",
-                for_terminal(&self.name, 60),
+                "the profile `{}` has `{setting}`, which rcsync does not read; `aws configure export-credentials` has the variables to set",
                 for_terminal(&self.name, 60)
             )),
             Some(_) => {

@@ -130,9 +130,9 @@ pub(super) fn desktop_models(
     around: &Surroundings<'_>,
 ) -> Option<PathBuf> {
     let with_base = || sections.iter().filter(|section| section.base_path.is_some());
-    let told = with_base().find(|section| section.get("download_model_base").is_some());
+    let explicit = with_base().find(|section| section.get("download_model_base").is_some());
     let section =
-        told.or_else(|| with_base().find(|section| section.is_default)).or_else(|| with_base().next())?;
+        explicit.or_else(|| with_base().find(|section| section.is_default)).or_else(|| with_base().next())?;
     let models = section.get("download_model_base").map_or("models", |text| text.text.as_str());
     Some(absolute(&section.base(beside, around).join(models)))
 }

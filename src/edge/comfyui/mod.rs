@@ -76,7 +76,10 @@ pub struct LoraFolder {
 /// not start with.
 pub fn find(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error> {
     let path = absolute(&around.expand_user(path));
-    let refuse = |why: &str| Err(Error::NoComfyUi { path: path.clone(), looked_for: why.to_owned() });
+    let refuse = |why: &str| {
+        let missing = Some(path.clone()).filter(|path| !path.exists());
+        Err(Error::NoComfyUi { path: path.clone(), looked_for: why.to_owned(), missing })
+    };
     match () {
         () if path.is_dir() => in_folder(&path, around),
         () if !path.is_file() => match path.exists() {
@@ -127,8 +130,8 @@ fn in_folder(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error
         return in_yaml(&yaml, around);
     }
     if path.join("folder_paths.py").is_file() {
-        let why = "it is a ComfyUI without a folder `models`; name the folder that has it (`--base-directory` of that ComfyUI)";
-        return Err(Error::NoComfyUi { path: path.to_path_buf(), looked_for: why.to_owned() });
+        let why = "it is a ComfyUI without a folder `models`; name the folder that has it (the base directory of that ComfyUI)";
+        return Err(Error::NoComfyUi { path: path.to_path_buf(), looked_for: why.to_owned(), missing: None });
     }
     found(path.to_path_buf(), "the folder itself, as it was named".to_owned())
 }
@@ -139,7 +142,7 @@ fn without_loras(path: &Path, models: &Path) -> Error {
         "`{}` has the models of another program, and no folder `Lora`; start that program once, or make the folder, or name the folder that LoRAs are to go to",
         models.display()
     );
-    Error::NoComfyUi { path: path.to_path_buf(), looked_for: why }
+    Error::NoComfyUi { path: path.to_path_buf(), looked_for: why, missing: None }
 }
 
 /// Returns the first of these names that is there.
@@ -216,7 +219,8 @@ fn in_yaml(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error> 
                 paths.place(first)
             ),
         };
-        return Err(Error::NoComfyUi { path: path.to_path_buf(), looked_for });
+        let missing = order.first().map(|folder| folder.path.clone());
+        return Err(Error::NoComfyUi { path: path.to_path_buf(), looked_for, missing });
     };
     let default = if folder.is_default { ", marked as default" } else { "" };
     let why =

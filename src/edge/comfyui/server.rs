@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::edge::net::tls_roots::with_trusted_roots;
 
-/// A ComfyUI that is loading a model answers late; longer than this nobody wants to wait for a courtesy.
+/// A ComfyUI that is loading a model answers late; this check is optional and waits no longer than this.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Ten thousand LoRAs with long names make some 2 MB.
@@ -80,21 +80,21 @@ async fn get<T: DeserializeOwned>(client: &reqwest::Client, base: &Url, path: &s
     url.set_query(None);
     url.set_fragment(None);
     url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
-    let told = |error: reqwest::Error| {
+    let describe = |error: reqwest::Error| {
         if error.is_timeout() {
             format!("it does not answer within {} s", PATIENCE.as_secs())
         } else if error.is_connect() {
-            "nobody answers there".to_owned()
+            "no program answers there".to_owned()
         } else {
             "the answer broke off".to_owned()
         }
     };
-    let mut response = client.get(url).send().await.map_err(told)?;
+    let mut response = client.get(url).send().await.map_err(describe)?;
     if !response.status().is_success() {
         return Err(format!("it answered HTTP {} to `/{path}`", response.status().as_u16()));
     }
     let mut body = Vec::new();
-    while let Some(bytes) = response.chunk().await.map_err(told)? {
+    while let Some(bytes) = response.chunk().await.map_err(describe)? {
         body.extend_from_slice(&bytes);
         if body.len() > ANSWER_BOUND {
             return Err("its answer is too long".to_owned());

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
-/// More nodes than any configuration of paths has, aliases counted as what they stand for.
+/// More nodes than any configuration of paths has, aliases counted as what they refer to.
 const MAX_NODES: usize = 20_000;
 
 /// Deeper than any configuration of paths.
@@ -129,7 +129,7 @@ impl Reading<'_> {
             }
             Event::Alias(anchor) => {
                 let value = self.anchors.get(&anchor).cloned();
-                let value = value.ok_or_else(|| at(&span, "an alias stands for what contains it"))?;
+                let value = value.ok_or_else(|| at(&span, "an alias refers to what contains it"))?;
                 self.nodes += value.size();
                 (value, 0)
             }

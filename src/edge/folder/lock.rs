@@ -1,7 +1,7 @@
 //! One rcsync a folder: a lock file with the name of its owner in it.
 //!
-//! The lock saves work; correctness never rests on it, since on some network disks everybody gets every lock. There the
-//! record still keeps out who can see that its owner lives; else two work side by side, each on parts of its own.
+//! The lock saves work; correctness never rests on it, since some network disks grant every lock. There the
+//! record still keeps out a process that can see that its owner lives; else two work side by side, each on parts of its own.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek};
@@ -29,7 +29,7 @@ pub struct FolderLock {
 }
 
 /// Whether another may be at work in the folder in spite of the lock, on a disk that grants every lock: one on another
-/// machine, of which nobody here can tell whether it lives.
+/// machine, of which it cannot be known here whether it lives.
 #[derive(Debug, Clone, Default)]
 pub struct Others(Arc<AtomicBool>);
 
@@ -62,13 +62,13 @@ struct Owner {
     pid: u32,
     host: String,
     since: String,
-    /// What tells the process from a later one with the same number, where the system says it.
+    /// What distinguishes the process from a later one with the same number, where the system reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     birth: Option<String>,
 }
 
 impl FolderLock {
-    /// Takes the lock of DIR, whose private folder must exist, or says who has it.
+    /// Takes the lock of DIR, whose private folder must exist, or reports the owner.
     ///
     /// # Errors
     /// [`Error::FolderInUse`], or a disk error.
@@ -83,11 +83,11 @@ impl FolderLock {
             match try_lock(&file) {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(held(describe(read_owner(&mut file)))),
-                // No locks on this file system: go on without; see above.
+                // No locks on this file system: continue without; see above.
                 Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(fault("lock", &path)(error)),
             }
-            // The last owner removes the file when it ends; a lock on a removed file locks nobody out.
+            // The last owner removes the file when it ends; a lock on a removed file locks no process out.
             // Some disks do not know a file again; there every try would end like this one.
             tries += 1;
             let knows_again = is_same_file(&file, &path);
@@ -118,7 +118,7 @@ impl FolderLock {
 
 impl FolderLock {
     /// Finds out whether the folder is still the one that was locked: it may have been deleted, moved, or unmounted,
-    /// and another one may stand in its place.
+    /// and another one may be in its place.
     ///
     /// # Errors
     /// When it is not.
@@ -150,8 +150,8 @@ impl FolderLock {
 impl Drop for FolderLock {
     fn drop(&mut self) {
         // Removed so that an idle run leaves the folder as it was. Failing is harmless: the next run takes it over.
-        // Where the folder was moved and another stands in its place, or another got the lock too, it is somebody
-        // else's. A full disk may have had no room for our name.
+        // Where the folder was moved and another is in its place, or another got the lock too, it is not
+        // ours. A full disk may have had no room for our name.
         let ours = read_record(&self.path).is_none_or(|record| record == self.record || record.is_empty());
         if ours && is_same_file(&self.file, &self.path) {
             let _ = disk::remove(&self.path);
@@ -160,13 +160,23 @@ impl Drop for FolderLock {
 }
 
 impl Owner {
-    /// Whether it is another process of this machine that still runs. Of other machines nobody here can tell.
+    /// Whether it is another process of this machine that still runs. Of other machines it is unknown.
     fn is_another_that_lives(&self) -> bool {
         self.pid != std::process::id()
             && self.host == host()
             && self.birth.is_some()
             && self.birth == birth(self.pid)
     }
+}
+
+/// Describes the process that holds a folder, where one does. Nothing is created or changed.
+pub(crate) fn owner(dir: &Path) -> Option<String> {
+    let mut file = disk::open_regular(&dir.join(PRIVATE).join("lock")).ok()?;
+    let owner = read_owner(&mut file);
+    // A shared lock for a moment: a process that holds the folder has the other kind.
+    let is_held = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+    let lives = owner.as_ref().is_some_and(Owner::is_another_that_lives);
+    (is_held || lives).then(|| describe(owner))
 }
 
 fn try_lock(file: &File) -> Result<(), TryLockError> {
@@ -199,7 +209,7 @@ fn birth(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything. Behind it comes the state, and the twentieth field is the moment.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    // Dead, and only not buried yet: in a container whose first process buries nobody, for ever.
+    // Dead, and only not buried yet: in a container whose first process buries no child, for ever.
     if matches!(fields.next()?, "Z" | "X") {
         return None;
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::edge::folder::checksummed;
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
-use crate::error::Error;
+use crate::error::{Error, Unfit};
 use crate::model::job::JobId;
 use crate::model::manifest::{Manifest, Record};
 
@@ -49,16 +49,16 @@ struct Line<R> {
     record: R,
 }
 
-/// The manifest of one folder, open for writing. Whoever has it holds the folder's lock.
+/// The manifest of one folder, open for writing. Its owner holds the folder's lock.
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
-    /// Shared with whoever looks at it for longer than the lock is held; a change then makes a copy first.
+    /// Shared with readers that need it for longer than the lock is held; a change then makes a copy first.
     manifest: Arc<Manifest>,
     sequence: u64,
     journal: Option<File>,
     lines: u64,
-    /// The disk refused a part of the journal: nobody knows what of it is there, so nothing may be added to it.
+    /// The disk refused a part of the journal: it is unknown what of it is there, so nothing may be added to it.
     is_spoilt: bool,
 }
 
@@ -165,7 +165,7 @@ impl Store {
         }
         let path = self.folder.join("journal.jsonl");
         if self.is_spoilt {
-            // What was refused may stand in it all the same, under numbers that count as free, and what was flushed
+            // What was refused may be in it all the same, under numbers that count as free, and what was flushed
             // in vain may be lost: the manifest is written anew, from what is known to be true.
             self.fold()?;
         }
@@ -294,7 +294,7 @@ impl Store {
     }
 }
 
-/// What tells a snapshot from the one that takes its place.
+/// What distinguishes a snapshot from the one that takes its place.
 fn stamp(path: &Path) -> Option<(u64, u64, Option<i64>)> {
     let metadata = std::fs::symlink_metadata(path).ok()?;
     #[cfg(unix)]
@@ -315,12 +315,12 @@ enum Loaded {
 /// # Errors
 /// When it does not.
 pub(crate) fn ensure_fit(dir: &Path, manifest: &Manifest, job: &JobId, origin: &str) -> Result<(), Error> {
-    let unfit = |why: String| Err(Error::FolderUnfit { path: dir.to_path_buf(), why });
+    let unfit = |why| Err(Error::FolderUnfit { path: dir.to_path_buf(), why });
     if manifest.job != *job {
-        return unfit(format!("it mirrors job `{}`", manifest.job));
+        return unfit(Unfit::OtherJob(manifest.job.clone()));
     }
     if manifest.origin != origin {
-        return unfit(format!("it mirrors this job from `{}`", manifest.origin));
+        return unfit(Unfit::OtherOrigin(manifest.origin.clone()));
     }
     Ok(())
 }
@@ -348,7 +348,7 @@ fn read_snapshot(folder: &Path) -> Result<Loaded, Error> {
     if let Some(FormatOnly { format }) = checksummed::unseal(text)
         && format > FORMAT
     {
-        let why = format!("its private state has format {format}, and this rcsync knows {FORMAT}");
+        let why = Unfit::NewerFormat { found: format, known: FORMAT };
         return Err(Error::FolderUnfit { path: disk::parent(folder).to_path_buf(), why });
     }
     Ok(checksummed::unseal(text).map_or(Loaded::Damaged, |snapshot| Loaded::Snapshot(Box::new(snapshot))))

@@ -1,7 +1,9 @@
-//! The private state of a mirrored folder: manifest, part files, lock.
+//! The mirrored folder: its private state (manifest, part files, lock), what is in it, and how files get their names.
 
 pub mod blocks;
 pub(crate) mod checksummed;
+pub(crate) mod local_files;
 pub mod lock;
 pub mod manifest_store;
 pub mod part_file;
+pub(crate) mod tree;

@@ -1,14 +1,14 @@
 //! The part of a file that is here already: data, and a record of which blocks of it can be trusted.
 //!
 //! Neither the length of the data nor what a record claims proves anything after a crash (measured: full length,
-//! zeros inside). So the record has a checksum for each block, and whoever takes a part over reads every block again
-//! before it counts. That makes the record safe even where the data it speaks of was never flushed.
+//! zeros inside). So the record has a checksum for each block, and taking a part over reads every block again before it
+//! counts. That makes the record safe even where the data that it describes was never flushed.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use crc_fast::{CrcAlgorithm, Digest};
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::edge::folder::checksummed;
+use crate::edge::system::directory::Directory;
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
 use crate::error::Error;
@@ -44,6 +45,8 @@ const RECORD_AFTER: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone)]
 pub struct PartFolder {
     folder: PathBuf,
+    /// The same, held open from the first part on.
+    open: Arc<OnceLock<Directory>>,
     others: Others,
 }
 
@@ -87,7 +90,7 @@ struct Books {
     blocks: Vec<Block>,
     unrecorded: u64,
     recorded_at: Instant,
-    /// Whether a record stands beside the data.
+    /// Whether a record is beside the data.
     is_recorded: bool,
 }
 
@@ -131,7 +134,7 @@ impl PartFolder {
     /// The same, where others may be at work.
     #[must_use]
     pub fn beside(folder: PathBuf, others: Others) -> Self {
-        Self { folder, others }
+        Self { folder, open: Arc::default(), others }
     }
 
     /// Returns the path of a part by its file name, as journal records give it.
@@ -140,14 +143,24 @@ impl PartFolder {
         self.folder.join(name)
     }
 
-    /// Begins an empty part under a name that nobody else has.
+    /// Begins an empty part under a name of its own, with the permissions that it is published with: until then the
+    /// private folder keeps others from it.
     ///
     /// # Errors
     /// When the file cannot be created.
     pub fn create(&self, key: &ArtifactKey) -> Result<Part, Error> {
-        let data = disk::private_name(&self.folder, &key.fingerprint(), "part");
-        let file = disk::create_new(&data).map_err(fault("create", &data))?;
+        let name = disk::private_file_name(&key.fingerprint(), "part");
+        let data = self.folder.join(&name);
+        let file = self.directory()?.create_new(&name).map_err(fault("create", &data))?;
         Ok(Part::new(file, data, Vec::new(), None))
+    }
+
+    fn directory(&self) -> Result<&Directory, Error> {
+        if let Some(open) = self.open.get() {
+            return Ok(open);
+        }
+        let opened = Directory::open(&self.folder).map_err(fault("open", &self.folder))?;
+        Ok(self.open.get_or_init(|| opened))
     }
 
     /// Takes over what an earlier run left of a file: renames it to a private name first, so that two processes never
@@ -182,7 +195,7 @@ impl PartFolder {
         Ok(stems.map(str::to_owned).collect())
     }
 
-    /// Removes parts of files that nobody wants any more; where another may be at work, none, since some are another's.
+    /// Removes parts of files that are not wanted any more; where another may be at work, none, since some are another's.
     ///
     /// # Errors
     /// When the folder cannot be read or changed.
@@ -201,7 +214,7 @@ impl PartFolder {
         Ok(())
     }
 
-    /// Begins a part with those bytes of `from` that `record` says are right; returns how many there are.
+    /// Begins a part with those bytes of `from` that are right by `record`; returns how many there are.
     pub(crate) fn seed(&self, from: &File, record: &PartRecord) -> Result<u64, Error> {
         let part = self.create(&record.identity.key)?;
         part.identify(record.identity.clone());
@@ -209,7 +222,7 @@ impl PartFolder {
         let mut count = 0;
         for range in trusted_ranges(from, record) {
             buffer.resize(usize::try_from(range.end - range.start).unwrap_or_default(), 0);
-            // Read twice, so what the disk says the second time is what counts: it is summed while it is written.
+            // Read twice, so the second reading is what counts: it is summed while it is written.
             if read_whole(from, range.start, &mut buffer) {
                 part.write(range.start, &buffer)?;
                 count += range.end - range.start;
@@ -249,7 +262,7 @@ impl PartFolder {
         }
         let old_record = left.with_extension("json");
         let record: Option<PartRecord> = checksummed::read(&old_record, RECORD_BOUND);
-        // A link, a pipe, or a file longer than the whole was not left by us.
+        // A link, a pipe, or a file longer than the whole is no part of ours.
         let fits =
             |length| fs::symlink_metadata(&data).is_ok_and(|data| data.is_file() && data.len() <= length);
         let usable = record.filter(|record| {
@@ -261,6 +274,8 @@ impl PartFolder {
             return Ok(None);
         };
         let file = disk::reopen_regular(&data).map_err(fault("open", &data))?;
+        // An older rcsync created parts for its user alone.
+        disk::make_readable(&file).map_err(fault("make readable", &data))?;
         let blocks = trusted_blocks(&file, &record);
         let here = ranges(&blocks, record.identity.length);
         let part = Part::new(file, data, blocks, Some(record.identity.clone()));
@@ -269,7 +284,7 @@ impl PartFolder {
         Ok(Some(TakenOver { part, identity: record.identity, here }))
     }
 
-    /// Begins a part with the good blocks of one that somebody else may still write: a new name alone would keep two
+    /// Begins a part with the good blocks of one that another rcsync may still write: a new name alone would keep two
     /// from meeting in the folder, and not in the file.
     fn copy(&self, left: &Path, key: &ArtifactKey) -> Result<Option<TakenOver>, Error> {
         let record: Option<PartRecord> = checksummed::read(&left.with_extension("json"), RECORD_BOUND);
@@ -295,7 +310,7 @@ impl Part {
         Self { file, data, record, books: Mutex::new(books) }
     }
 
-    /// Tells what this is a part of; from then on it can be taken over after a crash.
+    /// Takes in what this is a part of; from then on it can be taken over after a crash.
     pub fn identify(&self, identity: PartIdentity) {
         self.books().identity = Some(identity);
     }
@@ -338,7 +353,7 @@ impl Part {
         disk::read_at(&self.file, buffer, offset).map_err(fault("read", &self.data))
     }
 
-    /// Writes down which blocks can be trusted. Does nothing while nobody knows what this is a part of.
+    /// Writes down which blocks can be trusted. Does nothing while it is unknown what this is a part of.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -374,7 +389,7 @@ impl Part {
         self.books().identity.as_ref().map(|identity| identity.length)
     }
 
-    /// Sums the blocks of a whole file that two connections brought between them: they are read back, from the page cache
+    /// Sums the blocks of a whole file that two connections delivered between them: they are read back, from the page cache
     /// as a rule. Only the last pieces of a file are split that finely, so these are few.
     ///
     /// # Errors
@@ -403,7 +418,7 @@ impl Part {
         Ok(())
     }
 
-    /// Returns what the record would say now, where it is known what this is a part of.
+    /// Returns what the record would hold now, where it is known what this is a part of.
     pub(crate) fn record(&self) -> Option<PartRecord> {
         self.books().record()
     }
@@ -496,7 +511,7 @@ impl Books {
             Block::Begun(stretches) => stretches,
             Block::Empty | Block::Full { .. } => Vec::new(),
         };
-        // What was written over is not what its sum says any more.
+        // The sum of what was written over is no longer right.
         stretches.retain(|other| other.upto <= longer.from || longer.upto <= other.from);
         let place = stretches.partition_point(|other| other.from < longer.from);
         stretches.insert(place, longer);

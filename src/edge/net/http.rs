@@ -16,7 +16,7 @@ use url::{Host, Url};
 use crate::edge::net::names::{Dialled, Names, boxed, dialled};
 use crate::edge::net::response_digests;
 use crate::edge::net::tls_roots::{no_client, tls_cause, with_trusted_roots};
-use crate::model::fault::Fault;
+use crate::model::fault::{Fault, Forbidden};
 use crate::model::markup::{is_markup, text_of};
 use crate::model::names::sanitize::for_terminal;
 use crate::model::response_head::{ContentRange, Head};
@@ -76,7 +76,7 @@ impl ArtifactClient {
     /// Builds a client. `private_hosts`: addresses in private networks are allowed, and so is plain http.
     ///
     /// # Errors
-    /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: says which.
+    /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: names it.
     pub fn new(private_hosts: bool, stall: Duration) -> Result<Self, String> {
         let proxies: Arc<[String]> = proxy_hosts(|name| std::env::var(name).ok()).into();
         let names = Names::new(stall);
@@ -119,10 +119,8 @@ impl ArtifactClient {
     /// # Errors
     /// When no answer came, or the address must not be asked.
     pub async fn get(&self, source: &SourceUrl, ask: &RangeRequest) -> Result<(Head, Body), Fault> {
-        let url = Url::parse(source.expose()).map_err(|_| Fault::Forbidden {
-            host: source.host().to_owned(),
-            why: "its address cannot be read",
-        })?;
+        let url = Url::parse(source.expose())
+            .map_err(|_| Fault::Forbidden { host: source.host().to_owned(), why: Forbidden::Unreadable })?;
         if let Some(why) = refusal(&url, self.private_hosts) {
             return Err(Fault::Forbidden { host: source.host().to_owned(), why });
         }
@@ -173,7 +171,7 @@ impl Body {
         }
     }
 
-    /// Reads what a refusal says, bounded and sanitised, and makes it a fault.
+    /// Reads the text of a refusal, bounded and sanitised, and makes it a fault.
     pub async fn into_refusal(mut self) -> Fault {
         let status = self.response.status().as_u16();
         let retry_after = asked_wait(self.response.headers());
@@ -186,7 +184,7 @@ impl Body {
                 }
             }
         };
-        // A host that sends its excuse byte by byte holds nobody up: what came until then is told.
+        // A host that sends its error body byte by byte delays nothing: what came until then is reported.
         let _ = tokio::time::timeout(EXCERPT_TIME, reading).await;
         let is_page = is_markup(&text);
         let mut text = self.source.redact(&String::from_utf8_lossy(&text));
@@ -274,12 +272,12 @@ fn last_modified(date: Option<&str>, answered: Option<&str>) -> Option<LastModif
 fn redirect_policy(private_hosts: bool) -> redirect::Policy {
     redirect::Policy::custom(move |attempt| {
         if attempt.previous().len() > MOST_REDIRECTS {
-            return attempt.error(Refusal("it redirects too often"));
+            return attempt.error(Refusal(Forbidden::TooManyRedirects));
         }
         let downgraded = attempt.url().scheme() == "http"
             && attempt.previous().last().is_some_and(|previous| previous.scheme() == "https");
         if downgraded {
-            return attempt.error(Refusal("it redirects from https to http"));
+            return attempt.error(Refusal(Forbidden::Downgrade));
         }
         match refusal(attempt.url(), private_hosts) {
             Some(why) => attempt.error(Refusal(why)),
@@ -288,30 +286,28 @@ fn redirect_policy(private_hosts: bool) -> redirect::Policy {
     })
 }
 
-/// Says why an address must not be asked, as far as the URL alone tells. Names are judged by [`GuardedResolver`].
-pub(in crate::edge) fn refusal(url: &Url, private_hosts: bool) -> Option<&'static str> {
+/// Returns why an address must not be asked, as far as the URL alone shows. Names are judged by [`GuardedResolver`].
+pub(in crate::edge) fn refusal(url: &Url, private_hosts: bool) -> Option<Forbidden> {
     match url.scheme() {
         "https" => {}
         "http" if private_hosts => {}
-        "http" => return Some("plain http is not allowed (see `--allow-private-hosts`)"),
-        _ => return Some("only http and https are spoken here"),
+        "http" => return Some(Forbidden::PlainHttp),
+        _ => return Some(Forbidden::Scheme),
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Some("its address has a user name in it");
+        return Some(Forbidden::UserName);
     }
     let address = match url.host() {
         Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
         Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
         Some(Host::Domain(_)) => None,
-        None => return Some("its address has no host"),
+        None => return Some(Forbidden::NoHost),
     };
     match address {
-        Some(address) if !private_hosts && !is_public(address) => Some(PRIVATE),
+        Some(address) if !private_hosts && !is_public(address) => Some(Forbidden::Private),
         _ => None,
     }
 }
-
-const PRIVATE: &str = "it is an address in a private network (see `--allow-private-hosts`)";
 
 /// Whether an address belongs to the public internet. A listing must not reach into the user's own network.
 fn is_public(address: IpAddr) -> bool {
@@ -360,7 +356,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 #[derive(Debug)]
 pub(in crate::edge) struct GuardedResolver {
     pub(in crate::edge) private_hosts: bool,
-    /// Hosts that the user told us to go through, wherever they are.
+    /// Hosts that the user configured as proxies, wherever they are.
     pub(in crate::edge) proxies: Arc<[String]>,
     pub(in crate::edge) names: Arc<Names>,
 }
@@ -398,19 +394,19 @@ fn usable(found: Vec<SocketAddr>, private_hosts: bool) -> Result<Vec<SocketAddr>
     let any = !found.is_empty();
     let usable: Vec<SocketAddr> =
         found.into_iter().filter(|address| private_hosts || is_public(address.ip())).collect();
-    if any && usable.is_empty() { Err(Refusal(PRIVATE)) } else { Ok(usable) }
+    if any && usable.is_empty() { Err(Refusal(Forbidden::Private)) } else { Ok(usable) }
 }
 
 /// A rule that an address breaks, carried through the HTTP library's error.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Refusal(&'static str);
+struct Refusal(Forbidden);
 
 pub(in crate::edge) fn classify(host: &str, received: u64, stall: Duration, error: &reqwest::Error) -> Fault {
     let host = host.to_owned();
     for link in links(error) {
         if let Some(Refusal(why)) = link.downcast_ref::<Refusal>() {
-            return Fault::Forbidden { host, why };
+            return Fault::Forbidden { host, why: *why };
         }
         if let Some(fault) = link.downcast_ref::<rustls::Error>() {
             return Fault::Untrusted { host, cause: tls_cause(fault) };
@@ -466,7 +462,7 @@ mod tests {
         for url in
             ["https://2130706433/x", "https://0x7f.1/x", "https://127.1/x", "https://[::ffff:7f00:1]/x"]
         {
-            assert_eq!(refusal(&Url::parse(url).unwrap(), false), Some(PRIVATE), "{url}");
+            assert_eq!(refusal(&Url::parse(url).unwrap(), false), Some(Forbidden::Private), "{url}");
         }
         assert!(refusal(&Url::parse("http://example.com/x").unwrap(), false).is_some());
         assert!(refusal(&Url::parse("https://u:p@example.com/x").unwrap(), true).is_some());
@@ -497,9 +493,9 @@ mod tests {
         let source = SourceUrl::parse(&format!("https://localhost:{port}/x")).unwrap();
         for _ in 0..3 {
             let refused = client.get(&source, &RangeRequest::default()).await.unwrap_err();
-            assert!(matches!(refused, Fault::Forbidden { why, .. } if why == PRIVATE), "{refused}");
+            assert!(matches!(refused, Fault::Forbidden { why: Forbidden::Private, .. }), "{refused}");
         }
-        assert!(listener.accept().is_err(), "nobody knocked");
+        assert!(listener.accept().is_err(), "no connection was made");
     }
 
     #[test]
@@ -522,7 +518,7 @@ mod tests {
             async move { resolver.resolve("localhost".parse().unwrap()).await.is_ok() }
         };
         assert!(resolved(proxies).await);
-        assert!(!resolved([].into()).await, "nobody else may");
+        assert!(!resolved([].into()).await, "no other host may");
     }
 
     /// A host that sends its excuse byte by byte.

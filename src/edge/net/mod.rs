@@ -7,7 +7,7 @@ pub(crate) mod names;
 pub(crate) mod response_digests;
 pub mod retry_after;
 pub(crate) mod tls_roots;
-pub(crate) mod unpack;
+pub mod unpack;
 pub mod upload;
 pub mod webhook;
 pub(crate) mod wire;

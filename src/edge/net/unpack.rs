@@ -5,13 +5,16 @@ use std::io::Read as _;
 use flate2::read::MultiGzDecoder;
 
 /// More than any configuration, packed or not: a few bytes can unpack to gigabytes.
-pub(crate) const MOST: usize = 4 << 20;
+pub const MOST: usize = 4 << 20;
 
 /// Said of a text that is longer.
 pub(crate) const TOO_LONG: &str = "is longer than any configuration";
 
 /// Unpacks a whole text. The format's own checksum proves that nothing is missing.
-pub(crate) fn unpack(packed: &[u8]) -> Result<Vec<u8>, &'static str> {
+///
+/// # Errors
+/// When it is not whole, or longer than [`MOST`].
+pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, &'static str> {
     let mut text = Vec::new();
     let bound = MOST as u64 + 1;
     MultiGzDecoder::new(packed).take(bound).read_to_end(&mut text).map_err(|_| "cannot be unpacked")?;

@@ -15,7 +15,7 @@ use crate::edge::net::http::{Body, CONNECT_TIMEOUT, GuardedResolver, classify, p
 use crate::edge::net::names::Names;
 use crate::edge::net::tls_roots::{no_client, with_trusted_roots};
 use crate::model::dataset::{UploadLink, UploadMethod};
-use crate::model::fault::Fault;
+use crate::model::fault::{Fault, Forbidden};
 
 /// How long the look-up of a name may take: name servers may be slow, an upload need not be given up for that.
 const NAME_TIMEOUT: Duration = Duration::from_secs(30);
@@ -71,11 +71,11 @@ impl UploadClient {
     pub async fn send(&self, link: &UploadLink, body: &FileBody) -> Result<(), Fault> {
         let host = link.url.host().to_owned();
         let forbidden = |why| Fault::Forbidden { host: host.clone(), why };
-        let url = Url::parse(link.url.expose()).map_err(|_| forbidden("its address cannot be read"))?;
+        let url = Url::parse(link.url.expose()).map_err(|_| forbidden(Forbidden::Unreadable))?;
         if let Some(why) = refusal(&url, self.private_hosts) {
             return Err(forbidden(why));
         }
-        let headers = headers(link).ok_or_else(|| forbidden("its headers cannot be sent"))?;
+        let headers = headers(link).ok_or_else(|| forbidden(Forbidden::Headers))?;
         let method = match link.method {
             UploadMethod::Put => Method::PUT,
             UploadMethod::Post => Method::POST,

@@ -119,7 +119,7 @@ impl Webhook {
             .client
             .post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
-            // So that a receiver can tell what it was told before.
+            // So that a receiver can recognise an event that it got before.
             .header("Idempotency-Key", occasion.id.as_str())
             .body(occasion.json.clone());
         let answer = wire::send(self.wire.as_ref(), request).await?;
@@ -149,12 +149,7 @@ mod tests {
             }
         });
         let began = std::time::Instant::now();
-        let occasion = Occasion {
-            id: EventId::of(&["a"]),
-            about: "a".to_owned(),
-            values: Vec::new(),
-            json: "{}".to_owned(),
-        };
+        let occasion = Occasion { id: EventId::of(&["a"]), values: Vec::new(), json: "{}".to_owned() };
         Webhook::new(&url).unwrap().post(&occasion).await.unwrap();
         assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
     }

@@ -33,8 +33,8 @@ pub(crate) fn can_have_threads(count: usize) -> bool {
     })
 }
 
-/// Says of work that never came back (it panicked) what it was doing to which path; what became of that, nobody knows.
+/// The error for a blocking task that panicked; the state of `path` is unknown.
 pub(crate) fn lost(verb: &'static str, path: &Path) -> impl FnOnce(JoinError) -> Error {
     let path = path.to_path_buf();
-    move |lost| Error::Disk { verb, path, source: std::io::Error::other(lost) }
+    move |lost| Error::Disk { verb, path, source: std::io::Error::other(lost).into() }
 }

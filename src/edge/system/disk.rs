@@ -1,15 +1,15 @@
-//! The few ways in which this program changes files, each with what survives a crash. Nothing but `link`, which fills
-//! ComfyUI's folders, changes a file by any other way, so that a simulation sees it all.
+//! The few ways in which this program changes files, each with what survives a crash. Nothing but `directory`, which does the
+//! same by handle, and `link`, which fills ComfyUI's folders, changes a file by any other way, so that a simulation sees it all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::UNIX_EPOCH;
 
 use crate::edge::system::trace::witnessed;
 use crate::error::Error;
 use crate::model::local::LocalFile;
-use crate::model::names::rel_path::RelPath;
 
 #[cfg(test)]
 use crate::edge::system::trace::node;
@@ -17,7 +17,7 @@ use crate::edge::system::trace::node;
 /// Turns an I/O error into one that names the act and the path.
 pub(crate) fn fault(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_path_buf();
-    move |source| Error::Disk { verb, path, source }
+    move |source| Error::Disk { verb, path, source: source.into() }
 }
 
 /// Whether there is no room: on the disk, for one more file on it, or for this user.
@@ -44,7 +44,7 @@ pub(crate) fn replace(
     replace_by(path, staging, durability, |staged| staged.write_all(bytes))
 }
 
-/// The same, with bytes that `write` brings little by little.
+/// The same, with bytes that `write` delivers in pieces.
 fn replace_by(
     path: &Path,
     staging: &Path,
@@ -62,10 +62,10 @@ fn replace_by(
     Ok(())
 }
 
-/// Creates `path` with `bytes`, atomically and durably, staged in `staging`; never over what stands there.
+/// Creates `path` with `bytes`, atomically and durably, staged in `staging`; never over an existing file.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] when something stands there.
+/// [`io::ErrorKind::AlreadyExists`] when the name is taken.
 pub(crate) fn create(path: &Path, staging: &Path, bytes: &[u8]) -> Result<(), Error> {
     let staged = stage(path, staging, Durability::Durable, |staged| staged.write_all(bytes))?;
     if let Err(error) = rename_to_free_name(&staged, path) {
@@ -99,7 +99,7 @@ fn stage(
     staged.into_temp_path().keep().map_err(|kept| fault("write", path)(kept.error))
 }
 
-/// Replaces `path` only when it does not hold the bytes already that `write` brings, so that an idle run changes no file.
+/// Replaces `path` only when its bytes differ from those that `write` delivers, so that an idle run changes no file.
 /// Where they differ, `write` is asked for them once more.
 pub(crate) fn replace_if_changed(
     path: &Path,
@@ -112,7 +112,7 @@ pub(crate) fn replace_if_changed(
     replace_by(path, staging, Durability::Durable, write)
 }
 
-/// Whether a file holds what `write` brings, and nothing else.
+/// Whether a file holds what `write` delivers, and nothing else.
 fn holds(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<bool> {
     let mut comparing =
         BufWriter::with_capacity(GATHERED, Comparing { old: open_regular(path)?, buffer: Vec::new() });
@@ -177,8 +177,8 @@ pub(crate) fn begin_flush(file: &File, offset: u64, length: u64) {
     let _ = (file, offset, length);
 }
 
-/// Some file systems cannot flush some kinds of files, and say so.
-fn cannot_flush(error: &io::Error) -> bool {
+/// Some file systems cannot flush some kinds of files, and report it.
+pub(crate) fn cannot_flush(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
 }
 
@@ -240,7 +240,7 @@ pub(crate) fn make_folder(path: &Path, how: &fs::DirBuilder) -> io::Result<()> {
     witnessed!(|()| Change::FolderMade { path: path.to_path_buf() }, how.create(path))
 }
 
-/// Creates a file that nobody else may read, under a name under which nothing stands.
+/// Creates a file that only this user may read, under a free name.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
@@ -268,7 +268,7 @@ pub(crate) fn empty(file: &File) -> io::Result<()> {
     witnessed!(|()| Change::Emptied { node: node(file) }, file.set_len(0))
 }
 
-/// Looks at what stands at a path below `root`, without following links, in the path or at its end.
+/// Returns what is at a path below `root`, without following links, in the path or at its end.
 pub(crate) fn look(root: &Path, relative: &str) -> Option<LocalFile> {
     look_by(root, relative, || runs_through_link(root, relative))
 }
@@ -279,25 +279,8 @@ pub(crate) fn look_through_links(root: &Path, relative: &str) -> Option<LocalFil
     look_by(root, relative, || false)
 }
 
-/// The same for many paths, each with what stands there. Neighbours share a look at the folders above them.
-pub(crate) fn look_at_each(
-    root: &Path,
-    paths: impl IntoIterator<Item = RelPath>,
-) -> impl Iterator<Item = (RelPath, LocalFile)> {
-    let mut last = (String::new(), false);
-    paths.into_iter().filter_map(move |path| {
-        let found = look_by(root, path.as_str(), || {
-            let folder = path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
-            if last.0 != folder {
-                last = (folder.to_owned(), runs_through_link(root, path.as_str()));
-            }
-            last.1
-        });
-        found.map(|found| (path, found))
-    })
-}
-
-fn look_by(root: &Path, relative: &str, through_link: impl FnOnce() -> bool) -> Option<LocalFile> {
+/// The same with a look for links above the path that callers may share.
+pub(crate) fn look_by(root: &Path, relative: &str, through_link: impl FnOnce() -> bool) -> Option<LocalFile> {
     let path = root.join(relative);
     let metadata = match fs::symlink_metadata(&path) {
         Ok(metadata) => metadata,
@@ -310,7 +293,8 @@ fn look_by(root: &Path, relative: &str, through_link: impl FnOnce() -> bool) -> 
     Some(LocalFile::File { size: metadata.len(), modified: modified(&metadata) })
 }
 
-fn runs_through_link(root: &Path, relative: &str) -> bool {
+/// Whether a link, or a file, is in the place of a folder above a path.
+pub(crate) fn runs_through_link(root: &Path, relative: &str) -> bool {
     let mut path = root.to_path_buf();
     let Some((folders, _)) = relative.rsplit_once('/') else { return false };
     folders.split('/').any(|part| {
@@ -403,7 +387,7 @@ pub(crate) fn make_readable(file: &File) -> io::Result<()> {
 /// Reads the process's umask. There is no way to ask without setting it, so it is set once, back at once, and kept.
 #[cfg(unix)]
 fn umask() -> rustix::fs::Mode {
-    static UMASK: std::sync::OnceLock<rustix::fs::Mode> = std::sync::OnceLock::new();
+    static UMASK: OnceLock<rustix::fs::Mode> = OnceLock::new();
     *UMASK.get_or_init(|| {
         let old = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         rustix::process::umask(old);
@@ -480,7 +464,7 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
     return std::os::windows::fs::FileExt::seek_read(file, buffer, offset);
 }
 
-/// Renames a file; what stood under the new name is gone.
+/// Renames a file; what was there under the new name is gone.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     witnessed!(|()| Change::Renamed { from: from.to_path_buf(), to: to.to_path_buf() }, fs::rename(from, to))
 }
@@ -493,7 +477,7 @@ pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
     )
 }
 
-/// Renames a file to a name under which nothing stands; something that came there meanwhile is an error, not a loss.
+/// Renames a file to a free name; something that took it meanwhile is an error, not a loss.
 pub(crate) fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
     witnessed!(
         |()| Change::Renamed { from: from.to_path_buf(), to: to.to_path_buf() },
@@ -517,75 +501,6 @@ fn rename_unless_taken(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-/// Gives a flushed part its final name; what stood under it is gone. The name may be on another disk that somebody mounted
-/// below DIR: then a copy is made beside it first.
-pub(crate) fn publish(part: &Path, path: &Path) -> io::Result<()> {
-    publish_by(part, path, rename)
-}
-
-/// The same, to a name under which nothing stands.
-pub(crate) fn publish_to_free_name(part: &Path, path: &Path) -> io::Result<()> {
-    publish_by(part, path, rename_to_free_name)
-}
-
-fn publish_by(part: &Path, path: &Path, rename: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
-    match rename(part, path) {
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
-        result => return result,
-    }
-    // Named after the part's file and not after its writer, so that what a crash leaves here is found by the next try.
-    let stem = part.file_name().and_then(|name| name.to_str()?.split('.').next()).unwrap_or("copy");
-    let staged = parent(path).join(format!(".{stem}.rcsync-part"));
-    let copied = copy(part, &staged).and_then(|()| rename(&staged, path));
-    if copied.is_err() {
-        let _ = remove(&staged);
-    }
-    copied?;
-    // What is left of it here costs room and nothing else; the last pass sweeps it.
-    let _ = remove(part);
-    Ok(())
-}
-
-/// Copies a file to another disk, flushes the copy, and reads it back: that disk has not shown yet that it keeps bytes.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let _ = remove(to);
-    let source = open_regular(from)?;
-    let target = create_new(to)?;
-    let (mut bytes, mut read_back) = (vec![0; COPIED], vec![0; COPIED]);
-    let mut at = 0;
-    loop {
-        let count = read_at(&source, &mut bytes, at)?;
-        if count == 0 {
-            break;
-        }
-        write_at(&target, &bytes[..count], at)?;
-        at += count as u64;
-    }
-    flush(&target)?;
-    make_readable(&target)?;
-    let mut at = 0;
-    loop {
-        let count = read_at(&source, &mut bytes, at)?;
-        let mut filled = 0;
-        while filled < count {
-            match read_at(&target, &mut read_back[filled..count], at + filled as u64)? {
-                0 => break,
-                more => filled += more,
-            }
-        }
-        if bytes[..count] != read_back[..filled] {
-            return Err(io::Error::other("the other disk holds other bytes than it was given"));
-        }
-        if count == 0 {
-            return Ok(());
-        }
-        at += count as u64;
-    }
-}
-
-/// Bytes that are copied at a time.
-const COPIED: usize = 1 << 20;
-
 /// Removes a file; that it is gone already is fine.
 pub(crate) fn remove(path: &Path) -> Result<(), Error> {
     match witnessed!(|()| Change::Removed { path: path.to_path_buf() }, fs::remove_file(path)) {
@@ -596,8 +511,15 @@ pub(crate) fn remove(path: &Path) -> Result<(), Error> {
 
 /// Returns `name` below `folder` with a suffix that no other process uses.
 pub(crate) fn private_name(folder: &Path, stem: &str, extension: &str) -> PathBuf {
-    let writer = format!("{:x}-{:08x}", std::process::id(), fastrand::u32(..));
-    folder.join(format!("{stem}.{writer}.{extension}"))
+    folder.join(private_file_name(stem, extension))
+}
+
+/// The same, as a name alone.
+pub(crate) fn private_file_name(stem: &str, extension: &str) -> String {
+    // Asked for once: each time is a system call.
+    static PROCESS: OnceLock<u32> = OnceLock::new();
+    let process = PROCESS.get_or_init(std::process::id);
+    format!("{stem}.{process:x}-{:08x}.{extension}", fastrand::u32(..))
 }
 
 #[cfg(test)]

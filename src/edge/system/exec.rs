@@ -63,7 +63,7 @@ pub enum ExecFault {
         output: String,
     },
     /// It was ended because rcsync ends.
-    #[error("it was ended, as rcsync was told to end")]
+    #[error("it was ended, as rcsync was asked to end")]
     Interrupted,
 }
 
@@ -109,14 +109,14 @@ impl Exec {
         let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let mut tail = Tail::default();
         let mut err_tail = Tail::default();
-        let told = async {
+        let input = async {
             if let Some(mut stdin) = stdin {
                 // A command that does not want to know is free not to read.
                 let _ = stdin.write_all(occasion.json.as_bytes()).await;
                 let _ = stdin.write_all(b"\n").await;
             }
         };
-        let heard = async { tokio::join!(told, tail.read(out), err_tail.read(err)) }.fuse();
+        let heard = async { tokio::join!(input, tail.read(out), err_tail.read(err)) }.fuse();
         let ended = {
             tokio::pin!(heard);
             let ended = tokio::select! {
@@ -166,7 +166,7 @@ impl Exec {
     }
 }
 
-/// Waits for a command, and hears meanwhile what it says, so that a full pipe does not stop it.
+/// Waits for a command and reads its output meanwhile, so that a full pipe does not stop it.
 async fn ended(child: &mut Child, heard: &mut (impl FusedFuture + Unpin)) -> io::Result<ExitStatus> {
     loop {
         tokio::select! {
@@ -253,7 +253,6 @@ mod tests {
     fn occasion() -> Occasion {
         Occasion {
             id: EventId::of(&["x"]),
-            about: "x".to_owned(),
             values: vec![
                 ("path", "a b; $(touch hacked) '\".safetensors".to_owned()),
                 ("step", "250".to_owned()),
@@ -305,7 +304,7 @@ mod tests {
         }
     }
 
-    /// In a container nobody may be there to bury it.
+    /// In a container there may be no process that reaps it.
     fn is_zombie(child: rustix::process::Pid) -> bool {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.as_raw_nonzero()));
         status.is_ok_and(|status| status.contains("State:\tZ"))

@@ -20,6 +20,11 @@ pub(crate) fn share_out() -> Handles {
     shares(limit(ENOUGH))
 }
 
+/// Returns how many files this process may open, once the limit is raised as far as this user may.
+pub(crate) fn allowed() -> u64 {
+    limit(ENOUGH)
+}
+
 /// How many handles a process may hold that follows many jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ManyHandles {
@@ -110,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_more_than_there_is_and_everybody_gets_something() {
+    fn no_share_exceeds_the_limit_and_each_is_more_than_nothing() {
         for limit in [0, 25, 40, 256, 1024, 4096] {
             let Handles { connections, finished } = shares(limit);
             assert!(connections > 0 && finished > 0);

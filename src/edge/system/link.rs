@@ -99,7 +99,7 @@ fn finish(source: &File, to: &Path) -> io::Result<()> {
 }
 
 fn discard(path: &Path) {
-    // Best effort: what stays has a name that nobody lists, and the next pass removes it.
+    // Best effort: what stays has a name that no program lists, and the next pass removes it.
     let _ = fs::remove_file(path);
 }
 

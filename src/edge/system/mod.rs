@@ -2,6 +2,7 @@
 
 pub(crate) mod blocking;
 pub(crate) mod clock;
+pub(crate) mod directory;
 pub(crate) mod disk;
 pub mod exec;
 pub(crate) mod fd_limit;

@@ -47,7 +47,7 @@ mod seen {
         FolderFlushed { path: PathBuf },
         /// A folder was created.
         FolderMade { path: PathBuf },
-        /// A file was renamed, over whatever stood there.
+        /// A file was renamed, over what was there.
         Renamed { from: PathBuf, to: PathBuf },
         /// A file got a second name.
         Linked { from: PathBuf, to: PathBuf },
@@ -59,9 +59,9 @@ mod seen {
     pub(crate) trait Witness {
         /// Is asked before each change; an error stops it from happening.
         fn allow(&self) -> io::Result<()>;
-        /// Is told of each change that was made.
+        /// Gets each change that was made.
         fn saw(&self, change: Change);
-        /// Whether this disk grants every lock to everybody, as some network disks do.
+        /// Whether this disk grants every lock, as some network disks do.
         fn grants_every_lock(&self) -> bool {
             false
         }

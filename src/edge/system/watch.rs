@@ -1,4 +1,4 @@
-//! A file that somebody edits: a file-system event is a nudge to look again, never the news itself, since events get lost
+//! A file that is being edited: a file-system event is a reason to read it again, never the news itself, since events get lost
 //! and some disks send none.
 
 use std::ffi::OsString;

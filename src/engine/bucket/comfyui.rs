@@ -21,11 +21,11 @@ use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::engine::destination::hashing::{feed_file, is_as_published};
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{ComfyNotice, Event, Notice, Reporter};
 use crate::engine::outputs::comfyui::lacking::{Lacking, Other};
 use crate::engine::outputs::comfyui::{ComfyUi, Outcome, Patience};
 use crate::engine::stop::Stop;
-use crate::error::{BucketError, Error, ExitStatus, explain_briefly};
+use crate::error::{BucketError, Error, ExitStatus};
 use crate::model::destination::BucketUrl;
 use crate::model::digest::{Sha256Digest, hex};
 use crate::model::job::JobId;
@@ -61,7 +61,7 @@ pub(crate) struct FromBucket {
     shadow: PathBuf,
     /// What weights hold; `None` where their header cannot be read.
     kinds: HashMap<Sha256Digest, Option<WeightsKind>>,
-    reported: BTreeSet<String>,
+    reported: Vec<ComfyNotice>,
     reporter: Arc<dyn Reporter>,
 }
 
@@ -84,7 +84,7 @@ impl FromBucket {
     pub(super) fn over(store: Store, comfy: Arc<ComfyUi>, state: &Path, reporter: Arc<dyn Reporter>) -> Self {
         let name = hex(&Sha256::digest(store.url.to_string().as_bytes())[..8]);
         let shadow = state.join("buckets").join(name);
-        Self { store, comfy, shadow, kinds: HashMap::new(), reported: BTreeSet::new(), reporter }
+        Self { store, comfy, shadow, kinds: HashMap::new(), reported: Vec::new(), reporter }
     }
 
     /// Where files are on their way.
@@ -129,16 +129,14 @@ impl FromBucket {
     }
 
     fn report_trouble(&mut self, error: &Error) {
-        let message = format!(
-            "not everything could be placed in ComfyUI: {}; it is tried again",
-            explain_briefly(error)
-        );
-        self.report_once(message, |message| Event::Trouble { message });
+        let notice = ComfyNotice::Incomplete { error: error.clone(), again: true };
+        self.report_once(notice, |notice| Event::Trouble { notice });
     }
 
-    fn report_once(&mut self, message: String, event: impl FnOnce(String) -> Event) {
-        if self.reported.len() < 1000 && self.reported.insert(message.clone()) {
-            self.reporter.report(&event(message));
+    fn report_once(&mut self, notice: ComfyNotice, event: impl FnOnce(Notice) -> Event) {
+        if self.reported.len() < 1000 && !self.reported.contains(&notice) {
+            self.reporter.report(&event(Notice::ComfyUi(notice.clone())));
+            self.reported.push(notice);
         }
     }
 
@@ -153,15 +151,11 @@ impl FromBucket {
         let name = self.name(&known.manifest.job).await;
         let lacking = self.comfy.lacking(&self.shadow, &known.manifest, name.as_deref(), &kinds);
         for (path, other) in &lacking.others {
-            let message = match other {
-                Other::Kind(kind) => {
-                    format!("`{path}` is not placed in ComfyUI: by its header it holds no LoRA ({kind})")
-                }
-                Other::NoFolder => format!(
-                    "`{path}` is not placed in ComfyUI: it is an embedding, and there is no folder `embeddings` beside that of the LoRAs"
-                ),
+            let notice = match other {
+                Other::Kind(kind) => ComfyNotice::NotALora { path: path.clone(), kind: *kind },
+                Other::NoFolder => ComfyNotice::NoFolderForEmbedding(path.clone()),
             };
-            self.report_once(message, |message| Event::Notice { message });
+            self.report_once(notice, |notice| Event::Notice { notice });
         }
         let mut unsettled = lacking.unread.clone();
         for entry in &lacking.files {
@@ -170,10 +164,8 @@ impl FromBucket {
             }
         }
         for path in &unsettled {
-            let message = format!(
-                "`{path}` is not placed in ComfyUI: the bytes in the bucket are not those that were published"
-            );
-            self.report_once(message, |message| Event::Notice { message });
+            let notice = ComfyNotice::ChangedInBucket(path.clone());
+            self.report_once(notice, |notice| Event::Notice { notice });
         }
         let mut outcome = self.place(&known, &lacking, patience).await?;
         outcome.unsettled += unsettled.len() as u64;

@@ -46,7 +46,8 @@ impl Stored {
     }
 
     /// Returns the claim. The bytes that the file had before stay where they are, as an older version; where their object
-    /// is gone or was overwritten by another program, their name is retired.
+    /// is gone or was overwritten by another program, their name is retired. Of the optimizer only the newest state is
+    /// kept: the names of older ones are retired with the tags of their objects, which are then deleted.
     pub(super) fn claim(&self, origin: Origin, known: &Known) -> Vec<Line> {
         let Origin { key, step, revision, run, keeps_older } = origin;
         let mut lines = Vec::new();
@@ -63,6 +64,12 @@ impl Stored {
             }
             // Bytes that come back under their own name are the current ones again.
             older.retain(|older| older.path != self.path);
+            if key.is_optimizer() {
+                lines.extend(older.drain(..).map(|older| {
+                    let tag = known.tags.get(&older.path).cloned();
+                    Line::Retire { path: older.path, tag }
+                }));
+            }
         }
         let entry = Entry {
             path: self.path.clone(),

@@ -18,6 +18,7 @@ use crate::decide::bucket::head::Publish;
 use crate::decide::bucket::parts::part_size;
 use crate::decide::transfer::backoff::Backoff;
 use crate::decide::transfer::state::{FIRST_WAIT, LONGEST_WAIT, MOST_RESTARTS, RESTARTS_BEFORE_TOLERANCE};
+use crate::decide::transfer::task::FailureCause;
 use crate::decide::transfer::verify::Received;
 use crate::edge::bucket::PartTag;
 use crate::edge::net::http::ArtifactClient;
@@ -97,7 +98,7 @@ pub(super) enum Ending {
     /// It was listed and is gone.
     Vanished,
     /// It could not be had; the cause was reported.
-    Failed(String),
+    Failed(FailureCause),
     /// The run cannot continue: the lease is lost, or the store refuses.
     Fatal(Error),
 }
@@ -237,9 +238,7 @@ impl File {
                         story.lost_uploads
                     };
                     if lost > MOST_LOST_UPLOADS {
-                        return self.failed(format!(
-                            "the store dropped its upload {lost} times: does a rule of the bucket remove uploads that are not complete?"
-                        ));
+                        return self.failed(FailureCause::UploadsLost { times: lost });
                     }
                 }
                 Stopped::Changed | Stopped::RangesIgnored => {
@@ -249,15 +248,14 @@ impl File {
                         || story.restarts >= RESTARTS_BEFORE_TOLERANCE;
                     if story.restarts > MOST_RESTARTS {
                         drop(story);
-                        return self
-                            .failed("the host's answers do not agree on which file this is".to_owned());
+                        return self.failed(FailureCause::Revisions);
                     }
                 }
             }
         }
     }
 
-    fn failed(&self, cause: String) -> Ending {
+    fn failed(&self, cause: FailureCause) -> Ending {
         Ending::Failed(cause)
     }
 

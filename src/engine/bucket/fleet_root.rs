@@ -57,7 +57,7 @@ impl FleetRoot {
     /// When the destination is not below this root: a defect of ours.
     pub(crate) fn store(&self, to: &BucketUrl) -> Result<Store, Error> {
         let Some(prefix) = to.below(&self.store.url) else {
-            return Err(Error::Usage(format!("`{to}` is not below `{}`", self.store.url)));
+            return Err(Error::BadInput(format!("`{to}` is not below `{}`", self.store.url)));
         };
         let bucket = Arc::new(Below::new(self.store.bucket.clone(), prefix));
         Ok(Store { bucket, url: Arc::new(to.clone()), is_endless: self.store.is_endless })

@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::decide::bucket::head::{Known, Line};
-use crate::engine::event::{Event, Reporter};
-use crate::engine::outputs::hooks::worker::{AGAIN, AfterFailure, Trouble, after_failure, tell};
+use crate::engine::event::{AfterFailure, Event, HookEvent, HookTrouble, Notice, Reporter};
+use crate::engine::outputs::hooks::worker::{AGAIN, Trouble, after_failure, tell};
 use crate::engine::outputs::hooks::{
     Hook, HookPlan, Wording, alarm, end_of_run, id_of, present, publication,
 };
@@ -60,8 +60,11 @@ struct AtWork {
     identity: EventId,
     settled: HashSet<EventId>,
     hears_alarms: bool,
-    work: UnboundedSender<Occasion>,
+    work: UnboundedSender<Work>,
 }
+
+/// An event, and how reports name it.
+type Work = (HookEvent, Occasion);
 
 /// The tasks of the hooks of one run.
 pub(super) struct Working {
@@ -144,12 +147,9 @@ impl Ears {
         let occasion = end_of_run(&self.job, &self.hooks.wording, &event);
         for hook in &self.hooks.plan.done {
             if let Err(cause) = tell(hook, Path::new(HERE), &occasion, &self.stop).await {
-                let option = match hook {
-                    Hook::Exec(_) => "--exec-done",
-                    Hook::Webhook(_) => "--webhook",
-                };
-                let message = format!("`{option}` failed at the end of the run: {cause}");
-                self.reporter.report(&Event::Notice { message });
+                let what = HookTrouble::FailedAtEnd { cause: cause.to_string() };
+                let notice = Notice::Hook { hook: hook.kind_at_end(), what };
+                self.reporter.report(&Event::Notice { notice });
             }
         }
     }
@@ -164,7 +164,7 @@ impl Reporter for Ears {
             Event::Stalled { step, .. } => {
                 let occasion = alarm(&self.job, &self.hooks.wording, event, *step);
                 for hook in self.heard().at_work.iter().filter(|hook| hook.hears_alarms) {
-                    let _ = hook.work.send(occasion.clone());
+                    let _ = hook.work.send((HookEvent::Stalled, occasion.clone()));
                 }
             }
             Event::Done { .. } => self.heard().done = Some(event.clone()),
@@ -202,7 +202,8 @@ impl Working {
                 let event = heard.published.get(&entry.path);
                 let url = self.store.url.object(entry.path.as_str());
                 let wording = &ears.hooks.wording;
-                let _ = hook.work.send(publication(&ears.job, wording, (key, entry), id, event, url));
+                let occasion = publication(&ears.job, wording, (key, entry), id, event, url);
+                let _ = hook.work.send((HookEvent::Published(entry.path.clone()), occasion));
             }
         }
         heard.at_work = at_work;
@@ -244,12 +245,12 @@ struct Worker {
     failed: HashMap<EventId, u32>,
     ears: Arc<Ears>,
     head: Arc<HeadStore>,
-    later: Vec<(Instant, Occasion)>,
+    later: Vec<(Instant, Work)>,
     timeouts: u32,
 }
 
 impl Worker {
-    async fn work(mut self, mut works: UnboundedReceiver<Occasion>) {
+    async fn work(mut self, mut works: UnboundedReceiver<Work>) {
         loop {
             let due = self.later.iter().map(|(at, _)| *at).min();
             let is_due = async {
@@ -258,10 +259,10 @@ impl Worker {
                     None => std::future::pending().await,
                 }
             };
-            let occasion = tokio::select! {
+            let work = tokio::select! {
                 biased;
-                occasion = works.recv() => match occasion {
-                    Some(occasion) => occasion,
+                work = works.recv() => match work {
+                    Some(work) => work,
                     // What failed just now is left to the next run.
                     None => return,
                 },
@@ -270,39 +271,38 @@ impl Worker {
                     self.later.swap_remove(at).1
                 }
             };
-            if self.ears.stop.is_stopped() || !self.tell(occasion).await {
+            if self.ears.stop.is_stopped() || !self.tell(work).await {
                 return;
             }
         }
     }
 
     /// Delivers one event; `false` when the hook gets nothing more in this run.
-    async fn tell(&mut self, occasion: Occasion) -> bool {
+    async fn tell(&mut self, (about, occasion): Work) -> bool {
         let told = tell(&self.hook, Path::new(HERE), &occasion, &self.ears.stop).await;
         self.timeouts = if matches!(told, Err(Trouble::TimedOut(_))) { self.timeouts + 1 } else { 0 };
         match told {
             Ok(()) => self.note(vec![occasion.id], None),
             Err(Trouble::Interrupted) => return false,
             Err(Trouble::Broken(cause)) => {
-                let text = format!("is told nothing in this run: {cause}; the next run tells what it missed");
-                self.report(&text);
+                self.report(HookTrouble::Broken { cause });
                 return false;
             }
             Err(Trouble::Failed(cause) | Trouble::TimedOut(cause)) => {
                 let times = self.failed.entry(occasion.id.clone()).or_default();
                 *times += 1;
                 let times = *times;
-                let after = after_failure(times, self.timeouts);
-                self.report(&after.words(&occasion.about, &cause, times));
-                match after {
-                    AfterFailure::GiveUp => self.note(vec![occasion.id], None),
-                    AfterFailure::Rest => {
+                let next = after_failure(times, self.timeouts);
+                self.report(HookTrouble::Failed { about: about.clone(), cause, next });
+                match next {
+                    AfterFailure::GivenUp { .. } => self.note(vec![occasion.id], None),
+                    AfterFailure::Unused => {
                         self.note(Vec::new(), Some(occasion.id));
                         return false;
                     }
                     AfterFailure::Again => {
                         self.note(Vec::new(), Some(occasion.id.clone()));
-                        self.later.push((Instant::now() + AGAIN, occasion));
+                        self.later.push((Instant::now() + AGAIN, (about, occasion)));
                     }
                 }
             }
@@ -314,8 +314,8 @@ impl Worker {
         self.head.note_told(Line::Hook { hook: self.identity.clone(), done, failed });
     }
 
-    fn report(&self, what: &str) {
-        let message = format!("`{}` {what}", self.hook.option());
-        self.ears.reporter.report(&Event::Trouble { message });
+    fn report(&self, what: HookTrouble) {
+        let notice = Notice::Hook { hook: self.hook.kind(), what };
+        self.ears.reporter.report(&Event::Trouble { notice });
     }
 }

@@ -6,7 +6,7 @@ use futures::future::join_all;
 
 use crate::decide::bucket::head::Publish;
 use crate::edge::bucket::{Put, StoreFault, Tag, When};
-use crate::error::{BucketError, Error};
+use crate::error::{BucketError, Condition, Error};
 
 use super::store::{Store, about, fresh_token};
 
@@ -54,11 +54,11 @@ async fn ask_with(store: &Store, [key, copied]: &[String; 2], token: &str) -> Re
         return Err(store.error("read", key, fault));
     };
     if winners > 1 || write(b"late", When::New).await? != Put::Refused {
-        return Err(ignores("`If-None-Match: *`").into());
+        return Err(ignores(Condition::New).into());
     }
     let stale = Tag::new("00000000000000000000000000000000", Some("1".to_owned()));
     if write(b"stale", When::Unchanged(stale)).await? != Put::Refused {
-        return Err(ignores("`If-Match`").into());
+        return Err(ignores(Condition::Unchanged).into());
     }
     // A refusal may be the answer to a repeated request whose first answer was lost: what is there decides.
     let swapped = write(b"swapped", When::Unchanged(there.tag.clone())).await?;
@@ -76,7 +76,7 @@ async fn ask_with(store: &Store, [key, copied]: &[String; 2], token: &str) -> Re
     if again == Put::Refused && store.stat(copied).await?.is_some() {
         return Ok(Publish::Copy);
     }
-    Err(ignores("on completing an upload and on copying").into())
+    Err(ignores(Condition::Copy).into())
 }
 
 /// Whether an upload is completed only where nothing is under its name.

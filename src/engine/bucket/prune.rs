@@ -46,6 +46,25 @@ pub(super) async fn remove(
     Ok(())
 }
 
+/// Deletes objects whose names a claim has retired.
+///
+/// # Errors
+/// When the lease is lost, or the store refuses. The next owner deletes what is left.
+pub(super) async fn delete_retired(
+    store: &Store,
+    head: &HeadStore,
+    retired: &[(RelPath, String)],
+) -> Result<(), Error> {
+    if retired.is_empty() {
+        return Ok(());
+    }
+    records::write(store, head, SUMS, Draft::sums).await?;
+    for (path, tag) in retired {
+        delete(store, path, Some(tag)).await?;
+    }
+    Ok(())
+}
+
 /// Ends what a worker that was killed began: deletes objects that are retired and still there.
 ///
 /// # Errors
@@ -60,14 +79,7 @@ pub(super) async fn finish(store: &Store, head: &HeadStore, listed: &[Listed]) -
             tag.filter(|tag| tag == object.tag.as_str()).map(|tag| (path, tag))
         })
         .collect();
-    if left.is_empty() {
-        return Ok(());
-    }
-    records::write(store, head, SUMS, Draft::sums).await?;
-    for (path, tag) in left {
-        delete(store, &path, Some(&tag)).await?;
-    }
-    Ok(())
+    delete_retired(store, head, &left).await
 }
 
 /// Deletes an object that we wrote. One that another program wrote under its name stays.

@@ -21,10 +21,11 @@ use crate::decide::mirror::poll_interval::{Cadence, Look, Next, next_save};
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
 use crate::decide::mirror::stall_alert::Sign;
+use crate::decide::transfer::task::FailureCause;
 use crate::edge::api::ApiClient;
 use crate::edge::net::http::ArtifactClient;
 use crate::engine::destination::reports::JobArtifact;
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::mirror::run::auto_resume::{Around, BETWEEN_LOOKS, Life};
 use crate::engine::options::{OnChange, SyncOptions};
@@ -48,7 +49,7 @@ use super::store::Store;
 /// How long the end of a run may take to free the lease and drop uploads.
 const WIND_UP: Duration = Duration::from_secs(10);
 
-/// How much longer than `--timeout` a run takes to write down what it did.
+/// How much longer than its timeout a run takes to write down what it did.
 const OVERTIME: Duration = Duration::from_secs(60);
 
 pub(super) const JOB: &str = "job.json";
@@ -82,7 +83,7 @@ impl BucketMirror {
             return self.run_over(hosts, move |to| root.store(to), reporter, stop).await;
         }
         let private = self.options.allow_private_hosts || self.api.is_private();
-        let hosts = ArtifactClient::new(private, self.options.stall_timeout).map_err(Error::Config)?;
+        let hosts = ArtifactClient::new(private, self.options.stall_timeout).map_err(Error::Surroundings)?;
         let is_endless = !self.options.once && !self.options.dry_run;
         let bucket = self.bucket.clone();
         let open = move |to: &BucketUrl| Ok(connect(to, &bucket, true, is_endless)?.0);
@@ -115,8 +116,7 @@ impl BucketMirror {
     ) -> Result<ExitStatus, Error> {
         let began = Instant::now();
         if self.options.on_change == OnChange::Replace {
-            let why = "`--on-change replace` is for folders: in a bucket a name means one sequence of bytes for ever";
-            return Err(Error::Usage(why.to_owned()));
+            return Err(Error::ReplaceInBucket);
         }
         let seen = self.fleet.as_mut().and_then(|(membership, _)| membership.take_first());
         let first = match seen {
@@ -127,9 +127,9 @@ impl BucketMirror {
             return Ok(crate::engine::mirror::interrupted(reporter.as_ref(), &stop, began));
         };
         let to = Destination::fill(&self.to, &self.job, first.name());
-        let to = match Destination::parse(to.into()).map_err(|error| Error::Usage(error.to_string()))? {
+        let to = match Destination::parse(to.into())? {
             Destination::Bucket(to) => to,
-            Destination::Folder(_) => return Err(Error::Usage("the destination is no bucket".to_owned())),
+            Destination::Folder(_) => return Err(Error::BadInput("the destination is no bucket".to_owned())),
         };
         let store = open(&to)?;
         let mut run = Run::new(self, hosts, store, reporter, stop.clone(), began);
@@ -142,7 +142,7 @@ impl BucketMirror {
             // A store that is away is asked for ever, but not for longer than the user wants to follow.
             () = until(overtime) => {
                 let to = run.store.url.to_string();
-                Err(BucketError::Away { to, cause: "it did not answer until `--timeout` passed".to_owned() }.into())
+                Err(BucketError::Away { to, cause: "it did not answer while there was time to follow the job".to_owned() }.into())
             }
         };
         let ended = match followed {
@@ -178,7 +178,7 @@ impl Fatal {
 enum Missing {
     Settling,
     Vanished,
-    Failed(String),
+    Failed(FailureCause),
 }
 
 struct Run {
@@ -213,7 +213,7 @@ struct Run {
     hooks: Option<Working>,
     told: Option<(Option<String>, JobStatus, Progress, Option<String>)>,
     planned: bool,
-    noticed: HashSet<String>,
+    noticed: Vec<Notice>,
     /// The files of an older `job.json`, where the head was lost.
     recollections: HashMap<ArtifactKey, Recollection>,
     before: Vec<JobArtifact>,
@@ -279,7 +279,7 @@ impl Run {
             hooks: None,
             told: None,
             planned: false,
-            noticed: HashSet::new(),
+            noticed: Vec::new(),
             recollections: HashMap::new(),
             before: Vec::new(),
             written: HashMap::new(),
@@ -292,9 +292,10 @@ impl Run {
         self.reporter.report(event);
     }
 
-    fn notice(&mut self, message: String) {
-        if self.noticed.len() < 1000 && self.noticed.insert(message.clone()) {
-            self.tell(&Event::Notice { message });
+    fn notice(&mut self, notice: Notice) {
+        if self.noticed.len() < 1000 && !self.noticed.contains(&notice) {
+            self.tell(&Event::Notice { notice: notice.clone() });
+            self.noticed.push(notice);
         }
     }
 
@@ -362,7 +363,8 @@ impl Run {
         life.watch(&around, &sign);
     }
 
-    /// Does what `--auto-resume` asks for. Returns how long to wait for the next look where the job's end is not final.
+    /// Resumes the job where the options ask for it. Returns how long to wait for the next look where the job's end may not be
+    /// final.
     async fn keep_going(&mut self, looked: &JobSnapshot, pass: &Pass) -> Option<Duration> {
         let (life, around) = self.life();
         life.keep_going(&around, looked, pass.state.unwrap_or(RunState::Queued)).await

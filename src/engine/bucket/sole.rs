@@ -1,4 +1,4 @@
-//! A store that ignores conditions, for a user who guarantees that there is one writer (`--sole-writer`): conditions are
+//! A store that ignores conditions, for a user who guarantees that there is one writer: conditions are
 //! looked at before the write.
 
 use std::ops::Range;

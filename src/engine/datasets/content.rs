@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 
+use crc_fast::CrcAlgorithm;
 use sha2::Sha256;
 use sha2::digest::Digest as _;
 
@@ -14,8 +15,8 @@ use crate::decide::formats::{Checker, Format, Verdict};
 use crate::edge::system::disk;
 use crate::model::digest::Sha256Digest;
 
-/// Bytes read at once, by each thread: a picture's size is nearly always in the first of them.
-pub(super) const BUFFER: usize = 256 << 10;
+/// Bytes read at once by each thread. Most pictures fit, and their dimensions are nearly always in the first buffer.
+pub(super) const BUFFER: usize = 512 << 10;
 
 /// The longest JSON caption that is parsed.
 const MAX_JSON: usize = 1 << 20;
@@ -30,17 +31,33 @@ pub(super) struct Reading<'a> {
     pub(super) buffer: &'a mut [u8],
     /// Its length when it was opened. What grows is not read further: it could grow as fast as it is read.
     pub(super) length: u64,
-    /// Whether its SHA-256 is wanted.
-    pub(super) hash: bool,
-    /// Told how many bytes were read; says whether to go on.
+    pub(super) hashing: Hashing,
+    /// Takes how many bytes were read, and returns whether to continue.
     pub(super) on_read: &'a dyn Fn(u64) -> ControlFlow<()>,
+}
+
+/// What is computed over a file's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hashing {
+    Nothing,
+    /// A CRC, at the speed of memory: files whose CRCs differ need no SHA-256 to be told apart.
+    Checksum,
+    Sha256,
+}
+
+/// The result of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hash {
+    Nothing,
+    Checksum(u64),
+    Sha256(Sha256Digest),
 }
 
 /// What was found in a file.
 pub(super) struct Found {
     pub(super) content: Content,
     pub(super) read: u64,
-    pub(super) sha256: Option<Sha256Digest>,
+    pub(super) hash: Hash,
 }
 
 /// Why a file was not read to its end.
@@ -64,18 +81,23 @@ impl Reading<'_> {
             self.media(kind)
         } else if self.name.len() > caption_ext.len() && self.name.ends_with(caption_ext) {
             self.caption(caption_ext == ".json")
-        } else if self.hash {
-            let (read, sha256) = self.feed(|_| {})?;
-            Ok(Found { content: Content::Other, read, sha256 })
+        } else if self.hashing == Hashing::Nothing {
+            Ok(Found { content: Content::Other, read: self.length, hash: Hash::Nothing })
         } else {
-            Ok(Found { content: Content::Other, read: self.length, sha256: None })
+            let (read, hash) = self.feed(|_| {})?;
+            Ok(Found { content: Content::Other, read, hash })
         }
+    }
+
+    /// Reads the file for its hash alone.
+    pub(super) fn hash(mut self) -> Result<(u64, Hash), Cut> {
+        self.feed(|_| {})
     }
 
     fn media(&mut self, kind: MediaKind) -> Result<Found, Cut> {
         let name = self.name;
         let mut began = None;
-        let (read, sha256) = self.feed(|bytes| {
+        let (read, hash) = self.feed(|bytes| {
             let (checker, ..) = began.get_or_insert_with(|| {
                 let signature = signature(&bytes[..bytes.len().min(OPENING)]);
                 let format =
@@ -86,7 +108,7 @@ impl Reading<'_> {
         })?;
         let Some((checker, signature, size)) = began else {
             let media = Media { kind, state: MediaState::Empty, dimensions: None, is_really: None };
-            return Ok(Found { content: Content::Media(media), read, sha256 });
+            return Ok(Found { content: Content::Media(media), read, hash });
         };
         let is_readable = signature.is_none_or(|signature| signature.is_readable_as(kind, name));
         let other = signature.filter(|signature| !signature.has_the_extension_of(name)).map(|it| it.name);
@@ -105,17 +127,13 @@ impl Reading<'_> {
             (Verdict::Whole | Verdict::Plausible, _) => MediaState::Whole,
         };
         let is_really = other.filter(|_| is_readable);
-        Ok(Found {
-            content: Content::Media(Media { kind, state, dimensions: size, is_really }),
-            read,
-            sha256,
-        })
+        Ok(Found { content: Content::Media(Media { kind, state, dimensions: size, is_really }), read, hash })
     }
 
     fn caption(&mut self, is_json: bool) -> Result<Found, Cut> {
         let mut text = Text::default();
         let mut json = Vec::new();
-        let (read, sha256) = self.feed(|bytes| {
+        let (read, hash) = self.feed(|bytes| {
             text.feed(bytes);
             if is_json && json.len() <= MAX_JSON {
                 json.extend_from_slice(bytes);
@@ -127,12 +145,13 @@ impl Reading<'_> {
             }
             caption => caption,
         };
-        Ok(Found { content: Content::Caption(caption), read, sha256 })
+        Ok(Found { content: Content::Caption(caption), read, hash })
     }
 
-    /// Feeds the file's bytes, in order, and returns how many there were and their digest.
-    fn feed(&mut self, mut feed: impl FnMut(&[u8])) -> Result<(u64, Option<Sha256Digest>), Cut> {
-        let mut hash = self.hash.then(Sha256::new);
+    /// Feeds the file's bytes, in order, and returns how many there were and their hash.
+    fn feed(&mut self, mut feed: impl FnMut(&[u8])) -> Result<(u64, Hash), Cut> {
+        let mut checksum = crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme);
+        let mut sha256 = Sha256::new();
         let mut position = 0;
         loop {
             let read = match disk::read_at(self.file, self.buffer, position) {
@@ -141,11 +160,20 @@ impl Reading<'_> {
             };
             let bytes = &self.buffer[..read];
             if bytes.is_empty() || position > self.length {
-                return Ok((position, hash.map(|hash| Sha256Digest::new(hash.finalize().into()))));
+                return Ok((
+                    position,
+                    match self.hashing {
+                        Hashing::Nothing => Hash::Nothing,
+                        Hashing::Checksum => Hash::Checksum(checksum.finalize()),
+                        Hashing::Sha256 => Hash::Sha256(Sha256Digest::new(sha256.finalize().into())),
+                    },
+                ));
             }
             position += read as u64;
-            if let Some(hash) = &mut hash {
-                hash.update(bytes);
+            match self.hashing {
+                Hashing::Nothing => {}
+                Hashing::Checksum => checksum.update(bytes),
+                Hashing::Sha256 => sha256.update(bytes),
             }
             feed(bytes);
             if (self.on_read)(read as u64).is_break() {

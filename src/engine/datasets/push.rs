@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::decide::datasets::push::plan::{Kept, LocalFile, Reason, Step, plan, renaming_fault, stored_as};
-use crate::decide::datasets::push::ready::{Expected, Past, Readiness, judge, some, wait_after};
+use crate::decide::datasets::push::ready::{Expected, Past, Readiness, judge, wait_after};
 use crate::edge::api::ApiClient;
 use crate::edge::net::file_body;
 use crate::edge::net::upload::UploadClient;
@@ -18,7 +18,7 @@ use crate::edge::records::push_journal::PushJournal;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine::stop::Stop;
 use crate::error::{ApiError, Error, ExitStatus};
-use crate::model::dataset::{Dataset, DatasetId, DatasetName, DatasetStatus};
+use crate::model::dataset::{Dataset, DatasetId, DatasetName, DatasetStatus, some};
 use crate::model::digest::Sha256Digest;
 use crate::model::units::ByteCount;
 use crate::model::upload_record::{Stamp, UploadRecord, UploadRecords};
@@ -330,13 +330,7 @@ impl Prepared {
         let found = listed.into_iter().find(|dataset| dataset.name.as_deref() == Some(push.name.as_str()));
         match found {
             Some(dataset) => Ok(Some((dataset, false))),
-            None => Err(Error::Declined {
-                why: format!(
-                    "the name `{}` is taken, and the account's list has no such dataset ({fault})",
-                    push.name
-                ),
-                next: "nothing was sent; push under another name with `--name`".to_owned(),
-            }),
+            None => Err(Error::NameTaken { name: push.name.clone(), fault }),
         }
     }
 
@@ -515,11 +509,5 @@ pub(super) async fn note(journal: &Journal, name: &str, record: UploadRecord, re
 
 /// The dataset has files that the folder lacks: AI Toolkit would train on them too, and the API deletes no single file.
 pub(crate) fn conflict(name: &str, foreign: &[String]) -> Error {
-    let has = if foreign.len() == 1 { "a file".to_owned() } else { format!("{} files", foreign.len()) };
-    Error::Declined {
-        why: format!("the dataset `{name}` has {has} that the folder lacks: {}", some(foreign)),
-        next: format!(
-            "nothing was deleted; `rcsync dataset rm {name}` deletes the whole dataset, so that the same command again makes it anew; or push under another name with `--name`"
-        ),
-    }
+    Error::ForeignFiles { name: name.to_owned(), foreign: foreign.to_vec() }
 }

@@ -1,7 +1,7 @@
 //! Reads a folder of pictures, clips and captions: every file once, from its first byte to its last, on several threads
-//! with one buffer each.
+//! with one buffer each. Only files that seem to be equal are read a second time, for their SHA-256.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -15,8 +15,9 @@ use crate::decide::datasets::{
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::error::Error;
+use crate::model::digest::Sha256Digest;
 
-use super::content::{BUFFER, Cut, Found, Reading};
+use super::content::{BUFFER, Cut, Found, Hash, Hashing, Reading};
 
 /// How many threads read at most. More of them help a disk that is far away, and each costs a buffer.
 const MAX_THREADS: usize = 8;
@@ -40,7 +41,7 @@ pub struct ScanOptions {
 /// Which files get a SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Hashes {
-    /// Media that could have equal bytes, since they have equal lengths.
+    /// Media that have equal bytes.
     #[default]
     Duplicates,
     /// All.
@@ -235,10 +236,12 @@ fn read_all(
     for size in listed.iter().filter_map(media_size) {
         *of_size.entry(size).or_default() += 1;
     }
-    let wants_hash = |file: &Listed| match hashes {
-        Hashes::All => true,
+    let hashing = |file: &Listed| match hashes {
+        Hashes::All => Hashing::Sha256,
         Hashes::Duplicates => {
-            media_size(file).is_some_and(|size| of_size.get(&size).is_some_and(|count| *count > 1))
+            let may_be_equal =
+                media_size(file).is_some_and(|size| of_size.get(&size).is_some_and(|count| *count > 1));
+            if may_be_equal { Hashing::Checksum } else { Hashing::Nothing }
         }
     };
     let whole = ScanProgress {
@@ -246,9 +249,8 @@ fn read_all(
         of_bytes: listed.iter().filter_map(|file| file.size).sum(),
         ..ScanProgress::default()
     };
-    let (files, bytes, next, ended) =
-        (AtomicU64::new(0), AtomicU64::new(0), AtomicUsize::new(0), AtomicBool::new(false));
-    let told = |new_bytes: u64, new_files: u64| {
+    let (files, bytes, ended) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let advance = |new_bytes: u64, new_files: u64| {
         let progress = ScanProgress {
             files: files.fetch_add(new_files, Ordering::Relaxed) + new_files,
             bytes: bytes.fetch_add(new_bytes, Ordering::Relaxed) + new_bytes,
@@ -259,48 +261,86 @@ fn read_all(
         }
         if ended.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let done: Mutex<Vec<(usize, ScannedFile)>> = Mutex::new(Vec::with_capacity(listed.len()));
-    let work = || {
+    let read = on_threads(&listed, |file, buffer| {
+        let scanned = read_one(file, caption_ext, hashing(file), buffer, &|read| advance(read, 0))?;
+        advance(0, 1).is_continue().then_some(scanned)
+    })?;
+    let mut equal: BTreeMap<(u64, u64), Vec<usize>> = BTreeMap::new();
+    for (at, (file, checksum)) in read.iter().enumerate() {
+        if let Some(checksum) = checksum {
+            equal.entry((file.size, *checksum)).or_default().push(at);
+        }
+    }
+    let mut files: Vec<ScannedFile> = read.into_iter().map(|(file, _)| file).collect();
+    let again: Vec<usize> = equal.into_values().filter(|group| group.len() > 1).flatten().collect();
+    // These bytes were counted already.
+    let hashed = on_threads(&again, |at, buffer| hash_again(&files[*at], buffer, &|_| advance(0, 0)))?;
+    for (at, sha256) in again.into_iter().zip(hashed) {
+        files[at].sha256 = sha256;
+    }
+    Some(files)
+}
+
+/// Does `work` for each item, on several threads with a buffer each; returns the results in order, or `None` where one
+/// was asked to end.
+fn on_threads<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T, &mut [u8]) -> Option<R> + Sync,
+) -> Option<Vec<R>> {
+    let (next, ended) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let done: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));
+    let run = || {
         let mut buffer = vec![0; BUFFER];
-        while let Some((at, file)) = take(&next, &listed) {
-            let on_read = |read| told(read, 0);
-            let Some(scanned) = read_one(file, caption_ext, wants_hash(file), &mut buffer, &on_read) else {
-                return;
-            };
-            done.lock().unwrap_or_else(PoisonError::into_inner).push((at, scanned));
-            if told(0, 1).is_break() {
-                return;
+        while !ended.load(Ordering::Relaxed) {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(at) else { return };
+            match work(item, &mut buffer) {
+                Some(result) => done.lock().unwrap_or_else(PoisonError::into_inner).push((at, result)),
+                None => ended.store(true, Ordering::Relaxed),
             }
         }
     };
     let threads =
-        thread::available_parallelism().map_or(2, usize::from).clamp(2, MAX_THREADS).min(listed.len().max(1));
+        thread::available_parallelism().map_or(2, usize::from).clamp(2, MAX_THREADS).min(items.len());
     thread::scope(|scope| {
-        (1..threads).for_each(|_| drop(scope.spawn(work)));
-        work();
+        (1..threads).for_each(|_| drop(scope.spawn(run)));
+        run();
     });
     if ended.into_inner() {
         return None;
     }
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(at, _)| *at);
-    Some(done.into_iter().map(|(_, file)| file).collect())
+    Some(done.into_iter().map(|(_, result)| result).collect())
 }
 
-/// Returns the next file that is to be read.
-fn take<'l>(next: &AtomicUsize, listed: &'l [Listed]) -> Option<(usize, &'l Listed)> {
-    let at = next.fetch_add(1, Ordering::Relaxed);
-    listed.get(at).map(|file| (at, file))
+/// Returns the SHA-256 of a file that was read before, where it is still as it was; `None` when the scan was asked to end.
+fn hash_again(
+    file: &ScannedFile,
+    buffer: &mut [u8],
+    on_read: &dyn Fn(u64) -> ControlFlow<()>,
+) -> Option<Option<Sha256Digest>> {
+    let mut read = || -> Result<(u64, Hash), Cut> {
+        let opened = disk::open_regular(&fs::canonicalize(&file.path)?)?;
+        let (name, length, hashing) = (&file.name, file.size, Hashing::Sha256);
+        Reading { file: &opened, name, buffer, length, hashing, on_read }.hash()
+    };
+    match read() {
+        Ok((read, Hash::Sha256(sha256))) if read == file.size => Some(Some(sha256)),
+        Err(Cut::Ended) => None,
+        // What became of it since is found when it is sent.
+        Ok(_) | Err(Cut::Disk(_)) => Some(None),
+    }
 }
 
-/// Returns what is in a file; `None` when the scan was asked to end.
+/// Returns what is in a file, and its checksum where one was wanted; `None` when the scan was asked to end.
 fn read_one(
     listed: &Listed,
     caption_ext: &str,
-    hash: bool,
+    hashing: Hashing,
     buffer: &mut [u8],
     on_read: &dyn Fn(u64) -> ControlFlow<()>,
-) -> Option<ScannedFile> {
+) -> Option<(ScannedFile, Option<u64>)> {
     let mut scanned = ScannedFile {
         name: listed.name.clone(),
         path: listed.path.clone(),
@@ -311,36 +351,42 @@ fn read_one(
     };
     if !listed.is_utf8 {
         scanned.content = Content::NameNotUtf8;
-        return Some(scanned);
+        return Some((scanned, None));
     }
     if listed.size.is_none() {
-        return Some(scanned);
+        return Some((scanned, None));
     }
+    let mut checksum = None;
     let mut read = || -> Result<_, Cut> {
         // A link is followed here, and then nothing but a regular file is opened.
         let file = disk::open_regular(&fs::canonicalize(&listed.path)?)?;
         let before = file.metadata()?;
         let reading =
-            Reading { file: &file, name: &listed.name, buffer, length: before.len(), hash, on_read };
+            Reading { file: &file, name: &listed.name, buffer, length: before.len(), hashing, on_read };
         let found = reading.read(caption_ext)?;
         let after = file.metadata()?;
         let is_same = before.len() == after.len() && before.modified().ok() == after.modified().ok();
         Ok((found, after, is_same))
     };
     match read() {
-        Ok((Found { content, read, sha256 }, after, is_same)) => {
+        Ok((Found { content, read, hash }, after, is_same)) => {
             scanned.size = read;
             scanned.modified = after.modified().ok();
-            (scanned.content, scanned.sha256) = if is_same && read == after.len() {
-                (content, sha256)
-            } else {
-                (Content::Unreadable("it changed while it was read".to_owned()), None)
-            };
+            if !is_same || read != after.len() {
+                scanned.content = Content::Unreadable("it changed while it was read".to_owned());
+                return Some((scanned, None));
+            }
+            scanned.content = content;
+            match hash {
+                Hash::Nothing => {}
+                Hash::Checksum(found) => checksum = Some(found),
+                Hash::Sha256(sha256) => scanned.sha256 = Some(sha256),
+            }
         }
         Err(Cut::Ended) => return None,
         Err(Cut::Disk(error)) => scanned.content = Content::Unreadable(error.to_string()),
     }
-    Some(scanned)
+    Some((scanned, checksum))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Reading every mirrored byte again, and saying what is not as it was published. Changes nothing.
+//! Reading every mirrored byte again, and reporting what is not as it was published. Changes nothing.
 
 use std::ops::Range;
 use std::path::Path;
@@ -30,7 +30,7 @@ pub(crate) struct Checked {
 pub(crate) struct BadFile {
     /// Which file it is.
     pub(crate) key: ArtifactKey,
-    /// Where it should stand.
+    /// Where it should be.
     pub(crate) path: RelPath,
     /// It was kept when the hosted file got new bytes, so it is hosted no more.
     pub(crate) is_older: bool,
@@ -41,13 +41,13 @@ pub(crate) struct BadFile {
 /// What is wrong with a file.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Problem {
-    /// Nothing stands there.
+    /// There is nothing.
     Missing,
-    /// Something stands there that is no regular file, or the way there leads through a link.
+    /// What is there is no regular file, or the way there leads through a link.
     NoFile,
     /// Its length differs.
     Length {
-        /// Bytes that stand there.
+        /// Bytes that are there.
         found: u64,
         /// Bytes that were published.
         expected: u64,
@@ -67,7 +67,7 @@ pub(crate) enum Problem {
     Unreadable(String),
 }
 
-/// Reads every file; `None` when `is_ended` said so in between.
+/// Reads every file; `None` when `is_ended` was true in between.
 pub(crate) fn check(dir: &Path, manifest: &Manifest, is_ended: impl Fn() -> bool) -> Option<Checked> {
     let mut checked = Checked::default();
     let mut entries: Vec<(&ArtifactKey, &Entry)> =
@@ -81,7 +81,7 @@ pub(crate) fn check(dir: &Path, manifest: &Manifest, is_ended: impl Fn() -> bool
                 return None;
             }
             let problem = problem(dir, key, path, size, sha256);
-            // A run that was cut off may have published new bytes and not yet said so: those are good too.
+            // A run that was cut off may have published new bytes and not yet recorded it: those are good too.
             let next =
                 manifest.prepared.get(key).map(|prepared| &prepared.entry).filter(|next| next.path == *path);
             let is_next =
@@ -100,7 +100,7 @@ pub(crate) fn check(dir: &Path, manifest: &Manifest, is_ended: impl Fn() -> bool
     Some(checked)
 }
 
-/// Says what is wrong with what stands at `path`; `None` when it is what was published.
+/// Returns what is wrong with what is at `path`; `None` when it is what was published.
 pub(crate) fn problem(
     dir: &Path,
     key: &ArtifactKey,

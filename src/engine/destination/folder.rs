@@ -1,4 +1,4 @@
-//! DIR, open for one run: its lock, its manifest, its parts, and what stands in it.
+//! DIR, open for one run: its lock, its manifest, its parts, and its files.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use crate::decide::mirror::plan::Recollection;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
+use crate::edge::folder::local_files::look_at_each;
 use crate::edge::folder::lock::FolderLock;
 use crate::edge::folder::manifest_store::{PRIVATE, Store, ensure_fit};
 use crate::edge::folder::part_file::PartFolder;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
-use crate::engine::destination::reports::{JobArtifact, JobDraft, Rows};
+use crate::engine::destination::reports::{JobArtifact, JobHead, Latest, Ledger};
 use crate::engine::destination::{prune, reports};
-use crate::engine::event::{Event, Reporter};
-use crate::error::Error;
+use crate::engine::event::{Event, Notice, Reporter};
+use crate::error::{Error, NoMirror};
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::{JobId, JobStatus};
 use crate::model::listing::Listing;
@@ -41,7 +42,9 @@ pub(crate) struct Folder {
     pub(crate) resumes: Resumes,
     /// The end that an earlier run saw, and for how long nothing has changed since.
     pub(crate) known_end: Option<KnownEnd>,
-    before: Mutex<Before>,
+    before: Arc<Mutex<Before>>,
+    /// What `job.json` was last written from.
+    pub(crate) latest: Arc<Latest>,
     pub(crate) place: Arc<FolderLock>,
 }
 
@@ -67,15 +70,13 @@ impl KnownEnd {
 pub(crate) fn known(dir: &Path) -> Result<Manifest, Error> {
     let no_mirror = |why, job| Err(Error::NoMirror { path: dir.to_path_buf(), why, job });
     match fs::metadata(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            no_mirror("there is no such folder", None)
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => no_mirror(NoMirror::Missing, None),
         Err(error) => Err(fault("read", dir)(error)),
-        Ok(metadata) if !metadata.is_dir() => no_mirror("it is a file", None),
+        Ok(metadata) if !metadata.is_dir() => no_mirror(NoMirror::File, None),
         Ok(_) => match (Store::peek(dir), reports::read_any_job(dir)) {
-            (Err(Error::NoInput(_)), None) => no_mirror("nothing was mirrored into it yet", None),
+            (Err(Error::NoInput(_)), None) => no_mirror(NoMirror::Empty, None),
             (Err(Error::NoInput(_)), Some(read)) if !reports::recollections(&read.artifacts).is_empty() => {
-                no_mirror("its private folder `.rcsync` is gone", Some(read.job.job_id))
+                no_mirror(NoMirror::NoManifest, Some(read.job.job_id))
             }
             // The job was looked at, and had nothing yet.
             (Err(Error::NoInput(_)), Some(read)) => Ok(Manifest::new(read.job.job_id, String::new())),
@@ -84,30 +85,32 @@ pub(crate) fn known(dir: &Path) -> Result<Manifest, Error> {
     }
 }
 
-/// What `job.json` says of files that are offered no more, and what was offered last.
+/// What `job.json` has of files that are no longer offered, and what was offered last.
 #[derive(Debug, Default)]
 struct Before {
-    rows: Vec<JobArtifact>,
+    rows: Arc<[JobArtifact]>,
     /// Hashes of their keys: they are many.
     offered: HashSet<u64>,
 }
 
 impl Before {
-    /// Keeps what is known of files that are offered no more, and nothing else: of those that are, the listing says it.
+    /// Keeps what is known of files that are no longer offered, and nothing else: the others are in the listing.
     fn update(&mut self, dir: &Path, job: &JobId, listed: &[Arc<Artifact>]) {
         let offered: HashSet<u64> = listed.iter().map(|artifact| hash(&artifact.key)).collect();
         let is_gone = |row: &JobArtifact| !offered.contains(&hash(&row.key()));
         if self.offered.is_subset(&offered) {
-            self.rows.retain(is_gone);
+            if !self.rows.iter().all(is_gone) {
+                self.rows = self.rows.iter().filter(|row| is_gone(row)).cloned().collect();
+            }
         } else {
-            self.rows =
-                reports::read_job_keeping(dir, job, is_gone).map(|read| read.artifacts).unwrap_or_default();
+            let read = reports::read_job_keeping(dir, job, is_gone);
+            self.rows = read.map(|read| read.artifacts.into()).unwrap_or_default();
         }
         self.offered = offered;
     }
 }
 
-/// Tells keys apart. Of two with the same hash, which has never been seen, one could lose the words of its prompt.
+/// Distinguishes keys. Of two with the same hash, which has never been seen, one could lose the words of its prompt.
 fn hash(key: &ArtifactKey) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
 }
@@ -132,13 +135,12 @@ impl Folder {
         }
         let (mut store, damage) = Store::load(dir, job, origin)?;
         if damage.snapshot {
-            let message =
-                "the manifest was damaged and was put aside; files that are here are checked and kept";
-            reporter.report(&Event::Notice { message: message.to_owned() });
+            reporter.report(&Event::Notice { notice: Notice::ManifestDamaged });
         }
         let parts = PartFolder::beside(parts, lock.others());
         recover(dir, &mut store, &parts)?;
         prune::finish(dir, store.manifest())?;
+        prune::drop_old_optimizers(dir, &mut store)?;
         forget_gone_versions(dir, &mut store, reporter)?;
         let mut recollections = Recollections::new();
         let mut offered = HashSet::new();
@@ -163,7 +165,7 @@ impl Folder {
             KnownEnd { status, run, quiet_for: age.unwrap_or_default() }
         });
         let rows = read.map(|read| read.artifacts).unwrap_or_default();
-        let before = Mutex::new(Before { rows, offered });
+        let before = Arc::new(Mutex::new(Before { rows: rows.into(), offered }));
         let store = Arc::new(Mutex::new(store));
         Ok(Self {
             dir: dir.to_path_buf(),
@@ -173,6 +175,7 @@ impl Folder {
             resumes,
             known_end,
             before,
+            latest: Arc::default(),
             place: lock,
         })
     }
@@ -230,7 +233,7 @@ impl Folder {
         Listing::build(looked.name(), &looked.result.artifacts, &known, taken)
     }
 
-    /// Looks at what stands at every listed and known path.
+    /// Looks at what is at every listed and known path.
     pub(crate) async fn look_around(&self, listing: &Listing) -> Result<Local, Error> {
         let manifest_paths = paths(self.lock().manifest(), listing);
         look_at_all(self.dir.clone(), manifest_paths).await
@@ -241,33 +244,45 @@ impl Folder {
         look_at_all(dir.to_path_buf(), paths(manifest, listing)).await
     }
 
-    /// Rewrites `SHA256SUMS` and `job.json` where they differ.
-    pub(crate) fn write_ledger(
+    /// Rewrites `SHA256SUMS` and `job.json` where they differ, and folds a journal that has grown long: a run may last for
+    /// weeks, and each reader of the folder reads all of it. They are written beside each other.
+    pub(crate) async fn write_ledger(
         &self,
         looked: &JobSnapshot,
         listed: &[Arc<Artifact>],
         job: &JobId,
     ) -> Result<(), Error> {
-        let store = self.lock();
-        reports::write_sums(&self.dir, store.manifest(), |_| true)?;
-        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-        before.update(&self.dir, job, listed);
-        let file = JobDraft {
-            job_id: job,
-            name: looked.name(),
-            status: &looked.status.status,
-            progress: looked.status.progress,
-            error: looked.error(),
-            times: looked.times(),
-            resumes: looked.resumes,
-            artifacts: Rows::new(listed, store.manifest(), &before.rows),
-        };
-        reports::write_job(&self.dir, &file)
+        let manifest = self.lock().manifest().clone();
+        let (dir, store) = (self.dir.clone(), self.store.clone());
+        let folding = blocking(move || {
+            // With the lock: what a commit is about to replace has left the list, and must not come back to it.
+            let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+            let listed = reports::write_sums(&dir, store.manifest(), |_| true);
+            let folded = store.compact();
+            listed.and(folded)
+        });
+        let (dir, before, latest) = (self.dir.clone(), self.before.clone(), self.latest.clone());
+        let (job, listed) = (JobHead::of(looked, job), listed.to_vec());
+        let writing = blocking(move || {
+            let before = {
+                let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
+                before.update(&dir, &job.job_id, &listed);
+                before.rows.clone()
+            };
+            let ledger = Ledger { job, listed, before };
+            ledger.write(&dir, &manifest)?;
+            latest.keep(&dir, ledger);
+            Ok(())
+        });
+        let (folded, written) = tokio::join!(folding, writing);
+        let folded = folded.map_err(lost("write", &self.dir.join("SHA256SUMS"))).unwrap_or_else(Err);
+        let written = written.map_err(lost("write", &self.dir.join("job.json"))).unwrap_or_else(Err);
+        folded.and(written)
     }
 }
 
-/// Forgets older versions of files that somebody deleted: they are hosted nowhere, so nobody can bring them back, and
-/// to miss them for ever would help nobody. What can be had again is missing until it is here.
+/// Forgets older versions of files that were deleted here: they are hosted nowhere, so they would be missing for ever. A
+/// file that is still hosted is missing until it is here.
 fn forget_gone_versions(dir: &Path, store: &mut Store, reporter: &dyn Reporter) -> Result<(), Error> {
     let mut gone = Vec::new();
     let mut records = Vec::new();
@@ -284,8 +299,7 @@ fn forget_gone_versions(dir: &Path, store: &mut Store, reporter: &dyn Reporter) 
     }
     store.append(records)?;
     for path in gone {
-        let message = format!("`{path}` is gone: it was an older version, hosted no more, and is forgotten");
-        reporter.report(&Event::Notice { message });
+        reporter.report(&Event::Notice { notice: Notice::VersionGone(path) });
     }
     reports::write_sums(dir, store.manifest(), |_| true)
 }
@@ -299,7 +313,7 @@ fn paths(manifest: &Manifest, listing: &Listing) -> BTreeSet<RelPath> {
 async fn look_at_all(dir: PathBuf, paths: BTreeSet<RelPath>) -> Result<Local, Error> {
     let looking = blocking({
         let dir = dir.clone();
-        move || disk::look_at_each(&dir, paths).collect()
+        move || look_at_each(&dir, paths).collect()
     });
     looking.await.map_err(lost("look into", &dir))
 }

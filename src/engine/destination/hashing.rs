@@ -37,7 +37,7 @@ pub(crate) fn feed_file(path: &Path, mut feed: impl FnMut(&[u8])) -> Result<u64,
     }
 }
 
-/// Whether the file in DIR is still the one that was proven: its length and time stamp say so, or else its bytes.
+/// Whether the file in DIR is still the one that was proven: by its length and time stamp, or else by its bytes.
 pub(crate) fn is_as_published(dir: &Path, entry: &Entry) -> bool {
     match disk::look(dir, entry.path.as_str()) {
         Some(LocalFile::File { size, modified }) if size == entry.size => {

@@ -1,4 +1,4 @@
-//! Reads local files that may be what is known of them, and says which are not.
+//! Reads local files that may be what is known of them, and names those that are not.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -2,13 +2,16 @@
 //!
 //! The order, and what a kill leaves after each step:
 //!
-//! 1. `pruning.json` says what is about to go (nothing else happened yet: it says too much, and is dropped);
-//! 2. the manifest says `pruned` (the manifest never claims bytes that are not there, so it comes before the removal;
+//! 1. `pruning.json` lists what is about to be removed (nothing else happened yet: the list is dropped);
+//! 2. the manifest records `pruned` (the manifest never claims bytes that are not there, so it comes before the removal;
 //!    the other order would have the next run fetch what was removed on purpose);
-//! 3. `SHA256SUMS` lists them no more (it may list what is there, never what is not);
-//! 4. the files go (what stays is found in `pruning.json` and goes when the folder is opened next);
-//! 5. `pruning.json` goes. Without it a file under such a name is somebody's who put it back, and stays.
+//! 3. `SHA256SUMS` no longer lists them (it may list what is there, never what is not);
+//! 4. the files are removed (what is left is found in `pruning.json` and removed when the folder is opened next);
+//! 5. `pruning.json` is removed. Without it a file under such a name was put back by the user, and is kept.
+//!
+//! Old states of the optimizer take the same way, except that the manifest forgets them.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,10 +22,11 @@ use crate::edge::folder::checksummed;
 use crate::edge::folder::manifest_store::{PRIVATE, Store};
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
-use crate::engine::destination::hashing::is_as_published;
+use crate::engine::destination::hashing::{is_as_published, sha256_of};
 use crate::engine::destination::reports;
 use crate::error::Error;
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
+use crate::model::local::LocalFile;
 use crate::model::manifest::{Entry, EntryState, Manifest, Record};
 use crate::model::names::rel_path::RelPath;
 
@@ -50,7 +54,7 @@ pub(crate) fn apply(dir: &Path, store: &Arc<Mutex<Store>>, retention: Retention)
     // What was published anew meanwhile was not judged.
     judged.going.retain(|(key, entry)| store.manifest().entries.get(key) == Some(entry));
     if judged.going.is_empty() {
-        return Ok(judged.told());
+        return Ok(judged.into_pruned());
     }
     let paths: Vec<&RelPath> = judged.going.iter().map(|(_, entry)| &entry.path).collect();
     write_list(dir, &paths)?;
@@ -60,10 +64,30 @@ pub(crate) fn apply(dir: &Path, store: &Arc<Mutex<Store>>, retention: Retention)
     });
     store.append(records.collect())?;
     finish(dir, store.manifest())?;
-    Ok(judged.told())
+    Ok(judged.into_pruned())
 }
 
-/// Ends what was begun: by [`apply`] just now, or by a run that was cut off.
+/// Removes the states of the optimizer that an earlier version kept beside the newest one: a state is of no use without
+/// its checkpoint. A file that was edited since stays, and is no longer recorded.
+pub(crate) fn drop_old_optimizers(dir: &Path, store: &mut Store) -> Result<(), Error> {
+    let mut records = Vec::new();
+    let mut paths = Vec::new();
+    for (key, entry) in store.manifest().entries.iter().filter(|(key, _)| key.is_optimizer()) {
+        if !entry.older.is_empty() {
+            paths.extend(entry.older.iter().map(|older| &older.path));
+            records
+                .push(Record::Know { key: key.clone(), entry: Entry { older: Vec::new(), ..entry.clone() } });
+        }
+    }
+    if records.is_empty() {
+        return Ok(());
+    }
+    write_list(dir, &paths)?;
+    store.append(records)?;
+    finish(dir, store.manifest())
+}
+
+/// Completes what was begun: by [`apply`] or [`drop_old_optimizers`] just now, or by a run that was cut off.
 pub(crate) fn finish(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
     let Some(listed) = read_list(dir)? else { return Ok(()) };
     let going = manifest
@@ -71,6 +95,14 @@ pub(crate) fn finish(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
         .iter()
         .filter(|(_, entry)| entry.state == EntryState::Pruned && listed.contains(&entry.path));
     reports::write_sums(dir, manifest, |_| true)?;
+    let known: BTreeSet<&RelPath> = manifest
+        .entries
+        .values()
+        .flat_map(|entry| std::iter::once(&entry.path).chain(entry.older.iter().map(|older| &older.path)))
+        .collect();
+    for path in listed.iter().filter(|path| !known.contains(path) && is_named_by_its_hash(dir, path)) {
+        disk::remove(&path.to_path(dir))?;
+    }
     let blocks = BlockFolder::new(dir);
     for (key, entry) in going {
         if is_as_published(dir, entry) {
@@ -82,6 +114,14 @@ pub(crate) fn finish(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
     disk::remove(&list_path(dir))
 }
 
+/// Whether a file still has the bytes that a kept version is named by. The manifest has forgotten its hash by then.
+fn is_named_by_its_hash(dir: &Path, path: &RelPath) -> bool {
+    let is_file = matches!(disk::look(dir, path.as_str()), Some(LocalFile::File { .. }));
+    is_file
+        && sha256_of(&path.to_path(dir))
+            .is_ok_and(|sha256| path.file_name().contains(&format!("~{}", sha256.short())))
+}
+
 pub(crate) struct Judged {
     going: Vec<(ArtifactKey, Entry)>,
     edited: Vec<Entry>,
@@ -89,7 +129,7 @@ pub(crate) struct Judged {
 }
 
 impl Judged {
-    pub(crate) fn told(self) -> Pruned {
+    pub(crate) fn into_pruned(self) -> Pruned {
         let removed = self.going.into_iter().map(|(_, entry)| entry).collect();
         Pruned { removed, edited: self.edited, kept: self.kept }
     }

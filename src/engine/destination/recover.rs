@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::edge::folder::manifest_store::Store;
 use crate::edge::folder::part_file::PartFolder;
+use crate::edge::folder::tree::{Over, Tree};
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::error::Error;
@@ -34,33 +35,33 @@ pub(crate) fn recover(dir: &Path, store: &mut Store, parts: &PartFolder) -> Resu
     Ok(published)
 }
 
-/// Returns the file's time stamp where it stands, whole, under its final name, having moved it there if need be.
+/// Returns the file's time stamp where it is whole under its final name, having moved it there if need be.
 fn settle(dir: &Path, parts: &PartFolder, prepared: &Prepared) -> Result<Option<Option<i64>>, Error> {
     let entry = &prepared.entry;
     let path = dir.join(entry.path.as_str());
     let part = parts.path(&prepared.part);
-    let stands = match standing(dir, entry)? {
+    let here = match in_place(dir, entry)? {
         Some(modified) => Some(modified),
-        None => match move_into_place(dir, &part, &path, entry) {
+        None => match move_into_place(dir, &part, prepared) {
             Ok(true) => {
                 let metadata = fs::symlink_metadata(&path).map_err(fault("read", &path))?;
                 Some(disk::modified(&metadata))
             }
             Ok(false) => None,
-            // Another rcsync, to whom this disk gave the lock too, was at it, and was quicker.
-            Err(_) if fs::symlink_metadata(&part).is_err() => standing(dir, entry)?,
+            // Another rcsync, which was granted the lock on this disk too, was quicker.
+            Err(_) if fs::symlink_metadata(&part).is_err() => in_place(dir, entry)?,
             Err(error) => return Err(error),
         },
     };
-    if stands.is_some() {
+    if here.is_some() {
         disk::flush_folder(disk::parent(&path))?;
         disk::remove(&part.with_extension("json"))?;
     }
-    Ok(stands)
+    Ok(here)
 }
 
-/// Returns the time stamp of the file where it stands under its final name with the bytes that were proven.
-fn standing(dir: &Path, entry: &Entry) -> Result<Option<Option<i64>>, Error> {
+/// Returns the time stamp of the file where its final name has the bytes that were proven.
+fn in_place(dir: &Path, entry: &Entry) -> Result<Option<Option<i64>>, Error> {
     match disk::look(dir, entry.path.as_str()) {
         Some(LocalFile::File { size, modified })
             if size == entry.size && sha256_of(&dir.join(entry.path.as_str()))? == entry.sha256 =>
@@ -73,15 +74,17 @@ fn standing(dir: &Path, entry: &Entry) -> Result<Option<Option<i64>>, Error> {
 
 /// Gives a part that is whole its final name; `false` where it is not, or where something else has the name: that is
 /// left alone, and the file is fetched again and finds its place then.
-fn move_into_place(dir: &Path, part: &Path, path: &Path, entry: &Entry) -> Result<bool, Error> {
+fn move_into_place(dir: &Path, part: &Path, prepared: &Prepared) -> Result<bool, Error> {
+    let entry = &prepared.entry;
     let whole =
         fs::symlink_metadata(part).is_ok_and(|metadata| metadata.is_file() && metadata.len() == entry.size);
     if !whole || disk::look(dir, entry.path.as_str()).is_some() || sha256_of(part)? != entry.sha256 {
         return Ok(false);
     }
-    disk::create_folders(dir, disk::parent(path))?;
     let file = disk::open_regular(part).map_err(fault("open", part))?;
+    // An older rcsync created parts for its user alone.
     disk::make_readable(&file).map_err(fault("make readable", part))?;
-    disk::publish_to_free_name(part, path).map_err(fault("publish", path))?;
+    let (mut tree, name) = (Tree::open(dir)?, entry.path.as_str());
+    tree.publish(&prepared.part, name, Over::Nothing)?;
     Ok(true)
 }

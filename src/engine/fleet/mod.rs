@@ -32,11 +32,11 @@ use crate::edge::system::fd_limit;
 use crate::engine::mirror::interrupted;
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::transfer::share::{Budget, Member, Membership, Shared};
-use crate::error::{BucketError, Error, ExitStatus, explain_briefly};
+use crate::error::{BucketError, Error, ExitStatus, Unfit, explain_briefly};
 use crate::model::destination::Destination;
 use crate::model::job::JobId;
 
-use super::event::{Event, Reporter};
+use super::event::{Event, Notice, Reporter};
 use super::stop::Stop;
 use page::Page;
 use source::{Changes, Source};
@@ -51,7 +51,7 @@ pub(crate) enum News {
     /// More jobs than this process may hold files open for: the others wait until one is over.
     TooMany { jobs: usize, open: usize },
     /// The page that compares the jobs could not be drawn; nothing else is affected.
-    NoPage { why: String },
+    NoPage(Error),
     /// The job is over for this fleet.
     Over { job: JobId, exit: ExitStatus },
 }
@@ -354,11 +354,8 @@ impl<T: Send + Sync + 'static> Crew<T> {
                 // What another process has is no trouble, and it ends only with this fleet.
                 match (ended.is_held, was_held) {
                     (true, true) => {}
-                    (true, false) => {
-                        let message = format!("{}: skipped until it is free", explain_briefly(&error));
-                        heard.report(&Event::Notice { message });
-                    }
-                    (false, _) => heard.report(&Event::Trouble { message: explain(&error) }),
+                    (true, false) => heard.report(&Event::Notice { notice: Notice::JobHeld(error) }),
+                    (false, _) => heard.report(&Event::Trouble { notice: Notice::JobFailed(error) }),
                 }
                 if !ended.is_held || self.fleet.once {
                     let next_look = match again::next(&ended, again::failures(failures, &ended)) {
@@ -387,7 +384,7 @@ impl<T: Send + Sync + 'static> Crew<T> {
         let (api, job) = (&self.fleet.api, &listed.job);
         let first = look(api, job, Patience::Short, reporter.as_ref(), stop.token()).await?;
         let Some(first) = first else { return Ok(None) };
-        let to = self.fleet.to.fill(job, first.name()).map_err(|error| Error::Usage(error.to_string()))?;
+        let to = self.fleet.to.fill(job, first.name())?;
         self.claim(&to, job)?;
         let _ = reporter.to.set(to.clone());
         let start = Start {
@@ -417,10 +414,7 @@ impl<T: Send + Sync + 'static> Crew<T> {
         if owner == job {
             return Ok(());
         }
-        let why = format!(
-            "job `{owner}` of this fleet has the same name and is mirrored into it; `{{id}}` in DEST tells them apart"
-        );
-        Err(Error::FolderUnfit { path, why })
+        Err(Error::FolderUnfit { path, why: Unfit::SameName(owner.clone()) })
     }
 
     fn time_left(&self) -> Option<Duration> {
@@ -478,10 +472,4 @@ fn is_held(error: &Error) -> bool {
         }
         _ => false,
     }
-}
-
-/// An error in one line, with the way out.
-fn explain(error: &Error) -> String {
-    let text = explain_briefly(error);
-    error.hint().map_or_else(|| text.clone(), |hint| format!("{text}; {hint}"))
 }

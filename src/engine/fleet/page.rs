@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine::outputs::gallery::compare;
-use crate::engine::outputs::gallery::trouble;
 use crate::error::Error;
 
 use super::News;
@@ -29,7 +28,7 @@ pub(super) struct Page {
     is_old: AtomicBool,
     changed: Notify,
     /// The trouble that was reported last.
-    reported: Mutex<Option<String>>,
+    reported: Mutex<Option<Error>>,
 }
 
 impl Page {
@@ -66,13 +65,13 @@ impl Page {
         let root = self.root.clone();
         let drawing = blocking(move || if is_current(&root) { Ok(()) } else { draw(&root) });
         let drawn = drawing.await.unwrap_or_else(|gone| Err(lost("draw", &self.root)(gone)));
-        let why = drawn.err().map(|error| trouble(&error));
+        let trouble = drawn.err();
         let before = {
             let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *reported, why.clone())
+            std::mem::replace(&mut *reported, trouble.clone())
         };
-        if let Some(why) = why.filter(|why| before.as_ref() != Some(why)) {
-            tell(News::NoPage { why });
+        if let Some(error) = trouble.filter(|error| before.as_ref() != Some(error)) {
+            tell(News::NoPage(error));
         }
     }
 }

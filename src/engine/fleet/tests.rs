@@ -23,7 +23,7 @@ use crate::engine::bucket::overview;
 use crate::engine::bucket::run::BucketMirror;
 use crate::engine::bucket::store::Store;
 use crate::engine::bucket::tests::check;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Notice};
 use crate::engine::options::SyncOptions;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::share::Budget;
@@ -248,9 +248,7 @@ fn two_processes_share_the_jobs_and_each_file_is_fetched_once() {
         assert_eq!(all.len(), mine.len() + theirs.len(), "no file is published twice");
         assert!(!mine.is_empty() && !theirs.is_empty(), "{} and {}", mine.len(), theirs.len());
         for heard in [&one.heard, &other.heard] {
-            let skips = heard.count(|event| {
-                matches!(event, Event::Notice { message } if message.contains("skipped until it is free"))
-            });
+            let skips = heard.count(|event| matches!(event, Event::Notice { notice: Notice::JobHeld(_) }));
             assert!((1..=JOBS).contains(&skips), "each job that is held is reported once: {skips}");
             assert_eq!(heard.count(|event| matches!(event, Event::Trouble { .. })), 0);
             assert_eq!(heard.count(|event| matches!(event, Event::Done { .. })), JOBS, "one end a job");

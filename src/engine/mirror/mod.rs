@@ -81,7 +81,7 @@ impl Mirror {
             return Ok(membership.hosts());
         }
         let private = self.options.allow_private_hosts || self.api.is_private();
-        ArtifactClient::new(private, self.options.stall_timeout).map_err(Error::Config)
+        ArtifactClient::new(private, self.options.stall_timeout).map_err(Error::Surroundings)
     }
 
     /// The same, with a client of the caller's for the hosts of artifacts.

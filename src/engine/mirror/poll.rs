@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::decide::mirror::snapshot::JobSnapshot;
+use crate::decide::mirror::snapshot::{JobSnapshot, lags};
 use crate::decide::transfer::backoff::Policy;
 use crate::edge::api::ApiClient;
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{Event, Reporter, RetryCause};
 use crate::engine::retry::{api_again, retry};
 use crate::error::{ApiError, Error};
-use crate::model::job::JobId;
+use crate::model::job::{JobId, ResultAnswer, StatusAnswer};
 
 /// The patience of a single pass, of the first look of all, and of a command that only reads: about four seconds.
 pub(crate) const SHORT: Policy = Policy::patient(4, Duration::from_millis(500), Duration::from_secs(60));
@@ -21,7 +22,7 @@ pub(crate) const SHORT: Policy = Policy::patient(4, Duration::from_millis(500), 
 pub(crate) enum Patience {
     /// A few tries.
     Short,
-    /// For ever: the training goes on, whether or not anybody can see it.
+    /// For ever: the training continues meanwhile.
     Endless,
 }
 
@@ -37,7 +38,7 @@ pub(crate) async fn look(
         Patience::Short => SHORT,
         Patience::Endless => Policy { tries: None, ..SHORT },
     };
-    let mut told = false;
+    let mut is_reported = false;
     let looking = retry(
         policy,
         || ask(api, job),
@@ -45,7 +46,7 @@ pub(crate) async fn look(
         |fault, wait| {
             debug!(%fault, ?wait, "the poll failed and is repeated");
             // One line for each outage, not one for each try.
-            if !std::mem::replace(&mut told, true) {
+            if !std::mem::replace(&mut is_reported, true) {
                 reporter.report(&outage(fault, wait));
             }
         },
@@ -55,14 +56,32 @@ pub(crate) async fn look(
 
 /// The event for an API that gives no usable answer.
 pub(crate) fn outage(fault: &ApiError, wait: Duration) -> Event {
-    Event::Retrying { path: None, cause: fault.to_string(), error_code: fault.code().cloned(), wait }
+    Event::Retrying { path: None, cause: RetryCause::Api(fault.clone()), wait }
 }
 
+/// Asks for status and result at once, each on a connection of its own: one after the other, they take two round trips
+/// more. A result that was made before the job ended is asked for again, so that everything that an ended status promises
+/// is in the list.
 async fn ask(api: &ApiClient, job: &JobId) -> Result<JobSnapshot, ApiError> {
-    // Result after status: what a finished status promises is then surely in the list.
-    let status = api.status(job).await?;
-    let result = api.result(job).await?;
+    let (status, mut result) = at_once(api, job).await?;
+    let is_late = lags(&status, &result);
+    if is_late {
+        result = api.result(job).await?;
+    }
     let (step, artifacts) = (status.progress.current_step, result.artifacts.len());
-    debug!(status = %status.status, step, artifacts, "polled");
+    debug!(status = %status.status, step, artifacts, is_late, "polled");
     Ok(JobSnapshot { status, result, resumes: 0 })
 }
+
+/// A fault of the status is the fault of the poll, whichever answer is first: the same outage is reported in the same way
+/// each time.
+async fn at_once(api: &ApiClient, job: &JobId) -> Result<(StatusAnswer, ResultAnswer), ApiError> {
+    let (status, result) = (std::pin::pin!(api.status(job)), std::pin::pin!(api.result(job)));
+    match select(status, result).await {
+        Either::Left((status, result)) => Ok((status?, result.await?)),
+        Either::Right((result, status)) => Ok((status.await?, result?)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,16 +7,16 @@ use crate::engine::destination::folder::{Folder, known};
 use crate::engine::destination::newest::Saves;
 use crate::engine::destination::prune::{Pruned, apply, judge};
 use crate::engine::destination::reports;
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::outputs::gallery;
-use crate::error::{Error, explain_briefly};
+use crate::error::Error;
 
 /// Says what [`prune`] would do. Changes nothing.
 ///
 /// # Errors
 /// When nothing was mirrored into `dir`, or the disk refuses.
 pub(crate) fn rehearse(dir: &Path, retention: Retention) -> Result<Pruned, Error> {
-    Ok(judge(dir, &known(dir)?, retention).told())
+    Ok(judge(dir, &known(dir)?, retention).into_pruned())
 }
 
 /// Removes what `retention` does not keep. Takes the folder's lock.
@@ -33,16 +33,16 @@ pub(crate) fn prune(dir: &Path, retention: Retention, reporter: &dyn Reporter) -
     let mut store = folder.lock();
     if !pruned.removed.is_empty() {
         reports::refresh_job(dir, store.manifest())?;
-        // Somebody else's page stays; it was told when the folder was mirrored.
+        // A foreign page stays; it was reported when the folder was mirrored.
         match gallery::refresh(dir, store.manifest()) {
             Ok(_) | Err(Error::ForeignPage(_)) => {}
-            Err(error) => reporter.report(&Event::Notice { message: gallery::trouble(&error) }),
+            Err(error) => reporter.report(&Event::Notice { notice: Notice::NoGallery(error) }),
         }
     }
     store.compact()?;
     // What goes may be a name of a file that stays (a hard link), whose change time that renews.
     if let Err(error) = Saves::of(dir, store.manifest()).keep_newest(dir) {
-        reporter.report(&Event::Notice { message: explain_briefly(&error) });
+        reporter.report(&Event::Notice { notice: Notice::Failed(error) });
     }
     Ok(pruned)
 }

@@ -24,14 +24,14 @@ use crate::engine::destination::commit::{BATCH, Committer};
 use crate::engine::destination::folder::Folder;
 use crate::engine::destination::newest::Saves;
 use crate::engine::destination::{inspect, prune};
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::outputs::follower::Followers;
 use crate::engine::outputs::gallery::history::History;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::share::{Member, Membership};
 use crate::engine::transfer::{Setup, Transfers};
-use crate::error::{Error, ExitStatus, explain_briefly};
+use crate::error::{Error, ExitStatus};
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
 use crate::model::job::{JobStatus, Progress};
 use crate::model::listing::Listing;
@@ -44,6 +44,9 @@ use auto_resume::Life;
 pub(crate) mod auto_resume;
 mod forecasts;
 pub(crate) mod repair;
+
+/// More different notices than these are repetition.
+const MOST_NOTICED: usize = 1000;
 
 /// One run of a mirror, with everything it holds open.
 pub(crate) struct Run {
@@ -64,7 +67,7 @@ pub(crate) struct Run {
     /// Looks after the job's end have found nothing new for long enough.
     settled: bool,
     fetching: HashSet<ArtifactKey>,
-    noticed: HashSet<String>,
+    noticed: Vec<Notice>,
     outlook: forecasts::Outlook,
     /// How far the manifest was when `SHA256SUMS` and `job.json` last told of it.
     written_at: Option<u64>,
@@ -129,6 +132,7 @@ impl Run {
             mirror.dir.clone(),
             mirror.job.clone(),
             folder.store.clone(),
+            folder.latest.clone(),
             reporter.clone(),
         );
         let nudge = followers.nudge();
@@ -171,7 +175,7 @@ impl Run {
             planned: false,
             settled: false,
             fetching: HashSet::new(),
-            noticed: HashSet::new(),
+            noticed: Vec::new(),
             outlook: forecasts::Outlook::default(),
             written_at: None,
             trouble: None,
@@ -265,7 +269,7 @@ impl Run {
         self.tell_job(looked);
         let listing = self.folder.listing(looked);
         let unreachable = self.unreachable(looked, &listing);
-        self.notice(looked.result.unusable.iter());
+        self.notice(looked.result.unusable.iter().cloned().map(Notice::UnusableRow));
         let generation = self.transfers.learn(&listing).await;
         let state = looked.state(&listing.artifacts);
         self.transfers.set_run_may_write(!state.is_over());
@@ -295,14 +299,10 @@ impl Run {
         ordered += self.transfers.order(doubtful).await;
         self.planned = true;
         self.fetching = fetching;
-        // Told when this end is first seen in this folder: a crontab that wants nothing of a job hears so once.
+        // Reported when this end is first seen in this folder: once for a crontab that selects nothing of a job.
         let is_first_seen = self.folder.resumes.last.as_ref() != Some(&looked.status.status);
         if is_first_seen && state.is_over() && nothing_is_chosen(&actions) {
-            let message = format!(
-                "none of the {} files that the job offers is chosen: see `--only`, `--include`, `--exclude`, `--steps`, `--last`",
-                actions.len()
-            );
-            self.notice([message].iter());
+            self.notice([Notice::NothingChosen { offered: actions.len() }].into_iter());
         }
         let wanted = actions.iter().filter(|action| !matches!(action.step, Step::Skip(_)));
         let checkpoints =
@@ -324,36 +324,26 @@ impl Run {
         if let Err(error) = self.retain().await {
             self.worry(error);
         }
-        self.fold_journal().await;
-        self.write_ledger(looked, &listing.artifacts);
+        self.write_ledger(looked, &listing.artifacts).await;
         self.look_ahead(looked, &listing, state).await;
         self.followers.nudge().notify_one();
         Ok(pass)
     }
 
     /// Writes `SHA256SUMS` and `job.json`. Trouble with them is no reason to lose a file that could still be had.
-    fn write_ledger(&mut self, looked: &JobSnapshot, listed: &[Arc<Artifact>]) {
+    async fn write_ledger(&mut self, looked: &JobSnapshot, listed: &[Arc<Artifact>]) {
         self.written_at = Some(self.folder.lock().sequence());
-        match self.folder.write_ledger(looked, listed, &self.mirror.job) {
+        match self.folder.write_ledger(looked, listed, &self.mirror.job).await {
             Ok(()) => self.trouble = None,
             Err(error) => self.worry(error),
         }
     }
 
-    /// Folds a journal that has grown long: a run may last for weeks, and whoever reads the folder reads all of it.
-    async fn fold_journal(&mut self) {
-        let store = self.folder.store.clone();
-        let folding = blocking(move || store.lock().unwrap_or_else(PoisonError::into_inner).compact());
-        if let Ok(Err(error)) = folding.await {
-            self.worry(error);
-        }
-    }
-
-    /// Tells of trouble once, and remembers it for the end.
+    /// Reports trouble once, and remembers it for the end.
     fn worry(&mut self, error: Error) {
-        let message = explain_briefly(&error);
-        if self.is_news(&message) {
-            self.reporter.report(&Event::Trouble { message });
+        let notice = Notice::Failed(error.clone());
+        if self.is_news(&notice) {
+            self.reporter.report(&Event::Trouble { notice });
         }
         self.trouble = Some(error);
     }
@@ -431,29 +421,33 @@ impl Run {
         }
     }
 
-    fn notice<'a>(&mut self, messages: impl Iterator<Item = &'a String>) {
-        for message in messages {
-            if self.is_news(message) {
-                self.reporter.report(&Event::Notice { message: message.clone() });
+    fn notice(&mut self, notices: impl Iterator<Item = Notice>) {
+        for notice in notices {
+            if self.is_news(&notice) {
+                self.reporter.report(&Event::Notice { notice });
             }
         }
     }
 
     /// Counts the listed files that cannot be fetched from where they are said to be, and names each once.
     fn unreachable(&mut self, looked: &JobSnapshot, listing: &Listing) -> u64 {
-        let messages = unreachable(looked, listing, &self.mirror.options.selection);
-        let count = messages.len() as u64;
-        for message in messages {
-            if self.is_news(&message) {
-                self.reporter.report(&Event::Trouble { message });
+        let notices = unreachable(looked, listing, &self.mirror.options.selection);
+        let count = notices.len() as u64;
+        for notice in notices {
+            if self.is_news(&notice) {
+                self.reporter.report(&Event::Trouble { notice });
             }
         }
         count
     }
 
-    /// Whether this was not told yet: what is wrong in the same way at every look is told once.
-    fn is_news(&mut self, message: &str) -> bool {
-        self.noticed.len() < 1000 && self.noticed.insert(message.to_owned())
+    /// Whether this was not reported yet: what is wrong in the same way at every poll is reported once.
+    fn is_news(&mut self, notice: &Notice) -> bool {
+        let is_news = self.noticed.len() < MOST_NOTICED && !self.noticed.contains(notice);
+        if is_news {
+            self.noticed.push(notice.clone());
+        }
+        is_news
     }
 
     /// Returns how long to wait for the next look; `None` when there need not be one.
@@ -533,7 +527,7 @@ impl Run {
                 () = self.stop.token().cancelled() => return false,
                 () = tokio::time::sleep_until(until) => {}
                 () = self.transfers.quiet() => {
-                    self.tell_what_came(looked);
+                    self.record_what_came(looked).await;
                     self.rest();
                 }
             }
@@ -550,11 +544,11 @@ impl Run {
 
     /// Writes down what came since the last look. The next one may be an hour away, and who reads the folder until then,
     /// or after a kill, should find all of it in `SHA256SUMS`.
-    fn tell_what_came(&mut self, looked: &JobSnapshot) {
+    async fn record_what_came(&mut self, looked: &JobSnapshot) {
         // A folder that went away is the next look's business.
         if self.folder.ensure_in_place().is_ok() {
             let listing = self.folder.listing(looked);
-            self.write_ledger(looked, &listing.artifacts);
+            self.write_ledger(looked, &listing.artifacts).await;
         }
     }
 
@@ -581,7 +575,7 @@ impl Run {
         let sequence = self.folder.lock().sequence();
         if self.written_at != Some(sequence) || self.trouble.is_some() {
             let listing = self.folder.listing(looked);
-            self.write_ledger(looked, &listing.artifacts);
+            self.write_ledger(looked, &listing.artifacts).await;
         }
         self.followers.finish().await;
         Ok(())
@@ -596,7 +590,7 @@ impl Run {
         let dir = self.mirror.dir.clone();
         let saves = Saves::of(&dir, self.folder.lock().manifest());
         if let Ok(Err(error)) = blocking(move || saves.keep_newest(&dir)).await {
-            self.notice([explain_briefly(&error)].iter());
+            self.notice([Notice::Failed(error)].into_iter());
         }
     }
 
@@ -607,8 +601,8 @@ impl Run {
         let pruning = blocking(move || prune::apply(&dir, &store, retention));
         let pruned = pruning.await.map_err(lost("prune", &self.mirror.dir))??;
         for entry in &pruned.removed {
-            let message = format!("`{}` is removed here, as newer ones are kept", entry.path);
-            self.reporter.report(&Event::Notice { message });
+            let notice = Notice::Pruned { path: entry.path.clone(), bucket: false };
+            self.reporter.report(&Event::Notice { notice });
         }
         Ok(!pruned.removed.is_empty())
     }
@@ -623,21 +617,21 @@ impl Run {
             Ok(false) => {}
             Ok(true) => {
                 let listing = self.folder.listing(looked);
-                self.write_ledger(looked, &listing.artifacts);
+                self.write_ledger(looked, &listing.artifacts).await;
                 self.followers.look_again().await;
             }
             Err(error) => self.worry(error),
         }
         self.keep_newest().await;
-        let mut store = self.folder.lock();
-        let (present, missing) =
-            count(&self.mirror.dir, store.manifest(), self.transfers.missing(), &pass.wanted);
+        let manifest = self.folder.lock().manifest().clone();
+        let (present, missing) = count(&self.mirror.dir, &manifest, self.transfers.missing(), &pass.wanted);
         if missing.is_empty() && pass.state.is_some_and(RunState::is_over) {
             let _ = self.folder.parts.sweep(|_| false);
         }
-        let compacted = store.compact();
-        drop(store);
-        if let Err(error) = compacted {
+        drop(manifest);
+        let store = self.folder.store.clone();
+        let folding = blocking(move || store.lock().unwrap_or_else(PoisonError::into_inner).compact());
+        if let Ok(Err(error)) = folding.await {
             self.worry(error);
         }
         let failed = missing.len() as u64 + pass.unreachable;
@@ -645,8 +639,7 @@ impl Run {
         let next_look = self.next_run(looked, pass, !missing.is_empty(), cooled_at);
         let follows = !self.mirror.options.once && !pass.state.is_some_and(RunState::is_over);
         if follows && exit == ExitStatus::TryAgain && self.is_timed_out() {
-            let message = "stopped following: `--timeout` has passed".to_owned();
-            self.reporter.report(&Event::Notice { message });
+            self.reporter.report(&Event::Notice { notice: Notice::TimedOut });
         }
         self.reporter.report(&Event::Done {
             exit,
@@ -686,10 +679,10 @@ impl Run {
 }
 
 /// Names the listed files that may be wanted and have no address that can be used.
-pub(crate) fn unreachable(looked: &JobSnapshot, listing: &Listing, selection: &Selection) -> Vec<String> {
+pub(crate) fn unreachable(looked: &JobSnapshot, listing: &Listing, selection: &Selection) -> Vec<Notice> {
     let all = looked.result.unreachable.iter().chain(&listing.rejected);
     all.filter(|file| selection.may_want(file.kind))
-        .map(|file| format!("a listed {} cannot be fetched: {}", file.kind, file.why))
+        .map(|file| Notice::Unfetchable { kind: file.kind, why: file.why.clone() })
         .collect()
 }
 
@@ -751,8 +744,8 @@ pub(crate) async fn rehearse(
     let (manifest, recollections) = Folder::peek(&mirror.dir, &mirror.job, &mirror.api.origin())?;
     let listing = Folder::listing_for(&manifest, &recollections, looked);
     let local = Folder::look_at(&mirror.dir, &manifest, &listing).await?;
-    for message in unreachable(looked, &listing, &mirror.options.selection) {
-        reporter.report(&Event::Trouble { message });
+    for notice in unreachable(looked, &listing, &mirror.options.selection) {
+        reporter.report(&Event::Trouble { notice });
     }
     let state = looked.state(&listing.artifacts);
     let actions = plan(&Situation {
@@ -769,7 +762,7 @@ pub(crate) async fn rehearse(
         reporter.report(&Event::Planned {
             path: path.clone(),
             kind: key.kind,
-            action: action.step.to_string(),
+            action: action.step.planned(),
         });
     }
     let fetch = actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).count() as u64;

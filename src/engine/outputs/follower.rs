@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::edge::folder::manifest_store::Store;
 use crate::edge::system::blocking::blocking;
+use crate::engine::destination::reports::Latest;
 use crate::engine::event::Reporter;
 use crate::model::job::JobId;
 use crate::model::manifest::Manifest;
@@ -31,6 +32,8 @@ pub struct View<'a> {
     pub manifest: &'a Manifest,
     /// Whether this is the last look of the run.
     pub last: bool,
+    /// What `job.json` was last written from.
+    pub(crate) latest: &'a Latest,
 }
 
 /// Something that does its own work with published files.
@@ -60,11 +63,13 @@ impl Followers {
         dir: PathBuf,
         job: JobId,
         store: Arc<Mutex<Store>>,
+        latest: Arc<Latest>,
         reporter: Arc<dyn Reporter>,
     ) -> Self {
         let (nudge, end) = (Arc::new(Notify::new()), CancellationToken::new());
         let mut looking = JoinSet::new();
-        let crowd = (!followers.is_empty()).then(|| Arc::new(Crowd { followers, dir, job, store, reporter }));
+        let crowd =
+            (!followers.is_empty()).then(|| Arc::new(Crowd { followers, dir, job, store, latest, reporter }));
         if let Some(crowd) = &crowd {
             crowd.tell(|follower, view, reporter| follower.begin(view, reporter), false);
             looking.spawn(crowd.clone().follow(nudge.clone(), end.clone()));
@@ -96,6 +101,7 @@ struct Crowd {
     dir: PathBuf,
     job: JobId,
     store: Arc<Mutex<Store>>,
+    latest: Arc<Latest>,
     reporter: Arc<dyn Reporter>,
 }
 
@@ -126,7 +132,8 @@ impl Crowd {
     fn tell(&self, what: impl Fn(&dyn Follower, &View<'_>, &dyn Reporter), last: bool) {
         // A copy, so that nothing that is published waits for a slow follower.
         let manifest = self.store.lock().unwrap_or_else(PoisonError::into_inner).manifest().clone();
-        let view = View { dir: &self.dir, job: &self.job, manifest: &manifest, last };
+        let latest = &self.latest;
+        let view = View { dir: &self.dir, job: &self.job, manifest: &manifest, last, latest };
         for follower in &self.followers {
             what(follower.as_ref(), &view, self.reporter.as_ref());
         }

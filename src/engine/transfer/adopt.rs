@@ -37,7 +37,7 @@ pub(crate) async fn adopt(context: &Context, dir: &Path, task: &Task, plain: boo
     let local = begun.await.ok()??;
     let count = local.first.len() as u64;
     let ask = RangeRequest { end: Some(count), plain, ..RangeRequest::default() };
-    let (head, body) = context.get(&task.artifact.url, &ask).await.ok()??;
+    let (head, body) = context.get(&task.artifact.url, &ask, || ()).await.ok()??;
     if !fits(local.size, count, &head) || !is_same(context, body, &local.first).await {
         return None;
     }

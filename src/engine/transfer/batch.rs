@@ -219,7 +219,7 @@ impl Port for Own<'_> {
     }
 
     fn booked(&mut self, ticket: Ticket, absorbed: Absorbed) {
-        let Absorbed { count, declared, hopeless } = absorbed;
+        let Absorbed { count, declared, hopeless, .. } = absorbed;
         self.step(Input::Booked { ticket, count, declared, hopeless });
         self.context.tell(&Event::Received {
             path: self.artifact.path.clone(),

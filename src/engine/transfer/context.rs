@@ -12,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::protocol::Report;
 use crate::decide::transfer::state::LONGEST_WAIT_IN_ONE_PASS;
-use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind};
+use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, FailureCause};
 use crate::edge::folder::part_file::PartFolder;
 use crate::edge::net::http::{ArtifactClient, Body, RangeRequest};
 use crate::edge::system::{disk, fd_limit};
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{Event, Notice, Reporter, RetryCause};
 use crate::engine::transfer::disk_space::Room;
 use crate::engine::transfer::host_backoff::Gates;
 use crate::engine::transfer::rate_limit::Limiter;
-use crate::error::{Error, explain_briefly};
+use crate::error::Error;
 use crate::model::artifact::Artifact;
 use crate::model::fault::Fault;
 use crate::model::response_head::Head;
@@ -81,27 +81,38 @@ pub(super) fn trouble(error: &Error) -> DiskTrouble {
         Error::Disk { source, .. } if fd_limit::is_out(source) => DiskTroubleKind::OutOfHandles,
         _ => DiskTroubleKind::Other,
     };
-    DiskTrouble { kind, cause: explain_briefly(error) }
+    DiskTrouble { kind, cause: FailureCause::Disk(error.clone()) }
 }
 
 fn no_room(artifact: &Artifact, shortage: Shortage) -> Refusal {
-    let source = std::io::Error::new(std::io::ErrorKind::StorageFull, shortage.to_string());
-    let error = Error::Disk { verb: "make room for", path: artifact.path.as_str().into(), source };
-    Refusal::Disk(DiskTrouble { kind: DiskTroubleKind::NoRoom(shortage), cause: explain_briefly(&error) })
+    let cause = FailureCause::NoRoom { path: artifact.path.clone(), shortage };
+    Refusal::Disk(DiskTrouble { kind: DiskTroubleKind::NoRoom(shortage), cause })
 }
 
 impl Context {
-    /// Sends one request; `None` when the run was interrupted.
+    /// Sends one request; `None` when the run was interrupted. `sent` is called when its host need not be waited for.
     pub(crate) async fn get(
         &self,
         url: &SourceUrl,
         ask: &RangeRequest,
+        sent: impl FnOnce(),
     ) -> Result<Option<(Head, Body)>, Fault> {
+        let get = async {
+            self.pass_gate(url).await?;
+            sent();
+            self.client.get(url, ask).await
+        };
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Ok(None),
-            answer = self.pass_gate_and_get(url, ask) => answer.map(Some),
+            answer = get => answer.map(Some),
         }
+    }
+
+    /// Whether a second connection may serve bytes that another one is serving: not while other jobs wait for
+    /// connections.
+    pub(super) fn may_race(&self) -> bool {
+        self.member.as_ref().is_none_or(|member| member.has_free_connections())
     }
 
     /// Waits for the right to one request, where connections are shared with other jobs; `None` when the run is
@@ -122,11 +133,6 @@ impl Context {
             () = self.cancel.cancelled() => Ok(None),
             permit = permit => permit,
         }
-    }
-
-    async fn pass_gate_and_get(&self, url: &SourceUrl, ask: &RangeRequest) -> Result<(Head, Body), Fault> {
-        self.pass_gate(url).await?;
-        self.client.get(url, ask).await
     }
 
     async fn pass_gate(&self, url: &SourceUrl) -> Result<(), Fault> {
@@ -181,6 +187,10 @@ impl Context {
         self.reporter.report(event);
     }
 
+    pub(super) fn tell_all(&self, events: &[Event]) {
+        self.reporter.report_all(events);
+    }
+
     /// Makes an event of what a file's state reports.
     pub(super) fn report(&self, artifact: &Artifact, report: Report) {
         let path = artifact.path.clone();
@@ -190,22 +200,22 @@ impl Context {
             }
             Report::Settling { declared, have } => Event::Settling { path, declared, have },
             Report::Retrying { cause, wait } => {
-                Event::Retrying { path: Some(path), cause: cause.to_string(), error_code: None, wait }
+                Event::Retrying { path: Some(path), cause: RetryCause::File(cause), wait }
             }
             Report::NoRoom(shortage) => {
                 if !self.room.is_news() {
                     return;
                 }
-                Event::Notice { message: format!("no room for `{path}`: {shortage}; waiting until there is") }
+                Event::Notice { notice: Notice::NoRoom { path, shortage } }
             }
             Report::DiskFull { cause } => {
                 if !self.room.is_news() {
                     return;
                 }
-                Event::Notice { message: format!("{cause}; waiting until there is room") }
+                Event::Notice { notice: Notice::DiskFull(cause) }
             }
             Report::Vanished => Event::Vanished { path },
-            Report::Failed(cause) => Event::Failed { path, cause: cause.to_string() },
+            Report::Failed(cause) => Event::Failed { path, cause },
         };
         self.tell(&event);
     }

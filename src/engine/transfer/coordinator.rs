@@ -15,9 +15,10 @@ use tokio::time::Instant;
 
 use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::protocol::{Commands, Input, Outcome, Phase, RangeEnd, Ticket};
-use crate::decide::transfer::scheduler::{FileId, Files, Flow, Scheduler, Taken};
+use crate::decide::transfer::scheduler::{FileId, Files, Scheduler, Taken};
 use crate::decide::transfer::state::TransferState;
-use crate::decide::transfer::task::{DiskTrouble, Policy, Task};
+use crate::decide::transfer::straggler::{Flow, Others, Verdict, Watch};
+use crate::decide::transfer::task::{DiskTrouble, FailureCause, Policy, Task};
 use crate::edge::folder::part_file::Part;
 use crate::edge::system::blocking::blocking;
 use crate::edge::system::clock;
@@ -61,8 +62,11 @@ pub(super) struct Slot {
 pub(super) struct Lent {
     pub(super) ticket: Ticket,
     pub(super) end: Arc<SharedEnd>,
-    pub(super) looked: Instant,
-    pub(super) arrived: u64,
+    pub(super) watch: Watch,
+    /// One past the last byte that was requested.
+    pub(super) asked_end: u64,
+    /// Two connections race for it, or did: what one of them delivered shows little.
+    pub(super) is_raced: bool,
 }
 
 /// Every file under way.
@@ -258,12 +262,12 @@ impl Coordinator {
             Message::Booked { id, ticket, absorbed } => self.booked(id, ticket, absorbed),
             Message::Served { id, ticket, served, taken } => self.served(id, ticket, served, taken),
             Message::LookedAt { id, found, taken } => {
-                self.scheduler.idle(taken.is_large);
+                self.scheduler.idle(taken.is_large, !taken.is_cold);
                 self.looked_at(id, *found);
             }
             Message::Carried { files, taken } => {
                 if let Some(taken) = taken {
-                    self.scheduler.idle(taken.is_large);
+                    self.scheduler.idle(taken.is_large, true);
                 }
                 for file in files {
                     self.carried(file);
@@ -280,10 +284,10 @@ impl Coordinator {
             Message::Link { id, refreshed } => {
                 let commands = self.step(id, Input::LinkRefreshed(refreshed));
                 self.perform(id, commands);
-                self.tell_habit(id);
+                self.show_habit(id);
             }
             Message::Hashed { id, result } => self.hashed(id, result),
-            Message::Committed(key, committed) => self.committed(&key, *committed),
+            Message::Committed(group) => self.committed(group),
         }
     }
 
@@ -349,24 +353,47 @@ impl Coordinator {
     /// Looks at what connections deliver: how many there are, and which of them are too slow.
     fn look(&mut self) {
         self.observe();
-        let now = Instant::now();
-        let tail = self.scheduler.has_idle_connections();
+        let now = self.now();
+        let others = self.scheduler.others();
+        let others = Others { are_welcome: others.are_welcome && self.context.may_race(), ..others };
+        let mut slow = Vec::new();
         for (id, ranges) in &mut self.lent {
-            let Some(slot) = self.slots.0.get(id) else { continue };
-            let Some(state) = &slot.state else { continue };
+            let Some(state) = self.slots.0.get(id).and_then(|slot| slot.state.as_ref()) else { continue };
             for lent in ranges {
-                let arrived = lent.end.arrived();
-                let flow = Flow {
-                    left: state.left(lent.ticket).unwrap_or(0),
-                    arrived: arrived - lent.arrived,
-                    elapsed: now.saturating_duration_since(lent.looked),
-                };
-                let Some(holds_up) = self.scheduler.holds_up(&flow) else { continue };
-                (lent.looked, lent.arrived) = (now, arrived);
-                if holds_up && tail && state.serves_several() {
-                    tracing::debug!(path = %slot.artifact.path, ?id, left = flow.left, "a connection is far slower than others");
-                    lent.end.stop();
+                let ticket = lent.ticket;
+                if !lent.end.is_sent() {
+                    lent.watch = Watch::new(now);
+                    continue;
                 }
+                let flow = Flow {
+                    left: state.left(ticket).unwrap_or(0),
+                    arrived: lent.end.arrived(),
+                    may_hurry: state.may_hurry(ticket),
+                    serves_several: state.serves_several(),
+                };
+                match lent.watch.observe(now, &flow, &others) {
+                    Verdict::Keep => {}
+                    verdict => slow.push((*id, ticket, verdict)),
+                }
+            }
+        }
+        for (id, ticket, verdict) in slow {
+            self.hurry(id, ticket, verdict);
+        }
+    }
+
+    /// Does what was decided about a connection that is far slower than others.
+    fn hurry(&mut self, id: FileId, ticket: Ticket, verdict: Verdict) {
+        let Some(slot) = self.slots.0.get_mut(&id) else { return };
+        let Some(state) = &mut slot.state else { return };
+        tracing::debug!(path = %slot.artifact.path, ?id, ?ticket, ?verdict, "a connection is far slower than others");
+        match verdict {
+            Verdict::Keep => {}
+            Verdict::Race => self.race(id, ticket),
+            Verdict::GiveUpEarly if !state.give_up_early(ticket) => {}
+            Verdict::GiveUp | Verdict::GiveUpEarly => {
+                let ranges = self.lent.get(&id).into_iter().flatten();
+                ranges.filter(|lent| lent.ticket == ticket).for_each(|lent| lent.end.stop());
             }
         }
     }
@@ -399,7 +426,11 @@ impl Coordinator {
     }
 
     fn booked(&mut self, id: FileId, ticket: Ticket, absorbed: Absorbed) {
-        let Absorbed { count, declared, hopeless } = absorbed;
+        let Absorbed { count, skipped, declared, hopeless } = absorbed;
+        if skipped > 0 {
+            let commands = self.step(id, Input::Skipped { ticket, count: skipped });
+            self.perform(id, commands);
+        }
         let is_current = self.slots.state(id).is_some_and(|state| state.left(ticket).is_some());
         let commands = self.step(id, Input::Booked { ticket, count, declared, hopeless });
         if is_current
@@ -413,7 +444,7 @@ impl Coordinator {
         self.perform(id, commands);
     }
 
-    /// Tells the hashes how far they may follow.
+    /// Shows the hashes how far they may follow.
     pub(super) fn set_front(&self, id: FileId) {
         let Some(slot) = self.slots.0.get(&id) else { return };
         let (Some(state), Some(download)) = (&slot.state, &slot.download) else { return };
@@ -430,17 +461,22 @@ impl Coordinator {
     }
 
     pub(super) fn served(&mut self, id: FileId, ticket: Ticket, served: Served, taken: Taken) {
-        self.scheduler.idle(taken.is_large);
-        if let Some(ranges) = self.lent.get_mut(&id) {
-            ranges.retain(|lent| lent.ticket != ticket);
-            if ranges.is_empty() {
-                self.lent.remove(&id);
-            }
+        let is_whole = matches!(served.end, RangeEnd::Finished | RangeEnd::BodyEnded);
+        let mut ranges = self.lent.remove(&id).unwrap_or_default();
+        let lent = ranges.iter().position(|lent| lent.ticket == ticket).map(|at| ranges.swap_remove(at));
+        if !ranges.is_empty() {
+            self.lent.insert(id, ranges);
         }
+        // A response that was cut short costs its connection.
+        let is_read = lent.as_ref().is_some_and(|lent| {
+            let length = self.slots.state(id).and_then(|state| state.length()).unwrap_or(u64::MAX);
+            lent.end.end() >= lent.asked_end.min(length)
+        });
+        self.scheduler.idle(taken.is_large, is_whole && is_read);
         if self.is_ending {
             return;
         }
-        if matches!(served.end, RangeEnd::Finished | RangeEnd::BodyEnded) {
+        if is_whole && !lent.is_some_and(|lent| lent.is_raced) {
             self.scheduler.delivered(served.bytes, served.took, served.waited);
         }
         let commands = self.step(id, Input::RangeEnded { ticket, end: served.end });
@@ -479,22 +515,28 @@ impl Coordinator {
         self.perform(id, commands);
     }
 
-    fn committed(&mut self, key: &ArtifactKey, committed: Committed) {
-        let outcome = match committed {
-            Committed::Published(event, notice) => {
-                if let Some(message) = notice {
-                    self.context.tell(&Event::Notice { message });
+    fn committed(&mut self, group: Vec<(ArtifactKey, Committed)>) {
+        let mut events = Vec::with_capacity(group.len());
+        let mut outcomes = Vec::with_capacity(group.len());
+        for (key, committed) in group {
+            let outcome = match committed {
+                Committed::Published(event, notice) => {
+                    events.extend(notice.map(|notice| Event::Notice { notice }));
+                    self.summary.published += 1;
+                    events.push(event);
+                    Outcome::Here
                 }
-                self.summary.published += 1;
-                self.context.tell(&event);
-                Outcome::Here
-            }
-            Committed::Known => Outcome::Here,
-            Committed::Failed(error) => Outcome::Refused { cause: explain_briefly(&error) },
-        };
-        let Some(id) = self.by_key.get(key).copied() else { return };
-        let commands = self.step(id, Input::Committed(outcome));
-        self.perform(id, commands);
+                Committed::Known => Outcome::Here,
+                Committed::Failed(error) => Outcome::Refused { cause: FailureCause::Disk(error) },
+            };
+            outcomes.push((key, outcome));
+        }
+        self.context.tell_all(&events);
+        for (key, outcome) in outcomes {
+            let Some(id) = self.by_key.get(&key).copied() else { continue };
+            let commands = self.step(id, Input::Committed(outcome));
+            self.perform(id, commands);
+        }
     }
 
     /// Steps the state of a file, and puts it where it belongs now.
@@ -544,7 +586,7 @@ impl Coordinator {
             }
         }
         if self.commit.send(ToCommit::End).await.is_err() {
-            tracing::debug!("the committer ended before it was told to");
+            tracing::debug!("the committer ended too soon");
         }
         while self.committer.join_next().await.is_some() {}
         while let Ok(message) = self.inbox.try_recv() {

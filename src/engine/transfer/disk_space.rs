@@ -27,12 +27,12 @@ pub(crate) struct Room {
 
 #[derive(Debug, Default)]
 struct Books {
-    /// How much room there was when somebody last looked.
+    /// How much room there was when it was last looked at.
     seen: Option<(Instant, Space)>,
     promises: HashMap<ArtifactKey, u64>,
     promised: u64,
-    /// Somebody was told that there is no room, and there has been none since.
-    told: bool,
+    /// The lack of room was reported, and there has been none since.
+    is_reported: bool,
 }
 
 impl Room {
@@ -40,7 +40,7 @@ impl Room {
         Self { folder, min_free, books: Mutex::default() }
     }
 
-    /// Promises a file the bytes that it still lacks. A promise that stands is not made twice.
+    /// Promises a file the bytes that it still lacks. A promise is not made twice.
     pub(crate) fn promise(&self, key: &ArtifactKey, wanted: u64) -> Result<Option<Shortage>, Error> {
         let mut books = self.books();
         if books.promises.contains_key(key) {
@@ -51,7 +51,7 @@ impl Room {
         if short.is_none() {
             books.promises.insert(key.clone(), wanted);
             books.promised += wanted;
-            books.told = false;
+            books.is_reported = false;
         }
         Ok(short)
     }
@@ -81,7 +81,7 @@ impl Room {
 
     /// Whether this is the first time that room is lacking since there was some.
     pub(crate) fn is_news(&self) -> bool {
-        !std::mem::replace(&mut self.books().told, true)
+        !std::mem::replace(&mut self.books().is_reported, true)
     }
 
     /// Returns the bytes that may be written here before the disk is as full as it may be; `None` where that is unknown.
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(room.promise(&key("a"), most).unwrap(), None, "the same promise");
         let short = room.promise(&key("b"), most).unwrap().unwrap();
         assert_eq!(short.wanted, most);
-        assert!(room.is_news() && !room.is_news(), "told once");
+        assert!(room.is_news() && !room.is_news(), "reported once");
         assert_eq!(room.spend(&key("a"), most).unwrap(), None);
         assert_eq!(room.promise(&key("b"), most).unwrap(), None, "what was spent shows in what is free");
         assert!(room.is_news(), "there was room in between");

@@ -1,8 +1,9 @@
 //! The bytes of one attempt at one revision: its part file, and the hashes that follow what is here.
 //!
 //! Shared by the connections that serve it. A hash is passed from one to the next by a lock that is tried and never
-//! waited for while bytes arrive: whichever connection has just written feeds it, and the others go on receiving.
+//! waited for while bytes arrive: whichever connection has just written feeds it, and the others continue to receive.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -96,6 +97,8 @@ impl InOrder for BodyHash {
 pub(super) struct Absorbed {
     /// Bytes that were written: fewer than were passed, where the range's end was lowered.
     pub(super) count: u64,
+    /// Bytes before them that a connection which races this one has written.
+    pub(super) skipped: u64,
     /// The length that the file's own format declares, once that is known.
     pub(super) declared: Option<u64>,
     /// No later byte can make it a whole file.
@@ -206,31 +209,42 @@ impl Download {
         }
         let part = self.part(parts)?;
         let wanted = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        let mut granted = usize::try_from(range.claim(offset, wanted)).unwrap_or(usize::MAX);
+        // What another connection has taken over is left out: each byte is written once, or it could differ from the one
+        // that was hashed.
+        let granted = range.claim(offset, wanted);
+        let (count, skipped) = (granted.end - granted.start, granted.start - offset);
         let mut at = offset;
         let mut written = Vec::with_capacity(chunks.len());
         for chunk in chunks {
-            // What another connection took over meanwhile is cut off: each block of a part comes from one.
-            let chunk = &chunk[..chunk.len().min(granted)];
-            part.write(at, chunk)?;
-            at += chunk.len() as u64;
-            granted -= chunk.len();
-            written.push(chunk);
+            let chunk_end = at + chunk.len() as u64;
+            let (from, upto) = (granted.start.clamp(at, chunk_end), granted.end.clamp(at, chunk_end));
+            if from < upto {
+                let within = |place: u64| usize::try_from(place - at).unwrap_or(chunk.len());
+                let chunk = &chunk[within(from)..within(upto)];
+                part.write(from, chunk)?;
+                written.push(chunk);
+            }
+            at = chunk_end;
         }
-        let _ = self.front.compare_exchange(offset, at, Ordering::AcqRel, Ordering::Relaxed);
-        let count = at - offset;
+        let Range { start, end } = granted;
+        let _ = self.front.compare_exchange(start, end, Ordering::AcqRel, Ordering::Relaxed);
         let Ok(mut following) = self.inspection.try_lock() else {
-            return Ok(Absorbed { count, ..Absorbed::default() });
+            return Ok(Absorbed { count, skipped, ..Absorbed::default() });
         };
         let Following { hash, buffer } = &mut *following;
         let inspection = hash.get_or_insert_with(|| self.new_inspection());
-        if inspection.position() == offset {
+        if inspection.position() == start {
             for chunk in written {
                 inspection.feed(chunk);
             }
         }
         self.inspect(inspection, buffer, &part)?;
-        Ok(Absorbed { count, declared: inspection.declared_length(), hopeless: inspection.is_hopeless() })
+        Ok(Absorbed {
+            count,
+            skipped,
+            declared: inspection.declared_length(),
+            hopeless: inspection.is_hopeless(),
+        })
     }
 
     /// Lets the hashes follow what is here, unless a connection is at it. Blocks.
@@ -388,7 +402,7 @@ impl Download {
 
 fn cut_off(part: &Part) -> Error {
     let source = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-    Error::Disk { verb: "read", path: part.path().to_path_buf(), source }
+    Error::Disk { verb: "read", path: part.path().to_path_buf(), source: source.into() }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

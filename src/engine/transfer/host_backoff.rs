@@ -1,4 +1,4 @@
-//! One gate for each host: who asked for less is left alone by all connections, not by the one that was told.
+//! One gate for each host: one that asks for less is left alone by all connections, not only by the one that it answered.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Those who waited do not come back in one instant.
+/// Requests that waited are not sent in one instant.
 const SPREAD: Duration = Duration::from_millis(500);
 
 /// The gates that are closed.
@@ -25,7 +25,7 @@ pub(crate) struct Closed {
 }
 
 impl Gates {
-    /// A host answered `status` (429 or 503) and is to be left alone for this long. A longer wish stands.
+    /// A host answered `status` (429 or 503) and is to be left alone for this long. A longer wish is kept.
     pub(crate) fn close(&self, host: &str, status: u16, wait: Duration) {
         let until = Instant::now() + wait;
         let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Fresh links for expired ones: the job is asked again, once for all who wait.
+//! Fresh links for expired ones: the job is asked again, once for all files that wait.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -39,14 +39,14 @@ impl Relister {
         Self { api, job, links: Mutex::default() }
     }
 
-    /// Takes in a listing that a look brought; returns its generation.
+    /// Takes in a listing that a poll delivered; returns its generation.
     pub(crate) async fn learn(&self, listing: &Listing) -> u64 {
         let mut links = self.links.lock().await;
         links.take_in(listing);
         links.generation
     }
 
-    /// Returns what a listing newer than `generation` says of a file, asking for one where nobody has yet.
+    /// Returns what a listing newer than `generation` offers of a file, asking for one where there is none yet.
     /// `recent_will_do`: what is asked is whether it is still offered, not for another address.
     pub(crate) async fn newer_than(
         &self,

@@ -1,4 +1,4 @@
-//! What the coordinator is told, and what it tells at the end.
+//! What is reported to the coordinator, and what it reports at the end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::model::response_head::Head;
 use super::carried::Carried;
 use super::download::{Absorbed, Download};
 
-/// What the coordinator is told.
+/// What is reported to the coordinator.
 #[derive(Debug)]
 pub(super) enum Message {
     /// Fetch these, in order of urgency. Answers how many were admitted.
@@ -50,7 +50,7 @@ pub(super) enum Message {
     /// The hashes of a file are complete; `None`: it was abandoned meanwhile.
     Hashed { id: FileId, result: Result<Option<Whole>, DiskTrouble> },
     /// What became of a file on its way to its name.
-    Committed(ArtifactKey, Box<Committed>),
+    Committed(Vec<(ArtifactKey, Committed)>),
 }
 
 /// A file of which every byte was seen.
@@ -69,7 +69,7 @@ pub(super) enum Found {
     Part(Arc<Download>, Left),
     /// Nothing.
     Nothing,
-    /// The disk refused to say.
+    /// The disk refused to be read.
     Trouble(DiskTrouble),
 }
 
@@ -102,7 +102,7 @@ pub(super) enum Reply {
         /// Bytes that the file still lacks, where its length is known.
         lacks: Option<u64>,
     },
-    /// Read what the refusal says.
+    /// Read the text of the refusal.
     ReadRefusal,
     /// Read all of it and unpack it.
     Unpack,

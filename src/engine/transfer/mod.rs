@@ -150,8 +150,8 @@ impl Transfers {
             hurry: AtomicBool::new(false),
         });
         let mut committer = JoinSet::new();
-        committer.spawn(commits.run(items, move |key, committed| {
-            if inbox.send(Message::Committed(key.clone(), Box::new(committed))).is_err() {
+        committer.spawn(commits.run(items, move |group| {
+            if inbox.send(Message::Committed(group)).is_err() {
                 tracing::debug!("the run is over: a commit was not reported");
             }
             after_commit();

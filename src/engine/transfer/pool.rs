@@ -42,6 +42,11 @@ impl Pool {
         Arc::new(Self { state: Mutex::new(state) })
     }
 
+    /// Whether a permit would be granted at once.
+    pub(super) fn has_free(&self) -> bool {
+        self.state().free > 0
+    }
+
     /// Waits for a permit. May be dropped while it waits.
     pub(super) async fn permit(self: &Arc<Self>, wanted: Waiting) -> Permit {
         let (door, granted) = oneshot::channel();

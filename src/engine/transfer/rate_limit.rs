@@ -1,4 +1,4 @@
-//! `--limit-rate`: one bucket over all connections.
+//! The rate limit: one bucket over all connections.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::model::units::ByteCount;
 
-/// Spaces bytes out over time: whoever takes some waits until the rate allows them.
+/// Spaces bytes out over time: a taker waits until the rate allows them.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     bytes_a_second: u64,

@@ -87,6 +87,11 @@ impl Member {
         *self.save.lock().unwrap_or_else(PoisonError::into_inner) = due;
     }
 
+    /// Whether connections are left that no job of the fleet waits for.
+    pub(super) fn has_free_connections(&self) -> bool {
+        self.shared.pool.has_free()
+    }
+
     /// Waits for the right to one request.
     pub(crate) async fn permit(&self, kind: ArtifactKind, run_may_write: bool) -> Permit {
         let wanted = Waiting { job: self.number, need: self.need(kind, run_may_write) };

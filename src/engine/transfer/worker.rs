@@ -120,7 +120,7 @@ impl Fetch<'_> {
 
     async fn request(&self, port: &mut impl Port, served: &mut Served) -> Result<RangeEnd, Refusal> {
         let Assignment { ticket, range, url, request, overlap, lacks } = self.assignment;
-        // What an earlier run left tells the length before any response does.
+        // What an earlier run left shows the length before any response does.
         if let Some(lacks) = lacks {
             self.context.promise_room(self.artifact, *lacks)?;
         }
@@ -136,7 +136,13 @@ impl Fetch<'_> {
             return Ok(RangeEnd::Stopped);
         };
         let asked_at = Instant::now();
-        let Some((head, body)) = self.context.get(url, &ask).await? else { return Ok(RangeEnd::Stopped) };
+        let sent = || self.end.set_sent();
+        let answer = tokio::select! {
+            biased;
+            () = self.end.stopped() => return Ok(RangeEnd::GivenUp),
+            answer = self.context.get(url, &ask, sent) => answer?,
+        };
+        let Some((head, body)) = answer else { return Ok(RangeEnd::Stopped) };
         served.waited = asked_at.elapsed();
         tracing::trace!(
             path = %self.artifact.path,
@@ -226,6 +232,7 @@ impl Fetch<'_> {
         let mut pulse = Pulse::new(Duration::ZERO, context.stall_timeout);
         let mut at_risk = false;
         let mut body_ended = false;
+        let mut stopped = std::pin::pin!(self.end.stopped());
         let fault = loop {
             let wanted = left.min(self.end.wanted(position));
             if wanted == 0 || self.download.is_abandoned() {
@@ -235,6 +242,7 @@ impl Fetch<'_> {
             let chunk = tokio::select! {
                 biased;
                 () = context.cancel.cancelled() => break None,
+                () = &mut stopped => break None,
                 chunk = tokio::time::timeout(patience, body.chunk()) => chunk.unwrap_or(Ok(Some(Bytes::new()))),
             };
             let came = chunk.as_ref().map_or(0, |chunk| chunk.as_ref().map_or(0, Bytes::len));
@@ -253,10 +261,9 @@ impl Fetch<'_> {
             chunk.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
             if !chunk.is_empty() {
                 let count = chunk.len() as u64;
+                context.count_received(self.end.arrive(position, count));
                 left -= count;
                 position += count;
-                context.count_received(count);
-                self.end.arrive(count);
                 if group.add(chunk) {
                     writer.put(group.take(), port).await?;
                 }
@@ -438,7 +445,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// After a panic in a write the state of the bytes is unknown; the part's record says what can be trusted.
+/// After a panic in a write the state of the bytes is unknown; the part's record lists what can be trusted.
 fn lost_writer(artifact: &Artifact, gone: JoinError) -> Error {
     lost("write", Path::new(artifact.path.as_str()))(gone)
 }

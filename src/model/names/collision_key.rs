@@ -16,7 +16,7 @@ impl CollisionKey {
             return Self(path.to_ascii_lowercase().into());
         }
         // Unicode's compatibility caseless match (chapter 3, D146): one round is not enough, because folding
-        // can bring forth what decomposes and decomposing what folds.
+        // can produce what decomposes and decomposing what folds.
         let once: String = path.nfd().flat_map(fold_case).nfkd().collect();
         let twice: String = once.chars().flat_map(fold_case).nfkd().collect();
         Self(twice.into())
@@ -35,7 +35,7 @@ impl CollisionKey {
 }
 
 /// Yields what upper and lower case, `ß` and `ss`, `σ` and `ς` have in common; nothing for the selectors that
-/// tell emoji from text, which nobody sees.
+/// tell emoji from text and are invisible.
 fn fold_case(c: char) -> impl Iterator<Item = char> {
     let is_selector = matches!(c, '\u{fe0e}' | '\u{fe0f}');
     (!is_selector).then(|| c.to_uppercase().flat_map(char::to_lowercase)).into_iter().flatten()

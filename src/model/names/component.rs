@@ -33,7 +33,7 @@ const OWN_NAMES: [&str; 4] = ["job.json", "sha256sums", "index.html", ".rcsync"]
 /// The ending of files that are still being written, in DIR and in the folders that are mirrored into.
 const PART_ENDING: &str = ".rcsync-part";
 
-/// Returns what is wrong with `part`, or `None`. `is_top` says that it stands directly in DIR.
+/// Returns what is wrong with `part`, or `None`. `is_top`: it is directly in DIR.
 pub(crate) fn fault(part: &str, is_top: bool) -> Option<&'static str> {
     if part.is_empty() {
         Some("a part is empty")

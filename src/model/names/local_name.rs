@@ -51,7 +51,7 @@ pub(crate) fn checkpoint_step(url_path: &str, job_name: Option<&str>) -> Option<
     let file = decoded(file);
     let in_folder = |folder: &&str| step_at_end(&decoded(folder), job_name);
     step_at_end(split_extension(&file).0, job_name).or_else(|| {
-        // Without the job's folder nobody knows where the host's own folders end.
+        // Without the job's folder it is unknown where the host's own folders end.
         let inside = job_name.and_then(|name| after_job_folder(&segments, name)).map_or(1, <[&str]>::len);
         folders.iter().rev().take(inside - 1).find_map(in_folder)
     })
@@ -155,7 +155,7 @@ fn names_something(segments: &[&str]) -> bool {
 
 fn step_at_end(stem: &str, job_name: Option<&str>) -> Option<u64> {
     let after_name = job_name.filter(|name| !name.is_empty()).and_then(|name| stem.strip_prefix(name));
-    // The job's own name may end in digits, so they count for less where it cannot be told from the rest.
+    // The job's own name may end in digits, so they count for less where it cannot be distinguished from the rest.
     // The trainer pads to nine digits; the API's documentation shows eight.
     let (text, least_digits) = after_name.map_or((stem, 8), |rest| (rest, 6));
     let is_step = |piece: &&str| {

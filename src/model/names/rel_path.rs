@@ -137,7 +137,7 @@ impl RelPath {
         path
     }
 
-    /// Joins valid parts; where that is too deep or too long, one marked folder stands for all those between
+    /// Joins valid parts; where that is too deep or too long, one marked folder replaces all those between
     /// the first part and the last.
     fn joined(parts: Vec<String>, max_bytes: usize) -> Self {
         let path = parts.join("/");

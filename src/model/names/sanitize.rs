@@ -49,7 +49,7 @@ pub fn for_terminal(text: &str, max_chars: usize) -> String {
 /// Returns `text` with everything that looks like a URL's query replaced by `?…`, for messages that may
 /// quote a signed URL.
 ///
-/// A query ends at white space, `"`, `` ` ``, `<` or `>`; none of these may stand in one unencoded. A single
+/// A query ends at white space, `"`, `` ` ``, `<` or `>`; none of these may be in one unencoded. A single
 /// quote may, so it does not end one: a message may lose a word here, never keep half a signature.
 #[must_use]
 pub fn secrets_removed(text: &str) -> String {

@@ -1,4 +1,4 @@
-//! Sample pictures: noise that clears up as the training goes on, with the step and the prompt written on it.
+//! Sample pictures: noise that clears up during the training, with the step and the prompt written on it.
 
 use font8x8::{BASIC_FONTS, LATIN_FONTS, UnicodeFonts};
 

@@ -209,7 +209,7 @@ async fn a_save_that_the_end_of_the_machine_cut_off_stays_half() {
     simulator.preempt(&job);
     assert!(simulator.resume(&job));
     simulator.advance_steps(&job, 9);
-    assert_eq!(simulator.step(&job), 9, "half a checkpoint is none to go on from");
+    assert_eq!(simulator.step(&job), 9, "a training does not resume from half a checkpoint");
     let half = get(&url_of(&simulator, &job, "dog_000000010").await, &[]).await;
     assert!((half.body.len() as u64) < simulator.truth(&job)["dog_000000010.safetensors"][0].bytes);
     simulator.finish(&job);

@@ -115,12 +115,12 @@ const WALLS: &[Wall] = &[
         except: &[],
         forbidden: &["crate::engine::mirror", "crate::engine::transfer"],
     },
-    // A change that goes past `disk` is one that the simulation does not see, so nothing proves what a crash leaves of
+    // A change that goes past `disk` and `directory` is one that the simulation does not see, so nothing proves what a crash leaves of
     // it. Files outside of DIR (ComfyUI's) are `link`'s.
     Wall {
-        rule: "only edge::system::disk and edge::system::link change files",
+        rule: "only edge::system::disk, directory and link change files",
         rooms: &["edge", "engine", "cli"],
-        except: &["edge::system::disk", "edge::system::link"],
+        except: &["edge::system::disk", "edge::system::directory", "edge::system::link"],
         forbidden: &[
             "std::fs::rename",
             "std::fs::remove_file",
@@ -161,6 +161,41 @@ fn breaches(walls: &[Wall], sources: &[Source]) -> Vec<String> {
         }
     }
     found
+}
+
+/// Rooms of the library, in which neither texts nor documentation may name an option or a command of the program: its
+/// users call functions.
+const WITHOUT_A_COMMAND_LINE: [&str; 6] = ["model", "decide", "edge", "engine", "error", "lib"];
+
+/// Returns each text of the library that names an option (` --word`) or a command (`` `rcsync `` and a word).
+fn words_of_the_command_line(sources: &[Source]) -> Vec<String> {
+    let of_library =
+        |source: &&Source| WITHOUT_A_COMMAND_LINE.iter().any(|room| is_below(&source.module, room));
+    let is_option = |text: &str, at: usize| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + 2..].chars().next();
+        before.is_none_or(|c| c == '`' || c == '(' || c.is_whitespace())
+            && after.is_some_and(|c| c.is_ascii_lowercase())
+    };
+    let names_one =
+        |text: &str| text.contains("`rcsync ") || text.match_indices("--").any(|(at, _)| is_option(text, at));
+    let mut found = Vec::new();
+    for source in sources.iter().filter(of_library) {
+        found.extend(
+            source
+                .texts
+                .iter()
+                .filter(|text| names_one(text))
+                .map(|text| format!("{}: {text}", source.module)),
+        );
+    }
+    found
+}
+
+#[test]
+fn the_library_names_no_option_and_no_command() {
+    let found = words_of_the_command_line(&sources());
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]

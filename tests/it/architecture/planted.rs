@@ -1,7 +1,7 @@
 //! A wall that nothing can breach is no wall: a breach of each kind is planted, and must be found.
 
 use super::source::Source;
-use super::{WALLS, breaches, circles};
+use super::{WALLS, WITHOUT_A_COMMAND_LINE, breaches, circles, words_of_the_command_line};
 
 fn found(module: &str, text: &str) -> Vec<String> {
     breaches(WALLS, &[Source::parse(module, text)])
@@ -49,6 +49,32 @@ fn unit_tests_may_use_what_they_like() {
     let text = "#[cfg(test)]\nmod tests { use std::fs; }\n#[cfg(test)]\nuse tokio::time;\nfn f() {}";
     assert!(found("decide::mirror::plan", text).is_empty());
     assert!(!found("decide::mirror::plan", "#[cfg(not(test))]\nuse std::fs;").is_empty());
+}
+
+#[test]
+fn words_of_the_command_line_are_found_wherever_they_are_written() {
+    let found = |module: &str, text: &str| words_of_the_command_line(&[Source::parse(module, text)]);
+    for room in WITHOUT_A_COMMAND_LINE {
+        for text in [
+            r#"const HINT: &str = "see `--only`";"#,
+            r#"const HINT: &str = "--only";"#,
+            r#"fn f() -> String { format!("set {} --only", 1) }"#,
+            r#"fn f() -> String { g(&["type `rcsync resume x`"]) }"#,
+            r#"enum E { #[error("it passed (`--timeout`)")] A }"#,
+            "/// What `--only` means.\nstruct S;",
+            "struct S {\n    /// What `rcsync ls` shows.\n    field: u8,\n}",
+            "//! What `--only` means.",
+        ] {
+            assert_eq!(found(&format!("{room}::somewhere"), text).len(), 1, "{room}: {text}");
+        }
+        for innocent in [
+            r#"const PAGE: &str = "Written by rcsync 1, <!-- -->, a--b, -- and --- too";"#,
+            r#"#[cfg(test)] mod tests { const HINT: &str = "see `--only`"; }"#,
+        ] {
+            assert!(found(&format!("{room}::somewhere"), innocent).is_empty(), "{innocent}");
+        }
+    }
+    assert!(found("cli::somewhere", r#"const HINT: &str = "see `--only`";"#).is_empty());
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Reads what a source file uses: its `use` trees, its paths, and the methods that it calls. Unit tests are left out,
-//! which may use what they like.
+//! Reads what a source file uses: its `use` trees, its paths, and the methods that it calls; and its texts. Unit tests are
+//! left out, which may use what they like.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,6 +15,8 @@ pub(super) struct Source {
     pub(super) module: String,
     /// Absolute paths that it uses (`crate::model::job::JobId`, `std::fs::read`), and methods (`.sync_all`).
     pub(super) uses: BTreeSet<String>,
+    /// Its string literals, and the lines of its documentation.
+    pub(super) texts: Vec<String>,
     /// The first line of its documentation.
     pub(super) summary: String,
 }
@@ -23,9 +25,11 @@ impl Source {
     pub(super) fn parse(module: &str, text: &str) -> Self {
         let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{module}: {error}"));
         let mut reader = Reader { module: split(module), ..Reader::default() };
+        file.attrs.iter().for_each(|attribute| reader.visit_attribute(attribute));
         reader.items(&file.items);
+        let texts = std::mem::take(&mut reader.texts);
         let summary = text.lines().next().and_then(|line| line.strip_prefix("//! ")).unwrap_or_default();
-        Self { module: module.to_owned(), uses: reader.resolved(), summary: summary.to_owned() }
+        Self { module: module.to_owned(), uses: reader.resolved(), texts, summary: summary.to_owned() }
     }
 }
 
@@ -116,6 +120,7 @@ struct Reader {
     /// Paths as they are written, with the module that they are written in.
     paths: Vec<(Vec<String>, Vec<String>)>,
     methods: BTreeSet<String>,
+    texts: Vec<String>,
     /// Names that a `use` brings in, and what they mean.
     imported: Vec<(Vec<String>, String, Vec<String>)>,
 }
@@ -165,6 +170,12 @@ impl Reader {
                 TokenTree::Group(group) => {
                     self.end_of(&mut path);
                     self.tokens(group.stream());
+                }
+                TokenTree::Literal(literal) => {
+                    self.end_of(&mut path);
+                    if let syn::Lit::Str(text) = syn::Lit::new(literal) {
+                        self.texts.push(text.value());
+                    }
                 }
                 _ => self.end_of(&mut path),
             }
@@ -237,6 +248,18 @@ impl<'ast> Visit<'ast> for Reader {
             self.paths.push((self.module.clone(), parts));
         }
         visit::visit_path(self, path);
+    }
+
+    fn visit_lit_str(&mut self, text: &'ast syn::LitStr) {
+        self.texts.push(text.value());
+    }
+
+    fn visit_attribute(&mut self, attribute: &'ast Attribute) {
+        // Of `#[error("…")]` the words are in tokens.
+        if let syn::Meta::List(list) = &attribute.meta {
+            self.tokens(list.tokens.clone());
+        }
+        visit::visit_attribute(self, attribute);
     }
 
     fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {

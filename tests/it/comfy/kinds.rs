@@ -74,7 +74,7 @@ async fn embeddings_full_models_and_adapters_stay_out_of_loras() {
     }
     let before = snapshot(&stage.bench.dir());
     let run = stage.mirror(&["--comfyui-pickles"]).await;
-    assert_eq!((code(&run), stderr(&run).as_str()), (0, ""), "told once");
+    assert_eq!((code(&run), stderr(&run).as_str()), (0, ""), "reported once");
     assert_eq!(snapshot(&stage.bench.dir()), before);
 
     // Where the installation has a folder for embeddings, they go there.

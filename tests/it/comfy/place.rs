@@ -72,7 +72,7 @@ async fn pickles_are_placed_when_they_are_asked_for() {
     assert_eq!(stage.placed(), sidecars);
     let run = stage.mirror(&["--comfyui-sidecars", "--comfyui-pickles"]).await;
     assert_eq!(code(&run), 0, "{}", stderr(&run));
-    // `optimizer.pt` is no LoRA, so it is none that anybody can mean.
+    // `optimizer.pt` is no LoRA and is never placed.
     let all = [
         "dog/dog.civitai.info",
         "dog/dog.json",
@@ -138,12 +138,35 @@ async fn a_path_that_is_no_comfyui_ends_it_before_anything_is_asked() {
     assert!(stderr(&none).contains("--comfyui"));
 }
 
+/// A run that ends reports what it did not place, and promises no other try: it has none.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(unix)]
+async fn a_run_that_ends_reports_what_it_did_not_place() {
+    let stage = Stage::finished(plan()).await;
+    let (dir, ui) = (stage.bench.dir(), stage.ui());
+    // The job's folder is a link to a disk that is away.
+    let link = stage.loras().join("my_first_lora");
+    std::os::unix::fs::symlink(dir.with_file_name("away"), &link).unwrap();
+    let follow = [stage.bench.job.as_str(), dir.to_str().unwrap(), "--comfyui", ui.to_str().unwrap()];
+    for more in [&["--once"][..], &[][..], &["-q"][..]] {
+        let run = stage.bench.command(&[&follow[..], more].concat()).output().unwrap();
+        let told = stderr(&run);
+        assert_eq!(code(&run), 0, "the mirror itself is complete: {told}");
+        assert_eq!(told.matches("not everything could be placed in ComfyUI").count(), 1, "{told}");
+        assert!(told.contains("my_first_lora") && !told.contains("again"), "{told}");
+    }
+    fs::remove_file(&link).unwrap();
+    assert_eq!(stage.placed(), [""; 0], "nothing was placed elsewhere");
+    let run = stage.bench.command(&[&follow[..], &["--once"]].concat()).output().unwrap();
+    assert_eq!((code(&run), stage.assert_same_bytes()), (0, 4), "{}", stderr(&run));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_ours_stays_as_it_is() {
     let stage = Stage::finished(plan()).await;
     let folder = stage.loras().join("my_first_lora");
     fs::create_dir(&folder).unwrap();
-    // Somebody else's file of that name; the same bytes from another tool; a picture somebody chose.
+    // A foreign file of that name; the same bytes from another tool; a picture that the user chose.
     fs::write(folder.join("my_first_lora_000000250.safetensors"), "theirs").unwrap();
     fs::copy(stage.bench.dir().join("my_first_lora.safetensors"), folder.join("my_first_lora.safetensors"))
         .unwrap();
@@ -328,7 +351,7 @@ async fn what_was_edited_since_it_was_placed_stays_and_an_edited_picture_shows_n
     fs::write(&edited, "edited").unwrap();
     assert_eq!(code(&stage.mirror(&["--comfyui-keep", "1"]).await), 0);
     assert_eq!(fs::read(&edited).unwrap(), b"edited");
-    assert!(!folder.join("my_first_lora_000000500.safetensors").exists(), "nobody touched this one");
+    assert!(!folder.join("my_first_lora_000000500.safetensors").exists(), "this one was not edited");
 }
 
 #[tokio::test(flavor = "multi_thread")]

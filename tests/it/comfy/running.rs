@@ -42,7 +42,7 @@ async fn a_running_comfyui_is_asked_whether_it_lists_what_is_new() {
     assert_eq!(code(&run), 0, "{}", stderr(&run));
     assert!(stderr(&run).contains("lists all 4 new LoRAs"), "{}", stderr(&run));
     assert!(!stderr(&run).contains("s3cret"), "{}", stderr(&run));
-    // Nothing new: nobody is asked, nothing is said.
+    // Nothing new: no request, no message.
     assert_eq!(stderr(&stage.mirror(&["--comfyui-url", "http://127.0.0.1:1"]).await), "");
 
     // It reads another folder, or does not answer at all: told, and no fault of the mirror.
@@ -50,7 +50,7 @@ async fn a_running_comfyui_is_asked_whether_it_lists_what_is_new() {
     for (url, words) in [
         (comfyui("[]", "\"/elsewhere/loras\"".to_owned()), "does not list"),
         (comfyui("<html>", root), "not that of a ComfyUI"),
-        ("http://127.0.0.1:1".to_owned(), "nobody answers there"),
+        ("http://127.0.0.1:1".to_owned(), "no program answers there"),
     ] {
         std::fs::remove_dir_all(&folder).unwrap();
         let run = stage.mirror(&["--comfyui-url", &url, "--again"]).await;

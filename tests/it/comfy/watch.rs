@@ -87,7 +87,7 @@ async fn what_is_published_is_there_within_two_seconds() {
     assert_soon(&latencies(&stage, &mut watch).await, Duration::from_millis(1000));
 }
 
-/// In a user's namespace of its own, Linux can be told to have no events to give.
+/// In a user's namespace of its own, Linux can be configured to deliver no events.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
 async fn without_events_it_is_there_as_soon() {
@@ -163,6 +163,38 @@ async fn folders_that_are_away_at_the_start_are_waited_for() {
     // Without `--watch` it is a slip.
     let run =
         stage.bench.command(&["mirror", "nowhere", "--comfyui", ui.to_str().unwrap()]).output().unwrap();
+    assert_eq!(code(&run), 66, "{}", stderr(&run));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_of_a_configuration_that_are_all_away_at_the_start_are_waited_for() {
+    let stage = Stage::finished(plan()).await;
+    let (dir, yaml) = (stage.bench.dir(), stage.ui().join("extra_model_paths.yaml"));
+    let away = stage.ui().with_file_name("away");
+    let text = format!(
+        "one:\n  base_path: {0}/one\n  loras: models/loras\ntwo:\n  base_path: {0}/two\n  loras: models/loras\n",
+        away.display()
+    );
+    fs::write(&yaml, text).unwrap();
+    let arguments = ["mirror", dir.to_str().unwrap(), "--comfyui", yaml.to_str().unwrap()];
+    let run = stage.bench.command(&arguments).output().unwrap();
+    assert_eq!(code(&run), 66, "{}", stderr(&run));
+    let refused = stderr(&run);
+    assert!(
+        refused.contains("away/one/models/loras` is not there") && refused.contains("line 3"),
+        "{refused}"
+    );
+    let mut watch = Running(stage.bench.command(&[&arguments[..], &["--watch"]].concat()).spawn().unwrap());
+    let lines = crate::support::Lines::of(watch.0.stderr.take().unwrap());
+    lines.wait_for("line about the folder", |line| line.contains("away/one/models/loras yet; waits for it"));
+    assert!(!away.exists(), "nothing is made where a disk is away");
+    // The second folder of the file returns first.
+    let loras = away.join("two/models/loras");
+    fs::create_dir_all(&loras).unwrap();
+    appears(&loras.join("my_first_lora/my_first_lora.safetensors")).await;
+    // A configuration that names no such folder is wrong, and is not waited for.
+    fs::write(&yaml, "one:\n  base_path: /x\n  vae: vae\n").unwrap();
+    let run = stage.bench.command(&[&arguments[..], &["--watch"]].concat()).output().unwrap();
     assert_eq!(code(&run), 66, "{}", stderr(&run));
 }
 

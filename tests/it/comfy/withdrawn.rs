@@ -25,7 +25,7 @@ async fn what_is_gone_from_comfyui_is_not_placed_again_until_it_is_asked_for() {
         "`my_first_lora/my_first_lora_000000250.safetensors` was moved, renamed or deleted in ComfyUI";
     assert!(stderr(&run).contains(words), "{}", stderr(&run));
     assert_eq!(snapshot(&stage.ui()), before);
-    // That is told once, by `sync` too, and a pass with nothing new changes nothing.
+    // That is reported once, by `sync` too, and a pass with nothing new changes nothing.
     let before = (snapshot(&stage.ui()), snapshot(&stage.bench.dir()));
     for run in [stage.mirror(&["--comfyui-sidecars"]).await, stage.once(&["--comfyui-sidecars"]).await] {
         assert_eq!((code(&run), stderr(&run).as_str()), (0, ""));

@@ -1,5 +1,8 @@
-//! What a fuzzer throws its bytes at: each target takes any bytes, and panics when a promise is broken. The programs in
-//! `fuzz/` call these, and `corpus` replays with them what was found once.
+//! The fuzz targets: each takes any bytes and panics when a promise is broken. The programs in `fuzz/` call them, and
+//! `corpus` replays with them what was found earlier.
+
+#[path = "parsers.rs"]
+mod parsers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,11 +24,15 @@ use rcsync::model::names::sanitize::is_invisible;
 use rcsync::model::response_head::ContentRange;
 use rcsync::model::source_url::SourceUrl;
 
+pub(super) use parsers::{
+    config, datasets, destinations, extra_paths, head, job_list, pictures, push_journal, refusals, starting,
+};
+
 /// Takes any bytes; panics when a promise is broken.
 type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus.
-pub(super) const TARGETS: [(&str, Target); 8] = [
+pub(super) const TARGETS: [(&str, Target); 18] = [
     ("names", names),
     ("manifest", manifest),
     ("safetensors", safetensors),
@@ -34,6 +41,16 @@ pub(super) const TARGETS: [(&str, Target); 8] = [
     ("content_range", content_range),
     ("retry_after", retry_after_header),
     ("redaction", redaction),
+    ("datasets", datasets),
+    ("refusals", refusals),
+    ("pictures", pictures),
+    ("head", head),
+    ("job_list", job_list),
+    ("config", config),
+    ("extra_paths", extra_paths),
+    ("starting", starting),
+    ("destinations", destinations),
+    ("push_journal", push_journal),
 ];
 
 /// A listing: the job's name in the first line, then one file a line: `c`, `y` or `s`, and its path.
@@ -44,7 +61,7 @@ pub(super) fn names(bytes: &[u8]) {
     let listed: Vec<ListedArtifact> = lines.take(200).filter_map(listed).collect();
     let first = Listing::build(job_name, &listed, &|_| None, []);
     holds_what_names_promise(&first);
-    // The order of the list does not matter, and whoever is known keeps his name.
+    // The order of the list does not matter, and a known file keeps its name.
     let reversed: Vec<ListedArtifact> = listed.iter().rev().cloned().collect();
     let paths = |listing: &Listing| -> BTreeMap<ArtifactKey, RelPath> {
         listing.artifacts.iter().map(|artifact| (artifact.key.clone(), artifact.path.clone())).collect()
@@ -86,7 +103,7 @@ fn holds_what_names_promise(listing: &Listing) {
     for artifact in &listing.artifacts {
         let path = &artifact.path;
         assert_eq!(RelPath::parse(path.as_str()).as_ref(), Ok(path), "it does not keep its own rules");
-        assert!(taken.insert(path.collision_key()), "`{path}` stands there twice");
+        assert!(taken.insert(path.collision_key()), "`{path}` is there twice");
         let below = path.to_path(root);
         assert!(below.starts_with(root) && below.components().count() == 4 + path.count_parts(), "{path}");
     }
@@ -98,7 +115,7 @@ fn holds_what_names_promise(listing: &Listing) {
         }
     }
     for why in listing.rejected.iter().map(|file| &file.why) {
-        assert!(!why.chars().any(is_invisible), "{why:?} has in it what nobody sees");
+        assert!(!why.chars().any(is_invisible), "{why:?} has invisible characters");
     }
 }
 
@@ -140,7 +157,7 @@ pub(super) fn manifest(bytes: &[u8]) {
     let (again, damage) = load().expect("what was loaded once is loaded again");
     assert_eq!(again.manifest(), &claims);
     assert!(!damage.snapshot, "what is damaged was put aside");
-    // Whatever stands in the journal, the next record is durable behind it.
+    // Whatever is in the journal, the next record is durable behind it.
     let key = ArtifactKey { kind: ArtifactKind::Sample, path: "/behind/what/was/there".into() };
     store.append(vec![Record::Abandon { key }]).expect("the disk is in order");
     assert_eq!(load().expect("as before").0.manifest(), store.manifest());
@@ -174,7 +191,7 @@ pub(super) fn safetensors(json: &[u8]) {
         // They let the last of two equal names win, and take white space before the `{`, more tensors and larger files.
         (Err(HeaderError::Twice(_) | HeaderError::TooManyTensors | HeaderError::NotAnObject), Ok(_)) => {}
         (Err(HeaderError::Overflow(_)), Ok(library)) => assert!(library.data_len() > usize::MAX / 2),
-        // A name that stands there twice may be wrong the first time only.
+        // A repeated name may be wrong the first time only.
         (Err(_), Ok(library)) if offsets_in(json) > library.tensors().len() => {}
         (Err(ours), Ok(_)) => panic!("we refuse: {ours}"),
     }
@@ -301,7 +318,7 @@ pub(super) fn redaction(bytes: &[u8]) {
     let Ok(url) = SourceUrl::parse(address) else { return };
     assert_eq!(url.expose(), address);
     let shown = url.to_string();
-    assert!(!shown.chars().any(is_invisible), "{shown:?} has in it what nobody sees");
+    assert!(!shown.chars().any(is_invisible), "{shown:?} has invisible characters");
     assert_eq!(serde_json::to_string(&url).ok(), serde_json::to_string(&shown).ok());
     let (before, after) = address.split_at(address.find(['?', '#']).unwrap_or(address.len()));
     // A fragment may follow the query, and is never sent.
@@ -309,7 +326,7 @@ pub(super) fn redaction(bytes: &[u8]) {
     let secrets = query
         .split(['&', '#'])
         .map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value))
-        // What stands before the query too is no secret; `…` is what a secret is replaced with.
+        // What is before the query too is no secret; `…` is what a secret is replaced with.
         .filter(|secret| secret.len() >= SECRET_FROM && !secret.contains('…'))
         .filter(|secret| !format!("{before}?").contains(secret));
     let quoted = url.redact(&format!("{quoting} {address} {quoting}"));

@@ -3,6 +3,7 @@
 use super::host::Ask;
 use super::reply::{End, Reply};
 use super::rig::{Case, World, hold_all};
+use super::transfer::gzip;
 use super::world::{File, Hosted, MIB, picture, weights};
 
 fn honest(file: &File, ask: &Ask) -> Reply {
@@ -55,6 +56,26 @@ fn group_n_bombs() {
             76,
             0,
         ),
+        Case::new(
+            "N1",
+            "a bomb of 400 MiB",
+            {
+                let bomb = gzip(&vec![b' '; 400 * MIB]);
+                api(move || Reply::new(200, &bomb).header("Content-Encoding", "gzip"))
+            },
+            76,
+            0,
+        )
+        .says("longer than")
+        .peak(160),
+        Case::new(
+            "N1",
+            "an answer packed in a way that was not asked for",
+            api(|| Reply::json("{}").header("Content-Encoding", "br")),
+            76,
+            0,
+        )
+        .says("`br`"),
         Case::new("N2", "the API's head has no end", api(headers_without_end), 76, 0),
         Case::refuses("N2", "the host's head has no end", host(|_, _| headers_without_end())),
         Case::refuses(

@@ -109,7 +109,7 @@ struct Served {
 impl Served {
     fn serve(&self, raw: TcpStream) -> std::io::Result<()> {
         raw.set_nodelay(true)?;
-        // Nobody waits for ever for a client that is gone.
+        // No thread waits for ever for a client that is gone.
         raw.set_write_timeout(Some(Duration::from_secs(20)))?;
         let handle = raw.try_clone()?;
         let stream: Box<dyn Stream> = match &self.secure {

@@ -1,4 +1,4 @@
-//! What a kill and a stop cost of what has arrived, on links that bring little.
+//! What a kill and a stop cost of what has arrived, on slow links.
 //!
 //! Case C28.
 
@@ -10,14 +10,14 @@ use super::reply::End;
 use super::rig::{Rig, Run, World};
 use super::world::{File, Hosted, JOB, MIB, weights};
 
-/// What each connection brings before nothing more comes, however long one waits.
-const BROUGHT: usize = 300_000;
+/// What each connection delivers before it stalls.
+const DELIVERED: usize = 300_000;
 
-/// As many requests as the first run sends bring little and hold still; later ones are served.
+/// As many requests as the first run sends deliver little and stall; later ones are served.
 fn stuck(file: &File, first_run: usize) -> World {
     World::of(vec![Hosted::checkpoint(file, move |file, ask| {
         let reply = file.honest(ask);
-        if ask.nth < first_run { reply.cut(BROUGHT, End::Hold) } else { reply }
+        if ask.nth < first_run { reply.cut(DELIVERED, End::Hold) } else { reply }
     })])
 }
 
@@ -40,7 +40,7 @@ fn start(rig: &Rig, connections: usize) -> Child {
 fn arrived(asks: &[Ask], file: &File) -> u64 {
     let each = asks.iter().map(|ask| {
         let (first, last) = ask.range().unwrap();
-        last.map_or(file.len(), |last| (last + 1).min(file.len())).saturating_sub(first).min(BROUGHT)
+        last.map_or(file.len(), |last| (last + 1).min(file.len())).saturating_sub(first).min(DELIVERED)
     });
     each.sum::<usize>() as u64
 }
@@ -74,21 +74,21 @@ const OLD: Duration = Duration::from_millis(2500);
 #[test]
 fn a_kill_costs_nothing_that_arrived_more_than_a_second_ago() {
     let (arrived, kept) = ended_by(rustix::process::Signal::KILL, &weights(1, 24 * MIB), 4, OLD);
-    assert!(arrived >= BROUGHT as u64, "{arrived}");
+    assert!(arrived >= DELIVERED as u64, "{arrived}");
     assert_eq!(kept, arrived);
 }
 
 #[test]
 fn nor_of_a_small_file_of_a_host_without_validators() {
-    let file = weights(1, 2 * BROUGHT).etag("");
+    let file = weights(1, 2 * DELIVERED).etag("");
     let (arrived, kept) = ended_by(rustix::process::Signal::KILL, &file, 1, OLD);
-    assert_eq!((arrived, kept), (BROUGHT as u64, BROUGHT as u64));
+    assert_eq!((arrived, kept), (DELIVERED as u64, DELIVERED as u64));
 }
 
 #[test]
 fn a_stop_costs_nothing_that_arrived() {
     let moment = Duration::from_millis(600);
     let (arrived, kept) = ended_by(rustix::process::Signal::TERM, &weights(1, 24 * MIB), 4, moment);
-    assert!(arrived >= BROUGHT as u64, "{arrived}");
+    assert!(arrived >= DELIVERED as u64, "{arrived}");
     assert_eq!(kept, arrived);
 }

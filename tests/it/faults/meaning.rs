@@ -14,7 +14,7 @@ fn honest(file: &File, ask: &Ask) -> Reply {
     file.honest(ask)
 }
 
-/// A world that is told which act of the play it is in.
+/// A world that behaves by the stage of the test.
 struct Stage {
     act: Arc<AtomicUsize>,
     rig: Rig,

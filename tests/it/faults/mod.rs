@@ -4,6 +4,7 @@
 mod adopted;
 mod api;
 mod bounds;
+mod crowd;
 mod field;
 mod host;
 #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! Groups F and L: names that mean harm, and a folder in which somebody else works too.
+//! Groups F and L: names that mean harm, and a folder in which another program works too.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -139,7 +139,7 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, String> {
     all.map(|path| (path.clone(), read(&path))).collect()
 }
 
-/// F15, F16, L4, L5: whatever stands where a file should go is not ours and stays as it is; nothing hangs on it.
+/// F15, F16, L4, L5: what is where a file should go is not ours and is kept; no run hangs on it.
 #[cfg(unix)]
 #[test]
 fn f15_f16_l4_what_stands_in_the_way_is_left_alone() {
@@ -234,7 +234,7 @@ fn f17_another_name_of_an_old_file_keeps_its_bytes() {
     assert_eq!(std::fs::read(rig.dir().join(NAME)).unwrap(), *new.bytes);
 }
 
-/// L1 to L5: what became of published files while nobody looked.
+/// L1 to L5: published files that changed between two runs.
 #[test]
 fn group_l_somebody_else_works_here_too() {
     type Change = fn(&Path);
@@ -321,7 +321,7 @@ fn l9_nothing_unfinished_has_a_model_s_name() {
     assert!(seen.lock().unwrap().is_empty(), "{:?}", seen.lock().unwrap());
 }
 
-/// J6: while a run publishes, somebody opens a published file, moves it away, and takes a part from under it. Each costs
+/// J6: while a run publishes, another program opens a published file, moves it away, and takes a part from under it. Each costs
 /// that file alone, and nothing of theirs is touched.
 #[test]
 fn j6_somebody_opens_moves_and_takes_files_meanwhile() {
@@ -343,7 +343,7 @@ fn j6_somebody_opens_moves_and_takes_files_meanwhile() {
             std::fs::rename(&published, dir.join("moved.png")).unwrap();
             drop(open);
         } else if ask.nth == 1 {
-            // The part that this answer goes on with is gone.
+            // The part that this response continues is gone.
             for entry in std::fs::read_dir(dir.join(".rcsync/parts")).unwrap() {
                 std::fs::remove_file(entry.unwrap().path()).unwrap();
             }

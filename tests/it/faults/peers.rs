@@ -32,7 +32,7 @@ enum Play {
     Again,
 }
 
-/// A case in two stages; which one is told by the script.
+/// A case in two stages; which one is chosen by the script.
 fn staged(old: &File, new: &File, script: fn(usize, &File, &File, &Ask) -> Reply) -> Staged {
     let (first, second) = (old.clone(), new.clone());
     let stage = Arc::new(AtomicUsize::new(0));

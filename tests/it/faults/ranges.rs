@@ -50,7 +50,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Answers to the request that goes on.
+/// Responses to the request that resumes.
 fn answers() -> Vec<Case> {
     let range =
         |value: &'static str| second(move |file, ask| file.honest(ask).header("Content-Range", value));
@@ -355,7 +355,7 @@ fn validators() -> Vec<Case> {
                         if ask.nth == 0 { old.honest(ask) } else { served.honest(ask) }
                     },
                 )
-                // Whoever takes everything with the first answer has the old version, whole.
+                // A client that takes everything with the first response has the old version, whole.
                 .or(&new),
             ])
         })
@@ -443,7 +443,7 @@ fn digests() -> Vec<Case> {
         )
         .evidence("structure"),
         Case::survives("C21", "a digest of a part is no digest of the file", {
-            // Two MiB, so that a break leaves something to go on from.
+            // Two MiB, so that a break leaves something to resume from.
             let file = weights(1, 3 * MIB);
             World::of(vec![Hosted::checkpoint(&file, |file, ask| {
                 let start = ask.starts_at();

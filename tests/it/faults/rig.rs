@@ -13,7 +13,7 @@ use super::host::{Ask, Host, Script, Secure};
 use super::reply::Reply;
 use super::world::{Hosted, JOB, Kind, SIGNATURE, TOKEN};
 
-/// Nothing here takes this long, even on a busy machine: whoever does hangs.
+/// Nothing here takes this long, even on a busy machine: a run that does hangs.
 const HUNG: Duration = Duration::from_secs(90);
 
 /// Files that rcsync writes of its own accord.

@@ -1,4 +1,4 @@
-//! Group K, and C15 to C18: private state and parts that were damaged while nobody looked.
+//! Group K, and C15 to C18: private state and parts that were damaged between two runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,7 +113,7 @@ fn k5_k8_a_manifest_that_is_not_for_us() {
     }
 }
 
-/// Leaves a part of which about five of nine MiB are here, lets somebody damage it, and goes on honestly. Returns how
+/// Leaves a part of which about five of nine MiB are here, damages it, and resumes with honest responses. Returns how
 /// many bytes the second run asked for.
 fn interrupted(damage: impl Fn(&Path)) -> (Rig, usize) {
     let honest_now = Arc::new(AtomicBool::new(false));

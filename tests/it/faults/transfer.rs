@@ -14,7 +14,7 @@ fn packed(file: &File) -> Reply {
     Reply::new(200, &gzip(&file.bytes)).header("Content-Encoding", "gzip").header("ETag", &stamp)
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -68,7 +68,7 @@ fn connections() -> Vec<Case> {
         origin.clone_into(&mut world.origin);
         world
     };
-    // Nobody listens on the port of a listener that is gone.
+    // No process listens on the port of a listener that is gone.
     let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     vec![
         Case::refuses("B1", "connection refused", at(&format!("http://{refused}")))
@@ -383,7 +383,7 @@ fn b19_a_proxy_that_refuses_to_connect() {
     assert!(!proxy.asks().is_empty() && rig.host.asks().is_empty());
 }
 
-/// B19: through a SOCKS proxy, which is told the name and resolves it.
+/// B19: through a SOCKS proxy, which gets the name and resolves it.
 #[test]
 fn b19_a_proxy_that_speaks_socks() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -102,7 +102,7 @@ pub(crate) struct Hosted {
     pub(crate) script: Script,
 }
 
-/// Where in the listing a file stands.
+/// A file's place in the listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Checkpoint,

@@ -6,10 +6,10 @@ use super::rig::{Rig, config};
 use crate::support::{Lines, code, stderr, until};
 
 /// Kills of one push. The figure.
-const KILLS: usize = 20;
+pub(super) const KILLS: usize = 20;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_push_that_is_killed_twenty_times_sends_each_file_at_most_once_more() {
+/// Kills a push twenty times and lets the next one complete; returns how often each file was sent.
+pub(super) async fn uploads_of_a_push_that_is_killed() -> Vec<u32> {
     let rig = Rig::new().await;
     rig.photos("dog", 60);
     // Some files go by the other way, whose arrival shows only when the status is read.
@@ -34,7 +34,12 @@ async fn a_push_that_is_killed_twenty_times_sends_each_file_at_most_once_more() 
     }
     rig.run_to("dataset push dog", 0).await;
     rig.assert_equal("dog", "dog");
-    let uploads = rig.uploads("dog");
+    rig.uploads("dog")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_is_killed_twenty_times_sends_each_file_at_most_once_more() {
+    let uploads = uploads_of_a_push_that_is_killed().await;
     assert!(uploads.iter().all(|uploads| *uploads <= 2), "{uploads:?}");
     let surplus: u32 = uploads.iter().map(|uploads| uploads - 1).sum();
     assert!(surplus as usize <= KILLS * 4, "{surplus}");

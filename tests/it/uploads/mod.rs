@@ -3,6 +3,7 @@
 mod bad_input;
 mod breaks;
 mod faults;
+#[cfg(target_os = "linux")]
 mod measure;
 mod push;
 mod rig;

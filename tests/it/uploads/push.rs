@@ -72,7 +72,7 @@ async fn without_a_memory_names_and_lengths_decide() {
     std::fs::remove_dir_all(rig.path(".local")).unwrap();
     rig.simulator.clear_requests();
     let again = rig.run_to("dataset push dog", 0).await;
-    assert!(stderr(&again).contains("6 of them known by name and length alone"), "{}", stderr(&again));
+    assert!(stderr(&again).contains("6 of them known only by name and length"), "{}", stderr(&again));
     assert_eq!(rig.requests("POST", "/upload").len(), 0);
     rig.write("dog/000.txt", "longer than before");
     rig.run_to("dataset push dog", 0).await;
@@ -166,7 +166,9 @@ async fn the_account_is_listed_compared_and_cleared() {
     let unknown = rig.run_to("dataset status dog_photo", 65).await;
     assert!(stderr(&unknown).contains("did you mean `dog_photos`?"), "{}", stderr(&unknown));
     let asked = rig.run_to("dataset rm dog_photos", 64).await;
-    assert!(stderr(&asked).contains("--yes"), "{}", stderr(&asked));
+    let said = stderr(&asked);
+    assert!(said.starts_with("error: `dataset rm` asks") && said.contains("--yes"), "{said}");
+    assert!(!said.contains("[y/N]"), "no question without a terminal: {said}");
     assert_eq!(rig.simulator.datasets().len(), 1, "nothing is deleted unasked");
     rig.run_to("dataset rm dog_photos --yes", 0).await;
     assert_eq!(rig.simulator.datasets(), []);

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::cli::args::{DatasetRemove, DatasetStatusOf};
 use crate::cli::backend;
+use crate::cli::command_error::CommandError;
 use crate::cli::commands::{Context, wait_for};
 use crate::cli::config::Talk;
 use crate::cli::exit::Signals;
@@ -16,11 +17,11 @@ use crate::edge::api::ApiClient;
 use crate::edge::records::push_journal::forget;
 use crate::engine::datasets::asking::read;
 use crate::engine::datasets::scan::{ScanOptions, sizes};
-use crate::error::{ApiError, Error, ExitStatus};
+use crate::error::{ApiError, ExitStatus};
 use crate::model::dataset::{Dataset, DatasetId, DatasetStatus};
 use crate::model::units::ByteCount;
 
-use super::folder::own_name;
+use super::check::own_name;
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -45,7 +46,7 @@ impl<'a> Row<'a> {
     }
 }
 
-pub(super) fn ls(context: &Context<'_>) -> Result<ExitStatus, Error> {
+pub(super) fn ls(context: &Context<'_>) -> Result<ExitStatus, CommandError> {
     #[derive(Serialize)]
     struct Document<'a> {
         datasets: Vec<Row<'a>>,
@@ -82,14 +83,14 @@ pub(super) fn ls(context: &Context<'_>) -> Result<ExitStatus, Error> {
     })
 }
 
-pub(super) fn status(context: &Context<'_>, typed: &DatasetStatusOf) -> Result<ExitStatus, Error> {
+pub(super) fn status(context: &Context<'_>, typed: &DatasetStatusOf) -> Result<ExitStatus, CommandError> {
     let base = backend::api_base(context.world)?;
     let api = backend::client(context.world, &context.settings, &base)?;
-    let local = typed.against.as_deref().map(|folder| {
+    let local = typed.against.as_deref().map(|folder| -> Result<_, CommandError> {
         let files = FilePatterns::new(&typed.files.include, &typed.files.exclude)
-            .map_err(|error| Error::Usage(error.to_string()))?;
+            .map_err(|error| CommandError::Usage(error.to_string()))?;
         let options = ScanOptions { name: Some(own_name(folder)?), files, ..ScanOptions::default() };
-        sizes(folder, &options)
+        Ok(sizes(folder, &options)?)
     });
     let local = local.transpose()?;
     wait_for(context.world, |signals| async move {
@@ -204,30 +205,16 @@ fn next_step(difference: &Difference, name: &str) -> Option<String> {
         .then(|| format!("`rcsync dataset push <FOLDER> --name {name}` sends what is missing or differs"))
 }
 
-pub(super) fn rm(context: &Context<'_>, typed: &DatasetRemove) -> Result<ExitStatus, Error> {
+pub(super) fn rm(context: &Context<'_>, typed: &DatasetRemove) -> Result<ExitStatus, CommandError> {
     context.refuse_dry_run("`dataset rm`")?;
     let base = backend::api_base(context.world)?;
     let api = backend::client(context.world, &context.settings, &base)?;
     wait_for(context.world, |signals| async move {
         let Some(found) = find(&api, &signals, &typed.dataset).await? else { return Ok(signals.status()) };
         let name = found.name.as_deref().map_or_else(|| shown(found.id.as_str()), shown);
-        if !typed.yes {
-            context.world.err.write(&format!(
-                "delete the dataset `{name}` ({}, {}) and all its files for good? [y/N] ",
-                shown(found.id.as_str()),
-                shown(found.status.as_str())
-            ));
-            let Some(answer) = (context.world.answer)() else {
-                context.world.err.line("");
-                return Err(Error::Usage(
-                    "`dataset rm` asks, and there is no terminal to answer on; `--yes` deletes without asking"
-                        .to_owned(),
-                ));
-            };
-            if !matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
-                context.world.err.line("nothing was deleted");
-                return Ok(ExitStatus::Negative);
-            }
+        if !typed.yes && !confirm(context, &found, &name)? {
+            context.world.err.line("nothing was deleted");
+            return Ok(ExitStatus::Negative);
         }
         let deleted = read(&api, &signals.stop, |api| {
             let id = found.id.clone();
@@ -257,8 +244,27 @@ pub(super) fn rm(context: &Context<'_>, typed: &DatasetRemove) -> Result<ExitSta
     })
 }
 
+/// Asks whether the dataset is to be deleted.
+///
+/// # Errors
+/// When there is no terminal to answer on; then nothing is asked.
+fn confirm(context: &Context<'_>, dataset: &Dataset, name: &str) -> Result<bool, CommandError> {
+    let question = format!(
+        "delete the dataset `{name}` ({}, {}) and all its files for good? [y/N] ",
+        shown(dataset.id.as_str()),
+        shown(dataset.status.as_str())
+    );
+    let Some(answer) = (context.world.answer)(&context.world.err, &question) else {
+        return Err(CommandError::Usage(
+            "`dataset rm` asks, and there is no terminal to answer on; `--yes` deletes without asking"
+                .to_owned(),
+        ));
+    };
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
 /// Finds a dataset by its name or id; `None` when a signal came.
-async fn find(api: &ApiClient, signals: &Signals, text: &str) -> Result<Option<Dataset>, Error> {
+async fn find(api: &ApiClient, signals: &Signals, text: &str) -> Result<Option<Dataset>, CommandError> {
     let listed = read(api, &signals.stop, |api| async move { api.datasets().await });
     let Some(listed) = listed.await? else { return Ok(None) };
     let by_name = listed.iter().find(|dataset| dataset.name.as_deref() == Some(text));
@@ -288,11 +294,11 @@ fn is_uuid(text: &str) -> bool {
 }
 
 /// Says that there is no such dataset, and which one may be meant.
-pub(in crate::cli::commands) fn unknown(name: &str, listed: &[Dataset]) -> Error {
+pub(in crate::cli::commands) fn unknown(name: &str, listed: &[Dataset]) -> CommandError {
     let names = listed.iter().filter_map(|dataset| dataset.name.as_deref());
     let near =
         nearest(name, names).map_or_else(String::new, |near| format!("; did you mean `{}`?", shown(near)));
-    Error::Declined {
+    CommandError::Declined {
         why: format!("the account has no dataset `{}`{near}", shown(name)),
         next: "nothing was sent; `rcsync dataset ls` lists those that there are, and `rcsync dataset push <FOLDER>` makes one".to_owned(),
     }

@@ -2,14 +2,19 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::cli::args::DatasetCheck;
+use crate::cli::command_error::CommandError;
 use crate::cli::commands::{Context, wait_for};
 use crate::cli::config::Talk;
 use crate::cli::exit::Signals;
-use crate::cli::format::{columns, shown};
+use crate::cli::format::{columns, counted, shown};
+use crate::cli::local_folder::ensure_folder;
+use crate::cli::reporters::view::CheckView;
+use crate::cli::reporters::words as sentences;
 use crate::cli::table::natural;
 use crate::cli::training_file::TrainingFile;
 use crate::cli::values::Format;
@@ -18,20 +23,20 @@ use crate::decide::datasets::{
     companions_of, name_for,
 };
 use crate::edge::system::blocking::{blocking, lost};
-use crate::engine::datasets::scan::{ScanOptions, companion, folder_name, scan};
-use crate::error::{Error, ExitStatus};
+use crate::engine::datasets::scan::{ScanOptions, companion, scan};
+use crate::error::ExitStatus;
 use crate::model::training_config::TrainingConfig;
 use crate::model::units::ByteCount;
 
 /// How many warnings of one kind are shown; JSON has all, and so has `--verbose`.
 const SHOWN_WARNINGS: usize = 20;
 
-pub(super) fn run(context: &Context<'_>, typed: &DatasetCheck) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, typed: &DatasetCheck) -> Result<ExitStatus, CommandError> {
     let config =
         typed.config.as_deref().map(|path| TrainingFile::read(context.world, path)?.config()).transpose()?;
     let files = FilePatterns::new(&typed.files.include, &typed.files.exclude)
-        .map_err(|error| Error::Usage(error.to_string()))?;
-    let own_name = folder_name(&typed.folder)?;
+        .map_err(|error| CommandError::Usage(error.to_string()))?;
+    let own_name = own_name(&typed.folder)?;
     let name = match (&typed.name, &config) {
         (Some(name), _) => name.clone(),
         (None, Some(config)) => name_for(&own_name, config),
@@ -42,7 +47,7 @@ pub(super) fn run(context: &Context<'_>, typed: &DatasetCheck) -> Result<ExitSta
     let options = ScanOptions { name: Some(name), caption_ext, files, ..ScanOptions::default() };
     let found = wait_for(context.world, |signals| async move {
         let ended = signals.clone();
-        let scanned = scan_folder(&typed.folder, options, signals);
+        let scanned = scan_folder(context, &typed.folder, options, signals);
         Ok(match ended.unless_ended(scanned).await {
             Some(scanned) => scanned?.ok_or_else(|| ended.status()),
             None => Err(ended.status()),
@@ -62,16 +67,22 @@ pub(super) fn run(context: &Context<'_>, typed: &DatasetCheck) -> Result<ExitSta
 }
 
 pub(super) async fn scan_folder(
+    context: &Context<'_>,
     folder: &Path,
     options: ScanOptions,
     signals: Signals,
-) -> Result<Option<Scan>, Error> {
+) -> Result<Option<Scan>, CommandError> {
     let path = folder.to_path_buf();
-    let on_progress = move |_| match signals.is_ended() {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
+    let name = options.name.clone().unwrap_or_else(|| folder.display().to_string());
+    let view = Arc::new(CheckView::new(context.world, &context.settings, &name));
+    let drawn = view.clone();
+    let on_progress = move |progress| {
+        drawn.show(progress);
+        if signals.is_ended() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    blocking(move || scan(&path, &options, &on_progress)).await.map_err(lost("read", folder))?
+    let scanned = blocking(move || scan(&path, &options, &on_progress)).await;
+    view.end();
+    Ok(scanned.map_err(lost("read", folder))??)
 }
 
 /// Lists the folders of control images and masks, where they are beside the folder under their datasets' names.
@@ -79,11 +90,11 @@ pub(in crate::cli::commands) fn beside(
     folder: &Path,
     name: &str,
     config: &TrainingConfig,
-) -> Result<Vec<Companion>, Error> {
+) -> Result<Vec<Companion>, CommandError> {
     let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
     let Some(parent) = whole.parent() else { return Ok(Vec::new()) };
     let there = companions_of(name, config).into_iter().map(|name| (name, parent.join(name)));
-    there.filter(|(_, folder)| folder.is_dir()).map(|(name, folder)| companion(&folder, name)).collect()
+    there.filter(|(_, folder)| folder.is_dir()).map(|(name, folder)| Ok(companion(&folder, name)?)).collect()
 }
 
 #[derive(Serialize)]
@@ -103,7 +114,7 @@ struct Row<'a> {
     code: Code,
     path: &'a str,
     what: &'a str,
-    cure: &'a str,
+    cure: String,
 }
 
 fn tell(context: &Context<'_>, folder: &Path, scan: &Scan, report: &Report) {
@@ -127,7 +138,7 @@ fn tell(context: &Context<'_>, folder: &Path, scan: &Scan, report: &Report) {
 
 fn row_of(finding: &Finding) -> Row<'_> {
     let Finding { code, path, what, cure } = finding;
-    Row { severity: finding.severity(), code: *code, path, what, cure }
+    Row { severity: finding.severity(), code: *code, path, what, cure: sentences::cure(cure) }
 }
 
 fn words(scan: &Scan, report: &Report, shown_warnings: usize) -> String {
@@ -144,20 +155,25 @@ fn words(scan: &Scan, report: &Report, shown_warnings: usize) -> String {
     if skipped > 0 {
         sum += &format!(" ({skipped} hidden or made by other programs, passed over)");
     }
-    let verdict = match (report.errors(), report.warnings()) {
-        (0, 0) => "nothing is wrong".to_owned(),
-        (0, warnings) => counted(warnings as u64, "warning"),
-        (errors, 0) => counted(errors as u64, "error"),
-        (errors, warnings) => {
-            format!("{}, {}", counted(errors as u64, "error"), counted(warnings as u64, "warning"))
-        }
-    };
-    text += &format!("{}: {sum}: {verdict}\n", shown(&scan.name));
+    text += &format!("{}: {sum}: {}\n", shown(&scan.name), verdict(report));
     text
 }
 
-fn counted(count: u64, word: &str) -> String {
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+/// Returns the name that a folder has on the command line: its own.
+pub(in crate::cli::commands) fn own_name(folder: &Path) -> Result<String, CommandError> {
+    ensure_folder(folder, "a dataset is made of")?;
+    Ok(crate::engine::datasets::scan::folder_name(folder)?)
+}
+
+/// Returns how many errors and warnings there are, in words.
+pub(crate) fn verdict(report: &Report) -> String {
+    let parts = [(report.errors(), "error"), (report.warnings(), "warning")];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| counted(*count as u64, word))
+        .collect();
+    if parts.is_empty() { "nothing is wrong".to_owned() } else { parts.join(", ") }
 }
 
 /// Returns the findings as lines: those of one kind and cure together, the cure once below them.
@@ -189,7 +205,7 @@ pub(super) fn listed(findings: &[&Finding], shown_warnings: usize) -> String {
         if group.len() > most {
             text += &format!("  … and {} more (`--verbose` lists all)\n", group.len() - most);
         }
-        text += &format!("  fix: {}\n", shown(&first.cure));
+        text += &format!("  fix: {}\n", shown(&sentences::cure(&first.cure)));
     }
     text
 }

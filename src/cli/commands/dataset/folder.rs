@@ -1,13 +1,14 @@
 //! A folder on its way into a dataset: checked, compared, sent. For `dataset push` and `submit --dataset`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::cli::command_error::CommandError;
 use crate::cli::commands::Context;
 use crate::cli::config::Talk;
 use crate::cli::exit::Signals;
-use crate::cli::format::shown;
+use crate::cli::format::{counted, shown};
 use crate::cli::push_report::PushReport;
 use crate::decide::datasets::{Companion, Content, Finding, Report, Scan, ScannedFile, Severity, check_with};
 use crate::edge::api::ApiClient;
@@ -16,7 +17,7 @@ use crate::edge::net::upload::UploadClient;
 use crate::engine::datasets::event::{PushEvent, PushReporter};
 use crate::engine::datasets::push::{Prepared, Push, PushFile, PushOptions};
 use crate::engine::datasets::scan::{ScanOptions, sizes};
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 use crate::model::dataset::{Dataset, DatasetName};
 use crate::model::training_config::TrainingConfig;
 use crate::model::upload_record::Stamp;
@@ -55,23 +56,22 @@ impl Folder {
         config: Option<&TrainingConfig>,
         companions: &[Companion],
         force: bool,
-    ) -> Result<Option<Checked>, Error> {
-        let scanning = scan_folder(&self.path, self.scan.clone(), signals.clone());
+    ) -> Result<Option<Checked>, CommandError> {
+        let scanning = scan_folder(context, &self.path, self.scan.clone(), signals.clone());
         let Some(scanned) = signals.unless_ended(scanning).await else { return Ok(None) };
         let Some(scan) = scanned? else { return Ok(None) };
         let found = check_with(&scan, config, companions);
         report.checked(&found);
         tell(context, &found);
         if found.errors() > 0 && !force {
-            let count =
-                if found.errors() == 1 { "1 error".to_owned() } else { format!("{} errors", found.errors()) };
-            return Err(Error::Declined {
+            let count = counted(found.errors() as u64, "error");
+            return Err(CommandError::Declined {
                 why: format!("the folder `{}` has {count}", shown(&self.path.display().to_string())),
                 next: "nothing was sent; correct what is listed above and type the same command again, or add `--force` to send it as it is".to_owned(),
             });
         }
         let name = self.name.parse::<DatasetName>().map_err(|why| {
-            Error::BadInput(format!("`{}` cannot be the name of a dataset: {why}", shown(&self.name)))
+            CommandError::BadInput(format!("`{}` cannot be the name of a dataset: {why}", shown(&self.name)))
         })?;
         let (files, unsendable) = sendable(&scan);
         let left_out: Vec<String> = unsendable.iter().map(|file| file.name.clone()).collect();
@@ -94,7 +94,7 @@ impl Checked {
         listed: &[Dataset],
         report: &PushReport,
         signals: &Signals,
-    ) -> Result<Option<Prepared>, Error> {
+    ) -> Result<Option<Prepared>, CommandError> {
         let Self { folder, name, files, left_out } = self;
         let Folder { path, scan, .. } = folder;
         let push = Push {
@@ -131,9 +131,9 @@ impl<'a> Target<'a> {
         base: &ApiBase,
         api: ApiClient,
         options: PushOptions,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, CommandError> {
         let private = context.settings.sync.allow_private_hosts || base.is_private();
-        let uploads = UploadClient::new(private).map_err(Error::Config)?;
+        let uploads = UploadClient::new(private).map_err(CommandError::Config)?;
         Ok(Self { context, api, uploads, options })
     }
 }
@@ -173,13 +173,12 @@ fn tell(context: &Context<'_>, report: &Report) {
     context.world.err.write(&listed(&findings, most));
 }
 
-/// Returns the name that a folder has on the command line: its own.
-pub(in crate::cli::commands) fn own_name(folder: &Path) -> Result<String, Error> {
-    crate::engine::datasets::scan::folder_name(folder)
-}
-
 /// Returns the code for a push that ended with an error, and reports its end.
-pub(in crate::cli::commands) fn ended(report: &PushReport, error: &Error, elapsed: Duration) -> ExitStatus {
+pub(in crate::cli::commands) fn ended(
+    report: &PushReport,
+    error: &CommandError,
+    elapsed: Duration,
+) -> ExitStatus {
     let exit = error.exit_status();
     report.error(error);
     report.report(&PushEvent::Done { exit, sent: 0, bytes: 0, present: 0, failed: 0, elapsed });

@@ -7,12 +7,13 @@ mod push;
 
 pub(in crate::cli::commands) use account::unknown;
 
-use crate::error::{Error, ExitStatus};
+use crate::cli::command_error::CommandError;
+use crate::error::ExitStatus;
 
 use super::super::args::DatasetCommand;
 use super::Context;
 
-pub(super) fn run(context: &Context<'_>, typed: &DatasetCommand) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, typed: &DatasetCommand) -> Result<ExitStatus, CommandError> {
     match typed {
         DatasetCommand::Check(typed) => check::run(context, typed),
         DatasetCommand::Push(typed) => push::run(context, typed),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::cli::args::DatasetPush;
 use crate::cli::backend;
+use crate::cli::command_error::CommandError;
 use crate::cli::commands::{Context, wait_for};
 use crate::cli::exit::Signals;
 use crate::cli::format::shown;
@@ -18,13 +19,14 @@ use crate::engine::datasets::asking::read;
 use crate::engine::datasets::event::{PushEvent, PushReporter};
 use crate::engine::datasets::push::{Prepared, PushOptions};
 use crate::engine::datasets::scan::ScanOptions;
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 use crate::model::training_config::TrainingConfig;
 use crate::model::units::ByteCount;
 
-use super::folder::{Folder, Target, ended, own_name};
+use super::check::own_name;
+use super::folder::{Folder, Target, ended};
 
-pub(super) fn run(context: &Context<'_>, typed: &DatasetPush) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, typed: &DatasetPush) -> Result<ExitStatus, CommandError> {
     let config =
         typed.config.as_deref().map(|path| TrainingFile::read(context.world, path)?.config()).transpose()?;
     let folder = folder(typed, config.as_ref())?;
@@ -49,6 +51,7 @@ pub(super) fn run(context: &Context<'_>, typed: &DatasetPush) -> Result<ExitStat
             Err(error) => {
                 if context.settings.format == Format::Json {
                     ended(&report, &error, began.elapsed());
+                    context.events.have_error();
                 }
                 Err(error)
             }
@@ -58,9 +61,9 @@ pub(super) fn run(context: &Context<'_>, typed: &DatasetPush) -> Result<ExitStat
     })
 }
 
-fn folder(typed: &DatasetPush, config: Option<&TrainingConfig>) -> Result<Folder, Error> {
+fn folder(typed: &DatasetPush, config: Option<&TrainingConfig>) -> Result<Folder, CommandError> {
     let files = FilePatterns::new(&typed.files.include, &typed.files.exclude)
-        .map_err(|error| Error::Usage(error.to_string()))?;
+        .map_err(|error| CommandError::Usage(error.to_string()))?;
     let own = own_name(&typed.folder)?;
     let name = match (&typed.name, config) {
         (Some(name), _) => name.clone(),
@@ -114,7 +117,7 @@ impl Work<'_> {
         folder: Folder,
         config: Option<&TrainingConfig>,
         force: bool,
-    ) -> Result<Done, Error> {
+    ) -> Result<Done, CommandError> {
         let Self { context, target, report, signals, .. } = *self;
         let interrupted = || Done::nothing(signals.status());
         let companions = match config {

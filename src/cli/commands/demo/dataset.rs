@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::backend::{self, API_BASE, Account};
+use crate::cli::command_error::CommandError;
 use crate::cli::commands::Context;
 use crate::cli::config::Talk;
 use crate::cli::format::shown;
@@ -16,7 +17,7 @@ use crate::cli::values::{Format, ProgressWhen};
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
 use crate::engine;
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 use crate::simulator::picture;
 
 /// Enough for a bar to move, few enough for half a minute.
@@ -57,7 +58,7 @@ config:
 ";
 
 /// Runs it in `dir`, which is new or empty.
-pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Error> {
+pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, CommandError> {
     let (photos, config, lora) = (dir.join("photos"), dir.join("dog.yaml"), dir.join("lora"));
     engine::destination::folder::create(&photos)?;
     for number in 1..=PICTURES {

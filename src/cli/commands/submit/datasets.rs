@@ -3,19 +3,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::cli::command_error::CommandError;
 use crate::cli::commands::Context;
-use crate::cli::commands::dataset::check::beside;
-use crate::cli::commands::dataset::folder::{Folder, Target, own_name};
+use crate::cli::commands::dataset::check::{beside, own_name};
+use crate::cli::commands::dataset::folder::{Folder, Target};
 use crate::cli::commands::dataset::unknown;
 use crate::cli::exit::Signals;
 use crate::cli::format::shown;
 use crate::cli::push_report::PushReport;
-use crate::decide::datasets::{Companion, assign, caption_ext_for, companions_of, needed_datasets};
+use crate::decide::datasets::{
+    AssignError, Companion, assign, caption_ext_for, companions_of, needed_datasets,
+};
 use crate::edge::api::ApiClient;
 use crate::engine::datasets::asking::read;
 use crate::engine::datasets::push::{Prepared, Pushed};
 use crate::engine::datasets::scan::{ScanOptions, companion};
-use crate::error::{Error, ExitStatus};
+use crate::error::ExitStatus;
 use crate::model::dataset::{Dataset, DatasetName, DatasetStatus};
 use crate::model::training_config::TrainingConfig;
 
@@ -40,12 +43,12 @@ impl Folders {
     ///
     /// # Errors
     /// A folder that is not there, or that the configuration does not name.
-    pub(super) fn of(typed: &[String], config: Option<&TrainingConfig>) -> Result<Self, Error> {
+    pub(super) fn of(typed: &[String], config: Option<&TrainingConfig>) -> Result<Self, CommandError> {
         if typed.is_empty() {
             return Ok(Self { folders: Vec::new() });
         }
         let Some(config) = config else {
-            return Err(Error::BadInput(
+            return Err(CommandError::BadInput(
                 "without a configuration that can be read, no dataset has a name".to_owned(),
             ));
         };
@@ -56,8 +59,8 @@ impl Folders {
         }
         let given: Vec<(Option<&str>, &str)> =
             parsed.iter().zip(&own).map(|((name, _), own)| (*name, own.as_str())).collect();
-        let names = assign(&given, config).map_err(|why| Error::Declined {
-            why,
+        let names = assign(&given, config).map_err(|fault| CommandError::Declined {
+            why: unassigned(&fault),
             next: "nothing was sent; the name of a folder's dataset is what the configuration has behind `/app/ai-toolkit/datasets/`".to_owned(),
         })?;
         let folders = parsed.iter().zip(names).map(|((_, path), name)| Folder {
@@ -95,7 +98,7 @@ impl Folders {
         config: Option<&TrainingConfig>,
         force: bool,
         events: bool,
-    ) -> Result<ExitStatus, Error> {
+    ) -> Result<ExitStatus, CommandError> {
         let Some(all) = self.prepare(context, target, signals, config, force, events).await? else {
             return Ok(signals.status());
         };
@@ -122,7 +125,7 @@ impl Folders {
         config: Option<&TrainingConfig>,
         force: bool,
         events: bool,
-    ) -> Result<Option<Vec<(Prepared, Arc<PushReport>)>>, Error> {
+    ) -> Result<Option<Vec<(Prepared, Arc<PushReport>)>>, CommandError> {
         let Some(checked) = self.check(context, signals, config, force, events).await? else {
             return Ok(None);
         };
@@ -146,7 +149,8 @@ impl Folders {
         config: Option<&TrainingConfig>,
         force: bool,
         events: bool,
-    ) -> Result<Option<Vec<(crate::cli::commands::dataset::folder::Checked, Arc<PushReport>)>>, Error> {
+    ) -> Result<Option<Vec<(crate::cli::commands::dataset::folder::Checked, Arc<PushReport>)>>, CommandError>
+    {
         let paths: Vec<(String, PathBuf)> =
             self.folders.iter().map(|folder| (folder.name.clone(), folder.path.clone())).collect();
         let (mut all, mut first_fault) = (Vec::new(), None);
@@ -171,7 +175,7 @@ fn companions(
     folder: &Folder,
     typed: &[(String, PathBuf)],
     config: Option<&TrainingConfig>,
-) -> Result<Vec<Companion>, Error> {
+) -> Result<Vec<Companion>, CommandError> {
     let Some(config) = config else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for name in companions_of(&folder.name, config) {
@@ -198,7 +202,7 @@ pub(super) async fn preflight(
     config: Option<&TrainingConfig>,
     sent: &[String],
     force: bool,
-) -> Result<(), Error> {
+) -> Result<(), CommandError> {
     let needed: Vec<&str> = config.map(needed_datasets).unwrap_or_default();
     let needed: Vec<&str> = needed.into_iter().filter(|name| !sent.iter().any(|sent| sent == name)).collect();
     if needed.is_empty() {
@@ -219,7 +223,7 @@ pub(super) async fn preflight(
     Ok(())
 }
 
-fn objection(name: &str, listed: &[Dataset]) -> Option<Error> {
+fn objection(name: &str, listed: &[Dataset]) -> Option<CommandError> {
     let Some(found) = listed.iter().find(|dataset| dataset.name.as_deref() == Some(name)) else {
         return Some(unknown(name, listed));
     };
@@ -229,12 +233,31 @@ fn objection(name: &str, listed: &[Dataset]) -> Option<Error> {
         status => {
             let error =
                 found.error.as_deref().map_or_else(String::new, |error| format!(": {}", shown(error)));
-            Some(Error::Declined {
+            Some(CommandError::Declined {
                 why: format!("the dataset `{name}` is {status}{error}; only a READY one can be trained on"),
                 next: format!(
                     "nothing was sent; `rcsync dataset status {name}` shows it, and `--dataset {name}=<FOLDER>` sends what is missing first"
                 ),
             })
         }
+    }
+}
+
+/// Says why folders cannot be given their datasets.
+fn unassigned(fault: &AssignError) -> String {
+    let named = |needed: &[String]| format!("`{}`", needed.join("`, `"));
+    match fault {
+        AssignError::NoDataset => {
+            "the configuration names no dataset: it needs `folder_path: /app/ai-toolkit/datasets/NAME`"
+                .to_owned()
+        }
+        AssignError::Unknown { name, needed } => {
+            format!("the configuration names no dataset `{name}`; it names {}", named(needed))
+        }
+        AssignError::Unnamed { folder, needed } => format!(
+            "the configuration names {}, and none of them is the folder `{folder}`: write `--dataset NAME={folder}`",
+            named(needed)
+        ),
+        AssignError::Twice(name) => format!("two folders are for the dataset `{name}`"),
     }
 }

@@ -1,10 +1,11 @@
 //! One job for one command: what is remembered between `submit --dataset` and the same command typed again.
 
+use crate::cli::command_error::CommandError;
 use crate::cli::commands::Context;
 use crate::cli::format::shown;
 use crate::edge::api::requests::SubmitRequest;
 use crate::edge::records::submit_record::{Submission, SubmitRecord};
-use crate::error::{ApiError, Error, explain_briefly};
+use crate::error::{ApiError, explain_briefly};
 use crate::model::job::JobId;
 
 /// The submission of one command, where it is remembered.
@@ -37,14 +38,14 @@ impl Once {
     ///
     /// # Errors
     /// When an earlier command sent it and got no answer: a job may be waiting for its GPU.
-    pub(super) fn earlier(&self, force: bool) -> Result<Option<(JobId, String)>, Error> {
+    pub(super) fn earlier(&self, force: bool) -> Result<Option<(JobId, String)>, CommandError> {
         if force {
             return Ok(None);
         }
         match self.record.as_ref().and_then(SubmitRecord::read) {
             None => Ok(None),
             Some(Submission::Accepted { at, job }) => Ok(Some((job, at))),
-            Some(Submission::Sending { at }) => Err(Error::Declined {
+            Some(Submission::Sending { at }) => Err(CommandError::Declined {
                 why: format!("this configuration was submitted at {at}, and no answer came: it may be training already"),
                 next: "nothing was sent; look at your jobs on the RunComfy site: `rcsync <JOB_ID>` mirrors one that is there, and `--force` submits it again".to_owned(),
             }),

@@ -9,7 +9,7 @@ use crate::model::artifact::ArtifactKind;
 use crate::model::job::{JobStatus, Progress};
 use crate::model::names::rel_path::RelPath;
 
-/// Everything that events have told so far.
+/// Everything known from events so far.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     /// The job's name and state, once it was looked at.
@@ -19,7 +19,7 @@ pub(crate) struct Facts {
     seen: Option<Instant>,
     seconds_a_step: Option<f64>,
     next_save: Option<u64>,
-    /// Files that are here and proven.
+    /// Files that are here and verified.
     pub(super) present: u64,
     /// Bytes a second over all transfers.
     pub(super) meter: Meter,
@@ -150,11 +150,11 @@ impl Facts {
 pub(super) enum Doing {
     /// Bytes come, and the last of them is so far away.
     Coming(Duration),
-    /// Nothing comes at the moment, or nobody knows how much is left.
+    /// Nothing arrives at the moment, or how much is left is unknown.
     Unknown,
     /// It waits for another try.
     Waiting(Duration),
-    /// All is here; it is proven and gets its name.
+    /// All bytes are here; they are verified and the file gets its name.
     Proving,
 }
 

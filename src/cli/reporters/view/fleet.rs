@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::cli::format::{columns as columns_of, countdown, end_of, files, percent};
+use crate::cli::format::{columns as columns_of, countdown, end_of, files};
 use crate::engine::event::Event;
 use crate::error::ExitStatus;
 use crate::model::job::{JobId, JobStatus};
@@ -224,7 +224,7 @@ fn row(id: &JobId, job: &mut Job, space: &Space, look: Look) -> String {
     let state = look.paint(&padded(state, STATE), paint);
     let mut line = format!("{}  {state}", look.paint(&name, Paint::Strong));
     let mut used = space.name + 2 + STATE;
-    let done = percent(&job.facts.progress);
+    let done = job.facts.progress.percent_done();
     let bar = if columns >= WITH_BARS { (columns / 8).min(BAR) } else { 0 };
     if bar > 0 {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]

@@ -1,8 +1,8 @@
-//! Facts into lines, for so many columns and rows. Everything that the view says is decided here.
+//! Facts into lines, for so many columns and rows.
 
 use std::time::Instant;
 
-use crate::cli::format::{columns as columns_of, countdown, end_of, files, percent, shown, steps};
+use crate::cli::format::{columns as columns_of, countdown, end_of, files, shown, steps};
 use crate::model::artifact::ArtifactKind;
 use crate::model::job::JobStatus;
 use crate::model::names::rel_path::RelPath;
@@ -151,7 +151,7 @@ fn job(facts: &Facts, now: Instant, columns: usize, look: Look) -> Vec<String> {
         _ => Paint::Warning,
     };
     pieces.push((look.name(status.as_str()), paint));
-    if let (true, Some(percent)) = (columns >= WITH_BARS, percent(&facts.progress)) {
+    if let (true, Some(percent)) = (columns >= WITH_BARS, facts.progress.percent_done()) {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
         let done = percent.clamp(0.0, 100.0) as u64;
         pieces.push((look.bar(done, 100, JOB_BAR), Paint::Good));

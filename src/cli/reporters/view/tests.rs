@@ -143,21 +143,21 @@ fn a_transfer_is_shown_until_it_is_over() {
     facts.hear(&Event::Vanished { path: path("dog_000000500.safetensors") }, now);
     assert!(!shown(&mut facts, "dog_000000500"));
     facts.hear(
-        &Event::Failed { path: path("samples/1724085406830__000000500_0.jpg"), cause: String::new() },
+        &Event::Failed {
+            path: path("samples/1724085406830__000000500_0.jpg"),
+            cause: crate::cli::reporters::samples::refused(),
+        },
         now,
     );
     assert_eq!(facts.transfers().len(), 0);
 }
 
 #[test]
-fn what_waits_says_so() {
+fn a_transfer_that_waits_shows_how_long() {
     let (mut facts, now) = busy(Instant::now());
-    let cause = "connection reset".to_owned();
+    let cause = crate::engine::event::RetryCause::File(crate::cli::reporters::samples::refused());
     let wait = Duration::from_secs(12);
-    facts.hear(
-        &Event::Retrying { path: Some(path("dog_000000250.safetensors")), cause, error_code: None, wait },
-        now,
-    );
+    facts.hear(&Event::Retrying { path: Some(path("dog_000000250.safetensors")), cause, wait }, now);
     let lines = frame::frame(&mut facts, now, 80, 24, PLAIN);
     assert!(
         lines.iter().any(|line| line.starts_with("! dog_000000250") && line.ends_with("again in    12 s")),
@@ -202,18 +202,14 @@ fn screen(written: &Written, columns: u16) -> Vec<String> {
     rows_of(&terminal)
 }
 
-/// The same screen when the terminal gets other columns: lines are broken anew, or cut off.
-fn resized(old: &vt100::Parser, columns: u16, shrinking: Shrinking) -> vt100::Parser {
+/// The same screen when the terminal gets other columns: lines are broken anew.
+fn resized(old: &vt100::Parser, columns: u16) -> vt100::Parser {
     COLUMNS.set(columns);
     let mut new = terminal(columns);
     let mut text = String::new();
     for (row, line) in (0u16..).zip(rows_of(old)) {
-        let kept = match shrinking {
-            Shrinking::Rewraps => line,
-            Shrinking::Cuts => line.chars().take(usize::from(columns)).collect(),
-        };
-        text += &kept;
-        text += if old.screen().row_wrapped(row) && shrinking == Shrinking::Rewraps { "" } else { "\n" };
+        text += &line;
+        text += if old.screen().row_wrapped(row) { "" } else { "\n" };
     }
     process(&mut new, &text);
     new
@@ -221,48 +217,77 @@ fn resized(old: &vt100::Parser, columns: u16, shrinking: Shrinking) -> vt100::Pa
 
 #[test]
 fn a_terminal_of_other_columns_keeps_what_is_above_and_one_view() {
-    for shrinking in [Shrinking::Rewraps, Shrinking::Cuts] {
-        let written = Written::default();
-        let view = View::<Facts>::still(written.terminal(), PLAIN, shrinking);
-        let mut seen = 0;
-        let mut catch_up = |terminal: &mut vt100::Parser| {
-            let text = written.text();
-            process(terminal, &text[seen..]);
-            seen = text.len();
-        };
-        COLUMNS.set(200);
-        let (facts, now) = busy(Instant::now());
-        view.shared.scene().facts = facts;
-        let mut terminal = terminal(200);
-        view.line("published  a.safetensors");
-        // A long first line, then a shorter one: its end is gone, and takes part in nothing.
-        view.shared.scene().draw(None, now);
-        view.report(&published());
-        view.shared.scene().draw(None, now);
+    let written = Written::default();
+    let view = View::<Facts>::still(written.terminal(), PLAIN);
+    let mut seen = 0;
+    let mut catch_up = |terminal: &mut vt100::Parser| {
+        let text = written.text();
+        process(terminal, &text[seen..]);
+        seen = text.len();
+    };
+    COLUMNS.set(200);
+    let (facts, now) = busy(Instant::now());
+    view.shared.scene().facts = facts;
+    let mut terminal = terminal(200);
+    view.line("published  a.safetensors");
+    // A long first line, then a shorter one: its end is gone, and takes part in nothing.
+    view.shared.scene().draw(now);
+    view.report(&published());
+    view.shared.scene().draw(now);
+    catch_up(&mut terminal);
+    for columns in [60, 40, 43, 120, 30, 80, 200, 41] {
+        let wide = terminal.screen().size().1;
+        terminal = resized(&terminal, columns);
+        view.shared.scene().draw(now);
         catch_up(&mut terminal);
-        for columns in [60, 40, 43, 120, 30, 80, 200, 41] {
-            let wide = terminal.screen().size().1;
-            terminal = resized(&terminal, columns, shrinking);
-            view.shared.scene().draw(None, now);
-            catch_up(&mut terminal);
-            let rows = rows_of(&terminal);
-            let at = format!("{shrinking:?} {wide} -> {columns}: {rows:#?}");
-            assert_eq!(rows[0], "published  a.safetensors", "{at}");
-            assert!(rows[1].starts_with("dog  RUNNING"), "{at}");
-            let once = |words: &str| rows.iter().filter(|row| row.contains(words)).count() == 1;
-            assert!(once("RUNNING") && once("next checkpoint") && once("! "), "{at}");
-        }
-        view.end();
-        catch_up(&mut terminal);
-        assert_eq!(rows_of(&terminal), ["published  a.safetensors"]);
+        let rows = rows_of(&terminal);
+        let at = format!("{wide} -> {columns}: {rows:#?}");
+        assert_eq!(rows[0], "published  a.safetensors", "{at}");
+        assert!(rows[1].starts_with("dog  RUNNING"), "{at}");
+        let once = |words: &str| rows.iter().filter(|row| row.contains(words)).count() == 1;
+        assert!(once("RUNNING") && once("next checkpoint") && once("! "), "{at}");
     }
+    view.end();
+    catch_up(&mut terminal);
+    assert_eq!(rows_of(&terminal), ["published  a.safetensors"]);
+}
+
+#[test]
+fn a_long_line_above_leaves_nothing_of_the_view_behind_it() {
+    let written = Written::default();
+    let view = View::<Facts>::still(written.terminal(), PLAIN);
+    let (facts, now) = busy(Instant::now());
+    view.shared.scene().facts = facts;
+    view.shared.scene().draw(now);
+    let long = format!("published  {}", "犬".repeat(40));
+    view.line(&long);
+    view.shared.scene().draw(now);
+    let rows = screen(&written, 80);
+    assert_eq!(rows[..2].concat(), long);
+    assert_eq!(rows.len(), 7, "{rows:#?}");
+}
+
+#[test]
+fn what_the_terminal_echoes_is_below_the_view_and_is_drawn_over() {
+    let written = Written::default();
+    let view = View::<Facts>::still(written.terminal(), PLAIN);
+    view.report(&running(320));
+    view.shared.scene().draw(Instant::now());
+    let mut terminal = terminal(80);
+    process(&mut terminal, &written.text());
+    process(&mut terminal, "^C");
+    let seen = written.text().len();
+    view.line("stopped    1 new");
+    view.end();
+    process(&mut terminal, &written.text()[seen..]);
+    assert_eq!(rows_of(&terminal), ["stopped    1 new"]);
 }
 
 #[test]
 fn lines_go_above_and_the_view_stays_below() {
     let written = Written::default();
-    let view = View::<Facts>::still(written.terminal(), PLAIN, Shrinking::Rewraps);
-    let draw = |view: &View| view.shared.scene().draw(None, Instant::now());
+    let view = View::<Facts>::still(written.terminal(), PLAIN);
+    let draw = |view: &View| view.shared.scene().draw(Instant::now());
     draw(&view);
     view.report(&running(320));
     view.line("job        dog  RUNNING");
@@ -273,6 +298,7 @@ fn lines_go_above_and_the_view_stays_below() {
     assert_eq!(screen(&written, 80).len(), 5, "{:?}", screen(&written, 80));
     view.report(&Event::Vanished { path: path("a.safetensors") });
     view.line("published  a.safetensors");
+    draw(&view);
     let lines = screen(&written, 80);
     assert_eq!(
         lines[..4],
@@ -294,39 +320,35 @@ fn lines_go_above_and_the_view_stays_below() {
 }
 
 #[test]
-fn what_did_not_change_is_not_written() {
+fn what_did_not_change_is_not_written_and_nothing_is_blank_in_between() {
     let written = Written::default();
-    let view = View::<Facts>::still(written.terminal(), PLAIN, Shrinking::Rewraps);
+    let view = View::<Facts>::still(written.terminal(), PLAIN);
     view.report(&running(320));
     let now = Instant::now();
-    view.shared.scene().draw(None, now);
+    view.shared.scene().draw(now);
     let before = written.text().len();
-    view.shared.scene().draw(None, now);
+    view.shared.scene().draw(now);
     assert_eq!(written.text().len(), before);
     view.report(&running(330));
-    view.shared.scene().draw(None, now);
+    view.shared.scene().draw(now);
     let second = written.text().split_off(before);
-    assert!(second.contains("step 330") && !second.contains("files here"), "{second:?}");
+    assert!(second.contains("step 330"), "{second:?}");
     assert!(!second.contains("\u{1b}[J"), "nothing is blank in between: {second:?}");
 }
 
 #[test]
 fn every_event_may_come_in_any_order() {
-    let view = View::<Facts>::still(
-        Written::default().terminal(),
-        Look { colours: true, unicode: true },
-        Shrinking::Rewraps,
-    );
+    let view = View::<Facts>::still(Written::default().terminal(), Look { colours: true, unicode: true });
     for event in every_event().iter().chain(every_event().iter().rev()) {
         view.report(event);
-        view.shared.scene().draw(None, Instant::now());
+        view.shared.scene().draw(Instant::now());
     }
 }
 
 #[test]
 fn a_view_that_draws_by_itself_ends() {
     let written = Written::default();
-    let view = View::<Facts>::new(written.terminal(), PLAIN, Shrinking::Rewraps);
+    let view = View::<Facts>::new(written.terminal(), PLAIN);
     view.report(&running(320));
     drop(view);
     assert_eq!(screen(&written, 80), Vec::<String>::new());

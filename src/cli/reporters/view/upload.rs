@@ -1,36 +1,27 @@
-//! Bars of a push: files and bytes, how fast, how long it takes.
+//! A push as lines: files and bytes, how fast, how long it takes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::cli::format::countdown;
-use crate::cli::process::Stream;
 use crate::cli::reporters::throughput::Meter;
 use crate::engine::datasets::event::PushEvent;
 use crate::model::units::ByteCount;
 
-use super::canvas::Canvas;
-use super::frame::Look;
-use crate::cli::reporters::shrinking::Shrinking;
-
-/// Between two draws: ten a second is what an eye takes for steady.
-const SHORTEST: Duration = Duration::from_millis(100);
+use super::Picture;
+use super::frame::{Look, Paint, flow};
 
 /// Columns of the bars: five percent each, where there is room.
 const BAR: usize = 20;
 
-/// The bars of one push.
-pub(crate) struct UploadView {
-    canvas: Canvas,
-    look: Look,
-    facts: Facts,
-    drawn: Option<Instant>,
-    is_over: bool,
-}
+/// From here on a line has a bar.
+const WITH_BARS: usize = 60;
 
-/// What the bars show.
-struct Facts {
-    name: String,
+/// What is known of a push.
+#[derive(Debug, Default)]
+pub(crate) struct UploadFacts {
+    /// The dataset's name.
+    pub(crate) name: String,
     files: u64,
     sent_files: u64,
     bytes: u64,
@@ -41,61 +32,9 @@ struct Facts {
     waiting: Option<String>,
 }
 
-impl UploadView {
-    pub(crate) fn new(stream: Stream, look: Look, shrinking: Shrinking, name: String) -> Self {
-        let facts = Facts {
-            name,
-            files: 0,
-            sent_files: 0,
-            bytes: 0,
-            sent_bytes: 0,
-            moving: BTreeMap::new(),
-            meter: Meter::default(),
-            waiting: None,
-        };
-        Self { canvas: Canvas::new(stream, shrinking), look, facts, drawn: None, is_over: false }
-    }
-
-    /// Takes an event in, and draws where it is time.
+impl UploadFacts {
+    /// Takes in an event.
     pub(crate) fn hear(&mut self, event: &PushEvent, now: Instant) {
-        if self.is_over {
-            return;
-        }
-        if matches!(event, PushEvent::Done { .. } | PushEvent::Ready { .. }) {
-            return self.end();
-        }
-        self.facts.hear(event, now);
-        if self.drawn.is_none_or(|drawn| now.duration_since(drawn) >= SHORTEST) || self.canvas.is_resized() {
-            self.draw(None, now);
-        }
-    }
-
-    /// Writes a line above the bars, or where they were.
-    pub(crate) fn line(&mut self, text: &str) {
-        if self.is_over {
-            self.canvas.put(Some(text), &[]);
-        } else {
-            self.draw(Some(text), Instant::now());
-        }
-    }
-
-    /// Takes the bars away. May be called again.
-    pub(crate) fn end(&mut self) {
-        if !std::mem::replace(&mut self.is_over, true) {
-            self.canvas.put(None, &[]);
-        }
-    }
-
-    fn draw(&mut self, above: Option<&str>, now: Instant) {
-        let (columns, _) = self.canvas.size();
-        let lines = self.facts.frame(now, columns, self.look);
-        self.canvas.put(above, &lines);
-        self.drawn = Some(now);
-    }
-}
-
-impl Facts {
-    fn hear(&mut self, event: &PushEvent, now: Instant) {
         match event {
             PushEvent::Planned { send, bytes, .. } => (self.files, self.bytes) = (*send, *bytes),
             PushEvent::Sending { path, .. } => {
@@ -117,42 +56,38 @@ impl Facts {
             _ => {}
         }
     }
+}
 
-    fn frame(&mut self, now: Instant, columns: usize, look: Look) -> Vec<String> {
+impl Picture for UploadFacts {
+    fn lines(&mut self, now: Instant, columns: usize, _: usize, look: Look) -> Vec<String> {
         if self.files == 0 && self.waiting.is_none() {
             return Vec::new();
         }
-        let dots = if look.unicode { "…" } else { "..." };
+        let plain = |text: String| (text, Paint::Plain);
         if let Some(status) = &self.waiting {
-            return vec![cut(format!("{}  {status}, waiting for READY {dots}", self.name), columns)];
+            let dots = if look.unicode { "…" } else { "..." };
+            let name = look.begin_of(&look.name(&self.name), columns / 2);
+            let text = format!("{}, waiting for READY {dots}", look.name(status));
+            return flow(vec![(name, Paint::Strong), plain(text)], columns, look);
         }
         let done = self.sent_bytes + self.moving.values().sum::<u64>();
         let rate = self.meter.rate(now);
-        let left = (rate > 0).then(|| Duration::from_secs(self.bytes.saturating_sub(done) / rate));
-        let left = left.map_or_else(String::new, |left| format!("  {} left", countdown(left)));
-        let bar =
-            |done, of| if columns >= 60 { format!("{}  ", look.bar(done, of, BAR)) } else { String::new() };
-        vec![
-            cut(
-                format!("files  {}{} of {}", bar(self.sent_files, self.files), self.sent_files, self.files),
-                columns,
-            ),
-            cut(
-                format!(
-                    "bytes  {}{} of {}  {}/s{left}",
-                    bar(done, self.bytes),
-                    ByteCount(done),
-                    ByteCount(self.bytes),
-                    ByteCount(rate)
-                ),
-                columns,
-            ),
-        ]
+        let bar = |done, of| (columns >= WITH_BARS).then(|| (look.bar(done, of, BAR), Paint::Good));
+        let mut files = vec![plain("files".to_owned())];
+        files.extend(bar(self.sent_files, self.files));
+        files.push(plain(format!("{} of {}", self.sent_files, self.files)));
+        let mut bytes = vec![plain("bytes".to_owned())];
+        bytes.extend(bar(done, self.bytes));
+        bytes.push(plain(format!("{} of {}", ByteCount(done), ByteCount(self.bytes))));
+        bytes.push(plain(format!("{}/s", ByteCount(rate))));
+        if rate > 0 {
+            let left = Duration::from_secs(self.bytes.saturating_sub(done) / rate);
+            bytes.push(plain(format!("{} left", countdown(left))));
+        }
+        let mut lines = flow(files, columns, look);
+        lines.extend(flow(bytes, columns, look));
+        lines
     }
-}
-
-fn cut(line: String, columns: usize) -> String {
-    line.chars().take(columns).collect()
 }
 
 #[cfg(test)]
@@ -162,16 +97,10 @@ mod tests {
 
     #[test]
     fn files_bytes_and_the_time_left() {
-        let mut facts = UploadView::new(
-            crate::cli::process::fake::Written::default().terminal(),
-            Look::default(),
-            Shrinking::Rewraps,
-            "dog".to_owned(),
-        )
-        .facts;
+        let mut facts = UploadFacts { name: "dog".to_owned(), ..UploadFacts::default() };
         let began = Instant::now();
         let path = |name: &str| name.to_owned();
-        assert_eq!(facts.frame(began, 80, Look::default()), [""; 0]);
+        assert_eq!(facts.lines(began, 80, 24, Look::default()), [""; 0]);
         facts.hear(&PushEvent::Planned { send: 4, bytes: 4000, present: 0, same_length: 0 }, began);
         facts.hear(&PushEvent::Sending { path: path("a"), size: 1000, route: Route::Multipart }, began);
         facts.hear(&PushEvent::Progress { path: path("a"), bytes: 1000 }, began);
@@ -181,15 +110,18 @@ mod tests {
         facts.hear(&PushEvent::Progress { path: path("b"), bytes: 500 }, began);
         let later = began + Duration::from_secs(1);
         assert_eq!(
-            facts.frame(later, 80, Look::default()),
+            facts.lines(later, 80, 24, Look::default()),
             [
                 "files  =====---------------  1 of 4",
                 "bytes  =======-------------  1.5 KiB of 3.9 KiB  1.5 KiB/s  1 s left",
             ]
         );
-        facts.hear(&PushEvent::Retrying { path: Some(path("b")), cause: path("x"), wait: SHORTEST }, later);
+        facts.hear(
+            &PushEvent::Retrying { path: Some(path("b")), cause: path("x"), wait: Duration::ZERO },
+            later,
+        );
         assert!(
-            facts.frame(later, 80, Look::default())[1].contains("1000 B of"),
+            facts.lines(later, 80, 24, Look::default())[1].contains("1000 B of"),
             "a broken try counts for nothing"
         );
     }

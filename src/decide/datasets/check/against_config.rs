@@ -5,7 +5,7 @@ use crate::model::training_config::{Dataset, TrainingConfig};
 use super::{Findings, Stems, media_of};
 use crate::decide::datasets::kinds::MediaKind;
 use crate::decide::datasets::paths::{Role, dataset_name, dataset_names, roles};
-use crate::decide::datasets::report::Code;
+use crate::decide::datasets::report::{Code, Cure};
 use crate::decide::datasets::scan::{Caption, Companion, Content, Scan};
 
 /// Below this many pixels on its shorter side a picture is worth a warning: models train on 512 and more.
@@ -60,10 +60,7 @@ fn using<'c>(scan: &Scan, config: Option<&'c TrainingConfig>, findings: &mut Fin
             [] => format!("the configuration names no dataset, so `{}` is not trained on", scan.name),
             names => format!("the configuration trains on `{}`, not on `{}`", names.join("`, `"), scan.name),
         };
-        let cure = format!(
-            "write `folder_path: /app/ai-toolkit/datasets/{}`, or name the dataset with `--name`",
-            scan.name
-        );
+        let cure = Cure::NameInConfig { name: scan.name.clone() };
         findings.add(Code::NotInConfig, ".", what, cure);
     }
     using
@@ -108,8 +105,7 @@ fn captions(scan: &Scan, using: &Use<'_>, stems: &Stems<'_>, findings: &mut Find
             without.len(),
             plural(stems.media.len(), "picture or clip", "pictures and clips")
         );
-        let cure =
-            format!("write `caption_ext: {}` into the dataset (and check with `--caption-ext`)", &other[1..]);
+        let cure = Cure::CaptionExtension { extension: other[1..].to_owned() };
         findings.add(Code::CaptionExtension, ".", what, cure);
         findings.drop_unused(&other, &stems.media);
     } else if !has_default {

@@ -1,10 +1,9 @@
 //! When a dataset is as the folder is: its status alone is not enough, since it may be READY between two files.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::model::dataset::{Dataset, DatasetStatus, RemoteFile};
+use crate::model::dataset::{Dataset, DatasetStatus, RemoteFile, and_more, some};
 
 /// How long an inventory that is not the folder may stay as it is before that is taken as the last word.
 ///
@@ -16,7 +15,7 @@ const LATE_WHEN_UPLOADING: Duration = Duration::from_secs(180);
 /// A listed file is one whose upload is complete, so that its length is late by even less.
 const LATE_LENGTH: Duration = Duration::from_secs(4);
 
-/// How long a dataset that had failed before may go on to be reported as failed after files were sent.
+/// How long a dataset that had failed before may still be reported as failed after files were sent.
 const STALE_FAILURE: Duration = Duration::from_secs(15);
 
 /// The first wait between two looks, and the longest. Each look also makes the API count what has arrived.
@@ -123,7 +122,7 @@ impl Difference {
             parts.push(format!("it lacks {}", some(&self.missing)));
         }
         if let Some((name, expected, listed)) = self.lengths.first() {
-            let more = others(self.lengths.len() - 1);
+            let more = and_more(self.lengths.len() - 1);
             parts.push(format!("`{name}` has {listed} bytes there and {expected} here{more}"));
         }
         if !self.foreign.is_empty() {
@@ -131,23 +130,6 @@ impl Difference {
         }
         parts.join("; ")
     }
-}
-
-/// Names a few of many.
-#[must_use]
-pub fn some(names: &[String]) -> String {
-    const NAMED: usize = 3;
-    let mut text = String::new();
-    for name in names.iter().take(NAMED) {
-        let comma = if text.is_empty() { "" } else { ", " };
-        // Writing into a String cannot fail.
-        let _ = write!(text, "{comma}`{name}`");
-    }
-    text + &others(names.len().saturating_sub(NAMED))
-}
-
-fn others(count: usize) -> String {
-    if count == 0 { String::new() } else { format!(" and {count} more") }
 }
 
 /// Returns how long to wait after so many looks.

@@ -212,7 +212,13 @@ mod tests {
             (host(403), Signed, 1, 5, GiveUp),
             (host(503), Signed, 1, 1, again(Signed, true, true)),
             (host(413), Signed, 1, 1, GiveUp),
-            (Fault::Forbidden { host: String::new(), why: "" }.into(), Signed, 1, 1, Stop),
+            (
+                Fault::Forbidden { host: String::new(), why: crate::model::fault::Forbidden::Scheme }.into(),
+                Signed,
+                1,
+                1,
+                Stop,
+            ),
             (LocalFault::Changed.into(), Multipart, 1, 1, GiveUp),
         ] {
             assert_eq!(after(&fault, route, size, tries, 5), expected, "{fault:?} {tries}");

@@ -62,7 +62,7 @@ fn runs_have_names_of_their_own() {
     assert_eq!(stamp(Running, Some("a"), Some("old"), 1), "a#1");
     assert_eq!(stamp(Stopped, Some("a"), Some("b"), 0), "a/b");
     assert_eq!(stamp(Failed, None, None, 2), "?#2/?");
-    assert_eq!(stamp(InQueue, Some("a"), Some("b"), 3), "", "in the queue nobody writes");
+    assert_eq!(stamp(InQueue, Some("a"), Some("b"), 3), "", "a job in the queue writes nothing");
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn a_file_that_waits_comes_back_when_its_time_has_come() {
     let ticket = assignment.ticket;
     let fault = Fault::Stalled { after: at(1000) };
     desk.step(id, Input::RangeEnded { ticket, end: RangeEnd::Fault { fault, crowded: false } });
-    desk.scheduler.idle(taken.is_large);
+    desk.scheduler.idle(taken.is_large, true);
     assert!(desk.next().is_none(), "it waits");
     let until = desk.scheduler.next_deadline().unwrap();
     assert_eq!(desk.scheduler.due(desk.now), None);
@@ -240,24 +240,46 @@ fn the_tail_is_guided_and_not_split_too_finely() {
     }
 }
 
+/// Only an open connection that has nothing to do races another, and none once a host has refused something.
 #[test]
-fn a_straggler_is_noticed_at_the_end_of_the_work_only() {
+fn a_race_takes_an_open_idle_connection_that_no_host_minds() {
     let mut desk = Desk::new(4);
+    desk.large("a");
     desk.observe(25);
-    let flow = |arrived, seconds, left| Flow { left, arrived, elapsed: Duration::from_secs(seconds) };
-    assert_eq!(
-        desk.scheduler.holds_up(&flow(1000, 2, 1 << 24)),
-        Some(false),
-        "nothing is known to compare with"
+    let (work, taken) = desk.next().unwrap();
+    // Too short to be split.
+    desk.answer(&work, 12 * KIB);
+    assert!(taken.is_cold && desk.next().is_none());
+    assert!(desk.scheduler.others().are_idle && !desk.scheduler.others().is_one_open);
+    assert_eq!(desk.scheduler.race(true), None, "a new one would have to be opened");
+    desk.small("b.jpg");
+    desk.observe(25);
+    let (_, other) = desk.next().unwrap();
+    desk.scheduler.idle(other.is_large, false);
+    assert_eq!(desk.scheduler.race(true), None, "it broke");
+    desk.small("c.jpg");
+    desk.observe(25);
+    let (_, other) = desk.next().unwrap();
+    desk.scheduler.idle(other.is_large, true);
+    assert!(desk.scheduler.others().is_one_open);
+    assert_eq!(desk.scheduler.race(true), Some(Taken { is_large: true, is_cold: false }));
+    assert_eq!(desk.scheduler.race(true), None, "there was one");
+    desk.scheduler.idle(true, true);
+    desk.large("d");
+    assert_eq!(desk.scheduler.race(true), None, "there is other work");
+    assert!(matches!(desk.next(), Some((Work::Range(..), Taken { is_cold: false, .. }))));
+    desk.scheduler.idle(true, true);
+    desk.observe(25);
+    assert!(desk.scheduler.others().is_one_open && desk.scheduler.others().are_welcome);
+    desk.scheduler.push_back(desk.now);
+    desk.observe(25);
+    assert!(!desk.scheduler.others().are_welcome);
+    assert_eq!(desk.scheduler.race(true), None, "the host asked for less");
+    let limited = Limits { rate: Some(1 << 20), ..limits(4) };
+    assert!(
+        !Scheduler::new(&Limits { cap: None, ..limited }, CUT, 16).others().are_welcome,
+        "bytes count twice"
     );
-    desk.scheduler.delivered(8 << 20, Duration::from_secs(8), at(1));
-    assert_eq!(desk.scheduler.holds_up(&flow(0, 1, 1 << 24)), None, "too early");
-    assert_eq!(desk.scheduler.holds_up(&flow(200_000, 2, 1 << 24)), Some(true));
-    assert_eq!(desk.scheduler.holds_up(&flow(0, 2, 1 << 24)), Some(true));
-    assert_eq!(desk.scheduler.holds_up(&flow(800_000, 2, 1 << 24)), Some(false), "not far slower");
-    assert_eq!(desk.scheduler.holds_up(&flow(200_000, 2, 100_000)), Some(false), "it ends soon anyway");
-    desk.large("more");
-    assert_eq!(desk.scheduler.holds_up(&flow(0, 2, 1 << 24)), Some(false), "there is other work");
 }
 
 /// Random games: every file is fetched whole, whatever the order of connections, and none holds more than its share.
@@ -308,7 +330,7 @@ fn every_file_ends_whatever_the_order() {
                             open.push((id, assignment, taken.is_large));
                             desk.scheduler.place(id, &desk.files[&id]);
                         }
-                        desk.scheduler.idle(taken.is_large);
+                        desk.scheduler.idle(taken.is_large, true);
                     }
                     Work::Look(_) => panic!("nothing was left"),
                 }
@@ -339,7 +361,7 @@ fn every_file_ends_whatever_the_order() {
             if let Some(end) = ends {
                 open.swap_remove(at);
                 desk.step(id, Input::RangeEnded { ticket, end });
-                desk.scheduler.idle(is_large);
+                desk.scheduler.idle(is_large, true);
                 assert!(*desk.files[&id].phase() != Phase::Ended, "progress comes between faults");
             }
         }

@@ -8,16 +8,43 @@ use crate::decide::transfer::plain_request::{Habit, Instead, instead};
 use crate::decide::transfer::protocol::{
     COOL_DOWN, Command, Commands, Ending, Outcome, Phase, Refreshed, Report, SETTLE,
 };
-use crate::decide::transfer::task::{Cause, DiskTrouble, DiskTroubleKind, Missing};
+use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, FailureCause, Missing};
 use crate::model::fault::Fault;
 
-use super::{Open, TransferState};
+use super::{FIRST_WAIT, Open, TransferState};
 
 /// How often a file that waits for disk space checks again.
 const DISK_CHECK: Duration = Duration::from_secs(5);
 
 /// Faults that a crowd of connections caused are not counted against the file, up to this many.
 const MOST_CROWD_FAULTS: u32 = 8;
+
+/// Whether a host refuses requests for their number.
+const fn is_push_back(fault: &Fault) -> bool {
+    matches!(fault, Fault::Status { status: 429 | 503, .. })
+}
+
+/// Whether a connection was refused, or broke before its first byte.
+const fn is_connection_refused(fault: &Fault) -> bool {
+    matches!(fault, Fault::Connect { .. } | Fault::Interrupted { received: 0, .. })
+}
+
+/// Whether a connection broke in the middle of a response.
+const fn is_break(fault: &Fault) -> bool {
+    matches!(fault, Fault::Interrupted { received: 1.., .. })
+}
+
+/// What follows for the host alone from a fault that costs the file nothing, since another connection has the same range.
+pub(super) fn slow_down(fault: &Fault, crowded: bool, out: &mut Commands) {
+    if let Fault::Status { status: status @ (429 | 503), retry_after, .. } = *fault {
+        out.push(Command::PauseHost { status, wait: retry_after.map_or(FIRST_WAIT, Backoff::granted) });
+        out.push(Command::SlowDown);
+    } else if crowded && is_connection_refused(fault) {
+        out.push(Command::SlowDown);
+    } else if crowded && is_break(fault) {
+        out.push(Command::NoteBreak);
+    }
+}
 
 impl TransferState {
     /// After a refusal: whether the same is requested at once without a range, which some hosts refuse.
@@ -57,9 +84,12 @@ impl TransferState {
         crowded: bool,
         out: &mut Commands,
     ) {
-        let is_push_back = matches!(fault, Fault::Status { status: 429 | 503, .. });
-        let is_refused = matches!(fault, Fault::Connect { .. } | Fault::Interrupted { received: 0, .. });
-        let of_crowd = crowded && (is_push_back || is_refused) && self.tries.crowd_faults < MOST_CROWD_FAULTS;
+        let is_push_back = is_push_back(&fault);
+        let is_refused = is_connection_refused(&fault);
+        let is_break = is_break(&fault);
+        let of_crowd = crowded
+            && (is_push_back || is_refused || is_break)
+            && self.tries.crowd_faults < MOST_CROWD_FAULTS;
         // Eight connections that break at once are one fault of the file.
         let is_new = open.epoch == self.tries.epoch;
         if is_new {
@@ -67,12 +97,14 @@ impl TransferState {
             self.tries.crowd_faults += u32::from(of_crowd);
             self.tries.in_vain += u32::from(!progressed && !of_crowd);
         }
-        if is_push_back || of_crowd {
+        if crowded && is_break {
+            out.push(Command::NoteBreak);
+        } else if is_push_back || of_crowd {
             out.push(Command::SlowDown);
         }
         let exhausted = self.is_exhausted();
         let at_least = match after(&fault, exhausted, self.policy.once) {
-            After::Fail => return self.fail(Cause::Network(fault), out),
+            After::Fail => return self.fail(FailureCause::Network(fault), out),
             After::Wait(at_least) => at_least,
             After::Relist { gone } => return self.refresh_link(fault, gone, exhausted, open, out),
         };
@@ -80,7 +112,7 @@ impl TransferState {
         if !is_new && self.phase != Phase::Fetching {
             return self.wait_longer(now, &fault, at_least, out);
         }
-        self.wait(now, Cause::Network(fault), at_least, out);
+        self.wait(now, FailureCause::Network(fault), at_least, out);
     }
 
     /// Whether the next fault without progress was the last.
@@ -131,21 +163,21 @@ impl TransferState {
             Refreshed::Unknown => {}
         }
         if exhausted {
-            return self.fail(Cause::Network(fault), out);
+            return self.fail(FailureCause::Network(fault), out);
         }
-        self.wait(now, Cause::Network(fault), None, out);
+        self.wait(now, FailureCause::Network(fault), None, out);
     }
 
     /// Waits before the next request, longer from fault to fault.
     pub(super) fn wait(
         &mut self,
         now: Duration,
-        cause: Cause,
+        cause: FailureCause,
         at_least: Option<Duration>,
         out: &mut Commands,
     ) {
         let wait = self.tries.backoff.next(at_least);
-        if let Cause::Network(Fault::Status { status: status @ (429 | 503), .. }) = cause {
+        if let FailureCause::Network(Fault::Status { status: status @ (429 | 503), .. }) = cause {
             out.push(Command::PauseHost { status, wait });
         }
         out.push(Command::Report(Report::Retrying { cause, wait }));
@@ -205,9 +237,9 @@ impl TransferState {
             DiskTroubleKind::OutOfHandles if self.tries.in_vain < self.policy.retries.max(1) => {
                 self.tries.in_vain += 1;
                 out.push(Command::SlowDown);
-                self.wait(now, Cause::Disk(trouble.cause), None, out);
+                self.wait(now, trouble.cause, None, out);
             }
-            _ => self.fail(Cause::Disk(trouble.cause), out),
+            _ => self.fail(trouble.cause, out),
         }
     }
 
@@ -226,7 +258,7 @@ impl TransferState {
         self.miss(Missing::Vanished, COOL_DOWN, out);
     }
 
-    pub(super) fn fail(&mut self, cause: Cause, out: &mut Commands) {
+    pub(super) fn fail(&mut self, cause: FailureCause, out: &mut Commands) {
         let why = Missing::Failed(cause.clone());
         if self.previous.as_ref() != Some(&why) {
             out.push(Command::Report(Report::Failed(cause)));
@@ -250,7 +282,6 @@ impl TransferState {
         match outcome {
             Outcome::Here => out.push(Command::End(Ending::Here)),
             Outcome::Refused { cause } => {
-                let cause = Cause::Disk(cause);
                 out.push(Command::Report(Report::Failed(cause.clone())));
                 self.miss(Missing::Failed(cause), COOL_DOWN, out);
             }

@@ -6,7 +6,7 @@ use crate::decide::transfer::protocol::{Command, Commands, Phase, Report, SETTLE
 use crate::decide::transfer::settle;
 use crate::decide::transfer::settle::{Settled, settled};
 use crate::decide::transfer::suspect::{Doubted, SECOND_LOOK, doubted};
-use crate::decide::transfer::task::{Cause, Missing};
+use crate::decide::transfer::task::{FailureCause, Missing};
 use crate::decide::transfer::verify::{
     Contradiction, Expectation, Judgement, Received, Verified, judge, recognise,
 };
@@ -113,11 +113,11 @@ impl TransferState {
         match next {
             Doubted::Condemned => {
                 out.push(Command::Abandon);
-                self.fail(Cause::Contradicted(why), out);
+                self.fail(FailureCause::Contradicted(why), out);
             }
             Doubted::SecondLook => {
                 out.push(Command::Report(Report::Retrying {
-                    cause: Cause::Contradicted(why),
+                    cause: FailureCause::Contradicted(why),
                     wait: SECOND_LOOK,
                 }));
                 // The bytes are wanted again even if the host reports no change.
@@ -141,7 +141,7 @@ impl TransferState {
                 out.push(Command::NoteUnchanged);
             }
             (_, _, Some(doubt)) if !run_may_write && doubt.read_twice => {
-                self.fail(Cause::StillContradicted, out);
+                self.fail(FailureCause::StillContradicted, out);
             }
             (_, _, Some(_)) if run_may_write => {
                 self.settle(revision.length, revision.length.unwrap_or_default(), out);

@@ -1,9 +1,12 @@
+use std::cell::Cell;
+use std::rc::Rc;
+
 use proptest::prelude::*;
 
 use crate::decide::formats::Format;
 use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::plain_request::Habit;
-use crate::decide::transfer::protocol::{Ending, Outcome, Refreshed};
+use crate::decide::transfer::protocol::{Assignment, Ending, Outcome, Refreshed, Report, Request};
 use crate::decide::transfer::task::examples::{POLICY, task};
 use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind};
 use crate::decide::transfer::verify::{Inspection, Received, recognise};
@@ -11,7 +14,7 @@ use crate::model::artifact::ArtifactKind;
 use crate::model::evidence::Evidence;
 use crate::model::manifest::{Entry, EntryState};
 use crate::model::names::rel_path::RelPath;
-use crate::model::response_head::ContentRange;
+use crate::model::response_head::{ContentRange, Head};
 use crate::model::revision::Etag;
 
 use super::*;
@@ -135,6 +138,7 @@ fn names(commands: &[Command]) -> Vec<&'static str> {
         Command::RefreshLink { .. } => "link",
         Command::PauseHost { .. } => "pause",
         Command::SlowDown => "slow",
+        Command::NoteBreak => "break",
         Command::Verify => "verify",
         Command::Publish(_) => "publish",
         Command::NoteUnchanged => "unchanged",
@@ -415,7 +419,11 @@ fn faults() {
         (status(404), vec!["link"], vec!["link"]),
         (status(402), vec!["failed", "space", "missing"], vec![]),
         (Fault::Stalled { after: SECOND }, vec!["retrying", "wait"], vec!["failed", "space", "missing"]),
-        (Fault::Forbidden { host: "h".into(), why: "private" }, vec!["failed", "space", "missing"], vec![]),
+        (
+            Fault::Forbidden { host: "h".into(), why: crate::model::fault::Forbidden::Private },
+            vec!["failed", "space", "missing"],
+            vec![],
+        ),
     ] {
         let mut play = Play::new();
         let mut seen = Vec::new();
@@ -591,7 +599,7 @@ fn a_long_wish_fails_a_single_pass() {
 /// What the disk refuses, for a run that can wait and for one that cannot.
 #[test]
 fn disk_trouble() {
-    let trouble = |kind| DiskTrouble { kind, cause: "refused".into() };
+    let trouble = |kind| DiskTrouble { kind, cause: FailureCause::Defect };
     let short = Shortage { wanted: 2, free: 1, floor: 0 };
     for (kind, may_wait, expected) in [
         (DiskTroubleKind::NoRoom(short), true, vec!["space", "no room", "wait"]),
@@ -735,6 +743,106 @@ fn what_was_damaged_here_and_does_not_become_whole_is_fetched_whole() {
     }
 }
 
+/// A file of 80 bytes of which two connections fetch 40 each; the first has 10.
+fn two_ranges() -> (Play, Assignment, Assignment) {
+    let mut play = Play::new();
+    let first = play.assign();
+    play.respond(&first, partial(&first, 400, "\"a\""));
+    play.book(&first, 10);
+    let second = play.assign();
+    play.respond(&second, partial(&second, 400, "\"a\""));
+    (play, first, second)
+}
+
+#[test]
+fn the_first_of_two_that_race_ends_the_other() {
+    let (mut play, slow, other) = two_ranges();
+    assert!(play.state.may_hurry(slow.ticket) && !play.state.is_raced(slow.ticket));
+    let fast = play.state.race(slow.ticket, &CUT).unwrap();
+    assert_eq!((fast.range.clone(), fast.request.end), (10..40, Some(40)));
+    assert_eq!(fast.request.if_range, other.request.if_range, "of the same revision");
+    assert!(play.state.is_raced(slow.ticket) && play.state.is_raced(fast.ticket));
+    for ticket in [slow.ticket, fast.ticket] {
+        assert!(
+            play.state.race(ticket, &CUT).is_none() && !play.state.give_up_early(ticket),
+            "one at the most"
+        );
+    }
+    play.respond(&fast, partial(&fast, 400, "\"a\""));
+    play.book(&slow, 5);
+    assert_eq!(play.step(Input::Skipped { ticket: fast.ticket, count: 5 }), []);
+    play.book(&fast, 25);
+    assert_eq!((play.state.have(), play.state.left(fast.ticket)), (40, Some(0)), "no byte counts twice");
+    assert_eq!(play.end(&fast, RangeEnd::Finished), [Command::Drop { ticket: slow.ticket }]);
+    assert_eq!(play.end(&slow, RangeEnd::GivenUp), []);
+    assert_eq!(play.state.unassigned(), Some(400 - 80));
+}
+
+/// What the loser claimed and did not write is requested again, and not raced for a second time.
+#[test]
+fn bytes_are_hurried_once() {
+    let (mut play, slow, _) = two_ranges();
+    let fast = play.state.race(slow.ticket, &CUT).unwrap();
+    play.respond(&fast, partial(&fast, 400, "\"a\""));
+    play.step(Input::Skipped { ticket: fast.ticket, count: 10 });
+    play.book(&fast, 20);
+    play.end(&fast, RangeEnd::Finished);
+    assert_ne!(play.state.assign(&CUT).unwrap().range, 10..20, "it may still be written");
+    play.end(&slow, RangeEnd::GivenUp);
+    let again = play.assign();
+    assert_eq!(again.range, 10..20);
+    assert!(!play.state.may_hurry(again.ticket) && play.state.race(again.ticket, &CUT).is_none());
+    let (mut play, slow, _) = two_ranges();
+    assert!(play.state.give_up_early(slow.ticket));
+    play.end(&slow, RangeEnd::GivenUp);
+    let again = play.assign();
+    assert_eq!(again.range, 10..40);
+    assert!(!play.state.give_up_early(again.ticket), "not twice");
+}
+
+/// A fault of one of two that race costs the file nothing: no try, no wait, no report. What it shows of the host counts.
+#[test]
+fn a_fault_of_one_that_races_is_no_fault_of_the_file() {
+    let busy = Fault::Status { status: 503, retry_after: Some(SECOND * 7), excerpt: None };
+    let broken = || Fault::Interrupted { received: 3, cause: String::new() };
+    let pause = vec![Command::PauseHost { status: 503, wait: SECOND * 7 }, Command::SlowDown];
+    for (fault, expected) in [(busy, pause), (broken(), vec![]), (status(403), vec![]), (status(404), vec![])]
+    {
+        for first_breaks in [false, true] {
+            let (mut play, slow, _) = two_ranges();
+            let fast = play.state.race(slow.ticket, &CUT).unwrap();
+            let (breaks, stays) = if first_breaks { (&slow, &fast) } else { (&fast, &slow) };
+            assert_eq!(play.fault(breaks, fault.clone()), expected);
+            assert_eq!(*play.state.phase(), Phase::Fetching);
+            assert!(!play.state.is_raced(stays.ticket) && play.state.left(stays.ticket) == Some(30));
+            assert!(names(&play.fault(stays, broken())).contains(&"retrying"), "alone, it counts");
+        }
+    }
+}
+
+/// One that races never harms the file: a response that shows anything but the same revision in ranges is left to the other.
+#[test]
+fn an_odd_response_to_one_that_races_is_dropped() {
+    let odd: [fn(&Assignment) -> Head; 4] = [
+        |fast| partial(fast, 400, "\"b\""),
+        |_| whole(Some(400), "\"a\""),
+        |_| whole(Some(400), "\"b\""),
+        |_| Head { status: 204, ..Head::default() },
+    ];
+    for head in odd {
+        let (mut play, slow, _) = two_ranges();
+        let fast = play.state.race(slow.ticket, &CUT).unwrap();
+        assert_eq!(play.respond(&fast, head(&fast)), [Command::Drop { ticket: fast.ticket }]);
+        assert_eq!((play.state.left(fast.ticket), play.state.left(slow.ticket)), (None, Some(30)));
+    }
+    // The other one's response is judged as ever.
+    let (mut play, slow, other) = two_ranges();
+    let _ = play.state.race(slow.ticket, &CUT).unwrap();
+    let third = play.assign();
+    assert!(names(&play.respond(&third, whole(Some(400), "\"b\""))).contains(&"restart"));
+    assert!(!play.state.is_raced(slow.ticket) && play.state.left(other.ticket).is_none());
+}
+
 #[test]
 fn what_arrives_for_an_older_attempt_is_ignored() {
     let mut play = Play::new();
@@ -755,6 +863,7 @@ fn what_arrives_for_an_older_attempt_is_ignored() {
 enum Move {
     Assign,
     Split,
+    Hurry { open: usize, early: bool },
     Respond { open: usize, kind: u8, tag: u8, length: u16 },
     Book { open: usize, count: u16, declared: Option<u16>, hopeless: bool },
     End { open: usize, kind: u8, status: u16 },
@@ -770,6 +879,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     let one = prop_oneof![
         6 => Just(Move::Assign),
         2 => Just(Move::Split),
+        2 => (open.clone(), any::<bool>()).prop_map(|(open, early)| Move::Hurry { open, early }),
         8 => (open.clone(), 0_u8..12, 0_u8..3, prop::sample::select(vec![0_u16, 90, 300, 3000]))
             .prop_map(|(open, kind, tag, length)| Move::Respond { open, kind, tag, length }),
         8 => (open.clone(), 0_u16..400, prop::option::weighted(0.1, 0_u16..400), prop::bool::weighted(0.1))
@@ -791,6 +901,8 @@ struct Lent {
     attempt: u32,
     position: u64,
     end: Option<u64>,
+    /// How far it is claimed, together with the one that it races.
+    claimed: Rc<Cell<u64>>,
 }
 
 /// Plays a game and checks after each move what must hold.
@@ -857,6 +969,23 @@ impl Game {
                 }
                 return;
             }
+            Move::Hurry { open, early } => {
+                let Some(lent) = self.lent.get(lent(*open)) else { return };
+                let (ticket, claimed) = (lent.assignment.ticket, lent.claimed.clone());
+                let may = self.play.state.may_hurry(ticket);
+                if *early {
+                    assert_eq!(self.play.state.give_up_early(ticket), may);
+                } else {
+                    let assignment = self.play.state.race(ticket, &CUT);
+                    assert_eq!(assignment.is_some(), may);
+                    self.lend(assignment);
+                    if may && let Some(second) = self.lent.last_mut() {
+                        second.claimed = claimed;
+                    }
+                }
+                assert!(!self.play.state.may_hurry(ticket), "once for the same bytes");
+                return;
+            }
             Move::Respond { open, kind, tag, length } => {
                 let Some(lent) = self.lent.get(lent(*open)) else { return };
                 let length = u64::from(*length);
@@ -881,8 +1010,11 @@ impl Game {
                 let Some(lent) = self.lent.get_mut(at) else { return };
                 let Some(end) = lent.end else { return };
                 let count = u64::from(*count).min(end - lent.position);
-                let range = lent.position..lent.position + count;
-                lent.position += count;
+                let upto = lent.position + count;
+                let range = lent.claimed.get().clamp(lent.position, upto)..upto;
+                lent.claimed.set(lent.claimed.get().max(upto));
+                let (count, skipped) = (range.end - range.start, range.start - lent.position);
+                lent.position = upto;
                 let (ticket, attempt) = (lent.assignment.ticket, lent.attempt);
                 if attempt == self.attempt && !range.is_empty() && self.play.state.left(ticket).is_some() {
                     let overlaps = |other: &Range<u64>| other.start < range.end && range.start < other.end;
@@ -890,6 +1022,8 @@ impl Game {
                     self.booked.push(range);
                 }
                 let declared = declared.map(u64::from);
+                let commands = self.play.step(Input::Skipped { ticket, count: skipped });
+                assert_eq!(commands, []);
                 self.play.step(Input::Booked { ticket, count, declared, hopeless: *hopeless })
             }
             Move::End { open, kind, status: code } => {
@@ -926,7 +1060,7 @@ impl Game {
             Move::Commit(good) => self.play.step(Input::Committed(if *good {
                 Outcome::Here
             } else {
-                Outcome::Refused { cause: "no".into() }
+                Outcome::Refused { cause: FailureCause::Defect }
             })),
             Move::Pass(millis) => {
                 self.play.now += Duration::from_millis(u64::from(*millis));
@@ -940,7 +1074,8 @@ impl Game {
         let Some(assignment) = assignment else { return };
         assert!(assignment.range.start < assignment.range.end);
         let position = assignment.range.start;
-        self.lent.push(Lent { assignment, attempt: self.attempt, position, end: None });
+        let claimed = Rc::new(Cell::new(position));
+        self.lent.push(Lent { assignment, attempt: self.attempt, position, end: None, claimed });
     }
 }
 
@@ -951,7 +1086,7 @@ fn trouble(kind: u16) -> DiskTrouble {
         2 => DiskTroubleKind::OutOfHandles,
         _ => DiskTroubleKind::Other,
     };
-    DiskTrouble { kind, cause: "refused".into() }
+    DiskTrouble { kind, cause: FailureCause::Defect }
 }
 
 proptest! {

@@ -3,16 +3,18 @@
 use crate::decide::bucket::head::Line;
 use crate::decide::transfer::settle::{Read, Settled, settled};
 use crate::decide::transfer::suspect::{Doubted, SECOND_LOOK, doubted};
+use crate::decide::transfer::task::FailureCause;
 use crate::decide::transfer::verify::{
     Contradiction, Expectation, Judgement, Received, Verified, judge, recognise,
 };
 use crate::edge::system::clock;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, RetryCause};
 use crate::error::Error;
 use crate::model::manifest::{Doubt, Entry};
 use crate::model::revision::Revision;
 
 use super::super::create::{Origin, Stored, create_small};
+use super::super::prune;
 use super::super::upload::Unpublished;
 use super::{Content, Ending, File, Known, Order, Shared, Stopped, Whole};
 
@@ -111,7 +113,15 @@ impl File {
             keeps_older: self.order.recheck.is_some(),
         };
         let lines = stored.claim(origin, &head.known());
+        let replaced: Vec<_> = lines
+            .iter()
+            .filter_map(|line| match line {
+                Line::Retire { path, tag: Some(tag) } => Some((path.clone(), tag.clone())),
+                _ => None,
+            })
+            .collect();
         head.claim(lines).await?;
+        prune::delete_retired(&self.shared.store, head, &replaced).await?;
         self.tell(&Event::Published {
             path: stored.path().clone(),
             kind: artifact.key.kind,
@@ -147,13 +157,12 @@ impl File {
         let line = Line::Doubt { key: order.artifact.key.clone(), doubt: doubt.clone() };
         self.shared.head.claim(vec![line]).await?;
         match next {
-            Doubted::Condemned => Ok(Some(self.failed(why.to_string()))),
+            Doubted::Condemned => Ok(Some(self.failed(FailureCause::Contradicted(why.clone())))),
             Doubted::SecondLook => {
                 let path = Some(order.artifact.path.clone());
                 self.tell(&Event::Retrying {
                     path,
-                    cause: why.to_string(),
-                    error_code: None,
+                    cause: RetryCause::File(FailureCause::Contradicted(why.clone())),
                     wait: SECOND_LOOK,
                 });
                 // The bytes are wanted again even if the host reports no change.
@@ -184,8 +193,7 @@ impl File {
                 })
             }
             (_, _, Some(doubt)) if !order.run_may_write && doubt.read_twice => {
-                let why = "its bytes still contradict their proof, and the host says they did not change";
-                Some(self.failed(why.to_owned()))
+                Some(self.failed(FailureCause::StillContradicted))
             }
             (_, _, Some(_)) if order.run_may_write => {
                 Some(self.settling(revision.length, revision.length.unwrap_or_default()))

@@ -10,10 +10,11 @@ use crate::decide::transfer::outcome::{After, AfterLink, after, after_link};
 use crate::decide::transfer::protocol::Refreshed;
 use crate::decide::transfer::resume::{Answer, Asked, resume};
 use crate::decide::transfer::state::{LEAST_PROGRESS, LONGEST_WAIT_IN_ONE_PASS, RESTARTS_BEFORE_TOLERANCE};
+use crate::decide::transfer::task::FailureCause;
 use crate::edge::net::http::{Body, RangeRequest};
 use crate::edge::net::unpack;
 use crate::edge::system::blocking::{blocking, lost};
-use crate::engine::event::Event;
+use crate::engine::event::{Event, RetryCause};
 use crate::engine::transfer::share::Permit;
 use crate::model::artifact::ArtifactKind;
 use crate::model::fault::{Fault, RangeFault};
@@ -338,7 +339,7 @@ impl File {
         };
         let exhausted = tries >= self.shared.options.retries.max(1);
         let at_least = match after(&fault, exhausted, self.shared.options.once) {
-            After::Fail => return Err(self.failed(fault.to_string())),
+            After::Fail => return Err(self.failed(FailureCause::Network(fault))),
             After::Wait(at_least) => at_least,
             After::Relist { gone } => {
                 // Another range of this file has a newer link since this one asked with the old one.
@@ -348,7 +349,7 @@ impl File {
                 match self.renew_link(generation, gone, tries, exhausted).await {
                     AfterLink::Use => return Ok(()),
                     AfterLink::Vanish => return Err(Ending::Vanished),
-                    AfterLink::Fail => return Err(self.failed(fault.to_string())),
+                    AfterLink::Fail => return Err(self.failed(FailureCause::Network(fault))),
                     AfterLink::Wait => None,
                 }
             }
@@ -360,7 +361,8 @@ impl File {
         if let Fault::Status { status: status @ (429 | 503), .. } = fault {
             self.shared.gates.close(&host, status, wait);
         }
-        self.tell(&Event::Retrying { path: Some(path()), cause: fault.to_string(), error_code: None, wait });
+        let cause = RetryCause::File(FailureCause::Network(fault));
+        self.tell(&Event::Retrying { path: Some(path()), cause, wait });
         tokio::time::sleep(wait).await;
         Ok(())
     }

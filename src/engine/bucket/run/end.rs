@@ -10,8 +10,8 @@ use crate::decide::bucket::head::Known;
 use crate::decide::mirror::poll_interval::{Left, Look};
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::JobSnapshot;
-use crate::engine::event::Event;
-use crate::error::{Error, ExitStatus, explain_briefly};
+use crate::engine::event::{Event, Notice};
+use crate::error::{Error, ExitStatus};
 use crate::model::artifact::ArtifactKey;
 use crate::model::job::JobStatus;
 use crate::model::manifest::EntryState;
@@ -113,8 +113,7 @@ impl Run {
                 // What cannot be dropped in time is named in the head for the next owner.
                 let _ = head.drop_uploads().await;
                 if let Err(error) = head.release().await {
-                    let message = format!("the lease could not be freed: {}", explain_briefly(&error));
-                    self.tell(&Event::Notice { message });
+                    self.tell(&Event::Notice { notice: Notice::LeaseNotFreed(error) });
                 }
             }
         };

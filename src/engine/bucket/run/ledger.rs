@@ -8,7 +8,7 @@ use crate::decide::mirror::retention::surplus;
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::engine::destination::reports;
 use crate::engine::destination::reports::{JobArtifact, JobDraft, Rows};
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Notice};
 use crate::engine::outputs::gallery;
 use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
@@ -68,9 +68,7 @@ impl Run {
         {
             self.page_is_foreign = true;
             let page = self.store.url.object(PAGE);
-            self.notice(format!(
-                "no gallery: `{page}` was not written by rcsync, or was edited since, and is left as it is"
-            ));
+            self.notice(Notice::NoGallery(Error::ForeignPage(page.into())));
             return Ok(());
         }
         records::write(&self.store, head, PAGE, |_| draft.clone()).await?;
@@ -90,8 +88,8 @@ impl Run {
             .collect();
         prune::remove(&self.store, &head, &going).await?;
         for (_, entry) in &going {
-            let message = format!("`{}` is removed there, as newer ones are kept", entry.path);
-            self.tell(&Event::Notice { message });
+            let notice = Notice::Pruned { path: entry.path.clone(), bucket: true };
+            self.tell(&Event::Notice { notice });
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::decide::bucket::head::{Head, Known, Line, Publish};
 use crate::decide::mirror::plan::{
-    Action, FetchReason, Recollection, Situation, Step, nothing_is_chosen, plan,
+    Action, FetchReason, Recollection, Situation, Step, asked_stamp, nothing_is_chosen, plan,
 };
 use crate::decide::mirror::poll_interval::save_interval;
 use crate::decide::mirror::retention::surplus;
@@ -17,10 +17,10 @@ use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::edge::bucket::Listed;
 use crate::engine::destination::reports;
 use crate::engine::destination::reports::JobFile;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Notice};
 use crate::engine::mirror::run::unreachable;
 use crate::engine::transfer::rate_limit::Limiter;
-use crate::error::{BucketError, Error, ExitStatus};
+use crate::error::{BucketError, Condition, Error, ExitStatus};
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
 use crate::model::job::JobStatus;
 use crate::model::listing::Listing;
@@ -134,7 +134,7 @@ impl Run {
         let actions = self.plan(looked, &listing, &view, state);
         for action in &actions {
             let Artifact { key, path, .. } = action.artifact.as_ref();
-            let action = action.step.to_string();
+            let action = action.step.planned();
             self.tell(&Event::Planned { path: path.clone(), kind: key.kind, action });
         }
         let fetch = actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).count() as u64;
@@ -174,18 +174,21 @@ impl Run {
             }
         }
         self.idle_known = Some(view.known.clone());
-        for message in &looked.result.unusable {
-            self.notice(message.clone());
+        for row in &looked.result.unusable {
+            self.notice(Notice::UnusableRow(row.clone()));
         }
         self.unreachable = 0;
-        for message in unreachable(looked, &listing, &self.mirror.options.selection) {
+        for notice in unreachable(looked, &listing, &self.mirror.options.selection) {
             self.unreachable += 1;
-            self.tell(&Event::Trouble { message });
+            self.tell(&Event::Trouble { notice });
         }
         let generation = self.relister.learn(&listing).await;
         let mut orders = Vec::new();
         for action in &actions {
-            let order = |step: &Step| self.order(looked, &view.known, action, step, state, generation);
+            let order = |step: &Step| Order {
+                run: asked_stamp(&looked.run(), &action.artifact, &listing),
+                ..self.order(looked, &view.known, action, step, state, generation)
+            };
             match &action.step {
                 Step::Fetch(_) => orders.push(order(&action.step)),
                 Step::Adopt { .. } | Step::Inspect { .. } => {
@@ -207,10 +210,7 @@ impl Run {
         }
         self.planned = true;
         if state.is_over() && nothing_is_chosen(&actions) {
-            self.notice(format!(
-                "none of the {} files that the job offers is chosen: see `--only`, `--include`, `--exclude`, `--steps`, `--last`",
-                actions.len()
-            ));
+            self.notice(Notice::NothingChosen { offered: actions.len() });
         }
         let ordered = self.start(orders);
         if self.head.is_some() {
@@ -256,17 +256,14 @@ impl Run {
         let publish = match (&found.head, sole) {
             (_, true) => Publish::Sole,
             (Some(head), false) if head.publish == Publish::Sole => {
-                let which = "this destination was begun with `--sole-writer`";
                 let to = self.store.url.to_string();
-                return Err(BucketError::IgnoresConditions { to, which }.into());
+                return Err(BucketError::IgnoresConditions { to, which: Condition::OneWriter }.into());
             }
             (Some(head), false) => head.publish,
             (None, false) => probe::ask(&self.store).await?.publish,
         };
         if found.is_damaged() {
-            let message =
-                "`.rcsync/head.json` is damaged and put aside; files are adopted by their hash".to_owned();
-            self.tell(&Event::Trouble { message });
+            self.tell(&Event::Trouble { notice: Notice::HeadDamaged });
         }
         if found.head.is_none() || view.listed.contains_key(JOB) {
             self.remember(found.head.is_none()).await?;
@@ -279,15 +276,15 @@ impl Run {
         let mut told = false;
         let waiting = |found: &Found| {
             if !std::mem::replace(&mut told, true) {
-                let message = format!("`{to}` is held by another rcsync ({}): waiting", found.holder());
-                reporter.report(&Event::Notice { message });
+                let notice = Notice::WaitingForLease { to: to.clone(), holder: found.holder() };
+                reporter.report(&Event::Notice { notice });
             }
         };
         let taking = HeadStore::take(self.store.clone(), found, wish, publish, waiting);
         let taken = tokio::select! {
             taken = taking => taken?,
             () = until(self.deadline()) => {
-                return Err(BucketError::Held { to: self.store.url.to_string(), owner: "until `--timeout` passed".to_owned() }.into());
+                return Err(BucketError::Held { to: self.store.url.to_string(), owner: "for as long as there was time to follow the job".to_owned() }.into());
             }
         };
         let head = Arc::new(taken);

@@ -262,11 +262,8 @@ impl Running {
     fn end(&mut self, fault: &SendFault) {
         self.outcome.fatal.get_or_insert_with(|| match fault {
             SendFault::Api(fault) => fault.clone().into(),
-            SendFault::Host(fault) => Error::Declined {
-                why: format!("the storage of the API cannot be used: {fault}"),
-                next: "what was accepted stays; the same command again sends the rest".to_owned(),
-            },
-            SendFault::Local(fault) => Error::BadInput(fault.to_string()),
+            SendFault::Host(fault) => Error::Storage(fault.clone()),
+            SendFault::Local(fault) => Error::Unsent(fault.clone()),
         });
     }
 }

@@ -1,5 +1,5 @@
-//! `SHA256SUMS` while files come: the end of a look writes it too, but over a slow link that may be hours away, and who
-//! reads the folder until then, or after a kill, should find what is there.
+//! `SHA256SUMS` while files come: the end of a look writes it too, but over a slow link that may be hours away, and a
+//! reader of the folder until then, or after a kill, should find what is there.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// … and takes a twentieth of the time at most: it is written as a whole.
 const SHARE: u32 = 20;
 
-/// When the list is to tell of what was published.
+/// When the list is to be written.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     /// When it may be written again; `None` before the first time.
@@ -41,12 +41,12 @@ impl Sums {
         }
     }
 
-    /// Writes the list. Trouble shows when the look's end writes it: it is tried again there, and told.
+    /// Writes the list. Trouble shows when the look's end writes it: it is tried again there, and reported.
     pub(super) async fn write(&mut self, committer: &Committer) {
         let began = Instant::now();
         let (dir, store, place) = (committer.dir.clone(), committer.store.clone(), committer.place.clone());
         let writing = blocking(move || {
-            // Nothing is written where another folder may stand by now.
+            // Nothing is written where another folder may be by now.
             if place.is_some_and(|place| place.ensure_in_place().is_err()) {
                 return Ok(());
             }

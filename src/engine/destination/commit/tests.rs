@@ -1,5 +1,7 @@
 use std::cell::Cell;
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 
 use crate::decide::formats::Format;
@@ -7,12 +9,14 @@ use crate::decide::transfer::task::examples::task;
 use crate::decide::transfer::verify::{Inspection, recognise};
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::folder::part_file::PartFolder;
+use crate::edge::folder::tree::Tree;
 use crate::edge::system::trace::{Change, Witness, call, dismiss};
 use crate::engine::destination::recover::recover;
 use crate::model::artifact::ArtifactKind;
 use crate::model::evidence::Evidence;
-use crate::model::manifest::examples;
+use crate::model::manifest::{Prepared, examples};
 
+use super::place::Placed;
 use super::*;
 
 /// Panics before the change of this number.
@@ -40,49 +44,56 @@ fn finished(parts: &PartFolder, name: &str) -> Finished {
     Finished { task, part: Arc::new(part), verified, revision: Revision::default(), elapsed }
 }
 
-/// A panic at any step of a batch is told of each of its files, so that nobody waits for them; later ones come through.
+fn committer(dir: &Path, store: Store) -> Committer {
+    Committer {
+        dir: dir.to_path_buf(),
+        store: Arc::new(Mutex::new(store)),
+        on_change: OnChange::Keep,
+        gather: Gather { enough: 1, longest: Duration::ZERO },
+        batch: 2,
+        place: None,
+    }
+}
+
+/// A panic at any step of a batch is reported for each of its files, so that no transfer waits for them; later ones come
+/// through.
 #[tokio::test]
-async fn a_defect_is_told_of_each_file_and_nobody_waits() {
+async fn a_defect_is_reported_for_each_file() {
     for at in 1..16 {
         let dir = tempfile::tempdir().unwrap();
         let private = dir.path().join(PRIVATE);
         fs::create_dir_all(private.join("parts")).unwrap();
         let parts = PartFolder::new(private.join("parts"));
         let (store, _) = Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example").unwrap();
-        let committer = Committer {
-            dir: dir.path().to_path_buf(),
-            store: Arc::new(Mutex::new(store)),
-            on_change: OnChange::Keep,
-            gather: Gather { enough: 1, longest: Duration::ZERO },
-            batch: 2,
-            place: None,
-        };
+        let committer = committer(dir.path(), store);
         let (commit, items) = mpsc::channel(8);
         for name in ["a", "b", "c"] {
             commit.send(ToCommit::Publish(Box::new(finished(&parts, name)))).await.unwrap();
         }
         commit.send(ToCommit::End).await.unwrap();
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let telling = told.clone();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let seeing = seen.clone();
         call(Rc::new(Defect(Cell::new(at))));
         committer
-            .run(items, move |key, committed| {
-                let came = matches!(committed, Committed::Published(..) | Committed::Known);
-                telling.lock().unwrap().push((key.path.to_string(), came));
+            .run(items, move |group| {
+                for (key, committed) in group {
+                    let came = matches!(committed, Committed::Published(..) | Committed::Known);
+                    seeing.lock().unwrap().push((key.path.to_string(), came));
+                }
             })
             .await;
         dismiss();
-        let told = told.lock().unwrap();
-        let mut names: Vec<&str> = told.iter().map(|(name, _)| name.as_str()).collect();
+        let seen = seen.lock().unwrap();
+        let mut names: Vec<&str> = seen.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         assert_eq!(names, ["/o/a", "/o/b", "/o/c"], "defect at change {at}");
-        for (key, came) in told.iter() {
+        for (key, came) in seen.iter() {
             let name = key.trim_start_matches("/o/");
             let here = fs::read(dir.path().join(name)).ok();
             assert!(!came || here.as_deref() == Some(name.as_bytes()), "`{name}` is no true claim");
         }
         // The first two come to grief, in their flush or later; the third is another batch.
-        assert!(at > 3 || told.iter().any(|(name, came)| name == "/o/c" && *came), "defect at change {at}");
+        assert!(at > 3 || seen.iter().any(|(name, came)| name == "/o/c" && *came), "defect at change {at}");
     }
 }
 
@@ -94,14 +105,7 @@ async fn the_list_of_checksums_is_not_starved() {
     fs::create_dir_all(private.join("parts")).unwrap();
     let parts = PartFolder::new(private.join("parts"));
     let (store, _) = Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example").unwrap();
-    let committer = Committer {
-        dir: dir.path().to_path_buf(),
-        store: Arc::new(Mutex::new(store)),
-        on_change: OnChange::Keep,
-        gather: Gather { enough: 1, longest: Duration::ZERO },
-        batch: 1,
-        place: None,
-    };
+    let committer = Committer { batch: 1, ..committer(dir.path(), store) };
     let (commit, items) = mpsc::channel(8);
     for name in ["a", "b"] {
         commit.send(ToCommit::Publish(Box::new(finished(&parts, name)))).await.unwrap();
@@ -110,8 +114,113 @@ async fn the_list_of_checksums_is_not_starved() {
     let (list, seen) = (dir.path().join("SHA256SUMS"), Arc::new(Mutex::new(Vec::new())));
     let seeing = seen.clone();
     let lines = move || fs::read_to_string(&list).map_or(0, |text| text.lines().count());
-    committer.run(items, move |_, _| seeing.lock().unwrap().push(lines())).await;
+    committer
+        .run(items, move |group| {
+            if !group.is_empty() {
+                seeing.lock().unwrap().push(lines());
+            }
+        })
+        .await;
     assert_eq!(*seen.lock().unwrap(), [0, 1], "the first file is in the list before the second has its name");
+}
+
+/// Puts a link in the place of a folder of the mirror just before the change of this number.
+#[cfg(unix)]
+struct Swapper {
+    at: Cell<u32>,
+    folder: PathBuf,
+    moved: PathBuf,
+    outside: PathBuf,
+}
+
+#[cfg(unix)]
+impl Witness for Swapper {
+    fn allow(&self) -> io::Result<()> {
+        self.at.set(self.at.get().wrapping_sub(1));
+        if self.at.get() == 0 {
+            let _ = fs::rename(&self.folder, &self.moved);
+            std::os::unix::fs::symlink(&self.outside, &self.folder).unwrap();
+        }
+        Ok(())
+    }
+
+    fn saw(&self, _: Change) {}
+}
+
+/// A folder that is replaced by a link at any moment of a group: nothing is written through the link or left in the folder
+/// that was moved without its name, the error names the folder, files elsewhere get their names, and nothing is lost.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_folder_that_is_swapped_in_the_middle_of_a_group_takes_no_file_elsewhere() {
+    let (mut refused, mut published) = (0, 0);
+    for was_there in [false, true] {
+        for at in 1..24 {
+            let place = tempfile::tempdir().unwrap();
+            let (dir, outside, moved) =
+                (place.path().join("dir"), place.path().join("outside"), place.path().join("moved"));
+            let (private, samples) = (dir.join(PRIVATE), dir.join("samples"));
+            fs::create_dir_all(private.join("parts")).unwrap();
+            fs::create_dir(&outside).unwrap();
+            if was_there {
+                fs::create_dir(&samples).unwrap();
+            }
+            let parts = PartFolder::new(private.join("parts"));
+            let (store, _) = Store::load(&dir, &"job".parse().unwrap(), "https://api.example").unwrap();
+            let mut committer = committer(&dir, store);
+            committer.gather = Gather { enough: 8, longest: Duration::from_millis(1) };
+            committer.batch = 8;
+            let (commit, items) = mpsc::channel(8);
+            for name in ["samples/a", "samples/b", "c"] {
+                commit.send(ToCommit::Publish(Box::new(finished(&parts, name)))).await.unwrap();
+            }
+            commit.send(ToCommit::End).await.unwrap();
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let seeing = seen.clone();
+            call(Rc::new(Swapper {
+                at: Cell::new(at),
+                folder: samples.clone(),
+                moved: moved.clone(),
+                outside: outside.clone(),
+            }));
+            committer.run(items, move |group| seeing.lock().unwrap().extend(group)).await;
+            dismiss();
+            let what = format!("swapped before change {at}, the folder was there: {was_there}");
+            assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{what}: something is outside");
+            assert_eq!(seen.lock().unwrap().len(), 3, "{what}");
+            for (key, committed) in seen.lock().unwrap().iter() {
+                let name = key.path.trim_start_matches("/o/");
+                let Some(file) = name.strip_prefix("samples/") else {
+                    assert!(matches!(committed, Committed::Published(..)), "{what}: {committed:?}");
+                    assert_eq!(fs::read(dir.join(name)).unwrap(), name.as_bytes(), "{what}");
+                    continue;
+                };
+                match committed {
+                    Committed::Published(..) => {
+                        published += 1;
+                        let here = if moved.exists() { moved.join(file) } else { samples.join(file) };
+                        assert_eq!(fs::read(here).unwrap(), name.as_bytes(), "{what}");
+                    }
+                    Committed::Failed(error) => {
+                        refused += 1;
+                        assert!(error.to_string().contains("/samples`"), "{what}: {error}");
+                        assert!(
+                            !moved.join(file).exists(),
+                            "{what}: it is left in a folder that is not the mirror's"
+                        );
+                        let stem = format!("{}.", key.fingerprint());
+                        let kept = fs::read_dir(private.join("parts")).unwrap().any(|part| {
+                            let part = part.unwrap();
+                            part.file_name().to_str().unwrap().starts_with(&stem)
+                                && fs::read(part.path()).unwrap() == name.as_bytes()
+                        });
+                        assert!(kept, "{what}: the bytes of `{name}` are lost");
+                    }
+                    Committed::Known => panic!("{what}: it was not here before"),
+                }
+            }
+        }
+    }
+    assert!(refused > 8 && published > 8, "{refused} refused, {published} published");
 }
 
 /// Another rcsync gives a part its name just before the next change.
@@ -130,7 +239,7 @@ impl Witness for Quicker {
 }
 
 /// J2: one that begins on a disk that granted it the lock too reads that a part is about to get its name, and moves it
-/// there. Both find it done, whoever was quicker.
+/// there. Both find it done, in either order.
 #[test]
 fn a_part_that_another_named_meanwhile_is_published() {
     for is_quicker in [false, true] {
@@ -139,15 +248,8 @@ fn a_part_that_another_named_meanwhile_is_published() {
         fs::create_dir_all(private.join("parts")).unwrap();
         let parts = PartFolder::new(private.join("parts"));
         let load = || Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example").unwrap().0;
-        let store = Arc::new(Mutex::new(load()));
-        let committer = Committer {
-            dir: dir.path().to_path_buf(),
-            store: store.clone(),
-            on_change: OnChange::Keep,
-            gather: Gather { enough: 1, longest: Duration::ZERO },
-            batch: 2,
-            place: None,
-        };
+        let committer = committer(dir.path(), load());
+        let store = committer.store.clone();
         let file = finished(&parts, "a");
         let Ok(Placed::Ready(ready)) = committer.place(&store.lock().unwrap(), file) else {
             panic!("what is in its way?")
@@ -164,7 +266,7 @@ fn a_part_that_another_named_meanwhile_is_published() {
         let recovered = recover(dir.path(), &mut other, &parts);
         dismiss();
         assert_eq!(recovered.unwrap(), 1);
-        committer.rename(&ready, &path).unwrap();
+        committer.rename(&mut Tree::open(dir.path()).unwrap(), &ready).unwrap();
         assert_eq!(fs::read(path).unwrap(), b"a");
     }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::{fs, io};
 
+use sha2::Digest as _;
+
 use crate::edge::system::trace::{Change, Witness, call, dismiss};
 use crate::model::digest::Sha256Digest;
 use crate::model::job::JobId;
@@ -12,7 +14,7 @@ use crate::model::manifest::examples;
 use crate::edge::system::disk;
 use crate::engine::destination::prune::list_path;
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
-use crate::model::manifest::{Entry, EntryState, Record};
+use crate::model::manifest::{Entry, EntryState, Older, Record};
 use crate::model::names::rel_path::RelPath;
 
 use super::*;
@@ -177,6 +179,56 @@ fn a_kill_before_any_change_of_the_disk_is_survived() {
         assert!(!list_path(&mirrored.dir()).exists(), "after {changes} changes");
         if !killer.hindered.get() {
             assert!(changes > 8 && result.is_ok(), "{changes}");
+            return;
+        }
+    }
+}
+
+/// A mirror with two old states of the optimizer, as versions before this one kept them, and one that was edited since.
+fn with_old_optimizers() -> Mirrored {
+    let mirrored = Mirrored::new();
+    let dir = mirrored.dir();
+    let folder = Folder::open(&dir, &job(), ORIGIN, &silent).unwrap();
+    let keep = |text: &str| {
+        let sha256 = Sha256Digest::new(sha2::Sha256::digest(text).into());
+        let path = RelPath::parse("optimizer.pt").unwrap().with_suffix(&sha256.short());
+        fs::write(path.to_path(&dir), text).unwrap();
+        Older { path, size: text.len() as u64, sha256 }
+    };
+    let older = vec![keep("first"), keep("second"), keep("third")];
+    fs::write(older[2].path.to_path(&dir), "edited").unwrap();
+    let path = RelPath::parse("optimizer.pt").unwrap();
+    fs::write(path.to_path(&dir), "newest").unwrap();
+    let sha256 = Sha256Digest::new(sha2::Sha256::digest("newest").into());
+    let entry = Entry { size: 6, sha256, older, ..examples::entry("optimizer.pt", None) };
+    let key = ArtifactKey { kind: ArtifactKind::Checkpoint, path: "/o/optimizer.pt".into() };
+    folder.lock().append(vec![Record::Know { key, entry }]).unwrap();
+    drop(folder);
+    mirrored
+}
+
+#[test]
+fn old_states_of_the_optimizer_are_removed_and_an_edited_one_is_kept() {
+    for changes in 0.. {
+        let mirrored = with_old_optimizers();
+        let killer = Rc::new(Killer { left: Cell::new(changes), hindered: Cell::new(false) });
+        call(killer.clone());
+        let result = Folder::open(&mirrored.dir(), &job(), ORIGIN, &silent).map(drop);
+        dismiss();
+        Folder::open(&mirrored.dir(), &job(), ORIGIN, &silent).map(drop).unwrap();
+        mirrored.assert_sums_pass();
+        let states: Vec<String> = fs::read_dir(mirrored.dir())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with("optimizer"))
+            .collect();
+        assert_eq!(states.len(), 2, "{states:?} after {changes} changes");
+        assert_eq!(fs::read(mirrored.dir().join("optimizer.pt")).unwrap(), b"newest");
+        assert!(states.iter().any(|name| fs::read(mirrored.dir().join(name)).unwrap() == b"edited"));
+        assert!(known(&mirrored.dir()).unwrap().entries.values().all(|entry| entry.older.is_empty()));
+        assert_eq!(mirrored.files().len(), 4, "a checkpoint is no state");
+        if !killer.hindered.get() {
+            assert!(changes > 4 && result.is_ok(), "{changes}");
             return;
         }
     }

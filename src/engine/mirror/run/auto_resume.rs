@@ -1,17 +1,17 @@
-//! The job's life while it is followed: counted resumptions, `--auto-resume`, and the alarm for a job that went silent.
+//! The job's life while it is followed: counted resumptions, resuming it, and the alarm for a job without progress.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::decide::mirror::auto_resume::{AutoResume, Next, Seen};
+use crate::decide::mirror::auto_resume::{AutoResume, Next, Seen, Stopped, WillResume};
 use crate::decide::mirror::plan::run_stamp;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
 use crate::decide::mirror::stall_alert::{Alarm, Sign};
 use crate::edge::api::ApiClient;
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{Event, Notice, Reporter, ResumeReason};
 use crate::engine::mirror::poll::outage;
 use crate::engine::options::SyncOptions;
 use crate::error::ApiError;
@@ -19,7 +19,7 @@ use crate::model::job::{JobId, JobStatus};
 
 use super::{Pass, Run};
 
-/// The longest wait between two looks where the user did not say.
+/// The longest wait between two polls where the user did not set one.
 pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
 
 /// What one follow knows of the job's life.
@@ -40,8 +40,8 @@ pub(crate) struct Around<'a> {
 }
 
 impl Around<'_> {
-    fn notice(&self, message: String) {
-        self.reporter.report(&Event::Notice { message });
+    fn notice(&self, notice: Notice) {
+        self.reporter.report(&Event::Notice { notice });
     }
 }
 
@@ -69,7 +69,8 @@ impl Life {
         }
     }
 
-    /// Does what `--auto-resume` asks for. Returns how long to wait for the next look where the job's end is not final.
+    /// Resumes the job where the options ask for it. Returns how long to wait for the next poll where the job's end may not be
+    /// final.
     pub(crate) async fn keep_going(
         &mut self,
         around: &Around<'_>,
@@ -80,20 +81,19 @@ impl Life {
         let seen = Seen { state, run: &run, progress: &looked.status.progress };
         match self.auto_resume.next(around.began.elapsed(), &seen) {
             Next::Leave => None,
-            Next::GiveUp { message } => {
-                let job = around.job;
-                around.notice(format!("{message}; `rcsync resume {job} --follow` lets it go on"));
+            Next::GiveUp { stopped, times } => {
+                around.notice(Notice::LeftAlone { job: around.job.clone(), stopped, times });
                 None
             }
-            Next::Wait { after, message } => {
-                if let Some(message) = message {
-                    around.notice(message);
+            Next::Wait { after, news } => {
+                if let Some(WillResume { stopped, attempt, most }) = news {
+                    around.notice(Notice::WillResume { stopped, after, attempt, most });
                 }
                 around.reporter.report(&Event::Waiting { wait: after });
                 Some(after)
             }
-            Next::Resume { attempt, most, reason } => {
-                self.resume(around, looked, &run, (attempt, most), reason).await
+            Next::Resume { attempt, most, stopped } => {
+                self.resume(around, looked, &run, (attempt, most), stopped).await
             }
         }
     }
@@ -104,7 +104,7 @@ impl Life {
         looked: &JobSnapshot,
         run: &str,
         attempt: (u32, u32),
-        reason: String,
+        stopped: Stopped,
     ) -> Option<Duration> {
         let answer = tokio::select! {
             biased;
@@ -116,13 +116,14 @@ impl Life {
         match answer {
             Ok(_) => {
                 let step = looked.status.progress.current_step;
+                let reason = ResumeReason::Stopped(stopped);
                 around.reporter.report(&Event::Resumed { attempt: Some(attempt), step, reason });
                 self.auto_resume.sent(now, run);
             }
-            // Never sent again before looks have shown for a while that nothing came of it. An answer that cannot be read
-            // may be of a server that took the request.
+            // Never sent again before polls have shown for a while that it had no effect: an answer without a meaning may
+            // come from a server that took the request.
             Err(ApiError::Unknown { cause } | ApiError::Unintelligible { why: cause }) => {
-                around.notice(format!("it is unknown whether the API resumed the job ({cause}): looking"));
+                around.notice(Notice::ResumeUnknown { cause });
                 self.auto_resume.sent(now, run);
             }
             Err(fault) if fault.is_transient() => {
@@ -130,7 +131,7 @@ impl Life {
                 around.reporter.report(&outage(&fault, wait));
             }
             Err(fault) => {
-                around.notice(format!("the job could not be resumed: {fault}"));
+                around.notice(Notice::NotResumed(fault));
                 self.auto_resume.refused(run);
                 return None;
             }
@@ -158,7 +159,8 @@ impl Run {
         life.watch(&around, &sign);
     }
 
-    /// Does what `--auto-resume` asks for. Returns how long to wait for the next look where the job's end is not final.
+    /// Resumes the job where the options ask for it. Returns how long to wait for the next poll where the job's end may not be
+    /// final.
     pub(super) async fn keep_going(&mut self, looked: &JobSnapshot, pass: &Pass) -> Option<Duration> {
         let (life, around) = self.life();
         life.keep_going(&around, looked, pass.state.unwrap_or(RunState::Queued)).await

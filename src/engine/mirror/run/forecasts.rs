@@ -1,4 +1,4 @@
-//! What lies ahead, told in time: saves that the link will not bring, and a disk that will not last.
+//! Forecasts, reported in time: saves that the link will not deliver, and a disk that will be full.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
@@ -11,7 +11,7 @@ use crate::decide::mirror::eviction_forecast::{Race, Save, late};
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::edge::system::disk;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Notice};
 use crate::engine::transfer::Progress;
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::digest::Sha256Digest;
@@ -24,10 +24,10 @@ use super::Run;
 /// A configuration larger than this is none: real ones have a few KiB.
 const CONFIG_BOUND: u64 = 1 << 20;
 
-/// What the trainer keeps where its configuration does not say.
+/// What the trainer keeps where its configuration has no number.
 const KEPT_BY_DEFAULT: u64 = 5;
 
-/// What was learned for looking ahead, and what was told.
+/// What was measured for forecasts, and what was reported.
 #[derive(Debug, Default)]
 pub(super) struct Outlook {
     /// How the run saves, from the configuration with this hash.
@@ -48,7 +48,7 @@ struct Stock {
 }
 
 impl Run {
-    /// Tells what will not go well if everything goes on as it does.
+    /// Reports what will fail if everything continues as it is.
     pub(super) async fn look_ahead(&mut self, looked: &JobSnapshot, listing: &Listing, state: RunState) {
         self.measure();
         let (Some(step), Some(steps)) =
@@ -72,12 +72,12 @@ impl Run {
             self.transfers.set_hurry(!late.is_empty());
             for save in late {
                 if self.outlook.told_late.insert(save.step) {
-                    self.reporter.report(&Event::Notice { message: save.to_string() });
+                    self.reporter.report(&Event::Notice { notice: Notice::Late(save) });
                 }
             }
         }
         let missing: u64 = stock.saves.iter().map(|save| save.left).sum();
-        // Where the disk does not say how full it is, nothing is foretold.
+        // Where the free space is unknown, there is no forecast.
         let Ok(Some(free)) = self.transfers.room_above_floor() else { return };
         let course = Course {
             step,
@@ -91,11 +91,11 @@ impl Run {
         // Told again only after it looked better in between.
         let told = std::mem::replace(&mut self.outlook.told_full, full.is_some());
         if let Some(full) = full.filter(|_| !told) {
-            self.reporter.report(&Event::Notice { message: full.to_string() });
+            self.reporter.report(&Event::Notice { notice: Notice::DiskWillFill(full) });
         }
     }
 
-    /// Learns what the link brings, from one look to the next while transfers are under way.
+    /// Measures what the link delivers, from one look to the next while transfers are under way.
     fn measure(&mut self) {
         let received = self.transfers.received();
         let now = Instant::now();
@@ -107,7 +107,7 @@ impl Run {
         let Some((then, received_then)) = before else { return };
         let elapsed = now.saturating_duration_since(then).as_secs_f64();
         let came = received.saturating_sub(received_then);
-        // What ended in between says too little.
+        // What ended in between is too short to measure.
         if elapsed < 1.0 || self.outlook.busy.is_none() {
             return;
         }

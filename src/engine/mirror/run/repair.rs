@@ -1,4 +1,4 @@
-//! `verify --repair`: read everything again, and fetch what is bad or missing, by the same way as everything else.
+//! Repair: read everything again, and fetch what is bad or missing, by the same way as everything else.
 //!
 //! The good blocks of a damaged file become a part, as if an earlier run had left it; so a repair fetches what is bad,
 //! notices a new revision, proves the whole and publishes it by a rename, with no rule of its own. A file is never
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::decide::mirror::plan::{Action, FetchReason, Step, asked_stamp};
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::decide::transfer::disk_space::floor;
-use crate::decide::transfer::task::{Missing, Task};
+use crate::decide::transfer::task::{FailureCause, Missing, Task};
 use crate::edge::folder::blocks::BlockFolder;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::blocking::{blocking, lost};
@@ -37,7 +37,7 @@ use super::{Pass, Run};
 pub(crate) struct Repair {
     /// What was found before it.
     pub(crate) found: Checked,
-    /// What is as it should be now: where it stands, and how many bytes it has.
+    /// What is as it should be now: its path, and how many bytes it has.
     pub(crate) repaired: Vec<(RelPath, u64)>,
     /// What is still bad after it.
     pub(crate) left: Vec<Left>,
@@ -61,11 +61,13 @@ pub(crate) struct Left {
 /// Why a file is still bad.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Why {
-    /// The job offers it no more; what is here was left as it is.
+    /// The job no longer offers it; what is here was left as it is.
     NotHosted,
-    /// It could not be had.
-    Failed(String),
-    /// There was no time to try, or nobody to ask.
+    /// The training is still writing it.
+    Settling,
+    /// It could not be fetched.
+    Failed(FailureCause),
+    /// There was no time to try, or the API did not answer.
     NotTried,
 }
 
@@ -200,8 +202,8 @@ impl Run {
         match self.transfers.missing().get(&file.key) {
             _ if file.is_older || !hosted.contains(&file.key) => Why::NotHosted,
             Some(Missing::Vanished) => Why::NotHosted,
-            Some(Missing::Settling) => Why::Failed("the trainer is still writing it".to_owned()),
-            Some(Missing::Failed(cause)) => Why::Failed(cause.to_string()),
+            Some(Missing::Settling) => Why::Settling,
+            Some(Missing::Failed(cause)) => Why::Failed(cause.clone()),
             None => Why::NotTried,
         }
     }

@@ -1,7 +1,7 @@
 //! From DIR into a ComfyUI folder: finished LoRAs get a second name there, with a picture beside them.
 //!
 //! What was placed is recorded in a file of its own below `.rcsync`, one for each LoRA folder: the manifest belongs to
-//! the rcsync that holds the folder's lock, and `rcsync mirror` has to work beside it, from another host too.
+//! the rcsync that holds the folder's lock, and another process has to place files beside it, from another host too.
 
 mod extras;
 mod headers;
@@ -27,8 +27,8 @@ use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::edge::system::link::LinkMode;
 use crate::engine::destination::newest::Saves;
-use crate::engine::event::{Event, Reporter};
-use crate::error::{Error, explain_briefly};
+use crate::engine::event::{ComfyNotice, Event, Notice, Reporter};
+use crate::error::Error;
 use crate::model::job::JobId;
 use crate::model::manifest::Manifest;
 
@@ -62,12 +62,12 @@ pub struct ComfyUi {
     /// Whether the folder was seen in this process: one that was there and is gone is not made again, since it may be a
     /// disk that is not mounted.
     seen: AtomicBool,
-    /// Whether it was told where LoRAs go.
+    /// Whether it was reported where LoRAs go.
     told_where: AtomicBool,
     /// The job's name, once it is known: it never changes.
     name: OnceLock<String>,
     /// The last trouble that was reported; a trouble that lasts is reported once.
-    trouble: Mutex<String>,
+    trouble: Mutex<Option<Error>>,
     headers: Headers,
     /// Whether it was reported that the newest checkpoint could not be made the newest by change time.
     told_newest: AtomicBool,
@@ -169,7 +169,7 @@ impl ComfyUi {
         if let Err(error) = Saves::of(dir, manifest).keep_newest(dir)
             && !self.told_newest.swap(true, Ordering::Relaxed)
         {
-            reporter.report(&Event::Notice { message: explain_briefly(&error) });
+            reporter.report(&Event::Notice { notice: Notice::Failed(error) });
         }
         result
     }
@@ -207,24 +207,21 @@ impl ComfyUi {
     fn tell_where(&self, reporter: &dyn Reporter) {
         if !self.told_where.swap(true, Ordering::Relaxed) {
             let LoraFolder { path, why, .. } = &self.options.folder;
-            let message = format!("LoRAs go to `{}`: {why}", path.display());
-            reporter.report(&Event::Notice { message });
+            let folder = ComfyNotice::Folder { path: path.clone(), why: why.clone() };
+            reporter.report(&Event::Notice { notice: Notice::ComfyUi(folder) });
         }
     }
 
-    /// Reports a trouble once, as long as it lasts, and what is done about it.
-    fn tell_trouble(&self, result: &Result<Outcome, Error>, next: &str, reporter: &dyn Reporter) {
-        let trouble = match result {
-            Ok(_) => String::new(),
-            Err(error) => explain_briefly(error),
-        };
+    /// Reports a trouble once, as long as it lasts; `again`: it is tried again by itself.
+    fn tell_trouble(&self, result: &Result<Outcome, Error>, again: bool, reporter: &dyn Reporter) {
+        let trouble = result.as_ref().err().cloned();
         let mut last = self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if *last == trouble {
             return;
         }
-        if !trouble.is_empty() {
-            let message = format!("not everything could be placed in ComfyUI: {trouble}{next}");
-            reporter.report(&Event::Trouble { message });
+        if let Some(error) = trouble.clone() {
+            let notice = Notice::ComfyUi(ComfyNotice::Incomplete { error, again });
+            reporter.report(&Event::Trouble { notice });
         }
         *last = trouble;
     }
@@ -234,14 +231,20 @@ impl Follower for ComfyUi {
     fn catch_up(&self, view: &View<'_>, reporter: &dyn Reporter) {
         let patience = if view.last { Patience::Act } else { Patience::Wait };
         let result = self.place(view.dir, view.job, view.manifest, patience, reporter);
-        self.tell_trouble(&result, "", reporter);
-        if view.last
-            && let Ok(Outcome { unsettled: count @ 1.., .. }) = result
-        {
-            let files = if count == 1 { "1 LoRA file is" } else { &format!("{count} LoRA files are") };
-            let message =
-                format!("{files} not placed in ComfyUI: the bytes here are not those that were published");
-            reporter.report(&Event::Notice { message });
+        if !view.last {
+            self.tell_trouble(&result, false, reporter);
+            return;
+        }
+        // Nothing is placed after this pass, so a problem that was reported before is reported once more.
+        match result {
+            Err(error) => {
+                let notice = Notice::ComfyUi(ComfyNotice::Incomplete { error, again: false });
+                reporter.report(&Event::Trouble { notice });
+            }
+            Ok(Outcome { unsettled: files @ 1.., .. }) => {
+                reporter.report(&Event::Notice { notice: Notice::ComfyUi(ComfyNotice::Unsettled { files }) });
+            }
+            Ok(_) => {}
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::edge::system::link::{Linked, link};
 use crate::engine::destination::hashing::{is_as_published, sha256_of};
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{ComfyNotice, Event, Notice, Reporter};
 use crate::error::Error;
 use crate::model::job::JobId;
 use crate::model::local::LocalFile;
@@ -46,7 +46,7 @@ pub(super) struct Work<'a> {
     new: Vec<RelPath>,
 }
 
-/// A LoRA and the places of its files, with what stands there.
+/// A LoRA and the places of its files, with what is there.
 pub(super) struct Seat<'a> {
     pub(super) lora: &'a Lora<'a>,
     pub(super) files: Vec<(Part<'a>, RelPath, Standing)>,
@@ -116,32 +116,26 @@ impl Placing<'_> {
 
     /// Reports once what is not placed.
     fn tell(&self, found: &Loras<'_>, embeddings: Option<&Path>) -> Result<(), Error> {
-        let mut messages = Vec::new();
+        let mut notices = Vec::new();
         for (part, kind) in &found.others {
-            let path = &part.entry.path;
-            messages
-                .push(format!("`{path}` is not placed in ComfyUI: by its header it holds no LoRA ({kind})"));
+            notices.push(ComfyNotice::NotALora { path: part.entry.path.clone(), kind: *kind });
         }
         if embeddings.is_none() {
             for lora in &found.embeddings {
-                let path = &lora.files[0].entry.path;
-                messages.push(format!("`{path}` is not placed in ComfyUI: it is an embedding, and there is no folder `embeddings` beside that of the LoRAs"));
+                notices.push(ComfyNotice::NoFolderForEmbedding(lora.files[0].entry.path.clone()));
             }
         }
-        // While a run goes on, its trainer may still be writing the other half.
+        // While a run continues, its trainer may still be writing the other half.
         for half in found.halves.iter().filter(|_| self.is_last) {
-            messages.push(format!(
-                "`{}` is not placed in ComfyUI: it is half of a pair, and the other half is not here",
-                half.entry.path
-            ));
+            notices.push(ComfyNotice::HalfOfPair(half.entry.path.clone()));
         }
-        if messages.is_empty() {
+        if notices.is_empty() {
             return Ok(());
         }
         let root = &self.comfy.options.folder.path;
         let held = Held::take(self.dir, root)?;
         let mut work = Work { on: self, root, held, outcome: Outcome::default(), new: Vec::new() };
-        messages.into_iter().for_each(|message| work.tell_once(message));
+        notices.into_iter().for_each(|notice| work.tell_once(notice));
         work.held.save()
     }
 }
@@ -172,7 +166,7 @@ impl<'a> Work<'a> {
         self.intend(&seats)?;
         let mut trouble = None;
         for seat in &seats {
-            // One that does not fit on the disk does not keep the others away; its trouble is told at the end.
+            // One that does not fit on the disk does not keep the others away; its trouble is reported at the end.
             if let Err(error) = self.fill(seat) {
                 trouble = Some(error);
             }
@@ -211,26 +205,22 @@ impl<'a> Work<'a> {
                 None => {
                     for (_, to, _) in files.iter().filter(|(.., standing)| *standing == Standing::Withdrawn) {
                         self.outcome.withdrawn += 1;
-                        self.tell_once(format!(
-                            "`{to}` was moved, renamed or deleted in ComfyUI: it is not placed again"
-                        ));
+                        self.tell_once(ComfyNotice::Withdrawn(to.clone()));
                     }
                     return Ok(Some(Seat { lora, files }));
                 }
             }
         }
         self.outcome.blocked += lora.files.len() as u64;
-        let name = lora.files[0].entry.path.file_name();
+        let name = lora.files[0].entry.path.file_name().to_owned();
         self.tell_once(match taken {
-            Some(to) => {
-                format!("`{name}` is not placed: something else stands at `{}` in ComfyUI, and it stays", to)
-            }
-            None => format!("`{name}` is not placed: its name is too long for a folder in ComfyUI"),
+            Some(at) => ComfyNotice::NameTaken { name, at },
+            None => ComfyNotice::NameTooLong { name },
         });
         Ok(None)
     }
 
-    /// A name once chosen is kept to, so that one LoRA never stands there twice.
+    /// A name once chosen is kept to, so that one LoRA is never there twice.
     fn namings(&self, lora: &Lora<'_>) -> [Naming; 2] {
         let marked = places(lora, self.on.subdir, Naming::Marked).unwrap_or_default();
         let is_marked =
@@ -356,7 +346,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Puts a file's bytes into `folder` under a name that nobody lists.
+    /// Puts a file's bytes into `folder` under a name that no program lists.
     fn stage(&self, part: &Part<'a>, to: &RelPath, folder: &Path) -> Result<Staged<'a>, Error> {
         let path = self.held.staged_name(folder);
         let mut staged = Staged { path, linked: None, part: *part, to: to.clone() };
@@ -406,11 +396,15 @@ impl<'a> Work<'a> {
         Ok(true)
     }
 
-    pub(super) fn tell_once(&mut self, message: String) {
+    /// Reports what was not reported yet by any run.
+    pub(super) fn tell_once(&mut self, notice: ComfyNotice) {
+        // Recorded as a value: its words may change with the version.
+        let Ok(record) = serde_json::to_string(&notice) else { return };
+        let told = &mut self.held.placements.told;
         // Bounded, since names come from outside.
-        if self.held.placements.told.len() < 1000 && !self.held.placements.told.contains(&message) {
-            self.on.reporter.report(&Event::Notice { message: message.clone() });
-            self.held.placements.told.push(message);
+        if told.len() < 1000 && !told.contains(&record) {
+            told.push(record);
+            self.on.reporter.report(&Event::Notice { notice: Notice::ComfyUi(notice) });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Asks a running ComfyUI whether it lists what was placed, and says what its user has to know.
+//! Asks a running ComfyUI whether it lists what was placed.
 
 use std::path::Path;
 
@@ -6,51 +6,37 @@ use url::Url;
 
 use crate::edge::comfyui::server;
 use crate::edge::comfyui::server::Listed;
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{ComfyNotice, Event, Notice, Reporter, ServerAnswer};
 use crate::model::names::rel_path::RelPath;
 
-/// Asks, and tells the answer as a notice. Blocks; a ComfyUI that does not answer is no fault of the mirror.
+/// Asks, and reports the answer as a notice. Blocks; a ComfyUI that does not answer is no fault of the mirror.
 pub(super) fn ask(url: &Url, root: &Path, new: &[RelPath], reporter: &dyn Reporter) {
-    // Whoever places files does so on a thread of the runtime that may block.
+    // Files are placed on a thread of the runtime that may block.
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     if runtime.runtime_flavor() == tokio::runtime::RuntimeFlavor::CurrentThread {
         return;
     }
     let origin = url.origin().ascii_serialization();
-    let message = match runtime.block_on(server::ask(url)) {
-        Err(why) => format!("ComfyUI at {origin} was not asked whether it lists the new LoRAs: {why}"),
-        Ok(listed) => judge(&listed, root, new, &origin),
+    let answer = match runtime.block_on(server::ask(url)) {
+        Err(why) => ServerAnswer::None { why: why.to_string() },
+        Ok(listed) => judge(&listed, root, new),
     };
-    reporter.report(&Event::Notice { message });
+    let notice = Notice::ComfyUi(ComfyNotice::Server { origin, answer });
+    reporter.report(&Event::Notice { notice });
 }
 
 /// Compares what was placed with what is listed.
-fn judge(listed: &Listed, root: &Path, new: &[RelPath], origin: &str) -> String {
+fn judge(listed: &Listed, root: &Path, new: &[RelPath]) -> ServerAnswer {
     let missing = new.iter().find(|path| !listed.names.iter().any(|name| name == path.as_str()));
     if let Some(missing) = missing {
-        let reads = match listed.roots.as_slice() {
-            [] => String::new(),
-            roots => {
-                let roots: Vec<String> = roots.iter().map(|root| format!("`{}`", root.display())).collect();
-                format!("; it reads {}", roots.join(", "))
-            }
-        };
-        return format!(
-            "ComfyUI at {origin} does not list `{missing}`: it does not read `{}`{reads}",
-            root.display()
-        );
+        let roots = listed.roots.iter().map(|root| root.display().to_string()).collect();
+        return ServerAnswer::Unlisted { path: missing.clone(), root: root.to_path_buf(), roots };
     }
-    if let Some((path, other)) = new.iter().find_map(|path| Some((path, shadow(listed, root, path)?))) {
-        return format!(
-            "ComfyUI at {origin} lists `{path}`, but takes the file of that name in `{}`, which it searches first",
-            other.display()
-        );
+    let shadowed = new.iter().find_map(|path| Some((path, shadow(listed, root, path)?)));
+    match shadowed {
+        Some((path, by)) => ServerAnswer::Shadowed { path: path.clone(), by: by.to_path_buf() },
+        None => ServerAnswer::Listed(new.to_vec()),
     }
-    let what = match new {
-        [only] => format!("`{only}`"),
-        many => format!("all {} new LoRAs", many.len()),
-    };
-    format!("ComfyUI at {origin} lists {what}; press `r` there to see it in the nodes")
 }
 
 /// Returns the root whose file of the same name comes before ours.
@@ -78,21 +64,16 @@ mod tests {
 
     #[test]
     fn listed_missing_or_shadowed() {
-        let new = [RelPath::parse("dog/dog.safetensors").unwrap()];
-        let said = |names: &[(&str, usize)]| {
-            judge(&listed(names), Path::new("/ui/models/loras"), &new, "http://127.0.0.1:8188")
-        };
+        let new = vec![RelPath::parse("dog/dog.safetensors").unwrap()];
+        let answer = |names: &[(&str, usize)]| judge(&listed(names), Path::new("/ui/models/loras"), &new);
+        let path = || new[0].clone();
+        assert_eq!(answer(&[("dog/dog.safetensors", 1)]), ServerAnswer::Listed(new.clone()));
+        let (root, roots) =
+            ("/ui/models/loras".into(), vec!["/big/loras".to_owned(), "/ui/models/loras".to_owned()]);
+        assert_eq!(answer(&[]), ServerAnswer::Unlisted { path: path(), root, roots });
         assert_eq!(
-            said(&[("dog/dog.safetensors", 1)]),
-            "ComfyUI at http://127.0.0.1:8188 lists `dog/dog.safetensors`; press `r` there to see it in the nodes"
-        );
-        assert_eq!(
-            said(&[]),
-            "ComfyUI at http://127.0.0.1:8188 does not list `dog/dog.safetensors`: it does not read `/ui/models/loras`; it reads `/big/loras`, `/ui/models/loras`"
-        );
-        assert_eq!(
-            said(&[("dog/dog.safetensors", 1), ("dog/dog.safetensors", 0)]),
-            "ComfyUI at http://127.0.0.1:8188 lists `dog/dog.safetensors`, but takes the file of that name in `/big/loras`, which it searches first"
+            answer(&[("dog/dog.safetensors", 1), ("dog/dog.safetensors", 0)]),
+            ServerAnswer::Shadowed { path: path(), by: "/big/loras".into() }
         );
     }
 }

@@ -7,8 +7,8 @@ use crate::decide::comfyui::loras::Lora;
 use crate::decide::comfyui::placing::is_surplus;
 use crate::edge::system::disk;
 use crate::engine::destination::hashing::sha256_of;
-use crate::engine::event::Event;
-use crate::error::{Error, explain_briefly};
+use crate::engine::event::{ComfyNotice, Event, Notice};
+use crate::error::Error;
 use crate::model::local::LocalFile;
 use crate::model::names::rel_path::RelPath;
 use crate::model::placement::{Placed, What};
@@ -38,13 +38,13 @@ impl Work<'_> {
                     self.outcome.removed += 1;
                     if placed.what == What::Lora {
                         removed.push(placed.to.clone());
-                        let message = format!("`{}` is removed from ComfyUI: newer ones are kept", placed.to);
-                        self.on.reporter.report(&Event::Notice { message });
+                        let notice = Notice::ComfyUi(ComfyNotice::Removed(placed.to.clone()));
+                        self.on.reporter.report(&Event::Notice { notice });
                     }
                 }
                 Ok(false) => self.forget(&placed.to),
                 // A program that has it open may keep it from being removed; the next look tries again.
-                Err(error) => self.tell_once(format!("it stays for now: {}", explain_briefly(&error))),
+                Err(error) => self.tell_once(ComfyNotice::NotRemoved(error)),
             }
         }
         for lora in &removed {
@@ -67,12 +67,10 @@ impl Work<'_> {
         if left.is_empty() {
             return;
         }
-        let names: Vec<String> = left.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
-        let more =
-            if left.len() > NAMED { format!(" and {} more", left.len() - NAMED) } else { String::new() };
-        let message =
-            format!("beside `{lora}` there stays what rcsync did not write: {}{more}", names.join(", "));
-        self.on.reporter.report(&Event::Notice { message });
+        let more = left.len().saturating_sub(NAMED);
+        let names = left.into_iter().take(NAMED).collect();
+        let notice = Notice::ComfyUi(ComfyNotice::LeftBeside { lora: lora.clone(), names, more });
+        self.on.reporter.report(&Event::Notice { notice });
     }
 
     /// Removes a placed file as long as it is what we placed.

@@ -1,4 +1,4 @@
-//! `mirror --watch`: follows a folder that another rcsync writes, here or on another machine.
+//! Follows a folder that another rcsync writes, here or on another machine.
 //!
 //! A file-system event is a nudge to look, never the news itself: events get lost, and network disks send none. What
 //! counts is the manifest, which is looked at once a second by the time stamps of its two files, and read when they
@@ -25,7 +25,7 @@ use super::{ComfyUi, Outcome, Patience};
 /// Two calls to the disk a second cost nothing that could be measured, and a LoRA is seen within a second or two.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// However quiet it is: what somebody removed from ComfyUI, or a disk that came back, is found within this time.
+/// However quiet it is: a removal from ComfyUI, or a disk that came back, is found within this time.
 const LOOK_ALL_EVERY: Duration = Duration::from_secs(30);
 
 /// A batch of files is one look.
@@ -34,7 +34,7 @@ const GATHER: Duration = Duration::from_millis(200);
 /// What the two files of the manifest look like from outside: length and time stamp.
 type Look = [Option<(u64, Option<i64>)>; 2];
 
-/// Places what is there, and goes on as files come, until `stop` is used.
+/// Places what is there, and continues as files come, until `stop` is used.
 /// Trouble is reported and waited out: a disk that is away may come back.
 pub async fn watch(comfy: Arc<ComfyUi>, dir: PathBuf, reporter: Arc<dyn Reporter>, stop: Stop) -> ExitStatus {
     let nudge = Arc::new(Notify::new());
@@ -47,7 +47,7 @@ pub async fn watch(comfy: Arc<ComfyUi>, dir: PathBuf, reporter: Arc<dyn Reporter
             let (placer, folder, told) = (comfy.clone(), dir.clone(), reporter.clone());
             let placing = blocking(move || once(&placer, &folder, Patience::Wait, told.as_ref()));
             let result = placing.await.unwrap_or_else(|gone| Err(lost("look into", &dir)(gone)));
-            comfy.tell_trouble(&result, "; it is tried again", reporter.as_ref());
+            comfy.tell_trouble(&result, true, reporter.as_ref());
             // A look that failed, or came in the middle of something, is no look: the next one tries again.
             let is_done = result.is_ok_and(|outcome| outcome.unsettled == 0);
             seen = Some(if is_done { now } else { [None, None] });

@@ -1,7 +1,7 @@
 //! DIR/index.html: samples, checkpoints and how training went, as one page that needs no network.
 //!
-//! The page is a pure function of the manifest, `job.json` and the history, and is written only where it differs. What
-//! it says of itself in its second line tells rcsync's own page from anybody else's, which is never touched.
+//! The page is a pure function of the manifest, `job.json` and the history, and is written only where it differs. Its
+//! second line distinguishes rcsync's own page from a foreign one, which is never touched.
 
 mod album;
 mod chart;
@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::engine::destination::reports;
-use crate::engine::event::{Event, Reporter};
-use crate::error::{Error, explain_briefly};
+use crate::engine::event::{Event, Notice, Reporter};
+use crate::error::Error;
 use crate::model::manifest::Manifest;
 
 use super::follower::{Follower, View};
@@ -29,7 +29,7 @@ use album::Album;
 use file::{Stamp, Written};
 use history::{History, Moment};
 
-/// While much arrives, the page is written again no sooner than this: nobody reloads it more often.
+/// While much arrives, the page is written again no sooner than this: reloading it more often is of no use.
 const SHORTEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Of a core's time, writing the page takes no more than one part in so many.
@@ -51,10 +51,19 @@ pub struct Refreshed {
 /// Writes the gallery of a folder where it differs from what is there.
 ///
 /// # Errors
-/// When the disk refuses, or a page that rcsync did not write stands there; that page is left as it is.
+/// When the disk refuses, or a page that rcsync did not write is there; that page is left as it is.
 pub fn refresh(dir: &Path, manifest: &Manifest) -> Result<Refreshed, Error> {
+    refresh_from(dir, manifest, || reports::read_job(dir, &manifest.job))
+}
+
+fn refresh_from(
+    dir: &Path,
+    manifest: &Manifest,
+    job: impl FnOnce() -> Option<reports::JobFile>,
+) -> Result<Refreshed, Error> {
+    // Before the job is read: what changes in between makes the page old, and it is drawn again.
     let stamp = Stamp::of(dir, manifest);
-    let job = reports::read_job(dir, &manifest.job);
+    let job = job();
     let album = Album::new(manifest, job.as_ref(), &History::load(dir));
     let path = file::path(dir);
     let written = file::write(dir, &page::page(&album))?;
@@ -92,7 +101,7 @@ pub struct Gallery {
 struct State {
     seen: Option<(u64, Option<i64>)>,
     rested: Option<Instant>,
-    told: Option<String>,
+    reported: Option<Error>,
 }
 
 impl State {
@@ -119,7 +128,11 @@ impl State {
             return Ok(());
         }
         let began = Instant::now();
-        let drawn = refresh(view.dir, view.manifest);
+        let job = || {
+            let latest = view.latest.read(view.dir, view.job);
+            latest.or_else(|| reports::read_job(view.dir, view.job))
+        };
+        let drawn = refresh_from(view.dir, view.manifest, job);
         self.rested = Some(Instant::now() + SHORTEST_WAIT.max(began.elapsed() * SHARE));
         drawn.map(|_| ())
     }
@@ -130,22 +143,12 @@ impl Follower for Gallery {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let noted = state.note(view);
         let drawn = state.draw(view);
-        let trouble = noted.and(drawn).err().map(|error| trouble(&error));
-        // The same trouble at every look is told once.
-        if trouble.is_some() && trouble != state.told {
-            let message = trouble.clone().unwrap_or_default();
-            reporter.report(&Event::Notice { message });
+        let trouble = noted.and(drawn).err();
+        // The same trouble at every look is reported once.
+        if let Some(error) = trouble.clone().filter(|_| trouble != state.reported) {
+            reporter.report(&Event::Notice { notice: Notice::NoGallery(error) });
         }
-        state.told = trouble;
-    }
-}
-
-/// Says why there is no new page; the mirror goes on without.
-pub(crate) fn trouble(error: &Error) -> String {
-    let words = explain_briefly(error);
-    match error.hint() {
-        Some(hint) if matches!(error, Error::ForeignPage(_)) => format!("no gallery: {words}; {hint}"),
-        _ => format!("no gallery this time: {words}; the mirrored files are not touched by that"),
+        state.reported = trouble;
     }
 }
 

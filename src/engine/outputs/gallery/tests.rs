@@ -1,13 +1,16 @@
 use std::fs;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use sha2::Digest as _;
 
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::model::artifact::{ArtifactKey, ArtifactKind};
+use crate::engine::destination::reports::{Latest, Ledger};
+use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
 use crate::model::digest::Sha256Digest;
 use crate::model::job::JobId;
 use crate::model::manifest::{Entry, examples};
+use crate::model::names::rel_path::RelPath;
+use crate::model::source_url::SourceUrl;
 
 use super::*;
 
@@ -60,14 +63,15 @@ impl Folder {
         fs::write(self.dir().join("job.json"), job.to_string()).unwrap();
     }
 
-    fn look(&self, gallery: &Gallery, last: bool) -> Vec<String> {
+    fn look(&self, gallery: &Gallery, last: bool) -> Vec<Error> {
         let told = Mutex::new(Vec::new());
         let reporter = |event: &Event| {
-            if let Event::Notice { message } = event {
-                told.lock().unwrap().push(message.clone());
+            if let Event::Notice { notice: Notice::NoGallery(error) } = event {
+                told.lock().unwrap().push(error.clone());
             }
         };
-        let view = View { dir: self.dir(), job: &self.job, manifest: &self.manifest, last };
+        let latest = &Latest::default();
+        let view = View { dir: self.dir(), job: &self.job, manifest: &self.manifest, last, latest };
         gallery.catch_up(&view, &reporter);
         told.into_inner().unwrap()
     }
@@ -156,6 +160,44 @@ fn samples_stand_by_prompt_and_step_whatever_their_order() {
     assert_eq!(album.count_shots(), 6);
 }
 
+/// While a job is mirrored the page is drawn from what `job.json` was written from.
+#[test]
+fn a_page_drawn_from_memory_is_the_one_that_job_json_gives() {
+    let mut folder = Folder::new();
+    folder.sample("samples/1__000000500_0.jpg", Some(500), "offered no more");
+    folder.sample("samples/2__000000500_1.jpg", Some(500), HOSTILE);
+    folder.add(ArtifactKind::Checkpoint, "dog_000000500.safetensors", Some(500));
+    folder.write_job("dog", "", 700);
+    let read = reports::read_job(folder.dir(), &folder.job).unwrap();
+    let listed = [
+        (ArtifactKind::Sample, "samples/2__000000500_1.jpg", read.artifacts[1].sample().cloned()),
+        (ArtifactKind::Checkpoint, "dog_000000500.safetensors", None),
+        (ArtifactKind::Checkpoint, "dog_000000700.safetensors", None),
+    ];
+    let listed = listed.map(|(kind, path, sample)| {
+        let key = ArtifactKey { kind, path: format!("/o/{path}").into() };
+        let url = SourceUrl::parse(&format!("https://h.example/o/{path}")).unwrap();
+        let path = RelPath::parse(path).unwrap();
+        Arc::new(Artifact { key, path, step: Some(700), url, sample: sample.map(Into::into) })
+    });
+    let ledger = Ledger { job: read.job, listed: listed.into(), before: read.artifacts.into() };
+    let latest = Latest::default();
+    assert!(latest.read(folder.dir(), &folder.job).is_none(), "nothing was written");
+    ledger.write(folder.dir(), &folder.manifest).unwrap();
+    latest.keep(folder.dir(), ledger);
+    let page =
+        |job: &reports::JobFile| page::page(&Album::new(&folder.manifest, Some(job), &History::default()));
+    let from_memory = page(&latest.read(folder.dir(), &folder.job).unwrap());
+    let from_disk = page(&reports::read_job(folder.dir(), &folder.job).unwrap());
+    assert_eq!(from_memory, from_disk);
+    for shown in ["offered no more", "dog_000000700.safetensors", "&lt;/script&gt;"] {
+        assert!(from_memory.contains(shown), "{shown}");
+    }
+    assert!(latest.read(folder.dir(), &"another".parse().unwrap()).is_none());
+    folder.write_job("edited", "", 700);
+    assert!(latest.read(folder.dir(), &folder.job).is_none(), "it was written by another program since");
+}
+
 #[test]
 fn a_page_is_written_when_it_differs_and_a_foreign_one_never() {
     let mut folder = Folder::new();
@@ -199,7 +241,7 @@ fn an_idle_look_changes_nothing_and_a_foreign_page_is_told_once() {
     fs::write(folder.dir().join("index.html"), "mine").unwrap();
     folder.add(ArtifactKind::Checkpoint, "dog.safetensors", None);
     let told = folder.look(&Gallery::default(), true);
-    assert!(told.len() == 1 && told[0].contains("was not written by rcsync"), "{told:?}");
+    assert!(matches!(told.as_slice(), [Error::ForeignPage(_)]), "{told:?}");
     assert!(folder.look(&Gallery::default(), true).is_empty(), "told once");
     assert_eq!(folder.page(), "mine");
     fs::remove_file(folder.dir().join("index.html")).unwrap();

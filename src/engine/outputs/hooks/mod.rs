@@ -1,8 +1,8 @@
-//! Hooks: the user's command or address, called for every file that is published.
+//! Hooks: the user's command or address, which gets every file that is published.
 //!
-//! At least once: what is published and what was delivered are both on the disk, so an event lost to a kill is delivered
-//! by the next run, with the same id. Each hook works through its events on a thread of its own: a slow one delays
-//! neither the mirror nor the others, and the run ends when all are told.
+//! At least once: what is published and what was delivered are both on the disk, so an event that a kill swallowed is
+//! delivered by the next run, with the same id. Each hook works through its events on a thread of its own: a slow one
+//! delays neither the mirror nor the others, and the run ends when all events are delivered.
 
 mod journal;
 pub(crate) mod worker;
@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::net::webhook::Webhook;
 use crate::edge::system::exec::Exec;
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{Event, HookEvent, HookKind, HookTrouble, Notice, Reporter};
 use crate::engine::stop::Stop;
 use crate::error::explain_briefly;
 use crate::model::artifact::ArtifactKey;
@@ -32,7 +32,7 @@ use super::follower::{Follower, View};
 use journal::Journal;
 use worker::{Work, Worker};
 
-/// How an event is delivered.
+/// What gets the events.
 #[derive(Debug, Clone)]
 pub enum Hook {
     /// A command of the user's.
@@ -42,21 +42,38 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// Returns the option that it was given with.
-    pub(crate) const fn option(&self) -> &'static str {
+    /// Returns its kind.
+    pub(crate) const fn kind(&self) -> HookKind {
         match self {
-            Self::Exec(_) => "--exec",
-            Self::Webhook(_) => "--webhook",
+            Self::Exec(_) => HookKind::Exec,
+            Self::Webhook(_) => HookKind::Webhook,
         }
     }
+
+    /// Returns its kind as a hook of the end of the run.
+    pub(crate) const fn kind_at_end(&self) -> HookKind {
+        match self {
+            Self::Exec(_) => HookKind::ExecDone,
+            Self::Webhook(_) => HookKind::Webhook,
+        }
+    }
+}
+
+/// A hook that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadHook {
+    /// The hook.
+    pub hook: HookKind,
+    /// Why.
+    pub why: String,
 }
 
 /// The hooks of one run.
 #[derive(Debug, Clone, Default)]
 pub struct HookPlan {
-    /// Called for each published file; each with what distinguishes it from others, which may be a secret.
+    /// Those that get each published file; each with what distinguishes it from others, which may be a secret.
     pub published: Vec<(Hook, EventId)>,
-    /// Called at the end of the run.
+    /// Those that get the end of the run.
     pub done: Vec<Hook>,
 }
 
@@ -64,44 +81,45 @@ impl HookPlan {
     /// Reads what the user gave.
     ///
     /// # Errors
-    /// What is wrong with which option, without its value.
+    /// The hook that cannot be used, and why, without its value.
     pub fn new(
         exec: Option<&str>,
         exec_done: Option<&str>,
         webhook: Option<&str>,
         limit: Duration,
-    ) -> Result<Self, String> {
-        let command = |option: &str, text: &str| {
-            let line = CommandLine::parse(text).map_err(|why| format!("`{option}`: {why}"))?;
-            Ok::<_, String>(Hook::Exec(Exec::new(line, limit)))
+    ) -> Result<Self, BadHook> {
+        let command = |hook: HookKind, text: &str| {
+            let line = CommandLine::parse(text).map_err(|why| BadHook { hook, why: why.to_owned() })?;
+            Ok::<_, BadHook>(Hook::Exec(Exec::new(line, limit)))
         };
         let mut plan = Self::default();
         if let Some(text) = exec {
-            plan.published.push((command("--exec", text)?, EventId::of(&["exec", text])));
+            plan.published.push((command(HookKind::Exec, text)?, EventId::of(&["exec", text])));
         }
         if let Some(address) = webhook {
-            let webhook = Webhook::new(address).map_err(|why| format!("`--webhook`: {why}"))?;
+            let hook = HookKind::Webhook;
+            let webhook = Webhook::new(address).map_err(|why| BadHook { hook, why: why.to_string() })?;
             let identity = EventId::of(&["webhook", webhook.identity()]);
             plan.published.push((Hook::Webhook(webhook.clone()), identity));
             plan.done.push(Hook::Webhook(webhook));
         }
         if let Some(text) = exec_done {
-            plan.done.insert(0, command("--exec-done", text)?);
+            plan.done.insert(0, command(HookKind::ExecDone, text)?);
         }
         Ok(plan)
     }
 
-    /// Whether there are no hooks.
+    /// Whether there is no hook.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.published.is_empty() && self.done.is_empty()
     }
 }
 
-/// Writes an event as the JSON object that `--output json` prints, with its id in it.
+/// Writes an event as a JSON object, with its id in it.
 pub type Wording = dyn Fn(&Event, &EventId) -> String + Send + Sync;
 
-/// Tells the user's hooks. It listens to the run as its reporter (and passes everything on), and follows its folder.
+/// Runs the user's hooks. It listens to the run as its reporter (and passes everything on), and follows its folder.
 pub struct Hooks {
     plan: HookPlan,
     job: JobId,
@@ -115,16 +133,16 @@ pub struct Hooks {
 struct State {
     heard: HashMap<RelPath, Event>,
     done: Option<Event>,
-    /// Files that stood there unknown when the run began: what is known of them later was not fetched.
+    /// Files that were there unknown when the run began: what is known of them later was not fetched.
     strays: HashSet<String>,
     running: Vec<Running>,
 }
 
 /// One hook at work.
 struct Running {
-    /// What it was told, is being told or need not be told.
+    /// What was delivered to it, is being delivered or need not be.
     settled: HashSet<EventId>,
-    /// What an earlier run published and did not tell.
+    /// What an earlier run published and did not deliver.
     left_over: HashSet<EventId>,
     /// Whether it gets alarms: a command is made for files, a webhook reads what it gets.
     hears_alarms: bool,
@@ -145,18 +163,13 @@ impl Hooks {
         Arc::new(Self { plan, job, wording, reporter, stop, state: Mutex::default() })
     }
 
-    /// Tells of the end of the run, if it had one that could be told. To be called once, after it.
+    /// Delivers the end of the run, if it had one. To be called once, after it.
     pub async fn finish(&self, dir: &Path) {
         let Some(event) = self.state().done.take() else { return };
         let occasion = end_of_run(&self.job, &self.wording, &event);
         for hook in &self.plan.done {
             if let Err(cause) = worker::tell(hook, dir, &occasion, &self.stop).await {
-                let option = match hook {
-                    Hook::Exec(_) => "--exec-done",
-                    Hook::Webhook(_) => "--webhook",
-                };
-                let message = format!("`{option}` failed at the end of the run: {cause}");
-                self.reporter.report(&Event::Notice { message });
+                self.note(hook.kind_at_end(), HookTrouble::FailedAtEnd { cause: cause.to_string() });
             }
         }
     }
@@ -165,16 +178,16 @@ impl Hooks {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A job that went silent is worth a message: its GPU is still billing.
+    /// A job without progress is worth a message: its GPU is still billing.
     fn alarm(&self, event: &Event, step: Option<u64>) {
         let occasion = alarm(&self.job, &self.wording, event, step);
         for hook in self.state().running.iter().filter(|hook| hook.hears_alarms) {
-            let _ = hook.work.send(Work::Tell(Box::new(occasion.clone())));
+            let _ = hook.work.send(Work::Tell(HookEvent::Stalled, Box::new(occasion.clone())));
         }
     }
 
-    fn note_trouble(&self, what: &str, cause: &str) {
-        self.reporter.report(&Event::Notice { message: format!("{what}: {cause}") });
+    fn note(&self, hook: HookKind, what: HookTrouble) {
+        self.reporter.report(&Event::Notice { notice: Notice::Hook { hook, what } });
     }
 }
 
@@ -187,9 +200,9 @@ pub(crate) fn present(manifest: &Manifest) -> impl Iterator<Item = (&ArtifactKey
     manifest.entries.iter().filter(|(_, entry)| entry.state == EntryState::Present)
 }
 
-/// The end of a run, as a hook hears of it.
+/// The end of a run, for a hook.
 pub(crate) fn end_of_run(job: &JobId, wording: &Wording, event: &Event) -> Occasion {
-    // Every run has one end: the moment and the process tell it from all others.
+    // Every run has one end: the moment and the process distinguish it from all others.
     let moment = Timestamp::now().as_nanosecond().to_string();
     let id = EventId::of(&["done", job.as_str(), &moment, &std::process::id().to_string()]);
     let json = wording(event, &id);
@@ -205,10 +218,10 @@ pub(crate) fn end_of_run(job: &JobId, wording: &Wording, event: &Event) -> Occas
             ("seconds", elapsed.as_secs().to_string()),
         ]);
     }
-    Occasion { id, about: "the end of the run".to_owned(), values, json }
+    Occasion { id, values, json }
 }
 
-/// A published file, as a hook hears of it. `path` is where the file is: below the hook's folder, or a URL.
+/// A published file, for a hook. `path` is where the file is: below the hook's folder, or a URL.
 pub(crate) fn publication(
     job: &JobId,
     wording: &Wording,
@@ -238,10 +251,10 @@ pub(crate) fn publication(
         ("sha256", entry.sha256.to_string()),
         ("evidence", entry.evidence.name().to_owned()),
     ];
-    Occasion { json: wording(&event, &id), about: format!("`{}`", entry.path), id, values }
+    Occasion { json: wording(&event, &id), id, values }
 }
 
-/// A job that went silent, as a webhook hears of it.
+/// A job without progress, for a webhook.
 pub(crate) fn alarm(job: &JobId, wording: &Wording, event: &Event, step: Option<u64>) -> Occasion {
     let step = step.map_or_else(String::new, |step| step.to_string());
     let id = EventId::of(&["stalled", job.as_str(), &step]);
@@ -251,7 +264,7 @@ pub(crate) fn alarm(job: &JobId, wording: &Wording, event: &Event, step: Option<
         ("job_id", job.as_str().to_owned()),
         ("step", step),
     ];
-    Occasion { json: wording(event, &id), about: "a job that went silent".to_owned(), id, values }
+    Occasion { json: wording(event, &id), id, values }
 }
 
 impl Reporter for Hooks {
@@ -282,8 +295,7 @@ impl Follower for Hooks {
             let journal = match Journal::open(view.dir, identity, &here) {
                 Ok(journal) => journal,
                 Err(error) => {
-                    let what = format!("`{}` is told nothing in this run", hook.option());
-                    self.note_trouble(&what, &explain_briefly(&error));
+                    self.note(hook.kind(), HookTrouble::NotStarted { cause: explain_briefly(&error) });
                     continue;
                 }
             };
@@ -305,8 +317,7 @@ impl Follower for Hooks {
                     state.running.push(Running { settled, left_over, hears_alarms, work, thread });
                 }
                 Err(error) => {
-                    let what = format!("`{}` is told nothing in this run", hook.option());
-                    self.note_trouble(&what, &error.to_string());
+                    self.note(hook.kind(), HookTrouble::NotStarted { cause: error.to_string() });
                 }
             }
         }
@@ -342,12 +353,13 @@ impl Follower for Hooks {
                 hook.settled.insert(id.clone());
                 let path = entry.path.as_str().to_owned();
                 let occasion = publication(&self.job, &self.wording, (key, entry), id, event, path);
-                let _ = hook.work.send(Work::Tell(Box::new(occasion)));
+                let about = HookEvent::Published(entry.path.clone());
+                let _ = hook.work.send(Work::Tell(about, Box::new(occasion)));
             }
         }
         if view.last {
             let running = std::mem::take(running);
-            // The lock is not held while hooks work, so that events continue.
+            // The lock is not held while hooks work: events continue.
             drop(state);
             for Running { work, thread, .. } in running {
                 drop(work);
@@ -357,7 +369,7 @@ impl Follower for Hooks {
     }
 }
 
-/// Returns the files below `dir` that are not known, by their path from there.
+/// Returns the files below `dir` that are not in `known`, by their path from there.
 fn strays(dir: &Path, known: &HashSet<&str>) -> HashSet<String> {
     let mut found = HashSet::new();
     let mut folders = vec![(dir.to_path_buf(), String::new())];

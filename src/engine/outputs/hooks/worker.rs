@@ -1,4 +1,4 @@
-//! One hook at work: tells events one after the other, in order, and notes each.
+//! One hook at work: delivers events one after the other, in order, and records each.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,9 +6,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::edge::system::exec::ExecFault;
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::{AfterFailure, Event, HookEvent, HookTrouble, Notice, Reporter};
 use crate::engine::stop::Stop;
-use crate::error::explain_briefly;
 use crate::model::hook_event::{EventId, Occasion};
 
 use super::Hook;
@@ -24,7 +23,7 @@ pub(crate) const AGAIN: Duration = Duration::from_secs(60);
 /// whole time, and the run waits for it at the end.
 const MOST_TIMEOUTS: u32 = 3;
 
-/// How long a hook may continue when rcsync is stopped.
+/// How long a hook may continue when rcsync is asked to end.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Something to do.
@@ -32,30 +31,30 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(super) enum Work {
     /// This is no news.
     Known(EventId),
-    /// Tell this.
-    Tell(Box<Occasion>),
+    /// Deliver this.
+    Tell(HookEvent, Box<Occasion>),
 }
 
-/// A hook and what it was told.
+/// A hook and what was delivered to it.
 pub(super) struct Worker {
     hook: Hook,
     dir: PathBuf,
     journal: Journal,
     reporter: Arc<dyn Reporter>,
     stop: Stop,
-    later: Vec<(Instant, Box<Occasion>)>,
+    later: Vec<(Instant, HookEvent, Box<Occasion>)>,
     timeouts: u32,
     out_of_order: bool,
 }
 
-/// Why an event could not be told.
+/// Why an event could not be delivered.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// It may be tried again.
     Failed(String),
     /// It took too long.
     TimedOut(String),
-    /// Nothing can be told at all.
+    /// Nothing can be delivered at all.
     Broken(String),
     /// rcsync ends; the next run delivers it.
     Interrupted,
@@ -65,49 +64,23 @@ impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Failed(cause) | Self::TimedOut(cause) | Self::Broken(cause) => f.write_str(cause),
-            Self::Interrupted => f.write_str("rcsync was told to end"),
+            Self::Interrupted => f.write_str("rcsync was asked to end"),
         }
     }
-}
-
-/// What follows an event that could not be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AfterFailure {
-    /// The event is given up.
-    GiveUp,
-    /// The hook gets nothing more in this run.
-    Rest,
-    /// It is tried again after [`AGAIN`], or by the next run.
-    Again,
 }
 
 /// Decides what follows the `times`th failure of one event, after so many timeouts of the hook in a row.
 pub(crate) const fn after_failure(times: u32, timeouts: u32) -> AfterFailure {
     if times >= TRIES {
-        AfterFailure::GiveUp
+        AfterFailure::GivenUp { tries: times }
     } else if timeouts >= MOST_TIMEOUTS {
-        AfterFailure::Rest
+        AfterFailure::Unused
     } else {
         AfterFailure::Again
     }
 }
 
-impl AfterFailure {
-    /// Describes it, for a message.
-    pub(crate) fn words(self, about: &str, cause: &str, times: u32) -> String {
-        match self {
-            Self::GiveUp => {
-                format!("failed for {about}: {cause}; given up after {times} tries, the file is safe")
-            }
-            Self::Rest => format!("failed for {about}: {cause}; it is told nothing more in this run"),
-            Self::Again => {
-                format!("failed for {about}: {cause}; the file is safe, and the hook is tried again")
-            }
-        }
-    }
-}
-
-/// Tells one event, once (a webhook: a few times in short order).
+/// Delivers one event, once (to a webhook: a few times in short order).
 pub(crate) async fn tell(
     hook: &Hook,
     dir: &std::path::Path,
@@ -149,14 +122,14 @@ impl Worker {
     pub(super) fn work(mut self, works: &Receiver<Work>) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
-            Err(error) => return self.say(&format!("is told nothing in this run: {error}")),
+            Err(error) => return self.report(HookTrouble::NotStarted { cause: error.to_string() }),
         };
         loop {
-            let due = self.later.iter().map(|(at, _)| *at).min();
+            let due = self.later.iter().map(|(at, ..)| *at).min();
             let wait = due.map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
             match works.recv_timeout(wait) {
                 Ok(Work::Known(id)) => self.note(id),
-                Ok(Work::Tell(occasion)) => self.tell(&runtime, occasion),
+                Ok(Work::Tell(about, occasion)) => self.tell(&runtime, about, occasion),
                 Err(RecvTimeoutError::Timeout) => self.tell_again(&runtime),
                 // What failed just now is left to the next run.
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -166,14 +139,14 @@ impl Worker {
 
     fn tell_again(&mut self, runtime: &tokio::runtime::Runtime) {
         let now = Instant::now();
-        let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= now);
+        let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(at, ..)| *at <= now);
         self.later = later;
-        for (_, occasion) in due {
-            self.tell(runtime, occasion);
+        for (_, about, occasion) in due {
+            self.tell(runtime, about, occasion);
         }
     }
 
-    fn tell(&mut self, runtime: &tokio::runtime::Runtime, occasion: Box<Occasion>) {
+    fn tell(&mut self, runtime: &tokio::runtime::Runtime, about: HookEvent, occasion: Box<Occasion>) {
         if self.out_of_order || self.stop.is_stopped() {
             return;
         }
@@ -184,35 +157,33 @@ impl Worker {
             Err(Trouble::Interrupted) => {}
             Err(Trouble::Broken(cause)) => {
                 self.out_of_order = true;
-                self.say(&format!("is told nothing in this run: {cause}; the next run tells what it missed"));
+                self.report(HookTrouble::Broken { cause });
             }
-            Err(Trouble::Failed(cause) | Trouble::TimedOut(cause)) => self.failed(occasion, &cause),
+            Err(Trouble::Failed(cause) | Trouble::TimedOut(cause)) => self.failed(about, occasion, cause),
         }
     }
 
-    fn failed(&mut self, occasion: Box<Occasion>, cause: &str) {
+    fn failed(&mut self, about: HookEvent, occasion: Box<Occasion>, cause: String) {
         let times = match self.journal.failed(&occasion.id) {
             Ok(times) => times,
-            Err(error) => return self.say(&format!("cannot be noted: {}", explain_briefly(&error))),
+            Err(error) => return self.report(HookTrouble::FailureNotRecorded(error)),
         };
-        let after = after_failure(times, self.timeouts);
-        self.say(&after.words(&occasion.about, cause, times));
-        match after {
-            AfterFailure::GiveUp => self.note(occasion.id),
-            AfterFailure::Rest => self.out_of_order = true,
-            AfterFailure::Again => self.later.push((Instant::now() + AGAIN, occasion)),
+        let next = after_failure(times, self.timeouts);
+        self.report(HookTrouble::Failed { about: about.clone(), cause, next });
+        match next {
+            AfterFailure::GivenUp { .. } => self.note(occasion.id),
+            AfterFailure::Unused => self.out_of_order = true,
+            AfterFailure::Again => self.later.push((Instant::now() + AGAIN, about, occasion)),
         }
     }
 
     fn note(&mut self, id: EventId) {
         if let Err(error) = self.journal.done(id) {
-            let cause = explain_briefly(&error);
-            self.say(&format!("was told something that cannot be noted, and will be told it again: {cause}"));
+            self.report(HookTrouble::SuccessNotRecorded(error));
         }
     }
 
-    fn say(&self, what: &str) {
-        let message = format!("`{}` {what}", self.hook.option());
-        self.reporter.report(&Event::Trouble { message });
+    fn report(&self, what: HookTrouble) {
+        self.reporter.report(&Event::Trouble { notice: Notice::Hook { hook: self.hook.kind(), what } });
     }
 }

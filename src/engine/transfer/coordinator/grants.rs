@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError};
-use tokio::time::Instant;
 
 use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::protocol::{Assignment, Ending, Input, RangeEnd, Ticket};
 use crate::decide::transfer::scheduler::{FileId, Taken, Work};
-use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, Task};
+use crate::decide::transfer::straggler::Watch;
+use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, FailureCause, Task};
 use crate::edge::system::blocking::blocking;
 use crate::engine::transfer::adopt::adopt;
 use crate::model::response_head::Head;
@@ -26,9 +26,6 @@ use crate::engine::transfer::messages::{Found, Message};
 use crate::engine::transfer::messages::{Reply, Served};
 use crate::engine::transfer::shared_end::SharedEnd;
 use crate::engine::transfer::worker::{Fetch, Port};
-
-/// What a panic in a connection's task is reported as: a defect of rcsync, which costs the file this try.
-const DEFECT: &str = "rcsync failed by a defect of its own; what arrived is kept for the next try";
 
 /// What a task of a connection works on, should it panic.
 #[derive(Debug)]
@@ -50,7 +47,7 @@ impl Coordinator {
                 Work::Split { file, ticket, at } => {
                     if !self.split(file, ticket, at, taken) {
                         // It has taken those bytes already; the next look finds another place.
-                        self.scheduler.idle(taken.is_large);
+                        self.scheduler.idle(taken.is_large, !taken.is_cold);
                         return;
                     }
                 }
@@ -61,8 +58,12 @@ impl Coordinator {
 
     /// Has a connection look at what is here of a file.
     fn look_at(&mut self, id: FileId, taken: Taken) {
-        let Some(slot) = self.slots.0.get(&id) else { return self.scheduler.idle(taken.is_large) };
-        let Some(state) = &slot.state else { return self.scheduler.idle(taken.is_large) };
+        let Some(slot) = self.slots.0.get(&id) else {
+            return self.scheduler.idle(taken.is_large, !taken.is_cold);
+        };
+        let Some(state) = &slot.state else {
+            return self.scheduler.idle(taken.is_large, !taken.is_cold);
+        };
         let (context, task, is_left_over) =
             (self.context.clone(), state.task().clone(), state.is_left_over());
         let plain = self.habits.get(state.host()) == Some(&Habit::Refuses);
@@ -84,16 +85,51 @@ impl Coordinator {
         true
     }
 
+    /// Has an open connection request what is left of a range that another connection serves; the first to arrive wins.
+    pub(in crate::engine::transfer) fn race(&mut self, id: FileId, ticket: Ticket) {
+        let cut = self.scheduler.cut();
+        let mut ranges = self.lent.get_mut(&id).into_iter().flatten();
+        let Some(lent) = ranges.find(|lent| lent.ticket == ticket) else { return };
+        let Some(state) = self.slots.0.get_mut(&id).and_then(|slot| slot.state.as_mut()) else { return };
+        let is_large = state.task().is_large();
+        if !state.may_hurry(ticket) {
+            return;
+        }
+        let Some(taken) = self.scheduler.race(is_large) else { return };
+        lent.is_raced = true;
+        let rival = lent.end.clone();
+        match state.race(ticket, &cut) {
+            Some(assignment) => self.lend_beside(id, assignment, taken, Some(&rival)),
+            None => self.scheduler.idle(is_large, true),
+        }
+    }
+
     fn lend(&mut self, id: FileId, assignment: Assignment, taken: Taken) {
+        self.lend_beside(id, assignment, taken, None);
+    }
+
+    fn lend_beside(
+        &mut self,
+        id: FileId,
+        assignment: Assignment,
+        taken: Taken,
+        rival: Option<&Arc<SharedEnd>>,
+    ) {
         let (load, crowded) = (self.scheduler.load().all(), self.scheduler.is_crowded());
-        let Some(slot) = self.slots.0.get_mut(&id) else { return self.scheduler.idle(taken.is_large) };
+        let Some(slot) = self.slots.0.get_mut(&id) else {
+            return self.scheduler.idle(taken.is_large, !taken.is_cold);
+        };
         let artifact = slot.artifact.clone();
         let new = || Arc::new(Download::new(artifact.key.clone(), artifact.path.file_name()));
         let download = slot.download.get_or_insert_with(new).clone();
-        let end = Arc::new(SharedEnd::new(assignment.range.start, assignment.range.end));
+        let is_raced = rival.is_some();
         let ticket = assignment.ticket;
+        let (start, asked_end) = (assignment.range.start, assignment.range.end);
+        let end = rival.map_or_else(|| SharedEnd::new(start, asked_end), |rival| rival.beside(asked_end));
+        let end = Arc::new(end);
+        let watch = Watch::new(self.began.elapsed());
         let ranges = self.lent.entry(id).or_default();
-        ranges.push(Lent { ticket, end: end.clone(), looked: Instant::now(), arrived: 0 });
+        ranges.push(Lent { ticket, end: end.clone(), watch, asked_end, is_raced });
         let context = self.context.clone();
         self.spawn(Holds::Range(id, ticket, taken), async move {
             let fetch = Fetch {
@@ -145,7 +181,7 @@ impl Coordinator {
         if !panicked {
             return;
         }
-        let trouble = || DiskTrouble { kind: DiskTroubleKind::Other, cause: DEFECT.to_owned() };
+        let trouble = || DiskTrouble { kind: DiskTroubleKind::Other, cause: FailureCause::Defect };
         match holds {
             Holds::Range(id, ticket, taken) => {
                 let served = Served {
@@ -158,17 +194,17 @@ impl Coordinator {
             }
             Holds::Look(id, taken) => {
                 if let Some(taken) = taken {
-                    self.scheduler.idle(taken.is_large);
+                    self.scheduler.idle(taken.is_large, !taken.is_cold);
                 }
                 let commands = self.step(id, Input::Disk(trouble()));
                 self.perform(id, commands);
             }
             Holds::Batch(ids, taken) => {
-                self.scheduler.idle(taken.is_large);
+                self.scheduler.idle(taken.is_large, false);
                 for id in ids {
                     // The states are gone with the task.
                     if self.slots.0.get(&id).is_some_and(|slot| slot.state.is_none()) {
-                        self.close(id, &Ending::lost(DEFECT));
+                        self.close(id, &Ending::lost());
                     }
                 }
             }

@@ -92,6 +92,7 @@ impl Coordinator {
                 }
             }
             Command::SlowDown => self.scheduler.push_back(self.now()),
+            Command::NoteBreak => self.scheduler.note_break(self.now()),
             Command::Verify => self.verify(id),
             Command::Publish(verified) => {
                 let (Some(state), Some(part), Some(download)) =
@@ -128,7 +129,7 @@ impl Coordinator {
         }
     }
 
-    /// Remembers what a host does with ranges, and tells every file that is on it.
+    /// Remembers what a host does with ranges, for every file that is on it.
     pub(in crate::engine::transfer) fn know_habit(&mut self, host: &str, habit: Habit) {
         if self.habits.insert(host.to_owned(), habit) == Some(habit) {
             return;
@@ -140,8 +141,8 @@ impl Coordinator {
         }
     }
 
-    /// Tells a file that may have moved what its host does with ranges.
-    pub(in crate::engine::transfer) fn tell_habit(&mut self, id: FileId) {
+    /// Shows a file that may have moved what its host does with ranges.
+    pub(in crate::engine::transfer) fn show_habit(&mut self, id: FileId) {
         let habits = &self.habits;
         if let Some(state) = self.slots.0.get_mut(&id).and_then(|slot| slot.state.as_mut()) {
             state.know_habit(habits.get(state.host()).copied().unwrap_or_default());

@@ -1,6 +1,6 @@
 use crate::cli::process::fake::{COLUMNS, Written};
 use crate::cli::reporters::samples::{done, path};
-use crate::cli::reporters::view::{Shrinking, View};
+use crate::cli::reporters::view::View;
 use crate::model::artifact::ArtifactKind;
 use crate::model::job::Progress;
 
@@ -166,7 +166,7 @@ fn what_is_taken_off_the_list_is_gone_and_its_last_events_are_passed_over() {
 fn lines_go_above_and_the_view_stays_below() {
     let written = Written::default();
     COLUMNS.set(80);
-    let view = View::<FleetFacts>::still(written.terminal(), PLAIN, Shrinking::Rewraps);
+    let view = View::<FleetFacts>::still(written.terminal(), PLAIN);
     let (facts, _) = five(Instant::now());
     view.learn(|known, _| *known = facts);
     view.line("published  dog  a.safetensors");

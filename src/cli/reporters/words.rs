@@ -1,0 +1,291 @@
+//! The sentences of events: causes and notices in words, with the options that change them.
+
+use std::time::Duration;
+
+use crate::cli::command_error::hint;
+use crate::decide::datasets::Cure;
+use crate::decide::mirror::auto_resume::Stopped;
+use crate::decide::transfer::disk_space::Shortage;
+use crate::decide::transfer::task::FailureCause;
+use crate::decide::transfer::verify::Contradiction;
+use crate::engine::event::{
+    AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, Notice, ResumeReason, RetryCause,
+    ServerAnswer,
+};
+use crate::error::{Error, explain_briefly};
+use crate::model::fault::{Fault, Forbidden};
+use crate::model::units::ByteCount;
+
+/// Why a file failed.
+pub(crate) fn failure(cause: &FailureCause) -> String {
+    match cause {
+        FailureCause::Network(cause) => fault(cause),
+        FailureCause::Contradicted(Contradiction::Unwritten { .. }) => {
+            format!("{cause} (`--accept-unproven` takes it)")
+        }
+        FailureCause::NoRoom { path, shortage } => {
+            format!("could not make room for `{path}`: {}", lacking(shortage))
+        }
+        _ => cause.to_string(),
+    }
+}
+
+/// What is wrong with one request for a hosted file.
+pub(crate) fn fault(fault: &Fault) -> String {
+    match fault {
+        Fault::Forbidden { why: Forbidden::Private | Forbidden::PlainHttp, .. } => {
+            format!("{fault} (see `--allow-private-hosts`)")
+        }
+        _ => fault.to_string(),
+    }
+}
+
+/// Why something is tried again.
+pub(crate) fn retry(cause: &RetryCause) -> String {
+    match cause {
+        RetryCause::Api(fault) => fault.to_string(),
+        RetryCause::File(cause) => failure(cause),
+    }
+}
+
+/// Why a job was resumed.
+pub(crate) fn resumed(reason: &ResumeReason) -> String {
+    match reason {
+        ResumeReason::Asked => "as asked".to_owned(),
+        ResumeReason::Stopped(at) => stopped(at),
+    }
+}
+
+/// What a run reports besides progress and failed files.
+pub(crate) fn notice(notice: &Notice) -> String {
+    match notice {
+        Notice::UnusableRow(row) => row.clone(),
+        Notice::Unfetchable { kind, why } => format!("a listed {kind} cannot be fetched: {why}"),
+        Notice::NothingChosen { offered } => format!(
+            "none of the {offered} files that the job offers is chosen: see `--only`, `--include`, `--exclude`, `--steps`, `--last`"
+        ),
+        Notice::Failed(error) => explain_briefly(error),
+        Notice::JobFailed(error) => with_hint(error),
+        Notice::JobHeld(error) => format!("{}: skipped until it is free", explain_briefly(error)),
+        Notice::Pruned { path, bucket } => {
+            let place = if *bucket { "there" } else { "here" };
+            format!("`{path}` is removed {place}, as newer ones are kept")
+        }
+        Notice::TimedOut => "stopped following: `--timeout` has passed".to_owned(),
+        Notice::Late(late) => format!(
+            "the link is too slow for step {}: the trainer deletes it in about {}, it needs {}",
+            late.step,
+            roughly(late.goes_in),
+            roughly(late.needs)
+        ),
+        Notice::DiskWillFill(full) => format!(
+            "the disk will be full at about step {}: the run will still make {}, and there is room for {}",
+            full.at_step,
+            ByteCount(full.needs),
+            ByteCount(full.room)
+        ),
+        Notice::WillResume { stopped: at, after, attempt, most } => {
+            format!("{}; it is resumed in {} s ({attempt} of {most})", stopped(at), after.as_secs_f64())
+        }
+        Notice::LeftAlone { job, stopped: at, times } => {
+            let times = if *times == 1 { "once".to_owned() } else { format!("{times} times") };
+            format!(
+                "{}; it was resumed {times} already and is left alone; `rcsync resume {job} --follow` continues it",
+                stopped(at)
+            )
+        }
+        Notice::ResumeUnknown { cause } => {
+            format!("it is unknown whether the API resumed the job ({cause}): looking")
+        }
+        Notice::NotResumed(fault) => format!("the job could not be resumed: {fault}"),
+        Notice::ManifestDamaged => {
+            "the manifest was damaged and was put aside; files that are here are checked and kept".to_owned()
+        }
+        Notice::VersionGone(path) => {
+            format!("`{path}` is gone: it was an older version, is no longer hosted, and is forgotten")
+        }
+        Notice::KeptEdited { path, kept } => {
+            format!("`{path}` had been changed here; its bytes are kept as `{kept}`")
+        }
+        Notice::KeptOlder { path, kept } => {
+            format!("`{path}` has new bytes; the old ones are kept as `{kept}`")
+        }
+        Notice::NameTaken { wanted, path } => {
+            format!("`{wanted}` is not known to be rcsync's and stays as it is; the job's file is `{path}`")
+        }
+        Notice::NoRoom { path, shortage } => {
+            format!("no room for `{path}`: {}; waiting until there is", lacking(shortage))
+        }
+        Notice::DiskFull(cause) => format!("{}; waiting until there is room", failure(cause)),
+        Notice::Hook { hook, what } => format!("`{}` {}", option(*hook), of_hook(what)),
+        Notice::NoGallery(error @ Error::ForeignPage(_)) => format!("no gallery: {}", with_hint(error)),
+        Notice::NoGallery(error) => {
+            format!("no gallery this time: {}; the mirrored files are unchanged", explain_briefly(error))
+        }
+        Notice::HeadDamaged => {
+            "`.rcsync/head.json` is damaged and put aside; files are adopted by their hash".to_owned()
+        }
+        Notice::WaitingForLease { to, holder } => {
+            format!("`{to}` is held by another rcsync ({holder}): waiting")
+        }
+        Notice::LeaseNotFreed(error) => format!("the lease could not be freed: {}", explain_briefly(error)),
+        Notice::ComfyUi(notice) => of_comfyui(notice),
+    }
+}
+
+/// What to do about a finding.
+pub(crate) fn cure(cure: &Cure) -> String {
+    match cure {
+        Cure::Text(text) => text.clone(),
+        Cure::Rename { suggestion, in_config: true } => format!(
+            "rename the folder, or name it with `--name {suggestion}`, and write that into `folder_path`"
+        ),
+        Cure::Rename { suggestion, in_config: false } => {
+            format!("rename the folder, or name the dataset with `--name {suggestion}`")
+        }
+        Cure::MoveUp { folder } => {
+            format!("move its files into the folder itself, or leave it out with `--exclude '{folder}/*'`")
+        }
+        Cure::MoveAway => "move it away, or leave it out with `--exclude`".to_owned(),
+        Cure::NameInConfig { name } => {
+            format!("write `folder_path: /app/ai-toolkit/datasets/{name}`, or name the dataset with `--name`")
+        }
+        Cure::CaptionExtension { extension } => {
+            format!("write `caption_ext: {extension}` into the dataset (and check with `--caption-ext`)")
+        }
+    }
+}
+
+/// The option that a hook was given with.
+pub(crate) const fn option(hook: HookKind) -> &'static str {
+    match hook {
+        HookKind::Exec => "--exec",
+        HookKind::ExecDone => "--exec-done",
+        HookKind::Webhook => "--webhook",
+    }
+}
+
+fn of_hook(what: &HookTrouble) -> String {
+    match what {
+        HookTrouble::NotStarted { cause } => format!("is skipped in this run: {cause}"),
+        HookTrouble::Broken { cause } => {
+            format!("is skipped for the rest of this run: {cause}; the next run delivers what it missed")
+        }
+        HookTrouble::Failed { about, cause, next } => {
+            let about = match about {
+                HookEvent::Published(path) => format!("`{path}`"),
+                HookEvent::Stalled => "a job without progress".to_owned(),
+                HookEvent::Done => "the end of the run".to_owned(),
+            };
+            let next = match next {
+                AfterFailure::Again => "the file is safe, and the hook is tried again".to_owned(),
+                AfterFailure::GivenUp { tries } => format!("given up after {tries} tries, the file is safe"),
+                AfterFailure::Unused => "it is skipped for the rest of this run".to_owned(),
+            };
+            format!("failed for {about}: {cause}; {next}")
+        }
+        HookTrouble::FailedAtEnd { cause } => format!("failed at the end of the run: {cause}"),
+        HookTrouble::FailureNotRecorded(error) => {
+            format!("failed, which could not be recorded: {}", explain_briefly(error))
+        }
+        HookTrouble::SuccessNotRecorded(error) => {
+            format!("ran, but this could not be recorded, so it will run again: {}", explain_briefly(error))
+        }
+    }
+}
+
+fn of_comfyui(notice: &ComfyNotice) -> String {
+    match notice {
+        ComfyNotice::Folder { path, why } => format!("LoRAs go to `{}`: {why}", path.display()),
+        ComfyNotice::Incomplete { error, again } => {
+            let again = if *again { "; it is tried again" } else { "" };
+            format!("not everything could be placed in ComfyUI: {}{again}", explain_briefly(error))
+        }
+        ComfyNotice::Unsettled { files } => {
+            let files = if *files == 1 { "1 LoRA file is" } else { &format!("{files} LoRA files are") };
+            format!("{files} not placed in ComfyUI: the bytes here are not those that were published")
+        }
+        ComfyNotice::ChangedInBucket(path) => format!(
+            "`{path}` is not placed in ComfyUI: the bytes in the bucket are not those that were published"
+        ),
+        ComfyNotice::NotALora { path, kind } => {
+            format!("`{path}` is not placed in ComfyUI: by its header it holds no LoRA ({kind})")
+        }
+        ComfyNotice::NoFolderForEmbedding(path) => format!(
+            "`{path}` is not placed in ComfyUI: it is an embedding, and there is no folder `embeddings` beside that of the LoRAs"
+        ),
+        ComfyNotice::HalfOfPair(path) => {
+            format!("`{path}` is not placed in ComfyUI: it is half of a pair, and the other half is not here")
+        }
+        ComfyNotice::Withdrawn(path) => {
+            format!("`{path}` was moved, renamed or deleted in ComfyUI: it is not placed again")
+        }
+        ComfyNotice::NameTaken { name, at } => {
+            format!("`{name}` is not placed: ComfyUI has something else at `{at}`, and it stays")
+        }
+        ComfyNotice::NameTooLong { name } => {
+            format!("`{name}` is not placed: its name is too long for a folder in ComfyUI")
+        }
+        ComfyNotice::Removed(path) => format!("`{path}` is removed from ComfyUI: newer ones are kept"),
+        ComfyNotice::NotRemoved(error) => format!("it stays for now: {}", explain_briefly(error)),
+        ComfyNotice::LeftBeside { lora, names, more } => {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            let more = if *more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("beside `{lora}` there stays what rcsync did not write: {}{more}", names.join(", "))
+        }
+        ComfyNotice::Server { origin, answer } => of_server(origin, answer),
+    }
+}
+
+fn of_server(origin: &str, answer: &ServerAnswer) -> String {
+    match answer {
+        ServerAnswer::None { why } => {
+            format!("ComfyUI at {origin} was not asked whether it lists the new LoRAs: {why}")
+        }
+        ServerAnswer::Listed(new) => {
+            let what = match new.as_slice() {
+                [only] => format!("`{only}`"),
+                many => format!("all {} new LoRAs", many.len()),
+            };
+            format!("ComfyUI at {origin} lists {what}; press `r` there to see it in the nodes")
+        }
+        ServerAnswer::Unlisted { path, root, roots } => {
+            let roots: Vec<String> = roots.iter().map(|root| format!("`{root}`")).collect();
+            let reads =
+                if roots.is_empty() { String::new() } else { format!("; it reads {}", roots.join(", ")) };
+            let root = root.display();
+            format!("ComfyUI at {origin} does not list `{path}`: it does not read `{root}`{reads}")
+        }
+        ServerAnswer::Shadowed { path, by } => format!(
+            "ComfyUI at {origin} lists `{path}`, but takes the file of that name in `{}`, which it searches first",
+            by.display()
+        ),
+    }
+}
+
+/// An error in one line, with the way out.
+fn with_hint(error: &Error) -> String {
+    format!("{}; {}", explain_briefly(error), hint(error))
+}
+
+fn lacking(shortage: &Shortage) -> String {
+    format!("{shortage} (`--min-free`)")
+}
+
+fn stopped(at: &Stopped) -> String {
+    match (at.step, at.total_steps) {
+        (Some(step), Some(total)) => format!("the job stopped at step {step} of {total} without an error"),
+        _ => "the job stopped before its last step without an error".to_owned(),
+    }
+}
+
+fn roughly(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ ..100 => format!("{seconds} s"),
+        seconds @ ..6000 => format!("{} min", (seconds + 30) / 60),
+        seconds => format!("{} h", (seconds + 1800) / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+use super::*;
+use crate::decide::mirror::disk_forecast::Full;
+use crate::decide::mirror::eviction_forecast::Late;
+use crate::model::names::rel_path::RelPath;
+
+fn path(text: &str) -> RelPath {
+    RelPath::parse(text).unwrap()
+}
+
+#[test]
+fn causes_name_the_options_that_change_them() {
+    let host = || "h".to_owned();
+    for (cause, expected) in [
+        (
+            FailureCause::Network(Fault::Forbidden { host: host(), why: Forbidden::Private }),
+            "`h` is refused: it is an address in a private network (see `--allow-private-hosts`)",
+        ),
+        (
+            FailureCause::Network(Fault::Forbidden { host: host(), why: Forbidden::UserName }),
+            "`h` is refused: its address has a user name in it",
+        ),
+        (
+            FailureCause::Contradicted(Contradiction::Unwritten { zeros: 4096 }),
+            "it ends with 4096 zero bytes, like one that was not written to its end (`--accept-unproven` takes it)",
+        ),
+        (
+            FailureCause::NoRoom {
+                path: path("a.bin"),
+                shortage: Shortage { wanted: 2 << 30, free: 3 << 29, floor: 1 << 30 },
+            },
+            "could not make room for `a.bin`: it needs 2.0 GiB more, the disk has 1.5 GiB, and 1.0 GiB of that stays free (`--min-free`)",
+        ),
+        (
+            FailureCause::Disk(Error::Disk {
+                verb: "write",
+                path: "a.bin".into(),
+                source: std::io::ErrorKind::StorageFull.into(),
+            }),
+            "could not write `a.bin`: no storage space",
+        ),
+    ] {
+        assert_eq!(failure(&cause), expected);
+    }
+}
+
+#[test]
+fn forecasts_are_rough() {
+    let late = Late { step: 500, goes_in: Duration::from_secs(239), needs: Duration::from_secs(421) };
+    assert_eq!(
+        notice(&Notice::Late(late)),
+        "the link is too slow for step 500: the trainer deletes it in about 4 min, it needs 7 min"
+    );
+    let late = Late { goes_in: Duration::from_secs(50), needs: Duration::from_secs(9000), ..late };
+    assert!(notice(&Notice::Late(late)).ends_with("in about 50 s, it needs 3 h"));
+    let full = Full { at_step: 1400, needs: 38 << 30, room: 20 << 30 };
+    assert_eq!(
+        notice(&Notice::DiskWillFill(full)),
+        "the disk will be full at about step 1400: the run will still make 38.0 GiB, and there is room for 20.0 GiB"
+    );
+}
+
+#[test]
+fn a_job_that_stopped() {
+    let stopped = Stopped { step: Some(700), total_steps: Some(2000) };
+    let after = Duration::from_secs(5);
+    assert_eq!(
+        notice(&Notice::WillResume { stopped, after, attempt: 1, most: 2 }),
+        "the job stopped at step 700 of 2000 without an error; it is resumed in 5 s (1 of 2)"
+    );
+    assert_eq!(
+        notice(&Notice::LeftAlone { job: "abc-1".parse().unwrap(), stopped, times: 2 }),
+        "the job stopped at step 700 of 2000 without an error; it was resumed 2 times already and is left alone; `rcsync resume abc-1 --follow` continues it"
+    );
+}
+
+#[test]
+fn a_hook_that_fails() {
+    let failed = |next| {
+        let about = HookEvent::Published(path("a.bin"));
+        let what = HookTrouble::Failed { about, cause: "exit code 3".to_owned(), next };
+        notice(&Notice::Hook { hook: HookKind::Exec, what })
+    };
+    assert_eq!(
+        failed(AfterFailure::Again),
+        "`--exec` failed for `a.bin`: exit code 3; the file is safe, and the hook is tried again"
+    );
+    assert_eq!(
+        failed(AfterFailure::GivenUp { tries: 3 }),
+        "`--exec` failed for `a.bin`: exit code 3; given up after 3 tries, the file is safe"
+    );
+}
+
+#[test]
+fn what_a_running_comfyui_answers() {
+    let said = |answer| {
+        let origin = "http://127.0.0.1:8188".to_owned();
+        notice(&Notice::ComfyUi(ComfyNotice::Server { origin, answer }))
+    };
+    let dog = || path("dog/dog.safetensors");
+    assert_eq!(
+        said(ServerAnswer::Listed(vec![dog()])),
+        "ComfyUI at http://127.0.0.1:8188 lists `dog/dog.safetensors`; press `r` there to see it in the nodes"
+    );
+    let roots = vec!["/big/loras".to_owned(), "/ui/models/loras".to_owned()];
+    assert_eq!(
+        said(ServerAnswer::Unlisted { path: dog(), root: "/ui/models/loras".into(), roots }),
+        "ComfyUI at http://127.0.0.1:8188 does not list `dog/dog.safetensors`: it does not read `/ui/models/loras`; it reads `/big/loras`, `/ui/models/loras`"
+    );
+    assert_eq!(
+        said(ServerAnswer::Shadowed { path: dog(), by: "/big/loras".into() }),
+        "ComfyUI at http://127.0.0.1:8188 lists `dog/dog.safetensors`, but takes the file of that name in `/big/loras`, which it searches first"
+    );
+}
+
+#[test]
+fn a_page_that_rcsync_did_not_write_has_a_way_out() {
+    let foreign = notice(&Notice::NoGallery(Error::ForeignPage("out/index.html".into())));
+    assert!(
+        foreign.starts_with("no gallery: `out/index.html`") && foreign.contains("rcsync gallery"),
+        "{foreign}"
+    );
+}

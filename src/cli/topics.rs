@@ -1,0 +1,195 @@
+//! `rcsync help TOPIC`: the beginning of a page of the documentation, as plain text for a terminal.
+
+/// Something that can be asked about, and where it is described.
+pub(crate) struct Topic {
+    /// What is typed.
+    pub(crate) name: &'static str,
+    /// The page below `docs/`.
+    page: &'static str,
+    text: &'static str,
+    /// The sections that are shown.
+    sections: &'static [&'static str],
+}
+
+/// The section before the first heading.
+const INTRODUCTION: &str = "";
+
+macro_rules! topics {
+    ($($name:literal: $page:literal [$($section:expr),*],)*) => {
+        &[$(Topic {
+            name: $name,
+            page: $page,
+            text: include_str!(concat!("../../docs/", $page)),
+            sections: &[$($section),*],
+        }),*]
+    };
+}
+
+/// All of them, in the order in which they are listed.
+pub(crate) const TOPICS: &[Topic] = topics! {
+    "mirroring": "mirroring.md" [INTRODUCTION, "What is in DIR"],
+    "cron": "cron.md" [INTRODUCTION],
+    "comfyui": "comfyui.md" [INTRODUCTION, "Which folder"],
+    "choosing": "mirroring.md" ["Choosing", "Keeping the disk small"],
+    "job": "job-life.md" [INTRODUCTION, "Commands"],
+    "datasets": "datasets.md" [INTRODUCTION],
+    "buckets": "buckets.md" [INTRODUCTION],
+    "fleets": "fleet.md" [INTRODUCTION, "Three jobs"],
+    "hooks": "hooks.md" [INTRODUCTION, "Hooks"],
+    "json": "json-and-exit-codes.md" ["Events"],
+    "exit-codes": "json-and-exit-codes.md" ["Exit codes"],
+    "configuration": "configuration.md" ["Token", "Options, variables, file"],
+    "troubleshooting": "troubleshooting.md" [INTRODUCTION, "Questions"],
+};
+
+impl Topic {
+    /// Returns the topic of this name.
+    pub(crate) fn find(name: &str) -> Option<&'static Self> {
+        TOPICS.iter().find(|topic| topic.name == name)
+    }
+
+    /// Returns what is shown, for a terminal of so many columns.
+    pub(crate) fn show(&self, columns: usize) -> String {
+        let parts: Vec<(&str, Vec<&str>)> = sections(self.text);
+        let shown = self.sections.iter().filter_map(|name| parts.iter().find(|(title, _)| title == name));
+        let mut text = String::new();
+        for (title, lines) in shown {
+            if !title.is_empty() {
+                text += &format!("{title}\n\n");
+            }
+            text += &plain(lines, columns);
+        }
+        let is_other = |title: &&str| !title.is_empty() && !self.sections.contains(title);
+        let others: Vec<&str> = parts.iter().map(|(title, _)| *title).filter(is_other).collect();
+        let more = if others.is_empty() { String::new() } else { format!(": {}", others.join(", ")) };
+        text + &wrapped(&format!("More in docs/{}{more}", self.page), "", "  ", columns)
+    }
+}
+
+/// Splits a page at its headings; the title is no section.
+fn sections(page: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut parts = vec![(INTRODUCTION, Vec::new())];
+    let mut is_code = false;
+    for line in page.lines() {
+        is_code ^= line.starts_with("```");
+        match line.strip_prefix("## ").filter(|_| !is_code) {
+            Some(title) => parts.push((title, Vec::new())),
+            None if line.starts_with("# ") && !is_code => {}
+            None => parts.last_mut().map_or((), |(_, lines)| lines.push(line)),
+        }
+    }
+    parts.retain(|(_, lines)| lines.iter().any(|line| !line.is_empty()));
+    parts
+}
+
+/// Returns Markdown as text: paragraphs and items wrapped, tables as indented rows, code as it is.
+fn plain(lines: &[&str], columns: usize) -> String {
+    let mut text = String::new();
+    let mut is_code = false;
+    let mut lines = lines.iter().skip_while(|line| line.is_empty()).peekable();
+    while let Some(line) = lines.next() {
+        if line.starts_with("```") {
+            is_code = !is_code;
+        } else if is_code {
+            text += &format!("    {line}\n");
+        } else if line.is_empty() || line.starts_with("    ") {
+            text += &format!("{line}\n");
+        } else if let Some(row) = line.strip_prefix('|') {
+            text += &table_row(row, columns);
+        } else {
+            let mut paragraph = (*line).to_owned();
+            let ends = |next: &str| {
+                next.is_empty() || ["|", "- ", "```", "    "].iter().any(|begin| next.starts_with(begin))
+            };
+            while let Some(next) = lines.next_if(|next| !ends(next)) {
+                paragraph += &format!(" {}", next.trim());
+            }
+            let indent = if paragraph.starts_with("- ") { "  " } else { "" };
+            text += &wrapped(&unmarked(&paragraph), "", indent, columns);
+        }
+    }
+    format!("{}\n\n", text.trim_end())
+}
+
+/// A row of a table: its first cell, and the others below it where they do not fit beside.
+fn table_row(row: &str, columns: usize) -> String {
+    let cells: Vec<String> = row.trim_end_matches('|').split('|').map(|cell| unmarked(cell.trim())).collect();
+    if cells.iter().all(|cell| !cell.is_empty() && cell.chars().all(|c| matches!(c, '-' | ':'))) {
+        return String::new();
+    }
+    let (first, rest) =
+        cells.split_first().map_or((String::new(), &[][..]), |(first, rest)| (first.clone(), rest));
+    wrapped(&format!("{first:<12}  {}", rest.join("  ")), "  ", "                ", columns)
+}
+
+/// Takes the marks of links and bold text away.
+fn unmarked(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    // `[words](address)` keeps its words.
+    while let Some(middle) = rest.find("](") {
+        let (Some(begin), Some(length)) = (rest[..middle].rfind('['), rest[middle..].find(')')) else {
+            break;
+        };
+        plain += &rest[..begin];
+        plain += &rest[begin + 1..middle];
+        rest = &rest[middle + length + 1..];
+    }
+    (plain + rest).replace("**", "").replace("\\|", "|")
+}
+
+/// Breaks text into lines; words are kept whole. Two spaces between words stay within a line.
+fn wrapped(text: &str, first: &str, later: &str, columns: usize) -> String {
+    let mut lines = vec![first.to_owned()];
+    let mut is_begun = false;
+    for word in text.split(' ') {
+        let line = lines.last().map_or("", String::as_str);
+        if is_begun && line.chars().count() + 1 + word.chars().count() > columns {
+            lines.push(later.to_owned());
+            is_begun = false;
+        }
+        if let Some(line) = lines.last_mut() {
+            if is_begun {
+                line.push(' ');
+            } else if word.is_empty() {
+                continue;
+            }
+            line.push_str(word);
+            is_begun = true;
+        }
+    }
+    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_topic_has_its_sections_and_fits_the_terminal() {
+        for topic in TOPICS {
+            let parts = sections(topic.text);
+            let is_there = |section: &&str| parts.iter().any(|(title, _)| title == section);
+            assert!(topic.sections.iter().any(is_there), "{}", topic.name);
+            let text = topic.show(80);
+            assert!(text.lines().count() > 5 && !text.contains(": ,"), "{text}");
+            assert!(!text.contains("](") && !text.contains("```") && !text.contains("**"), "{text}");
+            for line in text.lines() {
+                let is_code = line.starts_with("    ");
+                assert!(is_code || line.chars().count() <= 80, "{}: {line}", topic.name);
+            }
+        }
+    }
+
+    #[test]
+    fn markdown_becomes_text() {
+        let page = "# Title\n\nSee [this page](x.md) and\n**that**.\n\n```sh\n## no heading\n```\n\n## Codes\n\n| code | meaning |\n|---|---|\n| 0 | all is here and verified and so on |\n\n- an item that\n  continues\n";
+        let parts = sections(page);
+        assert_eq!(parts.len(), 2);
+        assert_eq!(plain(&parts[0].1, 40), "See this page and that.\n\n    ## no heading\n\n");
+        assert_eq!(
+            plain(&parts[1].1, 40),
+            "  code          meaning\n  0             all is here and verified\n                and so on\n\n- an item that continues\n\n"
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! The round trip to the hosts: far or near, and whether requests wait for each other.
+
+use std::time::Duration;
+
+/// A host is far when a round trip to it takes longer than this.
+const FAR: Duration = Duration::from_millis(5);
+
+/// Round trips that the first response on a new connection takes: TCP, TLS, and the request itself.
+const COLD_ROUND_TRIPS: u32 = 3;
+
+/// The waits for heads have grown when they are this many times as long as the shortest was.
+const GROWN: u32 = 2;
+
+/// Growth below this is the host's own variance.
+const LEAST_GROWTH: Duration = Duration::from_millis(20);
+
+/// The round trip to the hosts, as the waits for response heads show it.
+#[derive(Debug, Default)]
+pub(super) struct RoundTrip {
+    least: Option<Duration>,
+    /// The mean of waits on connections that existed already, and how many there were since the last refusal.
+    mean: Option<Duration>,
+    count: usize,
+}
+
+impl RoundTrip {
+    pub(super) fn learn(&mut self, waited: Duration, cold: bool) {
+        let estimate = if cold { waited / COLD_ROUND_TRIPS } else { waited };
+        self.least = Some(self.least.map_or(estimate, |least| least.min(estimate)));
+        if !cold {
+            self.count += 1;
+            self.mean = Some(self.mean.map_or(waited, |mean| (mean * 15 + waited) / 16));
+        }
+    }
+
+    pub(super) fn is_far(&self) -> Option<bool> {
+        self.least.map(|least| least > FAR)
+    }
+
+    /// Whether the requests of a whole round of connections waited for twice as long as the shortest.
+    pub(super) fn has_grown(&self, connections: usize) -> bool {
+        let (Some(least), Some(mean)) = (self.least, self.mean) else { return false };
+        self.count >= connections && mean > (least * GROWN).max(least + LEAST_GROWTH)
+    }
+
+    pub(super) const fn start_over(&mut self) {
+        self.mean = None;
+        self.count = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn millis(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    #[test]
+    fn a_first_response_takes_three_round_trips() {
+        for (waited, cold, expected) in
+            [(14, true, false), (16, true, true), (5, false, false), (6, false, true)]
+        {
+            let mut round_trip = RoundTrip::default();
+            assert_eq!(round_trip.is_far(), None);
+            round_trip.learn(millis(waited), cold);
+            assert_eq!(round_trip.is_far(), Some(expected), "{waited} ms, {cold}");
+        }
+    }
+
+    #[test]
+    fn waits_have_grown_when_a_whole_round_of_them_is_twice_as_long() {
+        let grown = |least: u64, waits: u64, count: usize| {
+            let mut round_trip = RoundTrip::default();
+            round_trip.learn(millis(least), false);
+            (0..count).for_each(|_| round_trip.learn(millis(waits), false));
+            round_trip.has_grown(40)
+        };
+        assert!(grown(50, 130, 100) && !grown(50, 90, 100));
+        assert!(!grown(50, 130, 30), "not a whole round yet");
+        assert!(!grown(5, 20, 100), "fifteen milliseconds are the host's own");
+        let mut round_trip = RoundTrip::default();
+        (0..100).for_each(|_| round_trip.learn(millis(130), true));
+        assert!(!round_trip.has_grown(40), "new connections say nothing of a queue");
+        let mut round_trip = RoundTrip::default();
+        round_trip.learn(millis(50), false);
+        (0..100).for_each(|_| round_trip.learn(millis(130), false));
+        round_trip.start_over();
+        assert!(!round_trip.has_grown(40), "a new round is measured first");
+    }
+}
