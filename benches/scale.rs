@@ -11,21 +11,14 @@ use std::sync::Arc;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 
-use rcsync::decide::formats::Format;
-use rcsync::decide::mirror::plan::{Situation, Step, plan};
-use rcsync::decide::transfer::ranges::{Cut, PieceMap};
-use rcsync::decide::transfer::verify::Inspection;
-use rcsync::edge::folder::manifest_store::{PRIVATE, Store};
-use rcsync::model::job::ListedArtifact;
-use rcsync::model::listing::Listing;
-use rcsync::model::local::{Local, LocalFile};
-use rcsync::model::manifest::Record;
-use rcsync::model::revision::Revision;
-use rcsync::model::source_url::SourceUrl;
+use rcsync::internals::{
+    Cut, Format, Inspection, Listing, Local, LocalFile, PRIVATE, PieceMap, Record, Situation, Step, Store,
+    plan,
+};
 use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig, TrainerHash};
 use rcsync::{
-    ApiClient, ArtifactKind, Entry, EntryState, Event, Evidence, Limits, Manifest, Mirror, RelPath,
-    Selection, Sha256Digest, Stop, TokenSource,
+    ApiClient, ArtifactKind, Entry, EntryState, Event, Evidence, Limits, ListedArtifact, Manifest, Mirror,
+    RelPath, Revision, Selection, Sha256Digest, SourceUrl, Stop, TokenSource,
 };
 
 /// As many files as a run of a year makes.
@@ -70,7 +63,7 @@ fn entry(path: &RelPath) -> Entry {
 }
 
 fn know(listing: &Listing) -> Vec<Record> {
-    let know = |artifact: &Arc<rcsync::model::artifact::Artifact>| Record::Know {
+    let know = |artifact: &Arc<rcsync::internals::Artifact>| Record::Know {
         key: artifact.key.clone(),
         entry: entry(&artifact.path),
     };

@@ -1,9 +1,8 @@
 //! Mirrors a RunComfy AI Toolkit training job to disk while it trains: resumable, proven, never half a file.
 //!
-//! This is the library behind the command `rcsync`. A [`Mirror`] *looks* at a job (status, result, local folder),
-//! *decides* (a pure plan), *acts* (fetch, verify, publish), *records*, and looks again, until the job is over. What
-//! happens is reported as [`Event`]s to a [`Reporter`], with typed [`causes`]; a [`Follower`] works with published files; a
-//! [`Stop`] ends a run gracefully.
+//! This is the library behind the command `rcsync`. A [`Mirror`] polls a job (status, result, local folder), decides (a pure
+//! plan), acts (fetch, verify, publish), records, and polls again, until the job is over. It reports [`Event`]s to a
+//! [`Reporter`], with typed [`causes`]; a [`Follower`] works with published files; a [`Stop`] ends a run gracefully.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -12,7 +11,7 @@
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // A trainer to practise on; with a real one: `ApiBase::default()` and `TokenSource::of_process(None)`.
+//! // A simulated trainer; with a real one: `ApiBase::default()` and `TokenSource::of_process(None)`.
 //! let simulator = Simulator::start(SimulatorConfig::default()).await?;
 //! let job = simulator.add_job(JobPlan { steps: 250, ..JobPlan::default() });
 //! simulator.finish(&job);
@@ -40,27 +39,66 @@
 //! - a second run with nothing new asks the API twice, no artifact host, and changes no file;
 //! - the token goes to the API's origin alone; neither it nor a URL's query is printed, logged or stored.
 //!
-//! # The house
-//!
-//! `model` says what things are, `decide` what to do next (pure), `edge` touches the world, `engine` is where decisions
-//! meet effects, `cli` is the front door, and [`simulator`] is a trainer to practise on. Only what this page re-exports,
-//! and the simulator, is covered by semantic versioning; the rooms themselves are open for tests and for the curious.
+//! Semantic versioning covers what this page lists. The feature `internals` is for the tests, benchmarks and fuzz targets of
+//! this crate.
 
-#[doc(hidden)]
-pub mod cli;
-#[doc(hidden)]
-pub mod decide;
-#[doc(hidden)]
-pub mod edge;
-#[doc(hidden)]
-pub mod engine;
-#[doc(hidden)]
-pub mod error;
-#[doc(hidden)]
-pub mod model;
+pub(crate) mod cli;
+pub(crate) mod decide;
+pub(crate) mod edge;
+pub(crate) mod engine;
+pub(crate) mod error;
+pub(crate) mod model;
 #[cfg(test)]
 mod simulation;
 pub mod simulator;
+
+/// What `main` of the program calls.
+#[doc(hidden)]
+pub use cli::main as program;
+
+/// What the tests, benchmarks and fuzz targets of this crate use beside the public names.
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::decide::formats::safetensors_header::{HeaderError, SafetensorsHeader};
+    pub use crate::decide::formats::{Checker, Format, Verdict};
+    pub use crate::decide::mirror::plan::{Situation, Step, plan};
+    pub use crate::decide::transfer::ranges::{Cut, PieceMap};
+    pub use crate::decide::transfer::verify::Inspection;
+    pub use crate::edge::api::error_body::read_refusal;
+    pub use crate::edge::api::responses::{read_change, read_result, read_status, read_submit};
+    pub use crate::edge::folder::manifest_store::{PRIVATE, Store};
+    pub use crate::edge::net::retry_after::retry_after;
+    pub use crate::model::artifact::Artifact;
+    pub use crate::model::digest::hex;
+    pub use crate::model::listing::Listing;
+    pub use crate::model::local::{Local, LocalFile};
+    pub use crate::model::manifest::Record;
+    pub use crate::model::names::sanitize::is_invisible;
+    pub use crate::model::response_head::ContentRange;
+
+    /// What the fuzz targets of datasets, buckets, fleets and configurations call.
+    pub mod parsers {
+        pub use crate::decide::bucket::head::{Head, Known, Line};
+        pub use crate::decide::bucket::names::candidates;
+        pub use crate::decide::datasets::{
+            BaseModel, Caption, Content, Wishes, check, check_with, dataset_names, roles, starting_config,
+        };
+        pub use crate::decide::fleet::job_list;
+        pub use crate::decide::fleet::template::Template;
+        pub use crate::decide::jobs::preflight;
+        pub use crate::edge::api::dataset_responses::{
+            read_dataset, read_datasets, read_deletion, read_upload, read_upload_link,
+        };
+        pub use crate::edge::api::error_body::{fault_of_status, read_refusal};
+        pub use crate::edge::comfyui::{Surroundings, find};
+        pub use crate::edge::net::unpack::{MOST, unpack};
+        pub use crate::edge::records::push_journal::PushJournal;
+        pub use crate::engine::datasets::scan::{ScanOptions, scan};
+        pub use crate::model::destination::{BucketUrl, Destination};
+        pub use crate::model::training_config::TrainingConfig;
+    }
+}
 
 pub use decide::mirror::retention::Retention;
 pub use decide::mirror::select::{PatternError, Selection};

@@ -57,8 +57,9 @@ impl Signals {
 
     /// Ends the work as `status`, as a signal would.
     pub(crate) fn end(&self, status: ExitStatus) {
+        // The first signal counts.
         let _ = self.first.set(status);
-        let _ = self.came_at.set(Instant::now());
+        let _ = self.came_at.set(Instant::now()); // As above.
         self.stop.stop(status);
         self.cancel.cancel();
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::model::job::{JobStatus, Progress};
 use crate::model::names::sanitize;
+use crate::model::units::ByteCount;
 
 /// The longest text from outside that is shown in one line; more than any path and most sentences.
 const LONGEST: usize = 1000;
@@ -75,6 +76,11 @@ pub(crate) fn files(count: u64) -> String {
 /// Returns a number with its noun: `1 error`, `3 errors`.
 pub(crate) fn counted(count: u64, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Returns how far a check of local files is.
+pub(crate) fn checking(read: u64, of: u64, bytes: u64, of_bytes: u64) -> String {
+    format!("{read} of {}, {} of {}", files(of), ByteCount(bytes), ByteCount(of_bytes))
 }
 
 /// Returns `step 320 of 2000 (16 %)`, or less where less is known.

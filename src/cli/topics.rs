@@ -27,15 +27,15 @@ macro_rules! topics {
 
 /// All of them, in the order in which they are listed.
 pub(crate) const TOPICS: &[Topic] = topics! {
-    "mirroring": "mirroring.md" [INTRODUCTION, "What is in DIR"],
+    "mirroring": "first-mirror.md" [INTRODUCTION, "What is in DIR"],
     "cron": "cron.md" [INTRODUCTION],
     "comfyui": "comfyui.md" [INTRODUCTION, "Which folder"],
-    "choosing": "mirroring.md" ["Choosing", "Keeping the disk small"],
+    "choosing": "choosing-and-pruning.md" ["Choosing", "Keeping the disk small"],
     "job": "job-life.md" [INTRODUCTION, "Commands"],
     "datasets": "datasets.md" [INTRODUCTION],
     "buckets": "buckets.md" [INTRODUCTION],
     "fleets": "fleet.md" [INTRODUCTION, "Three jobs"],
-    "hooks": "hooks.md" [INTRODUCTION, "Hooks"],
+    "hooks": "hooks.md" [INTRODUCTION, "What a hook gets"],
     "json": "json-and-exit-codes.md" ["Events"],
     "exit-codes": "json-and-exit-codes.md" ["Exit codes"],
     "configuration": "configuration.md" ["Token", "Options, variables, file"],

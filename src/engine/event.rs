@@ -56,6 +56,18 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
+    /// Files of DIR are read and compared with what is known of them, which takes longer than a second: after a crash, or
+    /// where the record of what they hold was lost. Not part of the JSON stream.
+    Checking {
+        /// Files that were read.
+        files: u64,
+        /// Files to read.
+        of: u64,
+        /// Bytes that were read.
+        bytes: u64,
+        /// Bytes to read.
+        of_bytes: u64,
+    },
     /// What was decided after a poll. Reported when there is something to fetch, and once per run.
     Plan {
         /// Files to fetch.

@@ -30,6 +30,7 @@ impl Stop {
 
     /// Ends the run; it will say that it ended as `status`. The first word counts.
     pub fn stop(&self, status: ExitStatus) {
+        // The first call counts.
         let _ = self.status.set(status);
         self.token.cancel();
     }

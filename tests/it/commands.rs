@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use rcsync::model::dataset::DatasetStatus;
-use rcsync::model::job::JobId;
 use rcsync::simulator::{Fault, JobPlan, RequestRecord, Simulator, SimulatorConfig, What};
+use rcsync::{DatasetStatus, JobId};
 
 use crate::support::{Bench, Lines, code, snapshot, stderr, until};
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rcsync::model::digest::hex;
+use rcsync::internals::hex;
 use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig};
 use sha2::Digest as _;
 

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use rcsync::model::artifact::ArtifactKind;
+use rcsync::ArtifactKind;
 use rcsync::simulator::{
     HostOptions, JobPlan, PictureFormat, Simulator, SimulatorConfig, StaticBytes, StaticFile, StaticJob,
 };

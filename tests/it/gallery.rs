@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use rcsync::model::artifact::{ArtifactKind, Sample};
-use rcsync::model::job::JobId;
+use rcsync::JobId;
 use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig, StaticBytes, StaticFile, StaticJob};
+use rcsync::{ArtifactKind, Sample};
 
 use crate::support::{Bench, code, stderr};
 

@@ -66,7 +66,7 @@ fn events(output: &Output) -> Vec<Value> {
 
 fn sha256(path: &Path) -> String {
     use sha2::Digest as _;
-    rcsync::model::digest::hex(&sha2::Sha256::digest(std::fs::read(path).unwrap()))
+    rcsync::internals::hex(&sha2::Sha256::digest(std::fs::read(path).unwrap()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,7 +210,7 @@ impl Bench {
     /// Writes a configuration file and returns what `XDG_CONFIG_HOME` has to be.
     fn config(&self, text: &str) -> String {
         use sha2::Digest as _;
-        let name = &rcsync::model::digest::hex(&sha2::Sha256::digest(text))[..8];
+        let name = &rcsync::internals::hex(&sha2::Sha256::digest(text))[..8];
         let home = self.dir().with_file_name(name);
         std::fs::create_dir_all(home.join("rcsync")).unwrap();
         std::fs::write(home.join("rcsync/config.toml"), text).unwrap();

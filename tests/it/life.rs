@@ -3,12 +3,10 @@
 
 use std::process::Child;
 
-use rcsync::model::artifact::ArtifactKind;
-use rcsync::model::dataset::DatasetStatus;
-use rcsync::model::job::{JobId, JobStatus};
 use rcsync::simulator::{
     Fault, JobPlan, Simulator, SimulatorConfig, StaticBytes, StaticFile, StaticJob, TrainerHash, What,
 };
+use rcsync::{ArtifactKind, DatasetStatus, JobId, JobStatus};
 use serde_json::Value;
 
 use crate::support::{Bench, Lines, code, snapshot, stderr};

@@ -26,6 +26,8 @@ mod lock;
 mod logs;
 mod mirror;
 mod monitoring;
+#[cfg(unix)]
+mod opening;
 mod prune;
 mod repair;
 #[cfg(target_os = "linux")]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::SystemTime;
 
-use rcsync::model::job::JobId;
+use rcsync::JobId;
 use rcsync::simulator::Simulator;
 
 /// A folder to mirror into, and how to run rcsync on it.
@@ -61,7 +61,7 @@ impl Bench {
         let mut count = 0;
         for (path, versions) in truth {
             let Ok(bytes) = std::fs::read(dir.join(&path)) else { continue };
-            let sha256 = rcsync::model::digest::hex(&sha2::Sha256::digest(&bytes));
+            let sha256 = rcsync::internals::hex(&sha2::Sha256::digest(&bytes));
             assert!(
                 versions.iter().any(|version| version.sha256.to_string() == sha256),
                 "{path} is no true version"
@@ -83,7 +83,7 @@ impl Bench {
         for line in sums.lines() {
             let (expected, path) = line.split_once("  ").unwrap();
             let found = sha2::Sha256::digest(std::fs::read(dir.join(path)).unwrap());
-            assert_eq!(rcsync::model::digest::hex(&found), expected, "{path}");
+            assert_eq!(rcsync::internals::hex(&found), expected, "{path}");
         }
         sums.lines().count()
     }

@@ -238,5 +238,6 @@ async fn until_known(api: &ApiClient, job: &JobId) {
         // The mirror retries and reports every other fault.
         _ => Again::Never,
     };
+    // The mirror that follows polls again, and reports what is wrong by then.
     let _ = retry(UNTIL_KNOWN, || api.status(job), again, |_, _| {}).await;
 }

@@ -86,7 +86,9 @@ pub(crate) fn error_line(error: &CommandError, job: Option<&JobId>, now: Timesta
 
 fn line_with(event: &Event, job: Option<&JobId>, now: Timestamp, id: Option<&EventId>) -> Option<String> {
     let fields = match event {
-        Event::Received { .. } | Event::Pace { .. } | Event::Waiting { .. } => return None,
+        Event::Checking { .. } | Event::Received { .. } | Event::Pace { .. } | Event::Waiting { .. } => {
+            return None;
+        }
         _ => match Worded::of(event) {
             Some(worded) => text(&worded),
             None => text(event),

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::cli::config::Talk;
-use crate::cli::format::{files, shown, span, state, steps};
+use crate::cli::format::{checking, files, shown, span, state, steps};
 use crate::engine::event::{Event, Notice, Reporter};
 use crate::error::ExitStatus;
 use crate::model::names::rel_path::RelPath;
@@ -60,6 +60,8 @@ pub(crate) struct Held {
     has_failed: bool,
     /// What was last written about the job, and at which tenth of its way.
     job: Option<(String, u64)>,
+    /// At which tenth a check of local files was last reported.
+    checked: Option<u64>,
 }
 
 /// More than one pass has to report before its first news; what is beyond is repetition.
@@ -98,8 +100,8 @@ impl Lines {
             }
             _ => {}
         }
-        // The view shows what a plan counts.
-        let is_shown = self.bars && matches!(event, Event::Plan { .. });
+        // The view shows what a plan counts, and how far a check is.
+        let is_shown = self.bars && matches!(event, Event::Plan { .. } | Event::Checking { .. });
         let weight = if is_news && !is_shown { weight } else { Weight::Detail };
         if weight < self.least() {
             return;
@@ -109,9 +111,13 @@ impl Lines {
 }
 
 impl Held {
-    /// Takes in what the job does, and returns whether that is news. A log of a long training has every tenth of it, bars
-    /// show the steps anyway, and `-v` shows every poll.
+    /// Takes in what the job does, and returns whether that is news. A log of a long training has every tenth of it, and so
+    /// has one of a check of local files; bars show the steps anyway, and `-v` shows every poll.
     fn hear(&mut self, event: &Event, bars: bool) -> bool {
+        if let Event::Checking { bytes, of_bytes, .. } = event {
+            let tenth = bytes.saturating_mul(10) / (*of_bytes).max(1);
+            return self.checked.replace(tenth) != Some(tenth);
+        }
         let Event::Job { name, status, progress, error } = event else { return true };
         let error = error.as_deref().map_or_else(String::new, |error| format!(": {}", shown(error)));
         self.ending = format!("the job is {} ({}){error}", shown(status.as_str()), state(status, progress));
@@ -201,6 +207,10 @@ fn sentence(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'stati
                 text += &format!("  {part}");
             }
             (Weight::Background, "job", text)
+        }
+        Event::Checking { files: read, of, bytes, of_bytes } => {
+            let text = checking(*read, *of, *bytes, *of_bytes);
+            (Weight::Background, "checking", text)
         }
         Event::Plan { fetch, bytes, present } => {
             let bytes = bytes
@@ -354,6 +364,7 @@ submitted  dog as abc-1
 resumed    1 of 3: the job stopped at step 700 of 2000 without an error
 resumed    as asked
 job        dog  RUNNING  step 320 of 2000 (16 %)
+checking   3 of 120 files, 42.0 MiB of 84.0 MiB
 plan       2 files to fetch, 5 here
 started    dog_000000250.safetensors  164 MiB  step 250  1.0 KiB are here already
 published  dog_000000250.safetensors  164 MiB  trainer-hash  step 250
@@ -376,6 +387,14 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
         let looks: Vec<Event> = (0..=2000).step_by(10).map(running).collect();
         assert_eq!(reported(Talk::Normal, false, &looks).1.lines().count(), 11);
         assert_eq!(reported(Talk::Verbose, false, &looks).1.lines().count(), 201);
+    }
+
+    #[test]
+    fn a_log_has_a_line_for_every_tenth_of_a_check() {
+        let check = |at: u64| Event::Checking { files: at, of: 1000, bytes: at << 20, of_bytes: 1000 << 20 };
+        let checks: Vec<Event> = (1..=1000).map(check).collect();
+        assert_eq!(reported(Talk::Normal, false, &checks).1.lines().count(), 11);
+        assert_eq!(reported(Talk::Normal, true, &checks).1, "", "without news cron reports nothing");
     }
 
     #[test]

@@ -240,6 +240,7 @@ fn text<'n>(jobs: impl Iterator<Item = &'n Numbers> + Clone) -> String {
         for job in jobs.clone() {
             if let Some(value) = read(job) {
                 text.push_str(&head.take().unwrap_or_default());
+                // Writing into a `String` cannot fail.
                 let _ = writeln!(text, "rcsync_{name}{{job_id=\"{}\"}} {value}", label(job.job.as_str()));
             }
         }
@@ -250,6 +251,7 @@ fn text<'n>(jobs: impl Iterator<Item = &'n Numbers> + Clone) -> String {
             text.push_str(head.take().unwrap_or_default());
             let (name, status) = (label(job.name.as_deref().unwrap_or_default()), label(status.as_str()));
             let id = label(job.job.as_str());
+            // Writing into a `String` cannot fail.
             let _ = writeln!(text, "rcsync_job{{job_id=\"{id}\",name=\"{name}\",status=\"{status}\"}} 1");
         }
     }

@@ -15,6 +15,9 @@ use crate::cli::format;
 use crate::cli::process::Process;
 use crate::engine::event::{Event, Reporter};
 
+/// How much longer the manager shall wait for the start, from each report on, in microseconds.
+const MORE_TIME: u32 = 60_000_000;
+
 /// Speaks to the service manager.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -79,6 +82,12 @@ impl Reporter for Service {
             Event::Job { status, progress, .. } => {
                 let steps = format::steps(progress).map_or_else(String::new, |steps| format!(", {steps}"));
                 state.doing = format!("{}{steps}", format::state(status, progress));
+            }
+            Event::Checking { files, of, bytes, of_bytes } => {
+                // Local files are read before the run is ready, which may take longer than the manager waits for a start.
+                self.manager.say(&[NotifyState::ExtendTimeoutUsec(MORE_TIME)]);
+                let status = format!("checking {}", format::checking(*files, *of, *bytes, *of_bytes));
+                return self.tell(&mut state, &status);
             }
             Event::Plan { present, .. } => state.present = *present,
             Event::Published { .. } => state.present += 1,

@@ -13,12 +13,12 @@ use super::scan::{Caption, Companion, Content, Media, MediaState, Scan, ScannedF
 use against_config::against_config;
 
 /// Checks a folder, and whether it fits a configuration where there is one.
-#[must_use]
+#[cfg(any(test, feature = "internals"))]
 pub fn check(scan: &Scan, config: Option<&TrainingConfig>) -> Report {
     check_with(scan, config, &[])
 }
 
-/// The same, with the folders of control images and masks at hand.
+/// Checks a folder, and whether it fits a configuration where there is one, and its folders of control images and masks.
 #[must_use]
 pub fn check_with(scan: &Scan, config: Option<&TrainingConfig>, companions: &[Companion]) -> Report {
     let mut findings = Findings::default();

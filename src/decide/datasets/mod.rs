@@ -16,17 +16,19 @@ mod signature;
 mod starting_config;
 
 pub use self::assign::{AssignError, assign, needed_datasets};
-pub use self::check::{check, check_with, safe_name};
+#[cfg(any(test, feature = "internals"))]
+pub use self::check::check;
+pub use self::check::{check_with, safe_name};
 pub(crate) use self::dimensions::dimensions;
 pub use self::for_config::{caption_ext_for, companions_of, name_for};
-pub use self::kinds::{MediaKind, Skip, caption_extension, is_safe_name, is_skipped, stem};
+pub use self::kinds::{MediaKind, caption_extension, is_safe_name, is_skipped, stem};
 pub use self::listing::Listing;
 pub(crate) use self::paths::DATASETS;
-pub use self::paths::{Role, dataset_name, dataset_names, roles};
+pub use self::paths::dataset_name;
+#[cfg(feature = "internals")]
+pub use self::paths::{dataset_names, roles};
 pub use self::patterns::FilePatterns;
 pub use self::report::{Code, Counts, Cure, Finding, Report, Severity};
-pub use self::scan::{
-    Caption, Companion, Content, Dimensions, Media, MediaState, Scan, ScannedFile, Subfolder,
-};
+pub use self::scan::{Caption, Companion, Content, Media, MediaState, Scan, ScannedFile, Subfolder};
 pub(crate) use self::signature::{OPENING, signature};
 pub use self::starting_config::{BaseModel, Wishes, starting_config};

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use crate::model::digest::Sha256Digest;
 
-use super::kinds::{MediaKind, stem};
+use super::kinds::MediaKind;
 
 /// A folder as it was when it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,10 +27,15 @@ pub struct Scan {
 
 impl Scan {
     /// What of this folder another one is compared with.
-    #[must_use]
+    #[cfg(test)]
     pub fn companion(&self) -> Companion {
         let is_media = |file: &&ScannedFile| matches!(file.content, Content::Media(_));
-        let stems = self.files.iter().filter(is_media).map(|file| stem(&file.name).to_owned()).collect();
+        let stems = self
+            .files
+            .iter()
+            .filter(is_media)
+            .map(|file| super::kinds::stem(&file.name).to_owned())
+            .collect();
         Companion { name: self.name.clone(), stems }
     }
 }

@@ -37,7 +37,8 @@ pub enum BaseModel {
 }
 
 impl BaseModel {
-    /// All of them.
+    /// All models, for tests.
+    #[cfg(any(test, feature = "internals"))]
     pub const ALL: [Self; 13] = [
         Self::Flux,
         Self::FluxSchnell,

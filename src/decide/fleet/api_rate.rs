@@ -66,8 +66,8 @@ impl ApiRate {
     }
 
     /// Returns how many requests a second are made now.
-    #[must_use]
-    pub const fn rate(&self) -> f64 {
+    #[cfg(test)]
+    const fn rate(&self) -> f64 {
         self.rate
     }
 

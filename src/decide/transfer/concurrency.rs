@@ -79,9 +79,8 @@ impl Tuner {
         }
     }
 
-    /// Returns the present count.
-    #[must_use]
-    pub const fn level(&self) -> usize {
+    #[cfg(test)]
+    const fn level(&self) -> usize {
         self.level
     }
 

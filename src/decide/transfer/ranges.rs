@@ -208,12 +208,6 @@ impl PieceMap {
         self.length.is_some_and(|length| length == 0 || self.here.get(&0) == Some(&length))
     }
 
-    /// Whether a connection is fetching a part of it.
-    #[must_use]
-    pub const fn is_busy(&self) -> bool {
-        !self.leases.is_empty()
-    }
-
     /// Returns the ranges that are here, in order.
     pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
         self.here.iter().map(|(start, end)| *start..*end)
@@ -244,9 +238,9 @@ impl PieceMap {
         Some(self.lease(gap.start..end))
     }
 
-    /// Leases the second half of the largest piece on its way, where that is worth a round trip. The connection
-    /// of the first half learns its new end from [`Self::advance`].
-    #[must_use]
+    /// Leases the second half of the largest piece on its way, where that is worth a round trip. The connection that fetches
+    /// the first half learns its new end from [`Self::advance`].
+    #[cfg(test)]
     pub fn split(&mut self, cut: &Cut) -> Option<(Lease, Range<u64>)> {
         let (lease, middle) = self.split_point(cut)?;
         self.split_at(lease, middle)

@@ -250,12 +250,6 @@ impl Scheduler {
         self.connections.is_crowded()
     }
 
-    /// Returns what one connection delivers, in bytes a second; 0 where unknown.
-    #[must_use]
-    pub fn typical_rate(&self) -> f64 {
-        self.typical.rate()
-    }
-
     /// Takes in how long a request waited for its response's head.
     pub fn head(&mut self, waited: Duration, cold: bool) {
         self.connections.head(waited, cold);

@@ -1,12 +1,12 @@
 //! Where the API is: the one origin that the token may go to, and the addresses of its jobs.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
+use crate::edge::net::address::is_private;
 use crate::model::dataset::DatasetId;
 use crate::model::job::{JobId, JobIdError};
 
@@ -239,22 +239,9 @@ fn is_private_host(url: &Url) -> bool {
     match url.host() {
         // Any other name may mean another machine tomorrow.
         Some(Host::Domain(name)) => matches!(name, "localhost" | "localhost."),
-        Some(Host::Ipv4(address)) => is_private_v4(address),
-        Some(Host::Ipv6(address)) => is_private_v6(address),
+        Some(Host::Ipv4(address)) => is_private(address.into()),
+        Some(Host::Ipv6(address)) => is_private(address.into()),
         None => false,
-    }
-}
-
-fn is_private_v4(address: Ipv4Addr) -> bool {
-    address.is_loopback() || address.is_private() || address.is_link_local()
-}
-
-fn is_private_v6(address: Ipv6Addr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => is_private_v4(address),
-        IpAddr::V6(address) => {
-            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
-        }
     }
 }
 

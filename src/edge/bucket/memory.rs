@@ -405,6 +405,7 @@ impl Hand {
             let shelf = self.shelf.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(delay).await;
+                // The answer of a request that was cut off reaches no client.
                 let _ = shelf.execute(request);
             });
             tokio::time::sleep(Duration::from_secs(2)).await;

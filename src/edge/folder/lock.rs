@@ -154,6 +154,7 @@ impl Drop for FolderLock {
         // ours. A full disk may have had no room for our name.
         let ours = read_record(&self.path).is_none_or(|record| record == self.record || record.is_empty());
         if ours && is_same_file(&self.file, &self.path) {
+            // The lock is the lock on the file; a file that is left is taken over by the next run.
             let _ = disk::remove(&self.path);
         }
     }

@@ -3,14 +3,14 @@
 //! Appending is O(1) for a batch; a torn last line is dropped; a damaged snapshot is put aside, never believed, and
 //! never overwritten. Records carry a running number, so replaying a journal that was not cut yet changes nothing.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::edge::folder::checksummed;
+use crate::edge::folder::journal::{self, Journal};
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
 use crate::error::{Error, Unfit};
@@ -56,7 +56,7 @@ pub struct Store {
     /// Shared with readers that need it for longer than the lock is held; a change then makes a copy first.
     manifest: Arc<Manifest>,
     sequence: u64,
-    journal: Option<File>,
+    journal: Option<Journal>,
     lines: u64,
     /// The disk refused a part of the journal: it is unknown what of it is there, so nothing may be added to it.
     is_spoilt: bool,
@@ -169,19 +169,13 @@ impl Store {
             // in vain may be lost: the manifest is written anew, from what is known to be true.
             self.fold()?;
         }
-        let mut text = String::new();
-        let mut sequence = self.sequence;
-        for record in &records {
-            sequence += 1;
-            let line = checksummed::seal(&Line { sequence, record })
-                .map_err(|error| fault("write", &path)(error.into()))?;
-            text.push_str(&line);
-            text.push('\n');
-        }
+        let before = self.sequence;
+        let sequence = before + records.len() as u64;
         let journal = self.open_journal(&path)?;
-        let written = disk::append(journal, text.as_bytes()).map_err(fault("write", &path));
+        let written =
+            journal.append((before + 1..).zip(&records).map(|(sequence, record)| Line { sequence, record }));
         let flushed = match durability {
-            Durability::Durable => written.and_then(|()| disk::flush(journal).map_err(fault("flush", &path))),
+            Durability::Durable => written.and_then(|()| journal.flush()),
             Durability::Hopeful => written,
         };
         if let Err(error) = flushed {
@@ -230,7 +224,7 @@ impl Store {
         disk::replace(&path, &self.folder, text.as_bytes(), Durability::Durable)
     }
 
-    fn open_journal(&mut self, path: &Path) -> Result<&mut File, Error> {
+    fn open_journal(&mut self, path: &Path) -> Result<&mut Journal, Error> {
         let journal = match self.journal.take() {
             Some(open) => open,
             None => {
@@ -239,13 +233,10 @@ impl Store {
                     self.snapshot()?;
                 }
                 let fresh = !path.exists();
-                let journal = disk::open(path, OpenOptions::new().create(true).append(true))
-                    .map_err(fault("create", path))?;
+                // Another process may have torn the last line since it was read.
+                let journal = Journal::open(path, !fresh)?;
                 if fresh {
                     disk::flush_folder(&self.folder)?;
-                } else {
-                    // A torn last line would swallow the next record; a line break ends it.
-                    disk::append(&journal, b"\n").map_err(fault("write", path))?;
                 }
                 journal
             }
@@ -255,42 +246,19 @@ impl Store {
 
     /// Replays the journal; returns how many lines could not be read.
     fn replay(&mut self) -> Result<u64, Error> {
-        let path = self.folder.join("journal.jsonl");
-        let journal = match File::open(&path) {
-            Ok(journal) => journal,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-            Err(error) => return Err(fault("read", &path)(error)),
-        };
-        let mut reader = BufReader::new(journal);
         // Two that both got the lock number their lines each on their own: the order in the file is what counts.
         let folded = self.sequence;
-        let mut dropped = 0;
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let read = reader
-                .by_ref()
-                .take(LINE_BOUND)
-                .read_until(b'\n', &mut line)
-                .map_err(fault("read", &path))?;
-            if read == 0 {
-                return Ok(dropped);
+        let (sequence, manifest) = (&mut self.sequence, &mut self.manifest);
+        let path = self.folder.join("journal.jsonl");
+        let found = journal::read(&path, LINE_BOUND, |line: Line<Record>| {
+            // What has a number up to this is in the snapshot: the journal was not cut after it was folded in.
+            if line.sequence > folded {
+                *sequence = (*sequence).max(line.sequence);
+                Arc::make_mut(manifest).apply(line.record);
             }
-            let text = std::str::from_utf8(&line).unwrap_or_default().trim();
-            if text.is_empty() && line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            self.lines += 1;
-            match checksummed::unseal::<Line<Record>>(text) {
-                // Known from the snapshot already: the journal was not cut after it was folded in.
-                Some(line) if line.sequence <= folded => {}
-                Some(line) => {
-                    self.sequence = self.sequence.max(line.sequence);
-                    Arc::make_mut(&mut self.manifest).apply(line.record);
-                }
-                None => dropped += 1,
-            }
-        }
+        })?;
+        self.lines += found.lines;
+        Ok(found.damaged)
     }
 }
 
@@ -521,7 +489,7 @@ mod tests {
         let mut torn = fs::read(&path).unwrap();
         torn.extend(checksummed::seal(&refused).unwrap().bytes());
         torn.extend(b"\n{\"crc32\":");
-        store.journal = Some(File::open(&path).unwrap());
+        store.journal = Some(Journal::read_only(&path));
         assert!(store.append(vec![Record::Know { key: key(2), entry: entry(2) }]).is_err(), "read-only");
         fs::write(&path, torn).unwrap();
         assert!(!store.manifest().entries.contains_key(&key(2)));

@@ -2,6 +2,7 @@
 
 pub mod blocks;
 pub(crate) mod checksummed;
+pub(crate) mod journal;
 pub(crate) mod local_files;
 pub mod lock;
 pub mod manifest_store;

@@ -125,13 +125,13 @@ pub struct TakenOver {
 }
 
 impl PartFolder {
-    /// Opens `.rcsync/parts`; it must exist.
-    #[must_use]
+    /// Opens `.rcsync/parts`, which must exist, where no other process is at work.
+    #[cfg(test)]
     pub fn new(folder: PathBuf) -> Self {
         Self::beside(folder, Others::default())
     }
 
-    /// The same, where others may be at work.
+    /// Opens `.rcsync/parts`, which must exist; others may be at work in it.
     #[must_use]
     pub fn beside(folder: PathBuf, others: Others) -> Self {
         Self { folder, open: Arc::default(), others }
@@ -294,6 +294,7 @@ impl PartFolder {
         part.identify(record.identity.clone());
         let copied = each_trusted_block(&from, &record, |start, bytes| part.write(start, bytes));
         let blocks = copied.inspect_err(|_| {
+            // The error is returned; what is left is swept at the end.
             let _ = part.discard();
         })?;
         part.record_now()?;

@@ -3,7 +3,7 @@
 //! This client has no token, sends no `Referer`, no `HEAD` and no header that a signed URL could object to; it refuses
 //! private addresses on the address really used, and every redirect is held to the same rules.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +13,7 @@ use reqwest::header::{self, HeaderMap};
 use reqwest::redirect;
 use url::{Host, Url};
 
+use crate::edge::net::address::is_public;
 use crate::edge::net::names::{Dialled, Names, boxed, dialled};
 use crate::edge::net::response_digests;
 use crate::edge::net::tls_roots::{no_client, tls_cause, with_trusted_roots};
@@ -306,48 +307,6 @@ pub(in crate::edge) fn refusal(url: &Url, private_hosts: bool) -> Option<Forbidd
     match address {
         Some(address) if !private_hosts && !is_public(address) => Some(Forbidden::Private),
         _ => None,
-    }
-}
-
-/// Whether an address belongs to the public internet. A listing must not reach into the user's own network.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let shared = a == 100 && (64..128).contains(&b);
-    let benchmark = a == 198 && (18..20).contains(&b);
-    let protocol = a == 192 && b == 0 && c == 0;
-    !(a == 0
-        || a >= 224
-        || address.is_loopback()
-        || address.is_private()
-        || address.is_link_local()
-        || address.is_documentation()
-        || shared
-        || benchmark
-        || protocol)
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    if let Some(v4) = address.to_ipv4_mapped() {
-        return is_public_v4(v4);
-    }
-    let segments = address.segments();
-    let embedded = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        is_public_v4(Ipv4Addr::new(a, b, c, d))
-    };
-    match segments {
-        // 6to4, NAT64 and the deprecated compatible form carry a v4 address that is really used.
-        [0x2002, high, low, ..] => embedded(high, low),
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0, high, low] => embedded(high, low),
-        // Global unicast is 2000::/3; everything else is local, multicast or reserved. 2001:db8::/32 is documentation.
-        [first, second, ..] => (0x2000..0x4000).contains(&first) && !(first == 0x2001 && second == 0x0db8),
     }
 }
 

@@ -1,5 +1,6 @@
 //! HTTP to artifact hosts and webhooks.
 
+pub(crate) mod address;
 pub(crate) mod causes;
 pub mod file_body;
 pub mod http;

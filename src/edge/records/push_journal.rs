@@ -1,33 +1,30 @@
-//! What was sent into a dataset, across runs: an append-only file of sealed lines for each dataset, outside of the
-//! user's folder.
+//! What was sent into a dataset, across runs: a journal for each dataset, outside of the user's folder.
 //!
 //! A line that a power cut takes away costs a comparison by name and length, or one file that is sent again.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::edge::folder::checksummed;
+use crate::edge::folder::journal::{self, Found, Journal};
 use crate::edge::system::disk;
-use crate::edge::system::disk::{Durability, fault};
+use crate::edge::system::disk::fault;
 use crate::error::Error;
 use crate::model::dataset::DatasetId;
 use crate::model::digest::hex;
 use crate::model::upload_record::{UploadRecord, UploadRecords};
 
-/// A journal larger than this is not ours: a million files take 200 MB.
-const BOUND: u64 = 512 << 20;
+/// A line longer than this is not ours: it has one name and its digest.
+const BOUND: u64 = 1 << 20;
 
 /// Lines beyond twice the number of files after which the file is written anew.
-const SURPLUS: usize = 1024;
+const SURPLUS: u64 = 1024;
 
 /// The journal of one dataset, locked for this process.
 #[derive(Debug)]
 pub struct PushJournal {
-    file: File,
-    path: PathBuf,
+    file: Journal,
     records: UploadRecords,
     /// Unlocked when dropped.
     _lock: File,
@@ -42,26 +39,17 @@ impl PushJournal {
         create_folder(folder)?;
         let path = journal_path(folder, origin, dataset);
         let lock = lock(&path.with_extension("lock"), name)?;
-        let (mut records, mut lines) = (UploadRecords::new(), 0);
-        let text = read(&path).unwrap_or_default();
-        for line in text.lines() {
-            lines += 1;
-            // What was torn by a crash is passed over.
-            if let Some((name, record)) = checksummed::unseal::<(String, UploadRecord)>(line) {
-                records.insert(name, record);
-            }
+        let mut records = UploadRecords::new();
+        // A journal that cannot be read is begun anew.
+        let mut found = journal::read(&path, BOUND, |(name, record): (String, UploadRecord)| {
+            records.insert(name, record);
+        })
+        .unwrap_or_default();
+        if found.is_torn || found.lines > records.len() as u64 * 2 + SURPLUS {
+            journal::replace(&path, folder, &records)?;
+            found = Found::default();
         }
-        let is_torn = !text.is_empty() && !text.ends_with('\n');
-        if is_torn || lines > records.len() * 2 + SURPLUS {
-            let mut text = String::new();
-            for (name, record) in &records {
-                text.push_str(&line(&path, name, record)?);
-            }
-            disk::replace(&path, folder, text.as_bytes(), Durability::Durable)?;
-        }
-        let file =
-            disk::open(&path, OpenOptions::new().create(true).append(true)).map_err(fault("open", &path))?;
-        Ok(Self { file, path, records, _lock: lock })
+        Ok(Self { file: Journal::open(&path, found.is_torn)?, records, _lock: lock })
     }
 
     /// Returns what is remembered.
@@ -75,8 +63,7 @@ impl PushJournal {
     /// # Errors
     /// When it cannot be written.
     pub fn note(&mut self, name: &str, record: UploadRecord) -> Result<(), Error> {
-        let text = line(&self.path, name, &record)?;
-        disk::append(&self.file, text.as_bytes()).map_err(fault("write", &self.path))?;
+        self.file.append([(name, &record)])?;
         self.records.insert(name.to_owned(), record);
         Ok(())
     }
@@ -119,17 +106,6 @@ fn lock(path: &Path, name: &str) -> Result<File, Error> {
     }
 }
 
-fn line(path: &Path, name: &str, record: &UploadRecord) -> Result<String, Error> {
-    let text = checksummed::seal(&(name, record)).map_err(|error| fault("write", path)(error.into()))?;
-    Ok(text + "\n")
-}
-
-fn read(path: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    disk::open_regular(path).ok()?.take(BOUND).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,7 +128,7 @@ mod tests {
         journal.note("b\n\u{1f415}", found(2)).unwrap();
         journal.note("a", found(3)).unwrap();
         assert!(matches!(open(&folder), Err(Error::DatasetInUse { .. })), "one process a dataset");
-        let path = journal.path.clone();
+        let path = journal.file.path().to_path_buf();
         drop(journal);
         // A crash tears the last line.
         let torn = std::fs::read_to_string(&path).unwrap() + "{\"crc32\":\"0";
@@ -175,10 +151,10 @@ mod tests {
     fn a_long_journal_is_written_anew() {
         let root = tempfile::tempdir().unwrap();
         let mut journal = open(root.path()).unwrap();
-        for size in 0..(SURPLUS as u64 + 10) {
+        for size in 0..SURPLUS + 10 {
             journal.note("a", found(size)).unwrap();
         }
-        let path = journal.path.clone();
+        let path = journal.file.path().to_path_buf();
         drop(journal);
         assert_eq!(open(root.path()).unwrap().records().len(), 1);
         assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1);

@@ -53,6 +53,7 @@ fn replace_by(
 ) -> Result<(), Error> {
     let staged = stage(path, staging, durability, write)?;
     if let Err(error) = rename(&staged, path) {
+        // The error is returned; what is left is removed when the folder is opened next.
         let _ = remove(&staged);
         return Err(fault("write", path)(error));
     }
@@ -69,6 +70,7 @@ fn replace_by(
 pub(crate) fn create(path: &Path, staging: &Path, bytes: &[u8]) -> Result<(), Error> {
     let staged = stage(path, staging, Durability::Durable, |staged| staged.write_all(bytes))?;
     if let Err(error) = rename_to_free_name(&staged, path) {
+        // The error is returned; what is left is removed when the folder is opened next.
         let _ = remove(&staged);
         return Err(fault("write", path)(error));
     }
@@ -174,6 +176,7 @@ pub(crate) fn begin_flush(file: &File, offset: u64, length: u64) {
         let _ = fadvise(file, offset, std::num::NonZeroU64::new(length), Advice::DontNeed);
     }
     #[cfg(not(target_os = "linux"))]
+    // Only Linux takes the advice.
     let _ = (file, offset, length);
 }
 
@@ -380,6 +383,7 @@ pub(crate) fn make_readable(file: &File) -> io::Result<()> {
     #[cfg(unix)]
     rustix::fs::fchmod(file, rustix::fs::Mode::from_raw_mode(0o666).difference(umask()))?;
     #[cfg(not(unix))]
+    // Elsewhere a file has the permissions of its folder.
     let _ = file;
     Ok(())
 }

@@ -113,7 +113,7 @@ impl Exec {
             if let Some(mut stdin) = stdin {
                 // A command that does not want to know is free not to read.
                 let _ = stdin.write_all(occasion.json.as_bytes()).await;
-                let _ = stdin.write_all(b"\n").await;
+                let _ = stdin.write_all(b"\n").await; // As above.
             }
         };
         let heard = async { tokio::join!(input, tail.read(out), err_tail.read(err)) }.fuse();
@@ -131,6 +131,7 @@ impl Exec {
                 group.end(&mut child).await;
             }
             if !heard.is_terminated() {
+                // What was heard by then is enough.
                 let _ = tokio::time::timeout(DRAIN, heard).await;
             }
             ended
@@ -217,8 +218,10 @@ impl Group {
     async fn end(self, child: &mut Child) {
         #[cfg(unix)]
         if let Some(leader) = self.leader {
+            // A group that is gone needs no end.
             let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::KILL);
         }
+        // It fails where the command has ended by itself.
         let _ = child.kill().await;
     }
 }

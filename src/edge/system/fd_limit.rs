@@ -93,6 +93,7 @@ pub(crate) fn is_out(error: &std::io::Error) -> bool {
     }
     #[cfg(not(unix))]
     {
+        // Only Unix has the limit.
         let _ = error;
         false
     }

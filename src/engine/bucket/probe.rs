@@ -97,6 +97,7 @@ async fn completes_new_only(store: &Store, key: &str, token: &str) -> Result<boo
         }
     };
     if completed == Put::Refused {
+        // The store removes unfinished uploads by its own rule; the probe has its answer.
         let _ = store.bucket.abort(key, &id).await;
     }
     Ok(completed == Put::Refused)

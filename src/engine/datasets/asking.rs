@@ -1,6 +1,5 @@
 //! Requests that may be repeated: tried again while that may help.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -80,14 +79,6 @@ where
 /// Takes events and drops them.
 #[derive(Debug, Clone, Copy)]
 pub struct Silent;
-
-impl Silent {
-    /// Returns it as a shared reporter.
-    #[must_use]
-    pub fn shared() -> Arc<dyn PushReporter> {
-        Arc::new(Self)
-    }
-}
 
 impl PushReporter for Silent {
     fn report(&self, _: &PushEvent) {}

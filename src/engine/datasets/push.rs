@@ -213,12 +213,6 @@ impl Prepared {
         })
     }
 
-    /// Returns the dataset's status now; `None` where it is not there yet.
-    #[must_use]
-    pub fn status(&self) -> Option<&DatasetStatus> {
-        self.dataset.as_ref().map(|dataset| &dataset.status)
-    }
-
     /// Returns the dataset's id; `None` where it is not there yet.
     #[must_use]
     pub fn id(&self) -> Option<&DatasetId> {

@@ -34,18 +34,6 @@ pub struct ScanOptions {
     pub caption_ext: Option<String>,
     /// Which files belong to the dataset.
     pub files: FilePatterns,
-    /// Which files get a SHA-256.
-    pub hashes: Hashes,
-}
-
-/// Which files get a SHA-256.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Hashes {
-    /// Media that have equal bytes.
-    #[default]
-    Duplicates,
-    /// All.
-    All,
 }
 
 /// How far a scan is.
@@ -79,7 +67,7 @@ pub fn scan(
     walk.list(folder, options)?;
     walk.listed.sort_by(|a, b| a.name.cmp(&b.name));
     let caption_ext = caption_extension(options.caption_ext.as_deref());
-    let Some(files) = read_all(walk.listed, &caption_ext, options.hashes, on_progress) else {
+    let Some(files) = read_all(walk.listed, &caption_ext, on_progress) else {
         return Ok(None);
     };
     walk.subfolders.sort_by(|a, b| a.path.cmp(&b.path));
@@ -228,7 +216,6 @@ fn text_of(entry: &fs::DirEntry) -> (String, bool) {
 fn read_all(
     listed: Vec<Listed>,
     caption_ext: &str,
-    hashes: Hashes,
     on_progress: &(dyn Fn(ScanProgress) -> ControlFlow<()> + Sync),
 ) -> Option<Vec<ScannedFile>> {
     let mut of_size: HashMap<u64, u32> = HashMap::new();
@@ -236,13 +223,11 @@ fn read_all(
     for size in listed.iter().filter_map(media_size) {
         *of_size.entry(size).or_default() += 1;
     }
-    let hashing = |file: &Listed| match hashes {
-        Hashes::All => Hashing::Sha256,
-        Hashes::Duplicates => {
-            let may_be_equal =
-                media_size(file).is_some_and(|size| of_size.get(&size).is_some_and(|count| *count > 1));
-            if may_be_equal { Hashing::Checksum } else { Hashing::Nothing }
-        }
+    // Only media of equal lengths can have equal bytes.
+    let hashing = |file: &Listed| {
+        let may_be_equal =
+            media_size(file).is_some_and(|size| of_size.get(&size).is_some_and(|count| *count > 1));
+        if may_be_equal { Hashing::Checksum } else { Hashing::Nothing }
     };
     let whole = ScanProgress {
         of_files: listed.len() as u64,

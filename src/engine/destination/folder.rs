@@ -17,8 +17,9 @@ use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::engine::destination::reports::{JobArtifact, JobHead, Latest, Ledger};
-use crate::engine::destination::{prune, reports};
+use crate::engine::destination::{prune, recover, reports};
 use crate::engine::event::{Event, Notice, Reporter};
+use crate::engine::stop::Stop;
 use crate::error::{Error, NoMirror};
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::{JobId, JobStatus};
@@ -27,7 +28,8 @@ use crate::model::local::Local;
 use crate::model::manifest::{Entry, Manifest, Record};
 use crate::model::names::rel_path::RelPath;
 
-use super::recover::recover;
+use super::read_ahead::{Digests, Unread, read_ahead};
+use super::recover::{Which, recover};
 
 /// What an older `job.json` remembers, by file.
 pub(crate) type Recollections = HashMap<ArtifactKey, Recollection>;
@@ -115,14 +117,17 @@ fn hash(key: &ArtifactKey) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
 }
 
-impl Folder {
-    /// Creates what is missing, takes the lock, loads the manifest and settles what a crash left.
-    pub(crate) fn open(
-        dir: &Path,
-        job: &JobId,
-        origin: &str,
-        reporter: &dyn Reporter,
-    ) -> Result<Self, Error> {
+/// DIR with its lock taken and its manifest loaded. What a crash left is not settled yet.
+struct Opening {
+    dir: PathBuf,
+    store: Store,
+    parts: PartFolder,
+    place: Arc<FolderLock>,
+}
+
+impl Opening {
+    /// Creates what is missing, takes the lock and loads the manifest.
+    fn begin(dir: &Path, job: &JobId, origin: &str, reporter: &dyn Reporter) -> Result<Self, Error> {
         create(dir)?;
         let private = dir.join(PRIVATE);
         create_private(&private)?;
@@ -133,18 +138,37 @@ impl Folder {
             remove_staged(&private)?;
             remove_staged(&parts)?;
         }
-        let (mut store, damage) = Store::load(dir, job, origin)?;
+        let (store, damage) = Store::load(dir, job, origin)?;
         if damage.snapshot {
             reporter.report(&Event::Notice { notice: Notice::ManifestDamaged });
         }
         let parts = PartFolder::beside(parts, lock.others());
-        recover(dir, &mut store, &parts)?;
-        prune::finish(dir, store.manifest())?;
+        Ok(Self { dir: dir.to_path_buf(), store, parts, place: lock })
+    }
+
+    /// The files whose bytes decide about what a crash left.
+    fn unread(&self) -> Result<Vec<Unread>, Error> {
+        let mut files = recover::unread(&self.dir, self.store.manifest(), &self.parts);
+        files.extend(prune::unread(&self.dir, self.store.manifest())?);
+        Ok(files)
+    }
+
+    /// Settles what was read, so that the next run need not read it again.
+    fn keep(mut self, digests: &Digests) -> Result<(), Error> {
+        recover(&self.dir, &mut self.store, &self.parts, digests, Which::Read).map(drop)
+    }
+
+    /// Settles what a crash left, and takes over what `job.json` remembers.
+    fn finish(self, reporter: &dyn Reporter, digests: &Digests) -> Result<Folder, Error> {
+        let Self { dir, mut store, parts, place } = self;
+        let (dir, job) = (dir.as_path(), store.manifest().job.clone());
+        recover(dir, &mut store, &parts, digests, Which::All)?;
+        prune::finish(dir, store.manifest(), digests)?;
         prune::drop_old_optimizers(dir, &mut store)?;
         forget_gone_versions(dir, &mut store, reporter)?;
         let mut recollections = Recollections::new();
         let mut offered = HashSet::new();
-        let read = reports::read_job_keeping(dir, job, |row| {
+        let read = reports::read_job_keeping(dir, &job, |row| {
             let key = row.key();
             if row.is_listed() {
                 offered.insert(hash(&key));
@@ -167,7 +191,7 @@ impl Folder {
         let rows = read.map(|read| read.artifacts).unwrap_or_default();
         let before = Arc::new(Mutex::new(Before { rows: rows.into(), offered }));
         let store = Arc::new(Mutex::new(store));
-        Ok(Self {
+        Ok(Folder {
             dir: dir.to_path_buf(),
             store,
             parts,
@@ -176,8 +200,49 @@ impl Folder {
             known_end,
             before,
             latest: Arc::default(),
-            place: lock,
+            place,
         })
+    }
+}
+
+impl Folder {
+    /// Opens DIR: creates what is missing, takes the lock, loads the manifest and settles what a crash left, for which it may
+    /// have to read many gigabytes. `None` where `stop` was used meanwhile: what was read by then is settled, and nothing is
+    /// lost.
+    pub(crate) async fn open(
+        dir: &Path,
+        job: &JobId,
+        origin: &str,
+        reporter: &Arc<dyn Reporter>,
+        stop: &Stop,
+    ) -> Result<Option<Self>, Error> {
+        let beginning = blocking({
+            let (dir, job, origin, reporter) =
+                (dir.to_path_buf(), job.clone(), origin.to_owned(), reporter.clone());
+            move || {
+                let opening = Opening::begin(&dir, &job, &origin, reporter.as_ref())?;
+                let unread = opening.unread()?;
+                Ok::<_, Error>((opening, unread))
+            }
+        });
+        let (opening, unread) = beginning.await.map_err(lost("open", dir))??;
+        let (digests, all) = read_ahead(unread, reporter.as_ref(), stop).await;
+        let reporter = reporter.clone();
+        let finishing = blocking(move || match all {
+            true => opening.finish(reporter.as_ref(), &digests).map(Some),
+            false => opening.keep(&digests).map(|()| None),
+        });
+        finishing.await.map_err(lost("open", dir))?
+    }
+
+    /// The same for a command that has nothing else to do: blocks until all is read.
+    pub(crate) fn open_at_once(
+        dir: &Path,
+        job: &JobId,
+        origin: &str,
+        reporter: &dyn Reporter,
+    ) -> Result<Self, Error> {
+        Opening::begin(dir, job, origin, reporter)?.finish(reporter, &Digests::default())
     }
 
     /// Reads what earlier runs saw of the job's resumptions.
@@ -205,17 +270,17 @@ impl Folder {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds out whether DIR is still the folder that was opened.
+    /// Fails where DIR is no longer the folder that was opened.
     pub(crate) fn ensure_in_place(&self) -> Result<(), Error> {
         self.place.ensure_in_place()
     }
 
-    /// Gives what a look saw its local names.
+    /// Gives the listed files their local names.
     pub(crate) fn listing(&self, looked: &JobSnapshot) -> Listing {
         Self::listing_for(self.lock().manifest(), &self.recollections, looked)
     }
 
-    /// Gives what a look saw its local names: those it had before, where it had any.
+    /// Gives the listed files their local names: those that they had before, where they had any.
     pub(crate) fn listing_for(
         manifest: &Manifest,
         recollections: &Recollections,
@@ -233,7 +298,7 @@ impl Folder {
         Listing::build(looked.name(), &looked.result.artifacts, &known, taken)
     }
 
-    /// Looks at what is at every listed and known path.
+    /// Reads what is at every listed and known path.
     pub(crate) async fn look_around(&self, listing: &Listing) -> Result<Local, Error> {
         let manifest_paths = paths(self.lock().manifest(), listing);
         look_at_all(self.dir.clone(), manifest_paths).await
@@ -365,3 +430,6 @@ fn remove_staged(folder: &Path) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

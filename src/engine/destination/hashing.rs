@@ -39,6 +39,15 @@ pub(crate) fn feed_file(path: &Path, mut feed: impl FnMut(&[u8])) -> Result<u64,
 
 /// Whether the file in DIR is still the one that was proven: by its length and time stamp, or else by its bytes.
 pub(crate) fn is_as_published(dir: &Path, entry: &Entry) -> bool {
+    is_as_published_by(dir, entry, sha256_of)
+}
+
+/// The same, with digests that may be known.
+pub(crate) fn is_as_published_by(
+    dir: &Path,
+    entry: &Entry,
+    sha256_of: impl FnOnce(&Path) -> Result<Sha256Digest, Error>,
+) -> bool {
     match disk::look(dir, entry.path.as_str()) {
         Some(LocalFile::File { size, modified }) if size == entry.size => {
             modified == entry.modified

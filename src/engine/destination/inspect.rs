@@ -1,4 +1,4 @@
-//! Reads local files that may be what is known of them, and names those that are not.
+//! Reads local files that may hold what is recorded of them, and finds those that do not.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,48 +7,106 @@ use crate::decide::mirror::plan::{Action, FetchReason, Recollection, Step};
 use crate::edge::folder::manifest_store::Store;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
+use crate::engine::event::Reporter;
+use crate::engine::stop::Stop;
 use crate::error::Error;
 use crate::model::local::LocalFile;
 use crate::model::manifest::{Entry, EntryState, Record};
 
-use super::hashing::sha256_of;
+use super::read_ahead::{Digests, Unread, read_ahead};
 
-/// Settles every `Adopt` and `Inspect`: what is right is known from now on; what is not, or must be asked about since
-/// the job ran, comes back as a `Fetch`.
+/// What an inspection found.
+#[derive(Debug)]
+pub(crate) struct Inspected {
+    /// What has to be fetched: files that differ, and those that the host must be asked about since the job ran.
+    pub(crate) fetch: Vec<Action>,
+    /// Whether all files were read; `false` where the run was stopped meanwhile. What was read by then is recorded.
+    pub(crate) is_whole: bool,
+}
+
+/// Settles every `Adopt` and `Inspect`: a file that is right is recorded; another one comes back as a `Fetch`.
 pub(crate) async fn inspect(
     dir: &Path,
     store: &Arc<Mutex<Store>>,
     actions: &[Action],
-) -> Result<Vec<Action>, Error> {
+    reporter: &dyn Reporter,
+    stop: &Stop,
+) -> Result<Inspected, Error> {
     let doubtful: Vec<Action> = actions
         .iter()
         .filter(|action| matches!(action.step, Step::Adopt { .. } | Step::Inspect { .. }))
         .cloned()
         .collect();
     if doubtful.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Inspected { fetch: Vec::new(), is_whole: true });
     }
     let (folder, store) = (dir.to_path_buf(), store.clone());
-    let inspected = blocking(move || settle_all(&folder, &store, doubtful));
-    inspected.await.map_err(lost("read", dir))?
+    let looking = blocking(move || {
+        let doubts = doubts(&store, doubtful);
+        let unread = doubts.iter().filter_map(|doubt| doubt.unread(&folder)).collect();
+        (folder, store, doubts, unread)
+    });
+    let (folder, store, doubts, unread) = looking.await.map_err(lost("read", dir))?;
+    let (digests, is_whole) = read_ahead(unread, reporter, stop).await;
+    let settling = blocking(move || settle_all(&folder, &store, doubts, &digests, is_whole));
+    let fetch = settling.await.map_err(lost("read", dir))??;
+    Ok(Inspected { fetch, is_whole })
 }
 
-fn settle_all(dir: &Path, store: &Mutex<Store>, doubtful: Vec<Action>) -> Result<Vec<Action>, Error> {
-    let lock = || store.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut records = Vec::new();
-    let mut differing = Vec::new();
-    for action in doubtful {
-        let key = action.artifact.key.clone();
-        let known = lock().manifest().entries.get(&key).cloned();
+/// A file that may not hold what it should.
+struct Doubt {
+    action: Action,
+    expected: Entry,
+    /// Why it is fetched where it differs.
+    reason: FetchReason,
+    due: bool,
+}
+
+impl Doubt {
+    fn unread(&self, dir: &Path) -> Option<Unread> {
+        match disk::look(dir, self.expected.path.as_str())? {
+            LocalFile::File { size, .. } if size == self.expected.size => {
+                Some(Unread { path: self.expected.path.to_path(dir), size })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn doubts(store: &Mutex<Store>, doubtful: Vec<Action>) -> Vec<Doubt> {
+    let store = store.lock().unwrap_or_else(PoisonError::into_inner);
+    let doubt = |action: Action| {
+        let known = store.manifest().entries.get(&action.artifact.key).cloned();
         let (expected, reason, due) = match (&action.step, known) {
             (Step::Adopt { memory, due }, _) => (adopted(&action, memory), FetchReason::New, *due),
             (Step::Inspect { due }, Some(entry)) => (entry, FetchReason::Damaged, *due),
-            _ => continue,
+            _ => return None,
         };
-        let found = disk::look(dir, expected.path.as_str());
-        let hash = sha256_of(&dir.join(expected.path.as_str()));
-        match (found, hash) {
-            (Some(LocalFile::File { modified, .. }), Ok(sha256)) if sha256 == expected.sha256 => {
+        Some(Doubt { action, expected, reason, due })
+    };
+    doubtful.into_iter().filter_map(doubt).collect()
+}
+
+fn settle_all(
+    dir: &Path,
+    store: &Mutex<Store>,
+    doubts: Vec<Doubt>,
+    digests: &Digests,
+    is_whole: bool,
+) -> Result<Vec<Action>, Error> {
+    let mut records = Vec::new();
+    let mut differing = Vec::new();
+    for Doubt { action, expected, reason, due } in doubts {
+        let path = expected.path.to_path(dir);
+        if !is_whole && !digests.has(&path) {
+            continue;
+        }
+        let is_same = |size| {
+            size == expected.size && digests.sha256_of(&path).is_ok_and(|found| found == expected.sha256)
+        };
+        match disk::look(dir, expected.path.as_str()) {
+            Some(LocalFile::File { size, modified }) if is_same(size) => {
+                let key = action.artifact.key.clone();
                 if due {
                     let step = Step::Fetch(FetchReason::Recheck(expected.revision.clone()));
                     differing.push(Action { step, ..action });
@@ -58,7 +116,7 @@ fn settle_all(dir: &Path, store: &Mutex<Store>, doubtful: Vec<Action>) -> Result
             _ => differing.push(Action { step: Step::Fetch(reason), ..action }),
         }
     }
-    lock().append(records)?;
+    store.lock().unwrap_or_else(PoisonError::into_inner).append(records)?;
     Ok(differing)
 }
 

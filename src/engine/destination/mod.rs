@@ -7,5 +7,6 @@ pub(crate) mod hashing;
 pub(crate) mod inspect;
 pub(crate) mod newest;
 pub(crate) mod prune;
+pub(crate) mod read_ahead;
 pub(crate) mod recover;
 pub(crate) mod reports;

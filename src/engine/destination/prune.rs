@@ -22,7 +22,8 @@ use crate::edge::folder::checksummed;
 use crate::edge::folder::manifest_store::{PRIVATE, Store};
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
-use crate::engine::destination::hashing::{is_as_published, sha256_of};
+use crate::engine::destination::hashing::{is_as_published, is_as_published_by};
+use crate::engine::destination::read_ahead::{Digests, Unread};
 use crate::engine::destination::reports;
 use crate::error::Error;
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
@@ -63,7 +64,7 @@ pub(crate) fn apply(dir: &Path, store: &Arc<Mutex<Store>>, retention: Retention)
         Record::Know { key: key.clone(), entry }
     });
     store.append(records.collect())?;
-    finish(dir, store.manifest())?;
+    finish(dir, store.manifest(), &Digests::default())?;
     Ok(judged.into_pruned())
 }
 
@@ -84,28 +85,25 @@ pub(crate) fn drop_old_optimizers(dir: &Path, store: &mut Store) -> Result<(), E
     }
     write_list(dir, &paths)?;
     store.append(records)?;
-    finish(dir, store.manifest())
+    finish(dir, store.manifest(), &Digests::default())
 }
 
 /// Completes what was begun: by [`apply`] or [`drop_old_optimizers`] just now, or by a run that was cut off.
-pub(crate) fn finish(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
+pub(crate) fn finish(dir: &Path, manifest: &Manifest, digests: &Digests) -> Result<(), Error> {
     let Some(listed) = read_list(dir)? else { return Ok(()) };
-    let going = manifest
-        .entries
-        .iter()
-        .filter(|(_, entry)| entry.state == EntryState::Pruned && listed.contains(&entry.path));
     reports::write_sums(dir, manifest, |_| true)?;
     let known: BTreeSet<&RelPath> = manifest
         .entries
         .values()
         .flat_map(|entry| std::iter::once(&entry.path).chain(entry.older.iter().map(|older| &older.path)))
         .collect();
-    for path in listed.iter().filter(|path| !known.contains(path) && is_named_by_its_hash(dir, path)) {
+    for path in listed.iter().filter(|path| !known.contains(path) && is_named_by_its_hash(dir, path, digests))
+    {
         disk::remove(&path.to_path(dir))?;
     }
     let blocks = BlockFolder::new(dir);
-    for (key, entry) in going {
-        if is_as_published(dir, entry) {
+    for (key, entry) in going(manifest, &listed) {
+        if is_as_published_by(dir, entry, |path| digests.sha256_of(path)) {
             disk::remove(&entry.path.to_path(dir))?;
         }
         blocks.forget(key)?;
@@ -115,11 +113,33 @@ pub(crate) fn finish(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
 }
 
 /// Whether a file still has the bytes that a kept version is named by. The manifest has forgotten its hash by then.
-fn is_named_by_its_hash(dir: &Path, path: &RelPath) -> bool {
+fn is_named_by_its_hash(dir: &Path, path: &RelPath, digests: &Digests) -> bool {
     let is_file = matches!(disk::look(dir, path.as_str()), Some(LocalFile::File { .. }));
     is_file
-        && sha256_of(&path.to_path(dir))
+        && digests
+            .sha256_of(&path.to_path(dir))
             .is_ok_and(|sha256| path.file_name().contains(&format!("~{}", sha256.short())))
+}
+
+fn going<'m>(
+    manifest: &'m Manifest,
+    listed: &[RelPath],
+) -> impl Iterator<Item = (&'m ArtifactKey, &'m Entry)> {
+    let is_going = |entry: &Entry| entry.state == EntryState::Pruned && listed.contains(&entry.path);
+    manifest.entries.iter().filter(move |(_, entry)| is_going(entry))
+}
+
+/// Returns the files that [`finish`] needs the digests of: those whose time stamp changed since they were published.
+pub(crate) fn unread(dir: &Path, manifest: &Manifest) -> Result<Vec<Unread>, Error> {
+    let listed = read_list(dir)?.unwrap_or_default();
+    let unread =
+        going(manifest, &listed).filter_map(|(_, entry)| match disk::look(dir, entry.path.as_str())? {
+            LocalFile::File { size, modified } if size == entry.size && modified != entry.modified => {
+                Some(Unread { path: entry.path.to_path(dir), size })
+            }
+            _ => None,
+        });
+    Ok(unread.collect())
 }
 
 pub(crate) struct Judged {

@@ -102,8 +102,9 @@ impl Mirror {
         if self.options.dry_run {
             return rehearse(&self, reporter.as_ref(), &first, began).await;
         }
-        let folder = Folder::open(&self.dir, &self.job, &self.api.origin(), reporter.as_ref())?;
-        Run::begin(self, hosts, folder, reporter, stop, began)?.follow(first).await
+        let opened = Folder::open(&self.dir, &self.job, &self.api.origin(), &reporter, &stop).await?;
+        let Some(folder) = opened else { return Ok(interrupted(reporter.as_ref(), &stop, began)) };
+        Run::begin(self, hosts, folder, reporter, stop, began).await?.follow(first).await
     }
 
     /// Reads every mirrored byte again and fetches what is bad or missing: bad blocks alone, while the host still has

@@ -28,7 +28,7 @@ pub(crate) fn prune(dir: &Path, retention: Retention, reporter: &dyn Reporter) -
     if manifest.entries.is_empty() {
         return Ok(Pruned::default());
     }
-    let folder = Folder::open(dir, &manifest.job, &manifest.origin, reporter)?;
+    let folder = Folder::open_at_once(dir, &manifest.job, &manifest.origin, reporter)?;
     let pruned = apply(dir, &folder.store, retention)?;
     let mut store = folder.lock();
     if !pruned.removed.is_empty() {

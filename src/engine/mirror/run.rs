@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -54,7 +54,7 @@ pub(crate) struct Run {
     reporter: Arc<dyn Reporter>,
     stop: Stop,
     began: Instant,
-    folder: Folder,
+    folder: Arc<Folder>,
     transfers: Transfers,
     member: Option<Arc<Member>>,
     /// The right to look and to fetch, where a fleet gives it to so many jobs at a time.
@@ -64,6 +64,8 @@ pub(crate) struct Run {
     life: Life,
     told: Option<Told>,
     planned: bool,
+    /// The manifest has everything that `job.json` remembers. Before that `job.json` is left as it is.
+    inspected: bool,
     /// Looks after the job's end have found nothing new for long enough.
     settled: bool,
     fetching: HashSet<ArtifactKey>,
@@ -115,7 +117,7 @@ impl Pass {
 
 impl Run {
     /// Gets everything ready. Somebody has looked already, so that no folder is created for a job that does not exist.
-    pub(crate) fn begin(
+    pub(crate) async fn begin(
         mut mirror: Mirror,
         client: ArtifactClient,
         folder: Folder,
@@ -134,7 +136,8 @@ impl Run {
             folder.store.clone(),
             folder.latest.clone(),
             reporter.clone(),
-        );
+        )
+        .await;
         let nudge = followers.nudge();
         let transfers = Transfers::start(Setup {
             client,
@@ -157,6 +160,7 @@ impl Run {
             member: member.clone(),
             after_commit: Box::new(move || nudge.notify_one()),
         })?;
+        let inspected = folder.recollections.is_empty();
         let cadence = Cadence::new(options.interval);
         let life = Life::new(&options, folder.resumes.clone());
         Ok(Self {
@@ -164,7 +168,7 @@ impl Run {
             reporter,
             stop,
             began,
-            folder,
+            folder: Arc::new(folder),
             transfers,
             member,
             turn: turn.flatten(),
@@ -173,6 +177,7 @@ impl Run {
             life,
             told: None,
             planned: false,
+            inspected,
             settled: false,
             fetching: HashSet::new(),
             noticed: Vec::new(),
@@ -293,9 +298,11 @@ impl Run {
             self.reporter.report(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
         }
         let mut ordered = self.transfers.order(transfers).await;
-        let doubtful = inspect::inspect(&self.mirror.dir, &self.folder.store, &actions).await?;
+        let (dir, store) = (&self.mirror.dir, &self.folder.store);
+        let inspected = inspect::inspect(dir, store, &actions, self.reporter.as_ref(), &self.stop).await?;
+        self.inspected |= inspected.is_whole;
         let doubtful =
-            doubtful.iter().map(|action| self.task(looked, &run, action, state, generation)).collect();
+            inspected.fetch.iter().map(|action| self.task(looked, &run, action, state, generation)).collect();
         ordered += self.transfers.order(doubtful).await;
         self.planned = true;
         self.fetching = fetching;
@@ -320,6 +327,9 @@ impl Run {
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
             unreachable,
         };
+        if !inspected.is_whole {
+            return Ok(pass);
+        }
         // Tried again at the end; what is to be fetched does not wait for it.
         if let Err(error) = self.retain().await {
             self.worry(error);
@@ -330,8 +340,11 @@ impl Run {
         Ok(pass)
     }
 
-    /// Writes `SHA256SUMS` and `job.json`. Trouble with them is no reason to lose a file that could still be had.
+    /// Writes `SHA256SUMS` and `job.json`. A fault is reported and does not end the run: files can still be fetched.
     async fn write_ledger(&mut self, looked: &JobSnapshot, listed: &[Arc<Artifact>]) {
+        if !self.inspected {
+            return;
+        }
         self.written_at = Some(self.folder.lock().sequence());
         match self.folder.write_ledger(looked, listed, &self.mirror.job).await {
             Ok(()) => self.trouble = None,
@@ -545,7 +558,7 @@ impl Run {
     /// Writes down what came since the last look. The next one may be an hour away, and who reads the folder until then,
     /// or after a kill, should find all of it in `SHA256SUMS`.
     async fn record_what_came(&mut self, looked: &JobSnapshot) {
-        // A folder that went away is the next look's business.
+        // The next look reports a folder that went away.
         if self.folder.ensure_in_place().is_ok() {
             let listing = self.folder.listing(looked);
             self.write_ledger(looked, &listing.artifacts).await;
@@ -596,7 +609,9 @@ impl Run {
 
     /// Removes what the user does not want to keep here; says whether anything went.
     async fn retain(&self) -> Result<bool, Error> {
-        let Some(retention) = self.mirror.options.retention else { return Ok(false) };
+        let Some(retention) = self.mirror.options.retention.filter(|_| self.inspected) else {
+            return Ok(false);
+        };
         let (dir, store) = (self.mirror.dir.clone(), self.folder.store.clone());
         let pruning = blocking(move || prune::apply(&dir, &store, retention));
         let pruned = pruning.await.map_err(lost("prune", &self.mirror.dir))??;
@@ -623,17 +638,7 @@ impl Run {
             Err(error) => self.worry(error),
         }
         self.keep_newest().await;
-        let manifest = self.folder.lock().manifest().clone();
-        let (present, missing) = count(&self.mirror.dir, &manifest, self.transfers.missing(), &pass.wanted);
-        if missing.is_empty() && pass.state.is_some_and(RunState::is_over) {
-            let _ = self.folder.parts.sweep(|_| false);
-        }
-        drop(manifest);
-        let store = self.folder.store.clone();
-        let folding = blocking(move || store.lock().unwrap_or_else(PoisonError::into_inner).compact());
-        if let Ok(Err(error)) = folding.await {
-            self.worry(error);
-        }
+        let (present, missing) = self.count_and_tidy(pass).await?;
         let failed = missing.len() as u64 + pass.unreachable;
         let exit = if interrupted { self.stop.status() } else { self.verdict(pass, &missing) };
         let next_look = self.next_run(looked, pass, !missing.is_empty(), cooled_at);
@@ -652,6 +657,30 @@ impl Run {
             next_look,
         });
         Ok(exit)
+    }
+
+    /// Counts the files that are here and names those that are missing; removes parts that no file needs any more, and folds
+    /// the journal.
+    async fn count_and_tidy(&mut self, pass: &Pass) -> Result<(u64, Vec<ArtifactKey>), Error> {
+        let (folder, why, wanted) =
+            (self.folder.clone(), self.transfers.missing().clone(), pass.wanted.clone());
+        let is_over = pass.state.is_some_and(RunState::is_over);
+        let tidying = blocking(move || {
+            let mut store = folder.lock();
+            let (present, missing) = count(&folder.dir, store.manifest(), &why, &wanted);
+            if missing.is_empty()
+                && is_over
+                && let Err(error) = folder.parts.sweep(|_| false)
+            {
+                debug!(%error, "parts that no file needs are left");
+            }
+            (present, missing, store.compact())
+        });
+        let (present, missing, compacted) = tidying.await.map_err(lost("read", &self.mirror.dir))?;
+        if let Err(error) = compacted {
+            self.worry(error);
+        }
+        Ok((present, missing))
     }
 
     /// Whether this run has lasted as long as it may.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use crate::edge::folder::manifest_store::Store;
 use crate::edge::system::blocking::blocking;
@@ -40,6 +41,7 @@ pub struct View<'a> {
 pub trait Follower: Send + Sync {
     /// Sees the folder once before anything new is published in it: what is here now is not news.
     fn begin(&self, view: &View<'_>, reporter: &dyn Reporter) {
+        // Most followers need no beginning. The parameters have names for the sake of the documentation.
         let _ = (view, reporter);
     }
 
@@ -58,7 +60,7 @@ pub(crate) struct Followers {
 
 impl Followers {
     /// Lets `followers` follow a folder whose manifest is in `store`.
-    pub(crate) fn start(
+    pub(crate) async fn start(
         followers: Vec<Arc<dyn Follower>>,
         dir: PathBuf,
         job: JobId,
@@ -71,7 +73,13 @@ impl Followers {
         let crowd =
             (!followers.is_empty()).then(|| Arc::new(Crowd { followers, dir, job, store, latest, reporter }));
         if let Some(crowd) = &crowd {
-            crowd.tell(|follower, view, reporter| follower.begin(view, reporter), false);
+            let beginning = crowd.clone();
+            let begun = blocking(move || {
+                beginning.tell(|follower, view, reporter| follower.begin(view, reporter), false)
+            });
+            if let Err(lost) = begun.await {
+                debug!(%lost, "a follower ended unexpectedly");
+            }
             looking.spawn(crowd.clone().follow(nudge.clone(), end.clone()));
         }
         Self { nudge, end, looking, crowd }
@@ -90,8 +98,9 @@ impl Followers {
 
     /// After [`Self::finish`]: something went since, which a page may still show.
     pub(crate) async fn look_again(&self) {
-        if let Some(crowd) = self.crowd.clone() {
-            let _ = blocking(move || crowd.catch_up(true)).await;
+        let Some(crowd) = self.crowd.clone() else { return };
+        if let Err(lost) = blocking(move || crowd.catch_up(true)).await {
+            debug!(%lost, "a follower ended unexpectedly");
         }
     }
 }
@@ -114,11 +123,14 @@ impl Crowd {
                 () = nudge.notified() => false,
             };
             if !last {
+                // Both ends of this wait lead to the same look.
                 let _ = tokio::time::timeout(GATHER, end.cancelled()).await;
             }
             let crowd = self.clone();
-            // A follower that panics is a defect of ours; the files it follows are safe all the same.
-            let _ = blocking(move || crowd.catch_up(last)).await;
+            // A follower that panics is a defect of rcsync; the files that it reads are not affected.
+            if let Err(lost) = blocking(move || crowd.catch_up(last)).await {
+                debug!(%lost, "a follower ended unexpectedly");
+            }
             if last {
                 return;
             }

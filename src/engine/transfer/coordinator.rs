@@ -244,10 +244,12 @@ impl Coordinator {
                 let _ = answer.send(admitted);
             }
             Message::Progress(answer) => {
+                // The run that asked may have ended.
                 let _ = answer.send(self.progress());
             }
             Message::CooledAt(answer) => {
                 let cooled_at = self.scheduler.cooled_at(self.now()).map(|at| self.began + at);
+                // The run that asked may have ended.
                 let _ = answer.send(cooled_at);
             }
             Message::Head { waited, cold } => self.scheduler.head(waited, cold),
@@ -600,9 +602,11 @@ impl Coordinator {
     fn handle_at_the_end(&mut self, message: Message) {
         match message {
             Message::Response { reply, .. } | Message::Unpacked { reply, .. } => {
+                // A connection that has ended needs no reply.
                 let _ = reply.send(Reply::Drop);
             }
             Message::Order(_, answer) => {
+                // The run that asked may have ended.
                 let _ = answer.send(0);
             }
             Message::Link { .. } | Message::LookedAt { .. } => {}

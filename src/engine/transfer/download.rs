@@ -227,6 +227,7 @@ impl Download {
             at = chunk_end;
         }
         let Range { start, end } = granted;
+        // It moves where these bytes were the next ones, and stays otherwise.
         let _ = self.front.compare_exchange(start, end, Ordering::AcqRel, Ordering::Relaxed);
         let Ok(mut following) = self.inspection.try_lock() else {
             return Ok(Absorbed { count, skipped, ..Absorbed::default() });

@@ -1,9 +1,9 @@
 //! Reads what a source file uses: its `use` trees, its paths, and the methods that it calls; and its texts. Unit tests are
 //! left out, which may use what they like.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
@@ -39,15 +39,25 @@ fn split(module: &str) -> Vec<String> {
 
 /// Returns all sources but those of tests, in the order of their modules.
 pub(super) fn sources() -> Vec<Source> {
-    let mut found = Vec::new();
+    let parse =
+        |(module, path): (String, PathBuf)| Source::parse(&module, &fs::read_to_string(path).unwrap());
+    modules().into_iter().map(parse).collect()
+}
+
+/// Returns the files of all sources but those of tests.
+pub(super) fn files() -> Vec<PathBuf> {
+    modules().into_values().collect()
+}
+
+fn modules() -> BTreeMap<String, PathBuf> {
+    let mut found = BTreeMap::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     read_folder(&root, "", &mut found);
     assert!(found.len() > 100, "{} sources", found.len());
-    found.sort_by(|one: &Source, other| one.module.cmp(&other.module));
     found
 }
 
-fn read_folder(folder: &Path, module: &str, found: &mut Vec<Source>) {
+fn read_folder(folder: &Path, module: &str, found: &mut BTreeMap<String, PathBuf>) {
     let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     let test_modules: BTreeSet<String> = entries
@@ -69,7 +79,7 @@ fn read_folder(folder: &Path, module: &str, found: &mut Vec<Source>) {
                 "lib" | "main" if module.is_empty() => name,
                 _ => below,
             };
-            found.push(Source::parse(&module, &fs::read_to_string(&path).unwrap()));
+            found.insert(module, path);
         }
     }
 }

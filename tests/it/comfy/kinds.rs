@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rcsync::model::artifact::ArtifactKind;
+use rcsync::ArtifactKind;
 use rcsync::simulator::{JobPlan, StaticBytes, StaticFile};
 
 use super::{Stage, plan};

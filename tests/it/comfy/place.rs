@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use rcsync::model::artifact::ArtifactKind;
+use rcsync::ArtifactKind;
 use rcsync::simulator::{Family, JobPlan, StaticBytes, StaticFile, TrainerHash, Writes};
 
 use super::{Stage, assert_same, plan};

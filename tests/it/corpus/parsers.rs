@@ -5,30 +5,14 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use rcsync::decide::bucket::head::{Head, Known, Line};
-use rcsync::decide::bucket::names::candidates;
-use rcsync::decide::datasets::{
-    BaseModel, Caption, Content, Wishes, check, check_with, dataset_names, roles, starting_config,
+use rcsync::internals::is_invisible;
+use rcsync::internals::parsers::{
+    BaseModel, BucketUrl, Caption, Content, Destination, Head, Known, Line, MOST, PushJournal, ScanOptions,
+    Surroundings, Template, TrainingConfig, Wishes, candidates, check, check_with, dataset_names,
+    fault_of_status, find, job_list, preflight, read_dataset, read_datasets, read_deletion, read_refusal,
+    read_upload, read_upload_link, roles, scan, starting_config, unpack,
 };
-use rcsync::decide::fleet::job_list;
-use rcsync::decide::fleet::template::Template;
-use rcsync::decide::jobs::preflight;
-use rcsync::edge::api::dataset_responses::{
-    read_dataset, read_datasets, read_deletion, read_upload, read_upload_link,
-};
-use rcsync::edge::api::error_body::{fault_of_status, read_refusal};
-use rcsync::edge::comfyui::{Surroundings, find};
-use rcsync::edge::net::unpack::{MOST, unpack};
-use rcsync::edge::records::push_journal::PushJournal;
-use rcsync::engine::datasets::scan::{ScanOptions, scan};
-use rcsync::model::dataset::{Dataset, DatasetId};
-use rcsync::model::destination::{BucketUrl, Destination};
-use rcsync::model::digest::Sha256Digest;
-use rcsync::model::job::JobId;
-use rcsync::model::manifest::EntryState;
-use rcsync::model::names::rel_path::RelPath;
-use rcsync::model::names::sanitize::is_invisible;
-use rcsync::model::training_config::TrainingConfig;
+use rcsync::{Dataset, DatasetId, EntryState, JobId, RelPath, Sha256Digest};
 
 use super::{scratch, sealed};
 

@@ -9,20 +9,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rcsync::decide::formats::safetensors_header::{HeaderError, SafetensorsHeader};
-use rcsync::decide::formats::{Checker, Format, Verdict};
-use rcsync::edge::api::error_body::read_refusal;
-use rcsync::edge::api::responses::{read_change, read_result, read_status, read_submit};
-use rcsync::edge::folder::manifest_store::{PRIVATE, Store};
-use rcsync::edge::net::retry_after::retry_after;
-use rcsync::model::artifact::{ArtifactKey, ArtifactKind, Sample};
-use rcsync::model::job::{JobId, ListedArtifact};
-use rcsync::model::listing::Listing;
-use rcsync::model::manifest::Record;
-use rcsync::model::names::rel_path::RelPath;
-use rcsync::model::names::sanitize::is_invisible;
-use rcsync::model::response_head::ContentRange;
-use rcsync::model::source_url::SourceUrl;
+use rcsync::internals::{
+    Checker, ContentRange, Format, HeaderError, Listing, PRIVATE, Record, SafetensorsHeader, Store, Verdict,
+    is_invisible, read_change, read_refusal, read_result, read_status, read_submit, retry_after,
+};
+use rcsync::{ArtifactKey, ArtifactKind, JobId, ListedArtifact, RelPath, Sample, SourceUrl};
 
 pub(super) use parsers::{
     config, datasets, destinations, extra_paths, head, job_list, pictures, push_journal, refusals, starting,

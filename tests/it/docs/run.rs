@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use rcsync::model::dataset::DatasetStatus;
-use rcsync::model::job::JobId;
 use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig, picture};
+use rcsync::{DatasetStatus, JobId};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 

@@ -222,5 +222,5 @@ pub(crate) fn yaml() -> File {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    rcsync::model::digest::hex(bytes)
+    rcsync::internals::hex(bytes)
 }

@@ -1,6 +1,6 @@
 //! The last event says what a scheduler has to do next.
 
-use rcsync::model::artifact::ArtifactKind;
+use rcsync::ArtifactKind;
 use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig, StaticBytes, StaticFile, StaticJob};
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 
-use rcsync::model::job::JobId;
+use rcsync::JobId;
 use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig};
 use serde_json::Value;
 
@@ -100,7 +100,7 @@ impl Yard {
             .into_iter()
             .filter_map(|(path, versions)| Some((std::fs::read(dir.join(&path)).ok()?, path, versions)))
             .inspect(|(bytes, path, versions)| {
-                let sha256 = rcsync::model::digest::hex(&sha2::Sha256::digest(bytes));
+                let sha256 = rcsync::internals::hex(&sha2::Sha256::digest(bytes));
                 let is_true = versions.iter().any(|version| version.sha256.to_string() == sha256);
                 assert!(is_true, "{path} of dog-{number} is no true version");
             })

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use rcsync::model::dataset::DatasetStatus;
+use rcsync::DatasetStatus;
 use rcsync::simulator::{Fault, What, picture};
 
 use super::rig::{Rig, config};

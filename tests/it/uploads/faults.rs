@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rcsync::model::dataset::DatasetStatus;
+use rcsync::DatasetStatus;
 use rcsync::simulator::{Fault, What, picture};
 
 use super::rig::{Rig, events, names, out};

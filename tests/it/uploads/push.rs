@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use rcsync::model::dataset::DatasetStatus;
+use rcsync::DatasetStatus;
 use rcsync::simulator::{Origin, RequestRecord, picture};
 
 use super::rig::{Rig, events, names, out};

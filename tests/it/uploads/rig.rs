@@ -107,7 +107,7 @@ impl Rig {
 
 pub(super) fn sha256(path: &Path) -> String {
     use sha2::Digest as _;
-    rcsync::model::digest::hex(&sha2::Sha256::digest(std::fs::read(path).unwrap()))
+    rcsync::internals::hex(&sha2::Sha256::digest(std::fs::read(path).unwrap()))
 }
 
 pub(super) fn out(output: &Output) -> String {

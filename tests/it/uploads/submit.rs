@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rcsync::model::dataset::DatasetStatus;
+use rcsync::DatasetStatus;
 use rcsync::simulator::{Fault, What};
 
 use super::rig::{Rig, config, events, names, out};

@@ -44,7 +44,7 @@ pub(super) fn run(context: &Context<'_>, typed: &DatasetCheck) -> Result<ExitSta
     };
     let of_config = || config.as_ref().and_then(|config| caption_ext_for(&name, config));
     let caption_ext = typed.files.caption_ext.clone().or_else(of_config);
-    let options = ScanOptions { name: Some(name), caption_ext, files, ..ScanOptions::default() };
+    let options = ScanOptions { name: Some(name), caption_ext, files };
     let found = wait_for(context.world, |signals| async move {
         let ended = signals.clone();
         let scanned = scan_folder(context, &typed.folder, options, signals);

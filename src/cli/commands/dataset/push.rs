@@ -72,7 +72,7 @@ fn folder(typed: &DatasetPush, config: Option<&TrainingConfig>) -> Result<Folder
     };
     let of_config = || config.and_then(|config| caption_ext_for(&name, config));
     let caption_ext = typed.files.caption_ext.clone().or_else(of_config);
-    let scan = ScanOptions { name: Some(name.clone()), caption_ext, files, ..ScanOptions::default() };
+    let scan = ScanOptions { name: Some(name.clone()), caption_ext, files };
     Ok(Folder { path: typed.folder.clone(), name, scan })
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Facts {
     seen: Option<Instant>,
     seconds_a_step: Option<f64>,
     next_save: Option<u64>,
+    /// Files and bytes of DIR that were read to compare them, of how many, while they are read.
+    pub(super) checking: Option<[u64; 4]>,
     /// Files that are here and verified.
     pub(super) present: u64,
     /// Bytes a second over all transfers.
@@ -53,6 +55,9 @@ impl Facts {
             }
             Event::Pace { seconds_a_step, next_save } => {
                 (self.seconds_a_step, self.next_save) = (*seconds_a_step, *next_save);
+            }
+            Event::Checking { files, of, bytes, of_bytes } => {
+                self.checking = (files < of).then_some([*files, *of, *bytes, *of_bytes]);
             }
             Event::Plan { present, .. } => self.present = *present,
             Event::Started { path, kind, step, size, resumed_from } => {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::cli::format::{columns as columns_of, countdown, end_of, files, shown, steps};
+use crate::cli::format::{checking, columns as columns_of, countdown, end_of, files, shown, steps};
 use crate::model::artifact::ArtifactKind;
 use crate::model::job::JobStatus;
 use crate::model::names::rel_path::RelPath;
@@ -93,6 +93,7 @@ impl Look {
 /// Returns the view's lines, none wider than `columns`, fewer than `rows`.
 pub(super) fn frame(facts: &mut Facts, now: Instant, columns: usize, rows: usize, look: Look) -> Vec<String> {
     let mut lines = job(facts, now, columns, look);
+    lines.extend(check(facts, columns, look));
     lines.extend(sum(facts, now, columns, look));
     let room = rows.saturating_sub(lines.len() + 2).min(MOST_TRANSFERS);
     let may_delete = facts.may_delete();
@@ -164,6 +165,11 @@ fn job(facts: &Facts, now: Instant, columns: usize, look: Look) -> Vec<String> {
         pieces.push((format!("{} left", countdown(left)), Paint::Plain));
     }
     flow(pieces, columns, look)
+}
+
+fn check(facts: &Facts, columns: usize, look: Look) -> Vec<String> {
+    let Some([read, of, bytes, of_bytes]) = facts.checking else { return Vec::new() };
+    flow(vec![(format!("checking {}", checking(read, of, bytes, of_bytes)), Paint::Plain)], columns, look)
 }
 
 fn sum(facts: &mut Facts, now: Instant, columns: usize, look: Look) -> Vec<String> {

@@ -44,6 +44,19 @@ fn drawn(columns: usize, rows: usize, look: Look) -> String {
 }
 
 #[test]
+fn a_check_of_local_files_has_a_line_while_it_lasts() {
+    let (mut facts, now) = (Facts::default(), Instant::now());
+    let check = |files| Event::Checking { files, of: 120, bytes: files << 30, of_bytes: 120 << 30 };
+    facts.hear(&check(3), now);
+    assert_eq!(
+        frame::frame(&mut facts, now, 80, 24, PLAIN).join("\n"),
+        "looking at the job …\nchecking 3 of 120 files, 3.0 GiB of 120 GiB\n0 files here"
+    );
+    facts.hear(&check(120), now);
+    assert_eq!(facts.checking, None);
+}
+
+#[test]
 fn at_40_columns() {
     assert_eq!(
         drawn(40, 24, PLAIN),

@@ -80,9 +80,8 @@ impl Picture for UploadFacts {
         bytes.extend(bar(done, self.bytes));
         bytes.push(plain(format!("{} of {}", ByteCount(done), ByteCount(self.bytes))));
         bytes.push(plain(format!("{}/s", ByteCount(rate))));
-        if rate > 0 {
-            let left = Duration::from_secs(self.bytes.saturating_sub(done) / rate);
-            bytes.push(plain(format!("{} left", countdown(left))));
+        if let Some(left) = self.bytes.saturating_sub(done).checked_div(rate) {
+            bytes.push(plain(format!("{} left", countdown(Duration::from_secs(left)))));
         }
         let mut lines = flow(files, columns, look);
         lines.extend(flow(bytes, columns, look));

@@ -2,7 +2,8 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 
-use crate::decide::datasets::{Dimensions, Severity, Subfolder};
+use crate::decide::datasets::scan::Dimensions;
+use crate::decide::datasets::{Severity, Subfolder};
 use crate::model::digest::Sha256Digest;
 
 use super::*;

@@ -117,6 +117,7 @@ impl Run {
                 }
             }
         };
+        // What does not end in time is taken over by the next run.
         let _ = tokio::time::timeout(WIND_UP, ending).await;
     }
 }

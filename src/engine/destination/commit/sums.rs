@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::debug;
 
 use crate::edge::system::blocking::blocking;
 use crate::engine::destination::reports;
@@ -53,7 +54,11 @@ impl Sums {
             let store = store.lock().unwrap_or_else(PoisonError::into_inner);
             reports::write_sums(&dir, store.manifest(), |_| true)
         });
-        let _ = writing.await;
+        match writing.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%error, "`SHA256SUMS` is written again after the poll"),
+            Err(lost) => debug!(%lost, "`SHA256SUMS` is written again after the poll"),
+        }
         self.is_behind = false;
         self.next = Some(Instant::now() + EVERY.max(began.elapsed() * SHARE));
     }

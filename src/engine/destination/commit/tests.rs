@@ -11,7 +11,8 @@ use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::folder::part_file::PartFolder;
 use crate::edge::folder::tree::Tree;
 use crate::edge::system::trace::{Change, Witness, call, dismiss};
-use crate::engine::destination::recover::recover;
+use crate::engine::destination::read_ahead::Digests;
+use crate::engine::destination::recover::{Which, recover};
 use crate::model::artifact::ArtifactKind;
 use crate::model::evidence::Evidence;
 use crate::model::manifest::{Prepared, examples};
@@ -263,7 +264,7 @@ fn a_part_that_another_named_meanwhile_is_published() {
         if is_quicker {
             call(Rc::new(Quicker { part, path: path.clone() }));
         }
-        let recovered = recover(dir.path(), &mut other, &parts);
+        let recovered = recover(dir.path(), &mut other, &parts, &Digests::default(), Which::All);
         dismiss();
         assert_eq!(recovered.unwrap(), 1);
         committer.rename(&mut Tree::open(dir.path()).unwrap(), &ready).unwrap();

@@ -58,7 +58,7 @@ fn silent(_: &Event) {}
 impl Mirrored {
     fn new() -> Self {
         let mirrored = Self { root: tempfile::tempdir().unwrap() };
-        let folder = Folder::open(&mirrored.dir(), &job(), ORIGIN, &silent).unwrap();
+        let folder = Folder::open_at_once(&mirrored.dir(), &job(), ORIGIN, &silent).unwrap();
         let names = [(Some(250), "a_250"), (Some(500), "a_500"), (Some(750), "a_750"), (None, "a")];
         let mut records = Vec::new();
         for (step, stem) in names {
@@ -188,7 +188,7 @@ fn a_kill_before_any_change_of_the_disk_is_survived() {
 fn with_old_optimizers() -> Mirrored {
     let mirrored = Mirrored::new();
     let dir = mirrored.dir();
-    let folder = Folder::open(&dir, &job(), ORIGIN, &silent).unwrap();
+    let folder = Folder::open_at_once(&dir, &job(), ORIGIN, &silent).unwrap();
     let keep = |text: &str| {
         let sha256 = Sha256Digest::new(sha2::Sha256::digest(text).into());
         let path = RelPath::parse("optimizer.pt").unwrap().with_suffix(&sha256.short());
@@ -213,9 +213,9 @@ fn old_states_of_the_optimizer_are_removed_and_an_edited_one_is_kept() {
         let mirrored = with_old_optimizers();
         let killer = Rc::new(Killer { left: Cell::new(changes), hindered: Cell::new(false) });
         call(killer.clone());
-        let result = Folder::open(&mirrored.dir(), &job(), ORIGIN, &silent).map(drop);
+        let result = Folder::open_at_once(&mirrored.dir(), &job(), ORIGIN, &silent).map(drop);
         dismiss();
-        Folder::open(&mirrored.dir(), &job(), ORIGIN, &silent).map(drop).unwrap();
+        Folder::open_at_once(&mirrored.dir(), &job(), ORIGIN, &silent).map(drop).unwrap();
         mirrored.assert_sums_pass();
         let states: Vec<String> = fs::read_dir(mirrored.dir())
             .unwrap()

@@ -79,7 +79,10 @@ pub(crate) async fn repair(
 ) -> Result<Repair, Error> {
     let began = Instant::now();
     mirror.options.once = true;
-    let folder = Folder::open(&mirror.dir, &mirror.job, &mirror.api.origin(), reporter.as_ref())?;
+    let opened = Folder::open(&mirror.dir, &mirror.job, &mirror.api.origin(), &reporter, &stop).await?;
+    let Some(folder) = opened else {
+        return Ok(Repair::nothing_done(Checked::default(), stop.status()));
+    };
     let manifest = folder.lock().manifest().clone();
     let ended = stop.clone();
     let checking = beside(&mirror.dir, {
@@ -119,7 +122,7 @@ pub(crate) async fn repair(
         }
     });
     seeding.await?;
-    Run::begin(mirror, hosts, folder, reporter, stop, began)?.mend(&looked, found).await
+    Run::begin(mirror, hosts, folder, reporter, stop, began).await?.fix(&looked, found).await
 }
 
 impl Repair {
@@ -152,7 +155,7 @@ fn seed(
 
 impl Run {
     /// Fetches what is bad, and reads it again.
-    async fn mend(&mut self, looked: &JobSnapshot, found: Checked) -> Result<Repair, Error> {
+    async fn fix(&mut self, looked: &JobSnapshot, found: Checked) -> Result<Repair, Error> {
         let looked = &{
             let mut looked = looked.clone();
             self.life.count(&mut looked);

@@ -184,6 +184,7 @@ impl ComfyUi {
         if self.name.get().is_none()
             && let Some(name) = sources::job_name(dir, job)
         {
+            // The first name stays.
             let _ = self.name.set(name);
         }
         self.name.get().map(String::as_str)

@@ -108,8 +108,9 @@ impl Events {
     fn renew(&mut self, dir: &Path) {
         if let Some(watcher) = &mut self.watcher {
             let private = dir.join(PRIVATE);
+            // Where no event comes, the folder is read again at intervals.
             let _ = watcher.unwatch(&private);
-            let _ = watcher.watch(&private, RecursiveMode::NonRecursive);
+            let _ = watcher.watch(&private, RecursiveMode::NonRecursive); // As above.
         }
     }
 }

@@ -126,6 +126,7 @@ impl Stamp {
         let mut line = String::new();
         for (key, entry) in &manifest.entries {
             line.clear();
+            // Writing into a `String` cannot fail.
             let _ = writeln!(line, "{key}\n{} {:?} {}", entry.path, entry.state, entry.evidence);
             hasher.update(&line);
             hasher.update(entry.sha256.as_bytes());

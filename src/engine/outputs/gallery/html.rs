@@ -34,6 +34,7 @@ impl Html {
 
     /// Adds a number.
     pub(super) fn number(&mut self, number: u64) -> &mut Self {
+        // Writing into a `String` cannot fail.
         let _ = write!(self.0, "{number}");
         self
     }

@@ -1,44 +1,39 @@
-//! Which events a hook was told of, across runs: an append-only file of sealed lines for each hook.
+//! Which events were delivered to a hook, across runs: a journal for each hook.
 //!
-//! The first line says what was here when the hook was first given: that is not news to it. It is durable before
-//! anything is published; a later line that a power cut takes away costs a repetition, never an event.
+//! The first line has what was here when the hook was first used: that is not news. It is durable before anything is
+//! published; a later line that a power cut takes away costs a repetition, never an event.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, OpenOptions};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::edge::folder::checksummed;
+use crate::edge::folder::journal;
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::edge::system::disk;
-use crate::edge::system::disk::{Durability, fault};
 use crate::error::Error;
 use crate::model::hook_event::EventId;
 
-/// A journal larger than this is not ours: a million events take 60 MB.
+/// A line longer than this is not ours: a first line with a million events has 60 MB.
 const BOUND: u64 = 256 << 20;
 
 /// Lines that are added before the file is written anew, so that it stays about as long as the folder's list.
-const COMPACT_FROM: usize = 4096;
+const COMPACT_FROM: u64 = 4096;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Line {
-    /// Not news, or told: the first line, and after many others a new first one.
+    /// Not news, or delivered: the first line, and after many others a new first one.
     Known(Vec<EventId>),
-    /// Told, or given up.
+    /// Delivered, or given up.
     Done(EventId),
-    /// Tried in vain.
+    /// A try failed.
     Failed(EventId),
 }
 
-/// What one hook was told.
+/// What was delivered to one hook.
 #[derive(Debug)]
 pub(super) struct Journal {
-    file: File,
-    path: PathBuf,
+    file: journal::Journal,
     done: HashSet<EventId>,
     failed: HashMap<EventId, u32>,
 }
@@ -46,81 +41,62 @@ pub(super) struct Journal {
 impl Journal {
     /// Opens the journal of the hook that `identity` tells from others; where there is none, `here` is not news.
     pub(super) fn open(dir: &Path, identity: &EventId, here: &[EventId]) -> Result<Self, Error> {
-        let path = dir.join(PRIVATE).join(format!("hook-{}.jsonl", identity.as_str()));
+        let path = path(dir, identity);
         let staging = dir.join(PRIVATE);
-        let (mut done, mut failed, mut lines) = (HashSet::new(), HashMap::new(), 0);
-        let mut begun = false;
-        for line in read(&path).unwrap_or_default().lines() {
-            lines += 1;
-            match checksummed::unseal(line) {
-                Some(Line::Known(known)) => {
-                    begun = true;
-                    done.extend(known);
-                }
-                Some(Line::Done(id)) => {
-                    done.insert(id);
-                }
-                Some(Line::Failed(id)) => *failed.entry(id).or_default() += 1,
-                // Torn by a crash: that event is told once more.
-                None => {}
+        let (mut done, mut failed, mut begun) = (HashSet::new(), HashMap::new(), false);
+        // A line that a crash tore costs a repetition of its event.
+        let read = journal::read(&path, BOUND, |line| match line {
+            Line::Known(known) => {
+                begun = true;
+                done.extend(known);
             }
-        }
+            Line::Done(id) => {
+                done.insert(id);
+            }
+            Line::Failed(id) => *failed.entry(id).or_default() += 1,
+        });
+        // A journal that cannot be read is begun anew.
+        let mut found = read.unwrap_or_default();
         if !begun {
             done = here.iter().cloned().collect();
             failed.clear();
         }
-        if !begun || lines > COMPACT_FROM {
+        if !begun || found.lines > COMPACT_FROM {
             let known: Vec<EventId> = match begun {
                 true => here.iter().filter(|id| done.contains(*id)).cloned().collect(),
                 false => here.to_vec(),
             };
-            let mut text = line(&path, &Line::Known(known))?;
-            for (id, times) in failed.iter().filter(|(id, _)| !done.contains(*id)) {
-                for _ in 0..*times {
-                    text.push_str(&line(&path, &Line::Failed(id.clone()))?);
-                }
-            }
-            disk::replace(&path, &staging, text.as_bytes(), Durability::Durable)?;
+            let left = failed.iter().filter(|(id, _)| !done.contains(*id));
+            let failed = left.flat_map(|(id, times)| (0..*times).map(|_| Line::Failed(id.clone())));
+            journal::replace(&path, &staging, std::iter::once(Line::Known(known)).chain(failed))?;
+            found = journal::Found::default();
         }
-        let file = disk::open(&path, OpenOptions::new().append(true)).map_err(fault("open", &path))?;
-        Ok(Self { file, path, done, failed })
+        Ok(Self { file: journal::Journal::open(&path, found.is_torn)?, done, failed })
     }
 
-    /// Whether a hook need not be told of an event.
+    /// Whether an event need not be delivered.
     pub(super) fn is_done(&self, id: &EventId) -> bool {
         self.done.contains(id)
     }
 
-    /// Notes that it was told, or never will be.
+    /// Records that an event was delivered, or never will be.
     pub(super) fn done(&mut self, id: EventId) -> Result<(), Error> {
-        self.write(&Line::Done(id.clone()))?;
+        self.file.append([Line::Done(id.clone())])?;
         self.done.insert(id);
         Ok(())
     }
 
-    /// Notes a try that failed, and returns how many there were.
+    /// Records a try that failed, and returns how many there were.
     pub(super) fn failed(&mut self, id: &EventId) -> Result<u32, Error> {
-        self.write(&Line::Failed(id.clone()))?;
+        self.file.append([Line::Failed(id.clone())])?;
         let times = self.failed.entry(id.clone()).or_default();
         *times += 1;
         Ok(*times)
     }
-
-    fn write(&self, what: &Line) -> Result<(), Error> {
-        disk::append(&self.file, line(&self.path, what)?.as_bytes()).map_err(fault("write", &self.path))
-    }
 }
 
-fn line(path: &Path, what: &Line) -> Result<String, Error> {
-    let text = checksummed::seal(what).map_err(|error| fault("write", path)(error.into()))?;
-    Ok(text + "\n")
-}
-
-fn read(path: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    disk::open_regular(path).ok()?.take(BOUND).read_to_end(&mut bytes).ok()?;
-    // A power cut may leave anything in the last line; the others are text.
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+fn path(dir: &Path, identity: &EventId) -> PathBuf {
+    dir.join(PRIVATE).join(format!("hook-{}.jsonl", identity.as_str()))
 }
 
 #[cfg(test)]
@@ -157,12 +133,15 @@ mod tests {
         let mut journal = Journal::open(dir.path(), &hook, &[]).unwrap();
         journal.done(id("a")).unwrap();
         journal.done(id("b")).unwrap();
-        let path = journal.path.clone();
+        let path = path(dir.path(), &hook);
         drop(journal);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, &text[..text.len() - 5]).unwrap();
         let mut journal = Journal::open(dir.path(), &hook, &[id("a"), id("b")]).unwrap();
         assert!(journal.is_done(&id("a")) && !journal.is_done(&id("b")));
+        // What follows a torn line is read again.
+        journal.done(id("c")).unwrap();
+        assert!(Journal::open(dir.path(), &hook, &[]).unwrap().is_done(&id("c")));
         for number in 0..=COMPACT_FROM {
             journal.done(id(&number.to_string())).unwrap();
         }

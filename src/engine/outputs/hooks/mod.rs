@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tracing::debug;
 
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::net::webhook::Webhook;
@@ -182,6 +183,7 @@ impl Hooks {
     fn alarm(&self, event: &Event, step: Option<u64>) {
         let occasion = alarm(&self.job, &self.wording, event, step);
         for hook in self.state().running.iter().filter(|hook| hook.hears_alarms) {
+            // A worker that ended has reported why.
             let _ = hook.work.send(Work::Tell(HookEvent::Stalled, Box::new(occasion.clone())));
         }
     }
@@ -342,6 +344,7 @@ impl Follower for Hooks {
                         news.push((key, entry, id, None))
                     }
                     (None, true) if view.last => {
+                        // A worker that ended has reported why.
                         let _ = hook.work.send(Work::Known(id.clone()));
                         hook.settled.insert(id);
                     }
@@ -354,6 +357,7 @@ impl Follower for Hooks {
                 let path = entry.path.as_str().to_owned();
                 let occasion = publication(&self.job, &self.wording, (key, entry), id, event, path);
                 let about = HookEvent::Published(entry.path.clone());
+                // A worker that ended has reported why.
                 let _ = hook.work.send(Work::Tell(about, Box::new(occasion)));
             }
         }
@@ -363,7 +367,9 @@ impl Follower for Hooks {
             drop(state);
             for Running { work, thread, .. } in running {
                 drop(work);
-                let _ = thread.join();
+                if thread.join().is_err() {
+                    debug!("a hook ended unexpectedly; its events are repeated by the next run");
+                }
             }
         }
     }
