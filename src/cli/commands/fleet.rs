@@ -129,6 +129,7 @@ impl Place {
             }
             #[cfg(not(feature = "buckets"))]
             Destination::Bucket(root) => {
+                // Used by buckets alone.
                 let _ = (settings, is_endless);
                 bucket::destination(std::path::Path::new(&root.to_string())).map(|_| Self::Folder)
             }

@@ -89,8 +89,8 @@ impl Cloud {
             return again;
         }
         if knows_no_checksum(seen) && level + 1 < self.levels.len() {
-            // Others may have noticed it already.
             let next = level + 1;
+            // Others may have noticed it already.
             let _ = self.level.compare_exchange(level, next, Ordering::Relaxed, Ordering::Relaxed);
             return again;
         }

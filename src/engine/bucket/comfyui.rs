@@ -330,10 +330,12 @@ impl FromBucket {
             for part in std::fs::read_dir(&parts).into_iter().flatten().flatten() {
                 let name = part.file_name();
                 if !wanted.iter().any(|sha256| name.to_str() == Some(&*sha256.to_string())) {
+                    // The same holds for a part.
                     let _ = disk::remove(&part.path());
                 }
             }
         });
+        // What is left costs room alone, and the next look tries again.
         let _ = tidying.await;
     }
 }

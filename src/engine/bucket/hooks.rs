@@ -164,6 +164,7 @@ impl Reporter for Ears {
             Event::Stalled { step, .. } => {
                 let occasion = alarm(&self.job, &self.hooks.wording, event, *step);
                 for hook in self.heard().at_work.iter().filter(|hook| hook.hears_alarms) {
+                    // A worker that ended has reported why.
                     let _ = hook.work.send((HookEvent::Stalled, occasion.clone()));
                 }
             }
@@ -203,6 +204,7 @@ impl Working {
                 let url = self.store.url.object(entry.path.as_str());
                 let wording = &ears.hooks.wording;
                 let occasion = publication(&ears.job, wording, (key, entry), id, event, url);
+                // A worker that ended has reported why.
                 let _ = hook.work.send((HookEvent::Published(entry.path.clone()), occasion));
             }
         }
@@ -234,6 +236,7 @@ impl Working {
             self.tasks.abort_all();
         }
         let ending = async { while self.tasks.join_next().await.is_some() {} };
+        // The tasks that are left end with their set, and the next run delivers what they did not.
         let _ = tokio::time::timeout(WIND_UP, ending).await;
     }
 }

@@ -386,6 +386,7 @@ impl<T: Send + Sync + 'static> Crew<T> {
         let Some(first) = first else { return Ok(None) };
         let to = self.fleet.to.fill(job, first.name())?;
         self.claim(&to, job)?;
+        // It is set once for each run.
         let _ = reporter.to.set(to.clone());
         let start = Start {
             job: listed.clone(),
