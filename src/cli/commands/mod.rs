@@ -128,7 +128,8 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, CommandError>
         _ => false,
     };
     let plain = SyncArgs::default;
-    let done = match cli.command {
+    // Settings that cannot be read are a failure of the command too.
+    let work = || match cli.command {
         Command::Sync(typed) => {
             let context = context(typed.options)?;
             let done = sync::run(&context, &typed.job, typed.dir);
@@ -193,6 +194,7 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, CommandError>
         }
         Command::Gallery(typed) => gallery::run(&context(plain())?, &typed.dir, typed.open),
     };
+    let done = work();
     if let Err(error) = &done
         && format.get() == Format::Json
     {
