@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::command_error::CommandError;
+use crate::engine::options::OnChange;
 use crate::model::destination::{BucketUrl, Destination};
 use crate::model::job::JobId;
 
@@ -89,15 +90,23 @@ pub(crate) fn refuse_bucket_only(settings: &Settings) -> Result<(), CommandError
 }
 
 /// Refuses settings that only a folder has.
-fn refuse_local(settings: &Settings) -> Result<(), CommandError> {
+///
+/// # Errors
+/// The setting.
+pub(crate) fn refuse_local(settings: &Settings) -> Result<(), CommandError> {
     let given = &settings.sync;
     let local = [
         ("min-free", given.min_free.is_some(), "no disk is used"),
-        ("comfyui", given.comfy.comfyui.is_some(), "mirror into a folder beside it"),
-        ("exec", given.exec.is_some(), "hooks are for folders in this version"),
-        ("exec-done", given.exec_done.is_some(), "hooks are for folders in this version"),
-        ("webhook", given.webhook.is_some(), "hooks are for folders in this version"),
-        ("auto-resume", given.auto_resume.is_some_and(|most| most > 0), "it is for folders in this version"),
+        (
+            "on-change replace",
+            matches!(given.on_change, Some(OnChange::Replace)),
+            "there a name means one sequence of bytes for ever",
+        ),
+        (
+            "comfyui",
+            given.comfy.comfyui.is_some(),
+            "`rcsync mirror s3://… --comfyui <PATH> --watch` places LoRAs from a bucket, on any machine",
+        ),
     ];
     match local.into_iter().find(|(_, is_given, _)| *is_given) {
         None => Ok(()),

@@ -158,6 +158,14 @@ fn a_variable_for_buckets_does_not_end_a_mirror_into_a_folder() {
     assert!(err.contains("`RUNCOMFY_TOKEN`") && err.contains("`--token-file <PATH>`"), "{err}");
 }
 
+#[cfg(feature = "buckets")]
+#[test]
+fn a_fleet_into_a_bucket_takes_what_only_buckets_have() {
+    let Ran { code, err, .. } = ran_with(&[], "fleet jobs.txt s3://b/{id} --lease 30s --part-size 8M");
+    assert_eq!(code, 77, "{err}");
+    assert!(!err.contains("has no meaning"), "{err}");
+}
+
 #[test]
 fn help_has_topics_and_commands() {
     for (typed, part) in [

@@ -40,6 +40,8 @@ pub enum Notice {
     Failed(Error),
     /// The run of one job of a fleet failed.
     JobFailed(Error),
+    /// Another rcsync mirrors this job of a fleet; the job is skipped until it does not any more.
+    JobHeld(Error),
     /// A checkpoint was removed, since newer ones are kept.
     Pruned {
         /// The file.
@@ -237,6 +239,8 @@ pub enum ComfyNotice {
         /// How many.
         files: u64,
     },
+    /// A file's bytes in the bucket are not as they were published.
+    ChangedInBucket(RelPath),
     /// The file holds no LoRA.
     NotALora {
         /// The file in DIR.

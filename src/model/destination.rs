@@ -186,6 +186,19 @@ impl BucketUrl {
         &self.prefix
     }
 
+    /// Returns this prefix as it is seen from `root`; `None` where it is not below it.
+    #[must_use]
+    pub fn below(&self, root: &Self) -> Option<&str> {
+        if self.store != root.store || self.bucket != root.bucket {
+            return None;
+        }
+        let rest = match root.prefix() {
+            "" => self.prefix(),
+            prefix => self.prefix.strip_prefix(prefix)?.strip_prefix('/')?,
+        };
+        (!rest.is_empty()).then_some(rest)
+    }
+
     /// Returns the URL of an object below the prefix.
     #[must_use]
     pub fn object(&self, key: &str) -> String {
@@ -249,6 +262,20 @@ mod tests {
         }
         assert_eq!(url("s3://b/p").object("a/b.txt"), "s3://b/p/a/b.txt");
         assert_eq!(url("s3://b").object("a"), "s3://b/a");
+    }
+
+    #[test]
+    fn a_prefix_is_below_another_one() {
+        for (text, root, below) in [
+            ("s3://b/loras/dog", "s3://b/loras", Some("dog")),
+            ("s3://b/loras/dog/x", "s3://b", Some("loras/dog/x")),
+            ("s3://b/loras", "s3://b/loras", None),
+            ("s3://b/lorasdog", "s3://b/loras", None),
+            ("gs://b/loras/dog", "s3://b/loras", None),
+            ("s3://c/loras/dog", "s3://b/loras", None),
+        ] {
+            assert_eq!(url(text).below(&url(root)), below, "{text} {root}");
+        }
     }
 
     #[test]

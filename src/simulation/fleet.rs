@@ -27,6 +27,7 @@ use crate::engine::options::SyncOptions;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::share::Budget;
 use crate::error::ExitStatus;
+use crate::model::destination::Destination;
 use crate::model::job::{JobId, JobStatus};
 use crate::simulator::{Fault, JobPlan, Offered, Origin, Simulator, What};
 
@@ -41,7 +42,7 @@ const JOBS: u64 = 5;
 /// Requests a second that each process may send.
 const API_RATE: f64 = 4.0;
 
-/// Plays a universe; the error says what was broken.
+/// Plays a universe; the error names what was broken.
 pub(super) fn play(seed: u64, printed: bool) -> Result<(), String> {
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -252,9 +253,12 @@ impl Story {
                 let options = SyncOptions { connections: None, timeout: start.timeout, ..options.clone() };
                 let (api, job) = (for_jobs.clone(), start.job.job.clone());
                 let fleet = Some(start.membership);
-                let mirror = Mirror { api, job, dir: start.dir, options, followers: Vec::new(), fleet };
+                let Destination::Folder(dir) = start.to else { panic!("no folder") };
+                let mirror = Mirror { api, job, dir, options, followers: Vec::new(), fleet };
                 mirror.run(start.reporter, start.stop).boxed()
             }),
+            sharing: None,
+            page: None,
             listener: Arc::new(Heard {
                 published: self.published.clone(),
                 printed: self.printed,
@@ -361,7 +365,10 @@ impl Story {
     }
 
     fn dir(&self, job: &JobId) -> PathBuf {
-        self.template().fill(job, None)
+        match self.template().fill(job, None).unwrap() {
+            Destination::Folder(dir) => dir,
+            Destination::Bucket(bucket) => panic!("{bucket}"),
+        }
     }
 }
 

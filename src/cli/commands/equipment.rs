@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use crate::cli::command_error::CommandError;
 use crate::cli::process::Process;
 use crate::cli::reporters::json;
+#[cfg(feature = "buckets")]
+use crate::engine::bucket::hooks::BucketHooks;
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::Mirror;
 use crate::engine::options::SyncOptions;
@@ -16,6 +18,8 @@ use crate::engine::outputs::hooks::{HookPlan, Hooks};
 use crate::engine::stop::Stop;
 use crate::error::{Error, ExitStatus};
 use crate::model::hook_event::EventId;
+#[cfg(feature = "buckets")]
+use crate::model::job::JobId;
 
 use super::super::config::Settings;
 
@@ -41,6 +45,16 @@ impl Equipment {
         followers.push(Arc::new(Gallery::default()));
         Ok(Self { options, followers, hooks })
     }
+}
+
+/// What hooks hear of a bucket, and in which words.
+#[cfg(feature = "buckets")]
+pub(super) fn bucket_hooks(plan: HookPlan, job: &JobId, now: fn() -> Timestamp) -> Option<BucketHooks> {
+    let job = job.clone();
+    let wording = Box::new(move |event: &Event, id: &EventId| {
+        json::line_with_id(event, &job, now(), id).unwrap_or_default()
+    });
+    (!plan.is_empty()).then_some(BucketHooks { plan, wording })
 }
 
 /// Mirrors, with hooks where there are any.

@@ -1,6 +1,7 @@
 //! `rcsync fleet`: many jobs in one process, and the list of them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 use serde::Serialize;
@@ -12,28 +13,36 @@ use crate::cli::process::Process;
 use crate::decide::fleet::again::worse;
 use crate::decide::fleet::job_list::{self, Listed};
 use crate::decide::fleet::template::Template;
+use crate::edge::api::ApiClient;
 use crate::edge::api::base_url::ApiBase;
+#[cfg(feature = "buckets")]
+use crate::engine::bucket::fleet_root::FleetRoot;
+#[cfg(feature = "buckets")]
+use crate::engine::bucket::run::BucketMirror;
 use crate::engine::fleet::api_toll::ApiToll;
+#[cfg(feature = "buckets")]
+use crate::engine::fleet::overview;
 use crate::engine::fleet::overview::{Mirrored, mirrors};
 use crate::engine::fleet::registry::Registry;
 use crate::engine::fleet::source::Source;
-use crate::engine::fleet::{Fleet, Launch, ReadList};
+use crate::engine::fleet::{Fleet, Launch, ReadList, UntilFree};
 use crate::engine::mirror::Mirror;
 use crate::engine::transfer::share::Budget;
 use crate::error::ExitStatus;
+use crate::model::destination::Destination;
 use crate::model::job::JobId;
 use crate::model::units::ByteCount;
 
 use super::super::args::{Fleet as Typed, FleetAdd, FleetCommand};
 use super::super::backend;
-use super::super::bucket::refuse_bucket_only;
+use super::super::bucket;
 use super::super::config::{Settings, Talk};
 use super::super::fleet::FleetReporter;
 use super::super::options::{Layer as _, SyncArgs};
 use super::super::table::{Column, Room, table};
 use super::super::values::Format;
 use super::equipment::{self, Equipment};
-use super::{Context, wait_for};
+use super::{Context, until_signal, wait_for};
 
 /// Requests a second to the API by default: twenty jobs are looked at every ten seconds.
 const API_RATE: f64 = 4.0;
@@ -50,10 +59,15 @@ pub(super) fn run(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, Co
 }
 
 fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandError> {
-    refuse_bucket_only(&context.settings)?;
-    let (source, to) = source(context.world, typed)?;
     let (world, settings) = (context.world, &context.settings);
     let given = &settings.sync;
+    let is_endless = !given.once && !given.dry_run;
+    let (source, to) = source(context, typed, is_endless)?;
+    let place = Place::of(&to, settings, is_endless)?;
+    let page = match to.root() {
+        Destination::Folder(root) if !given.dry_run => Some(root),
+        _ => None,
+    };
     // What is wrong for all jobs is found out before anything is asked.
     Equipment::settle(world, settings)?;
     let base = backend::api_base(world)?;
@@ -67,19 +81,22 @@ fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandErr
     let rate = settings.fleet.api_rate.unwrap_or(API_RATE);
     wait_for(world, |signals| async move {
         let telling = FleetReporter::new(world, settings, &signals);
-        let api = api.through(std::sync::Arc::new(ApiToll::new(rate)));
-        let launch = launch(world.clone(), settings.clone(), api.clone());
+        let api = api.through(Arc::new(ApiToll::new(rate)));
+        let sharing = place.sharing();
+        let launch = launch(world.clone(), settings.clone(), api.clone(), place.clone());
         let fleet = Fleet {
             api,
             hosts,
             source,
-            read_list: read_list(world.clone(), settings.clone(), base),
+            read_list: read_list(world.clone(), settings.clone(), base, place),
             to,
             budget,
-            once: given.once || given.dry_run,
+            once: !is_endless,
             timeout: given.timeout,
             launch,
+            sharing,
             listener: telling.clone(),
+            page,
             stop: signals.stop.clone(),
         };
         let ended = fleet.run().await;
@@ -89,8 +106,91 @@ fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandErr
     })
 }
 
+/// Where the jobs of a fleet are mirrored to.
+#[derive(Clone)]
+enum Place {
+    Folder,
+    #[cfg(feature = "buckets")]
+    Bucket(Arc<FleetRoot>),
+}
+
+impl Place {
+    /// Gets ready to speak to a bucket, and refuses settings that it has not. Sends nothing.
+    fn of(to: &Template, settings: &Settings, is_endless: bool) -> Result<Self, CommandError> {
+        match to.root() {
+            Destination::Folder(_) => {
+                bucket::refuse_bucket_only(settings)?;
+                Ok(Self::Folder)
+            }
+            #[cfg(feature = "buckets")]
+            Destination::Bucket(root) => {
+                bucket::refuse_local(settings)?;
+                Ok(Self::Bucket(FleetRoot::connect(&root, &bucket::options(settings), is_endless)?))
+            }
+            #[cfg(not(feature = "buckets"))]
+            Destination::Bucket(root) => {
+                // Used by buckets alone.
+                let _ = (settings, is_endless);
+                bucket::destination(std::path::Path::new(&root.to_string())).map(|_| Self::Folder)
+            }
+        }
+    }
+
+    /// Returns the jobs that `fleet add` put there.
+    fn registry(&self, to: &Template) -> Registry {
+        match (self, to.root()) {
+            #[cfg(feature = "buckets")]
+            (Self::Bucket(root), _) => Registry::in_bucket(root),
+            (_, Destination::Folder(root)) => Registry::below(&root),
+            // Refused when the place was made.
+            (_, Destination::Bucket(root)) => Registry::below(std::path::Path::new(&root.to_string())),
+        }
+    }
+
+    /// What several processes need to share the jobs: a name, and how to wait for a job that another one has.
+    fn sharing(&self) -> Option<(String, Box<UntilFree>)> {
+        match self {
+            Self::Folder => None,
+            #[cfg(feature = "buckets")]
+            Self::Bucket(root) => {
+                let root = root.clone();
+                let until_free: Box<UntilFree> = Box::new(move |to| {
+                    let (root, to) = (root.clone(), to.clone());
+                    async move {
+                        if let Destination::Bucket(to) = to {
+                            root.until_free(&to).await;
+                        }
+                    }
+                    .boxed()
+                });
+                Some((this_process(), until_free))
+            }
+        }
+    }
+
+    /// Refuses what is different for one job where a bucket has no such thing.
+    fn refuse_local(&self, settings: &Settings) -> Result<(), CommandError> {
+        match self {
+            Self::Folder => Ok(()),
+            #[cfg(feature = "buckets")]
+            Self::Bucket(_) => bucket::refuse_local(settings),
+        }
+    }
+}
+
+/// The name that distinguishes this process from others that follow the same jobs.
+#[cfg(feature = "buckets")]
+fn this_process() -> String {
+    format!("{} {}", crate::edge::folder::lock::host(), std::process::id())
+}
+
 /// Returns where the list comes from and where the jobs go.
-fn source(world: &Process, typed: &Typed) -> Result<(Source, Template), CommandError> {
+fn source(
+    context: &Context<'_>,
+    typed: &Typed,
+    is_endless: bool,
+) -> Result<(Source, Template), CommandError> {
+    let world = context.world;
     let first = typed.jobs_or_dest.as_deref().unwrap_or_default();
     let Some(dest) = &typed.dest else {
         let to = template(first).map_err(|error| match error {
@@ -100,7 +200,8 @@ fn source(world: &Process, typed: &Typed) -> Result<(Source, Template), CommandE
             )),
             error => error,
         })?;
-        return Ok((Source::Registry(Registry::below(to.root())), to));
+        let place = Place::of(&to, &context.settings, is_endless)?;
+        return Ok((Source::Registry(place.registry(&to)), to));
     };
     let to = template(dest)?;
     if first == "-" {
@@ -115,19 +216,25 @@ fn template(text: &str) -> Result<Template, CommandError> {
     text.parse().map_err(|error| CommandError::Usage(format!("DEST `{}`: {error}", shown_value(text))))
 }
 
-fn read_list(world: Process, settings: Settings, base: ApiBase) -> Box<ReadList<SyncArgs>> {
+fn read_list(world: Process, settings: Settings, base: ApiBase, place: Place) -> Box<ReadList<SyncArgs>> {
     Box::new(move |text| {
         let id = |text: &str| base.job(text).map_err(|error| format!("`{}`: {error}", shown_value(text)));
-        let overrides = |pairs: &[(&str, String)]| overrides(&world, &settings, pairs);
+        let overrides = |pairs: &[(&str, String)]| overrides(&world, &settings, &place, pairs);
         job_list::parse(text, id, overrides).map_err(|faults| faults.to_string())
     })
 }
 
 /// Reads what is different for one job, and finds out whether it can be done.
-fn overrides(world: &Process, settings: &Settings, pairs: &[(&str, String)]) -> Result<SyncArgs, String> {
+fn overrides(
+    world: &Process,
+    settings: &Settings,
+    place: &Place,
+    pairs: &[(&str, String)],
+) -> Result<SyncArgs, String> {
     let given = config_sources::pairs(pairs)?;
     if !pairs.is_empty() {
         let settings = settled(settings, &given);
+        place.refuse_local(&settings).map_err(|error| error.explain_briefly())?;
         Equipment::settle(world, &settings).map_err(|error| error.explain_briefly())?;
     }
     Ok(given)
@@ -137,20 +244,37 @@ fn settled(settings: &Settings, own: &SyncArgs) -> Settings {
     Settings { sync: own.clone().over(settings.sync.clone()), ..settings.clone() }
 }
 
-fn launch(world: Process, settings: Settings, api: crate::edge::api::ApiClient) -> Box<Launch<SyncArgs>> {
+fn launch(world: Process, settings: Settings, api: ApiClient, place: Place) -> Box<Launch<SyncArgs>> {
     Box::new(move |start| {
-        let equipment = Equipment::settle(&world, &settled(&settings, &start.job.overrides));
-        let (api, now) = (api.clone(), world.now);
+        let settings = settled(&settings, &start.job.overrides);
+        let equipment = Equipment::settle(&world, &settings);
+        let (api, now, place) = (api.clone(), world.now, place.clone());
         async move {
             let Equipment { mut options, followers, hooks } =
                 equipment.map_err(CommandError::into_library)?;
             // Connections are shared: how many there are is the fleet's business.
             options.connections = None;
             options.timeout = start.timeout;
-            let job = start.job.job.clone();
-            let fleet = Some(start.membership);
-            let mirror = Mirror { api, job, dir: start.dir, options, followers, fleet };
-            equipment::run(mirror, hooks, now, start.reporter, start.stop).await
+            let (job, membership) = (start.job.job.clone(), start.membership);
+            let (reporter, stop) = (start.reporter, start.stop);
+            match (place, start.to) {
+                #[cfg(feature = "buckets")]
+                (Place::Bucket(root), Destination::Bucket(to)) => {
+                    let bucket = bucket::options(&settings);
+                    let hooks = equipment::bucket_hooks(hooks, &job, now);
+                    let (to, fleet) = (to.to_string(), Some((membership, root)));
+                    BucketMirror { api, job, to, options, bucket, hooks, fleet }.run(reporter, stop).await
+                }
+                (_, to) => {
+                    let dir = match to {
+                        Destination::Folder(dir) => dir,
+                        Destination::Bucket(url) => url.to_string().into(),
+                    };
+                    let fleet = Some(membership);
+                    let mirror = Mirror { api, job, dir, options, followers, fleet };
+                    equipment::run(mirror, hooks, now, reporter, stop).await
+                }
+            }
         }
         .boxed()
     })
@@ -163,17 +287,25 @@ fn run_add(context: &Context<'_>, typed: &FleetAdd) -> Result<ExitStatus, Comman
         return Err(CommandError::Usage("`fleet add` takes jobs and a DEST".to_owned()));
     };
     let to = template(dest)?;
+    let place = Place::of(&to, &context.settings, false)?;
     let jobs: Vec<JobId> = jobs.iter().map(|job| backend::job_id(job, &base)).collect::<Result<_, _>>()?;
     let lines: Vec<(JobId, String)> = jobs
         .into_iter()
-        .map(|job| line(context, &job, &typed.set).map(|line| (job, line)))
+        .map(|job| line(context, &place, &job, &typed.set).map(|line| (job, line)))
         .collect::<Result<_, _>>()?;
-    let registry = Registry::below(to.root());
-    let mut added = Vec::new();
-    for (job, line) in lines {
-        let is_new = registry.add(&job, &line)?;
-        added.push(Added { job_id: job.to_string(), added: is_new });
-    }
+    let registry = place.registry(&to);
+    let adding = async {
+        let mut added = Vec::new();
+        for (job, line) in lines {
+            let is_new = registry.add(&job, &line).await?;
+            added.push(Added { job_id: job.to_string(), added: is_new });
+        }
+        Ok(added)
+    };
+    let added = match until_signal(context.world, adding)? {
+        Ok(added) => added,
+        Err(status) => return Ok(status),
+    };
     context.answer(&AddedAll { jobs: added.as_slice(), dest: to.to_string() }, || {
         added
             .iter()
@@ -184,7 +316,7 @@ fn run_add(context: &Context<'_>, typed: &FleetAdd) -> Result<ExitStatus, Comman
 }
 
 /// Returns a job's line, which reads back as what was typed.
-fn line(context: &Context<'_>, job: &JobId, set: &[String]) -> Result<String, CommandError> {
+fn line(context: &Context<'_>, place: &Place, job: &JobId, set: &[String]) -> Result<String, CommandError> {
     let pairs: Vec<(&str, String)> = set
         .iter()
         .map(|pair| pair.split_once('=').map(|(key, value)| (key, value.to_owned())))
@@ -194,7 +326,7 @@ fn line(context: &Context<'_>, job: &JobId, set: &[String]) -> Result<String, Co
         })?;
     let line = job_list::line(job, &pairs);
     let id = |text: &str| text.parse::<JobId>().map_err(|error| error.to_string());
-    let read = job_list::parse(&line, id, |pairs| overrides(context.world, &context.settings, pairs));
+    let read = job_list::parse(&line, id, |pairs| overrides(context.world, &context.settings, place, pairs));
     match read {
         Ok(_) => Ok(line),
         Err(faults) => {
@@ -238,7 +370,22 @@ struct Row {
 }
 
 fn run_ls(context: &Context<'_>, to: &Template) -> Result<ExitStatus, CommandError> {
-    let text = Registry::below(to.root()).read()?;
+    let place = Place::of(to, &context.settings, false)?;
+    let registry = place.registry(to);
+    let looking = async {
+        let text = registry.read().await?;
+        let mirrors = match (&place, to.root()) {
+            #[cfg(feature = "buckets")]
+            (Place::Bucket(root), _) => overview::in_bucket(root, to).await?,
+            (_, Destination::Folder(root)) => mirrors(&root, to),
+            (_, Destination::Bucket(_)) => Vec::new(),
+        };
+        Ok((text, mirrors))
+    };
+    let (text, mirrors) = match until_signal(context.world, looking)? {
+        Ok(looked) => looked,
+        Err(status) => return Ok(status),
+    };
     let id = |text: &str| text.parse::<JobId>().map_err(|error| error.to_string());
     let listed = job_list::parse(&text, id, |_| Ok(()));
     if let Err(faults) = &listed {
@@ -247,7 +394,7 @@ fn run_ls(context: &Context<'_>, to: &Template) -> Result<ExitStatus, CommandErr
             context.world.err.line(&shown(&text));
         }
     }
-    let document = document(to, &listed.unwrap_or_default(), mirrors(to));
+    let document = document(to, &listed.unwrap_or_default(), mirrors);
     context.answer(&document, || words(&document, context.room()));
     Ok(ExitStatus::Complete)
 }
@@ -284,14 +431,14 @@ fn row(mirror: &Mirrored, added: bool) -> Row {
     Row {
         job_id: mirror.job.to_string(),
         name: mirror.name.clone(),
-        status: Some(mirror.status.as_str().to_owned()),
+        status: mirror.status.as_ref().map(|status| status.as_str().to_owned()),
         step: mirror.progress.current_step,
         total_steps: mirror.progress.total_steps,
         percent: mirror.progress.percent_done(),
         files: mirror.files,
         bytes: mirror.bytes,
         added,
-        path: Some(mirror.dir.display().to_string()),
+        path: Some(mirror.place.clone()),
     }
 }
 

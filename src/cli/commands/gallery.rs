@@ -38,7 +38,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, open: bool) -> Result<ExitS
         }
         let options = bucket::options(&context.settings);
         let drawing = crate::engine::bucket::read::gallery(&url, &options);
-        let drawn = match super::wait_for_bucket(context.world, drawing)? {
+        let drawn = match super::until_signal(context.world, drawing)? {
             Ok(drawn) => drawn,
             Err(status) => return Ok(status),
         };

@@ -20,7 +20,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Comma
     if let Some(url) = bucket::bucket(dir)? {
         let options = bucket::options(&context.settings);
         let reading = engine::bucket::read::known(&url, &options);
-        let manifest = match super::wait_for_bucket(context.world, reading)? {
+        let manifest = match super::until_signal(context.world, reading)? {
             Ok(manifest) => manifest,
             Err(status) => return Ok(status),
         };

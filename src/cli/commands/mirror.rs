@@ -1,4 +1,4 @@
-//! `rcsync mirror`: place a folder's finished LoRAs in ComfyUI, beside a running rcsync too.
+//! `rcsync mirror`: place a folder's or a bucket's finished LoRAs in ComfyUI, beside a running rcsync too.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,18 +8,30 @@ use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine;
+#[cfg(feature = "buckets")]
+use crate::engine::bucket::comfyui::FromBucket;
+#[cfg(feature = "buckets")]
+use crate::engine::bucket::options::BucketOptions;
 use crate::engine::outputs::comfyui::{ComfyUi, Outcome, Patience, watch};
 use crate::error::{Error, ExitStatus};
+#[cfg(feature = "buckets")]
+use crate::model::destination::BucketUrl;
 use crate::model::job::JobId;
 
 use super::super::config::Talk;
 use super::super::exit::Signals;
 use super::super::render::{THE_SAME_COMMAND, Telling};
 use super::super::values::Format;
+#[cfg(feature = "buckets")]
+use super::look;
 use super::{Context, wait_for};
 
 /// How often a folder with nothing in it yet is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often a bucket with nothing in it yet is looked at.
+#[cfg(feature = "buckets")]
+const LOOK_AT_BUCKET_EVERY: Duration = Duration::from_secs(10);
 
 /// How LoRAs are placed.
 #[derive(Debug, Clone, Copy)]
@@ -31,11 +43,13 @@ pub(super) struct How {
 }
 
 pub(super) fn run(context: &Context<'_>, dir: &Path, how: How) -> Result<ExitStatus, CommandError> {
-    if super::super::bucket::bucket(dir)?.is_some() {
-        let why = "`mirror` reads folders in this version: copy the bucket's files into one first, as with `aws s3 sync`";
-        return Err(CommandError::Usage(why.to_owned()));
-    }
     context.refuse_dry_run("`mirror`")?;
+    if let Some(url) = super::super::bucket::bucket(dir)? {
+        #[cfg(feature = "buckets")]
+        return from_bucket(context, &url, how);
+        #[cfg(not(feature = "buckets"))]
+        drop(url);
+    }
     let watch = how.watch;
     // What was mistyped ends it before anything is waited for.
     if !watch {
@@ -140,21 +154,85 @@ async fn once(
     let (placer, folder) = (comfy.clone(), dir.to_path_buf());
     let placing = blocking(move || watch::once(&placer, &folder, Patience::Act, telling.as_ref()));
     let outcome = placing.await.map_err(lost("look into", dir))??;
-    // A crontab mails what is said, so nothing is said where nothing happened.
+    Ok(report(context, &comfy, &outcome))
+}
+
+/// Reports what one look came to.
+fn report(context: &Context<'_>, comfy: &ComfyUi, outcome: &Outcome) -> ExitStatus {
+    // A crontab mails what is printed, so nothing is printed where nothing happened.
     let is_news =
-        outcome != Outcome { there: outcome.there, withdrawn: outcome.withdrawn, ..Outcome::default() };
+        *outcome != Outcome { there: outcome.there, withdrawn: outcome.withdrawn, ..Outcome::default() };
     let is_asked = context.world.err.is_terminal() || context.settings.talk == Talk::Verbose;
     if context.settings.format == Format::Pretty
         && context.settings.talk > Talk::Quiet
         && (is_news || is_asked)
     {
-        context.world.err.line(&words(&outcome, &comfy.folder().path));
+        context.world.err.line(&words(outcome, &comfy.folder().path));
     }
-    Ok(match outcome {
+    match outcome {
         Outcome { blocked: 1.., .. } => ExitStatus::CannotCreate,
         Outcome { halves: 1.., .. } | Outcome { unsettled: 1.., .. } => ExitStatus::TryAgain,
         _ => ExitStatus::Complete,
+    }
+}
+
+/// Places LoRAs from a bucket.
+#[cfg(feature = "buckets")]
+fn from_bucket(context: &Context<'_>, url: &BucketUrl, how: How) -> Result<ExitStatus, CommandError> {
+    let watch = how.watch;
+    if !watch {
+        comfy_ui(context)?;
+    }
+    let Some(state) = context.world.state_folder() else {
+        let why = "no folder for what is remembered of ComfyUI: set `HOME` or `XDG_STATE_HOME`";
+        return Err(CommandError::Usage(why.to_owned()));
+    };
+    let options = super::super::bucket::options(&context.settings);
+    wait_for(context.world, |signals| async move {
+        let Some(comfy) = found(context, watch, &signals).await? else { return Ok(signals.status()) };
+        let comfy = Arc::new(if how.again { comfy.placing_anew() } else { comfy });
+        let Some(job) = job_of_bucket(context, url, &options, watch, &signals).await? else {
+            return Ok(signals.status());
+        };
+        let telling = Telling::new(context.world, &context.settings, &job, &signals, THE_SAME_COMMAND);
+        let mut from = FromBucket::connect(url, &options, comfy.clone(), &state, telling.clone())?;
+        let ended = if watch {
+            say_where(context, &comfy);
+            Ok(from.watch(signals.stop.clone()).await)
+        } else {
+            match look(&signals, from.once(Patience::Act)).await {
+                Ok(Some(outcome)) => Ok(report(context, &comfy, &outcome)),
+                // What was fetched stays, and the same command continues.
+                Ok(None) => Ok(signals.status()),
+                Err(error) => Err(error),
+            }
+        };
+        telling.end();
+        ended
     })
+}
+
+/// Returns the job whose bucket it is; waits for it where files are watched for.
+#[cfg(feature = "buckets")]
+async fn job_of_bucket(
+    context: &Context<'_>,
+    url: &BucketUrl,
+    options: &BucketOptions,
+    watch: bool,
+    signals: &Signals,
+) -> Result<Option<JobId>, CommandError> {
+    let mut waits = Waits::default();
+    loop {
+        match look(signals, engine::bucket::comfyui::job(url, options)).await {
+            Err(CommandError::Library(error)) if watch && engine::bucket::comfyui::is_empty(&error) => {
+                waits.tell(context, &format!("nothing is mirrored into {url} yet"));
+            }
+            found => return found,
+        }
+        if signals.unless_ended(tokio::time::sleep(LOOK_AT_BUCKET_EVERY)).await.is_none() {
+            return Ok(None);
+        }
+    }
 }
 
 fn words(outcome: &Outcome, folder: &Path) -> String {

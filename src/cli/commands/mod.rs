@@ -128,7 +128,8 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, CommandError>
         _ => false,
     };
     let plain = SyncArgs::default;
-    let done = match cli.command {
+    // Settings that cannot be read are a failure of the command too.
+    let work = || match cli.command {
         Command::Sync(typed) => {
             let context = context(typed.options)?;
             let done = sync::run(&context, &typed.job, typed.dir);
@@ -193,6 +194,7 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, CommandError>
         }
         Command::Gallery(typed) => gallery::run(&context(plain())?, &typed.dir, typed.open),
     };
+    let done = work();
     if let Err(error) = &done
         && format.get() == Format::Json
     {
@@ -285,9 +287,8 @@ where
     done
 }
 
-/// Does what a bucket's store is asked for, until a signal ends it. The store's lease, where one was taken, is over by itself.
-#[cfg(feature = "buckets")]
-fn wait_for_bucket<T>(
+/// Does work that a signal may end at any time. A bucket's lease, where one was taken, ends by itself then.
+fn until_signal<T>(
     world: &Process,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<Result<T, ExitStatus>, CommandError> {

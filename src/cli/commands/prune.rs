@@ -34,7 +34,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Co
     if let Some(url) = bucket::bucket(&typed.dir)? {
         let options = bucket::options(&context.settings);
         let pruning = engine::bucket::read::prune(&url, &options, retention, dry_run);
-        let pruned = match super::wait_for_bucket(context.world, pruning)? {
+        let pruned = match super::until_signal(context.world, pruning)? {
             Ok(pruned) => pruned,
             Err(status) => return Ok(status),
         };

@@ -58,7 +58,7 @@ pub(super) struct Following {
 }
 
 impl Following {
-    /// Settles how to follow a job into `dir`, or into a folder of its name.
+    /// Settles how to follow a job to `dir`, or into a folder of its name.
     pub(super) fn settle(context: &Context<'_>, dir: Option<PathBuf>) -> Result<Self, CommandError> {
         let place = Place::settle(dir, &context.settings)?;
         Ok(Self { place, equipment: Equipment::settle(context.world, &context.settings)? })
@@ -138,7 +138,7 @@ impl Following {
             Place::Folder(Some(dir)) => dir,
             #[cfg(feature = "buckets")]
             Place::Bucket(to) => {
-                return follow_to_bucket(context, signals, api, job, to, options, first).await;
+                return follow_to_bucket(context, signals, api, job, to, (options, hooks), first).await;
             }
             #[cfg(not(feature = "buckets"))]
             Place::Bucket(to) => PathBuf::from(to),
@@ -180,7 +180,7 @@ async fn follow_to_bucket(
     api: ApiClient,
     job: JobId,
     to: String,
-    options: SyncOptions,
+    (options, hooks): (SyncOptions, HookPlan),
     first: Option<Event>,
 ) -> Result<ExitStatus, CommandError> {
     let again = match &first {
@@ -196,13 +196,14 @@ async fn follow_to_bucket(
         }
     }
     let bucket = bucket::options(&context.settings);
-    let mirror = BucketMirror { api, job, to, options, bucket };
+    let hooks = equipment::bucket_hooks(hooks, &job, context.world.now);
+    let mirror = BucketMirror { api, job, to, options, bucket, hooks, fleet: None };
     let ended = mirror.run(telling.clone(), signals.stop.clone()).await;
     telling.end();
     ended.map_err(|error| of_follow(error, begins, again))
 }
 
-/// Reports `first`, mirrors, and reports that as the settings want it; `again` is what continues after an early end.
+/// Reports `first`, mirrors, and reports the run as the settings want it; `again` is what continues after an early end.
 pub(super) async fn mirror(
     context: &Context<'_>,
     signals: &Signals,

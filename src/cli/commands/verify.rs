@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, listed: bool) -> Result<Exi
     if let Some(url) = bucket::bucket(dir)? {
         let options = bucket::options(&context.settings);
         let checking = engine::bucket::read::check(&url, &options, listed);
-        let (manifest, checked) = match super::wait_for_bucket(context.world, checking)? {
+        let (manifest, checked) = match super::until_signal(context.world, checking)? {
             Ok(checked) => checked,
             Err(status) => return Ok(status),
         };

@@ -15,7 +15,8 @@ use crate::cli::reporters::json;
 use crate::cli::reporters::lines::Lines;
 use crate::cli::reporters::metrics::Metrics;
 use crate::cli::reporters::view::{FleetFacts, Look, View};
-use crate::engine::event::{Event, Reporter};
+use crate::cli::reporters::words;
+use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::fleet::{Endings, Listener, News};
 use crate::error::ExitStatus;
 use crate::model::job::JobId;
@@ -97,7 +98,7 @@ impl FleetReporter {
         }
     }
 
-    /// Whether nothing is written while nothing is wrong and nothing is new: one pass without a terminal.
+    /// Whether nothing is printed while nothing is wrong and nothing is new: one pass without a terminal.
     fn holds(&self) -> bool {
         self.settings.sync.once && !self.world.err.is_terminal() && self.settings.talk < Talk::Verbose
     }
@@ -203,7 +204,7 @@ impl Listener for FleetReporter {
                 removed.iter().for_each(|job| facts.remove(job));
             }
             News::Over { job, exit } => facts.end(job, *exit),
-            News::BadList { .. } | News::TooMany { .. } => {}
+            News::BadList { .. } | News::TooMany { .. } | News::NoPage(_) => {}
         };
         if let Some(view) = &self.view {
             view.learn(|facts, _| change(facts));
@@ -229,6 +230,10 @@ impl Listener for FleetReporter {
                     "of {jobs} jobs, {open} can be followed at a time, as this process may open no more files (`ulimit -n`); the others wait until one is over"
                 );
                 self.write_line("notice", &text, Talk::Normal);
+            }
+            News::NoPage(error) => {
+                let text = words::notice(&Notice::NoGallery(error.clone()));
+                self.write_line("notice", &shown(&text), Talk::Normal);
             }
             News::Over { .. } => {}
         }

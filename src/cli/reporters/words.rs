@@ -66,6 +66,7 @@ pub(crate) fn notice(notice: &Notice) -> String {
         ),
         Notice::Failed(error) => explain_briefly(error),
         Notice::JobFailed(error) => with_hint(error),
+        Notice::JobHeld(error) => format!("{}: skipped until it is free", explain_briefly(error)),
         Notice::Pruned { path, bucket } => {
             let place = if *bucket { "there" } else { "here" };
             format!("`{path}` is removed {place}, as newer ones are kept")
@@ -204,6 +205,9 @@ fn of_comfyui(notice: &ComfyNotice) -> String {
             let files = if *files == 1 { "1 LoRA file is" } else { &format!("{files} LoRA files are") };
             format!("{files} not placed in ComfyUI: the bytes here are not those that were published")
         }
+        ComfyNotice::ChangedInBucket(path) => format!(
+            "`{path}` is not placed in ComfyUI: the bytes in the bucket are not those that were published"
+        ),
         ComfyNotice::NotALora { path, kind } => {
             format!("`{path}` is not placed in ComfyUI: by its header it holds no LoRA ({kind})")
         }

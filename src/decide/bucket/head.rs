@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::artifact::ArtifactKey;
 use crate::model::digest::Sha256Digest;
+use crate::model::hook_event::EventId;
 use crate::model::job::{JobId, JobStatus};
 use crate::model::manifest::{Doubt, Entry, EntryState, Manifest, Record};
 use crate::model::names::rel_path::RelPath;
@@ -21,7 +22,7 @@ pub const MOST_LINES: usize = 128;
 /// The head's key below the prefix.
 pub const HEAD: &str = ".rcsync/head.json";
 
-/// What stands in the head object.
+/// The contents of the head object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     /// The format of this object.
@@ -49,7 +50,7 @@ pub struct Head {
     /// The job's status at the last look, and how often it was seen to continue after an end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
-    /// What was written last for people and other programs, by key.
+    /// The records that were written last (`SHA256SUMS`, `job.json`, `index.html`), by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub written: BTreeMap<String, Written>,
     /// What became known since the snapshot.
@@ -61,9 +62,9 @@ pub struct Head {
 pub struct Owner {
     /// Drawn anew for each takeover.
     pub id: String,
-    /// The machine, for people.
+    /// The machine, for messages.
     pub host: String,
-    /// The process, for people.
+    /// The process, for messages.
     pub pid: u32,
 }
 
@@ -127,6 +128,17 @@ pub enum Line {
         /// What was read.
         doubt: Doubt,
     },
+    /// Events were delivered to a hook, or one failed.
+    Hook {
+        /// Which hook.
+        hook: EventId,
+        /// Events that it need not get again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        done: Vec<EventId>,
+        /// An event that could not be delivered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<EventId>,
+    },
     /// An object is deleted, and its name is never used again.
     Retire {
         /// Its path.
@@ -148,6 +160,40 @@ pub struct Known {
     /// Names that were deleted, with the tag of the object that had them.
     #[serde(default)]
     pub retired: BTreeMap<RelPath, Option<String>>,
+    /// What was delivered to each hook, across runs and workers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hooks: BTreeMap<EventId, Told>,
+}
+
+/// What was delivered to one hook.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Events that it need not get again.
+    pub done: BTreeSet<EventId>,
+    /// How often other events failed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed: BTreeMap<EventId, u32>,
+}
+
+/// Ids of events that lines hold before they are folded into a snapshot.
+const MOST_EVENTS: usize = 4096;
+
+/// Whether lines are to be folded into a snapshot.
+#[must_use]
+pub fn are_many(lines: &[Line]) -> bool {
+    let events = |line: &Line| if let Line::Hook { done, .. } = line { done.len() } else { 0 };
+    lines.len() >= MOST_LINES || lines.iter().map(events).sum::<usize>() >= MOST_EVENTS
+}
+
+/// Adds a line to others; one that continues the last line becomes part of it.
+pub fn add_line(lines: &mut Vec<Line>, line: Line) {
+    match (lines.last_mut(), line) {
+        (
+            Some(Line::Hook { hook, done, failed: None }),
+            Line::Hook { hook: same, done: more, failed: None },
+        ) if *hook == same => done.extend(more),
+        (_, line) => lines.push(line),
+    }
 }
 
 impl Head {
@@ -194,7 +240,12 @@ impl Known {
     /// A prefix of which nothing is known.
     #[must_use]
     pub const fn new(job: JobId, origin: String) -> Self {
-        Self { manifest: Manifest::new(job, origin), tags: BTreeMap::new(), retired: BTreeMap::new() }
+        Self {
+            manifest: Manifest::new(job, origin),
+            tags: BTreeMap::new(),
+            retired: BTreeMap::new(),
+            hooks: BTreeMap::new(),
+        }
     }
 
     /// Takes one line in.
@@ -208,6 +259,16 @@ impl Known {
                 self.manifest.apply(Record::Know { key, entry });
             }
             Line::Doubt { key, doubt } => self.manifest.apply(Record::Doubt { key, doubt }),
+            Line::Hook { hook, done, failed } => {
+                let told = self.hooks.entry(hook).or_default();
+                for id in done {
+                    told.failed.remove(&id);
+                    told.done.insert(id);
+                }
+                if let Some(id) = failed.filter(|id| !told.done.contains(id)) {
+                    *told.failed.entry(id).or_default() += 1;
+                }
+            }
             Line::Retire { path, tag } => {
                 self.tags.remove(&path);
                 self.retired.insert(path, tag);
@@ -248,5 +309,34 @@ impl Known {
             return RelPath::parse(&plain).ok();
         }
         Some(entry.older.first().map_or(&entry.path, |older| &older.path).clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_hook_was_told_is_kept_and_lines_of_it_are_joined() {
+        let id = |word: &str| EventId::of(&[word]);
+        let done = |words: &[&str]| Line::Hook {
+            hook: id("hook"),
+            done: words.iter().map(|word| id(word)).collect(),
+            failed: None,
+        };
+        let failed = |word: &str| Line::Hook { hook: id("hook"), done: Vec::new(), failed: Some(id(word)) };
+        let mut lines = Vec::new();
+        for line in [done(&["a"]), done(&["b"]), failed("c"), failed("c"), failed("a"), done(&["d"])] {
+            add_line(&mut lines, line);
+        }
+        assert_eq!(lines.len(), 5, "only what continues the last line is part of it");
+        let mut known = Known::new("job".parse().unwrap(), "o".to_owned());
+        lines.into_iter().for_each(|line| known.apply(line));
+        let told = &known.hooks[&id("hook")];
+        assert_eq!(told.done, [id("a"), id("b"), id("d")].into());
+        assert_eq!(told.failed, [(id("c"), 2)].into());
+        known.apply(done(&["c"]));
+        assert!(known.hooks[&id("hook")].failed.is_empty());
+        assert!(!are_many(&[done(&["a"])]) && are_many(&[done(&vec!["x"; MOST_EVENTS])]));
     }
 }

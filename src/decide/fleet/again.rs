@@ -11,6 +11,8 @@ pub struct Ended {
     pub exit: ExitStatus,
     /// The next look, by its last event; `None` where it had no last event.
     pub outlook: Option<Outlook>,
+    /// Another process has the job: nothing failed.
+    pub is_held: bool,
 }
 
 /// What a run's last event reports of the next look.
@@ -41,6 +43,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// Another process has the folder: it is asked for this often.
 const HELD: Duration = Duration::from_secs(30);
 
+/// Counts runs in a row that ended badly. One that found the job held by another process changes nothing.
+#[must_use]
+pub const fn failures(before: u32, ended: &Ended) -> u32 {
+    match ended.exit {
+        _ if ended.is_held => before,
+        ExitStatus::Complete => 0,
+        _ => before.saturating_add(1),
+    }
+}
+
 /// Decides what follows. `failures` counts runs in a row that ended badly, this one included.
 #[must_use]
 pub fn next(ended: &Ended, failures: u32) -> Next {
@@ -52,6 +64,7 @@ pub fn next(ended: &Ended, failures: u32) -> Next {
         Next::After(FIRST_WAIT.saturating_mul(factor).min(LONGEST_WAIT))
     };
     match (ended.exit, ended.outlook) {
+        _ if ended.is_held => Next::After(HELD),
         (_, Some(Outlook::Over)) => Next::Over,
         (ExitStatus::TryAgain, None) => Next::After(HELD),
         (ExitStatus::TryAgain | ExitStatus::Disk, Some(Outlook::Again(wait))) => match backoff() {
@@ -121,8 +134,23 @@ mod tests {
             ("no folder", CannotCreate, None, 1, Next::Over),
             ("no token", NoPermission, None, 1, Next::Over),
         ] {
-            assert_eq!(next(&Ended { exit, outlook }, failures), expected, "{name}");
+            let ended = Ended { exit, outlook, is_held: false };
+            assert_eq!(next(&ended, failures), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_job_that_another_process_has_is_asked_for_for_ever() {
+        let held = Ended { exit: ExitStatus::TryAgain, outlook: None, is_held: true };
+        let mut count = 0;
+        for _ in 0..1000 {
+            count = failures(count, &held);
+            assert_eq!(next(&held, count), Next::After(HELD));
+        }
+        let missing = Ended { outlook: Some(Outlook::Again(Duration::ZERO)), is_held: false, ..held };
+        count = failures(count, &missing);
+        assert_eq!((count, next(&missing, count)), (1, Next::After(FIRST_WAIT)), "held was no failure");
+        assert_eq!(failures(5, &Ended { exit: ExitStatus::Complete, ..missing }), 0);
     }
 
     #[test]

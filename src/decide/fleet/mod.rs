@@ -4,4 +4,5 @@ pub mod again;
 pub mod api_rate;
 pub mod connections;
 pub mod job_list;
+pub mod order;
 pub mod template;

@@ -1,4 +1,4 @@
-//! DEST of a fleet: a folder for each job, named by its id or its name.
+//! DEST of a fleet: a folder or a prefix of a bucket for each job, named by its id or its name.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -6,19 +6,26 @@ use std::str::FromStr;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::model::destination::{BucketUrl, Destination, DestinationError};
 use crate::model::job::JobId;
 use crate::model::names::rel_path::RelPath;
 
 const ID: &str = "{id}";
 const NAME: &str = "{name}";
 
-/// `/data/loras/{name}`: where each job of a fleet goes.
+/// `/data/loras/{name}` or `s3://bucket/loras/{name}`: where each job of a fleet goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     /// What is the same for all jobs.
-    root: PathBuf,
+    root: Root,
     /// The folders below it, of which the first has a placeholder.
     below: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Root {
+    Folder(PathBuf),
+    Bucket(BucketUrl),
 }
 
 /// The text is not usable as the DEST of a fleet.
@@ -33,27 +40,47 @@ pub enum TemplateError {
     /// `..` after a placeholder.
     #[error("a folder `..` below a placeholder leads out again")]
     LeadsOut,
-    /// An address.
-    #[error("it is an address, not a folder")]
-    Address,
+    /// A placeholder where the bucket's name is.
+    #[error("all jobs of a fleet go into one bucket: `{{id}}` and `{{name}}` belong behind its name")]
+    ManyBuckets,
+    /// An address of another kind, or one that names no bucket.
+    #[error(transparent)]
+    Unusable(#[from] DestinationError),
 }
 
 impl FromStr for Template {
     type Err = TemplateError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.contains("://") {
-            return Err(TemplateError::Address);
+        if text.replace(ID, "").replace(NAME, "").contains(['{', '}']) {
+            return Err(TemplateError::UnknownPlaceholder);
         }
+        let filled = text.replace(ID, "x").replace(NAME, "x");
+        match Destination::parse(filled.into())? {
+            Destination::Bucket(_) => Self::of_bucket(text),
+            Destination::Folder(_) => Self::of_folder(text),
+        }
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.root {
+            Root::Folder(root) => {
+                write!(f, "{}", self.below.iter().fold(root.clone(), |path, part| path.join(part)).display())
+            }
+            Root::Bucket(root) => f.write_str(&root.object(&self.below.join("/"))),
+        }
+    }
+}
+
+impl Template {
+    fn of_folder(text: &str) -> Result<Self, TemplateError> {
         let (mut root, mut below) = (PathBuf::new(), Vec::new());
         for component in Path::new(text).components() {
             let part = component.as_os_str().to_string_lossy();
-            let filled = part.replace(ID, "").replace(NAME, "");
-            if filled.contains(['{', '}']) {
-                return Err(TemplateError::UnknownPlaceholder);
-            }
             match component {
-                _ if below.is_empty() && filled == part => root.push(component),
+                _ if below.is_empty() && !part.contains('{') => root.push(component),
                 Component::ParentDir => return Err(TemplateError::LeadsOut),
                 _ => below.push(part.into_owned()),
             }
@@ -61,21 +88,35 @@ impl FromStr for Template {
         if below.is_empty() {
             return Err(TemplateError::OneForAll(Path::new(text).join(ID).display().to_string()));
         }
-        Ok(Self { root, below })
+        Ok(Self { root: Root::Folder(root), below })
     }
-}
 
-impl fmt::Display for Template {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.below.iter().fold(self.root.clone(), |path, part| path.join(part)).display())
+    fn of_bucket(text: &str) -> Result<Self, TemplateError> {
+        let text = text.trim_end_matches('/');
+        let (scheme, rest) = text.split_once("://").unwrap_or_default();
+        let parts: Vec<&str> = rest.split('/').collect();
+        let same = parts.iter().take_while(|part| !part.contains('{')).count();
+        let (root, below) = parts.split_at(same);
+        if below.is_empty() {
+            return Err(TemplateError::OneForAll(format!("{text}/{ID}")));
+        }
+        let Destination::Bucket(root) = Destination::parse(format!("{scheme}://{}", root.join("/")).into())
+            .map_err(|_| TemplateError::ManyBuckets)?
+        else {
+            return Err(TemplateError::ManyBuckets);
+        };
+        let below = below.iter().map(|part| (*part).to_owned()).collect();
+        Ok(Self { root: Root::Bucket(root), below })
     }
-}
 
-impl Template {
-    /// Returns the folder that is the same for all jobs.
+    /// Returns what is the same for all jobs.
     #[must_use]
-    pub fn root(&self) -> &Path {
-        if self.root.as_os_str().is_empty() { Path::new(".") } else { &self.root }
+    pub fn root(&self) -> Destination {
+        match &self.root {
+            Root::Folder(root) if root.as_os_str().is_empty() => Destination::Folder(PathBuf::from(".")),
+            Root::Folder(root) => Destination::Folder(root.clone()),
+            Root::Bucket(root) => Destination::Bucket(root.clone()),
+        }
     }
 
     /// Returns, for each folder below the root, its name where that is the same for all jobs.
@@ -83,10 +124,20 @@ impl Template {
         self.below.iter().map(|part| (!part.contains('{')).then_some(part.as_str()))
     }
 
-    /// Returns a job's folder. Its name is free text: it becomes part of a folder's name and never a path of its own. A
+    /// Returns where a job goes. Its name is free text: it becomes part of a folder's name and never a path of its own. A
     /// job without a name has its id.
-    #[must_use]
-    pub fn fill(&self, job: &JobId, name: Option<&str>) -> PathBuf {
+    ///
+    /// # Errors
+    /// When a name makes the prefix of a bucket longer than a store takes.
+    pub fn fill(&self, job: &JobId, name: Option<&str>) -> Result<Destination, DestinationError> {
+        match &self.root {
+            Root::Folder(root) => Ok(Destination::Folder(self.folder(root, job, name))),
+            // The same as a mirror of this job alone has: both may be typed for one bucket.
+            Root::Bucket(_) => Destination::parse(Destination::fill(&self.to_string(), job, name).into()),
+        }
+    }
+
+    fn folder(&self, root: &Path, job: &JobId, name: Option<&str>) -> PathBuf {
         let name = name.filter(|name| !name.trim().is_empty()).unwrap_or(job.as_str());
         let parts: Vec<String> = self
             .below
@@ -97,7 +148,7 @@ impl Template {
         // No part is empty, so each has a local name.
         let below = RelPath::from_remote(&parts)
             .map_or_else(|| PathBuf::from(job.as_str()), |path| path.as_str().into());
-        self.root.join(below)
+        root.join(below)
     }
 }
 
@@ -122,6 +173,40 @@ mod tests {
         text.parse()
     }
 
+    fn filled(text: &str, job: &JobId, name: Option<&str>) -> PathBuf {
+        match template(text).unwrap().fill(job, name).unwrap() {
+            Destination::Folder(folder) => folder,
+            Destination::Bucket(bucket) => panic!("{bucket}"),
+        }
+    }
+
+    #[test]
+    fn each_job_has_its_prefix_of_one_bucket() {
+        let job: JobId = "abc-1".parse().unwrap();
+        for (text, name, root, place, levels) in [
+            ("s3://b/loras/{name}", Some("dog"), "s3://b/loras", "s3://b/loras/dog", &[None][..]),
+            ("s3://b/{id}/", None, "s3://b", "s3://b/abc-1", &[None]),
+            ("gs://b/{name}/out", None, "gs://b", "gs://b/abc-1/out", &[None, Some("out")]),
+            ("az://c/x/{name}-{id}", Some("dog"), "az://c/x", "az://c/x/dog-abc-1", &[None]),
+        ] {
+            let template = template(text).unwrap();
+            let shown = |to: Destination| match to {
+                Destination::Bucket(url) => url.to_string(),
+                Destination::Folder(path) => panic!("{}", path.display()),
+            };
+            assert_eq!(template.to_string(), text.trim_end_matches('/'));
+            assert_eq!(shown(template.root()), root, "{text}");
+            assert_eq!(shown(template.fill(&job, name).unwrap()), place, "{text}");
+            assert_eq!(template.levels().collect::<Vec<_>>(), levels, "{text}");
+            let Destination::Bucket(evil) = template.fill(&job, Some("../../etc")).unwrap() else { panic!() };
+            let Destination::Bucket(root) = template.root() else { panic!() };
+            assert!(evil.below(&root).is_some(), "{evil}");
+        }
+        assert!(template(&format!("s3://b/{}/{{name}}", "p".repeat(300))).is_ok());
+        let long = template(&format!("s3://b/{}/{{name}}", "p".repeat(450))).unwrap();
+        assert!(long.fill(&job, Some(&"n".repeat(200))).is_err(), "no key is that long");
+    }
+
     #[test]
     #[cfg(unix)]
     fn each_job_has_its_folder() {
@@ -136,18 +221,14 @@ mod tests {
             ("../x/{id}", None, "../x/abc-1"),
             ("./{id}", None, "./abc-1"),
         ] {
-            let filled = template(text).unwrap().fill(&job, name);
-            assert_eq!(filled, Path::new(folder), "{text} {name:?}");
+            assert_eq!(filled(text, &job, name), Path::new(folder), "{text} {name:?}");
         }
         // Whatever the name, it is one folder below the root.
         for name in ["../../etc", "/etc/passwd", "a/b", "..", "con", "x\u{0}y", &"n".repeat(500)] {
-            let filled = template("/data/{name}").unwrap().fill(&job, Some(name));
+            let filled = filled("/data/{name}", &job, Some(name));
             assert_eq!(filled.parent(), Some(Path::new("/data")), "{name:?}: {filled:?}");
         }
-        assert_ne!(
-            template("/d/{name}").unwrap().fill(&job, Some("a/b")),
-            template("/d/{name}").unwrap().fill(&job, Some("a_b"))
-        );
+        assert_ne!(filled("/d/{name}", &job, Some("a/b")), filled("/d/{name}", &job, Some("a_b")));
     }
 
     #[test]
@@ -160,15 +241,19 @@ mod tests {
         assert_eq!(template("/data/{id}/{x}"), Err(TemplateError::UnknownPlaceholder));
         assert_eq!(template("/data/{id"), Err(TemplateError::UnknownPlaceholder));
         assert_eq!(template("/data/{id}/../x"), Err(TemplateError::LeadsOut));
-        assert_eq!(template("s3://b/{id}"), Err(TemplateError::Address));
+        assert_eq!(template("s3://{id}/x"), Err(TemplateError::ManyBuckets));
+        assert!(matches!(template("s3://b/x"), Err(TemplateError::OneForAll(way)) if way == "s3://b/x/{id}"));
+        for text in ["ftp://host/{id}", "s3:///{id}", "s3://b//{id}", "s3://b/{id}?x"] {
+            assert!(matches!(template(text), Err(TemplateError::Unusable(_))), "{text}");
+        }
     }
 
     #[test]
     fn it_shows_as_it_was_typed() {
         let template = template("loras/{name}/out").unwrap();
         assert_eq!(template.to_string().replace('\\', "/"), "loras/{name}/out");
-        assert_eq!(template.root(), Path::new("loras"));
+        assert_eq!(template.root(), Destination::Folder("loras".into()));
         assert_eq!(template.levels().collect::<Vec<_>>(), [None, Some("out")]);
-        assert_eq!("{id}".parse::<Template>().unwrap().root(), Path::new("."));
+        assert_eq!("{id}".parse::<Template>().unwrap().root(), Destination::Folder(".".into()));
     }
 }

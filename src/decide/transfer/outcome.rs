@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use crate::model::fault::Fault;
 
+/// A single pass fails a file rather than wait longer than this for a busy host; the next pass will find it less busy.
+pub const LONGEST_WAIT_IN_ONE_PASS: Duration = Duration::from_secs(60);
+
+/// A file is gone when the host denies it this often in a row while it is still listed.
+pub const TRIES_OF_A_GONE_FILE: u32 = 2;
+
 /// What to do after a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -45,9 +51,96 @@ pub const fn verdict(fault: &Fault) -> Verdict {
     }
 }
 
+/// What follows a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// The file is given up in this pass.
+    Fail,
+    /// The request is sent again after a wait of at least this long.
+    Wait(Option<Duration>),
+    /// The API is asked for a newer link.
+    Relist {
+        /// The host reports that there is no such file.
+        gone: bool,
+    },
+}
+
+/// Decides what follows a fault. `exhausted`: there were enough tries without progress; `once`: a single pass.
+#[must_use]
+pub fn after(fault: &Fault, exhausted: bool, once: bool) -> After {
+    match verdict(fault) {
+        Verdict::GiveUp => After::Fail,
+        Verdict::Retry { .. } if exhausted => After::Fail,
+        Verdict::Retry { at_least: Some(wait) } if once && wait > LONGEST_WAIT_IN_ONE_PASS => After::Fail,
+        Verdict::Retry { at_least } => After::Wait(at_least),
+        Verdict::Relist { gone } => After::Relist { gone },
+    }
+}
+
+/// What follows the answer to a question for a newer link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterLink {
+    /// The newer link is used at once.
+    Use,
+    /// The file is gone.
+    Vanish,
+    /// The file is given up in this pass.
+    Fail,
+    /// The same is tried again, after a wait.
+    Wait,
+}
+
+/// Decides what follows where the file is still listed. `is_renewed`: with another link than before; `gone` is what the
+/// host reported, `tries` how often in a row without progress.
+#[must_use]
+pub const fn after_link(is_renewed: bool, gone: bool, tries: u32, exhausted: bool) -> AfterLink {
+    if is_renewed && !exhausted {
+        AfterLink::Use
+    } else if gone && tries >= TRIES_OF_A_GONE_FILE {
+        AfterLink::Vanish
+    } else if exhausted {
+        AfterLink::Fail
+    } else {
+        AfterLink::Wait
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_follows_a_fault() {
+        let status = |status, wait: Option<u64>| Fault::Status {
+            status,
+            retry_after: wait.map(Duration::from_secs),
+            excerpt: None,
+        };
+        let wait = |seconds| After::Wait(Some(Duration::from_secs(seconds)));
+        for (name, fault, exhausted, once, expected) in [
+            ("busy", status(503, None), false, false, After::Wait(None)),
+            ("busy, with a wish", status(503, Some(7)), false, true, wait(7)),
+            ("a long wish in one pass", status(429, Some(61)), false, true, After::Fail),
+            ("a long wish while following", status(429, Some(61)), false, false, wait(61)),
+            ("too often", status(503, None), true, false, After::Fail),
+            ("an expired link", status(403, None), true, false, After::Relist { gone: false }),
+            ("no such file", status(404, None), false, true, After::Relist { gone: true }),
+            ("a wrong request", status(405, None), false, false, After::Fail),
+        ] {
+            assert_eq!(after(&fault, exhausted, once), expected, "{name}");
+        }
+        for (is_renewed, gone, tries, exhausted, expected) in [
+            (true, true, 3, false, AfterLink::Use),
+            (true, true, 3, true, AfterLink::Vanish),
+            (false, true, 1, false, AfterLink::Wait),
+            (false, true, 2, false, AfterLink::Vanish),
+            (false, false, 9, false, AfterLink::Wait),
+            (false, false, 9, true, AfterLink::Fail),
+        ] {
+            let row = (is_renewed, gone, tries, exhausted);
+            assert_eq!(after_link(is_renewed, gone, tries, exhausted), expected, "{row:?}");
+        }
+    }
 
     #[test]
     fn every_status_has_one_verdict() {

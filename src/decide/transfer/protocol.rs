@@ -17,7 +17,10 @@ use crate::model::source_url::SourceUrl;
 use super::task::{DiskTrouble, FailureCause, Missing};
 
 /// First and longest wait before a file that failed is tried again.
-pub(super) const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
+pub const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
+
+/// First and longest wait before a file that is still being written is requested again.
+pub const SETTLE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
 /// Where a file is between its task and its end.
 #[derive(Debug, Clone, PartialEq)]

@@ -25,25 +25,25 @@ use super::protocol::{Command, Commands, Input, Known, Left, Phase, RangeEnd, Ti
 use super::task::{FailureCause, Missing, Policy, Task};
 
 /// The first wait after a fault; it doubles, with jitter, up to the second.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+pub const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// The longest wait after a fault.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A revision that changed this often within one download will not stay the same in the next minute either.
-const MOST_RESTARTS: u32 = 8;
+pub const MOST_RESTARTS: u32 = 8;
 
 /// After this many restarts for tags that differ while date and length agree, the tags are ignored: the host is a set of
 /// replicas with tags of their own.
-const RESTARTS_BEFORE_TOLERANCE: u32 = 2;
+pub const RESTARTS_BEFORE_TOLERANCE: u32 = 2;
 
-/// A single pass fails a file rather than wait longer than this for a busy host; the next pass will find it less busy.
-pub const LONGEST_WAIT_IN_ONE_PASS: Duration = Duration::from_secs(60);
+pub use super::outcome::LONGEST_WAIT_IN_ONE_PASS;
 
 /// A host that sends a few bytes with each connection would be asked for ever: less than this is no progress.
-const LEAST_PROGRESS: u64 = 1 << 10;
+pub const LEAST_PROGRESS: u64 = 1 << 10;
 
 /// A body without a declared length, whose format declares none either, is endless beyond this: no trainer writes a file
 /// of such a format this large.
-const MOST_UNDECLARED: u64 = 8 << 30;
+pub const MOST_UNDECLARED: u64 = 8 << 30;
 
 /// What this host does differently, learned from its responses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

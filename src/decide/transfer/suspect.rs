@@ -1,7 +1,12 @@
 //! What to do about a body that contradicts its proof: wait for the trainer, look a second time, or give up.
 
+use std::time::Duration;
+
 use crate::model::digest::Sha256Digest;
 use crate::model::manifest::Doubt;
+
+/// The wait between a body that contradicts its proof and the second download of the same bytes.
+pub const SECOND_LOOK: Duration = Duration::from_secs(2);
 
 /// What to do about a contradiction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -77,6 +77,11 @@ pub enum FailureCause {
     StillContradicted,
     /// Responses never agreed on a revision for long enough.
     Revisions,
+    /// The store dropped the upload of it before it was complete, again and again.
+    UploadsLost {
+        /// How often.
+        times: u32,
+    },
     /// The disk has no room for it.
     NoRoom {
         /// The file.
@@ -107,6 +112,10 @@ impl fmt::Display for FailureCause {
                 f.write_str("its bytes still contradict their proof, and the host says they did not change")
             }
             Self::Revisions => f.write_str("the host's answers do not agree on which file this is"),
+            Self::UploadsLost { times } => write!(
+                f,
+                "the store dropped its upload {times} times: does a rule of the bucket remove uploads that are not complete?"
+            ),
             Self::NoRoom { path, shortage } => write!(f, "could not make room for `{path}`: {shortage}"),
             Self::Disk(error) => f.write_str(&explain_briefly(error)),
             Self::Defect => {

@@ -22,7 +22,7 @@ const READ_AGAIN: Duration = Duration::from_secs(60);
 /// Credentials are renewed this long before they expire.
 const BEFORE_EXPIRY: Duration = Duration::from_secs(120);
 
-/// What a profile says.
+/// The settings of a profile.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Profile {
     pub(super) name: String,
@@ -54,7 +54,7 @@ impl std::fmt::Debug for Source {
     }
 }
 
-type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(super) type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Profile {
     /// Reads the profile that the environment chooses; `None` where no file has one.
@@ -105,15 +105,18 @@ impl Profile {
     /// Returns a provider of the profile's credentials; `None` where it has none.
     ///
     /// # Errors
-    /// When it has some that are not supported: says what to type.
-    pub(super) fn provider(&self) -> Result<Option<FromProfile>, String> {
+    /// When it has some that are not supported: the error names what to type.
+    pub(super) fn provider(&self, variable: Variables<'_>) -> Result<Option<FromProfile>, String> {
         match &self.source {
             None => Ok(None),
             Some(Source::Unsupported(setting)) => Err(format!(
                 "the profile `{}` has `{setting}`, which rcsync does not read; `aws configure export-credentials` has the variables to set",
                 for_terminal(&self.name, 60)
             )),
-            Some(_) => Ok(Some(FromProfile { cached: Mutex::default() })),
+            Some(_) => {
+                let variables = READ.iter().filter_map(|name| Some((*name, variable(name)?)));
+                Ok(Some(FromProfile { variables: variables.collect(), ..FromProfile::default() }))
+            }
         }
     }
 }
@@ -137,10 +140,59 @@ fn section(text: &str, names: &[&str]) -> BTreeMap<String, String> {
     settings
 }
 
+/// Requests that were sent with the old credentials may fail until this long after they were dropped.
+const AFTER_RENEWAL: Duration = Duration::from_secs(10);
+
+/// Variables that tell where a profile is.
+const READ: [&str; 5] =
+    ["AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "HOME", "USERPROFILE"];
+
 /// Hands out a profile's credentials, renewed before they expire.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct FromProfile {
+    /// Where the profile is.
+    variables: BTreeMap<&'static str, String>,
     cached: Mutex<Option<Cached>>,
+    dropped: Mutex<Option<Dropped>>,
+}
+
+/// Credentials that a store refused as expired.
+#[derive(Debug)]
+struct Dropped {
+    credential: Arc<AwsCredential>,
+    at: Instant,
+}
+
+impl FromProfile {
+    /// The store refused the credentials as expired: they are had anew. `false` where that was tried and they are the same.
+    pub(super) fn renew(&self) -> bool {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |one: &AwsCredential, other: &AwsCredential| {
+            (&one.key_id, &one.secret_key, &one.token) == (&other.key_id, &other.secret_key, &other.token)
+        };
+        if let Some(dropped) = dropped.as_ref().filter(|dropped| dropped.at.elapsed() < AFTER_RENEWAL) {
+            return cached.as_ref().is_none_or(|now| !is_same(&now.credential, &dropped.credential));
+        }
+        let Some(Cached { credential, .. }) = cached.take() else { return true };
+        *dropped = Some(Dropped { credential, at: Instant::now() });
+        true
+    }
+
+    async fn fetch(&self) -> Result<Cached, String> {
+        // Read anew each time: another tool may have renewed what is there.
+        let profile = Profile::read(&|name| self.variables.get(name).cloned())?.unwrap_or_default();
+        match profile.source {
+            Some(Source::Keys { id, secret, token }) => Ok(Cached {
+                credential: Arc::new(AwsCredential { key_id: id, secret_key: secret, token }),
+                until: Instant::now() + READ_AGAIN,
+            }),
+            Some(Source::Process(command)) => run(&command).await,
+            Some(Source::Unsupported(_)) | None => {
+                Err(format!("the profile `{}` has no credentials any more", for_terminal(&profile.name, 60)))
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -172,27 +224,12 @@ impl CredentialProvider for FromProfile {
         if let Some(cached) = cached.filter(|cached| cached.until > Instant::now()) {
             return Ok(cached.credential);
         }
-        let fetched = fetch().await.map_err(|why| object_store::Error::Generic {
+        let fetched = self.fetch().await.map_err(|why| object_store::Error::Generic {
             store: "S3",
             source: Box::new(NoCredentials(why)),
         })?;
         *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = Some(fetched.clone());
         Ok(fetched.credential)
-    }
-}
-
-async fn fetch() -> Result<Cached, String> {
-    // Read anew each time: another tool may have renewed what is there.
-    let profile = Profile::read(&|name| std::env::var(name).ok())?.unwrap_or_default();
-    match profile.source {
-        Some(Source::Keys { id, secret, token }) => Ok(Cached {
-            credential: Arc::new(AwsCredential { key_id: id, secret_key: secret, token }),
-            until: Instant::now() + READ_AGAIN,
-        }),
-        Some(Source::Process(command)) => run(&command).await,
-        Some(Source::Unsupported(_)) | None => {
-            Err(format!("the profile `{}` has no credentials any more", for_terminal(&profile.name, 60)))
-        }
     }
 }
 
@@ -264,7 +301,7 @@ mod tests {
         assert!(read(CONFIG, CREDENTIALS, Some("none")).unwrap_err().contains("`none`"));
         assert_eq!(read("", "", None), Ok(None));
         let sso = read(CONFIG, CREDENTIALS, Some("sso")).unwrap().unwrap();
-        assert!(sso.provider().unwrap_err().contains("export-credentials"));
+        assert!(sso.provider(&|_| None).unwrap_err().contains("export-credentials"));
         assert!(!format!("{default:?}").contains("SE=CRET"));
     }
 

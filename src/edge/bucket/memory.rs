@@ -2,7 +2,7 @@
 //! lost, requests that are carried out long after their sender gave up or died, 409 and 503, workers that freeze, and
 //! workers that are killed before any request.
 //!
-//! Tags are hashes of the bytes, as `ETag`s are: what rewrites the same bytes brings an old tag back.
+//! Tags are hashes of the bytes, as `ETag`s are: rewriting the same bytes returns an old tag.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -92,6 +92,7 @@ enum Request {
     Get(String, Option<Range<u64>>),
     Stat(String),
     List(String),
+    Folders(String),
     Put(String, Bytes, When, About),
     Begin(String, About),
     Part(UploadId, usize, Bytes),
@@ -110,7 +111,7 @@ impl Request {
     }
 
     const fn is_write(&self) -> bool {
-        !matches!(self, Self::Get(..) | Self::Stat(_) | Self::List(_))
+        !matches!(self, Self::Get(..) | Self::Stat(_) | Self::List(_) | Self::Folders(_))
     }
 }
 
@@ -118,6 +119,7 @@ enum Reply {
     Object(Option<Object>),
     Meta(Option<Meta>),
     List(Vec<Listed>),
+    Folders(Vec<String>),
     Put(Put),
     Upload(UploadId),
     Part(PartTag),
@@ -141,6 +143,11 @@ impl Shelf {
     /// Uploads that were neither completed nor aborted.
     pub(crate) fn open_uploads(&self) -> usize {
         self.state().uploads.len()
+    }
+
+    /// Drops all uploads, as a rule of the bucket would.
+    pub(crate) fn drop_uploads(&self) {
+        self.state().uploads.clear();
     }
 
     /// Changes an object as another program would.
@@ -195,6 +202,16 @@ impl Shelf {
                     tag: stored.tag(),
                 });
                 (Reply::List(listed.collect()), None)
+            }
+            Request::Folders(prefix) => {
+                let mut folders: Vec<String> = state
+                    .objects
+                    .keys()
+                    .filter_map(|key| key.strip_prefix(&prefix)?.split_once('/'))
+                    .map(|(folder, _)| format!("{prefix}{folder}"))
+                    .collect();
+                folders.dedup();
+                (Reply::Folders(folders), None)
             }
             Request::Put(key, bytes, when, about) => {
                 let (put, change) = self.write(&mut state, key, bytes, about.token, &when);
@@ -432,6 +449,10 @@ impl Bucket for Hand {
 
     fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Listed>> {
         answer!(self, Request::List(prefix.to_owned()), Reply::List(list) => list)
+    }
+
+    fn folders<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<String>> {
+        answer!(self, Request::Folders(prefix.to_owned()), Reply::Folders(folders) => folders)
     }
 
     fn put<'a>(&'a self, key: &'a str, bytes: Bytes, when: When, about: About) -> Answer<'a, Put> {

@@ -1,7 +1,9 @@
 //! A bucket, as narrow as the protocol needs it. `cloud` is its one real implementation; the simulation has one in memory.
 
 pub(crate) mod cloud;
-pub(crate) mod credentials;
+pub(crate) mod connect;
+mod credentials;
+mod faults;
 #[cfg(test)]
 pub(crate) mod memory;
 mod wire;
@@ -91,7 +93,7 @@ pub(crate) enum When {
     Always,
 }
 
-/// What a store says of a conditional write.
+/// The answer to a conditional write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Put {
     /// Written; the object has this tag.
@@ -136,7 +138,7 @@ pub(crate) enum StoreFault {
         status: u16,
         /// What would have to be allowed.
         permission: &'static str,
-        /// What the store said, sanitised.
+        /// The message of the store, sanitised.
         message: String,
     },
     /// There is no such bucket.
@@ -145,7 +147,7 @@ pub(crate) enum StoreFault {
     /// The bucket is in another region.
     #[error("the bucket is in another region{}", region.as_deref().map(|region| format!(" (`{region}`)")).unwrap_or_default())]
     WrongRegion {
-        /// Which, where the store says so.
+        /// Which, where the store names it.
         region: Option<String>,
     },
     /// There is no such upload: it was completed, aborted, or removed by a rule of the bucket.
@@ -156,7 +158,7 @@ pub(crate) enum StoreFault {
     Refused {
         /// The status; 0 where the request was not sent.
         status: u16,
-        /// What the store said, sanitised.
+        /// The message of the store, sanitised.
         message: String,
     },
 }
@@ -184,6 +186,8 @@ pub(crate) trait Bucket: Debug + Send + Sync {
     fn stat<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Meta>>;
     /// Lists all objects whose keys begin with `prefix`.
     fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Listed>>;
+    /// Lists the folders directly below `prefix`, without a slash at their ends.
+    fn folders<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<String>>;
     /// Writes a small object.
     fn put<'a>(&'a self, key: &'a str, bytes: Bytes, when: When, about: About) -> Answer<'a, Put>;
     /// Begins an upload in parts. Nothing is visible before it is completed.

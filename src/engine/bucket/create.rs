@@ -118,6 +118,8 @@ pub(super) enum Settled {
     Done(Tag),
     /// Other bytes are there.
     Taken,
+    /// Nothing is there, and the store has no upload that could become it.
+    Gone,
 }
 
 /// Sends a create until it is known what became of it.
@@ -149,6 +151,7 @@ pub(super) async fn settle<'a>(
             match look(store, key, token, verified.size(), verified.sha256()).await? {
                 Look::Ours(tag) => return Ok(Settled::Done(tag)),
                 Look::Others => return Ok(Settled::Taken),
+                Look::Nothing if fault == StoreFault::NoUpload => return Ok(Settled::Gone),
                 Look::Nothing => {}
             }
         }
@@ -171,10 +174,11 @@ pub(super) async fn create<'a>(
     for path in names(plain, verified.sha256(), known) {
         let key = path.as_str();
         let when = || if holds(Rule::CreateOnly) { When::New } else { When::Always };
-        if let Settled::Done(tag) =
-            settle(store, key, token, &verified, || send(key.to_owned(), when())).await?
-        {
-            return Ok(Stored { path, tag, verified });
+        match settle(store, key, token, &verified, || send(key.to_owned(), when())).await? {
+            Settled::Done(tag) => return Ok(Stored { path, tag, verified }),
+            Settled::Taken => {}
+            // The object that is copied is gone.
+            Settled::Gone => return Err(store.error("write", key, StoreFault::NoUpload)),
         }
     }
     Err(no_name(store, plain))

@@ -1,29 +1,24 @@
-//! The head of one prefix: read, taken, swapped. All claims of a second share one swap.
+//! The head of one prefix, held: taken, swapped. All claims of a second share one swap.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Deserialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::bucket::head::{
-    Begun, FORMAT, HEAD, Head, Known, Line, MOST_LINES, Owner, Publish, Seen, Written,
+    Begun, HEAD, Head, Known, Line, Owner, Publish, Seen, Written, add_line, are_many,
 };
 use crate::decide::bucket::lease::{AfterSwap, Standing, after_swap, beat, standing};
-use crate::edge::bucket::{Meta, Put, StoreFault, Tag, When};
+use crate::edge::bucket::{Put, StoreFault, Tag, When};
 use crate::edge::folder::checksummed;
 use crate::error::{BucketError, Error};
 use crate::model::digest::{Sha256Digest, hex};
-use crate::model::job::JobId;
 
+use super::head_read::{Found, HEAD_BOUND, read_head};
 use super::sabotage::{Rule, holds};
 use super::store::{Store, about, fresh_token};
-
-/// A head has some 100 KB; a snapshot of 100,000 files some 50 MB.
-const HEAD_BOUND: u64 = 4 << 20;
-const SNAPSHOT_BOUND: u64 = 512 << 20;
 
 /// Swaps are at least this far apart: GCS takes about one write a second to one object.
 const BETWEEN_SWAPS: Duration = Duration::from_secs(1);
@@ -33,19 +28,6 @@ const MOST_REFUSALS: u32 = 3;
 
 /// A head whose lease another worker holds is looked at this often.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
-
-/// What a look at a prefix found.
-#[derive(Debug, Clone)]
-pub(crate) struct Found {
-    /// The head, where there is one.
-    pub(crate) head: Option<Head>,
-    /// What is known; empty without a head.
-    pub(crate) known: Known,
-    tag: Option<Tag>,
-    age: Option<Duration>,
-    /// Bytes of a head that cannot be read.
-    damaged: Option<Bytes>,
-}
 
 /// What a caller wants of the lease.
 #[derive(Debug, Clone, Copy)]
@@ -98,134 +80,6 @@ struct Queue {
     /// Counts what was ever queued, and what of it is in the head.
     queued: u64,
     swapped: u64,
-}
-
-impl Found {
-    /// Looks at the prefix that a job is mirrored to. Changes nothing.
-    ///
-    /// # Errors
-    /// When the store cannot be asked, or what is there is of another job or a newer rcsync.
-    pub(crate) async fn look(store: &Store, job: &JobId, origin: &str) -> Result<Self, Error> {
-        let nothing = || Known::new(job.clone(), origin.to_owned());
-        match contents(store).await? {
-            Contents::Nothing => {
-                Ok(Self { head: None, known: nothing(), tag: None, age: None, damaged: None })
-            }
-            Contents::Damaged(bytes, meta) => Ok(Self {
-                head: None,
-                known: nothing(),
-                tag: Some(meta.tag),
-                age: meta.age,
-                damaged: Some(bytes),
-            }),
-            Contents::Whole(head, ..) if head.job != *job => {
-                Err(unfit(store, format!("it holds the files of job `{}`", head.job)))
-            }
-            Contents::Whole(head, ..) if head.origin != origin => {
-                Err(unfit(store, format!("it holds files of the API at `{}`", head.origin)))
-            }
-            Contents::Whole(head, known, meta) => {
-                let tag = Some(meta.tag);
-                Ok(Self { head: Some(*head), known: *known, tag, age: meta.age, damaged: None })
-            }
-        }
-    }
-
-    /// Reads what was mirrored to a prefix, of whichever job. Changes nothing.
-    ///
-    /// # Errors
-    /// When nothing was, or the store cannot be asked.
-    pub(crate) async fn peek(store: &Store) -> Result<Self, Error> {
-        match contents(store).await? {
-            Contents::Nothing => Err(BucketError::NoMirror { to: store.url.to_string() }.into()),
-            Contents::Damaged(..) => {
-                let why = "its head is damaged; the next run of its job adopts what is there".to_owned();
-                Err(unfit(store, why))
-            }
-            Contents::Whole(head, known, meta) => {
-                let tag = Some(meta.tag);
-                Ok(Self { head: Some(*head), known: *known, tag, age: meta.age, damaged: None })
-            }
-        }
-    }
-
-    /// Whether the head could not be read.
-    pub(crate) const fn is_damaged(&self) -> bool {
-        self.damaged.is_some()
-    }
-
-    /// How long ago the head was written, by the store's clock.
-    pub(crate) const fn age(&self) -> Option<Duration> {
-        self.age
-    }
-
-    /// Says who holds the lease, for people.
-    pub(crate) fn holder(&self) -> String {
-        let Some(head) = &self.head else { return "unknown".to_owned() };
-        let since = self.age.map_or_else(String::new, |age| format!(", last sign {} s ago", age.as_secs()));
-        format!("process {} on {}{since}", head.owner.pid, head.owner.host)
-    }
-}
-
-/// What is under the head's key.
-enum Contents {
-    Nothing,
-    Damaged(Bytes, Meta),
-    Whole(Box<Head>, Box<Known>, Meta),
-}
-
-async fn contents(store: &Store) -> Result<Contents, Error> {
-    // A snapshot may be replaced between the two reads; then the head names another one.
-    for _ in 0..8 {
-        let Some((bytes, meta)) = store.small(HEAD, HEAD_BOUND).await? else { return Ok(Contents::Nothing) };
-        let head = match read_head(&bytes) {
-            Ok(head) => head,
-            Err(ReadFault::Newer(format)) => {
-                let why = format!("its private state has format {format}, and this rcsync knows {FORMAT}");
-                return Err(unfit(store, why));
-            }
-            Err(ReadFault::Damaged) => return Ok(Contents::Damaged(bytes, meta)),
-        };
-        let mut known = match &head.snapshot {
-            None => Known::new(head.job.clone(), head.origin.clone()),
-            Some(key) => match read_snapshot(store, key).await? {
-                Some(known) => known,
-                None => continue,
-            },
-        };
-        for line in &head.lines {
-            known.apply(line.clone());
-        }
-        return Ok(Contents::Whole(Box::new(head), Box::new(known), meta));
-    }
-    Err(unfit(store, "its head names a snapshot that is not there".to_owned()))
-}
-
-fn unfit(store: &Store, why: String) -> Error {
-    BucketError::Unfit { to: store.url.to_string(), why }.into()
-}
-
-enum ReadFault {
-    Damaged,
-    Newer(u32),
-}
-
-fn read_head(bytes: &[u8]) -> Result<Head, ReadFault> {
-    #[derive(Deserialize)]
-    struct FormatOnly {
-        format: u32,
-    }
-    let text = std::str::from_utf8(bytes).map_err(|_| ReadFault::Damaged)?.trim_end();
-    let FormatOnly { format } = checksummed::unseal(text).ok_or(ReadFault::Damaged)?;
-    if format > FORMAT {
-        return Err(ReadFault::Newer(format));
-    }
-    checksummed::unseal(text).ok_or(ReadFault::Damaged)
-}
-
-async fn read_snapshot(store: &Store, key: &str) -> Result<Option<Known>, Error> {
-    let Some((bytes, _)) = store.small(key, SNAPSHOT_BOUND).await? else { return Ok(None) };
-    Ok(std::str::from_utf8(&bytes).ok().and_then(|text| checksummed::unseal(text.trim_end())))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -355,7 +209,7 @@ impl HeadStore {
         Ok(())
     }
 
-    /// Notes what was written for people and other programs. Goes out with the next swap.
+    /// Notes a record that was written. Goes out with the next swap.
     pub(super) fn note_written(&self, key: &str, written: Written) {
         lock(&self.queue).written.push((key.to_owned(), written));
     }
@@ -363,6 +217,13 @@ impl HeadStore {
     /// Notes what was seen of the job. Goes out with the next swap.
     pub(super) fn note_seen(&self, seen: Seen) {
         lock(&self.queue).seen = Some(seen);
+    }
+
+    /// Notes what a hook was told. Goes out with the next swap: a kill before it repeats an event, and loses none.
+    pub(super) fn note_told(&self, line: Line) {
+        let mut queue = lock(&self.queue);
+        queue.queued += 1;
+        add_line(&mut queue.lines, line);
     }
 
     /// Adds claims, and returns when they are in the head.
@@ -463,7 +324,7 @@ impl HeadStore {
 
     /// Folds many lines into a snapshot; returns the snapshot that it replaces.
     async fn fold(&self, next: &mut Head) -> Result<Option<String>, Error> {
-        if next.lines.len() < MOST_LINES {
+        if !are_many(&next.lines) {
             return Ok(None);
         }
         let known = self.known();
@@ -577,7 +438,7 @@ impl HeadStore {
     }
 }
 
-/// Keeps the bytes of a head that cannot be read, under a name that says so.
+/// Keeps the bytes of a head that cannot be read, under a name that marks it.
 async fn put_aside(store: &Store, bytes: &Bytes) -> Result<(), Error> {
     let digest = <sha2::Sha256 as sha2::digest::Digest>::digest(bytes);
     let key = format!(".rcsync/head.damaged-{}.json", hex(&digest[..4]));

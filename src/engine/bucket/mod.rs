@@ -1,13 +1,21 @@
 //! A job mirrored to a bucket: no local disk, several workers, the protocol of [`crate::decide::bucket`].
 
+mod below;
+pub(crate) mod comfyui;
 mod create;
 mod file;
+pub(crate) mod fleet_root;
+mod head_read;
 pub(crate) mod head_store;
+pub(crate) mod hooks;
 pub(crate) mod options;
+pub(crate) mod overview;
+mod part_memory;
 pub(crate) mod probe;
 mod prune;
 pub(crate) mod read;
 mod records;
+pub(crate) mod registry;
 pub(crate) mod run;
 pub(crate) mod sabotage;
 #[cfg(test)]
@@ -15,5 +23,5 @@ mod simulation;
 mod sole;
 pub(crate) mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upload;

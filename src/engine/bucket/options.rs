@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::decide::bucket::parts::{LARGEST, SMALLEST};
 use crate::edge::bucket::Bucket;
-use crate::edge::bucket::cloud::{Cloud, Described, Dialect};
+use crate::edge::bucket::cloud::Cloud;
+use crate::edge::bucket::connect::{Described, Dialect};
 use crate::error::Error;
 use crate::model::destination::BucketUrl;
 use crate::model::units::ByteCount;
@@ -21,6 +23,13 @@ pub(crate) struct BucketOptions {
     pub(crate) sole_writer: bool,
     /// The length of the parts of uploads; `None`: 5 MiB.
     pub(crate) part_size: Option<ByteCount>,
+}
+
+impl BucketOptions {
+    /// Returns the length of the parts of uploads.
+    pub(crate) fn part(&self) -> u64 {
+        self.part_size.map_or(SMALLEST, |size| size.0).clamp(SMALLEST, LARGEST)
+    }
 }
 
 impl Default for BucketOptions {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::decide::bucket::head::{Known, Publish};
 use crate::decide::mirror::retention::{Retention, surplus};
-use crate::edge::bucket::cloud::Described;
+use crate::edge::bucket::connect::Described;
 use crate::engine::destination::check::{BadFile, Checked, Problem};
 use crate::engine::destination::prune::Pruned;
 use crate::engine::destination::reports;
@@ -16,7 +16,8 @@ use crate::model::digest::Sha256Digest;
 use crate::model::manifest::{Entry, EntryState, Manifest};
 use crate::model::names::rel_path::RelPath;
 
-use super::head_store::{Found, HeadStore, Wish};
+use super::head_read::Found;
+use super::head_store::{HeadStore, Wish};
 use super::options::{BucketOptions, connect};
 use super::records::{self, Draft};
 use super::run::{JOB, JOB_BOUND, PAGE};
@@ -121,7 +122,7 @@ async fn hold(url: &BucketUrl, options: &BucketOptions) -> Result<(Store, Arc<He
     Ok((store, Arc::new(head)))
 }
 
-/// Removes checkpoints by rule, or says what would be removed.
+/// Removes checkpoints by rule, or lists what would be removed.
 ///
 /// # Errors
 /// As [`known`], and when another rcsync holds the destination.

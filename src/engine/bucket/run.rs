@@ -1,65 +1,50 @@
 //! The loop of a job that is mirrored to a bucket: poll, plan, fetch and upload, record, until the job is over.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+mod end;
+mod files;
+mod ledger;
+mod pass;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::decide::bucket::head::{Head, Known, Line, Publish, Seen};
-use crate::decide::bucket::parts::{LARGEST, SMALLEST};
-use crate::decide::mirror::plan::{
-    Action, FetchReason, Recollection, Situation, Step, asked_stamp, nothing_is_chosen, plan,
-};
-use crate::decide::mirror::poll_interval::{Cadence, Left, Look, Next, next_save, save_interval};
-use crate::decide::mirror::retention::surplus;
+use crate::decide::bucket::head::Known;
+use crate::decide::mirror::plan::Recollection;
+use crate::decide::mirror::poll_interval::{Cadence, Look, Next, next_save};
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
+use crate::decide::mirror::stall_alert::Sign;
 use crate::decide::transfer::task::FailureCause;
 use crate::edge::api::ApiClient;
-use crate::edge::bucket::Listed;
 use crate::edge::net::http::ArtifactClient;
-use crate::engine::destination::reports;
-use crate::engine::destination::reports::{JobArtifact, JobDraft, JobFile, Rows};
+use crate::engine::destination::reports::JobArtifact;
 use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::mirror::poll::{Patience, look};
-use crate::engine::mirror::run::unreachable;
+use crate::engine::mirror::run::auto_resume::{Around, BETWEEN_LOOKS, Life};
 use crate::engine::options::{OnChange, SyncOptions};
-use crate::engine::outputs::gallery;
 use crate::engine::stop::Stop;
-use crate::engine::transfer::host_backoff::Gates;
 use crate::engine::transfer::link_refresh::Relister;
-use crate::engine::transfer::rate_limit::Limiter;
-use crate::error::{BucketError, Condition, Error, ExitStatus};
-use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
+use crate::engine::transfer::share::{Member, Membership};
+use crate::error::{BucketError, Error, ExitStatus};
+use crate::model::artifact::ArtifactKey;
 use crate::model::destination::{BucketUrl, Destination};
 use crate::model::job::{JobId, JobStatus, Progress};
-use crate::model::listing::Listing;
-use crate::model::local::{Local, LocalFile};
-use crate::model::manifest::{Entry, EntryState};
 use crate::model::names::rel_path::RelPath;
 
-use super::file::{Ending, File, Order, Shared};
-use super::head_store::{Found, HeadStore, Wish};
+use super::file::{Ending, Shared};
+use super::fleet_root::FleetRoot;
+use super::head_read::Found;
+use super::head_store::HeadStore;
+use super::hooks::{BucketHooks, Ears, Working};
 use super::options::{BucketOptions, connect};
-use super::records::{self, Draft, SUMS};
 use super::store::Store;
-use super::upload::{STAGED, sweep};
-use super::{probe, prune};
-
-/// Bytes of parts that are held at a time: six parts of the smallest size that stores take, so that all of the program stays
-/// below 64 MiB.
-const MEMORY: u64 = 6 * SMALLEST;
-
-/// First and longest wait before a file that is still being written is looked at again.
-const SETTLE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
-
-/// First and longest wait before a file that failed is tried again.
-const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
 
 /// How long the end of a run may take to free the lease and drop uploads.
 const WIND_UP: Duration = Duration::from_secs(10);
@@ -81,6 +66,10 @@ pub(crate) struct BucketMirror {
     pub(crate) to: String,
     pub(crate) options: SyncOptions,
     pub(crate) bucket: BucketOptions,
+    /// Hears of what is published.
+    pub(crate) hooks: Option<BucketHooks>,
+    /// Where this job is one of a fleet.
+    pub(crate) fleet: Option<(Membership, Arc<FleetRoot>)>,
 }
 
 impl BucketMirror {
@@ -89,6 +78,10 @@ impl BucketMirror {
     /// # Errors
     /// What kept the run from doing its work at all; faults of single files are events and decide the status.
     pub(crate) async fn run(self, reporter: Arc<dyn Reporter>, stop: Stop) -> Result<ExitStatus, Error> {
+        if let Some((membership, root)) = &self.fleet {
+            let (hosts, root) = (membership.hosts(), root.clone());
+            return self.run_over(hosts, move |to| root.store(to), reporter, stop).await;
+        }
         let private = self.options.allow_private_hosts || self.api.is_private();
         let hosts = ArtifactClient::new(private, self.options.stall_timeout).map_err(Error::Surroundings)?;
         let is_endless = !self.options.once && !self.options.dry_run;
@@ -98,20 +91,40 @@ impl BucketMirror {
     }
 
     /// The same, over a store and hosts of the caller's.
-    pub(super) async fn run_over(
-        self,
+    pub(crate) async fn run_over(
+        mut self,
         hosts: ArtifactClient,
         open: impl FnOnce(&BucketUrl) -> Result<Store, Error>,
         reporter: Arc<dyn Reporter>,
+        stop: Stop,
+    ) -> Result<ExitStatus, Error> {
+        let hooks = self.hooks.take().filter(|hooks| !hooks.plan.is_empty() && !self.options.dry_run);
+        let Some(hooks) = hooks else { return self.run_heard(hosts, open, reporter, None, stop).await };
+        let ears = Ears::new(hooks, self.job.clone(), reporter, stop.clone());
+        let ended = self.run_heard(hosts, open, ears.clone(), Some(ears.clone()), stop).await;
+        ears.finish().await;
+        ended
+    }
+
+    async fn run_heard(
+        mut self,
+        hosts: ArtifactClient,
+        open: impl FnOnce(&BucketUrl) -> Result<Store, Error>,
+        reporter: Arc<dyn Reporter>,
+        ears: Option<Arc<Ears>>,
         stop: Stop,
     ) -> Result<ExitStatus, Error> {
         let began = Instant::now();
         if self.options.on_change == OnChange::Replace {
             return Err(Error::ReplaceInBucket);
         }
-        let first = look(&self.api, &self.job, Patience::Short, reporter.as_ref(), stop.token()).await?;
+        let seen = self.fleet.as_mut().and_then(|(membership, _)| membership.take_first());
+        let first = match seen {
+            Some(first) => Some(first),
+            None => look(&self.api, &self.job, Patience::Short, reporter.as_ref(), stop.token()).await?,
+        };
         let Some(first) = first else {
-            return Ok(interrupted(reporter.as_ref(), &stop, began));
+            return Ok(crate::engine::mirror::interrupted(reporter.as_ref(), &stop, began));
         };
         let to = Destination::fill(&self.to, &self.job, first.name());
         let to = match Destination::parse(to.into())? {
@@ -120,6 +133,7 @@ impl BucketMirror {
         };
         let store = open(&to)?;
         let mut run = Run::new(self, hosts, store, reporter, stop.clone(), began);
+        run.ears = ears;
         let overtime = run.deadline().map(|deadline| deadline + OVERTIME);
         let followed = tokio::select! {
             biased;
@@ -139,22 +153,6 @@ impl BucketMirror {
         run.wind_up().await;
         ended
     }
-}
-
-fn interrupted(reporter: &dyn Reporter, stop: &Stop, began: Instant) -> ExitStatus {
-    let exit = stop.status();
-    let elapsed = began.elapsed();
-    reporter.report(&Event::Done {
-        exit,
-        published: 0,
-        bytes: 0,
-        present: 0,
-        failed: 0,
-        elapsed,
-        job_status: None,
-        next_look: Some(Duration::ZERO),
-    });
-    exit
 }
 
 /// What ends a run from one of its tasks.
@@ -205,11 +203,18 @@ struct Run {
     cadence: Cadence,
     /// Listed files whose address cannot be used, at the last poll.
     unreachable: u64,
-    resumes: Resumes,
+    life: Life,
+    /// The job's part in a fleet, and the right to look and to fetch where a fleet gives it to so many jobs at a time.
+    member: Option<Arc<Member>>,
+    turn: Option<OwnedSemaphorePermit>,
+    root: Option<Arc<FleetRoot>>,
+    ears: Option<Arc<Ears>>,
+    /// The hooks, once the lease is taken.
+    hooks: Option<Working>,
     told: Option<(Option<String>, JobStatus, Progress, Option<String>)>,
     planned: bool,
     noticed: Vec<Notice>,
-    /// What an older `job.json` says, where the head was lost.
+    /// The files of an older `job.json`, where the head was lost.
     recollections: HashMap<ArtifactKey, Recollection>,
     before: Vec<JobArtifact>,
     written: HashMap<&'static str, crate::model::digest::Sha256Digest>,
@@ -225,54 +230,16 @@ struct Pass {
     step: Option<u64>,
     total: Option<u64>,
     save_every: Option<u64>,
+    /// The newest checkpoint's step, and with a final one more than any step.
+    newest: Option<u64>,
     ordered: u64,
     lagging: bool,
     wanted: Vec<ArtifactKey>,
 }
 
-/// What is in the bucket at the begin of a pass.
-struct View {
-    known: Arc<Known>,
-    head: Option<Head>,
-    listed: BTreeMap<String, Listed>,
-}
-
-impl View {
-    fn tag(&self, key: &str) -> Option<&str> {
-        self.listed.get(key).map(|listed| listed.tag.as_str())
-    }
-
-    fn staged(&self) -> Vec<String> {
-        self.listed.keys().filter(|key| key.starts_with(STAGED)).cloned().collect()
-    }
-
-    /// Whether an earlier owner left something to end.
-    fn has_leftovers(&self) -> bool {
-        let is_left = |key: &String| {
-            let path = RelPath::parse(key).ok();
-            let tag = path.and_then(|path| self.known.retired.get(&path).cloned()).flatten();
-            tag.is_some() && tag.as_deref() == self.tag(key)
-        };
-        self.head.as_ref().is_some_and(|head| !head.begun.is_empty())
-            || self.listed.keys().any(|key| key.starts_with(STAGED) || is_left(key))
-    }
-
-    /// What is there, as a plan wants it: an object with another tag than the known one has to be read.
-    fn local(&self) -> Local {
-        let file = |(key, listed): (&String, &Listed)| {
-            let path = RelPath::parse(key).ok()?;
-            let known = self.known.tags.get(&path);
-            let is_known = known.is_none_or(|tag| tag == listed.tag.as_str());
-            let modified = (!is_known).then_some(0);
-            Some((path, LocalFile::File { size: listed.size, modified }))
-        };
-        self.listed.iter().filter_map(file).collect()
-    }
-}
-
 impl Run {
     fn new(
-        mirror: BucketMirror,
+        mut mirror: BucketMirror,
         hosts: ArtifactClient,
         store: Store,
         reporter: Arc<dyn Reporter>,
@@ -281,6 +248,9 @@ impl Run {
     ) -> Self {
         let relister = Arc::new(Relister::new(mirror.api.clone(), mirror.job.clone()));
         let cadence = Cadence::new(mirror.options.interval);
+        let life = Life::new(&mirror.options, Resumes::default());
+        let (fleet, root) = mirror.fleet.take().unzip();
+        let (member, turn) = fleet.map(Membership::into_parts).unzip();
         Self {
             mirror,
             hosts,
@@ -301,7 +271,12 @@ impl Run {
             published: 0,
             cadence,
             unreachable: 0,
-            resumes: Resumes::default(),
+            life,
+            member,
+            turn: turn.flatten(),
+            root,
+            ears: None,
+            hooks: None,
             told: None,
             planned: false,
             noticed: Vec::new(),
@@ -328,11 +303,12 @@ impl Run {
         let mut looked = first;
         let found = self.look_at_head().await?;
         if let Some(seen) = found.head.as_ref().and_then(|head| head.seen.clone()) {
-            self.resumes = Resumes { last: Some(seen.status), count: seen.resumes };
+            let resumes = Resumes { last: Some(seen.status), count: seen.resumes };
+            self.life = Life::new(&self.mirror.options, resumes);
         }
         let mut found = Some(found);
         loop {
-            self.resumes.count(&mut looked);
+            self.life.count(&mut looked);
             if self.mirror.options.dry_run {
                 return self.rehearse(&looked, found.take()).await;
             }
@@ -341,10 +317,12 @@ impl Run {
                 self.settle_all(self.deadline()).await?;
                 return self.conclude(&looked, &pass).await;
             }
-            let Some(wait) = self.next_look(&pass) else {
+            self.watch(&pass);
+            let going = self.keep_going(&looked, &pass).await;
+            let Some(wait) = going.or_else(|| self.next_look(&pass)) else {
                 return self.conclude(&looked, &pass).await;
             };
-            if !self.wait(&looked, wait).await? {
+            if !self.wait(&looked, wait).await? || !self.take_turn().await? {
                 return self.conclude(&looked, &pass).await;
             }
             let (api, job) = (self.mirror.api.clone(), self.mirror.job.clone());
@@ -367,6 +345,59 @@ impl Run {
             match next {
                 Some(next) => looked = next,
                 None => return self.conclude(&looked, &pass).await,
+            }
+        }
+    }
+
+    /// Raises the alarm when the job has made nothing for far too long.
+    fn watch(&mut self, pass: &Pass) {
+        let sign = Sign {
+            state: pass.state.unwrap_or(RunState::Queued),
+            step: pass.step,
+            newest: pass.newest,
+            save_every: pass.save_every,
+            seconds_a_step: self.cadence.seconds_a_step(),
+            between_looks: self.mirror.options.interval.unwrap_or(BETWEEN_LOOKS),
+        };
+        let (life, around) = self.life();
+        life.watch(&around, &sign);
+    }
+
+    /// Resumes the job where the options ask for it. Returns how long to wait for the next look where the job's end may not be
+    /// final.
+    async fn keep_going(&mut self, looked: &JobSnapshot, pass: &Pass) -> Option<Duration> {
+        let (life, around) = self.life();
+        life.keep_going(&around, looked, pass.state.unwrap_or(RunState::Queued)).await
+    }
+
+    fn life(&mut self) -> (&mut Life, Around<'_>) {
+        let around = Around {
+            api: &self.mirror.api,
+            job: &self.mirror.job,
+            reporter: self.reporter.as_ref(),
+            cancel: self.stop.token(),
+            began: self.began,
+        };
+        (&mut self.life, around)
+    }
+
+    /// Gives up the turn: everything that was ordered is there or failed, so another job of the fleet may use it.
+    fn rest(&mut self) {
+        if self.member.is_some() {
+            self.turn = None;
+        }
+    }
+
+    /// Waits until this job may look again, where only so many may at a time; `false` when the run should end.
+    async fn take_turn(&mut self) -> Result<bool, Error> {
+        let (Some(member), None) = (&self.member, &self.turn) else { return Ok(true) };
+        tokio::select! {
+            biased;
+            () = self.fatal.token.cancelled() => Err(self.fatal_error()),
+            () = until(self.deadline()) => Ok(false),
+            turn = member.turn() => {
+                self.turn = turn;
+                Ok(true)
             }
         }
     }
@@ -398,380 +429,6 @@ impl Run {
         Found::look(&self.store, &self.mirror.job, &self.mirror.api.origin()).await
     }
 
-    /// Looks at the bucket: two requests, and one for each further thousand objects.
-    async fn view(&self, found: Option<&Found>) -> Result<View, Error> {
-        let listed = self.store.ask("list", "", || self.store.bucket.list("")).await?;
-        let listed = listed.into_iter().map(|object| (object.key.clone(), object)).collect();
-        Ok(match (&self.head, found) {
-            (Some(head), _) => View { known: head.known(), head: head.head().await, listed },
-            (None, Some(found)) => {
-                View { known: Arc::new(found.known.clone()), head: found.head.clone(), listed }
-            }
-            (None, None) => {
-                let found = self.look_at_head().await?;
-                View { known: Arc::new(found.known), head: found.head, listed }
-            }
-        })
-    }
-
-    fn listing(&self, known: &Known, looked: &JobSnapshot) -> Listing {
-        let name = |key: &ArtifactKey| {
-            let remembered = || self.recollections.get(key).map(|memory| memory.path.clone());
-            known.plain_name(key).or_else(remembered)
-        };
-        Listing::build(looked.name(), &looked.result.artifacts, &name, known.used())
-    }
-
-    fn plan(&self, looked: &JobSnapshot, listing: &Listing, view: &View, state: RunState) -> Vec<Action> {
-        let mut actions = plan(&Situation {
-            listing,
-            manifest: &view.known.manifest,
-            recollections: &self.recollections,
-            local: &view.local(),
-            selection: &self.mirror.options.selection,
-            run: &looked.run(),
-            reached: if state.is_over() {
-                None
-            } else {
-                Some(looked.status.progress.current_step.unwrap_or(0))
-            },
-        });
-        // A key that begins like a folder of ours cannot be a file's.
-        actions.retain(|action| !action.artifact.path.as_str().starts_with(".rcsync"));
-        actions
-    }
-
-    async fn rehearse(&mut self, looked: &JobSnapshot, found: Option<Found>) -> Result<ExitStatus, Error> {
-        self.tell_job(looked);
-        let view = self.view(found.as_ref()).await?;
-        let listing = self.listing(&view.known, looked);
-        let state = looked.state(&listing.artifacts);
-        let actions = self.plan(looked, &listing, &view, state);
-        for action in &actions {
-            let Artifact { key, path, .. } = action.artifact.as_ref();
-            let action = action.step.planned();
-            self.tell(&Event::Planned { path: path.clone(), kind: key.kind, action });
-        }
-        let fetch = actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).count() as u64;
-        let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
-        self.tell(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
-        let (exit, elapsed) = (ExitStatus::Complete, self.began.elapsed());
-        self.tell(&Event::Done {
-            exit,
-            published: 0,
-            bytes: 0,
-            present,
-            failed: 0,
-            elapsed,
-            job_status: Some(looked.status.status.clone()),
-            next_look: Some(Duration::ZERO),
-        });
-        Ok(exit)
-    }
-
-    async fn pass(&mut self, looked: &JobSnapshot, found: Option<Found>) -> Result<Pass, Error> {
-        self.tell_job(looked);
-        let mut view = self.view(found.as_ref()).await?;
-        let (mut listing, mut state, mut actions);
-        loop {
-            listing = self.listing(&view.known, looked);
-            state = looked.state(&listing.artifacts);
-            actions = self.plan(looked, &listing, &view, state);
-            if self.head.is_some() || self.is_idle(looked, &listing, &view, &actions) {
-                break;
-            }
-            self.take_lease(&view).await?;
-            view = self.view(None).await?;
-            if let Some(head) = self.head.clone() {
-                sweep(&self.store, &head, &view.staged()).await?;
-                let listed: Vec<Listed> = view.listed.values().cloned().collect();
-                prune::finish(&self.store, &head, &listed).await?;
-            }
-        }
-        self.idle_known = Some(view.known.clone());
-        for row in &looked.result.unusable {
-            self.notice(Notice::UnusableRow(row.clone()));
-        }
-        self.unreachable = 0;
-        for notice in unreachable(looked, &listing, &self.mirror.options.selection) {
-            self.unreachable += 1;
-            self.tell(&Event::Trouble { notice });
-        }
-        let generation = self.relister.learn(&listing).await;
-        let mut orders = Vec::new();
-        for action in &actions {
-            let order = |step: &Step| Order {
-                run: asked_stamp(&looked.run(), &action.artifact, &listing),
-                ..self.order(looked, &view.known, action, step, state, generation)
-            };
-            match &action.step {
-                Step::Fetch(_) => orders.push(order(&action.step)),
-                Step::Adopt { .. } | Step::Inspect { .. } => {
-                    if let Some(step) = self.inspect(&view, action).await? {
-                        orders.push(order(&step));
-                    }
-                }
-                Step::Keep | Step::Skip(_) => {}
-            }
-        }
-        let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
-        let fetch = orders.len() as u64;
-        let is_news = orders.iter().any(|order| {
-            let key = &order.artifact.key;
-            !self.busy.contains(key) && !self.missing.contains_key(key)
-        });
-        if !self.planned || is_news {
-            self.tell(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
-        }
-        self.planned = true;
-        if state.is_over() && nothing_is_chosen(&actions) {
-            self.notice(Notice::NothingChosen { offered: actions.len() });
-        }
-        let ordered = self.start(orders);
-        if self.head.is_some() {
-            self.write_records(looked, &listing.artifacts).await?;
-        }
-        let checkpoints =
-            listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);
-        let steps: Vec<u64> = checkpoints.filter_map(|artifact| artifact.step).collect();
-        let wanted = actions.iter().filter(|action| !matches!(action.step, Step::Skip(_)));
-        Ok(Pass {
-            state: Some(state),
-            step: looked.status.progress.current_step,
-            total: looked.status.progress.total_steps,
-            save_every: save_interval(&steps),
-            ordered,
-            lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
-            wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
-        })
-    }
-
-    /// Whether nothing has to be written: then no lease is taken.
-    fn is_idle(&self, looked: &JobSnapshot, listing: &Listing, view: &View, actions: &[Action]) -> bool {
-        let has_work = actions.iter().any(|action| !matches!(action.step, Step::Keep | Step::Skip(_)));
-        let Some(head) = &view.head else { return !has_work && view.listed.is_empty() };
-        let is_written = |draft: &Draft| draft.is_written(head.written.get(draft.key), view.tag(draft.key));
-        let prunes = self.mirror.options.retention;
-        let prunes = prunes.is_some_and(|rule| !surplus(&view.known.manifest, rule).is_empty());
-        !has_work
-            && !prunes
-            && !view.has_leftovers()
-            && is_written(&Draft::sums(&view.known))
-            && is_written(&job_draft(looked, &listing.artifacts, &view.known, &[], &self.mirror.job))
-    }
-
-    /// Takes the lease; asks the store first, where this prefix is used for the first time.
-    async fn take_lease(&mut self, view: &View) -> Result<(), Error> {
-        let found = self.look_at_head().await?;
-        let sole = self.mirror.bucket.sole_writer;
-        let publish = match (&found.head, sole) {
-            (_, true) => Publish::Sole,
-            (Some(head), false) if head.publish == Publish::Sole => {
-                let to = self.store.url.to_string();
-                return Err(BucketError::IgnoresConditions { to, which: Condition::OneWriter }.into());
-            }
-            (Some(head), false) => head.publish,
-            (None, false) => probe::ask(&self.store).await?.publish,
-        };
-        if found.is_damaged() {
-            self.tell(&Event::Trouble { notice: Notice::HeadDamaged });
-        }
-        if found.head.is_none() || view.listed.contains_key(JOB) {
-            self.remember(found.head.is_none()).await?;
-        }
-        let wish = Wish { lease: self.mirror.bucket.lease, waits: !self.mirror.options.once };
-        let reporter = self.reporter.clone();
-        let to = self.store.url.to_string();
-        let mut told = false;
-        let waiting = |found: &Found| {
-            if !std::mem::replace(&mut told, true) {
-                let notice = Notice::WaitingForLease { to: to.clone(), holder: found.holder() };
-                reporter.report(&Event::Notice { notice });
-            }
-        };
-        let taking = HeadStore::take(self.store.clone(), found, wish, publish, waiting);
-        let taken = tokio::select! {
-            taken = taking => taken?,
-            () = until(self.deadline()) => {
-                return Err(BucketError::Held { to: self.store.url.to_string(), owner: "for as long as there was time to follow the job".to_owned() }.into());
-            }
-        };
-        let head = Arc::new(taken);
-        let (kept, fatal) = (head.clone(), self.fatal.clone());
-        self.keeper.spawn(async move {
-            if let Err(error) = kept.keep().await {
-                fatal.raise(error);
-            }
-        });
-        let options = self.mirror.options.clone();
-        let part = self.mirror.bucket.part_size.map_or(SMALLEST, |size| size.0).clamp(SMALLEST, LARGEST);
-        let connections = options.connections.map_or(8, |count| usize::from(count.get()));
-        let budget = MEMORY.max(2 * part);
-        let units = usize::try_from(budget.div_ceil(1 << 10)).unwrap_or(Semaphore::MAX_PERMITS);
-        self.shared = Some(Arc::new(Shared {
-            store: self.store.clone(),
-            head: head.clone(),
-            publish,
-            hosts: self.hosts.clone(),
-            relister: self.relister.clone(),
-            gates: Arc::new(Gates::default()),
-            limiter: options.limit_rate.map(|rate| Arc::new(Limiter::new(rate))),
-            reporter: self.reporter.clone(),
-            part,
-            connections: Arc::new(Semaphore::new(connections)),
-            memory: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
-            budget,
-            window: connections,
-            received: self.received.clone(),
-            options,
-        }));
-        self.head = Some(head);
-        Ok(())
-    }
-
-    /// Reads an older `job.json`: what it says of files that are offered no more is kept; where the head is lost, it says
-    /// what the files are.
-    async fn remember(&mut self, adopts: bool) -> Result<(), Error> {
-        let Some((bytes, _)) = self.store.small(JOB, JOB_BOUND).await? else { return Ok(()) };
-        let Some(JobFile { artifacts, .. }) = reports::parse_job(&bytes, &self.mirror.job) else {
-            return Ok(());
-        };
-        if adopts {
-            self.recollections = reports::recollections(&artifacts);
-        }
-        self.before = artifacts;
-        Ok(())
-    }
-
-    fn order(
-        &self,
-        looked: &JobSnapshot,
-        known: &Known,
-        action: &Action,
-        step: &Step,
-        state: RunState,
-        generation: u64,
-    ) -> Order {
-        let key = &action.artifact.key;
-        let recheck = match step {
-            Step::Fetch(FetchReason::Recheck(revision)) => Some(revision.clone()),
-            _ => None,
-        };
-        Order {
-            artifact: action.artifact.clone(),
-            recheck,
-            entry: known.manifest.entries.get(key).cloned(),
-            doubt: known.manifest.doubts.get(key).cloned(),
-            half_of_pair: action.artifact.pair_half(looked.name()).is_some(),
-            run_may_write: !state.is_over(),
-            cut_off: state.is_cut_off(),
-            run: looked.run(),
-            generation,
-        }
-    }
-
-    /// Reads an object that may be what is known of it; returns what to do where it is not, or the host has to be asked.
-    async fn inspect(&self, view: &View, action: &Action) -> Result<Option<Step>, Error> {
-        let key = &action.artifact.key;
-        let known = view.known.manifest.entries.get(key);
-        let (expected, otherwise, due) = match (&action.step, known) {
-            (Step::Adopt { memory, due }, _) => (adopted(action, memory), FetchReason::New, *due),
-            (Step::Inspect { due }, Some(entry)) => (entry.clone(), FetchReason::Damaged, *due),
-            _ => return Ok(None),
-        };
-        match self.store.hash(expected.path.as_str()).await? {
-            Some((sha256, meta)) if sha256 == expected.sha256 => {
-                let revision = expected.revision.clone();
-                let tag = Some(meta.tag.as_str().to_owned());
-                let line = Line::Know { key: key.clone(), entry: expected, tag };
-                if let Some(head) = &self.head {
-                    head.claim(vec![line]).await?;
-                }
-                Ok(due.then_some(Step::Fetch(FetchReason::Recheck(revision))))
-            }
-            _ => Ok(Some(Step::Fetch(otherwise))),
-        }
-    }
-
-    /// Starts what is not on its way and does not rest.
-    fn start(&mut self, orders: Vec<Order>) -> u64 {
-        let Some(shared) = &self.shared else { return 0 };
-        let now = Instant::now();
-        let mut started = 0;
-        for order in orders {
-            let (key, path) = (order.artifact.key.clone(), order.artifact.path.clone());
-            let rests = self.cooling.get(&key).is_some_and(|(until, _)| *until > now);
-            if rests || !self.busy.insert(key.clone()) {
-                continue;
-            }
-            let file = File::new(shared.clone(), order);
-            self.files.spawn(async move { (key, path, file.mirror().await) });
-            started += 1;
-        }
-        started
-    }
-
-    /// Takes in what became of a file.
-    fn ended(&mut self, key: ArtifactKey, path: RelPath, ending: Ending) -> Result<(), Error> {
-        self.busy.remove(&key);
-        let (first, longest) = match &ending {
-            Ending::Settling => {
-                let patience = self.mirror.options.interval.unwrap_or(SETTLE.1);
-                (SETTLE.0.min(patience), SETTLE.1.min(patience))
-            }
-            _ => COOL_DOWN,
-        };
-        let missing = match ending {
-            Ending::Published | Ending::Known => {
-                self.published += u64::from(matches!(ending, Ending::Published));
-                self.missing.remove(&key);
-                self.cooling.remove(&key);
-                return Ok(());
-            }
-            Ending::Fatal(error) => return Err(error),
-            Ending::Settling => Missing::Settling,
-            Ending::Vanished => Missing::Vanished,
-            Ending::Failed(cause) => Missing::Failed(cause),
-        };
-        if self.missing.get(&key) != Some(&missing) {
-            match &missing {
-                Missing::Vanished => self.tell(&Event::Vanished { path }),
-                Missing::Failed(cause) => self.tell(&Event::Failed { path, cause: cause.clone() }),
-                Missing::Settling => {}
-            }
-        }
-        self.missing.insert(key.clone(), missing);
-        let wait = self.cooling.get(&key).map_or(first, |(_, wait)| (*wait * 2).min(longest));
-        self.cooling.insert(key, (Instant::now() + wait, wait));
-        Ok(())
-    }
-
-    /// Waits until every file that was started has ended, or the deadline passed.
-    async fn settle_all(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
-        while !self.files.is_empty() {
-            tokio::select! {
-                biased;
-                () = self.fatal.token.cancelled() => return Err(self.fatal_error()),
-                Some(joined) = self.files.join_next() => self.joined(joined)?,
-                () = until(deadline) => return Ok(()),
-            }
-        }
-        Ok(())
-    }
-
-    fn joined(
-        &mut self,
-        joined: Result<(ArtifactKey, RelPath, Ending), tokio::task::JoinError>,
-    ) -> Result<(), Error> {
-        match joined {
-            Ok((key, path, ending)) => self.ended(key, path, ending),
-            // A defect in one file's task: what it was is fetched again by the next run.
-            Err(gone) => {
-                Err(crate::edge::system::blocking::lost("mirror", std::path::Path::new("a file"))(gone))
-            }
-        }
-    }
-
     /// Waits for the next look; `false` when the run should end instead.
     async fn wait(&mut self, looked: &JobSnapshot, wait: Duration) -> Result<bool, Error> {
         let deadline = self.deadline();
@@ -779,6 +436,9 @@ impl Run {
         let due = deadline.map_or(due, |deadline| deadline.min(due));
         let had_files = !self.files.is_empty();
         loop {
+            if self.files.is_empty() {
+                self.rest();
+            }
             tokio::select! {
                 biased;
                 () = self.fatal.token.cancelled() => return Err(self.fatal_error()),
@@ -804,6 +464,15 @@ impl Run {
             &Look { state, step: pass.step, save_every: pass.save_every, news, lagging: pass.lagging },
         );
         let Next::After(wait) = next else { return None };
+        if let Some(member) = &self.member {
+            let steps = pass.step.zip(pass.save_every).and_then(|(step, every)| {
+                u32::try_from(next_save(step, every, pass.total)?.saturating_sub(step)).ok()
+            });
+            let after = self.cadence.seconds_a_step().zip(steps);
+            let after =
+                after.and_then(|(each, steps)| Duration::try_from_secs_f64(each * f64::from(steps)).ok());
+            member.expect_save(after);
+        }
         if state == RunState::Running {
             let seconds_a_step = self.cadence.seconds_a_step();
             let next_save =
@@ -829,246 +498,11 @@ impl Run {
             self.told = Some(now);
         }
     }
-
-    async fn conclude_records(&mut self, looked: &JobSnapshot) -> Result<(), Error> {
-        let Some(head) = &self.head else { return Ok(()) };
-        let listing = self.listing(&head.known(), looked);
-        self.write_records(looked, &listing.artifacts).await
-    }
-
-    /// Writes `SHA256SUMS`, `job.json` and the gallery where what they say has changed.
-    async fn write_records(&mut self, looked: &JobSnapshot, listed: &[Arc<Artifact>]) -> Result<(), Error> {
-        let Some(head) = self.head.clone() else { return Ok(()) };
-        if self.written.is_empty()
-            && let Some(now) = head.head().await
-        {
-            let keys = [SUMS, JOB, PAGE].into_iter();
-            self.written = keys.filter_map(|key| Some((key, now.written.get(key)?.meaning))).collect();
-        }
-        let known = head.known();
-        head.note_seen(Seen { status: looked.status.status.clone(), resumes: looked.resumes });
-        let job = job_draft(looked, listed, &known, &self.before, &self.mirror.job);
-        for draft in [Draft::sums(&known), job.clone()] {
-            if self.written.get(draft.key) == Some(&draft.meaning) || draft.is_nothing() {
-                continue;
-            }
-            if draft.key == SUMS {
-                records::write(&self.store, &head, SUMS, Draft::sums).await?;
-            } else {
-                records::write(&self.store, &head, JOB, |_| draft.clone()).await?;
-            }
-            self.written.insert(draft.key, draft.meaning);
-        }
-        self.write_page(&head, &known, &job).await
-    }
-
-    async fn write_page(&mut self, head: &Arc<HeadStore>, known: &Known, job: &Draft) -> Result<(), Error> {
-        let job = reports::parse_job(job.text().as_bytes(), &self.mirror.job);
-        let draft = Draft::new(PAGE, gallery::draw(&known.manifest, job.as_ref()));
-        if self.page_is_foreign || self.written.get(PAGE) == Some(&draft.meaning) {
-            return Ok(());
-        }
-        if let Some((page, _)) = self.store.small(PAGE, JOB_BOUND).await?
-            && !gallery::is_own_page(&page)
-        {
-            self.page_is_foreign = true;
-            let page = self.store.url.object(PAGE);
-            self.notice(Notice::NoGallery(Error::ForeignPage(page.into())));
-            return Ok(());
-        }
-        records::write(&self.store, head, PAGE, |_| draft.clone()).await?;
-        self.written.insert(PAGE, draft.meaning);
-        Ok(())
-    }
-
-    /// Removes what the user does not want to keep there.
-    async fn retain(&mut self) -> Result<(), Error> {
-        let (Some(rule), Some(head)) = (self.mirror.options.retention, self.head.clone()) else {
-            return Ok(());
-        };
-        let known = head.known();
-        let going: Vec<(ArtifactKey, Entry)> = surplus(&known.manifest, rule)
-            .into_iter()
-            .map(|(key, entry)| (key.clone(), entry.clone()))
-            .collect();
-        prune::remove(&self.store, &head, &going).await?;
-        for (_, entry) in &going {
-            let notice = Notice::Pruned { path: entry.path.clone(), bucket: true };
-            self.tell(&Event::Notice { notice });
-        }
-        Ok(())
-    }
-
-    async fn conclude(&mut self, looked: &JobSnapshot, pass: &Pass) -> Result<ExitStatus, Error> {
-        self.files.abort_all();
-        while self.files.join_next().await.is_some() {}
-        self.retain().await?;
-        self.conclude_records(looked).await?;
-        let known = match &self.head {
-            Some(head) => head.known(),
-            None => self
-                .idle_known
-                .clone()
-                .unwrap_or_else(|| Arc::new(Known::new(self.mirror.job.clone(), self.mirror.api.origin()))),
-        };
-        let is_here = |key: &ArtifactKey| {
-            known.manifest.entries.get(key).is_some_and(|entry| entry.state == EntryState::Present)
-                && matches!(self.missing.get(key), None | Some(Missing::Vanished))
-        };
-        let is_pruned = |key: &ArtifactKey| {
-            known.manifest.entries.get(key).is_some_and(|entry| entry.state == EntryState::Pruned)
-        };
-        let present = known.manifest.entries.keys().filter(|key| is_here(key)).count() as u64;
-        let missing = pass.wanted.iter().filter(|key| !is_here(key) && !is_pruned(key)).count() as u64;
-        let state = pass.state.unwrap_or(RunState::Running);
-        let timed_out = self.deadline().is_some_and(|deadline| Instant::now() >= deadline);
-        let exit = match () {
-            () if missing + self.unreachable > 0 => ExitStatus::TryAgain,
-            () if self.mirror.options.once => ExitStatus::Complete,
-            () if timed_out && !state.is_over() => ExitStatus::TryAgain,
-            () => state.exit_status(),
-        };
-        if let Some(head) = &self.head {
-            head.release().await?;
-        }
-        let look = Look {
-            state,
-            step: pass.step,
-            save_every: pass.save_every,
-            news: pass.ordered > 0,
-            lagging: pass.lagging,
-        };
-        let left = Left { look, missing: missing > 0, settled: state.is_over(), state_age: None };
-        let next_look = self.cadence.next_run(self.began.elapsed(), &left);
-        self.done(exit, present, missing + self.unreachable, Some(looked.status.status.clone()), next_look);
-        Ok(exit)
-    }
-
-    fn done(
-        &self,
-        exit: ExitStatus,
-        present: u64,
-        failed: u64,
-        job_status: Option<JobStatus>,
-        next_look: Option<Duration>,
-    ) {
-        self.tell(&Event::Done {
-            exit,
-            published: self.published,
-            bytes: self.received.load(Ordering::Relaxed),
-            present,
-            failed,
-            elapsed: self.began.elapsed(),
-            job_status,
-            next_look,
-        });
-    }
-
-    /// The run was stopped by a signal.
-    fn stopped(&self) -> ExitStatus {
-        let exit = self.stop.status();
-        let known = self.head.as_ref().map(|head| head.known()).or_else(|| self.idle_known.clone());
-        let present = known.map_or(0, |known| known.manifest.present().len() as u64);
-        self.done(exit, present, self.busy.len() as u64, None, Some(Duration::ZERO));
-        exit
-    }
-
-    /// Drops what is on its way, and frees the lease where it is still held.
-    async fn wind_up(&mut self) {
-        self.files.abort_all();
-        while self.files.join_next().await.is_some() {}
-        self.keeper.abort_all();
-        while self.keeper.join_next().await.is_some() {}
-        let Some(head) = self.head.take().filter(|head| !head.lost().is_cancelled()) else { return };
-        let ending = async {
-            let is_free = head.head().await.is_some_and(|head| head.free);
-            if !is_free {
-                // What cannot be dropped in time is named in the head for the next owner.
-                let _ = head.drop_uploads().await;
-                if let Err(error) = head.release().await {
-                    self.tell(&Event::Notice { notice: Notice::LeaseNotFreed(error) });
-                }
-            }
-        };
-        // What does not end in time is taken over by the next run.
-        let _ = tokio::time::timeout(WIND_UP, ending).await;
-    }
 }
 
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
-    }
-}
-
-/// `job.json`. What it means does not depend on rows of files that are offered no more.
-fn job_draft(
-    looked: &JobSnapshot,
-    listed: &[Arc<Artifact>],
-    known: &Known,
-    before: &[JobArtifact],
-    job: &JobId,
-) -> Draft {
-    let text = |before: &[JobArtifact]| {
-        let draft = JobDraft {
-            job_id: job,
-            name: looked.name(),
-            status: &looked.status.status,
-            progress: looked.status.progress,
-            error: looked.error(),
-            times: looked.times(),
-            resumes: looked.resumes,
-            artifacts: Rows::new(listed, &known.manifest, before),
-        };
-        let mut value = serde_json::to_value(&draft).unwrap_or_default();
-        mark_current(&mut value, known);
-        serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
-    };
-    let meaning = text(&[]);
-    if before.is_empty() {
-        Draft::new(JOB, meaning)
-    } else {
-        Draft::with_meaning(JOB, &meaning, text(before))
-    }
-}
-
-/// Says which object of a file is the current one, where older bytes of it have the plain name.
-fn mark_current(job: &mut serde_json::Value, known: &Known) {
-    let older: HashMap<&str, &Entry> = known
-        .manifest
-        .entries
-        .values()
-        .filter(|entry| !entry.older.is_empty())
-        .map(|entry| (entry.path.as_str(), entry))
-        .collect();
-    let rows = job.get_mut("artifacts").and_then(serde_json::Value::as_array_mut);
-    for row in rows.into_iter().flatten().filter_map(serde_json::Value::as_object_mut) {
-        let path = row.get("path").and_then(serde_json::Value::as_str).unwrap_or_default();
-        if let Some(entry) = older.get(path) {
-            let older = entry.older.iter().map(|older| {
-                serde_json::json!({
-                    "path": older.path, "size": older.size, "sha256": older.sha256, "current": false,
-                })
-            });
-            let older: Vec<_> = older.collect();
-            row.insert("current".to_owned(), true.into());
-            row.insert("older".to_owned(), older.into());
-        }
-    }
-}
-
-fn adopted(action: &Action, memory: &Recollection) -> Entry {
-    Entry {
-        path: memory.path.clone(),
-        step: action.artifact.step,
-        size: memory.size,
-        sha256: memory.sha256,
-        evidence: memory.evidence,
-        revision: memory.revision.clone(),
-        run: memory.run.clone(),
-        modified: None,
-        state: EntryState::Present,
-        older: Vec::new(),
     }
 }

@@ -30,12 +30,13 @@ use crate::model::names::rel_path::RelPath;
 use crate::model::revision::Revision;
 
 use super::create::{Origin, create_small};
-use super::head_store::{Found, HeadStore, Wish};
+use super::head_read::Found;
+use super::head_store::{HeadStore, Wish};
 use super::prune;
 use super::records::{self, Draft, SUMS};
 use super::sabotage::{Rule, break_rule, holds};
 use super::store::Store;
-use super::upload::{STAGED, Unpublished, Upload, sweep};
+use super::upload::{PartFault, STAGED, Unpublished, Upload, sweep};
 
 const LEASE: Duration = Duration::from_secs(6);
 
@@ -348,19 +349,28 @@ impl Worker {
             let upload =
                 Upload::begin(self.store.clone(), head.clone(), plain.clone(), self.publish, direct).await?;
             let mut parts = Vec::new();
+            let mut is_gone = false;
             for (number, part) in bytes.chunks(bytes.len() / 2 + 1).enumerate() {
-                parts.push(upload.part(number, Bytes::copy_from_slice(part)).await?);
+                match upload.part(number, Bytes::copy_from_slice(part)).await {
+                    Ok(tag) => parts.push(tag),
+                    Err(PartFault::Gone) => is_gone = true,
+                    Err(PartFault::Error(error)) => return Err(error),
+                }
+            }
+            if is_gone {
+                continue;
             }
             match upload.publish(parts, verified(bytes)).await {
                 Ok(stored) => return Ok(stored),
                 Err(Unpublished::Taken) => may_be_direct = false,
+                Err(Unpublished::Gone) => {}
                 Err(Unpublished::Error(error)) => return Err(error),
             }
         }
     }
 }
 
-/// Plays one universe; the error says what was broken.
+/// Plays one universe; the error names what was broken.
 fn play(seed: u64, tell: bool) -> Result<(), String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

@@ -35,6 +35,10 @@ impl Bucket for Sole {
         self.0.list(prefix)
     }
 
+    fn folders<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<String>> {
+        self.0.folders(prefix)
+    }
+
     fn put<'a>(&'a self, key: &'a str, bytes: Bytes, when: When, about: About) -> Answer<'a, Put> {
         Box::pin(async move {
             if !self.holds(key, &when).await? {

@@ -1,27 +1,40 @@
 //! Whole mirrors of a simulated job into a bucket in memory, in virtual time.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use crate::decide::comfyui::loras::Weights;
+use crate::decide::transfer::task::FailureCause;
 use crate::edge::api::token::TokenSource;
 use crate::edge::api::{ApiClient, Limits};
 use crate::edge::bucket::memory::{Hand, Shelf, Weather};
+use crate::edge::comfyui::LoraFolder;
 use crate::edge::net::http::ArtifactClient;
+use crate::edge::system::link::LinkMode;
 use crate::engine::event::Event;
 use crate::engine::options::SyncOptions;
+use crate::engine::outputs::comfyui::{ComfyOptions, ComfyUi, Patience};
+#[cfg(unix)]
+use crate::engine::outputs::hooks::HookPlan;
 use crate::engine::stop::Stop;
 use crate::error::{BucketError, Error, ExitStatus};
+use crate::model::artifact::ArtifactKind;
 use crate::model::destination::BucketUrl;
 use crate::model::digest::Sha256Digest;
-use crate::model::job::JobId;
+use crate::model::job::{JobId, JobStatus, Progress};
 use crate::simulation::TOKEN;
 use crate::simulation::wire::Line;
-use crate::simulator::{Fault, JobPlan, Origin, Simulator, SimulatorConfig, What};
+use crate::simulator::{
+    Fault, JobPlan, Origin, Simulator, SimulatorConfig, StaticBytes, StaticFile, StaticJob, What,
+};
 
+use super::comfyui::FromBucket;
 use super::options::BucketOptions;
 use super::read::check_over;
 use super::run::BucketMirror;
@@ -70,6 +83,15 @@ impl Rig {
         hand: Arc<Hand>,
         change: F,
     ) -> impl Future<Output = Result<ExitStatus, Error>> + use<F> {
+        self.mirror(hand, None, change)
+    }
+
+    fn mirror<F: FnOnce(&mut SyncOptions, &mut BucketOptions)>(
+        &self,
+        hand: Arc<Hand>,
+        hooks: Option<super::hooks::BucketHooks>,
+        change: F,
+    ) -> impl Future<Output = Result<ExitStatus, Error>> + use<F> {
         let stall = Duration::from_secs(10);
         let line = |origin| Line::new(self.world.clone(), origin, stall, fastrand::u64(..));
         let base = self.world.api_base().parse().unwrap();
@@ -79,10 +101,20 @@ impl Rig {
         let mut options = SyncOptions { once: true, allow_private_hosts: true, ..SyncOptions::default() };
         let mut bucket = BucketOptions::default();
         change(&mut options, &mut bucket);
-        let mirror = BucketMirror { api, job: self.job.clone(), to: "s3://b/p".to_owned(), options, bucket };
+        let (job, to) = (self.job.clone(), "s3://b/p".to_owned());
+        let mirror = BucketMirror { api, job, to, options, bucket, hooks, fleet: None };
         let (store, events) = (self.store(hand), self.events.clone());
         let reporter = Arc::new(move |event: &Event| events.lock().unwrap().push(event.clone()));
         mirror.run_over(hosts, move |_| Ok(store), reporter, Stop::new())
+    }
+
+    #[cfg(unix)]
+    async fn run_with_hooks(
+        &self,
+        hand: Arc<Hand>,
+        hooks: super::hooks::BucketHooks,
+    ) -> Result<ExitStatus, Error> {
+        self.mirror(hand, Some(hooks), |_, _| {}).await
     }
 
     async fn once(&self) -> ExitStatus {
@@ -95,31 +127,7 @@ impl Rig {
 
     /// Every file is there once, with bytes that the host had, and the list of checksums fits.
     async fn check(&self) {
-        let (manifest, checked) = check_over(&self.steady(), false).await.unwrap();
-        assert_eq!(checked.bad, [], "what is claimed is there");
-        let (_, listed) = check_over(&self.steady(), true).await.unwrap();
-        assert_eq!(listed, checked, "tags and lengths tell the same");
-        let objects = self.shelf.objects();
-        let truth = self.world.truth(&self.job);
-        for (_, entry) in manifest.present() {
-            let bytes = &objects[entry.path.as_str()].bytes;
-            let sha256 = Sha256Digest::new(Sha256::digest(bytes).into());
-            let is_true = truth.values().flatten().any(|version| version.sha256 == sha256);
-            assert!(is_true, "`{}` is no version of anything", entry.path);
-        }
-        let sums = String::from_utf8(objects["SHA256SUMS"].bytes.to_vec()).unwrap();
-        assert!(sums.starts_with("# rcsync epoch "), "{sums}");
-        for line in sums.lines().skip(1) {
-            let (expected, name) = line.split_once("  ").unwrap();
-            assert_eq!(crate::model::digest::hex(&Sha256::digest(&objects[name].bytes)), expected, "{name}");
-        }
-        for (name, object) in &objects {
-            let is_text = !name.ends_with(".safetensors");
-            for secret in [TOKEN, "sig=", "expires="].iter().filter(|_| is_text) {
-                let holds = object.bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
-                assert!(!holds, "P7: `{name}` holds `{secret}`");
-            }
-        }
+        check(&self.steady(), "", &self.shelf, &self.world, &self.job).await;
     }
 
     /// The same where nothing went wrong with the store: then no upload is left either. One whose begin was not answered, or
@@ -131,6 +139,40 @@ impl Rig {
 
     fn names(&self) -> Vec<String> {
         self.shelf.objects().into_keys().filter(|key| !key.starts_with(".rcsync/")).collect()
+    }
+}
+
+/// Every file of a job is there once, with bytes that the host had, and the list of checksums fits. `below` is what the
+/// keys of the job's objects begin with on the shelf.
+pub(crate) async fn check(store: &Store, below: &str, shelf: &Shelf, world: &Simulator, job: &JobId) {
+    let (manifest, checked) = check_over(store, false).await.unwrap();
+    assert_eq!(checked.bad, [], "what is claimed is there");
+    let (_, listed) = check_over(store, true).await.unwrap();
+    assert_eq!(listed, checked, "tags and lengths tell the same");
+    let objects: BTreeMap<String, _> = shelf
+        .objects()
+        .into_iter()
+        .filter_map(|(key, object)| Some((key.strip_prefix(below)?.to_owned(), object)))
+        .collect();
+    let truth = world.truth(job);
+    for (_, entry) in manifest.present() {
+        let bytes = &objects[entry.path.as_str()].bytes;
+        let sha256 = Sha256Digest::new(Sha256::digest(bytes).into());
+        let is_true = truth.values().flatten().any(|version| version.sha256 == sha256);
+        assert!(is_true, "`{}` is no version of anything", entry.path);
+    }
+    let sums = String::from_utf8(objects["SHA256SUMS"].bytes.to_vec()).unwrap();
+    assert!(sums.starts_with("# rcsync epoch "), "{sums}");
+    for line in sums.lines().skip(1) {
+        let (expected, name) = line.split_once("  ").unwrap();
+        assert_eq!(crate::model::digest::hex(&Sha256::digest(&objects[name].bytes)), expected, "{name}");
+    }
+    for (name, object) in &objects {
+        let is_text = !name.ends_with(".safetensors");
+        for secret in [TOKEN, "sig=", "expires="].iter().filter(|_| is_text) {
+            let holds = object.bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!holds, "P7: `{name}` holds `{secret}`");
+        }
     }
 }
 
@@ -432,4 +474,245 @@ fn two_workers_and_killed_ones_lose_and_double_nothing() {
             }
         });
     }
+}
+
+/// A job that is only a list of these files.
+fn listed(status: JobStatus, files: Vec<StaticFile>) -> Rig {
+    let config = SimulatorConfig { token: TOKEN.to_owned(), ..SimulatorConfig::default() };
+    let world = Arc::new(Simulator::unconnected(config));
+    let progress = Progress { current_step: Some(10), total_steps: Some(20), percent: None };
+    let job = world.add_static_job(StaticJob { files, status, progress, ..StaticJob::default() });
+    Rig { world, job, shelf: Arc::default(), events: Arc::default() }
+}
+
+#[test]
+fn a_file_that_only_its_length_speaks_for_needs_two_equal_looks_while_the_run_may_write() {
+    virtually(9, async {
+        let bytes = StaticBytes::Exact(Bytes::from_static(b"no format that can be checked"));
+        let file = StaticFile::new(ArtifactKind::Sample, "samples/1__000000010_0.xyz", bytes);
+        let rig = listed(JobStatus::Running, vec![file]);
+        let name = "samples/1__000000010_0.xyz";
+        let has_it = || rig.names().iter().any(|there| there == name);
+        assert_eq!(rig.once().await, ExitStatus::TryAgain, "the first look");
+        assert!(!has_it());
+        assert_eq!(rig.once().await, ExitStatus::TryAgain, "too soon");
+        assert!(!has_it());
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        // The second look may be another worker's: the first one is in the head.
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        assert!(has_it());
+        rig.check_tidy().await;
+        // One that changes between the looks begins anew; and where the run is over, one look is enough.
+        let bytes = StaticBytes::Exact(Bytes::from_static(b"other"));
+        let file = StaticFile::new(ArtifactKind::Sample, name, bytes);
+        let over = listed(JobStatus::Stopped, vec![file]);
+        over.once().await;
+        assert!(over.names().iter().any(|there| there == name));
+    });
+}
+
+#[test]
+fn a_configuration_that_is_stored_compressed_is_unpacked() {
+    use std::io::Write as _;
+    virtually(10, async {
+        let text = b"job: extension\nconfig:\n  name: dog\n";
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packer.write_all(text).unwrap();
+        let bytes = StaticBytes::Exact(packer.finish().unwrap().into());
+        let rig =
+            listed(JobStatus::Stopped, vec![StaticFile::new(ArtifactKind::Config, "config.yaml", bytes)]);
+        rig.world.fault(Fault::always("config.yaml", What::GzipHeader));
+        rig.once().await;
+        assert_eq!(&rig.shelf.objects()["config.yaml"].bytes[..], text);
+        let (_, checked) = check_over(&rig.steady(), false).await.unwrap();
+        assert_eq!((checked.good, checked.bad), (1, Vec::new()));
+    });
+}
+
+#[test]
+fn a_rule_that_removes_uploads_costs_time_and_no_file() {
+    for drops in [1, 1000] {
+        virtually(11, async {
+            let rig = Rig::finished(JobPlan { checkpoint_bytes: 43 << 20, steps: 10, ..plan() });
+            rig.world.set_host(|host| host.throttle = Some(10 << 20));
+            let rule = async {
+                for _ in 0..drops {
+                    tokio::time::sleep(Duration::from_millis(1500)).await;
+                    rig.shelf.drop_uploads();
+                }
+                std::future::pending::<()>().await;
+            };
+            let ended = tokio::select! {
+                exit = rig.once() => exit,
+                () = rule => unreachable!(),
+            };
+            if drops == 1 {
+                assert_eq!(ended, ExitStatus::Complete);
+                rig.check_tidy().await;
+            } else {
+                // Others are not affected, and the cause is reported.
+                assert_eq!(ended, ExitStatus::TryAgain);
+                let told = rig.events().into_iter().any(|event| {
+                    matches!(event, Event::Failed { cause: FailureCause::UploadsLost { .. }, .. })
+                });
+                assert!(told && rig.names().contains(&"config.yaml".to_owned()));
+                rig.check().await;
+            }
+        });
+    }
+}
+
+#[test]
+fn a_job_that_stopped_early_is_resumed() {
+    virtually(12, async {
+        let rig = Rig::new(JobPlan { preempt_at: Some(12), ..plan() });
+        let time = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                rig.world.advance_steps(&rig.job, 1);
+            }
+        };
+        let follow = rig.run(Hand::steady(rig.shelf.clone()), |options, _| {
+            (options.once, options.auto_resume) = (false, 2);
+        });
+        let exit = tokio::select! {
+            exit = follow => exit.unwrap(),
+            () = time => unreachable!(),
+        };
+        assert_eq!(exit, ExitStatus::Complete);
+        let resumed = rig.events().into_iter().filter(|event| matches!(event, Event::Resumed { .. })).count();
+        assert_eq!(resumed, 1);
+        rig.check_tidy().await;
+    });
+}
+
+/// A command that appends its arguments to a file, and fails while another file is there.
+#[cfg(unix)]
+fn hooks(rig: &Rig, dir: &std::path::Path) -> super::hooks::BucketHooks {
+    let (told, fails) = (dir.join("told"), dir.join("fails"));
+    let script = format!("test ! -e {} && echo \"$0 $1\" >> {}", fails.display(), told.display());
+    let exec = format!("sh -c '{script}' {{path}} {{sha256}}");
+    let done = format!("sh -c 'echo done $0 >> {}' {{exit_code}}", told.display());
+    let plan = HookPlan::new(Some(&exec), Some(&done), None, Duration::from_secs(10)).unwrap();
+    let _ = rig;
+    super::hooks::BucketHooks { plan, wording: Box::new(|_, id| id.as_str().to_owned()) }
+}
+
+/// In real time, since commands run in it.
+#[cfg(unix)]
+#[tokio::test]
+async fn hooks_hear_of_each_object_once_across_runs_and_kills() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::new(plan());
+    rig.world.advance_steps(&rig.job, 11);
+    // What was there before a hook was first given is no news to it.
+    assert_eq!(rig.once().await, ExitStatus::Complete);
+    let before = rig.names().len();
+    let told = || std::fs::read_to_string(dir.path().join("told")).unwrap_or_default();
+    let run = async || {
+        let hooks = hooks(&rig, dir.path());
+        rig.run_with_hooks(Hand::steady(rig.shelf.clone()), hooks).await
+    };
+    assert_eq!(run().await.unwrap(), ExitStatus::Complete);
+    assert_eq!(told(), "done 0\n", "nothing is new");
+    rig.world.finish(&rig.job);
+    // A hook that fails is tried again by the next run: nothing else is lost meanwhile.
+    std::fs::write(dir.path().join("fails"), "").unwrap();
+    assert_eq!(run().await.unwrap(), ExitStatus::Complete);
+    let new = rig.names().len() - before;
+    assert!(new >= 3, "{new}");
+    assert_eq!(told(), "done 0\ndone 0\n");
+    std::fs::remove_file(dir.path().join("fails")).unwrap();
+    assert_eq!(run().await.unwrap(), ExitStatus::Complete);
+    let text = told();
+    let urls: Vec<&str> = text.lines().filter(|line| line.starts_with("s3://b/p/")).collect();
+    assert_eq!(urls.len(), new, "{text}");
+    for line in urls {
+        let (url, sha256) = line.split_once(' ').unwrap();
+        let bytes = &rig.shelf.objects()[url.strip_prefix("s3://b/p/").unwrap()].bytes;
+        assert_eq!(crate::model::digest::hex(&Sha256::digest(bytes)), sha256);
+    }
+    assert_eq!(run().await.unwrap(), ExitStatus::Complete);
+    assert_eq!(told().lines().count(), text.lines().count() + 1, "each is delivered once");
+}
+
+/// A ComfyUI with a folder for LoRAs, and what follows a bucket for it.
+fn comfy(dir: &std::path::Path, keep: Option<u32>) -> Arc<ComfyUi> {
+    let loras = dir.join("ComfyUI/models/loras");
+    std::fs::create_dir_all(&loras).unwrap();
+    Arc::new(ComfyUi::new(ComfyOptions {
+        folder: LoraFolder { path: loras, why: "a test".to_owned(), embeddings: None },
+        subdir: "{name}".parse().unwrap(),
+        keep,
+        link: LinkMode::default(),
+        sidecars: true,
+        weights: Weights::default(),
+        url: None,
+    }))
+}
+
+fn from_bucket(rig: &Rig, dir: &std::path::Path, comfy: &Arc<ComfyUi>) -> FromBucket {
+    let events = rig.events.clone();
+    let reporter = Arc::new(move |event: &Event| events.lock().unwrap().push(event.clone()));
+    FromBucket::over(rig.steady(), comfy.clone(), &dir.join("state"), reporter)
+}
+
+/// In real time: it waits for disks.
+#[tokio::test]
+async fn loras_of_a_bucket_are_placed_in_comfyui_and_fetched_once() {
+    let rig = Rig::finished(JobPlan { save_every: 5, ..plan() });
+    assert_eq!(rig.once().await, ExitStatus::Complete);
+    let objects = rig.shelf.objects();
+    let dir = tempfile::tempdir().unwrap();
+    let comfy = comfy(dir.path(), Some(2));
+    let placed = || {
+        let folder = comfy.folder().path.join("dog");
+        let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        names.map(|entry| entry.file_name().into_string().unwrap()).collect::<BTreeSet<String>>()
+    };
+    // A fetch that was killed is continued: the first bytes of one are there.
+    let whole = &objects["dog.safetensors"].bytes;
+    let mut from = from_bucket(&rig, dir.path(), &comfy);
+    let parts = from.shadow().join(".rcsync/parts");
+    std::fs::create_dir_all(&parts).unwrap();
+    let sha256 = crate::model::digest::hex(&Sha256::digest(whole));
+    std::fs::write(parts.join(sha256), &whole[..1000]).unwrap();
+    let carried = || rig.shelf.carried.load(Ordering::Relaxed);
+    let outcome = from.once(Patience::Act).await.unwrap();
+    assert_eq!((outcome.placed, outcome.there, outcome.unsettled), (3, 3, 0), "the newest two and the final");
+    let names = placed();
+    for name in ["dog.safetensors", "dog_000000015.safetensors", "dog_000000010.safetensors"] {
+        let bytes = std::fs::read(comfy.folder().path.join("dog").join(name)).unwrap();
+        assert_eq!(bytes, objects[name].bytes, "{name}");
+        let stem = name.trim_end_matches(".safetensors");
+        for beside in [".sha256", ".civitai.info"] {
+            assert!(names.contains(&format!("{stem}{beside}")), "{names:?}");
+        }
+    }
+    assert!(names.iter().any(|name| name.ends_with(".jpg") || name.ends_with(".png")), "{names:?}");
+    assert!(!names.contains("dog_000000005.safetensors"), "{names:?}");
+    // Nothing is left on this machine but the record, and a second look fetches nothing.
+    let left = std::fs::read_dir(from.shadow()).unwrap().flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    assert!(left.iter().all(|name| !name.ends_with(".safetensors")), "{left:?}");
+    let (before, writes) = (carried(), rig.shelf.writes.load(Ordering::Relaxed));
+    let mut again = from_bucket(&rig, dir.path(), &comfy);
+    let outcome = again.once(Patience::Act).await.unwrap();
+    assert_eq!((outcome.placed, outcome.there), (0, 3));
+    assert!(carried() - before <= 4, "{} requests", carried() - before);
+    assert_eq!(rig.shelf.writes.load(Ordering::Relaxed), writes, "the bucket is only read");
+    assert_eq!(placed(), names);
+    // What its owner removed there is not placed again, and a part of other bytes is no part.
+    std::fs::remove_file(comfy.folder().path.join("dog/dog.safetensors")).unwrap();
+    let outcome = again.once(Patience::Act).await.unwrap();
+    assert_eq!((outcome.placed, outcome.withdrawn), (0, 1));
+    // Bytes in the bucket that are not those of the head are never placed.
+    rig.shelf
+        .set("dog_000000015.safetensors", Some(&vec![7; objects["dog_000000015.safetensors"].bytes.len()]));
+    let other = tempfile::tempdir().unwrap();
+    let elsewhere = self::comfy(other.path(), None);
+    let mut from = from_bucket(&rig, other.path(), &elsewhere);
+    let outcome = from.once(Patience::Act).await.unwrap();
+    assert!(!elsewhere.folder().path.join("dog/dog_000000015.safetensors").exists());
+    assert_eq!((outcome.there, outcome.unsettled), (3, 1), "{outcome:?}");
 }

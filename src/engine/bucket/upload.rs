@@ -36,11 +36,28 @@ pub(super) struct Upload {
     publish: Publish,
 }
 
+/// Why a part could not be sent.
+#[derive(Debug)]
+pub(super) enum PartFault {
+    /// The store has the upload no more.
+    Gone,
+    /// The store refused, or the lease is lost.
+    Error(Error),
+}
+
+impl From<Error> for PartFault {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
 /// Why an upload gave no file.
 #[derive(Debug)]
 pub(super) enum Unpublished {
     /// Its name was taken meanwhile by other bytes: it has to be sent again under another name.
     Taken,
+    /// The store has the upload no more, and no file of it.
+    Gone,
     /// The store refused, or the lease is lost.
     Error(Error),
 }
@@ -76,10 +93,23 @@ impl Upload {
     /// Sends one part.
     ///
     /// # Errors
-    /// When the store refuses: [`StoreFault::NoUpload`] where the upload is gone.
-    pub(super) async fn part(&self, number: usize, bytes: Bytes) -> Result<PartTag, Error> {
-        let send = || self.store.bucket.part(&self.key, &self.id, number, bytes.clone());
-        self.store.ask("upload a part of", self.plain.as_str(), send).await
+    /// When the store has the upload no more, or refuses.
+    pub(super) async fn part(&self, number: usize, bytes: Bytes) -> Result<PartTag, PartFault> {
+        let mut patience = self.store.patience();
+        loop {
+            match self.store.bucket.part(&self.key, &self.id, number, bytes.clone()).await {
+                Ok(tag) => return Ok(tag),
+                Err(StoreFault::NoUpload) => {
+                    // The next owner need not abort it. Where the lease is lost, its new owner did.
+                    self.head.ensure_ours().await?;
+                    self.head.note_ended(&self.id.0);
+                    return Err(PartFault::Gone);
+                }
+                Err(fault) => {
+                    self.store.wait(&mut patience, "upload a part of", self.plain.as_str(), fault).await?;
+                }
+            }
+        }
     }
 
     /// Gives the verified file its name.
@@ -102,6 +132,11 @@ impl Upload {
             Settled::Taken => {
                 self.abort().await;
                 Err(Unpublished::Taken)
+            }
+            Settled::Gone => {
+                self.head.ensure_ours().await?;
+                self.head.note_ended(&self.id.0);
+                Err(Unpublished::Gone)
             }
             Settled::Done(_) => {
                 self.head.note_ended(&self.id.0);
@@ -153,6 +188,10 @@ impl Upload {
             self.head.note_ended(&id.0);
             match settled {
                 Settled::Done(tag) => return Ok(completed(path, tag, verified)),
+                Settled::Gone => {
+                    let fault = StoreFault::NoUpload;
+                    return Err(self.store.error("write", key, fault));
+                }
                 Settled::Taken => {
                     self.store.ask("abort an upload of", key, || self.store.bucket.abort(key, &id)).await?
                 }

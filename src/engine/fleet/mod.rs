@@ -5,12 +5,15 @@
 
 pub(crate) mod api_toll;
 pub(crate) mod overview;
+mod page;
 pub(crate) mod registry;
 pub(crate) mod source;
+#[cfg(all(test, feature = "buckets"))]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -21,20 +24,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decide::fleet::again::{self, Ended, Next, Outlook};
 use crate::decide::fleet::job_list::Listed;
+use crate::decide::fleet::order::order;
 use crate::decide::fleet::template::Template;
 use crate::edge::api::ApiClient;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::fd_limit;
-use crate::edge::system::watch::Watch;
 use crate::engine::mirror::interrupted;
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::transfer::share::{Budget, Member, Membership, Shared};
-use crate::error::{Error, ExitStatus, Unfit, explain_briefly};
+use crate::error::{BucketError, Error, ExitStatus, Unfit, explain_briefly};
+use crate::model::destination::Destination;
 use crate::model::job::JobId;
 
 use super::event::{Event, Notice, Reporter};
 use super::stop::Stop;
-use source::Source;
+use page::Page;
+use source::{Changes, Source};
 
 /// What happens in a fleet, beside the events of its jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub(crate) enum News {
     BadList { why: String },
     /// More jobs than this process may hold files open for: the others wait until one is over.
     TooMany { jobs: usize, open: usize },
+    /// The page that compares the jobs could not be drawn; nothing else is affected.
+    NoPage(Error),
     /// The job is over for this fleet.
     Over { job: JobId, exit: ExitStatus },
 }
@@ -60,7 +67,7 @@ pub(crate) trait Listener: Send + Sync {
 /// One run of one job, ready to begin.
 pub(crate) struct Start<T> {
     pub(crate) job: Arc<Listed<T>>,
-    pub(crate) dir: PathBuf,
+    pub(crate) to: Destination,
     pub(crate) membership: Membership,
     pub(crate) reporter: Arc<dyn Reporter>,
     pub(crate) stop: Stop,
@@ -70,6 +77,9 @@ pub(crate) struct Start<T> {
 
 /// Mirrors one job with everything that belongs to it (hooks, ComfyUI, gallery).
 pub(crate) type Launch<T> = dyn Fn(Start<T>) -> BoxFuture<'static, Result<ExitStatus, Error>> + Send + Sync;
+
+/// Waits until a job that another process holds may be free.
+pub(crate) type UntilFree = dyn Fn(&Destination) -> BoxFuture<'static, ()> + Send + Sync;
 
 /// Reads a list of jobs; the error names everything that is wrong with it.
 pub(crate) type ReadList<T> = dyn Fn(&str) -> Result<Vec<Listed<T>>, String> + Send + Sync;
@@ -87,7 +97,11 @@ pub(crate) struct Fleet<T> {
     /// How long all of it may last.
     pub(crate) timeout: Option<Duration>,
     pub(crate) launch: Box<Launch<T>>,
+    /// Where several processes share the jobs: the name of this one, and how to wait for a job that another one holds.
+    pub(crate) sharing: Option<(String, Box<UntilFree>)>,
     pub(crate) listener: Arc<dyn Listener>,
+    /// The folder of all mirrors, where a page is kept that compares them.
+    pub(crate) page: Option<PathBuf>,
     pub(crate) stop: Stop,
 }
 
@@ -123,11 +137,21 @@ impl<T: PartialEq + Send + Sync + 'static> Fleet<T> {
             open: Semaphore::new(handles.open),
             folders: Mutex::default(),
             began: Instant::now(),
+            page: self.page.clone().map(Page::below).map(Arc::new),
             fleet: self,
         });
-        Course { crew, entries: BTreeMap::new(), tasks: JoinSet::new(), numbers: 0, text }
-            .follow(list, watch)
-            .await
+        let course =
+            Course { crew: crew.clone(), entries: BTreeMap::new(), tasks: JoinSet::new(), numbers: 0, text };
+        let following = course.follow(list, watch);
+        let Some(page) = &crew.page else { return following.await };
+        let tell = |news| crew.fleet.listener.news(&news);
+        let endings = tokio::select! {
+            biased;
+            endings = following => endings,
+            () = page.keep(tell) => return Ok(Endings::new()),
+        };
+        page.finish(tell).await;
+        endings
     }
 }
 
@@ -138,7 +162,8 @@ struct Crew<T> {
     /// Jobs whose folders may be open.
     open: Semaphore,
     /// Which job has which folder.
-    folders: Mutex<HashMap<PathBuf, JobId>>,
+    folders: Mutex<HashMap<String, JobId>>,
+    page: Option<Arc<Page>>,
     began: Instant,
 }
 
@@ -154,11 +179,11 @@ struct Course<T> {
 }
 
 impl<T: PartialEq + Send + Sync + 'static> Course<T> {
-    async fn follow(mut self, list: Vec<Listed<T>>, watch: Option<Watch>) -> Result<Endings, Error> {
+    async fn follow(mut self, list: Vec<Listed<T>>, watch: Option<Changes>) -> Result<Endings, Error> {
         self.take_over(list);
         let stop = self.crew.fleet.stop.clone();
         let changed = async |stopped: bool| match &watch {
-            Some(watch) if !stopped => watch.changed().await,
+            Some(watch) if !stopped => watch.wait().await,
             _ => std::future::pending().await,
         };
         loop {
@@ -210,7 +235,10 @@ impl<T: PartialEq + Send + Sync + 'static> Course<T> {
     }
 
     /// Begins what is new or different in the list, and ends what is no longer on it.
-    fn take_over(&mut self, list: Vec<Listed<T>>) {
+    fn take_over(&mut self, mut list: Vec<Listed<T>>) {
+        if let Some((process, _)) = &self.crew.fleet.sharing {
+            order(&mut list, process);
+        }
         let mut old = std::mem::take(&mut self.entries);
         let jobs = list.len();
         let mut added = Vec::new();
@@ -256,54 +284,90 @@ impl<T: Send + Sync + 'static> Crew<T> {
     /// Follows one job until it is over for this fleet.
     async fn follow(&self, listed: &Arc<Listed<T>>, number: usize, stop: &Stop) -> ExitStatus {
         let member = Arc::new(Member::new(self.shared.clone(), number));
-        let mut failures = 0;
+        let (mut failures, mut was_held) = (0, false);
         loop {
-            let ended = self.run(listed, &member, failures, stop).await;
+            let (ended, to) = self.run(listed, &member, failures, was_held, stop).await;
+            was_held = ended.is_held;
             if stop.is_stopped() {
                 return ended.exit;
             }
-            failures = if ended.exit == ExitStatus::Complete { 0 } else { failures + 1 };
+            failures = again::failures(failures, &ended);
             let next = if self.fleet.once { Next::Over } else { again::next(&ended, failures) };
             let Next::After(wait) = next else { return ended.exit };
             if self.time_left().is_some_and(|left| left <= wait) {
-                return ended.exit;
+                return self.leave(listed, was_held, ended.exit);
             }
             tokio::select! {
                 biased;
-                () = stop.token().cancelled() => return stop.status(),
+                () = stop.token().cancelled() => return self.leave(listed, was_held, stop.status()),
                 () = tokio::time::sleep(wait) => {}
+            }
+            let (true, Some((_, until_free)), Some(to)) = (was_held, &self.fleet.sharing, to) else {
+                continue;
+            };
+            let over = async {
+                match self.time_left() {
+                    Some(left) => tokio::time::sleep(left).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.token().cancelled() => return self.leave(listed, was_held, stop.status()),
+                () = over => return self.leave(listed, was_held, ended.exit),
+                () = until_free(&to) => {}
             }
         }
     }
 
-    /// Runs one job once.
-    async fn run(&self, listed: &Arc<Listed<T>>, member: &Arc<Member>, failures: u32, stop: &Stop) -> Ended {
+    /// Ends with a job that waits. One that another process holds has had no last event yet.
+    fn leave(&self, listed: &Arc<Listed<T>>, was_held: bool, exit: ExitStatus) -> ExitStatus {
+        if was_held {
+            self.fleet.listener.event(&listed.job, &nothing_done(exit, Duration::ZERO, Some(Duration::ZERO)));
+        }
+        exit
+    }
+
+    /// Runs one job once; returns how it ended, and where it is mirrored to as far as that is known. A job that was held
+    /// before and still is was reported already.
+    async fn run(
+        &self,
+        listed: &Arc<Listed<T>>,
+        member: &Arc<Member>,
+        failures: u32,
+        was_held: bool,
+        stop: &Stop,
+    ) -> (Ended, Option<Destination>) {
         let began = Instant::now();
         let job = listed.job.clone();
-        let heard = Arc::new(Heard { job, listener: self.fleet.listener.clone(), outlook: Mutex::default() });
-        match self.mirror(listed, member, heard.clone(), stop).await {
-            Ok(Some(exit)) => Ended { exit, outlook: heard.outlook() },
-            Ok(None) => Ended { exit: interrupted(heard.as_ref(), stop, began), outlook: None },
+        let listener = self.fleet.listener.clone();
+        let page = self.page.clone();
+        let heard = Arc::new(Heard { job, listener, outlook: Mutex::default(), to: OnceLock::new(), page });
+        let ended = match self.mirror(listed, member, heard.clone(), stop).await {
+            Ok(Some(exit)) => Ended { exit, outlook: heard.outlook(), is_held: false },
+            Ok(None) => {
+                let exit = interrupted(heard.as_ref(), stop, began);
+                Ended { exit, outlook: None, is_held: false }
+            }
             Err(error) => {
-                let ended = Ended { exit: error.exit_status(), outlook: None };
-                heard.report(&Event::Trouble { notice: Notice::JobFailed(error) });
-                let next_look = match again::next(&ended, failures + 1) {
-                    Next::After(wait) => Some(wait),
-                    Next::Over => None,
-                };
-                heard.report(&Event::Done {
-                    exit: ended.exit,
-                    published: 0,
-                    bytes: 0,
-                    present: 0,
-                    failed: 0,
-                    elapsed: began.elapsed(),
-                    job_status: None,
-                    next_look,
-                });
+                let ended = Ended { exit: error.exit_status(), outlook: None, is_held: is_held(&error) };
+                // What another process has is no trouble, and it ends only with this fleet.
+                match (ended.is_held, was_held) {
+                    (true, true) => {}
+                    (true, false) => heard.report(&Event::Notice { notice: Notice::JobHeld(error) }),
+                    (false, _) => heard.report(&Event::Trouble { notice: Notice::JobFailed(error) }),
+                }
+                if !ended.is_held || self.fleet.once {
+                    let next_look = match again::next(&ended, again::failures(failures, &ended)) {
+                        Next::After(wait) => Some(wait),
+                        Next::Over => None,
+                    };
+                    heard.report(&nothing_done(ended.exit, began.elapsed(), next_look));
+                }
                 ended
             }
-        }
+        };
+        (ended, heard.to.get().cloned())
     }
 
     /// Looks at a job, finds its folder, and mirrors it; `None` when the fleet was stopped before that.
@@ -320,11 +384,13 @@ impl<T: Send + Sync + 'static> Crew<T> {
         let (api, job) = (&self.fleet.api, &listed.job);
         let first = look(api, job, Patience::Short, reporter.as_ref(), stop.token()).await?;
         let Some(first) = first else { return Ok(None) };
-        let dir = self.fleet.to.fill(job, first.name());
-        self.claim(&dir, job)?;
+        let to = self.fleet.to.fill(job, first.name())?;
+        self.claim(&to, job)?;
+        // It is set once for each run.
+        let _ = reporter.to.set(to.clone());
         let start = Start {
             job: listed.clone(),
-            dir,
+            to,
             membership: Membership { member: member.clone(), first: Some(first), turn },
             reporter,
             stop: stop.clone(),
@@ -334,18 +400,22 @@ impl<T: Send + Sync + 'static> Crew<T> {
     }
 
     /// Notes that a folder is this job's.
-    fn claim(&self, dir: &Path, job: &JobId) -> Result<(), Error> {
-        let key = match dir.to_str() {
-            // These disks know no difference.
-            Some(text) if cfg!(any(windows, target_os = "macos")) => text.to_lowercase().into(),
-            _ => dir.to_path_buf(),
+    fn claim(&self, to: &Destination, job: &JobId) -> Result<(), Error> {
+        let (key, path) = match to {
+            Destination::Folder(dir) => {
+                let text = dir.to_string_lossy();
+                // These disks know no difference.
+                let knows_case = !cfg!(any(windows, target_os = "macos"));
+                (if knows_case { text.into_owned() } else { text.to_lowercase() }, dir.clone())
+            }
+            Destination::Bucket(url) => (url.to_string(), url.to_string().into()),
         };
         let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
         let owner = folders.entry(key).or_insert_with(|| job.clone());
         if owner == job {
             return Ok(());
         }
-        Err(Error::FolderUnfit { path: dir.to_path_buf(), why: Unfit::SameName(owner.clone()) })
+        Err(Error::FolderUnfit { path, why: Unfit::SameName(owner.clone()) })
     }
 
     fn time_left(&self) -> Option<Duration> {
@@ -358,6 +428,9 @@ struct Heard {
     job: JobId,
     listener: Arc<dyn Listener>,
     outlook: Mutex<Option<Outlook>>,
+    /// Where the job is mirrored to, once its name is known.
+    to: OnceLock<Destination>,
+    page: Option<Arc<Page>>,
 }
 
 impl Heard {
@@ -373,5 +446,31 @@ impl Reporter for Heard {
             *self.outlook.lock().unwrap_or_else(PoisonError::into_inner) = Some(outlook);
         }
         self.listener.event(&self.job, event);
+        // What a look found is in `job.json` a moment later; the page is drawn at the last event in any case.
+        if let Some(page) = self.page.as_ref().filter(|_| is_shown(event)) {
+            page.touch();
+        }
+    }
+}
+
+/// Whether an event may change what the page shows.
+const fn is_shown(event: &Event) -> bool {
+    matches!(event, Event::Published { .. } | Event::Waiting { .. } | Event::Done { .. })
+}
+
+/// The last event of a run that did nothing.
+const fn nothing_done(exit: ExitStatus, elapsed: Duration, next_look: Option<Duration>) -> Event {
+    let (published, bytes, present, failed) = (0, 0, 0, 0);
+    Event::Done { exit, published, bytes, present, failed, elapsed, job_status: None, next_look }
+}
+
+/// Whether another process has the job, so that this one leaves it alone.
+fn is_held(error: &Error) -> bool {
+    match error {
+        Error::FolderInUse { .. } => true,
+        Error::Bucket(fault) => {
+            matches!(**fault, BucketError::Held { .. } | BucketError::TakenOver { .. })
+        }
+        _ => false,
     }
 }

@@ -1,12 +1,19 @@
-//! The jobs that `fleet add` hands over: one small file a job, below the folder of all mirrors, created and never
+//! The jobs that `fleet add` hands over: one small file or object a job, below the root of all mirrors, created and never
 //! changed, so that several programs may add at once.
 
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "buckets")]
+use std::sync::Arc;
 
+use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
+#[cfg(feature = "buckets")]
+use crate::engine::bucket::fleet_root::FleetRoot;
+#[cfg(feature = "buckets")]
+use crate::engine::bucket::registry::Lines;
 use crate::error::Error;
 use crate::model::job::JobId;
 use crate::model::names::rel_path::RelPath;
@@ -21,27 +28,68 @@ const ENDING: &str = ".job";
 const LONGEST: u64 = 64 << 10;
 
 /// The jobs below a root.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Registry {
-    folder: PathBuf,
+#[derive(Debug, Clone)]
+pub(crate) enum Registry {
+    /// In a folder.
+    Folder(Files),
+    /// In a bucket.
+    #[cfg(feature = "buckets")]
+    Bucket(Arc<Lines>),
 }
 
 impl Registry {
-    /// The registry of a fleet whose mirrors are below `root`.
+    /// The registry of a fleet whose mirrors are below a folder.
     pub(crate) fn below(root: &Path) -> Self {
-        Self { folder: root.join(FOLDER) }
+        Self::Folder(Files { folder: root.join(FOLDER) })
     }
 
-    /// Where it is.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+    /// The registry of a fleet whose mirrors are below a prefix of a bucket.
+    #[cfg(feature = "buckets")]
+    pub(crate) fn in_bucket(root: &FleetRoot) -> Self {
+        Self::Bucket(Arc::new(Lines::new(root.all().clone(), FOLDER)))
     }
 
     /// Adds a job with its line; `false` where it is there already, which changes nothing.
     ///
     /// # Errors
-    /// When the disk refuses.
-    pub(crate) fn add(&self, job: &JobId, line: &str) -> Result<bool, Error> {
+    /// When the disk or the store refuses.
+    pub(crate) async fn add(&self, job: &JobId, line: &str) -> Result<bool, Error> {
+        match self {
+            Self::Folder(files) => files.add(job, line),
+            #[cfg(feature = "buckets")]
+            Self::Bucket(lines) => lines.add(&file_name(job), line).await,
+        }
+    }
+
+    /// Returns all lines, in the order of the names of their files; none where nothing was added yet.
+    ///
+    /// # Errors
+    /// When the disk or the store refuses.
+    pub(crate) async fn read(&self) -> Result<String, Error> {
+        match self {
+            Self::Folder(files) => {
+                let (reading, path) = (files.clone(), files.folder.clone());
+                blocking(move || reading.read()).await.map_err(lost("read", &path))?
+            }
+            #[cfg(feature = "buckets")]
+            Self::Bucket(lines) => lines.read(ENDING).await,
+        }
+    }
+}
+
+/// The files of a registry in a folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    folder: PathBuf,
+}
+
+impl Files {
+    /// Where they are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn add(&self, job: &JobId, line: &str) -> Result<bool, Error> {
         disk::create_folders(nearest_folder(&self.folder), &self.folder)?;
         let path = self.folder.join(file_name(job));
         match disk::create(&path, &self.folder, format!("{line}\n").as_bytes()) {
@@ -53,11 +101,7 @@ impl Registry {
         }
     }
 
-    /// Returns all lines, in the order of the names of their files; none where nothing was added yet.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub(crate) fn read(&self) -> Result<String, Error> {
+    fn read(&self) -> Result<String, Error> {
         let listed = match fs::read_dir(&self.folder) {
             Ok(listed) => listed,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
@@ -105,7 +149,7 @@ mod tests {
     #[test]
     fn a_job_is_added_once() {
         let root = tempfile::tempdir().unwrap();
-        let registry = Registry::below(&root.path().join("a/b"));
+        let registry = Files { folder: root.path().join("a/b").join(FOLDER) };
         assert_eq!(registry.read().unwrap(), "");
         let job = |id: &str| id.parse::<JobId>().unwrap();
         assert!(registry.add(&job("b-2"), "id=b-2 keep-last=3").unwrap());

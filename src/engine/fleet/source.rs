@@ -1,7 +1,7 @@
 //! Where the list of jobs comes from, and when it may have changed.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
@@ -13,8 +13,12 @@ use super::registry::Registry;
 /// A longer list is no list: ten thousand jobs with options take a tenth of it.
 const LONGEST: u64 = 16 << 20;
 
+/// A bucket reports no changes: it is listed this often.
+#[cfg(feature = "buckets")]
+const BETWEEN_LISTS: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// Where the list of jobs comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Source {
     /// This text, read from standard input.
     Text(String),
@@ -28,52 +32,67 @@ impl Source {
     /// Reads the list.
     ///
     /// # Errors
-    /// When there is no such file, or the disk refuses.
+    /// When there is no such file, or the disk or the store refuses.
     pub(super) async fn read(&self) -> Result<String, Error> {
-        let source = self.clone();
-        let path = match self {
-            Self::Text(_) => PathBuf::from("-"),
-            Self::File(path) => path.clone(),
-            Self::Registry(registry) => registry.folder().to_path_buf(),
-        };
-        blocking(move || source.read_now()).await.map_err(lost("read", &path))?
-    }
-
-    /// The same, on this thread.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub(crate) fn read_now(&self) -> Result<String, Error> {
-        let path = match self {
-            Self::Text(text) => return Ok(text.clone()),
-            Self::Registry(registry) => return registry.read(),
-            Self::File(path) => path,
-        };
-        // Not only regular files: the shell's `<(…)` is none.
-        let file = match std::fs::File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::NoInput(path.clone()));
+        match self {
+            Self::Text(text) => Ok(text.clone()),
+            Self::Registry(registry) => registry.read().await,
+            Self::File(path) => {
+                let file = path.clone();
+                blocking(move || read_file(&file)).await.map_err(lost("read", path))?
             }
-            Err(error) => return Err(disk::fault("read", path)(error)),
-        };
-        let mut bytes = Vec::new();
-        file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(disk::fault("read", path))?;
-        let shown = path.display();
-        if bytes.len() as u64 > LONGEST {
-            return Err(Error::BadInput(format!("`{shown}` is too large for a list of jobs")));
         }
-        String::from_utf8(bytes).map_err(|_| Error::BadInput(format!("`{shown}` is not UTF-8")))
     }
 
     /// Begins to watch it; `None` where it cannot change.
-    pub(super) fn watch(&self) -> Option<Watch> {
+    pub(super) fn watch(&self) -> Option<Changes> {
         match self {
             Self::Text(_) => None,
             // A pipe has been read, and would be empty the second time.
             Self::File(path) if !path.is_file() => None,
-            Self::File(path) => Some(Watch::file(path)),
-            Self::Registry(registry) => Some(Watch::folder(registry.folder())),
+            Self::File(path) => Some(Changes::Watched(Watch::file(path))),
+            Self::Registry(Registry::Folder(files)) => Some(Changes::Watched(Watch::folder(files.folder()))),
+            #[cfg(feature = "buckets")]
+            Self::Registry(Registry::Bucket(_)) => Some(Changes::AskedFor),
         }
     }
+}
+
+/// How changes of a list are noticed.
+#[derive(Debug)]
+pub(super) enum Changes {
+    /// By events of the disk.
+    Watched(Watch),
+    /// By asking again and again.
+    #[cfg(feature = "buckets")]
+    AskedFor,
+}
+
+impl Changes {
+    /// Returns when the list may have changed.
+    pub(super) async fn wait(&self) {
+        match self {
+            Self::Watched(watch) => watch.changed().await,
+            #[cfg(feature = "buckets")]
+            Self::AskedFor => tokio::time::sleep(BETWEEN_LISTS).await,
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, Error> {
+    // Not only regular files: the shell's `<(…)` is none.
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::NoInput(path.to_path_buf()));
+        }
+        Err(error) => return Err(disk::fault("read", path)(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(disk::fault("read", path))?;
+    let shown = path.display();
+    if bytes.len() as u64 > LONGEST {
+        return Err(Error::BadInput(format!("`{shown}` is too large for a list of jobs")));
+    }
+    String::from_utf8(bytes).map_err(|_| Error::BadInput(format!("`{shown}` is not UTF-8")))
 }

@@ -15,7 +15,9 @@ use crate::engine::transfer::rate_limit::Limiter;
 use crate::model::artifact::ArtifactKind;
 use crate::model::units::ByteCount;
 
-use super::pool::{Permit, Pool};
+use super::pool::Pool;
+
+pub(crate) use super::pool::Permit;
 
 /// What all jobs of a fleet share.
 #[derive(Debug)]
@@ -91,7 +93,7 @@ impl Member {
     }
 
     /// Waits for the right to one request.
-    pub(super) async fn permit(&self, kind: ArtifactKind, run_may_write: bool) -> Permit {
+    pub(crate) async fn permit(&self, kind: ArtifactKind, run_may_write: bool) -> Permit {
         let wanted = Waiting { job: self.number, need: self.need(kind, run_may_write) };
         self.shared.pool.permit(wanted).await
     }

@@ -259,11 +259,20 @@ pub(crate) fn destinations(bytes: &[u8]) {
         Err(error) => assert!(!error.to_string().chars().any(is_invisible), "{error}"),
     }
     if let Ok(template) = typed.parse::<Template>() {
-        let (root, path) = (template.root().to_path_buf(), template.fill(&job(), Some(name)));
-        assert!(path != root, "{typed:?} and {name:?}: {path:?}");
-        let inside = path.strip_prefix(&root).unwrap_or(&path);
-        let is_plain = |part| matches!(part, std::path::Component::Normal(_));
-        assert!(inside.components().all(is_plain), "{typed:?} and {name:?}: {path:?}");
+        match (template.root(), template.fill(&job(), Some(name))) {
+            (Destination::Folder(root), Ok(Destination::Folder(path))) => {
+                assert!(path != root, "{typed:?} and {name:?}: {path:?}");
+                let inside = path.strip_prefix(&root).unwrap_or(&path);
+                let is_plain = |part| matches!(part, std::path::Component::Normal(_));
+                assert!(inside.components().all(is_plain), "{typed:?} and {name:?}: {path:?}");
+            }
+            (Destination::Bucket(root), Ok(Destination::Bucket(url))) => {
+                assert!(url.to_string().starts_with(&format!("{root}/")), "{typed:?} and {name:?}: {url}");
+            }
+            // A long name makes a prefix that stores do not take.
+            (Destination::Bucket(_), Err(_)) => {}
+            other => panic!("{typed:?} and {name:?}: {other:?}"),
+        }
     }
 }
 

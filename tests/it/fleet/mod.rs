@@ -1,5 +1,6 @@
 //! Many jobs: what a scheduler reads of one run, and the fleet that one process follows.
 
+mod comparison;
 mod ends;
 mod follow;
 mod idle;

@@ -3,21 +3,15 @@
 use std::time::Duration;
 
 use crate::decide::transfer::backoff::Backoff;
-use crate::decide::transfer::outcome::{Verdict, verdict};
+use crate::decide::transfer::outcome::{After, AfterLink, after, after_link};
 use crate::decide::transfer::plain_request::{Habit, Instead, instead};
 use crate::decide::transfer::protocol::{
-    COOL_DOWN, Command, Commands, Ending, Outcome, Phase, Refreshed, Report,
+    COOL_DOWN, Command, Commands, Ending, Outcome, Phase, Refreshed, Report, SETTLE,
 };
 use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, FailureCause, Missing};
 use crate::model::fault::Fault;
 
-use super::{FIRST_WAIT, LONGEST_WAIT_IN_ONE_PASS, Open, TransferState};
-
-/// A file is gone when the host denies it this often in a row while it is still listed.
-const TRIES_OF_A_GONE_FILE: u32 = 2;
-
-/// First and longest wait before a file that is still being written is requested again.
-pub(super) const SETTLE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+use super::{FIRST_WAIT, Open, TransferState};
 
 /// How often a file that waits for disk space checks again.
 const DISK_CHECK: Duration = Duration::from_secs(5);
@@ -109,15 +103,11 @@ impl TransferState {
             out.push(Command::SlowDown);
         }
         let exhausted = self.is_exhausted();
-        let at_least = match verdict(&fault) {
-            Verdict::GiveUp => return self.fail(FailureCause::Network(fault), out),
-            Verdict::Retry { .. } if exhausted => return self.fail(FailureCause::Network(fault), out),
-            Verdict::Retry { at_least } => at_least,
-            Verdict::Relist { gone } => return self.refresh_link(fault, gone, exhausted, open, out),
+        let at_least = match after(&fault, exhausted, self.policy.once) {
+            After::Fail => return self.fail(FailureCause::Network(fault), out),
+            After::Wait(at_least) => at_least,
+            After::Relist { gone } => return self.refresh_link(fault, gone, exhausted, open, out),
         };
-        if self.policy.once && at_least.is_some_and(|wait| wait > LONGEST_WAIT_IN_ONE_PASS) {
-            return self.fail(FailureCause::Network(fault), out);
-        }
         // Another connection reported this fault already, and the file waits or asks for a link.
         if !is_new && self.phase != Phase::Fetching {
             return self.wait_longer(now, &fault, at_least, out);
@@ -161,14 +151,13 @@ impl TransferState {
                 self.url = url;
                 self.generation = generation;
                 self.quirks.renewed_links += u32::from(is_renewed);
-                if is_renewed && !exhausted {
-                    if self.tries.not_before > now {
-                        self.wait_until(self.tries.not_before, out);
+                match after_link(is_renewed, gone, self.tries.in_vain, exhausted) {
+                    AfterLink::Use if self.tries.not_before > now => {
+                        return self.wait_until(self.tries.not_before, out);
                     }
-                    return;
-                }
-                if gone && self.tries.in_vain >= TRIES_OF_A_GONE_FILE {
-                    return self.vanish(out);
+                    AfterLink::Use => return,
+                    AfterLink::Vanish => return self.vanish(out),
+                    AfterLink::Fail | AfterLink::Wait => {}
                 }
             }
             Refreshed::Unknown => {}

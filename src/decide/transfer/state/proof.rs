@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::decide::transfer::protocol::{Command, Commands, Phase, Report};
+use crate::decide::transfer::protocol::{Command, Commands, Phase, Report, SETTLE};
 use crate::decide::transfer::settle;
 use crate::decide::transfer::settle::{Settled, settled};
-use crate::decide::transfer::suspect::{Doubted, doubted};
+use crate::decide::transfer::suspect::{Doubted, SECOND_LOOK, doubted};
 use crate::decide::transfer::task::{FailureCause, Missing};
 use crate::decide::transfer::verify::{
     Contradiction, Expectation, Judgement, Received, Verified, judge, recognise,
@@ -13,11 +13,7 @@ use crate::decide::transfer::verify::{
 use crate::model::manifest::{Doubt, Entry};
 use crate::model::revision::{Agreement, Revision};
 
-use super::faults::SETTLE;
 use super::{Quirks, TransferState};
-
-/// The wait between a body that contradicts its proof and the second download of the same bytes.
-const SECOND_LOOK: Duration = Duration::from_secs(2);
 
 impl TransferState {
     /// Weighs a whole file: publish it, wait for the rest of it, or doubt it.

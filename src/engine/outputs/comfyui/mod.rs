@@ -5,6 +5,8 @@
 
 mod extras;
 mod headers;
+#[cfg(feature = "buckets")]
+pub(crate) mod lacking;
 mod place;
 mod record;
 mod running;
@@ -170,6 +172,12 @@ impl ComfyUi {
             reporter.report(&Event::Notice { notice: Notice::Failed(error) });
         }
         result
+    }
+
+    /// Returns the job's name, where `dir` has it.
+    #[cfg(feature = "buckets")]
+    pub(crate) fn name_in(&self, dir: &Path, job: &JobId) -> Option<String> {
+        self.job_name(dir, job).map(str::to_owned)
     }
 
     fn job_name(&self, dir: &Path, job: &JobId) -> Option<&str> {

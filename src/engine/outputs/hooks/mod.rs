@@ -5,7 +5,7 @@
 //! delays neither the mirror nor the others, and the run ends when all events are delivered.
 
 mod journal;
-mod worker;
+pub(crate) mod worker;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -44,9 +44,17 @@ pub enum Hook {
 
 impl Hook {
     /// Returns its kind.
-    const fn kind(&self) -> HookKind {
+    pub(crate) const fn kind(&self) -> HookKind {
         match self {
             Self::Exec(_) => HookKind::Exec,
+            Self::Webhook(_) => HookKind::Webhook,
+        }
+    }
+
+    /// Returns its kind as a hook of the end of the run.
+    pub(crate) const fn kind_at_end(&self) -> HookKind {
+        match self {
+            Self::Exec(_) => HookKind::ExecDone,
             Self::Webhook(_) => HookKind::Webhook,
         }
     }
@@ -159,14 +167,10 @@ impl Hooks {
     /// Delivers the end of the run, if it had one. To be called once, after it.
     pub async fn finish(&self, dir: &Path) {
         let Some(event) = self.state().done.take() else { return };
-        let occasion = self.end_of_run(&event);
+        let occasion = end_of_run(&self.job, &self.wording, &event);
         for hook in &self.plan.done {
             if let Err(cause) = worker::tell(hook, dir, &occasion, &self.stop).await {
-                let kind = match hook {
-                    Hook::Exec(_) => HookKind::ExecDone,
-                    Hook::Webhook(_) => HookKind::Webhook,
-                };
-                self.note(kind, HookTrouble::FailedAtEnd { cause: cause.to_string() });
+                self.note(hook.kind_at_end(), HookTrouble::FailedAtEnd { cause: cause.to_string() });
             }
         }
     }
@@ -175,62 +179,9 @@ impl Hooks {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn end_of_run(&self, event: &Event) -> Occasion {
-        // Every run has one end: the moment and the process distinguish it from all others.
-        let moment = Timestamp::now().as_nanosecond().to_string();
-        let id = EventId::of(&["done", self.job.as_str(), &moment, &std::process::id().to_string()]);
-        let json = (self.wording)(event, &id);
-        let mut values = vec![("event", "done".to_owned()), ("event_id", id.as_str().to_owned())];
-        values.push(("job_id", self.job.as_str().to_owned()));
-        if let Event::Done { exit, published, bytes, present, failed, elapsed, .. } = event {
-            values.extend([
-                ("exit_code", exit.code().to_string()),
-                ("published", published.to_string()),
-                ("bytes", bytes.to_string()),
-                ("present", present.to_string()),
-                ("failed", failed.to_string()),
-                ("seconds", elapsed.as_secs().to_string()),
-            ]);
-        }
-        Occasion { id, values, json }
-    }
-
-    fn publication(&self, key: &ArtifactKey, entry: &Entry, id: EventId, heard: Option<&Event>) -> Occasion {
-        let event = heard.cloned().unwrap_or_else(|| Event::Published {
-            path: entry.path.clone(),
-            kind: key.kind,
-            step: entry.step,
-            size: entry.size,
-            sha256: entry.sha256,
-            evidence: entry.evidence,
-            // An earlier run knew.
-            elapsed: Duration::ZERO,
-        });
-        let values = vec![
-            ("event", "published".to_owned()),
-            ("event_id", id.as_str().to_owned()),
-            ("job_id", self.job.as_str().to_owned()),
-            ("path", entry.path.as_str().to_owned()),
-            ("kind", key.kind.name().to_owned()),
-            ("step", entry.step.map_or_else(String::new, |step| step.to_string())),
-            ("size", entry.size.to_string()),
-            ("sha256", entry.sha256.to_string()),
-            ("evidence", entry.evidence.name().to_owned()),
-        ];
-        Occasion { json: (self.wording)(&event, &id), id, values }
-    }
-
     /// A job without progress is worth a message: its GPU is still billing.
     fn alarm(&self, event: &Event, step: Option<u64>) {
-        let step = step.map_or_else(String::new, |step| step.to_string());
-        let id = EventId::of(&["stalled", self.job.as_str(), &step]);
-        let values = vec![
-            ("event", "stalled".to_owned()),
-            ("event_id", id.as_str().to_owned()),
-            ("job_id", self.job.as_str().to_owned()),
-            ("step", step),
-        ];
-        let occasion = Occasion { json: (self.wording)(event, &id), id, values };
+        let occasion = alarm(&self.job, &self.wording, event, step);
         for hook in self.state().running.iter().filter(|hook| hook.hears_alarms) {
             // A worker that ended has reported why.
             let _ = hook.work.send(Work::Tell(HookEvent::Stalled, Box::new(occasion.clone())));
@@ -243,12 +194,79 @@ impl Hooks {
 }
 
 /// The id of a file's publication: the same artifact with the same bytes is the same event.
-fn id_of(job: &JobId, key: &ArtifactKey, entry: &Entry) -> EventId {
+pub(crate) fn id_of(job: &JobId, key: &ArtifactKey, entry: &Entry) -> EventId {
     EventId::of(&[job.as_str(), key.kind.name(), &key.path, &entry.sha256.to_string()])
 }
 
-fn present(manifest: &Manifest) -> impl Iterator<Item = (&ArtifactKey, &Entry)> {
+pub(crate) fn present(manifest: &Manifest) -> impl Iterator<Item = (&ArtifactKey, &Entry)> {
     manifest.entries.iter().filter(|(_, entry)| entry.state == EntryState::Present)
+}
+
+/// The end of a run, for a hook.
+pub(crate) fn end_of_run(job: &JobId, wording: &Wording, event: &Event) -> Occasion {
+    // Every run has one end: the moment and the process distinguish it from all others.
+    let moment = Timestamp::now().as_nanosecond().to_string();
+    let id = EventId::of(&["done", job.as_str(), &moment, &std::process::id().to_string()]);
+    let json = wording(event, &id);
+    let mut values = vec![("event", "done".to_owned()), ("event_id", id.as_str().to_owned())];
+    values.push(("job_id", job.as_str().to_owned()));
+    if let Event::Done { exit, published, bytes, present, failed, elapsed, .. } = event {
+        values.extend([
+            ("exit_code", exit.code().to_string()),
+            ("published", published.to_string()),
+            ("bytes", bytes.to_string()),
+            ("present", present.to_string()),
+            ("failed", failed.to_string()),
+            ("seconds", elapsed.as_secs().to_string()),
+        ]);
+    }
+    Occasion { id, values, json }
+}
+
+/// A published file, for a hook. `path` is where the file is: below the hook's folder, or a URL.
+pub(crate) fn publication(
+    job: &JobId,
+    wording: &Wording,
+    (key, entry): (&ArtifactKey, &Entry),
+    id: EventId,
+    heard: Option<&Event>,
+    path: String,
+) -> Occasion {
+    let event = heard.cloned().unwrap_or_else(|| Event::Published {
+        path: entry.path.clone(),
+        kind: key.kind,
+        step: entry.step,
+        size: entry.size,
+        sha256: entry.sha256,
+        evidence: entry.evidence,
+        // An earlier run knew.
+        elapsed: Duration::ZERO,
+    });
+    let values = vec![
+        ("event", "published".to_owned()),
+        ("event_id", id.as_str().to_owned()),
+        ("job_id", job.as_str().to_owned()),
+        ("path", path),
+        ("kind", key.kind.name().to_owned()),
+        ("step", entry.step.map_or_else(String::new, |step| step.to_string())),
+        ("size", entry.size.to_string()),
+        ("sha256", entry.sha256.to_string()),
+        ("evidence", entry.evidence.name().to_owned()),
+    ];
+    Occasion { json: wording(&event, &id), id, values }
+}
+
+/// A job without progress, for a webhook.
+pub(crate) fn alarm(job: &JobId, wording: &Wording, event: &Event, step: Option<u64>) -> Occasion {
+    let step = step.map_or_else(String::new, |step| step.to_string());
+    let id = EventId::of(&["stalled", job.as_str(), &step]);
+    let values = vec![
+        ("event", "stalled".to_owned()),
+        ("event_id", id.as_str().to_owned()),
+        ("job_id", job.as_str().to_owned()),
+        ("step", step),
+    ];
+    Occasion { json: wording(event, &id), id, values }
 }
 
 impl Reporter for Hooks {
@@ -336,10 +354,11 @@ impl Follower for Hooks {
             news.sort_by_key(|(_, entry, ..)| (entry.step, &entry.path));
             for (key, entry, id, event) in news {
                 hook.settled.insert(id.clone());
-                let occasion = self.publication(key, entry, id, event);
+                let path = entry.path.as_str().to_owned();
+                let occasion = publication(&self.job, &self.wording, (key, entry), id, event, path);
+                let about = HookEvent::Published(entry.path.clone());
                 // A worker that ended has reported why.
-                let _ =
-                    hook.work.send(Work::Tell(HookEvent::Published(entry.path.clone()), Box::new(occasion)));
+                let _ = hook.work.send(Work::Tell(about, Box::new(occasion)));
             }
         }
         if view.last {

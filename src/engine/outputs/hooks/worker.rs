@@ -17,7 +17,7 @@ use super::journal::Journal;
 const TRIES: u32 = 3;
 
 /// A failed event is tried again after this long, or by the next run: what failed it may need a moment to pass.
-const AGAIN: Duration = Duration::from_secs(60);
+pub(crate) const AGAIN: Duration = Duration::from_secs(60);
 
 /// A hook that was ended for running too long so many times in a row is not called again in this run: each costs its
 /// whole time, and the run waits for it at the end.
@@ -49,7 +49,7 @@ pub(super) struct Worker {
 
 /// Why an event could not be delivered.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// It may be tried again.
     Failed(String),
     /// It took too long.
@@ -69,8 +69,19 @@ impl std::fmt::Display for Trouble {
     }
 }
 
+/// Decides what follows the `times`th failure of one event, after so many timeouts of the hook in a row.
+pub(crate) const fn after_failure(times: u32, timeouts: u32) -> AfterFailure {
+    if times >= TRIES {
+        AfterFailure::GivenUp { tries: times }
+    } else if timeouts >= MOST_TIMEOUTS {
+        AfterFailure::Unused
+    } else {
+        AfterFailure::Again
+    }
+}
+
 /// Delivers one event, once (to a webhook: a few times in short order).
-pub(super) async fn tell(
+pub(crate) async fn tell(
     hook: &Hook,
     dir: &std::path::Path,
     occasion: &Occasion,
@@ -157,11 +168,7 @@ impl Worker {
             Ok(times) => times,
             Err(error) => return self.report(HookTrouble::FailureNotRecorded(error)),
         };
-        let next = match () {
-            () if times >= TRIES => AfterFailure::GivenUp { tries: times },
-            () if self.timeouts >= MOST_TIMEOUTS => AfterFailure::Unused,
-            () => AfterFailure::Again,
-        };
+        let next = after_failure(times, self.timeouts);
         self.report(HookTrouble::Failed { about: about.clone(), cause, next });
         match next {
             AfterFailure::GivenUp { .. } => self.note(occasion.id),

@@ -1,0 +1,168 @@
+//! Reading the head of one prefix, without its lease.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::decide::bucket::head::{FORMAT, HEAD, Head, Known};
+use crate::edge::bucket::{Meta, Tag};
+use crate::edge::folder::checksummed;
+use crate::error::{BucketError, Error};
+use crate::model::job::JobId;
+
+use super::store::Store;
+
+/// A head has some 100 KB; a snapshot of 100,000 files some 50 MB.
+pub(super) const HEAD_BOUND: u64 = 4 << 20;
+const SNAPSHOT_BOUND: u64 = 512 << 20;
+
+/// What a look at a prefix found.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// The head, where there is one.
+    pub(crate) head: Option<Head>,
+    /// What is known; empty without a head.
+    pub(crate) known: Known,
+    pub(super) tag: Option<Tag>,
+    pub(super) age: Option<Duration>,
+    /// Bytes of a head that cannot be read.
+    pub(super) damaged: Option<Bytes>,
+}
+
+impl Found {
+    /// Looks at the prefix that a job is mirrored to. Changes nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be asked, or what is there is of another job or a newer rcsync.
+    pub(crate) async fn look(store: &Store, job: &JobId, origin: &str) -> Result<Self, Error> {
+        let nothing = || Known::new(job.clone(), origin.to_owned());
+        match contents(store).await? {
+            Contents::Nothing => {
+                Ok(Self { head: None, known: nothing(), tag: None, age: None, damaged: None })
+            }
+            Contents::Damaged(bytes, meta) => Ok(Self {
+                head: None,
+                known: nothing(),
+                tag: Some(meta.tag),
+                age: meta.age,
+                damaged: Some(bytes),
+            }),
+            Contents::Whole(head, ..) if head.job != *job => {
+                Err(unfit(store, format!("it holds the files of job `{}`", head.job)))
+            }
+            Contents::Whole(head, ..) if head.origin != origin => {
+                Err(unfit(store, format!("it holds files of the API at `{}`", head.origin)))
+            }
+            Contents::Whole(head, known, meta) => {
+                let tag = Some(meta.tag);
+                Ok(Self { head: Some(*head), known: *known, tag, age: meta.age, damaged: None })
+            }
+        }
+    }
+
+    /// Reads what was mirrored to a prefix, of whichever job. Changes nothing.
+    ///
+    /// # Errors
+    /// When nothing was, or the store cannot be asked.
+    pub(crate) async fn peek(store: &Store) -> Result<Self, Error> {
+        match contents(store).await? {
+            Contents::Nothing => Err(BucketError::NoMirror { to: store.url.to_string() }.into()),
+            Contents::Damaged(..) => {
+                let why = "its head is damaged; the next run of its job adopts what is there".to_owned();
+                Err(unfit(store, why))
+            }
+            Contents::Whole(head, known, meta) => {
+                let tag = Some(meta.tag);
+                Ok(Self { head: Some(*head), known: *known, tag, age: meta.age, damaged: None })
+            }
+        }
+    }
+
+    /// Whether the head could not be read.
+    pub(crate) const fn is_damaged(&self) -> bool {
+        self.damaged.is_some()
+    }
+
+    /// How long ago the head was written, by the store's clock.
+    pub(crate) const fn age(&self) -> Option<Duration> {
+        self.age
+    }
+
+    /// Describes the holder of the lease.
+    pub(crate) fn holder(&self) -> String {
+        let Some(head) = &self.head else { return "unknown".to_owned() };
+        let since = self.age.map_or_else(String::new, |age| format!(", last sign {} s ago", age.as_secs()));
+        format!("process {} on {}{since}", head.owner.pid, head.owner.host)
+    }
+}
+
+/// What is under the head's key.
+enum Contents {
+    Nothing,
+    Damaged(Bytes, Meta),
+    Whole(Box<Head>, Box<Known>, Meta),
+}
+
+async fn contents(store: &Store) -> Result<Contents, Error> {
+    // A snapshot may be replaced between the two reads; then the head names another one.
+    for _ in 0..8 {
+        let Some((bytes, meta)) = store.small(HEAD, HEAD_BOUND).await? else { return Ok(Contents::Nothing) };
+        let head = match read_head(&bytes) {
+            Ok(head) => head,
+            Err(ReadFault::Newer(format)) => {
+                let why = format!("its private state has format {format}, and this rcsync knows {FORMAT}");
+                return Err(unfit(store, why));
+            }
+            Err(ReadFault::Damaged) => return Ok(Contents::Damaged(bytes, meta)),
+        };
+        let mut known = match &head.snapshot {
+            None => Known::new(head.job.clone(), head.origin.clone()),
+            Some(key) => match read_snapshot(store, key).await? {
+                Some(known) => known,
+                None => continue,
+            },
+        };
+        for line in &head.lines {
+            known.apply(line.clone());
+        }
+        return Ok(Contents::Whole(Box::new(head), Box::new(known), meta));
+    }
+    Err(unfit(store, "its head names a snapshot that is not there".to_owned()))
+}
+
+/// Looks at the head alone: one request. `None` where none that can be read is there.
+///
+/// # Errors
+/// When the store refuses.
+pub(super) async fn glance(store: &Store) -> Result<Option<(Head, Tag, Option<Duration>)>, Error> {
+    let found = store.small(HEAD, HEAD_BOUND).await?;
+    Ok(found.and_then(|(bytes, meta)| Some((read_head(&bytes).ok()?, meta.tag, meta.age))))
+}
+
+fn unfit(store: &Store, why: String) -> Error {
+    BucketError::Unfit { to: store.url.to_string(), why }.into()
+}
+
+pub(super) enum ReadFault {
+    Damaged,
+    Newer(u32),
+}
+
+pub(super) fn read_head(bytes: &[u8]) -> Result<Head, ReadFault> {
+    #[derive(Deserialize)]
+    struct FormatOnly {
+        format: u32,
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| ReadFault::Damaged)?.trim_end();
+    let FormatOnly { format } = checksummed::unseal(text).ok_or(ReadFault::Damaged)?;
+    if format > FORMAT {
+        return Err(ReadFault::Newer(format));
+    }
+    checksummed::unseal(text).ok_or(ReadFault::Damaged)
+}
+
+async fn read_snapshot(store: &Store, key: &str) -> Result<Option<Known>, Error> {
+    let Some((bytes, _)) = store.small(key, SNAPSHOT_BOUND).await? else { return Ok(None) };
+    Ok(std::str::from_utf8(&bytes).ok().and_then(|text| checksummed::unseal(text.trim_end())))
+}

@@ -1,0 +1,65 @@
+//! What is mirrored below the root of a fleet's DEST in a bucket.
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use crate::engine::destination::reports;
+use crate::engine::destination::reports::JobHead;
+use crate::error::{BucketError, Error};
+use crate::model::destination::BucketUrl;
+use crate::model::manifest::Manifest;
+
+use super::fleet_root::FleetRoot;
+use super::head_read::Found;
+use super::run::{JOB, JOB_BOUND};
+
+/// Mirrors that are looked at a time.
+const AT_ONCE: usize = 16;
+
+/// One mirror: where it is, what is known there, and what its `job.json` has of the job.
+pub(crate) type Mirrored = (BucketUrl, Manifest, Option<JobHead>);
+
+/// Returns all mirrors below a root, in the order of their places. `levels` names the folders between, where they are the
+/// same for all jobs.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) async fn mirrors(root: &FleetRoot, levels: &[Option<&str>]) -> Result<Vec<Mirrored>, Error> {
+    let store = root.all();
+    let mut folders = vec![String::new()];
+    for level in levels {
+        let mut below = Vec::new();
+        for folder in folders {
+            let prefix = if folder.is_empty() { folder } else { format!("{folder}/") };
+            match level {
+                Some(name) => below.push(format!("{prefix}{name}")),
+                None => below.extend(store.ask("list", &prefix, || store.bucket.folders(&prefix)).await?),
+            }
+        }
+        folders = below;
+    }
+    folders.sort();
+    let found: Vec<Option<Mirrored>> = stream::iter(folders)
+        .map(|folder| look(root, store.url.object(&folder)))
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Looks at one folder; `None` where it is no mirror.
+async fn look(root: &FleetRoot, url: String) -> Result<Option<Mirrored>, Error> {
+    let Some(Ok(url)) = BucketUrl::parse(&url) else { return Ok(None) };
+    let store = root.store(&url)?;
+    let manifest = match Found::peek(&store).await {
+        Ok(found) => found.known.manifest,
+        Err(Error::Bucket(fault))
+            if matches!(*fault, BucketError::NoMirror { .. } | BucketError::Unfit { .. }) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let job = store.small(JOB, JOB_BOUND).await?;
+    let job = job.and_then(|(bytes, _)| reports::parse_job(&bytes, &manifest.job)).map(|read| read.job);
+    Ok(Some((url, manifest, job)))
+}

@@ -1,0 +1,408 @@
+//! One pass: what the job offers against what the bucket has, and what follows from it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::decide::bucket::head::{Head, Known, Line, Publish};
+use crate::decide::mirror::plan::{
+    Action, FetchReason, Recollection, Situation, Step, asked_stamp, nothing_is_chosen, plan,
+};
+use crate::decide::mirror::poll_interval::save_interval;
+use crate::decide::mirror::retention::surplus;
+use crate::decide::mirror::run_state::RunState;
+use crate::decide::mirror::snapshot::JobSnapshot;
+use crate::edge::bucket::Listed;
+use crate::engine::destination::reports;
+use crate::engine::destination::reports::JobFile;
+use crate::engine::event::{Event, Notice};
+use crate::engine::mirror::run::unreachable;
+use crate::engine::transfer::rate_limit::Limiter;
+use crate::error::{BucketError, Condition, Error, ExitStatus};
+use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
+use crate::model::job::JobStatus;
+use crate::model::listing::Listing;
+use crate::model::local::{Local, LocalFile};
+use crate::model::manifest::{Entry, EntryState};
+use crate::model::names::rel_path::RelPath;
+
+use super::super::file::{Order, Shared};
+use super::super::head_read::Found;
+use super::super::head_store::{HeadStore, Wish};
+use super::super::part_memory::PartMemory;
+use super::super::records::Draft;
+use super::super::upload::{STAGED, sweep};
+use super::super::{probe, prune};
+use super::ledger::job_draft;
+use super::{JOB, JOB_BOUND, Pass, Run, until};
+
+/// What is in the bucket at the begin of a pass.
+struct View {
+    known: Arc<Known>,
+    head: Option<Head>,
+    listed: BTreeMap<String, Listed>,
+}
+
+impl View {
+    fn tag(&self, key: &str) -> Option<&str> {
+        self.listed.get(key).map(|listed| listed.tag.as_str())
+    }
+
+    fn staged(&self) -> Vec<String> {
+        self.listed.keys().filter(|key| key.starts_with(STAGED)).cloned().collect()
+    }
+
+    /// Whether an earlier owner left something to end.
+    fn has_leftovers(&self) -> bool {
+        let is_left = |key: &String| {
+            let path = RelPath::parse(key).ok();
+            let tag = path.and_then(|path| self.known.retired.get(&path).cloned()).flatten();
+            tag.is_some() && tag.as_deref() == self.tag(key)
+        };
+        self.head.as_ref().is_some_and(|head| !head.begun.is_empty())
+            || self.listed.keys().any(|key| key.starts_with(STAGED) || is_left(key))
+    }
+
+    /// What is there, as a plan wants it: an object with another tag than the known one has to be read.
+    fn local(&self) -> Local {
+        let file = |(key, listed): (&String, &Listed)| {
+            let path = RelPath::parse(key).ok()?;
+            let known = self.known.tags.get(&path);
+            let is_known = known.is_none_or(|tag| tag == listed.tag.as_str());
+            let modified = (!is_known).then_some(0);
+            Some((path, LocalFile::File { size: listed.size, modified }))
+        };
+        self.listed.iter().filter_map(file).collect()
+    }
+}
+
+impl Run {
+    /// Looks at the bucket: two requests, and one for each further thousand objects.
+    async fn view(&self, found: Option<&Found>) -> Result<View, Error> {
+        let listed = self.store.ask("list", "", || self.store.bucket.list("")).await?;
+        let listed = listed.into_iter().map(|object| (object.key.clone(), object)).collect();
+        Ok(match (&self.head, found) {
+            (Some(head), _) => View { known: head.known(), head: head.head().await, listed },
+            (None, Some(found)) => {
+                View { known: Arc::new(found.known.clone()), head: found.head.clone(), listed }
+            }
+            (None, None) => {
+                let found = self.look_at_head().await?;
+                View { known: Arc::new(found.known), head: found.head, listed }
+            }
+        })
+    }
+
+    pub(super) fn listing(&self, known: &Known, looked: &JobSnapshot) -> Listing {
+        let name = |key: &ArtifactKey| {
+            let remembered = || self.recollections.get(key).map(|memory| memory.path.clone());
+            known.plain_name(key).or_else(remembered)
+        };
+        Listing::build(looked.name(), &looked.result.artifacts, &name, known.used())
+    }
+
+    fn plan(&self, looked: &JobSnapshot, listing: &Listing, view: &View, state: RunState) -> Vec<Action> {
+        let mut actions = plan(&Situation {
+            listing,
+            manifest: &view.known.manifest,
+            recollections: &self.recollections,
+            local: &view.local(),
+            selection: &self.mirror.options.selection,
+            run: &looked.run(),
+            reached: if state.is_over() {
+                None
+            } else {
+                Some(looked.status.progress.current_step.unwrap_or(0))
+            },
+        });
+        // A key that begins like a folder of ours cannot be a file's.
+        actions.retain(|action| !action.artifact.path.as_str().starts_with(".rcsync"));
+        actions
+    }
+
+    pub(super) async fn rehearse(
+        &mut self,
+        looked: &JobSnapshot,
+        found: Option<Found>,
+    ) -> Result<ExitStatus, Error> {
+        self.tell_job(looked);
+        let view = self.view(found.as_ref()).await?;
+        let listing = self.listing(&view.known, looked);
+        let state = looked.state(&listing.artifacts);
+        let actions = self.plan(looked, &listing, &view, state);
+        for action in &actions {
+            let Artifact { key, path, .. } = action.artifact.as_ref();
+            let action = action.step.planned();
+            self.tell(&Event::Planned { path: path.clone(), kind: key.kind, action });
+        }
+        let fetch = actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).count() as u64;
+        let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
+        self.tell(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
+        let (exit, elapsed) = (ExitStatus::Complete, self.began.elapsed());
+        self.tell(&Event::Done {
+            exit,
+            published: 0,
+            bytes: 0,
+            present,
+            failed: 0,
+            elapsed,
+            job_status: Some(looked.status.status.clone()),
+            next_look: Some(Duration::ZERO),
+        });
+        Ok(exit)
+    }
+
+    pub(super) async fn pass(&mut self, looked: &JobSnapshot, found: Option<Found>) -> Result<Pass, Error> {
+        self.tell_job(looked);
+        let mut view = self.view(found.as_ref()).await?;
+        let (mut listing, mut state, mut actions);
+        loop {
+            listing = self.listing(&view.known, looked);
+            state = looked.state(&listing.artifacts);
+            actions = self.plan(looked, &listing, &view, state);
+            if self.head.is_some() || self.is_idle(looked, &listing, &view, &actions) {
+                break;
+            }
+            self.take_lease(&view).await?;
+            view = self.view(None).await?;
+            if let Some(head) = self.head.clone() {
+                sweep(&self.store, &head, &view.staged()).await?;
+                let listed: Vec<Listed> = view.listed.values().cloned().collect();
+                prune::finish(&self.store, &head, &listed).await?;
+            }
+        }
+        self.idle_known = Some(view.known.clone());
+        for row in &looked.result.unusable {
+            self.notice(Notice::UnusableRow(row.clone()));
+        }
+        self.unreachable = 0;
+        for notice in unreachable(looked, &listing, &self.mirror.options.selection) {
+            self.unreachable += 1;
+            self.tell(&Event::Trouble { notice });
+        }
+        let generation = self.relister.learn(&listing).await;
+        let mut orders = Vec::new();
+        for action in &actions {
+            let order = |step: &Step| Order {
+                run: asked_stamp(&looked.run(), &action.artifact, &listing),
+                ..self.order(looked, &view.known, action, step, state, generation)
+            };
+            match &action.step {
+                Step::Fetch(_) => orders.push(order(&action.step)),
+                Step::Adopt { .. } | Step::Inspect { .. } => {
+                    if let Some(step) = self.inspect(&view, action).await? {
+                        orders.push(order(&step));
+                    }
+                }
+                Step::Keep | Step::Skip(_) => {}
+            }
+        }
+        let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
+        let fetch = orders.len() as u64;
+        let is_news = orders.iter().any(|order| {
+            let key = &order.artifact.key;
+            !self.busy.contains(key) && !self.missing.contains_key(key)
+        });
+        if !self.planned || is_news {
+            self.tell(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
+        }
+        self.planned = true;
+        if state.is_over() && nothing_is_chosen(&actions) {
+            self.notice(Notice::NothingChosen { offered: actions.len() });
+        }
+        let ordered = self.start(orders);
+        if self.head.is_some() {
+            self.write_records(looked, &listing.artifacts).await?;
+        }
+        let checkpoints =
+            listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);
+        let steps: Vec<u64> = checkpoints.filter_map(|artifact| artifact.step).collect();
+        let has_final = listing.artifacts.iter().any(|artifact| artifact.is_final_checkpoint(looked.name()));
+        let wanted = actions.iter().filter(|action| !matches!(action.step, Step::Skip(_)));
+        Ok(Pass {
+            state: Some(state),
+            step: looked.status.progress.current_step,
+            total: looked.status.progress.total_steps,
+            save_every: save_interval(&steps),
+            newest: steps.iter().max().copied().max(has_final.then_some(u64::MAX)),
+            ordered,
+            lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
+            wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
+        })
+    }
+
+    /// Whether nothing has to be written: then no lease is taken.
+    fn is_idle(&self, looked: &JobSnapshot, listing: &Listing, view: &View, actions: &[Action]) -> bool {
+        let has_work = actions.iter().any(|action| !matches!(action.step, Step::Keep | Step::Skip(_)));
+        let Some(head) = &view.head else { return !has_work && view.listed.is_empty() };
+        let is_written = |draft: &Draft| draft.is_written(head.written.get(draft.key), view.tag(draft.key));
+        let prunes = self.mirror.options.retention;
+        let prunes = prunes.is_some_and(|rule| !surplus(&view.known.manifest, rule).is_empty());
+        let is_untold = self.ears.as_ref().is_some_and(|ears| ears.lacks_something(&view.known));
+        !has_work
+            && !is_untold
+            && !prunes
+            && !view.has_leftovers()
+            && is_written(&Draft::sums(&view.known))
+            && is_written(&job_draft(looked, &listing.artifacts, &view.known, &[], &self.mirror.job))
+    }
+
+    /// Takes the lease; asks the store first, where this prefix is used for the first time.
+    async fn take_lease(&mut self, view: &View) -> Result<(), Error> {
+        let found = self.look_at_head().await?;
+        let sole = self.mirror.bucket.sole_writer;
+        let publish = match (&found.head, sole) {
+            (_, true) => Publish::Sole,
+            (Some(head), false) if head.publish == Publish::Sole => {
+                let to = self.store.url.to_string();
+                return Err(BucketError::IgnoresConditions { to, which: Condition::OneWriter }.into());
+            }
+            (Some(head), false) => head.publish,
+            (None, false) => probe::ask(&self.store).await?.publish,
+        };
+        if found.is_damaged() {
+            self.tell(&Event::Trouble { notice: Notice::HeadDamaged });
+        }
+        if found.head.is_none() || view.listed.contains_key(JOB) {
+            self.remember(found.head.is_none()).await?;
+        }
+        // A fleet has other jobs to do meanwhile, and asks again.
+        let waits = !self.mirror.options.once && self.member.is_none();
+        let wish = Wish { lease: self.mirror.bucket.lease, waits };
+        let reporter = self.reporter.clone();
+        let to = self.store.url.to_string();
+        let mut told = false;
+        let waiting = |found: &Found| {
+            if !std::mem::replace(&mut told, true) {
+                let notice = Notice::WaitingForLease { to: to.clone(), holder: found.holder() };
+                reporter.report(&Event::Notice { notice });
+            }
+        };
+        let taking = HeadStore::take(self.store.clone(), found, wish, publish, waiting);
+        let taken = tokio::select! {
+            taken = taking => taken?,
+            () = until(self.deadline()) => {
+                return Err(BucketError::Held { to: self.store.url.to_string(), owner: "for as long as there was time to follow the job".to_owned() }.into());
+            }
+        };
+        let head = Arc::new(taken);
+        let (kept, fatal) = (head.clone(), self.fatal.clone());
+        self.keeper.spawn(async move {
+            if let Err(error) = kept.keep().await {
+                fatal.raise(error);
+            }
+        });
+        let options = self.mirror.options.clone();
+        let part = self.mirror.bucket.part();
+        let connections = options.connections.map_or(8, |count| usize::from(count.get()));
+        let shared = self.member.as_ref().map(|member| member.shared());
+        let connections = shared.map_or(connections, |shared| shared.handles.connections);
+        let limiter = || options.limit_rate.map(|rate| Arc::new(Limiter::new(rate)));
+        self.shared = Some(Arc::new(Shared {
+            store: self.store.clone(),
+            head: head.clone(),
+            publish,
+            hosts: self.hosts.clone(),
+            relister: self.relister.clone(),
+            gates: shared.map_or_else(Arc::default, |shared| shared.gates.clone()),
+            limiter: shared.map_or_else(limiter, |shared| shared.limiter.clone()),
+            reporter: self.reporter.clone(),
+            part,
+            connections: Arc::new(Semaphore::new(connections)),
+            member: self.member.clone(),
+            memory: match &self.root {
+                Some(root) => root.memory.clone(),
+                None => PartMemory::for_parts_of(part),
+            },
+            window: connections,
+            received: self.received.clone(),
+            options,
+        }));
+        if let Some(ears) = self.ears.clone() {
+            self.hooks = Some(ears.begin(&self.store, &head).await?);
+        }
+        self.head = Some(head);
+        Ok(())
+    }
+
+    /// Reads an older `job.json`: its rows of files that are offered no more are kept; where the head is lost, its rows tell
+    /// what the files are.
+    async fn remember(&mut self, adopts: bool) -> Result<(), Error> {
+        let Some((bytes, _)) = self.store.small(JOB, JOB_BOUND).await? else { return Ok(()) };
+        let Some(JobFile { artifacts, .. }) = reports::parse_job(&bytes, &self.mirror.job) else {
+            return Ok(());
+        };
+        if adopts {
+            self.recollections = reports::recollections(&artifacts);
+        }
+        self.before = artifacts;
+        Ok(())
+    }
+
+    fn order(
+        &self,
+        looked: &JobSnapshot,
+        known: &Known,
+        action: &Action,
+        step: &Step,
+        state: RunState,
+        generation: u64,
+    ) -> Order {
+        let key = &action.artifact.key;
+        let recheck = match step {
+            Step::Fetch(FetchReason::Recheck(revision)) => Some(revision.clone()),
+            _ => None,
+        };
+        Order {
+            artifact: action.artifact.clone(),
+            recheck,
+            entry: known.manifest.entries.get(key).cloned(),
+            doubt: known.manifest.doubts.get(key).cloned(),
+            half_of_pair: action.artifact.pair_half(looked.name()).is_some(),
+            run_may_write: !state.is_over(),
+            cut_off: state.is_cut_off(),
+            run: looked.run(),
+            generation,
+        }
+    }
+
+    /// Reads an object that may be what is known of it; returns what to do where it is not, or the host has to be asked.
+    async fn inspect(&self, view: &View, action: &Action) -> Result<Option<Step>, Error> {
+        let key = &action.artifact.key;
+        let known = view.known.manifest.entries.get(key);
+        let (expected, otherwise, due) = match (&action.step, known) {
+            (Step::Adopt { memory, due }, _) => (adopted(action, memory), FetchReason::New, *due),
+            (Step::Inspect { due }, Some(entry)) => (entry.clone(), FetchReason::Damaged, *due),
+            _ => return Ok(None),
+        };
+        match self.store.hash(expected.path.as_str()).await? {
+            Some((sha256, meta)) if sha256 == expected.sha256 => {
+                let revision = expected.revision.clone();
+                let tag = Some(meta.tag.as_str().to_owned());
+                let line = Line::Know { key: key.clone(), entry: expected, tag };
+                if let Some(head) = &self.head {
+                    head.claim(vec![line]).await?;
+                }
+                Ok(due.then_some(Step::Fetch(FetchReason::Recheck(revision))))
+            }
+            _ => Ok(Some(Step::Fetch(otherwise))),
+        }
+    }
+}
+
+fn adopted(action: &Action, memory: &Recollection) -> Entry {
+    Entry {
+        path: memory.path.clone(),
+        step: action.artifact.step,
+        size: memory.size,
+        sha256: memory.sha256,
+        evidence: memory.evidence,
+        revision: memory.revision.clone(),
+        run: memory.run.clone(),
+        modified: None,
+        state: EntryState::Present,
+        older: Vec::new(),
+    }
+}

@@ -1,0 +1,430 @@
+//! Fleets into one bucket in memory, in virtual time: what processes share, and what is left when they end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fastrand::Rng;
+use futures::FutureExt as _;
+use tokio::time::Instant;
+
+use crate::decide::bucket::head::{Head, Publish};
+use crate::decide::fleet::again::worse;
+use crate::decide::fleet::job_list;
+use crate::edge::api::token::TokenSource;
+use crate::edge::api::{ApiClient, Limits};
+use crate::edge::bucket::memory::{Hand, Shelf, Weather};
+use crate::edge::folder::checksummed;
+use crate::edge::net::http::ArtifactClient;
+use crate::engine::bucket::fleet_root::FleetRoot;
+use crate::engine::bucket::options::BucketOptions;
+use crate::engine::bucket::overview;
+use crate::engine::bucket::run::BucketMirror;
+use crate::engine::bucket::store::Store;
+use crate::engine::bucket::tests::check;
+use crate::engine::event::{Event, Notice};
+use crate::engine::options::SyncOptions;
+use crate::engine::stop::Stop;
+use crate::engine::transfer::share::Budget;
+use crate::error::ExitStatus;
+use crate::model::destination::{BucketUrl, Destination};
+use crate::model::digest::Sha256Digest;
+use crate::model::job::JobId;
+use crate::simulation::TOKEN;
+use crate::simulation::wire::Line;
+use crate::simulator::{Fault, JobPlan, Offered, Origin, Simulator, SimulatorConfig, What};
+
+use super::api_toll::ApiToll;
+use super::registry::Registry;
+use super::source::Source;
+use super::{Endings, Fleet, Listener, News, Start};
+
+const JOBS: usize = 5;
+
+/// Requests a second that each process may send to the API.
+const API_RATE: f64 = 4.0;
+
+/// What one process reported.
+#[derive(Default)]
+struct Heard {
+    events: Mutex<Vec<(JobId, Event)>>,
+}
+
+impl Listener for Heard {
+    fn event(&self, job: &JobId, event: &Event) {
+        self.events.lock().unwrap().push((job.clone(), event.clone()));
+    }
+
+    fn news(&self, _: &News) {}
+}
+
+impl Heard {
+    fn published(&self) -> Vec<(JobId, String, Sha256Digest)> {
+        let events = self.events.lock().unwrap();
+        let published = events.iter().filter_map(|(job, event)| match event {
+            Event::Published { path, sha256, .. } => Some((job.clone(), path.to_string(), *sha256)),
+            _ => None,
+        });
+        published.collect()
+    }
+
+    fn count(&self, is_it: impl Fn(&Event) -> bool) -> usize {
+        self.events.lock().unwrap().iter().filter(|(_, event)| is_it(event)).count()
+    }
+}
+
+/// Five jobs and a bucket for them.
+struct Rig {
+    world: Arc<Simulator>,
+    jobs: Vec<JobId>,
+    shelf: Arc<Shelf>,
+}
+
+/// One process: its fleet, what it reported, how it is stopped, and its requests to the API.
+struct Process {
+    fleet: Fleet<()>,
+    heard: Arc<Heard>,
+    stop: Stop,
+    to_api: Arc<Line>,
+}
+
+impl Rig {
+    fn new(checkpoint_bytes: u64) -> Self {
+        let config = SimulatorConfig { token: TOKEN.to_owned(), ..SimulatorConfig::default() };
+        let world = Arc::new(Simulator::unconnected(config));
+        let plan = |number: usize| JobPlan {
+            name: format!("dog {number}"),
+            steps: 20,
+            save_every: 10,
+            sample_every: 10,
+            checkpoint_bytes,
+            ..JobPlan::default()
+        };
+        let jobs = (0..JOBS).map(|number| world.add_job(plan(number))).collect();
+        Self { world, jobs, shelf: Arc::default() }
+    }
+
+    fn finish(&self) {
+        self.jobs.iter().for_each(|job| self.world.finish(job));
+    }
+
+    fn root(&self, hand: Arc<Hand>, options: &BucketOptions) -> Arc<FleetRoot> {
+        let url = Arc::new(BucketUrl::parse("s3://b/loras").unwrap().unwrap());
+        FleetRoot::over(Store { bucket: hand, url, is_endless: false }, options)
+    }
+
+    fn steady(&self) -> Arc<FleetRoot> {
+        self.root(Hand::steady(self.shelf.clone()), &BucketOptions::default())
+    }
+
+    fn process(&self, name: &str, hand: Arc<Hand>, change: impl FnOnce(&mut SyncOptions)) -> Process {
+        let stall = Duration::from_secs(10);
+        let line = |origin| Line::new(self.world.clone(), origin, stall, fastrand::u64(..));
+        let base = self.world.api_base().parse().unwrap();
+        let to_api = line(Origin::Api);
+        let api = ApiClient::new(base, TokenSource::fixed(TOKEN), Limits::default()).unwrap();
+        let api = api.over(to_api.clone()).through(Arc::new(ApiToll::new(API_RATE)));
+        let hosts = ArtifactClient::new(true, stall).unwrap().over(line(Origin::Artifacts));
+        let mut options = SyncOptions { allow_private_hosts: true, ..SyncOptions::default() };
+        change(&mut options);
+        let bucket = BucketOptions { lease: Duration::from_secs(6), ..BucketOptions::default() };
+        let root = self.root(hand, &bucket);
+        let (waiting, for_jobs, given) = (root.clone(), api.clone(), options.clone());
+        let heard = Arc::new(Heard::default());
+        let stop = Stop::new();
+        let fleet = Fleet {
+            api,
+            hosts,
+            source: Source::Text(self.jobs.iter().map(|job| format!("{job}\n")).collect()),
+            read_list: Box::new(|text| {
+                let id = |text: &str| text.parse().map_err(|error| format!("{error}"));
+                job_list::parse(text, id, |_| Ok(())).map_err(|faults| faults.to_string())
+            }),
+            to: "s3://b/loras/{name}".parse().unwrap(),
+            budget: Budget { connections: 4, jobs: None, limit_rate: None },
+            once: options.once,
+            timeout: options.timeout,
+            launch: Box::new(move |start: Start<()>| {
+                let Destination::Bucket(to) = start.to else { panic!("no bucket") };
+                let mirror = BucketMirror {
+                    api: for_jobs.clone(),
+                    job: start.job.job.clone(),
+                    to: to.to_string(),
+                    options: SyncOptions { timeout: start.timeout, ..given.clone() },
+                    bucket: bucket.clone(),
+                    hooks: None,
+                    fleet: Some((start.membership, root.clone())),
+                };
+                mirror.run(start.reporter, start.stop).boxed()
+            }),
+            sharing: Some((
+                name.to_owned(),
+                Box::new(move |to| {
+                    let Destination::Bucket(to) = to.clone() else { panic!("no bucket") };
+                    let root = waiting.clone();
+                    async move { root.until_free(&to).await }.boxed()
+                }),
+            )),
+            page: None,
+            listener: heard.clone(),
+            stop: stop.clone(),
+        };
+        Process { fleet, heard, stop, to_api }
+    }
+
+    fn place(&self, number: usize) -> (BucketUrl, String) {
+        let name = format!("dog {number}");
+        let filled = Destination::fill("s3://b/loras/{name}", &self.jobs[number], Some(&name));
+        let url = BucketUrl::parse(&filled).unwrap().unwrap();
+        let below = format!("{}/", url.prefix().strip_prefix("loras/").unwrap());
+        (url, below)
+    }
+
+    fn heads(&self) -> Vec<Head> {
+        let objects = self.shelf.objects();
+        let heads = objects.iter().filter(|(key, _)| key.ends_with(".rcsync/head.json"));
+        heads
+            .map(|(_, head)| checksummed::unseal(std::str::from_utf8(&head.bytes).unwrap()).unwrap())
+            .collect()
+    }
+
+    /// Everything that the jobs offer is there exactly once.
+    async fn check(&self) {
+        for (number, job) in self.jobs.iter().enumerate() {
+            let (url, below) = self.place(number);
+            let store = self.steady().store(&url).unwrap();
+            check(&store, &below, &self.shelf, &self.world, job).await;
+            let objects = self.shelf.objects();
+            let here: Vec<Sha256Digest> = objects
+                .iter()
+                .filter(|(key, _)| {
+                    let name = key.strip_prefix(&*below);
+                    let is_ours = |name: &str| {
+                        name.starts_with(".rcsync/")
+                            || matches!(name, "SHA256SUMS" | "job.json" | "index.html")
+                    };
+                    name.is_some_and(|name| !is_ours(name))
+                })
+                .map(|(_, object)| {
+                    Sha256Digest::new(<sha2::Sha256 as sha2::Digest>::digest(&object.bytes).into())
+                })
+                .collect();
+            for (path, offered) in self.world.offered(job) {
+                let Offered::Whole(sha256) = offered else { continue };
+                let count = here.iter().filter(|there| **there == sha256).count();
+                assert_eq!(count, 1, "`{path}` of {job}");
+            }
+        }
+    }
+}
+
+fn worst(endings: &Endings) -> ExitStatus {
+    assert_eq!(endings.len(), JOBS);
+    endings.values().copied().fold(ExitStatus::Complete, worse)
+}
+
+fn virtually<T>(seed: u64, work: impl Future<Output = T>) -> T {
+    fastrand::seed(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(work)
+}
+
+#[test]
+fn two_processes_share_the_jobs_and_each_file_is_fetched_once() {
+    virtually(1, async {
+        let rig = Rig::new(200_000);
+        rig.finish();
+        rig.world.set_host(|host| host.throttle = Some(100_000));
+        let [one, other] = ["a", "b"].map(|name| rig.process(name, Hand::steady(rig.shelf.clone()), |_| {}));
+        let (first, second) = tokio::join!(one.fleet.run(), other.fleet.run());
+        assert_eq!(
+            (worst(&first.unwrap()), worst(&second.unwrap())),
+            (ExitStatus::Complete, ExitStatus::Complete)
+        );
+        rig.check().await;
+        let (mine, theirs) = (one.heard.published(), other.heard.published());
+        let all: BTreeSet<_> = mine.iter().chain(&theirs).collect();
+        assert_eq!(all.len(), mine.len() + theirs.len(), "no file is published twice");
+        assert!(!mine.is_empty() && !theirs.is_empty(), "{} and {}", mine.len(), theirs.len());
+        for heard in [&one.heard, &other.heard] {
+            let skips = heard.count(|event| matches!(event, Event::Notice { notice: Notice::JobHeld(_) }));
+            assert!((1..=JOBS).contains(&skips), "each job that is held is reported once: {skips}");
+            assert_eq!(heard.count(|event| matches!(event, Event::Trouble { .. })), 0);
+            assert_eq!(heard.count(|event| matches!(event, Event::Done { .. })), JOBS, "one end a job");
+        }
+        assert!(rig.heads().iter().all(|head| head.free), "no lease is kept");
+    });
+}
+
+#[test]
+fn one_pass_leaves_held_jobs_alone_with_75() {
+    virtually(2, async {
+        let rig = Rig::new(200_000);
+        rig.finish();
+        rig.world.set_host(|host| host.throttle = Some(20_000));
+        let one = rig.process("a", Hand::steady(rig.shelf.clone()), |_| {});
+        let later = rig.process("b", Hand::steady(rig.shelf.clone()), |options| options.once = true);
+        let passing = async {
+            // By then the first process has all leases.
+            tokio::time::sleep(Duration::from_secs(15)).await;
+            later.fleet.run().await
+        };
+        let (followed, passed) = tokio::join!(one.fleet.run(), passing);
+        assert_eq!(worst(&followed.unwrap()), ExitStatus::Complete);
+        assert_eq!(worst(&passed.unwrap()), ExitStatus::TryAgain);
+        assert_eq!(later.heard.count(|event| matches!(event, Event::Trouble { .. })), 0, "it is no error");
+        rig.check().await;
+    });
+}
+
+#[test]
+fn a_signal_frees_all_leases() {
+    virtually(3, async {
+        let rig = Rig::new(2 << 20);
+        rig.finish();
+        rig.world.set_host(|host| host.throttle = Some(100_000));
+        let process = rig.process("a", Hand::steady(rig.shelf.clone()), |_| {});
+        let (stop, shelf) = (process.stop.clone(), rig.shelf.clone());
+        let signal = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let heads = shelf.objects().keys().filter(|key| key.ends_with("head.json")).count();
+                if heads == JOBS {
+                    break;
+                }
+            }
+            assert!(rig.heads().iter().all(|head| !head.free), "all leases are held");
+            stop.stop(ExitStatus::Terminated);
+        };
+        let (ended, ()) = tokio::join!(process.fleet.run(), signal);
+        assert_eq!(worst(&ended.unwrap()), ExitStatus::Terminated);
+        assert!(rig.heads().iter().all(|head| head.free), "all leases are free");
+        assert_eq!(rig.shelf.open_uploads(), 0);
+    });
+}
+
+#[test]
+fn jobs_are_handed_over_in_the_bucket_and_listed() {
+    virtually(4, async {
+        let rig = Rig::new(20_000);
+        rig.finish();
+        let root = rig.steady();
+        let registry = Registry::in_bucket(&root);
+        assert_eq!(registry.read().await.unwrap(), "");
+        for (number, job) in rig.jobs.iter().enumerate() {
+            let line = job_list::line(job, &[("keep-last", number.to_string())]);
+            assert!(registry.add(job, &line).await.unwrap());
+            assert!(!registry.add(job, "id=other").await.unwrap(), "what is there stays");
+        }
+        let read = registry.read().await.unwrap();
+        let id = |text: &str| text.parse::<JobId>().map_err(|error| error.to_string());
+        let listed = job_list::parse(&read, id, |pairs| Ok(pairs.to_vec().len())).unwrap();
+        let jobs: BTreeSet<&JobId> = listed.iter().map(|listed| &listed.job).collect();
+        assert_eq!(jobs, rig.jobs.iter().collect());
+        let asked = || rig.shelf.carried.load(std::sync::atomic::Ordering::Relaxed);
+        let before = asked();
+        assert_eq!(registry.read().await.unwrap(), read);
+        assert_eq!(asked() - before, 1, "lines that were read are not read again");
+        // The fleet's own objects are no mirrors, and what is listed is what is there.
+        let mut process = rig.process("a", Hand::steady(rig.shelf.clone()), |options| options.once = true);
+        process.fleet.source = Source::Registry(registry);
+        assert_eq!(worst(&process.fleet.run().await.unwrap()), ExitStatus::Complete);
+        let mirrors = overview::mirrors(&root, &[None]).await.unwrap();
+        let found: BTreeMap<JobId, usize> =
+            mirrors.iter().map(|(_, manifest, _)| (manifest.job.clone(), manifest.present().len())).collect();
+        assert_eq!(found.len(), JOBS);
+        assert!(found.values().all(|count| *count > 3), "{found:?}");
+        assert!(mirrors.iter().all(|(_, _, job)| job.as_ref().is_some_and(|job| job.name.is_some())));
+    });
+}
+
+/// Two processes on one bucket where everything goes wrong, ended by signals and kills; then one that comes to the end.
+#[test]
+fn two_fleets_and_killed_ones_lose_and_double_nothing() {
+    // A seed plays ten whole mirrors and more, which takes as long as two hundred of the protocol alone.
+    let asked = std::env::var("RCSYNC_SEEDS").ok().and_then(|text| text.parse::<u64>().ok());
+    for seed in 0..asked.map_or(6, |asked| (asked / 200).max(6)) {
+        virtually(seed, play(seed));
+    }
+}
+
+async fn play(seed: u64) {
+    let mut random = Rng::with_seed(seed);
+    let rig = Rig::new(if random.u32(..4) == 0 { 11 << 20 } else { 20_000 });
+    rig.shelf.plain_complete.store(random.bool(), std::sync::atomic::Ordering::Relaxed);
+    if random.bool() {
+        rig.world.fault(Fault::once("/jobs/", What::retry_after(429, "2")).times(9));
+    }
+    let weather = Weather {
+        lost: random.u32(..40),
+        late: random.u32(..40),
+        dropped: random.u32(..20),
+        busy: random.u32(..40),
+        freezes: random.u32(..5),
+        freezes_at: None,
+    };
+    let longest = Duration::from_secs(60);
+    let published: Mutex<Vec<(JobId, String, Sha256Digest)>> = Mutex::default();
+    let lives = ["a", "b"].map(|name| {
+        let seeds: Vec<u64> = (0..2).map(|_| random.u64(..)).collect();
+        let (rig, published) = (&rig, &published);
+        async move {
+            for seed in seeds {
+                let mut random = Rng::with_seed(seed);
+                let hand = Hand::new(rig.shelf.clone(), weather, longest, seed);
+                if random.bool() {
+                    hand.kill_before(random.u64(1..400));
+                }
+                let once = random.bool();
+                let Process { fleet, heard, stop, to_api } = rig.process(name, hand.clone(), |options| {
+                    options.once = once;
+                    options.timeout = Some(Duration::from_secs(90));
+                });
+                let signal = async {
+                    if random.bool() {
+                        tokio::time::sleep(Duration::from_millis(random.u64(..60_000))).await;
+                        stop.stop(ExitStatus::Terminated);
+                    }
+                    std::future::pending::<()>().await;
+                };
+                let began = Instant::now();
+                tokio::select! {
+                    () = hand.killed() => {}
+                    ended = fleet.run() => assert_eq!(ended.unwrap().len(), JOBS, "seed {seed}"),
+                    () = signal => {}
+                }
+                let asked = to_api.carried.load(std::sync::atomic::Ordering::Relaxed);
+                let seconds = began.elapsed().as_secs();
+                assert!(asked <= seconds * 4 + 5, "seed {seed}: I8: {asked} requests in {seconds} s");
+                published.lock().unwrap().extend(heard.published());
+            }
+        }
+    });
+    let time = async {
+        for _ in 0..30 {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            rig.jobs.iter().for_each(|job| {
+                rig.world.advance_steps(job, 1);
+            });
+        }
+    };
+    let [one, other] = lives;
+    tokio::join!(one, other, time);
+    rig.finish();
+    rig.world.clear_faults();
+    tokio::time::sleep(longest * 2).await;
+    let last = rig.process("c", Hand::steady(rig.shelf.clone()), |options| options.once = true);
+    let ended = last.fleet.run().await.unwrap();
+    assert_eq!(worst(&ended), ExitStatus::Complete, "seed {seed}: {ended:?}");
+    rig.check().await;
+    assert!(rig.heads().iter().all(|head| head.free && head.publish != Publish::Sole), "seed {seed}");
+    let objects = rig.shelf.objects();
+    let published = published.lock().unwrap().clone();
+    for (job, path, sha256) in published {
+        let number = rig.jobs.iter().position(|known| *known == job).unwrap();
+        let there = &objects[&format!("{}{path}", rig.place(number).1)].bytes;
+        let found = Sha256Digest::new(<sha2::Sha256 as sha2::Digest>::digest(there).into());
+        assert_eq!(found, sha256, "seed {seed}: P3: `{path}` of {job}");
+    }
+}
