@@ -8,7 +8,8 @@ pub(crate) mod overview;
 mod page;
 pub(crate) mod registry;
 pub(crate) mod source;
-#[cfg(all(test, feature = "buckets"))]
+#[cfg(test)]
+#[cfg(feature = "buckets")]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
