@@ -1,4 +1,4 @@
-//! How a run is told to end before its time, and as what.
+//! How a run is ended before its time, and with which exit status.
 
 use std::sync::{Arc, OnceLock};
 

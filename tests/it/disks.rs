@@ -147,7 +147,7 @@ async fn no_room_for_the_lists_at_the_end_is_told_with_the_last_event() {
         let (status, said, trace) = with_fault(&command, &what, None);
         let done = said.lines().last().unwrap_or_default();
         let ended = status.code().unwrap_or(-1);
-        // A gallery that cannot be written is told, and changes nothing else.
+        // A gallery that cannot be written is reported, and changes nothing else.
         assert!(ended == 74 || ended == 0 && from > 1, "{what}: {ended}: {said}{trace}");
         refused += usize::from(ended == 74);
         assert!(
@@ -376,9 +376,9 @@ async fn a_full_disk_pauses_a_follower() {
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let (bench, child) = tokio::task::spawn_blocking(move || {
         let mut said = Vec::new();
-        let told =
+        let reported =
             lines.by_ref().inspect(|line| said.push(line.clone())).any(|line| line.starts_with("notice"));
-        assert!(told, "{said:?}");
+        assert!(reported, "{said:?}");
         assert_sound(&bench, &dir, "paused");
         fs::remove_file(ballast).unwrap();
         let more = lines.by_ref().inspect(|line| said.push(line.clone()));
@@ -439,13 +439,13 @@ async fn what_may_not_be_written_is_told_and_costs_itself_alone() {
     let dir = bench.dir();
     let once = |dir: &Path| without_privilege(&command(&bench, dir, &["--once"]));
     fs::create_dir(&dir).unwrap();
-    for (at, told) in [(dir.clone(), "out/.rcsync"), (dir.join("new"), "out/new")] {
+    for (at, reported) in [(dir.clone(), "out/.rcsync"), (dir.join("new"), "out/new")] {
         allow(&dir, 0o555);
         let Some(mut run) = once(&at) else { return };
         let run = run.output().unwrap();
         assert_eq!(code(&run), 73, "{}", stderr(&run));
         let said = stderr(&run);
-        assert!(said.contains(told) && said.contains("ermission denied"), "{said}");
+        assert!(said.contains(reported) && said.contains("ermission denied"), "{said}");
         assert_eq!(bench.simulator.artifact_requests(), 0, "nothing is fetched for nowhere");
         allow(&dir, 0o755);
     }
@@ -504,7 +504,7 @@ async fn a_folder_on_another_disk_gets_whole_files_too() {
     let again = run(&bench, &dir, &["--once"]).await;
     let all = bench.simulator.hosted(&bench.job).len();
     let end = (code(&again), staged(), assert_sound(&bench, &dir, "again"));
-    // The other disk takes nothing: told, and nothing half is there.
+    // The other disk takes nothing: reported, and nothing half is there.
     let name = samples().find(|name| name.to_string_lossy().ends_with(".jpg")).unwrap();
     fs::remove_file(dir.join("samples").join(name)).unwrap();
     other.remount("ro");

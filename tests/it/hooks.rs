@@ -1,4 +1,4 @@
-//! Hooks of whole runs: each published file is told, once when nothing goes wrong and at least once when all does.
+//! Hooks of whole runs: each published file is reported, once when nothing goes wrong and at least once when all does.
 #![cfg(unix)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,11 +24,11 @@ async fn bench(host: HostOptions) -> Bench {
     Bench::new(simulator, job)
 }
 
-/// Writes one line a call into `told`, outside of DIR: the id, the path, and whether a secret was in sight.
-const TELL: &str = r#"sh -c 'cat > /dev/null; printf "%s %s %s\n" "$RCSYNC_EVENT_ID" "$RCSYNC_PATH" "$(env | grep -c simulated-token)" >> ../told'"#;
+/// Writes one line a call into `reported`, outside of DIR: the id, the path, and whether a secret was in sight.
+const TELL: &str = r#"sh -c 'cat > /dev/null; printf "%s %s %s\n" "$RCSYNC_EVENT_ID" "$RCSYNC_PATH" "$(env | grep -c simulated-token)" >> ../reported'"#;
 
-fn told(bench: &Bench) -> Vec<(String, String, String)> {
-    let text = std::fs::read_to_string(bench.dir().with_file_name("told")).unwrap_or_default();
+fn reported(bench: &Bench) -> Vec<(String, String, String)> {
+    let text = std::fs::read_to_string(bench.dir().with_file_name("reported")).unwrap_or_default();
     let line = |line: &str| {
         let mut words = line.split(' ').map(str::to_owned);
         Some((words.next()?, words.next()?, words.next()?))
@@ -52,24 +52,24 @@ async fn every_published_file_is_told_once_and_no_secret_with_it() {
     let first = bench.once(&["--exec", TELL]).await;
     assert!([0, 75].contains(&code(&first)), "{}", stderr(&first));
     let news: BTreeSet<String> = published(&bench).difference(&before).cloned().collect();
-    let paths: Vec<String> = told(&bench).into_iter().map(|(_, path, _)| path).collect();
+    let paths: Vec<String> = reported(&bench).into_iter().map(|(_, path, _)| path).collect();
     assert_eq!(paths.len(), news.len(), "each once: {}", stderr(&first));
     assert_eq!(paths.into_iter().collect::<BTreeSet<_>>(), news, "what was here before is no news");
-    assert!(told(&bench).iter().all(|(.., secrets)| secrets == "0"), "the token");
+    assert!(reported(&bench).iter().all(|(.., secrets)| secrets == "0"), "the token");
 
     bench.simulator.finish(&bench.job);
     assert_eq!(code(&bench.once(&["--exec", TELL]).await), 0);
-    let calls = told(&bench).len();
+    let calls = reported(&bench).len();
     let state = snapshot(&bench.dir());
     let idle = bench.once(&["--exec", TELL]).await;
-    assert_eq!((code(&idle), told(&bench).len()), (0, calls));
+    assert_eq!((code(&idle), reported(&bench).len()), (0, calls));
     assert_eq!(snapshot(&bench.dir()), state, "an idle pass changes no file");
     assert!(idle.stdout.is_empty() && idle.stderr.is_empty(), "{}", stderr(&idle));
 
     // The private folder may be deleted: what is adopted is not published anew.
     std::fs::remove_dir_all(bench.dir().join(".rcsync")).unwrap();
     let adopting = bench.once(&["--exec", TELL]).await;
-    assert_eq!((code(&adopting), told(&bench).len()), (0, calls), "{}", stderr(&adopting));
+    assert_eq!((code(&adopting), reported(&bench).len()), (0, calls), "{}", stderr(&adopting));
     assert!(!bench.dir().join("hacked").exists() && !bench.dir().with_file_name("hacked").exists());
 }
 
@@ -80,11 +80,11 @@ async fn a_killed_run_loses_no_event_and_repeats_it_under_its_id() {
     let dir = bench.dir();
     let arguments = [bench.job.as_str(), dir.to_str().unwrap(), "--once", "--exec", TELL];
     for _ in 0..8 {
-        let (served, calls) = (bench.simulator.artifact_bytes(), told(&bench).len());
+        let (served, calls) = (bench.simulator.artifact_bytes(), reported(&bench).len());
         let mut run = bench.command(&arguments).spawn().unwrap();
         let (bytes, more) = (served + fastrand::u64(1..400_000), calls + fastrand::usize(1..4));
         while bench.simulator.artifact_bytes() < bytes
-            && told(&bench).len() < more
+            && reported(&bench).len() < more
             && run.try_wait().unwrap().is_none()
         {
             tokio::task::yield_now().await;
@@ -95,7 +95,7 @@ async fn a_killed_run_loses_no_event_and_repeats_it_under_its_id() {
     let last = bench.once(&["--exec", TELL]).await;
     assert_eq!(code(&last), 0, "{}", stderr(&last));
     let mut ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (id, path, _) in told(&bench) {
+    for (id, path, _) in reported(&bench) {
         ids.entry(path).or_default().insert(id);
     }
     assert_eq!(ids.keys().cloned().collect::<BTreeSet<_>>(), published(&bench));
@@ -128,10 +128,10 @@ async fn a_hook_that_is_missing_is_told_once_and_what_it_missed_comes_later() {
     let missing = bench.once(&["--exec", &exec]).await;
     assert_eq!(code(&missing), 0);
     assert_eq!(stderr(&missing).matches("could not start").count(), 1, "{}", stderr(&missing));
-    std::fs::write(&script, "#!/bin/sh\nprintf 'x %s 0\\n' \"$1\" >> ../told\n").unwrap();
+    std::fs::write(&script, "#!/bin/sh\nprintf 'x %s 0\\n' \"$1\" >> ../reported\n").unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     assert_eq!(code(&bench.once(&["--exec", &exec]).await), 0);
-    let paths: BTreeSet<String> = told(&bench).into_iter().map(|(_, path, _)| path).collect();
+    let paths: BTreeSet<String> = reported(&bench).into_iter().map(|(_, path, _)| path).collect();
     assert_eq!(paths, published(&bench));
 }
 

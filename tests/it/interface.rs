@@ -325,11 +325,11 @@ async fn a_dry_run_prints_the_plan_and_writes_nothing_at_all() {
     assert!(!bench.dir().exists());
     assert_eq!(bench.simulator.artifact_requests(), 0);
     let json = bench.run("JOB DIR --dry-run --output json", &[]).await;
-    let told = events(&json);
-    let names: Vec<&str> = told.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    let reported = events(&json);
+    let names: Vec<&str> = reported.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!((names[0], names[names.len() - 2], names[names.len() - 1]), ("job", "plan", "done"));
-    assert_eq!(told[names.len() - 2]["fetch"], hosted);
-    assert_eq!(told[names.len() - 1]["exit_code"], 0);
+    assert_eq!(reported[names.len() - 2]["fetch"], hosted);
+    assert_eq!(reported[names.len() - 1]["exit_code"], 0);
     assert_eq!(code(&bench.once(&["-q"]).await), 0);
     let before = snapshot(&root);
     let again = bench.run("JOB DIR --once --dry-run", &[]).await;
@@ -501,10 +501,10 @@ async fn json_events_have_all_their_fields() {
     bench.simulator.fault(Fault::once("_000000250.safetensors", What::Cut(30_000)));
     bench.simulator.fault(Fault::always("_000000500.safetensors", What::status(404)));
     let run = bench.once(&["--output", "json"]).await;
-    let told = events(&run);
+    let reported = events(&run);
     assert_eq!(code(&run), 75, "{}", stderr(&run));
     let mut seen = BTreeSet::new();
-    for event in &told {
+    for event in &reported {
         let name = event["event"].as_str().unwrap();
         let fields: &[&str] = match name {
             "job" => &["name", "status", "step", "total_steps", "percent"],
@@ -529,14 +529,14 @@ async fn json_events_have_all_their_fields() {
     for name in ["job", "plan", "started", "published", "retrying", "done"] {
         assert!(seen.contains(name), "{name} in {seen:?}");
     }
-    let done = told.last().unwrap();
+    let done = reported.last().unwrap();
     assert_eq!(
         (&done["event"], &done["exit_code"], &done["failed"]),
         (&"done".into(), &75.into(), &1.into())
     );
     let present = bench.simulator.hosted(&bench.job).len() - 1;
     assert_eq!((&done["published"], &done["present"]), (&present.into(), &present.into()));
-    for event in told.iter().filter(|event| event["event"] == "published") {
+    for event in reported.iter().filter(|event| event["event"] == "published") {
         assert_eq!(event["sha256"], sha256(&bench.dir().join(event["path"].as_str().unwrap())).as_str());
     }
 }

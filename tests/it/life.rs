@@ -63,14 +63,14 @@ impl Followed {
     fn wait_for(&self, event: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let read = |line: &str| serde_json::from_str::<Value>(line).unwrap();
         let line = self.events.wait_for(event, |line| {
-            let told = read(line);
-            told["event"] == event && fits(&told)
+            let reported = read(line);
+            reported["event"] == event && fits(&reported)
         });
         read(&line)
     }
 
     fn step(&self, step: u64) {
-        self.wait_for("job", |told| told["step"] == step);
+        self.wait_for("job", |reported| reported["step"] == step);
     }
 
     /// Waits for the end, and returns its code.
@@ -137,7 +137,7 @@ async fn submitted_preempted_resumed_edited_and_finished() {
     simulator.advance_steps(&job, 2);
     first.step(22);
     simulator.preempt(&job);
-    let notice = first.wait_for("notice", |told| told["message"].as_str().unwrap().contains("left alone"));
+    let notice = first.wait_for("notice", |reported| reported["message"].as_str().unwrap().contains("left alone"));
     assert!(notice["message"].as_str().unwrap().contains(&format!("rcsync resume {job}")), "{notice}");
     assert_eq!(first.end(), 75);
     assert_eq!(posts(&bench), ["jobs", "resume"]);
@@ -147,7 +147,7 @@ async fn submitted_preempted_resumed_edited_and_finished() {
     let edited = run(&bench, &["edit", job.as_str(), "longer.yaml"]).await;
     assert_eq!(code(&edited), 0, "{}", stderr(&edited));
     let second = Followed::start(&bench, &format!("resume {job} {options}"));
-    second.wait_for("resumed", |told| told["attempt"].is_null());
+    second.wait_for("resumed", |reported| reported["attempt"].is_null());
     simulator.finish(&job);
     assert_eq!(second.end(), 0);
     assert_eq!(posts(&bench), ["jobs", "resume", "edit", "resume"]);
@@ -193,7 +193,7 @@ async fn a_resumption_whose_answer_gets_lost_is_not_sent_again() {
     bench.simulator.fault(Fault::once("/resume", What::status(503)));
     bench.simulator.fault(Fault::once("/resume", What::Cut(3)));
     let followed = Followed::start(&bench, &format!("{job} out --auto-resume=1 --interval 100ms"));
-    followed.wait_for("notice", |told| told["message"].as_str().unwrap().contains("unknown whether"));
+    followed.wait_for("notice", |reported| reported["message"].as_str().unwrap().contains("unknown whether"));
     // A 503 after a request that changes something says nothing, too: so the test resumes it by hand.
     assert!(bench.simulator.resume(&job));
     bench.simulator.finish(&job);
@@ -210,7 +210,7 @@ async fn a_resumption_that_is_answered_with_nonsense_counts() {
     bench.simulator.preempt(&job);
     bench.simulator.fault(Fault::always("/resume", What::json(200, "[]")));
     let followed = Followed::start(&bench, &format!("{job} out --auto-resume=1 --interval 100ms"));
-    followed.wait_for("notice", |told| told["message"].as_str().unwrap().contains("unknown whether"));
+    followed.wait_for("notice", |reported| reported["message"].as_str().unwrap().contains("unknown whether"));
     assert!(bench.simulator.resume(&job));
     bench.simulator.finish(&job);
     assert_eq!(followed.end(), 0);
@@ -328,7 +328,7 @@ async fn a_job_that_goes_silent_is_told_once() {
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_hears_of_a_silent_job() {
-    let (address, told) = crate::hooks::receiver(Vec::new());
+    let (address, reported) = crate::hooks::receiver(Vec::new());
     let bench = bench().await;
     let job = bench.job.clone();
     let followed = Followed::start(&bench, &format!("{job} out --interval 50ms --webhook {address}"));
@@ -336,8 +336,8 @@ async fn a_webhook_hears_of_a_silent_job() {
         bench.simulator.advance_steps(&job, 1);
         followed.step(step);
     }
-    let hears = || told.recv_timeout(std::time::Duration::from_secs(20)).expect("it is told").1;
-    let stalled = std::iter::repeat_with(hears).find(|told| told["event"] == "stalled").unwrap();
+    let hears = || reported.recv_timeout(std::time::Duration::from_secs(20)).expect("it is reported").1;
+    let stalled = std::iter::repeat_with(hears).find(|reported| reported["event"] == "stalled").unwrap();
     assert_eq!(stalled["step"], 15);
     assert_eq!(stalled["job_id"], job.as_str());
     bench.simulator.finish(&job);

@@ -26,19 +26,19 @@ async fn systemd_is_told_that_it_is_ready_and_that_it_ends() {
     command.env("NOTIFY_SOCKET", &path);
     // Read as it comes, as systemd does: the socket holds a few words and no more.
     let hearing = std::thread::spawn(move || {
-        let (mut told, mut buffer) = (Vec::new(), [0; 4096]);
-        while !told.iter().any(|text: &String| text.contains("STOPPING=1")) {
+        let (mut reported, mut buffer) = (Vec::new(), [0; 4096]);
+        while !reported.iter().any(|text: &String| text.contains("STOPPING=1")) {
             let count = socket.recv(&mut buffer).unwrap();
-            told.push(String::from_utf8(buffer[..count].to_vec()).unwrap());
+            reported.push(String::from_utf8(buffer[..count].to_vec()).unwrap());
         }
-        told
+        reported
     });
     let run = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert_eq!(code(&run), 0, "{}", stderr(&run));
-    let told = hearing.join().unwrap();
-    let at = |word: &str| told.iter().position(|text| text.contains(word));
-    assert!(at("READY=1").is_some() && at("READY=1") < at("STOPPING=1"), "{told:?}");
-    assert!(told.iter().any(|text| text.starts_with("STATUS=")), "{told:?}");
+    let reported = hearing.join().unwrap();
+    let at = |word: &str| reported.iter().position(|text| text.contains(word));
+    assert!(at("READY=1").is_some() && at("READY=1") < at("STOPPING=1"), "{reported:?}");
+    assert!(reported.iter().any(|text| text.starts_with("STATUS=")), "{reported:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,7 +39,7 @@ pub(crate) fn skip(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
 
-/// Wraps a command so that every change it makes is told, one line a change.
+/// Wraps a command so that every change it makes is reported, one line a change.
 fn traced(command: &Command, arguments: &[&str]) -> Command {
     let mut traced = Command::new("strace");
     // -D: the tracer is a process of its own, so that the child is rcsync itself. -a: what a call returned comes right
@@ -165,7 +165,7 @@ impl Ended {
     }
 }
 
-/// Runs a command and kills it right after the change below a folder of this name of which `is_last` says so, told its
+/// Runs a command and kills it right after the change below a folder of this name of which `is_last` says so, reported its
 /// number and the call; `at_kill` runs right after that.
 pub(crate) fn killed_after(
     command: &Command,

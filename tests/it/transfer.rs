@@ -147,8 +147,8 @@ async fn what_the_link_and_the_disk_will_not_bear_is_told_in_time() {
     let child = start(&bench, &["--connections", "2", "--interval", "1s", "--timeout", "8s"]);
     let done = output(child).await;
     assert_eq!(code(&done), 75, "{}", stderr(&done));
-    let told = stderr(&done);
-    let times = |what: &str| told.matches(what).count();
-    assert!(times("the link is too slow for step ") > 0, "{told}");
-    assert_eq!(times("the disk will be full at about step "), 1, "{told}");
+    let reported = stderr(&done);
+    let times = |what: &str| reported.matches(what).count();
+    assert!(times("the link is too slow for step ") > 0, "{reported}");
+    assert_eq!(times("the disk will be full at about step "), 1, "{reported}");
 }

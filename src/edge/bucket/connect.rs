@@ -145,7 +145,7 @@ fn s3(url: &BucketUrl, dialect: Dialect, variable: Variables<'_>) -> Result<Conn
         .with_copy_if_not_exists(S3CopyIfNotExists::Header(copy.to_owned(), "*".to_owned()))
         .with_retry(no_retries())
         .with_http_connector(wire(plain_http, dialect.completes_new_only)?);
-    // The variable with which all of AWS's tools are told so: for stores that know no such checksum.
+    // The variable that all of AWS's tools read: for stores that know no such checksum.
     let when_required = variable("AWS_REQUEST_CHECKSUM_CALCULATION")
         .is_some_and(|when| when.eq_ignore_ascii_case("when_required"));
     // In this order: the first is cheap and covers whole objects, and older stores know the second alone.

@@ -60,7 +60,7 @@ pub(crate) struct Meta {
     /// Its length in bytes.
     pub(crate) size: u64,
     pub(crate) tag: Tag,
-    /// The mark that its writer left on it, where a look at this object alone told.
+    /// The mark that its writer left on it, where a request for this object alone showed it.
     pub(crate) token: Option<String>,
     /// How long ago it was written, both times by the store's clock.
     pub(crate) age: Option<Duration>,

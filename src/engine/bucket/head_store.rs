@@ -219,7 +219,7 @@ impl HeadStore {
         lock(&self.queue).seen = Some(seen);
     }
 
-    /// Notes what a hook was told. Goes out with the next swap: a kill before it repeats an event, and loses none.
+    /// Records what was delivered to a hook. Goes out with the next swap: a kill before it repeats an event, and loses none.
     pub(super) fn note_told(&self, line: Line) {
         let mut queue = lock(&self.queue);
         queue.queued += 1;

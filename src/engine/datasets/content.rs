@@ -40,7 +40,7 @@ pub(super) struct Reading<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hashing {
     Nothing,
-    /// A CRC, at the speed of memory: files whose CRCs differ need no SHA-256 to be told apart.
+    /// A CRC, at the speed of memory: files whose CRCs differ differ without a SHA-256.
     Checksum,
     Sha256,
 }

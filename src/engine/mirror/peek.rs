@@ -34,7 +34,7 @@ const PATIENCE: Policy = Policy::patient(4, Duration::from_millis(250), Duration
 pub struct Peeked {
     /// The header.
     pub header: SafetensorsHeader,
-    /// Bytes that the host has, where it told: fewer than declared while the trainer still writes.
+    /// Bytes that the host has, where it reported them: fewer than declared while the trainer still writes.
     pub hosted: Option<u64>,
 }
 

@@ -71,7 +71,7 @@ pub(crate) struct Run {
     fetching: HashSet<ArtifactKey>,
     noticed: Vec<Notice>,
     outlook: forecasts::Outlook,
-    /// How far the manifest was when `SHA256SUMS` and `job.json` last told of it.
+    /// How far the manifest was when `SHA256SUMS` and `job.json` were last written.
     written_at: Option<u64>,
     /// Why something of our own could not be written down, the last time that it was tried.
     trouble: Option<Error>,
@@ -79,7 +79,7 @@ pub(crate) struct Run {
     known_end: Option<Duration>,
 }
 
-/// What was last told of the job.
+/// What was last reported of the job.
 #[derive(Debug)]
 struct Told {
     name: Option<String>,
@@ -256,7 +256,7 @@ impl Run {
         let (api, job, cancel) = (&self.mirror.api, &self.mirror.job, self.stop.token());
         let answer = look(api, job, Patience::Endless, self.reporter.as_ref(), cancel);
         match self.deadline() {
-            // However long the API is away, nobody waits for longer than he was told to.
+            // However long the API is away, the run ends at its time limit.
             Some(deadline) => tokio::time::timeout_at(deadline, answer).await.unwrap_or(Ok(None)),
             None => answer.await,
         }
@@ -293,7 +293,7 @@ impl Run {
         let fetch = transfers.len() as u64;
         let fetching: HashSet<ArtifactKey> =
             transfers.iter().map(|transfer| transfer.artifact.key.clone()).collect();
-        // A file that settles is planned at every look; that is told once.
+        // A file that settles is planned at every look; that is reported once.
         if !self.planned || !fetching.is_subset(&self.fetching) {
             self.reporter.report(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
         }

@@ -35,7 +35,7 @@ fn mounted(kind: &str, options: &[&str], megabytes: u64) -> Result<Mounted, Stri
     Ok(Mounted { folder, _root: root })
 }
 
-/// Places a job's LoRAs from `from` to `to` and returns the ways that were told.
+/// Places a job's LoRAs from `from` to `to` and returns the ways that were reported.
 async fn ways(from: &Path, to: &Path, more: &[&str]) -> (i32, Vec<String>, String) {
     let stage = Stage::new(plan()).await;
     let bench = &stage.bench;
@@ -89,13 +89,13 @@ async fn copies_across_two_disks() {
         (Ok(from), Ok(to)) => (from, to),
         (Err(why), _) | (_, Err(why)) => return skip(&why),
     };
-    let (code, told, said) = ways(&from.folder, &to.folder, &[]).await;
-    assert_eq!((code, told), (0, vec!["copy".to_owned(); 4]), "{said}");
+    let (code, reported, said) = ways(&from.folder, &to.folder, &[]).await;
+    assert_eq!((code, reported), (0, vec!["copy".to_owned(); 4]), "{said}");
     std::fs::remove_dir_all(from.folder.join("out")).unwrap();
     std::fs::remove_dir_all(to.folder.join("ui")).unwrap();
     // What cannot be is said, and nothing else is done instead.
-    let (_, told, said) = ways(&from.folder, &to.folder, &["--comfyui-link", "hardlink"]).await;
-    assert!(told.is_empty() && said.contains("hard link"), "{said}");
+    let (_, reported, said) = ways(&from.folder, &to.folder, &["--comfyui-link", "hardlink"]).await;
+    assert!(reported.is_empty() && said.contains("hard link"), "{said}");
     assert_eq!(super::below(&to.folder.join("ui")), [""; 0]);
 }
 

@@ -29,8 +29,8 @@ async fn a_mirrored_job_is_in_comfyui_and_an_idle_pass_changes_nothing() {
     assert_eq!(stage.placed(), ALL, "LoRAs and their pictures, no pickle");
     assert_eq!(stage.assert_same_bytes(), 4);
     let events = String::from_utf8(first.stdout).unwrap();
-    let told = events.lines().find(|line| line.contains("LoRAs go to")).expect("where, and why there");
-    assert!(told.contains(stage.loras().to_str().unwrap()), "{told}");
+    let reported = events.lines().find(|line| line.contains("LoRAs go to")).expect("where, and why there");
+    assert!(reported.contains(stage.loras().to_str().unwrap()), "{reported}");
     let mirrored: Vec<serde_json::Value> = events
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())

@@ -1,4 +1,4 @@
-//! A running ComfyUI is asked, and what it says is told.
+//! A running ComfyUI is asked, and what it says is reported.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -45,7 +45,7 @@ async fn a_running_comfyui_is_asked_whether_it_lists_what_is_new() {
     // Nothing new: no request, no message.
     assert_eq!(stderr(&stage.mirror(&["--comfyui-url", "http://127.0.0.1:1"]).await), "");
 
-    // It reads another folder, or does not answer at all: told, and no fault of the mirror.
+    // It reads another folder, or does not answer at all: reported, and no fault of the mirror.
     let folder = stage.loras().join("my_first_lora");
     for (url, words) in [
         (comfyui("[]", "\"/elsewhere/loras\"".to_owned()), "does not list"),

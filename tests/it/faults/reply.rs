@@ -18,14 +18,14 @@ pub(crate) struct Reply {
     pub(crate) end: End,
 }
 
-/// How the length of the body is told.
+/// How the length of the body is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Frame {
     /// `Content-Length`, counted before any cut.
     Length(usize),
     /// Chunks, and the last one only where it says so.
     Chunked { last: bool },
-    /// Nothing is told.
+    /// Nothing is reported.
     Silent,
 }
 

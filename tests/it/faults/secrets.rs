@@ -106,9 +106,9 @@ fn hooks_are_told_no_secret() {
     let run = rig.once(&["--exec", "sh -c 'env > ../hook-environment'", "--webhook", &webhook]);
     rig.promises(&run).unwrap();
     assert_eq!(run.code, Some(0), "{}", run.said());
-    let told =
+    let reported =
         crate::support::snapshot(rig.root()).into_keys().any(|path| path.ends_with("hook-environment"));
-    assert!(told, "the hook did not run: {}", run.said());
+    assert!(reported, "the hook did not run: {}", run.said());
     for ask in heard.asks() {
         assert!(!format!("{ask:?}").contains(TOKEN), "the webhook was sent the token");
     }

@@ -41,7 +41,7 @@ async fn a_fleet_keeps_the_page_that_compares_its_jobs_current() {
 async fn a_bucket_as_dest_is_refused_with_what_it_has_not() {
     let yard = Yard::new(1).await;
     let list = yard.list_of(&yard.jobs);
-    for (words, expected, told) in [
+    for (words, expected, reported) in [
         (&["s3://b/loras"][..], 64, "s3://b/loras/{id}"),
         (&["s3://{id}/x"], 64, "behind its name"),
         (&["s3://b/{name}", "--comfyui", "."], 64, "rcsync mirror s3://"),
@@ -50,7 +50,7 @@ async fn a_bucket_as_dest_is_refused_with_what_it_has_not() {
     ] {
         let run = yard.run(&[&[list.to_str().unwrap()], words].concat()).await;
         assert_eq!(code(&run), expected, "{words:?}: {}", stderr(&run));
-        assert!(stderr(&run).contains(told), "{words:?}: {}", stderr(&run));
+        assert!(stderr(&run).contains(reported), "{words:?}: {}", stderr(&run));
     }
     assert_eq!(yard.simulator().artifact_requests(), 0);
 }

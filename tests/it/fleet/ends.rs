@@ -24,7 +24,7 @@ async fn in_the_middle(once: bool) -> (Yard, Running) {
     arguments.extend(once.then_some("--once"));
     let fleet = yard.start(&arguments);
     for job in &yard.jobs {
-        fleet.wait_for(job, "started", |told| told["kind"] == "checkpoint");
+        fleet.wait_for(job, "started", |reported| reported["kind"] == "checkpoint");
     }
     until("a part of each is on the disk", || {
         (0..5).all(|number| {
@@ -91,17 +91,17 @@ async fn systemd_is_told_about_all_jobs() {
     let mut command = yard.command(&[list.to_str().unwrap(), DEST]);
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
     let hearing = std::thread::spawn(move || {
-        let (mut told, mut buffer) = (Vec::new(), [0; 4096]);
-        while !told.iter().any(|text: &String| text.contains("STOPPING=1")) {
+        let (mut reported, mut buffer) = (Vec::new(), [0; 4096]);
+        while !reported.iter().any(|text: &String| text.contains("STOPPING=1")) {
             let count = socket.recv(&mut buffer).unwrap();
-            told.push(String::from_utf8(buffer[..count].to_vec()).unwrap());
+            reported.push(String::from_utf8(buffer[..count].to_vec()).unwrap());
         }
-        told
+        reported
     });
     let run = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert_eq!(code(&run), 0, "{}", stderr(&run));
-    let told = hearing.join().unwrap();
-    let at = |word: &str| told.iter().position(|text| text.contains(word));
-    assert!(at("READY=1").is_some() && at("READY=1") < at("STOPPING=1"), "{told:?}");
-    assert!(at("WATCHDOG=1").is_some() && at("STATUS=3 jobs: ").is_some(), "{told:?}");
+    let reported = hearing.join().unwrap();
+    let at = |word: &str| reported.iter().position(|text| text.contains(word));
+    assert!(at("READY=1").is_some() && at("READY=1") < at("STOPPING=1"), "{reported:?}");
+    assert!(at("WATCHDOG=1").is_some() && at("STATUS=3 jobs: ").is_some(), "{reported:?}");
 }

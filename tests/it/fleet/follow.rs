@@ -22,15 +22,15 @@ async fn a_job_that_fails_never_stops_another_and_the_summary_names_it() {
     lines.extend(["# these two end badly", "no-such-job", failed.as_str()]);
     let list = yard.list(&lines);
     let run = yard.run(&[list.to_str().unwrap(), DEST]).await;
-    let told = stderr(&run);
-    assert_eq!(code(&run), 65, "{told}");
+    let reported = stderr(&run);
+    assert_eq!(code(&run), 65, "{reported}");
     yard.assert_complete(0..5);
     assert!(yard.root().join("loras/broken/broken_000000010.safetensors").is_file());
-    assert!(told.contains("not done   no-such-job  exit code 65"), "{told}");
-    assert!(told.contains(&format!("not done   broken  {failed}  exit code 1")), "{told}");
-    assert!(told.ends_with("fleet      7 jobs: 5 complete, 2 not done\n"), "{told}");
+    assert!(reported.contains("not done   no-such-job  exit code 65"), "{reported}");
+    assert!(reported.contains(&format!("not done   broken  {failed}  exit code 1")), "{reported}");
+    assert!(reported.ends_with("fleet      7 jobs: 5 complete, 2 not done\n"), "{reported}");
     // Each line names its job.
-    assert!(told.contains("published  dog-3  dog-3_000000010.safetensors"), "{told}");
+    assert!(reported.contains("published  dog-3  dog-3_000000010.safetensors"), "{reported}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,13 +40,13 @@ async fn every_event_names_its_job_and_each_job_has_an_end() {
     let list = yard.list_of(&yard.jobs);
     let run = yard.run(&[list.to_str().unwrap(), DEST, "--output", "json", "--once"]).await;
     assert_eq!(code(&run), 0, "{}", stderr(&run));
-    let told = events(&run);
+    let reported = events(&run);
     for job in &yard.jobs {
-        let own: Vec<&Value> = told.iter().filter(|event| event["job_id"] == job.as_str()).collect();
+        let own: Vec<&Value> = reported.iter().filter(|event| event["job_id"] == job.as_str()).collect();
         assert_eq!(own.last().unwrap()["event"], "done", "{own:?}");
         assert_eq!(own.iter().filter(|event| event["event"] == "published").count(), yard.published(0));
     }
-    assert!(told.iter().all(|event| yard.jobs.iter().any(|job| event["job_id"] == job.as_str())));
+    assert!(reported.iter().all(|event| yard.jobs.iter().any(|job| event["job_id"] == job.as_str())));
     assert_eq!(stderr(&run), "");
 }
 
@@ -116,9 +116,9 @@ async fn what_the_api_asks_of_one_job_holds_for_all() {
     command.current_dir(yard.root());
     let run = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert_eq!(code(&run), 0, "{}", stderr(&run));
-    let told = events(&run);
-    let refused = moment(told.iter().find(|event| event["event"] == "retrying").unwrap());
-    let first = told.iter().filter(|event| event["event"] == "job").map(moment).min().unwrap();
+    let reported = events(&run);
+    let refused = moment(reported.iter().find(|event| event["event"] == "retrying").unwrap());
+    let first = reported.iter().filter(|event| event["event"] == "job").map(moment).min().unwrap();
     // The other jobs had asked nothing yet, a tenth of a second after the first.
     assert!(first - refused >= 1900, "{} ms", first - refused);
     assert_eq!(yard.simulator().api_requests(), 7);
@@ -165,10 +165,10 @@ async fn two_jobs_of_one_name_do_not_share_a_folder() {
     yard.finish_all();
     let list = yard.list_of(&yard.jobs);
     let run = yard.run(&[list.to_str().unwrap(), DEST, "--once"]).await;
-    let told = stderr(&run);
-    assert_eq!(code(&run), 73, "{told}");
+    let reported = stderr(&run);
+    assert_eq!(code(&run), 73, "{reported}");
     yard.assert_complete([2]);
-    assert!(told.contains("has the same name") && told.contains("`{id}` in DEST"), "{told}");
+    assert!(reported.contains("has the same name") && reported.contains("`{id}` in DEST"), "{reported}");
     let run = yard.run(&[list.to_str().unwrap(), "by-id/{id}", "--once"]).await;
     assert_eq!(code(&run), 0, "{}", stderr(&run));
     for job in &yard.jobs {
@@ -188,9 +188,9 @@ async fn each_job_has_its_hooks_and_its_own_settings() {
         yard.jobs[1].to_string(),
     ];
     let list = yard.list(&[&lines[0], &lines[1]]);
-    let hook = "sh -c 'echo {job_id} {path} >> told.txt'";
-    let told = yard.root().join("told.txt");
-    let hook = hook.replace("told.txt", told.to_str().unwrap());
+    let hook = "sh -c 'echo {job_id} {path} >> reported.txt'";
+    let reported = yard.root().join("reported.txt");
+    let hook = hook.replace("reported.txt", reported.to_str().unwrap());
     let run = yard.run(&[list.to_str().unwrap(), DEST, "--exec", &hook]).await;
     assert_eq!(code(&run), 0, "{}", stderr(&run));
     let checkpoints = |number: usize| {
@@ -199,9 +199,9 @@ async fn each_job_has_its_hooks_and_its_own_settings() {
     };
     assert_eq!((checkpoints(0), checkpoints(1)), (2, 4), "one numbered and the final; all");
     assert!(comfy.join("dog-0/dog-0.safetensors").is_file() && !comfy.join("dog-1").exists());
-    let told = std::fs::read_to_string(told).unwrap();
+    let reported = std::fs::read_to_string(reported).unwrap();
     for job in &yard.jobs {
-        assert!(told.lines().filter(|line| line.starts_with(job.as_str())).count() >= 5, "{told}");
+        assert!(reported.lines().filter(|line| line.starts_with(job.as_str())).count() >= 5, "{reported}");
     }
 }
 

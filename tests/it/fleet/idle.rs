@@ -36,7 +36,7 @@ async fn two_hundred_jobs_wait_in_little_memory_and_do_nothing() {
     let fleet = yard.start(&[list.to_str().unwrap(), "loras/{name}", "--interval", "60s"]);
     let pid = fleet.child.id();
     for (number, job) in yard.jobs.iter().enumerate() {
-        fleet.wait_for(job, "published", |told| told["kind"] == "checkpoint");
+        fleet.wait_for(job, "published", |reported| reported["kind"] == "checkpoint");
         until("its list is written", || yard.dir(number).join("SHA256SUMS").is_file()).await;
     }
     // Followers gather news for a moment.

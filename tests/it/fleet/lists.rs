@@ -33,12 +33,12 @@ async fn the_list_is_read_again_when_it_changes() {
     until("its folder is free", || !yard.dir(0).join(".rcsync/lock").exists()).await;
     // A list that is wrong changes nothing, and each fault has its line.
     yard.list(&[ids[1], ids[2], "../x", "id=", ids[3]]);
-    let told = fleet.messages.wait_for("trouble", |line| line.contains("cannot be used"));
-    assert!(told.contains("line 3: ") && told.contains("line 4: "), "{told}");
+    let reported = fleet.messages.wait_for("trouble", |line| line.contains("cannot be used"));
+    assert!(reported.contains("line 3: ") && reported.contains("line 4: "), "{reported}");
     // Other settings for one that is followed.
     let keep = format!("{} keep-last=1", ids[1]);
     yard.list(&[&keep, ids[2], ids[3]]);
-    fleet.wait_for(&yard.jobs[1], "done", |told| told["exit_code"] == 130);
+    fleet.wait_for(&yard.jobs[1], "done", |reported| reported["exit_code"] == 130);
     fleet.wait_for(&yard.jobs[3], "published", |_| true);
     yard.finish_all();
     assert_eq!(fleet.end().await, 0);
@@ -53,10 +53,10 @@ async fn a_list_with_faults_is_refused_whole() {
     let yard = Yard::new(1).await;
     let list = yard.list(&[yard.jobs[0].as_str(), "a b", "x keep-last=none", "x comfyui=/no/such"]);
     let run = yard.run(&[list.to_str().unwrap(), DEST]).await;
-    let told = stderr(&run);
-    assert_eq!(code(&run), 65, "{told}");
+    let reported = stderr(&run);
+    assert_eq!(code(&run), 65, "{reported}");
     for line in ["line 2: ", "line 3: `keep-last`", "line 4: "] {
-        assert!(told.contains(line), "{told}");
+        assert!(reported.contains(line), "{reported}");
     }
     assert_eq!(yard.simulator().api_requests(), 0);
     let run = yard.run(&["no-such-list.txt", DEST]).await;
@@ -132,9 +132,9 @@ async fn a_job_with_other_settings_begins_when_its_last_run_has_left_the_folder(
     // Each file keeps the run for a second.
     let arguments = [list.to_str().unwrap(), DEST, "--interval", "200ms", "--exec", "sleep 1"];
     let fleet = yard.start(&arguments);
-    fleet.wait_for(&yard.jobs[0], "published", |told| told["kind"] == "checkpoint");
+    fleet.wait_for(&yard.jobs[0], "published", |reported| reported["kind"] == "checkpoint");
     yard.list(&[&format!("{id} keep-last=1")]);
-    fleet.wait_for(&yard.jobs[0], "done", |told| told["exit_code"] == 130);
+    fleet.wait_for(&yard.jobs[0], "done", |reported| reported["exit_code"] == 130);
     yard.finish_all();
     let done = fleet.wait_for(&yard.jobs[0], "done", |_| true);
     assert_eq!(done["exit_code"], 0, "{done}");

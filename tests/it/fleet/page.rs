@@ -26,8 +26,8 @@ async fn the_commands_of_the_page_work_as_they_are_written() {
         .env("RUNCOMFY_TOKEN", yard.simulator().token())
         .current_dir(yard.root());
     let run = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    let told = crate::support::stderr(&run);
-    assert!(run.status.success(), "{told}");
+    let reported = crate::support::stderr(&run);
+    assert!(run.status.success(), "{reported}");
     let printed = String::from_utf8_lossy(&run.stdout);
     assert!(printed.contains("3 jobs, ") && printed.contains("dog-2"), "{printed}");
     yard.assert_complete([1, 2]);
@@ -36,5 +36,5 @@ async fn the_commands_of_the_page_work_as_they_are_written() {
         names.filter(|name| name.file_name().to_string_lossy().contains("_0000000")).count()
     };
     assert_eq!((numbered(0), numbered(1)), (2, 3), "the first keeps two");
-    assert!(!told.contains("trouble"), "{told}");
+    assert!(!reported.contains("trouble"), "{reported}");
 }

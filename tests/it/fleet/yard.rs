@@ -134,18 +134,18 @@ pub(super) struct Running {
 impl Running {
     /// Waits for an event of this job, or returns one that came while another was waited for.
     pub(super) fn wait_for(&self, job: &JobId, event: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        let is_it = |told: &Value| told["job_id"] == job.as_str() && told["event"] == event && fits(told);
+        let is_it = |reported: &Value| reported["job_id"] == job.as_str() && reported["event"] == event && fits(reported);
         let mut heard = self.heard.borrow_mut();
         if let Some(at) = heard.iter().position(&is_it) {
             return heard.remove(at);
         }
         loop {
             let line = self.events.wait_for(&format!("{event} of {job}; heard {heard:#?}"), |_| true);
-            let told: Value = serde_json::from_str(&line).unwrap();
-            if is_it(&told) {
-                return told;
+            let reported: Value = serde_json::from_str(&line).unwrap();
+            if is_it(&reported) {
+                return reported;
             }
-            heard.push(told);
+            heard.push(reported);
         }
     }
 

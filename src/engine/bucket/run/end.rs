@@ -48,7 +48,7 @@ impl Run {
             () if timed_out && !state.is_over() => ExitStatus::TryAgain,
             () => state.exit_status(),
         };
-        // The lease is kept meanwhile: what hooks are told is noted in the head.
+        // The lease is kept meanwhile: what is delivered to hooks is recorded in the head.
         if let Some(hooks) = self.hooks.take() {
             hooks.finish().await;
         }

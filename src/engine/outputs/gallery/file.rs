@@ -107,7 +107,7 @@ fn digest(bytes: &[u8]) -> String {
 pub(super) struct Stamp {
     sources: String,
     page: Option<(u64, Option<i64>)>,
-    /// A foreign page stands there: told once, not at every pass.
+    /// A foreign page is there: reported once, not at every pass.
     #[serde(default)]
     foreign: bool,
 }

@@ -10,7 +10,7 @@ pub(super) struct Course {
     pub(super) points: Vec<(i64, u64)>,
     /// What happened, oldest first.
     pub(super) turns: Vec<Turn>,
-    /// Steps planned, as last told.
+    /// Steps planned, as last reported.
     pub(super) total: Option<u64>,
     /// Seconds one step takes, over the last stretch without a turn.
     pub(super) seconds_a_step: Option<f64>,
