@@ -137,7 +137,8 @@ async fn submitted_preempted_resumed_edited_and_finished() {
     simulator.advance_steps(&job, 2);
     first.step(22);
     simulator.preempt(&job);
-    let notice = first.wait_for("notice", |reported| reported["message"].as_str().unwrap().contains("left alone"));
+    let notice =
+        first.wait_for("notice", |reported| reported["message"].as_str().unwrap().contains("left alone"));
     assert!(notice["message"].as_str().unwrap().contains(&format!("rcsync resume {job}")), "{notice}");
     assert_eq!(first.end(), 75);
     assert_eq!(posts(&bench), ["jobs", "resume"]);

@@ -45,7 +45,8 @@ pub(crate) struct Budget {
 impl Shared {
     pub(crate) fn new(hosts: ArtifactClient, budget: Budget, handles: ManyHandles) -> Arc<Self> {
         let connections = budget.connections.min(handles.connections);
-        let each = handles.each.connections.min(connections);
+        // Twice as many as there are: what waits for a connection is the next to get one that a job gives back.
+        let each = handles.each.connections.min(connections.saturating_mul(2));
         Arc::new(Self {
             hosts,
             gates: Arc::default(),

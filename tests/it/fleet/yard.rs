@@ -134,7 +134,9 @@ pub(super) struct Running {
 impl Running {
     /// Waits for an event of this job, or returns one that came while another was waited for.
     pub(super) fn wait_for(&self, job: &JobId, event: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        let is_it = |reported: &Value| reported["job_id"] == job.as_str() && reported["event"] == event && fits(reported);
+        let is_it = |reported: &Value| {
+            reported["job_id"] == job.as_str() && reported["event"] == event && fits(reported)
+        };
         let mut heard = self.heard.borrow_mut();
         if let Some(at) = heard.iter().position(&is_it) {
             return heard.remove(at);
