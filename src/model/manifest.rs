@@ -50,7 +50,7 @@ pub struct Entry {
     /// What the host said of its revision.
     #[serde(default)]
     pub revision: Revision,
-    /// The run of the job that it was last asked about in; see [`crate::decide::mirror::plan`].
+    /// The run of the job that it was last asked about in.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub run: String,
     /// The modification time that rcsync left on it, in nanoseconds since 1970; tells untouched files without a read.

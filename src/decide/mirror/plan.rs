@@ -116,7 +116,7 @@ pub fn nothing_is_chosen(actions: &[Action]) -> bool {
     !actions.is_empty() && actions.iter().all(|action| action.step == Step::Skip(SkipReason::Unwanted))
 }
 
-/// A [`Step`] without what is needed to carry it out.
+/// A `Step` without what is needed to carry it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

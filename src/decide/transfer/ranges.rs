@@ -275,7 +275,7 @@ impl PieceMap {
         Some(self.lease(tail))
     }
 
-    /// Returns the bytes that the largest piece on its way still lacks: what a [`Self::split`] would halve.
+    /// Returns the bytes that the largest piece on its way still lacks: what a split would halve.
     #[must_use]
     pub fn largest_lease(&self) -> u64 {
         let alone = self.leases.iter().filter(|(lease, _)| self.raced(*lease).is_none());

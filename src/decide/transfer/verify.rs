@@ -249,7 +249,7 @@ pub enum Judgement {
     Contradicted(Contradiction),
 }
 
-/// Why a body cannot be what it claims to be. The trainer may still be writing it; see [`crate::decide::transfer::suspect`].
+/// Why a body cannot be what it claims to be. The trainer may still be writing it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Contradiction {
