@@ -46,7 +46,7 @@ pub(super) fn run(context: &Context<'_>, job: &str) -> Result<ExitStatus, Comman
         context.answer_of_change(&Document { job_id: job.as_str(), name, status: status.as_str() }, || {
             let called = name.map_or_else(|| job.to_string(), shown);
             format!(
-                "{called}  {}\nnext:  rcsync {job}         fetch what it made\n       rcsync resume {job}  go on from its latest checkpoint\n",
+                "{called}  {}\nnext:  rcsync {job}         fetch what it made\n       rcsync resume {job}  continue from its latest checkpoint\n",
                 shown(status.as_str())
             )
         });

@@ -307,7 +307,7 @@ async fn ask(context: &Context<'_>, job: Option<&str>, report: &mut Report) -> R
         Ok(origin) => report.good("token", format!("from {origin}")),
         Err(error) => {
             report.bad("token", &error);
-            report.push("api", false, "not asked, for want of a token");
+            report.push("api", false, "not requested: there is no token");
             return Ok(());
         }
     }

@@ -102,7 +102,7 @@ impl Push<'_> {
             if resumed {
                 format!("{called}  has its new configuration and was resumed\nnext:  rcsync {job}  mirror it until it ends\n")
             } else {
-                format!("{called}  has its new configuration\nnext:  rcsync resume {job} --follow  go on with it\n")
+                format!("{called}  has its new configuration\nnext:  rcsync resume {job} --follow  continue it\n")
             }
         });
     }

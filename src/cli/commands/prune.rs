@@ -98,7 +98,8 @@ fn words(document: &Document, dir: &Path, talk: Talk) -> String {
     for Row { path, .. } in &document.edited {
         text += &format!("kept  {}  it was edited here\n", shown(path));
     }
-    let kept = format!("{} with a step stay", files(document.kept));
+    let kept =
+        format!("{} with a step {}", files(document.kept), if document.kept == 1 { "stays" } else { "stay" });
     text += &match (document.removed.len() as u64, document.dry_run) {
         (0, _) => format!("nothing to remove, {kept}\n"),
         (count, true) => format!(

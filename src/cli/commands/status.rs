@@ -79,7 +79,7 @@ fn words(job: &JobId, answer: &StatusAnswer) -> String {
         JobStatus::InQueue | JobStatus::Running => Some(("cancel", "end it")),
         JobStatus::Stopped if answer.progress.is_complete() => None,
         JobStatus::Stopped | JobStatus::Failed | JobStatus::Canceled => {
-            Some(("resume", "let it go on from its latest checkpoint"))
+            Some(("resume", "continue it from its latest checkpoint"))
         }
         JobStatus::Other(_) => None,
     };

@@ -215,12 +215,10 @@ const MEASURES: &[Measure] = &[
     ("last_published_timestamp_seconds", GAUGE, "When a file was last published.", |job| {
         seconds(job.published_at?)
     }),
-    ("run_end_timestamp_seconds", GAUGE, "When this run ended; not there while it goes on.", |job| {
+    ("run_end_timestamp_seconds", GAUGE, "When this run ended; absent while it runs.", |job| {
         seconds(job.ended?.0)
     }),
-    ("exit_code", GAUGE, "How this run ended; not there while it goes on.", |job| {
-        Some(f64::from(job.ended?.1))
-    }),
+    ("exit_code", GAUGE, "How this run ended; absent while it runs.", |job| Some(f64::from(job.ended?.1))),
 ];
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus knows no other numbers")]

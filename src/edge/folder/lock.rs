@@ -132,7 +132,7 @@ impl FolderLock {
         if self.knows_again && !in_place {
             let why = "it, or `.rcsync` in it, was deleted, moved or unmounted";
             let source = std::io::Error::new(std::io::ErrorKind::StaleNetworkFileHandle, why);
-            return Err(fault("go on in", disk::parent(private))(source));
+            return Err(fault("continue in", disk::parent(private))(source));
         }
         if read_record(&self.path).is_some_and(|record| record != self.record && !record.is_empty()) {
             self.others.seen();

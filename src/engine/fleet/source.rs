@@ -88,6 +88,9 @@ fn read_file(path: &Path) -> Result<String, Error> {
         }
         Err(error) => return Err(disk::fault("read", path)(error)),
     };
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(Error::BadInput(format!("`{}` is a folder, and no list of jobs", path.display())));
+    }
     let mut bytes = Vec::new();
     file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(disk::fault("read", path))?;
     let shown = path.display();

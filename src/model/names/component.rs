@@ -44,7 +44,7 @@ pub(crate) fn fault(part: &str, is_top: bool) -> Option<&'static str> {
     } else if part.ends_with(is_bad_end) {
         Some("a part ends in `.` or white space")
     } else if part.contains(is_bad_anywhere) {
-        Some("a part has characters in it that some systems forbid or nobody can see")
+        Some("a part has characters in it that some systems forbid, or that are invisible")
     } else if is_device(part) {
         Some("a part is the name of a Windows device")
     } else if is_own(part, is_top) {

@@ -163,11 +163,11 @@ fn nanoseconds(time: SystemTime) -> Option<i64> {
 
 /// Shows findings; those that keep nothing from being sent only where there is talk.
 fn tell(context: &Context<'_>, report: &Report) {
-    if context.settings.format != crate::cli::values::Format::Pretty {
-        return;
-    }
+    // JSON has counts of them; the errors themselves are for the user, who has to correct them.
+    let is_pretty = context.settings.format == crate::cli::values::Format::Pretty;
     let talk = context.settings.talk;
-    let is_shown = |finding: &&Finding| finding.severity() == Severity::Error || talk > Talk::Quiet;
+    let is_shown =
+        |finding: &&Finding| finding.severity() == Severity::Error || (is_pretty && talk > Talk::Quiet);
     let findings: Vec<&Finding> = report.findings.iter().filter(is_shown).collect();
     let most = if talk == Talk::Verbose { usize::MAX } else { SHOWN_WARNINGS };
     context.world.err.write(&listed(&findings, most));

@@ -355,7 +355,7 @@ fn told(html: &mut Html, turn: &Turn) {
         What::Failed => "failed".to_owned(),
         What::Canceled => "canceled".to_owned(),
         What::Other(status) => format!("in a state called {status}"),
-        What::AnotherRun => "goes on in another run".to_owned(),
+        What::AnotherRun => "continues in another run".to_owned(),
     };
     html.raw("<li").raw(if turn.what.is_stop() { " class=\"stop\">" } else { ">" });
     instant(html, turn.at);

@@ -45,7 +45,7 @@ pub(super) enum What {
     Canceled,
     /// A state that this version does not know.
     Other(JobStatus),
-    /// It goes on in another run, or from an earlier step, without a stop that anybody saw.
+    /// It continues in another run, or from an earlier step, without a stop that was seen.
     AnotherRun,
 }
 
