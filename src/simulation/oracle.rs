@@ -119,8 +119,11 @@ impl Oracle<'_> {
         for (path, sha256) in published {
             let kept = hashes.values().any(|found| found == sha256);
             // Of the optimizer's state only the newest is kept.
-            let is_replaced = self.on_change == OnChange::Replace || path == "optimizer.pt";
-            let replaced = is_replaced && hashes.contains_key(path);
+            let is_optimizer = bare(path) == "optimizer.pt";
+            let is_replaced = self.on_change == OnChange::Replace && hashes.contains_key(path);
+            // It may have had another name, where a foreign file or another machine had its own.
+            let replaced =
+                is_replaced || (is_optimizer && hashes.keys().any(|name| bare(name) == "optimizer.pt"));
             if !kept && !replaced {
                 return Err(format!("I4: `{path}` ({}) was published and is lost", sha256.short()));
             }

@@ -61,6 +61,10 @@ impl TransferState {
             }
             return false;
         }
+        // Another range of the file was refused a moment ago, and the request without a range is sent already or next.
+        if self.quirks.plain_next && instead(self.habit, false, status, retry_after) == Instead::AtOnce {
+            return true;
+        }
         match instead(self.habit, self.quirks.plain_tried, status, retry_after) {
             Instead::No => false,
             Instead::NextTime => {
