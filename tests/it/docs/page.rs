@@ -92,7 +92,7 @@ impl Page {
         for (language, lines) in self.blocks() {
             let is_indented = language == "indented";
             let begins = |program: &&str| lines.iter().any(|(_, line)| first_word(line) == *program);
-            if language == "sh" || is_indented && PROGRAMS.iter().any(begins) {
+            if matches!(language.as_str(), "sh" | "bash") || is_indented && PROGRAMS.iter().any(begins) {
                 commands.extend(statements(&lines));
             } else if language == "crontab"
                 || is_indented && lines.iter().all(|(_, line)| line.starts_with("*/"))
