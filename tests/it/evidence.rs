@@ -27,7 +27,7 @@ const CASES: [(char, u32); 21] = [
     ('R', 9),
     ('S', 7),
     ('T', 8),
-    ('U', 9),
+    ('U', 8),
 ];
 
 fn root() -> &'static Path {

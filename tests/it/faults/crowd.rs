@@ -33,31 +33,31 @@ fn crowded(beyond: impl Fn(&File, &Ask) -> Reply + Send + Sync + Clone + 'static
 }
 
 #[test]
-fn group_q_crowds() {
+fn group_u_crowds() {
     let two_tries_each = 200..=400;
     hold_all(vec![
         Case::survives(
-            "Q1",
+            "U1",
             "resets the seventeenth connection",
             crowded(|_, _| Reply::raw(b"").end(End::Reset)),
         )
         .asks(two_tries_each.clone()),
         Case::survives(
-            "Q1",
+            "U1",
             "resets in the middle of a body",
             crowded(|file, ask| file.honest(ask).cut(1500, End::Reset)),
         )
         .asks(two_tries_each.clone()),
         Case::survives(
-            "Q1",
+            "U1",
             "503 to the seventeenth request",
             crowded(|_, _| Reply::new(503, b"").header("Retry-After", "1")),
         )
         .asks(two_tries_each.clone()),
-        Case::survives("Q1", "429 to the seventeenth request", crowded(|_, _| Reply::new(429, b"slow down")))
+        Case::survives("U1", "429 to the seventeenth request", crowded(|_, _| Reply::new(429, b"slow down")))
             .asks(two_tries_each),
-        Case::survives("Q1", "serves them all, a request each", crowded(File::honest)).asks(200..=200),
-        Case::survives("Q2", "every connection pauses for 300 ms", {
+        Case::survives("U1", "serves them all, a request each", crowded(File::honest)).asks(200..=200),
+        Case::survives("U2", "every connection pauses for 300 ms", {
             World::of(vec![Hosted::checkpoint(&weights(1, 6 * MIB), |file, ask| {
                 file.honest(ask).drip(MIB, Duration::from_millis(300))
             })])
@@ -89,10 +89,10 @@ fn asked(expected: usize) -> impl Fn(&Rig, &Run) -> Result<(), String> {
 }
 
 #[test]
-fn group_q_answers() {
+fn group_u_answers() {
     hold_all(vec![
-        Case::survives("Q3", "a result that lags behind its status", lagging(1)).and(asked(3)),
-        Case::survives("Q4", "answers packed with gzip", {
+        Case::survives("U3", "a result that lags behind its status", lagging(1)).and(asked(3)),
+        Case::survives("U3", "answers packed with gzip", {
             World::of(vec![Hosted::checkpoint(&weights(1, 1000), File::honest)]).api(|ask, listing| {
                 let is_status = ask.path().ends_with("/status");
                 let value = if is_status { &listing.status } else { &listing.result };
