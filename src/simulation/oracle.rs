@@ -116,14 +116,16 @@ impl Oracle<'_> {
         hashes: &BTreeMap<String, Sha256Digest>,
         published: &Published,
     ) -> Result<(), String> {
-        for (path, sha256) in published {
+        for (at, (path, sha256)) in published.iter().enumerate() {
             let kept = hashes.values().any(|found| found == sha256);
             // Of the optimizer's state only the newest is kept.
-            let is_optimizer = bare(path) == "optimizer.pt";
-            let is_replaced = self.on_change == OnChange::Replace && hashes.contains_key(path);
-            // It may have had another name, where a foreign file or another machine had its own.
-            let replaced =
-                is_replaced || (is_optimizer && hashes.keys().any(|name| bare(name) == "optimizer.pt"));
+            let is_replaced = self.on_change == OnChange::Replace || path == "optimizer.pt";
+            // A state that had another name, since that one was taken, makes room for one that was published later.
+            let is_older_state = bare(path) == "optimizer.pt"
+                && published[at + 1..].iter().any(|(later, newer)| {
+                    bare(later) == "optimizer.pt" && hashes.values().any(|found| found == newer)
+                });
+            let replaced = (is_replaced && hashes.contains_key(path)) || is_older_state;
             if !kept && !replaced {
                 return Err(format!("I4: `{path}` ({}) was published and is lost", sha256.short()));
             }

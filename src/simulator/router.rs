@@ -177,7 +177,7 @@ pub(crate) enum Sent {
 
 impl Window {
     /// Takes the bytes of a file in, unless there are too many of them, or too many files at a time.
-    async fn receive(&self, request: &Request<()>, incoming: Incoming) -> Sent {
+    async fn receive(&self, request: &Request<()>, mut incoming: Incoming) -> Sent {
         let headers = request.headers();
         let declared = header(headers, "content-length").and_then(|digits| digits.parse().ok());
         let is_form = self.origin == Origin::Api;
@@ -187,11 +187,14 @@ impl Window {
             if is_form && declared.is_some_and(|declared| declared > options.form_limit) {
                 return Sent::Refused(api::refusal(413, 41301, "the file is larger than 150 MB"));
             }
-            if options.most_at_a_time.is_some_and(|most| *in_flight >= most) {
-                return Sent::Refused(api::refusal(429, 42901, "too many uploads at a time"));
-            }
-            *in_flight += 1;
-            (options.latency, Arc::clone(received))
+            let is_crowded = options.most_at_a_time.is_some_and(|most| *in_flight >= most);
+            *in_flight += usize::from(!is_crowded);
+            (options.latency, (!is_crowded).then(|| Arc::clone(received)))
+        };
+        let Some(all) = all else {
+            // To its end, as real servers do: a connection that is closed before may lose the answer.
+            while incoming.frame().await.is_some() {}
+            return Sent::Refused(api::refusal(429, 42901, "too many uploads at a time"));
         };
         let counted = InFlight(Arc::clone(&self.desk));
         let received = match is_form {

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::edge::api::dataset_responses::{
     read_dataset, read_datasets, read_deletion, read_upload, read_upload_link,
 };
-use crate::edge::api::{ApiClient, Effect, Request};
+use crate::edge::api::{Answer, ApiClient, Effect, Request};
 use crate::edge::net::file_body::FileBody;
 use crate::error::ApiError;
 use crate::model::dataset::{Dataset, DatasetId, DatasetName, UploadAnswer, UploadLink};
@@ -110,7 +110,7 @@ impl ApiClient {
 }
 
 fn repeatable(method: Method, url: url::Url, body: Option<String>) -> Request<'static> {
-    Request { method, url, job: None, body, effect: Effect::Repeatable }
+    Request { method, url, job: None, body, effect: Effect::Repeatable, answer: Answer::List }
 }
 
 /// Says of a 404 which dataset it was about.

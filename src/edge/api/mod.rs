@@ -46,6 +46,9 @@ use toll::{Toll, Tolled};
 /// How much of a refusal is read for its message.
 const REFUSAL_BYTES: usize = 64 << 10;
 
+/// A status and the outcome of a change take a few kilobytes.
+const SHORT_ANSWER: ByteCount = ByteCount(1 << 20);
+
 /// What one more portion may make of it.
 const MOST_OF_A_REFUSAL: u64 = 1 << 20;
 
@@ -90,6 +93,16 @@ pub(in crate::edge) struct Request<'a> {
     pub(in crate::edge) job: Option<&'a JobId>,
     pub(in crate::edge) body: Option<String>,
     pub(in crate::edge) effect: Effect,
+    pub(in crate::edge) answer: Answer,
+}
+
+/// How long a request's answer may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::edge) enum Answer {
+    /// It grows with what a job made or an account holds.
+    List,
+    /// It does not.
+    Short,
 }
 
 /// What a request does, for what a lost answer means.
@@ -172,6 +185,7 @@ impl ApiClient {
             job: None,
             body: Some(request.body()),
             effect: Effect::Once,
+            answer: Answer::Short,
         };
         self.call(&request, read_submit).await
     }
@@ -207,6 +221,7 @@ impl ApiClient {
             job: Some(job),
             body: None,
             effect: Effect::Repeatable,
+            answer: if endpoint == JobEndpoint::Result { Answer::List } else { Answer::Short },
         }
     }
 
@@ -217,7 +232,8 @@ impl ApiClient {
         body: Option<String>,
     ) -> Result<ChangeAnswer, ApiError> {
         let url = self.0.base.job_url(job, endpoint);
-        let request = Request { method: Method::POST, url, job: Some(job), body, effect: Effect::Once };
+        let (effect, answer) = (Effect::Once, Answer::Short);
+        let request = Request { method: Method::POST, url, job: Some(job), body, effect, answer };
         self.call(&request, |body| read_change(body, job)).await
     }
 
@@ -330,7 +346,10 @@ impl ApiClient {
 
     /// Reads the whole body of an answer, within bounds.
     async fn answer(&self, request: &Request<'_>, mut response: Response) -> Result<Vec<u8>, ApiError> {
-        let bound = self.0.limits.answer;
+        let bound = match request.answer {
+            Answer::List => self.0.limits.answer,
+            Answer::Short => self.0.limits.answer.min(SHORT_ANSWER),
+        };
         let unusable = |fault| match fault {
             BodyFault::TooLong => ApiError::Unintelligible { why: format!("it is longer than {bound}") },
             BodyFault::Packed(why) => ApiError::Unintelligible { why: format!("it {why}") },

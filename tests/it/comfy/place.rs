@@ -152,9 +152,7 @@ async fn a_run_that_ends_reports_what_it_did_not_place() {
         let run = stage.bench.command(&[&follow[..], more].concat()).output().unwrap();
         let printed = stderr(&run);
         assert_eq!(code(&run), 0, "the mirror itself is complete: {printed}");
-        // It is reported when it happens, too, which may be hours before the end.
-        let reports = printed.matches("not everything could be placed in ComfyUI").count();
-        assert!((1..=2).contains(&reports), "{printed}");
+        assert_eq!(printed.matches("not everything could be placed in ComfyUI").count(), 1, "{printed}");
         assert!(printed.contains("my_first_lora") && !printed.contains("again"), "{printed}");
     }
     fs::remove_file(&link).unwrap();

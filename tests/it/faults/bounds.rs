@@ -67,7 +67,7 @@ fn group_n_bombs() {
             0,
         )
         .says("longer than")
-        .peak(224),
+        .peak(160),
         Case::new(
             "N1",
             "an answer packed in a way that was not asked for",

@@ -62,7 +62,7 @@ async fn too_many_at_a_time_become_fewer() {
         options.most_at_a_time = Some(2);
         options.latency = Duration::from_millis(20);
     });
-    let done = rig.run_to("dataset push dog --connections 8 --retries 3 --output json", 0).await;
+    let done = rig.run_to("dataset push dog --connections 8 --retries 1 --output json", 0).await;
     rig.assert_equal("dog", "dog");
     let slowed = events(&done).iter().any(|event| {
         event["event"] == "retrying"

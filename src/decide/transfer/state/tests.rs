@@ -381,6 +381,34 @@ fn a_refused_range_is_requested_once_without() {
     assert_eq!(refused(&mut play, 403), (false, vec!["link"]));
 }
 
+/// Two connections continue a part, and the host refuses both for their ranges: 405 speaks of no later try.
+#[test]
+fn ranges_that_are_refused_together_are_one_refusal() {
+    let mut state = TransferState::new(task(ArtifactKind::Checkpoint, "a"), POLICY, 0, true, None);
+    let left = Left {
+        revision: revision("\"a\""),
+        length: 600,
+        claims: Vec::new(),
+        here: std::iter::once(0..10).collect(),
+    };
+    assert_eq!(state.step(Duration::ZERO, Input::Begun(Some(left))), []);
+    let mut play = Play { state, now: SECOND };
+    let both = [play.assign(), play.assign()];
+    for assignment in &both {
+        assert!(!assignment.request.plain);
+        let commands = play.respond(assignment, Head { status: 405, ..Head::default() });
+        assert_eq!(names(&commands).last(), Some(&"refusal"));
+    }
+    for assignment in &both {
+        assert_eq!(names(&play.fault(assignment, status(405))), [""; 0], "no end of the file");
+    }
+    let plain = play.assign();
+    assert!(plain.request.plain);
+    // It was not the range: the same refusal of a request without one ends the file.
+    play.respond(&plain, Head { status: 405, ..Head::default() });
+    assert_eq!(names(&play.fault(&plain, status(405))), ["space", "failed", "missing"]);
+}
+
 #[test]
 fn a_packed_configuration_is_unpacked() {
     let mut play = Play::with(task(ArtifactKind::Config, "config.yaml"), POLICY);

@@ -17,6 +17,7 @@ pub mod watch;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use url::Url;
 
@@ -66,14 +67,20 @@ pub struct ComfyUi {
     told_where: AtomicBool,
     /// The job's name, once it is known: it never changes.
     name: OnceLock<String>,
-    /// The last trouble that was reported; a trouble that lasts is reported once.
-    trouble: Mutex<Option<Error>>,
+    /// The last trouble that was reported, and when; a trouble that lasts is reported once, and once more by a run that ends
+    /// long after.
+    trouble: Mutex<Option<(Error, Instant)>>,
+    /// Whether the last look reported files that it did not place: such a look may be repeated.
+    told_unsettled: AtomicBool,
     headers: Headers,
     /// Whether it was reported that the newest checkpoint could not be made the newest by change time.
     told_newest: AtomicBool,
     /// Whether what is gone from ComfyUI is placed anew, the next time.
     anew: AtomicBool,
 }
+
+/// A run that ends so long after a trouble was reported repeats the report: it is far above by then.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// What to do while the job's name is not known, which the folder's name may come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +133,7 @@ impl ComfyUi {
             name: OnceLock::new(),
             trouble: Mutex::default(),
             headers: Headers::default(),
+            told_unsettled: AtomicBool::default(),
             told_newest: AtomicBool::default(),
             anew: AtomicBool::default(),
         }
@@ -213,18 +221,27 @@ impl ComfyUi {
         }
     }
 
-    /// Reports a trouble once, as long as it lasts; `again`: it is tried again by itself.
-    fn tell_trouble(&self, result: &Result<Outcome, Error>, again: bool, reporter: &dyn Reporter) {
-        let trouble = result.as_ref().err().cloned();
-        let mut last = self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if *last == trouble {
+    /// Reports a trouble once, as long as it lasts; `again`: it is tried again by itself; `is_last`: a report that the user may
+    /// have forgotten by now is repeated.
+    fn tell_trouble(
+        &self,
+        result: &Result<Outcome, Error>,
+        again: bool,
+        is_last: bool,
+        reporter: &dyn Reporter,
+    ) {
+        let mut reported = self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Err(error) = result else {
+            *reported = None;
             return;
-        }
-        if let Some(error) = trouble.clone() {
-            let notice = Notice::ComfyUi(ComfyNotice::Incomplete { error, again });
+        };
+        let is_known =
+            |(known, at): &(Error, Instant)| known == error && !(is_last && at.elapsed() >= FORGOTTEN);
+        if !reported.as_ref().is_some_and(is_known) {
+            let notice = Notice::ComfyUi(ComfyNotice::Incomplete { error: error.clone(), again });
             reporter.report(&Event::Trouble { notice });
+            *reported = Some((error.clone(), Instant::now()));
         }
-        *last = trouble;
     }
 }
 
@@ -232,20 +249,12 @@ impl Follower for ComfyUi {
     fn catch_up(&self, view: &View<'_>, reporter: &dyn Reporter) {
         let patience = if view.last { Patience::Act } else { Patience::Wait };
         let result = self.place(view.dir, view.job, view.manifest, patience, reporter);
-        if !view.last {
-            self.tell_trouble(&result, false, reporter);
-            return;
-        }
-        // Nothing is placed after this pass, so a problem that was reported before is reported once more.
-        match result {
-            Err(error) => {
-                let notice = Notice::ComfyUi(ComfyNotice::Incomplete { error, again: false });
-                reporter.report(&Event::Trouble { notice });
-            }
-            Ok(Outcome { unsettled: files @ 1.., .. }) => {
-                reporter.report(&Event::Notice { notice: Notice::ComfyUi(ComfyNotice::Unsettled { files }) });
-            }
-            Ok(_) => {}
+        self.tell_trouble(&result, false, view.last, reporter);
+        if view.last
+            && let Ok(Outcome { unsettled: files @ 1.., .. }) = result
+            && !self.told_unsettled.swap(true, Ordering::Relaxed)
+        {
+            reporter.report(&Event::Notice { notice: Notice::ComfyUi(ComfyNotice::Unsettled { files }) });
         }
     }
 }
