@@ -102,6 +102,9 @@ pub struct Limits {
     pub rate: Option<u64>,
     /// Processors of this machine.
     pub processors: usize,
+    /// Other jobs share the connections, and a pool bounds them: a job that asks for fewer than it could use loses its place
+    /// in it.
+    pub is_pooled: bool,
 }
 
 /// What was seen since the beginning, or is waiting now.
@@ -128,8 +131,11 @@ pub struct Seen {
 pub struct Connections {
     most: usize,
     processors: usize,
+    is_pooled: bool,
     /// A rate limit decides the count instead of the round trip.
     is_rate_limited: bool,
+    /// Bytes that come twice take from a rate limit.
+    counts_bytes: bool,
     small: usize,
     small_ceiling: usize,
     large: Tuner,
@@ -149,7 +155,8 @@ impl Connections {
     pub fn new(limits: &Limits) -> Self {
         let most = limits.cap.unwrap_or(MOST).min(limits.bearable).max(1);
         let floor = most.min(FIRST) / SMALL_SHARE;
-        let first_large = (limits.processors + 1).clamp(2, FIRST - floor).min(most - floor).max(1);
+        let few = if limits.is_pooled { FIRST } else { limits.processors + 1 };
+        let first_large = few.clamp(2, FIRST - floor).min(most - floor).max(1);
         let (most, small, large, most_large, is_rate_limited) = match (limits.cap, limits.rate) {
             (None, Some(rate)) => {
                 let large = usize::try_from(rate / RATE_OF_ONE).unwrap_or(MOST_LARGE);
@@ -161,7 +168,9 @@ impl Connections {
         Self {
             most,
             processors: limits.processors,
+            is_pooled: limits.is_pooled,
             is_rate_limited,
+            counts_bytes: limits.rate.is_some(),
             small,
             small_ceiling: MOST,
             large: Tuner::new(large, most_large),
@@ -203,7 +212,7 @@ impl Connections {
     /// bytes that come twice.
     #[must_use]
     pub const fn are_more_welcome(&self) -> bool {
-        self.refused_at.is_none() && !self.is_rate_limited
+        self.refused_at.is_none() && !self.counts_bytes
     }
 
     /// Takes in how long a request waited for its response's head. `cold`: on a new connection.
@@ -293,7 +302,7 @@ impl Connections {
             return level;
         }
         // A rate that takes many connections is no proof of a fast link.
-        let is_fast = self.one_each && seen.load.large <= (self.processors + 1) * 2;
+        let is_fast = self.one_each && !self.is_pooled && seen.load.large <= (self.processors + 1) * 2;
         let is_capped = self.link.is_capped(now, is_fast, seen.load.large > 0);
         if is_capped { level.min(self.processors + 1) } else { level }
     }
@@ -325,7 +334,7 @@ const fn as_f64(count: u64) -> f64 {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { cap: None, bearable: 500, rate: None, processors: 2 };
+    const LIMITS: Limits = Limits { cap: None, bearable: 500, rate: None, processors: 2, is_pooled: false };
 
     fn millis(count: u64) -> Duration {
         Duration::from_millis(count)

@@ -110,7 +110,9 @@ impl ApiClient {
 }
 
 fn repeatable(method: Method, url: url::Url, body: Option<String>) -> Request<'static> {
-    Request { method, url, job: None, body, effect: Effect::Repeatable, answer: Answer::List }
+    // Only what is read grows, with the files of a dataset and the datasets of an account.
+    let answer = if method == Method::GET { Answer::List } else { Answer::Short };
+    Request { method, url, job: None, body, effect: Effect::Repeatable, answer }
 }
 
 /// Says of a 404 which dataset it was about.

@@ -123,13 +123,12 @@ impl Transfers {
         let (commit, items) = mpsc::channel(COMMIT_QUEUE.min(handles.finished));
         let (inbox, messages) = mpsc::unbounded_channel();
         let (shown, is_quiet) = watch::channel(true);
-        let processors = std::thread::available_parallelism().map_or(2, usize::from);
         let limits = Limits {
             cap: options.connections.map(|cap| usize::from(cap.get())),
             bearable: handles.connections,
             rate: options.limit_rate.map(|rate| rate.0),
-            // In a fleet the pool bounds connections, and a job that asks for fewer than it could use loses its place in it.
-            processors: if member.is_some() { handles.connections.max(processors) } else { processors },
+            processors: std::thread::available_parallelism().map_or(2, usize::from),
+            is_pooled: member.is_some(),
         };
         let shared = member.as_ref().map(|member| member.shared());
         let gates: Arc<Gates> = shared.map_or_else(Arc::default, |shared| shared.gates.clone());

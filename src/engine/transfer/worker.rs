@@ -132,9 +132,12 @@ impl Fetch<'_> {
             if_range: request.if_range.clone(),
             if_changed: request.if_changed.clone(),
         };
-        let Some(_permit) = self.context.permit(url, self.artifact).await? else {
-            return Ok(RangeEnd::Stopped);
+        let permit = tokio::select! {
+            biased;
+            () = self.end.stopped() => return Ok(RangeEnd::GivenUp),
+            permit = self.context.permit(url, self.artifact) => permit?,
         };
+        let Some(_permit) = permit else { return Ok(RangeEnd::Stopped) };
         let asked_at = Instant::now();
         let sent = || self.end.set_sent();
         let answer = tokio::select! {

@@ -21,10 +21,17 @@ pub(super) struct RoundTrip {
     /// The mean of waits on connections that existed already, and how many there were since the last refusal.
     mean: Option<Duration>,
     count: usize,
+    /// A connection that existed already has shown it: no guess by a new one is needed.
+    is_measured: bool,
 }
 
 impl RoundTrip {
     pub(super) fn learn(&mut self, waited: Duration, cold: bool) {
+        // What counts as new may be one that the HTTP library has kept open.
+        if cold && self.is_measured {
+            return;
+        }
+        self.is_measured |= !cold;
         let estimate = if cold { waited / COLD_ROUND_TRIPS } else { waited };
         self.least = Some(self.least.map_or(estimate, |least| least.min(estimate)));
         if !cold {
@@ -67,6 +74,14 @@ mod tests {
             round_trip.learn(millis(waited), cold);
             assert_eq!(round_trip.is_far(), Some(expected), "{waited} ms, {cold}");
         }
+    }
+
+    #[test]
+    fn a_new_connection_counts_until_an_old_one_was_measured() {
+        let mut round_trip = RoundTrip::default();
+        round_trip.learn(millis(6), false);
+        round_trip.learn(millis(6), true);
+        assert_eq!(round_trip.is_far(), Some(true));
     }
 
     #[test]

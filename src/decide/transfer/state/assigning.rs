@@ -108,10 +108,16 @@ impl TransferState {
         self.quirks.renewed_links >= LINKS_FOR_SEVERAL
     }
 
+    /// Whether more than one request is open at a time. A request without a range brings the whole file: one is enough.
+    fn may_have_several(&self) -> bool {
+        let is_plain = self.quirks.plain_next || self.open.iter().any(|open| open.is_plain);
+        self.known.serves_several() && !self.wears_links_out() && !is_plain
+    }
+
     pub(super) fn may_assign(&self) -> bool {
         self.phase == Phase::Fetching
             && !self.ranges.is_complete()
-            && (self.open.is_empty() || (self.known.serves_several() && !self.wears_links_out()))
+            && (self.open.is_empty() || self.may_have_several())
     }
 
     pub(super) fn open(&mut self, lease: Lease, range: Range<u64>, cut: &Cut) -> Assignment {

@@ -381,9 +381,26 @@ fn a_refused_range_is_requested_once_without() {
     assert_eq!(refused(&mut play, 403), (false, vec!["link"]));
 }
 
-/// Two connections continue a part, and the host refuses both for their ranges: 405 speaks of no later try.
+/// Two connections continue a part, and the host refuses both for their ranges: 405 means no later try.
 #[test]
 fn ranges_that_are_refused_together_are_one_refusal() {
+    let (mut play, both) = refused_twice();
+    for assignment in &both {
+        assert_eq!(names(&play.fault(assignment, status(405))), [""; 0], "no end of the file");
+        if assignment.ticket == both[0].ticket {
+            assert!(play.state.assign(&CUT).is_none(), "the other range may be served");
+        }
+    }
+    let plain = play.assign();
+    assert!(plain.request.plain);
+    assert!(play.state.assign(&CUT).is_none(), "one request without a range is enough");
+    // It was not the range: the same refusal of a request without one ends the file.
+    play.respond(&plain, Head { status: 405, ..Head::default() });
+    assert_eq!(names(&play.fault(&plain, status(405))), ["failed", "space", "missing"]);
+}
+
+/// Two connections continue a part of 600 bytes, and the heads of both answers refuse their ranges.
+fn refused_twice() -> (Play, [Assignment; 2]) {
     let mut state = TransferState::new(task(ArtifactKind::Checkpoint, "a"), POLICY, 0, true, None);
     let left = Left {
         revision: revision("\"a\""),
@@ -399,14 +416,7 @@ fn ranges_that_are_refused_together_are_one_refusal() {
         let commands = play.respond(assignment, Head { status: 405, ..Head::default() });
         assert_eq!(names(&commands).last(), Some(&"refusal"));
     }
-    for assignment in &both {
-        assert_eq!(names(&play.fault(assignment, status(405))), [""; 0], "no end of the file");
-    }
-    let plain = play.assign();
-    assert!(plain.request.plain);
-    // It was not the range: the same refusal of a request without one ends the file.
-    play.respond(&plain, Head { status: 405, ..Head::default() });
-    assert_eq!(names(&play.fault(&plain, status(405))), ["space", "failed", "missing"]);
+    (play, both)
 }
 
 #[test]
