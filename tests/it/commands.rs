@@ -190,6 +190,7 @@ async fn a_state_that_changed_after_the_look_is_told_in_the_same_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn configurations_are_checked_before_anything_is_sent() {
     let bench = bench().await;
+    bench.simulator.add_dataset("my dog", DatasetStatus::Ready, &[("1.jpg", b"x")]);
     write(&bench, "tabs.yaml", "job: extension\nconfig:\n\tname: dog\n");
     write(&bench, "folders.yaml", &CONFIG.replace("/app/ai-toolkit/", "/home/me/"));
     write(&bench, "numbered.yaml", &CONFIG.replace("\"dog\"  #", "2024  #"));

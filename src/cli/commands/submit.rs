@@ -78,6 +78,9 @@ pub(super) fn run(context: &Context<'_>, typed: &Submit) -> Result<ExitStatus, C
             if folders.check(context, &signals, config.as_ref(), typed.force, false).await?.is_none() {
                 return Ok(signals.status());
             }
+            let looking = preflight(context, &api, config.as_ref(), &sent, typed.force);
+            let Some(looked) = signals.unless_ended(looking).await else { return Ok(signals.status()) };
+            looked?;
             let called = name.as_deref().map_or_else(|| label.clone(), shown);
             let what = format!("{called} would be submitted to {} x {gpu_type}", count.number());
             context.rehearsed("submit", None, name.as_deref(), &what);

@@ -113,6 +113,33 @@ async fn a_dry_run_checks_the_folder_and_asks_nothing() {
     assert_eq!(rig.simulator.requests().len(), 0);
 }
 
+/// Without a folder, the datasets of the configuration have to be in the account: that is found out without a submission.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_looks_whether_the_datasets_can_be_trained_on() {
+    let rig = Rig::new().await;
+    rig.write("dog.yaml", config(&["dgo"]));
+    rig.simulator.add_dataset("dog", DatasetStatus::Ready, &[("a.jpg", b"a")]);
+    let wrong = rig.run_to("submit dog.yaml --dry-run", 65).await;
+    assert!(stderr(&wrong).contains("no dataset `dgo`; did you mean `dog`?"), "{}", stderr(&wrong));
+    rig.simulator.add_dataset("dgo", DatasetStatus::Uploading, &[]);
+    let early = rig.run_to("submit dog.yaml --dry-run", 65).await;
+    assert!(stderr(&early).contains("is UPLOADING"), "{}", stderr(&early));
+    let forced = rig.run_to("submit dog.yaml --dry-run --force", 0).await;
+    assert!(stderr(&forced).contains("warning: the dataset `dgo` is UPLOADING"), "{}", stderr(&forced));
+    rig.write("dog.yaml", config(&["dog"]));
+    let fine = rig.run_to("submit dog.yaml --dry-run", 0).await;
+    assert!(stderr(&fine).contains("would be submitted"), "{}", stderr(&fine));
+    // One folder is sent by the same command, the other dataset has to be there.
+    rig.photos("photos", 1);
+    rig.write("dog.yaml", config(&["new", "dgo"]));
+    let control = rig.run_to("submit dog.yaml --dataset new=photos --dry-run", 65).await;
+    assert!(stderr(&control).contains("`dgo` is UPLOADING"), "{}", stderr(&control));
+    // A list that cannot be had stops nothing.
+    rig.simulator.fault(Fault::always("/trainers/datasets", What::status(500)));
+    rig.run_to("submit dog.yaml --dataset new=photos --dry-run", 0).await;
+    assert!(rig.simulator.requests().iter().all(|request| request.method == "GET"), "nothing is sent");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_submit_looks_whether_its_datasets_can_be_trained_on() {
     let rig = Rig::new().await;
