@@ -1,14 +1,18 @@
 //! `rcsync ls`: what is mirrored in a folder, and how each file was verified.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use serde::Serialize;
 
 use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown};
+use crate::edge::folder::local_files::look_at_each;
 use crate::engine;
 use crate::error::ExitStatus;
+use crate::model::local::LocalFile;
 use crate::model::manifest::Manifest;
+use crate::model::names::rel_path::RelPath;
 use crate::model::units::ByteCount;
 
 use super::super::bucket;
@@ -28,7 +32,8 @@ pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Comma
     }
     #[cfg(not(feature = "buckets"))]
     bucket::bucket(dir)?;
-    Ok(answer(context, &document(&engine::destination::folder::known(dir)?)))
+    let manifest = engine::destination::folder::known(dir)?;
+    Ok(answer(context, &document(&manifest).as_found_in(dir, &manifest)))
 }
 
 fn answer(context: &Context<'_>, document: &Document) -> ExitStatus {
@@ -45,6 +50,12 @@ pub(super) const fn digits(context: &Context<'_>) -> usize {
 pub(super) struct Document {
     job_id: String,
     files: Vec<Row>,
+    /// Known files that are not in the folder.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<String>,
+    /// Known files that have another length in the folder, or are no regular files there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changed: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -61,6 +72,31 @@ struct Row {
 }
 
 impl Document {
+    /// Sets apart the files that are not in the folder as they were published, as far as a look at their lengths shows it.
+    pub(super) fn as_found_in(mut self, dir: &Path, manifest: &Manifest) -> Self {
+        let present = manifest.present();
+        let paths = present.iter().map(|(_, entry)| entry.path.clone());
+        let found: HashMap<RelPath, LocalFile> = look_at_each(dir, paths).collect();
+        let (mut missing, mut changed) = (HashSet::new(), HashSet::new());
+        for (_, entry) in present {
+            match found.get(&entry.path) {
+                Some(LocalFile::File { size, .. }) if *size == entry.size => {}
+                Some(_) => drop(changed.insert(entry.path.as_str())),
+                None => drop(missing.insert(entry.path.as_str())),
+            }
+        }
+        let mut set_apart = |paths: &HashSet<&str>| {
+            let (gone, here) = std::mem::take(&mut self.files)
+                .into_iter()
+                .partition(|row| paths.contains(row.path.as_str()));
+            self.files = here;
+            let gone: Vec<Row> = gone;
+            gone.into_iter().map(|row| row.path).collect()
+        };
+        (self.missing, self.changed) = (set_apart(&missing), set_apart(&changed));
+        self
+    }
+
     /// Adds the older versions of files, and says which of each are the newest.
     #[cfg(feature = "buckets")]
     fn with_older(mut self, manifest: &Manifest) -> Self {
@@ -100,7 +136,12 @@ pub(super) fn document(manifest: &Manifest) -> Document {
         path: entry.path.as_str().to_owned(),
         current: None,
     };
-    Document { job_id: manifest.job.to_string(), files: files.into_iter().map(row).collect() }
+    Document {
+        job_id: manifest.job.to_string(),
+        files: files.into_iter().map(row).collect(),
+        missing: Vec::new(),
+        changed: Vec::new(),
+    }
 }
 
 pub(super) fn words(document: &Document, digits: usize, room: Option<Room>) -> String {
@@ -127,8 +168,14 @@ pub(super) fn words(document: &Document, digits: usize, room: Option<Room>) -> S
     };
     let rows: Vec<Vec<String>> = document.files.iter().map(cells).collect();
     let bytes = document.files.iter().fold(0_u64, |sum, row| sum.saturating_add(row.size));
-    let sum =
+    let mut sum =
         format!("{} of job {}, {}\n", files(rows.len() as u64), shown(&document.job_id), ByteCount(bytes));
+    for path in &document.missing {
+        sum += &format!("missing: {}\n", shown(path));
+    }
+    for path in &document.changed {
+        sum += &format!("not as it was published: {}\n", shown(path));
+    }
     if rows.is_empty() { sum } else { table(&columns, rows, room) + &sum }
 }
 
@@ -151,5 +198,33 @@ checkpoint         5 B  trainer-hash  2443630b4620  dog.safetensors
 2 files of job abc-1, 10 B
 "
         );
+    }
+
+    #[test]
+    fn files_that_were_deleted_or_cut_off_here_are_set_apart() {
+        let names = ["a", "b", "c", "d"].map(|stem| (format!("{stem}.safetensors"), None, "final"));
+        let (dir, manifest) =
+            folder(&names.each_ref().map(|(name, step, text)| (name.as_str(), *step, *text)));
+        std::fs::remove_file(dir.path().join("a.safetensors")).unwrap();
+        std::fs::write(dir.path().join("c.safetensors"), "cut").unwrap();
+        std::fs::remove_file(dir.path().join("d.safetensors")).unwrap();
+        std::fs::create_dir(dir.path().join("d.safetensors")).unwrap();
+        let found = document(&manifest).as_found_in(dir.path(), &manifest);
+        let text = words(&found, 12, None);
+        assert!(
+            text.ends_with(
+                "1 file of job abc-1, 5 B\n\
+                 missing: a.safetensors\n\
+                 not as it was published: c.safetensors\n\
+                 not as it was published: d.safetensors\n"
+            ),
+            "{text}"
+        );
+        let json = serde_json::to_value(&found).unwrap();
+        assert_eq!(json["files"].as_array().unwrap().len(), 1, "{json}");
+        assert_eq!(json["missing"], serde_json::json!(["a.safetensors"]));
+        assert_eq!(json["changed"], serde_json::json!(["c.safetensors", "d.safetensors"]));
+        let whole = serde_json::to_value(document(&manifest)).unwrap();
+        assert!(whole.get("missing").is_none() && whole.get("changed").is_none(), "{whole}");
     }
 }
