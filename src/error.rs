@@ -179,6 +179,9 @@ pub enum NoMirror {
     /// The manifest is gone.
     #[error("its private folder `.rcsync` is gone")]
     NoManifest,
+    /// The manifest cannot be read.
+    #[error("its manifest `.rcsync/manifest.json` is damaged")]
+    Damaged,
 }
 
 impl From<BucketError> for Error {
@@ -206,6 +209,7 @@ impl Error {
             Self::Bucket(fault) => fault.exit_status(),
             Self::FolderInUse { .. } | Self::DatasetInUse { .. } => ExitStatus::TryAgain,
             Self::FolderUnfit { .. } | Self::ForeignPage(_) => ExitStatus::CannotCreate,
+            Self::NoMirror { why: NoMirror::Damaged, .. } => ExitStatus::BadData,
             Self::NoInput(_) | Self::NoMirror { .. } | Self::NoComfyUi { .. } => ExitStatus::NoInput,
             Self::BadInput(_)
             | Self::Unsent(_)

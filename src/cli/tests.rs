@@ -74,7 +74,7 @@ fn usage_errors_say_what_and_end_with_64() {
         ("abc-1 --only weights", "`--only weights`: it has to be one of checkpoints, samples, config"),
         ("abc-1 --include [", "`[` is not a valid pattern"),
         ("abc-1 --exec 'x", "`--exec`: a quote in it has no end"),
-        ("abc-1 --webhook t0ken", "`--webhook`: relative URL without a base"),
+        ("abc-1 --webhook t0ken", "`--webhook`: it has to be a whole address"),
         ("abc-1 --comfyui-subdir ../x", "`--comfyui-subdir ../x`: it has to be a relative folder"),
         ("abc-1 --comfyui-url ftp://h", "write it like `http://127.0.0.1:8188`"),
         ("mirror out", "`--comfyui <PATH>`"),

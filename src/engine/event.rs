@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::decide::mirror::auto_resume::Stopped;
-use crate::decide::mirror::plan::PlannedStep;
+use crate::decide::mirror::plan::{Counts, PlannedStep};
 use crate::decide::transfer::task::FailureCause;
 use crate::error::{ApiError, ExitStatus, lossy};
 use crate::model::artifact::ArtifactKind;
@@ -18,7 +18,9 @@ use crate::model::job::{JobId, JobStatus, Progress};
 use crate::model::names::rel_path::RelPath;
 use crate::model::units::{as_seconds, seconds};
 
-pub use super::notice::{AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, Notice, ServerAnswer};
+pub use super::notice::{
+    AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, NotAdopted, Notice, ServerAnswer,
+};
 
 /// Something that happened while mirroring one job.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -72,9 +74,12 @@ pub enum Event {
     Plan {
         /// Files to fetch.
         fetch: u64,
+        /// Files that are here and that the host is asked about.
+        #[serde(skip_serializing_if = "is_none")]
+        ask: u64,
         /// Bytes to fetch, while every size is known.
         bytes: Option<u64>,
-        /// Files that are here and proven.
+        /// Files that are here and proven, with those that are asked about.
         present: u64,
     },
     /// One line of a dry run: what would be done to a file, and why.
@@ -227,6 +232,19 @@ pub enum Event {
         #[serde(flatten, serialize_with = "as_next_look")]
         next_look: Option<Duration>,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Event {
+    /// What was decided after a poll, by these counts.
+    pub(crate) fn plan(counts: Counts) -> Self {
+        let Counts { fetch, ask, present } = counts;
+        Self::Plan { fetch, ask, bytes: (fetch + ask == 0).then_some(0), present }
+    }
 }
 
 /// Why a job was resumed.

@@ -87,6 +87,15 @@ pub enum Notice {
     ManifestDamaged,
     /// An older version of a file is gone and no longer hosted: it is forgotten.
     VersionGone(RelPath),
+    /// Files in DIR stay as they are, and are not known as the job's.
+    NotAdopted {
+        /// The first of them.
+        paths: Vec<RelPath>,
+        /// How many more there are.
+        more: usize,
+        /// Why.
+        why: NotAdopted,
+    },
     /// A file was edited here; its bytes have another name now.
     KeptEdited {
         /// The file.
@@ -139,6 +148,16 @@ pub enum Notice {
     LeaseNotFreed(Error),
     /// Something about a ComfyUI folder.
     ComfyUi(ComfyNotice),
+}
+
+/// Why files are not known as the job's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotAdopted {
+    /// Their bytes are not those that `job.json` or `SHA256SUMS` records.
+    Differs,
+    /// Nothing records what they hold.
+    Unrecorded,
 }
 
 /// A user's hook.

@@ -197,6 +197,13 @@ impl Manifest {
         files
     }
 
+    /// Returns every path that the manifest has, also those of pruned files and of older versions.
+    pub fn paths(&self) -> impl Iterator<Item = &RelPath> {
+        self.entries
+            .values()
+            .flat_map(|entry| std::iter::once(&entry.path).chain(entry.older.iter().map(|older| &older.path)))
+    }
+
     fn is_being_replaced(&self, key: &ArtifactKey, entry: &Entry) -> bool {
         self.prepared.get(key).is_some_and(|prepared| {
             prepared.entry.path == entry.path && prepared.entry.sha256 != entry.sha256

@@ -1,6 +1,7 @@
 //! One test binary: what only whole runs can show, and what only a look at the source can.
 #![expect(clippy::unwrap_used, reason = "a test that cannot continue should stop")]
 
+mod adoption;
 mod architecture;
 mod comfy;
 mod commands;

@@ -206,6 +206,12 @@ hint: name the folder that a job was mirrored into; `rcsync <JOB_ID> out` mirror
 hint: `rcsync abc-1 out --once` checks what is there and keeps it; nothing is fetched twice",
         ),
         (
+            Error::NoMirror { path: "out".into(), why: NoMirror::Damaged, job: Some(job()) }.into(),
+            ExitStatus::BadData,
+            "error: `out` is no mirror of a job: its manifest `.rcsync/manifest.json` is damaged
+hint: `rcsync abc-1 out --once` checks what is there and keeps it; nothing is fetched twice",
+        ),
+        (
             CommandError::from(BucketError::NoMirror { to: "s3://b/p".into() }),
             ExitStatus::NoInput,
             "error: `s3://b/p` is no mirror of a job: there is no `.rcsync/head.json`

@@ -25,7 +25,7 @@ use crate::edge::system::{disk, fd_limit};
 use crate::engine;
 use crate::engine::mirror::poll::SHORT;
 use crate::engine::retry::{api_again, retry};
-use crate::error::{ApiError, Error, ExitStatus, Unfit};
+use crate::error::{ApiError, Error, ExitStatus, NoMirror, Unfit};
 use crate::model::artifact::ArtifactKind;
 use crate::model::error_code::ErrorCode;
 use crate::model::job::JobId;
@@ -193,7 +193,7 @@ fn folder(dir: &Path, job: Option<&JobId>, report: &mut Report) {
         report.push("lock", false, text);
     }
     match engine::destination::folder::known(dir) {
-        Err(Error::NoMirror { why, job: None, .. }) => {
+        Err(Error::NoMirror { why, job: None, .. }) if why != NoMirror::Damaged => {
             report.good("folder", format!("{}: {why}", shown(&dir.display().to_string())));
         }
         Err(error) => report.bad("folder", &error.into()),

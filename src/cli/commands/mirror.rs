@@ -13,7 +13,7 @@ use crate::engine::bucket::comfyui::FromBucket;
 #[cfg(feature = "buckets")]
 use crate::engine::bucket::options::BucketOptions;
 use crate::engine::outputs::comfyui::{ComfyUi, Outcome, Patience, watch};
-use crate::error::{Error, ExitStatus};
+use crate::error::{Error, ExitStatus, NoMirror};
 #[cfg(feature = "buckets")]
 use crate::model::destination::BucketUrl;
 use crate::model::job::JobId;
@@ -127,7 +127,7 @@ async fn job(
             Err(Error::NoMirror { job: None, .. }) if watch && !dir.exists() => {
                 waits.tell(context, &format!("there is no folder {name} yet"));
             }
-            Err(Error::NoMirror { .. }) if watch && dir.is_dir() => {
+            Err(Error::NoMirror { why, .. }) if watch && dir.is_dir() && why != NoMirror::Damaged => {
                 waits.tell(context, &format!("nothing is mirrored into {name} yet"));
             }
             Err(error) => return Err(error.into()),

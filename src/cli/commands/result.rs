@@ -13,7 +13,7 @@ use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::disk;
 use crate::engine;
 use crate::engine::mirror::peek::{PeekError, Peeked, can_peek, peek};
-use crate::error::{Error, ExitStatus, Unfit};
+use crate::error::{Error, ExitStatus, NoMirror, Unfit};
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::{JobId, ResultAnswer};
 use crate::model::listing::Listing;
@@ -84,7 +84,7 @@ fn here<'a>(dir: &'a Path, job: &JobId) -> Result<Here<'a>, CommandError> {
     ensure_folder(dir, "`result --dir` compares with")?;
     let manifest = match engine::destination::folder::known(dir) {
         Ok(manifest) => Some(manifest),
-        Err(Error::NoMirror { job: None, .. }) => None,
+        Err(Error::NoMirror { job: None, why, .. }) if why != NoMirror::Damaged => None,
         Err(error) => return Err(error.into()),
     };
     match manifest.as_ref().filter(|manifest| manifest.job != *job) {

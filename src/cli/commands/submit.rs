@@ -15,7 +15,7 @@ use crate::edge::api::requests::{GpuCount, GpuType, SubmitRequest};
 use crate::edge::api::responses::SubmitAnswer;
 use crate::engine;
 use crate::engine::datasets::push::PushOptions;
-use crate::error::{ApiError, Error, ExitStatus};
+use crate::error::{ApiError, Error, ExitStatus, NoMirror};
 use crate::model::job::JobId;
 
 use super::super::args::Submit;
@@ -213,7 +213,7 @@ fn ensure_free(dir: &Path, own: Option<&JobId>) -> Result<(), CommandError> {
     let taken = match engine::destination::folder::known(dir) {
         Ok(manifest) => manifest.job,
         Err(Error::NoMirror { job: Some(job), .. }) => job,
-        Err(Error::NoMirror { job: None, .. }) => return Ok(()),
+        Err(Error::NoMirror { job: None, why, .. }) if why != NoMirror::Damaged => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     if own == Some(&taken) {

@@ -16,6 +16,7 @@ use crate::cli::reporters::lines::Lines;
 use crate::cli::reporters::metrics::Metrics;
 use crate::cli::reporters::view::{FleetFacts, Look, View};
 use crate::cli::reporters::words;
+use crate::decide::mirror::plan::Counts;
 use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::fleet::{Endings, Listener, News};
 use crate::error::ExitStatus;
@@ -44,6 +45,8 @@ pub(crate) struct FleetReporter {
     #[cfg(unix)]
     service: Option<(Service, Mutex<Reported>)>,
     lines: Mutex<HashMap<JobId, Arc<Lines>>>,
+    /// What a dry run would do.
+    planned: Mutex<Counts>,
     metrics: Option<Metrics>,
 }
 
@@ -71,6 +74,7 @@ impl FleetReporter {
                 (service, Mutex::new(Reported { facts: FleetFacts::default(), seen: false, at: None }))
             }),
             lines: Mutex::default(),
+            planned: Mutex::default(),
             metrics: metrics.map(|path| Metrics::new(path, [], world.now)),
         })
     }
@@ -91,7 +95,9 @@ impl FleetReporter {
         let sums_up = self.settings.format == Format::Pretty && self.settings.talk > Talk::Quiet;
         let Some(endings) = endings.filter(|_| sums_up) else { return };
         let is_silent = self.holds();
-        for line in summary::lines(endings, |job| self.labels.label(job)) {
+        let planned = *self.planned.lock().unwrap_or_else(PoisonError::into_inner);
+        let planned = self.settings.sync.dry_run.then_some(planned);
+        for line in summary::lines(endings, planned, |job| self.labels.label(job)) {
             if line.is_trouble || !is_silent {
                 self.world.err.line(&line.text);
             }
@@ -178,6 +184,11 @@ impl Listener for FleetReporter {
     fn event(&self, job: &JobId, event: &Event) {
         if let Event::Job { name, .. } = event {
             self.labels.learn(job, name.as_deref());
+        }
+        if let Event::Plan { fetch, ask, present, .. } = event {
+            let counts = Counts { fetch: *fetch, ask: *ask, present: *present };
+            let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
+            *planned = planned.plus(counts);
         }
         let trouble = self.metrics.as_ref().and_then(|metrics| metrics.hear(job, event));
         if let Some(view) = &self.view {

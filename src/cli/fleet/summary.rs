@@ -1,6 +1,8 @@
 //! How a fleet ended, in lines.
 
 use crate::cli::format::shown;
+use crate::cli::reporters::words;
+use crate::decide::mirror::plan::Counts;
 use crate::engine::fleet::Endings;
 use crate::error::ExitStatus;
 use crate::model::job::JobId;
@@ -13,8 +15,12 @@ pub(super) struct Line {
     pub(super) is_trouble: bool,
 }
 
-/// Names each job that is not complete, and counts all.
-pub(super) fn lines(endings: &Endings, label: impl Fn(&JobId) -> String) -> Vec<Line> {
+/// Names each job that is not complete, and counts all; after a dry run, what it `planned`.
+pub(super) fn lines(
+    endings: &Endings,
+    planned: Option<Counts>,
+    label: impl Fn(&JobId) -> String,
+) -> Vec<Line> {
     let is_signal = |exit: ExitStatus| matches!(exit, ExitStatus::Interrupted | ExitStatus::Terminated);
     let is_trouble = |exit: ExitStatus| exit != ExitStatus::Complete && !is_signal(exit);
     let mut lines: Vec<Line> = endings
@@ -29,12 +35,19 @@ pub(super) fn lines(endings: &Endings, label: impl Fn(&JobId) -> String) -> Vec<
         .collect();
     let count = |wanted: &dyn Fn(ExitStatus) -> bool| endings.values().filter(|exit| wanted(**exit)).count();
     let mut text = format!("{:<9}  {}", "fleet", jobs(endings.len()));
+    let complete = match planned {
+        Some(counts) => {
+            text += &format!(": {}", words::plan(counts));
+            0
+        }
+        None => count(&|exit| exit == ExitStatus::Complete),
+    };
     let parts = [
-        (count(&|exit| exit == ExitStatus::Complete), "complete"),
+        (complete, "complete"),
         (count(&is_signal), "stopped; parts are kept, the same command continues"),
         (count(&is_trouble), "not done"),
     ];
-    let mut separator = ": ";
+    let mut separator = if planned.is_some() { "; " } else { ": " };
     for (count, words) in parts.iter().filter(|(count, _)| *count > 0) {
         text += &format!("{separator}{count} {words}");
         separator = ", ";
@@ -85,16 +98,21 @@ mod tests {
             (job("d-4"), ExitStatus::Terminated),
         ]
         .into();
-        let texts: Vec<_> = lines(&endings, |job| format!("dog {}", job.as_str().len()))
-            .into_iter()
-            .map(|line| line.text)
-            .collect();
+        let label = |job: &JobId| format!("dog {}", job.as_str().len());
+        let texts: Vec<_> = lines(&endings, None, label).into_iter().map(|line| line.text).collect();
         assert_eq!(
             texts,
             [
                 "not done   dog 3  b-2  exit code 1: the job failed or was canceled; what it made is here",
                 "fleet      4 jobs: 2 complete, 1 stopped; parts are kept, the same command continues, 1 not done",
             ]
+        );
+        // Of a dry run, a job that ended well is not complete: nothing was done.
+        let planned = Counts { fetch: 3, ask: 1, present: 7 };
+        let texts: Vec<_> = lines(&endings, Some(planned), label).into_iter().map(|line| line.text).collect();
+        assert_eq!(
+            texts[1],
+            "fleet      4 jobs: 3 files to fetch, 1 to ask about again, 7 here; 1 stopped; parts are kept, the same command continues, 1 not done"
         );
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::cli::config::Talk;
-use crate::cli::format::{checking, files, shown, span, state, steps};
+use crate::cli::format::{checking, shown, span, state, steps};
+use crate::decide::mirror::plan::Counts;
 use crate::engine::event::{Event, Notice, Reporter};
 use crate::error::ExitStatus;
 use crate::model::names::rel_path::RelPath;
@@ -212,11 +213,9 @@ fn sentence(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'stati
             let text = checking(*read, *of, *bytes, *of_bytes);
             (Weight::Background, "checking", text)
         }
-        Event::Plan { fetch, bytes, present } => {
-            let bytes = bytes
-                .filter(|bytes| *bytes > 0)
-                .map_or_else(String::new, |bytes| format!(" ({})", ByteCount(bytes)));
-            (Weight::Background, "plan", format!("{} to fetch{bytes}, {present} here", files(*fetch)))
+        Event::Plan { fetch, ask, present, .. } => {
+            let counts = Counts { fetch: *fetch, ask: *ask, present: *present };
+            (Weight::Background, "plan", words::plan(counts))
         }
         Event::Started { path, step, size, resumed_from, .. } => {
             let size = size.map_or_else(String::new, |size| format!("  {}", ByteCount(size)));
@@ -414,7 +413,7 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
     fn cron_hears_nothing_when_there_is_nothing() {
         let nothing = [
             running(320),
-            Event::Plan { fetch: 0, bytes: None, present: 5 },
+            Event::Plan { fetch: 0, ask: 0, bytes: None, present: 5 },
             done(ExitStatus::Complete, 0, 0),
         ];
         assert_eq!(reported(Talk::Normal, true, &nothing), (String::new(), String::new()));

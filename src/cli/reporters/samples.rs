@@ -78,7 +78,7 @@ pub(crate) fn every_event() -> Vec<Event> {
         Event::Resumed { attempt: None, step: None, reason: ResumeReason::Asked },
         running(320),
         Event::Checking { files: 3, of: 120, bytes: 42 << 20, of_bytes: 84 << 20 },
-        Event::Plan { fetch: 2, bytes: None, present: 5 },
+        Event::Plan { fetch: 2, ask: 0, bytes: None, present: 5 },
         Event::Planned { path: checkpoint(), kind, action: PlannedStep::Fetch },
         Event::Started { path: checkpoint(), kind, step: Some(250), size, resumed_from: 1024 },
         Event::Received { path: checkpoint(), have: 2048, size },

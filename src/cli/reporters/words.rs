@@ -3,18 +3,28 @@
 use std::time::Duration;
 
 use crate::cli::command_error::hint;
+use crate::cli::format::files;
 use crate::decide::datasets::Cure;
 use crate::decide::mirror::auto_resume::Stopped;
+use crate::decide::mirror::plan::Counts;
 use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::task::FailureCause;
 use crate::decide::transfer::verify::Contradiction;
 use crate::engine::event::{
-    AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, Notice, ResumeReason, RetryCause,
-    ServerAnswer,
+    AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, NotAdopted, Notice, ResumeReason,
+    RetryCause, ServerAnswer,
 };
 use crate::error::{Error, explain_briefly};
 use crate::model::fault::{Fault, Forbidden};
+use crate::model::names::rel_path::RelPath;
 use crate::model::units::ByteCount;
+
+/// What is to be done, in numbers.
+pub(crate) fn plan(counts: Counts) -> String {
+    let Counts { fetch, ask, present } = counts;
+    let ask = if ask > 0 { format!(", {ask} to ask about again") } else { String::new() };
+    format!("{} to fetch{ask}, {present} here", files(fetch))
+}
 
 /// Why a file failed.
 pub(crate) fn failure(cause: &FailureCause) -> String {
@@ -103,6 +113,17 @@ pub(crate) fn notice(notice: &Notice) -> String {
         }
         Notice::VersionGone(path) => {
             format!("`{path}` is gone: it was an older version, is no longer hosted, and is forgotten")
+        }
+        Notice::NotAdopted { paths, more, why } => {
+            let why = match why {
+                NotAdopted::Differs => "other bytes than `job.json` and `SHA256SUMS` record",
+                NotAdopted::Unrecorded => "no record of rcsync's",
+            };
+            let (has, stays) = match (paths.as_slice(), more) {
+                ([_], 0) => ("has", "it stays as it is, and is not listed, verified or pruned"),
+                _ => ("have", "they stay as they are, and are not listed, verified or pruned"),
+            };
+            format!("{} {has} {why}: {stays}", some(paths, *more))
         }
         Notice::KeptEdited { path, kept } => {
             format!("`{path}` had been changed here; its bytes are kept as `{kept}`")
@@ -261,6 +282,13 @@ fn of_server(origin: &str, answer: &ServerAnswer) -> String {
             by.display()
         ),
     }
+}
+
+/// The first of some files, and how many more there are.
+fn some(paths: &[RelPath], more: usize) -> String {
+    let names: Vec<String> = paths.iter().map(|path| format!("`{path}`")).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", names.join(", "))
 }
 
 /// An error in one line, with the way out.

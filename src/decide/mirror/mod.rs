@@ -12,3 +12,4 @@ pub mod select;
 pub(crate) mod snapshot;
 pub mod stall_alert;
 pub mod steps;
+pub mod unlisted;

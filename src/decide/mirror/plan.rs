@@ -23,6 +23,8 @@ use super::select::{Selection, Wanted};
 pub struct Recollection {
     /// Its path under DIR.
     pub path: RelPath,
+    /// The training step, where known.
+    pub step: Option<u64>,
     /// Its length in bytes.
     pub size: u64,
     /// Its SHA-256.
@@ -114,6 +116,45 @@ pub enum SkipReason {
 #[must_use]
 pub fn nothing_is_chosen(actions: &[Action]) -> bool {
     !actions.is_empty() && actions.iter().all(|action| action.step == Step::Skip(SkipReason::Unwanted))
+}
+
+/// How many files are handled in which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Files to fetch.
+    pub fetch: u64,
+    /// Files that are here and that the host is asked about: bytes come only where it has new ones.
+    pub ask: u64,
+    /// Files that are here and proven, with those that are asked about.
+    pub present: u64,
+}
+
+impl Counts {
+    /// Counts steps.
+    #[must_use]
+    pub fn of<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Self {
+        steps.into_iter().fold(Self::default(), |mut counts, step| {
+            match step {
+                Step::Fetch(FetchReason::Recheck(_)) => {
+                    (counts.ask, counts.present) = (counts.ask + 1, counts.present + 1)
+                }
+                Step::Fetch(_) => counts.fetch += 1,
+                Step::Keep => counts.present += 1,
+                Step::Adopt { .. } | Step::Inspect { .. } | Step::Skip(_) => {}
+            }
+            counts
+        })
+    }
+
+    /// Adds what was counted elsewhere.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            fetch: self.fetch + other.fetch,
+            ask: self.ask + other.ask,
+            present: self.present + other.present,
+        }
+    }
 }
 
 /// A `Step` without what is needed to carry it out.

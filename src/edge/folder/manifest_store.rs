@@ -3,6 +3,7 @@
 //! Appending is O(1) for a batch; a torn last line is dropped; a damaged snapshot is put aside, never believed, and
 //! never overwritten. Records carry a running number, so replaying a journal that was not cut yet changes nothing.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +14,11 @@ use crate::edge::folder::checksummed;
 use crate::edge::folder::journal::{self, Journal};
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
-use crate::error::{Error, Unfit};
+use crate::error::{Error, NoMirror, Unfit};
+use crate::model::digest::Sha256Digest;
 use crate::model::job::JobId;
 use crate::model::manifest::{Manifest, Record};
+use crate::model::names::rel_path::RelPath;
 
 /// The layout of snapshot and journal. A newer one is refused, so that an old rcsync never damages it.
 const FORMAT: u32 = 1;
@@ -60,11 +63,16 @@ pub struct Store {
     lines: u64,
     /// The disk refused a part of the journal: it is unknown what of it is there, so nothing may be added to it.
     is_spoilt: bool,
+    /// Lines of `SHA256SUMS` whose files the manifest does not know: they stay in the list until it is settled what they
+    /// are.
+    unsettled: BTreeMap<RelPath, Sha256Digest>,
 }
 
 /// What loading found besides the manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Damage {
+    /// There was no snapshot.
+    pub is_new: bool,
     /// The snapshot could not be read and was put aside.
     pub snapshot: bool,
     /// Journal lines that could not be read and were dropped.
@@ -72,6 +80,18 @@ pub struct Damage {
 }
 
 impl Store {
+    fn new(folder: PathBuf, manifest: Manifest, sequence: u64) -> Self {
+        Self {
+            folder,
+            manifest: Arc::new(manifest),
+            sequence,
+            journal: None,
+            lines: 0,
+            is_spoilt: false,
+            unsettled: BTreeMap::new(),
+        }
+    }
+
     /// Loads what is known of a folder, or begins anew.
     ///
     /// # Errors
@@ -80,7 +100,10 @@ impl Store {
         let folder = dir.join(PRIVATE);
         let mut damage = Damage::default();
         let (manifest, sequence) = match read_snapshot(&folder)? {
-            Loaded::Nothing => (Manifest::new(job.clone(), origin.to_owned()), 0),
+            Loaded::Nothing => {
+                damage.is_new = true;
+                (Manifest::new(job.clone(), origin.to_owned()), 0)
+            }
             Loaded::Damaged => {
                 damage.snapshot = true;
                 let aside = disk::private_name(&folder, "manifest", "damaged");
@@ -91,8 +114,7 @@ impl Store {
             Loaded::Snapshot(snapshot) => (snapshot.manifest, snapshot.sequence),
         };
         ensure_fit(dir, &manifest, job, origin)?;
-        let manifest = Arc::new(manifest);
-        let mut store = Self { folder, manifest, sequence, journal: None, lines: 0, is_spoilt: false };
+        let mut store = Self::new(folder, manifest, sequence);
         damage.lines = store.replay()?;
         Ok((store, damage))
     }
@@ -116,12 +138,12 @@ impl Store {
                 Loaded::Snapshot(snapshot) => (snapshot.manifest, snapshot.sequence),
                 Loaded::Nothing => return Err(Error::NoInput(path)),
                 Loaded::Damaged => {
-                    return Err(Error::BadInput(format!("`{}` is damaged", path.display())));
+                    let (path, why) = (dir.to_path_buf(), NoMirror::Damaged);
+                    return Err(Error::NoMirror { path, why, job: None });
                 }
             };
             meanwhile();
-            let (folder, manifest) = (folder.clone(), Arc::new(manifest));
-            let mut store = Self { folder, manifest, sequence, journal: None, lines: 0, is_spoilt: false };
+            let mut store = Self::new(folder.clone(), manifest, sequence);
             store.replay()?;
             // Had the journal been folded into a new snapshot meanwhile, its records would be in neither of the two.
             tries += 1;
@@ -135,6 +157,25 @@ impl Store {
     #[must_use]
     pub const fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
+    }
+
+    /// Returns the lines of `SHA256SUMS` that no entry has yet.
+    #[must_use]
+    pub const fn unsettled(&self) -> &BTreeMap<RelPath, Sha256Digest> {
+        &self.unsettled
+    }
+
+    /// Replaces them.
+    pub fn set_unsettled(&mut self, lines: BTreeMap<RelPath, Sha256Digest>) {
+        self.unsettled = lines;
+    }
+
+    /// Writes a snapshot where there is none, so that the next run knows this folder.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn establish(&self) -> Result<(), Error> {
+        if self.folder.join("manifest.json").exists() { Ok(()) } else { self.snapshot() }
     }
 
     /// Returns the number of the last record: while it stays, so does the manifest.

@@ -51,7 +51,12 @@ impl Webhook {
     /// # Errors
     /// What is wrong with it, without the address itself.
     pub fn new(address: &str) -> Result<Self, String> {
-        let url = Url::parse(address.trim()).map_err(|error| error.to_string())?;
+        let url = Url::parse(address.trim()).map_err(|error| match error {
+            url::ParseError::RelativeUrlWithoutBase => {
+                "it has to be a whole address, such as `https://example.com/hook`".to_owned()
+            }
+            error => error.to_string(),
+        })?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err("it has to begin with `https://` or `http://`".to_owned());
         }

@@ -1,6 +1,6 @@
 //! DIR, open for one run: its lock, its manifest, its parts, and its files.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
@@ -22,10 +22,11 @@ use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::stop::Stop;
 use crate::error::{Error, NoMirror};
 use crate::model::artifact::{Artifact, ArtifactKey};
+use crate::model::digest::Sha256Digest;
 use crate::model::job::{JobId, JobStatus};
 use crate::model::listing::Listing;
-use crate::model::local::Local;
-use crate::model::manifest::{Entry, Manifest, Record};
+use crate::model::local::{Local, LocalFile};
+use crate::model::manifest::{Entry, EntryState, Manifest, Record};
 use crate::model::names::rel_path::RelPath;
 
 use super::read_ahead::{Digests, Unread, read_ahead};
@@ -34,6 +35,9 @@ use super::recover::{Which, recover};
 /// What an older `job.json` remembers, by file.
 pub(crate) type Recollections = HashMap<ArtifactKey, Recollection>;
 
+/// Which files paths are, by the rows of `job.json`, with their steps.
+pub(crate) type RowsByPath = HashMap<RelPath, (ArtifactKey, Option<u64>)>;
+
 /// DIR, open for one run. Dropping it gives the lock back.
 #[derive(Debug)]
 pub(crate) struct Folder {
@@ -41,6 +45,12 @@ pub(crate) struct Folder {
     pub(crate) store: Arc<Mutex<Store>>,
     pub(crate) parts: PartFolder,
     pub(crate) recollections: Recollections,
+    /// Of the lines of `SHA256SUMS` whose paths the manifest does not have.
+    pub(crate) rows: RowsByPath,
+    /// Whether `job.json` is not another job's.
+    pub(crate) is_ours: bool,
+    /// The manifest began anew when this was opened.
+    pub(crate) is_new: bool,
     pub(crate) resumes: Resumes,
     /// The end that an earlier run saw, and for how long nothing has changed since.
     pub(crate) known_end: Option<KnownEnd>,
@@ -80,6 +90,7 @@ pub(crate) fn known(dir: &Path) -> Result<Manifest, Error> {
             (Err(Error::NoInput(_)), Some(read)) if !reports::recollections(&read.artifacts).is_empty() => {
                 no_mirror(NoMirror::NoManifest, Some(read.job.job_id))
             }
+            (Err(Error::NoMirror { why, .. }), read) => no_mirror(why, read.map(|read| read.job.job_id)),
             // The job was looked at, and had nothing yet.
             (Err(Error::NoInput(_)), Some(read)) => Ok(Manifest::new(read.job.job_id, String::new())),
             (manifest, _) => manifest,
@@ -123,6 +134,8 @@ struct Opening {
     store: Store,
     parts: PartFolder,
     place: Arc<FolderLock>,
+    /// The manifest begins anew.
+    is_new: bool,
 }
 
 impl Opening {
@@ -143,7 +156,8 @@ impl Opening {
             reporter.report(&Event::Notice { notice: Notice::ManifestDamaged });
         }
         let parts = PartFolder::beside(parts, lock.others());
-        Ok(Self { dir: dir.to_path_buf(), store, parts, place: lock })
+        let is_new = damage.is_new || damage.snapshot;
+        Ok(Self { dir: dir.to_path_buf(), store, parts, place: lock, is_new })
     }
 
     /// The files whose bytes decide about what a crash left.
@@ -160,27 +174,49 @@ impl Opening {
 
     /// Settles what a crash left, and takes over what `job.json` remembers.
     fn finish(self, reporter: &dyn Reporter, digests: &Digests) -> Result<Folder, Error> {
-        let Self { dir, mut store, parts, place } = self;
+        let Self { dir, mut store, parts, place, is_new } = self;
         let (dir, job) = (dir.as_path(), store.manifest().job.clone());
+        // Before anything is written: what the list has beside the manifest's files stays in it until that is settled.
+        store.set_unsettled(lines_without_entry(dir, store.manifest()));
         recover(dir, &mut store, &parts, digests, Which::All)?;
-        prune::finish(dir, store.manifest(), digests)?;
+        prune::finish(dir, &store, digests)?;
         prune::drop_old_optimizers(dir, &mut store)?;
         forget_gone_versions(dir, &mut store, reporter)?;
-        let mut recollections = Recollections::new();
+        let (mut recollections, mut by_path) = (Recollections::new(), RowsByPath::new());
+        let mut pruned = Vec::new();
         let mut offered = HashSet::new();
         let read = reports::read_job_keeping(dir, &job, |row| {
             let key = row.key();
             if row.is_listed() {
                 offered.insert(hash(&key));
             }
+            if store.unsettled().contains_key(row.path()) {
+                by_path.insert(row.path().clone(), (key.clone(), row.step()));
+            }
             // What the manifest knows needs no recollection.
-            if !store.manifest().entries.contains_key(&key)
-                && let Some(memory) = reports::recollection(row)
-            {
-                recollections.insert(key, memory);
+            if !store.manifest().entries.contains_key(&key) {
+                let was_pruned = || reports::pruned(row);
+                match (reports::recollection(row), was_pruned()) {
+                    (Some(memory), _) => drop(recollections.insert(key, memory)),
+                    // It was put back since.
+                    (None, Some(memory)) if disk::look(dir, memory.path.as_str()).is_some() => {
+                        recollections.insert(key, memory);
+                    }
+                    (None, Some(memory)) => pruned.push(pruned_before(key, memory)),
+                    (None, None) => {}
+                }
             }
             !row.is_listed()
         });
+        if read.is_none() {
+            // What was read is damaged, or of another job.
+            recollections.clear();
+            by_path.clear();
+            pruned.clear();
+            offered.clear();
+        }
+        store.append(pruned)?;
+        let is_ours = reports::read_any_head(dir).is_none_or(|head| head.job_id == job);
         let resumes = read.as_ref().map(|read| read.job.resumes()).unwrap_or_default();
         let known_end = read.as_ref().and_then(|read| read.job.end()).map(|(status, run)| {
             // A clock that was set back makes it new, which costs two looks.
@@ -196,6 +232,9 @@ impl Opening {
             store,
             parts,
             recollections,
+            rows: by_path,
+            is_ours,
+            is_new,
             resumes,
             known_end,
             before,
@@ -257,7 +296,8 @@ impl Folder {
                 ensure_fit(dir, &manifest, job, origin)?;
                 manifest
             }
-            Err(Error::NoInput(_)) => Manifest::new(job.clone(), origin.to_owned()),
+            // A run begins anew then, and adopts what is here.
+            Err(Error::NoInput(_) | Error::NoMirror { .. }) => Manifest::new(job.clone(), origin.to_owned()),
             Err(error) => return Err(error),
         };
         let recollections = reports::read_job(dir, job)
@@ -322,7 +362,7 @@ impl Folder {
         let folding = blocking(move || {
             // With the lock: what a commit is about to replace has left the list, and must not come back to it.
             let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-            let listed = reports::write_sums(&dir, store.manifest(), |_| true);
+            let listed = reports::write_sums(&dir, &store, |_| true);
             let folded = store.compact();
             listed.and(folded)
         });
@@ -366,7 +406,28 @@ fn forget_gone_versions(dir: &Path, store: &mut Store, reporter: &dyn Reporter) 
     for path in gone {
         reporter.report(&Event::Notice { notice: Notice::VersionGone(path) });
     }
-    reports::write_sums(dir, store.manifest(), |_| true)
+    reports::write_sums(dir, store, |_| true)
+}
+
+/// Returns the lines of `SHA256SUMS` whose files are in DIR, and whose paths the manifest does not have.
+fn lines_without_entry(dir: &Path, manifest: &Manifest) -> BTreeMap<RelPath, Sha256Digest> {
+    let prepared = manifest.prepared.values().map(|prepared| &prepared.entry.path);
+    let known: HashSet<&str> = manifest.paths().chain(prepared).map(RelPath::as_str).collect();
+    let mut lines = reports::read_sums(dir, |path| !known.contains(path));
+    let here: HashSet<RelPath> = look_at_each(dir, lines.keys().cloned())
+        .filter(|(_, found)| matches!(found, LocalFile::File { .. }))
+        .map(|(path, _)| path)
+        .collect();
+    lines.retain(|path, _| here.contains(path));
+    lines
+}
+
+/// What the manifest knows of a file that was pruned, by `job.json`.
+fn pruned_before(key: ArtifactKey, memory: Recollection) -> Record {
+    let Recollection { path, step, size, sha256, evidence, revision, run } = memory;
+    let (modified, state, older) = (None, EntryState::Pruned, Vec::new());
+    let entry = Entry { path, step, size, sha256, evidence, revision, run, modified, state, older };
+    Record::Know { key, entry }
 }
 
 /// Every listed and known path, once, in order.

@@ -8,5 +8,6 @@ pub(crate) mod inspect;
 pub(crate) mod newest;
 pub(crate) mod prune;
 pub(crate) mod read_ahead;
+pub(crate) mod reclaim;
 pub(crate) mod recover;
 pub(crate) mod reports;

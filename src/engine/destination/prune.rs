@@ -64,7 +64,7 @@ pub(crate) fn apply(dir: &Path, store: &Arc<Mutex<Store>>, retention: Retention)
         Record::Know { key: key.clone(), entry }
     });
     store.append(records.collect())?;
-    finish(dir, store.manifest(), &Digests::default())?;
+    finish(dir, &store, &Digests::default())?;
     Ok(judged.into_pruned())
 }
 
@@ -85,18 +85,15 @@ pub(crate) fn drop_old_optimizers(dir: &Path, store: &mut Store) -> Result<(), E
     }
     write_list(dir, &paths)?;
     store.append(records)?;
-    finish(dir, store.manifest(), &Digests::default())
+    finish(dir, store, &Digests::default())
 }
 
 /// Completes what was begun: by [`apply`] or [`drop_old_optimizers`] just now, or by a run that was cut off.
-pub(crate) fn finish(dir: &Path, manifest: &Manifest, digests: &Digests) -> Result<(), Error> {
+pub(crate) fn finish(dir: &Path, store: &Store, digests: &Digests) -> Result<(), Error> {
     let Some(listed) = read_list(dir)? else { return Ok(()) };
-    reports::write_sums(dir, manifest, |_| true)?;
-    let known: BTreeSet<&RelPath> = manifest
-        .entries
-        .values()
-        .flat_map(|entry| std::iter::once(&entry.path).chain(entry.older.iter().map(|older| &older.path)))
-        .collect();
+    let manifest = store.manifest();
+    reports::write_sums(dir, store, |_| true)?;
+    let known: BTreeSet<&RelPath> = manifest.paths().collect();
     for path in listed.iter().filter(|path| !known.contains(path) && is_named_by_its_hash(dir, path, digests))
     {
         disk::remove(&path.to_path(dir))?;

@@ -7,9 +7,9 @@ mod read;
 mod sums;
 
 pub(crate) use draft::{JobDraft, Rows, refresh_job};
-pub(crate) use job_file::{JobArtifact, JobFile, JobHead, recollection, recollections};
+pub(crate) use job_file::{JobArtifact, JobFile, JobHead, pruned, recollection, recollections};
 pub(crate) use ledger::{Latest, Ledger};
 #[cfg(feature = "buckets")]
 pub(crate) use read::parse_job;
 pub(crate) use read::{read_any_head, read_any_job, read_head, read_job, read_job_keeping};
-pub(crate) use sums::write_sums;
+pub(crate) use sums::{read_sums, write_sums};

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::decide::mirror::plan::{
-    Action, FetchReason, Situation, Step, asked_stamp, nothing_is_chosen, plan,
+    Action, Counts, FetchReason, Situation, Step, asked_stamp, nothing_is_chosen, plan,
 };
 use crate::decide::mirror::poll_interval::{Cadence, KnownEnd, Left, Look, Next, next_save, save_interval};
 use crate::decide::mirror::run_state::RunState;
@@ -43,6 +43,7 @@ use auto_resume::Life;
 
 pub(crate) mod auto_resume;
 mod forecasts;
+mod reclaim;
 pub(crate) mod repair;
 
 /// More different notices than these are repetition.
@@ -64,7 +65,7 @@ pub(crate) struct Run {
     life: Life,
     told: Option<Told>,
     planned: bool,
-    /// The manifest has everything that `job.json` remembers. Before that `job.json` is left as it is.
+    /// The manifest has everything that `job.json` and `SHA256SUMS` vouch for. Before that `job.json` is left as it is.
     inspected: bool,
     /// Looks after the job's end have found nothing new for long enough.
     settled: bool,
@@ -116,7 +117,7 @@ impl Pass {
 }
 
 impl Run {
-    /// Gets everything ready. Somebody has looked already, so that no folder is created for a job that does not exist.
+    /// Gets everything ready. The job was looked at already, so that no folder is created for one that does not exist.
     pub(crate) async fn begin(
         mut mirror: Mirror,
         client: ArtifactClient,
@@ -160,7 +161,8 @@ impl Run {
             member: member.clone(),
             after_commit: Box::new(move || nudge.notify_one()),
         })?;
-        let inspected = folder.recollections.is_empty();
+        let inspected =
+            !folder.is_new && folder.recollections.is_empty() && folder.lock().unsettled().is_empty();
         let cadence = Cadence::new(options.interval);
         let life = Life::new(&options, folder.resumes.clone());
         Ok(Self {
@@ -241,7 +243,7 @@ impl Run {
             match self.look_again().await {
                 Ok(Some(next)) => looked = next,
                 Err(refused) => {
-                    // The API will have no more of it, but the addresses that it gave still work.
+                    // The API refuses further requests, but the addresses that it gave still work.
                     self.wait_until_quiet().await;
                     self.wind_up(&looked).await?;
                     return Err(refused);
@@ -289,18 +291,17 @@ impl Run {
         };
         let transfers: Vec<Task> =
             actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).map(order).collect();
-        let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
-        let fetch = transfers.len() as u64;
         let fetching: HashSet<ArtifactKey> =
             transfers.iter().map(|transfer| transfer.artifact.key.clone()).collect();
         // A file that settles is planned at every look; that is reported once.
         if !self.planned || !fetching.is_subset(&self.fetching) {
-            self.reporter.report(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
+            self.reporter.report(&Event::plan(Counts::of(actions.iter().map(|action| &action.step))));
         }
         let mut ordered = self.transfers.order(transfers).await;
         let (dir, store) = (&self.mirror.dir, &self.folder.store);
         let inspected = inspect::inspect(dir, store, &actions, self.reporter.as_ref(), &self.stop).await?;
-        self.inspected |= inspected.is_whole;
+        let is_whole = self.reclaim(looked, &actions).await? && inspected.is_whole;
+        self.inspected |= is_whole;
         let doubtful =
             inspected.fetch.iter().map(|action| self.task(looked, &run, action, state, generation)).collect();
         ordered += self.transfers.order(doubtful).await;
@@ -327,7 +328,7 @@ impl Run {
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
             unreachable,
         };
-        if !inspected.is_whole {
+        if !is_whole {
             return Ok(pass);
         }
         // Tried again at the end; what is to be fetched does not wait for it.
@@ -794,18 +795,17 @@ pub(crate) async fn rehearse(
             action: action.step.planned(),
         });
     }
-    let fetch = actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).count() as u64;
-    let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
-    reporter.report(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
+    let counts = Counts::of(actions.iter().map(|action| &action.step));
+    reporter.report(&Event::plan(counts));
     let exit = ExitStatus::Complete;
     let elapsed = began.elapsed();
     let job_status = Some(looked.status.status.clone());
-    let next_look = (!state.is_over() || fetch > 0).then_some(Cadence::SHORTEST);
+    let next_look = (!state.is_over() || counts.fetch + counts.ask > 0).then_some(Cadence::SHORTEST);
     reporter.report(&Event::Done {
         exit,
         published: 0,
         bytes: 0,
-        present,
+        present: counts.present,
         failed: 0,
         elapsed,
         job_status,

@@ -6,14 +6,12 @@ use std::path::Path;
 use crate::decide::formats::{Checker, Format};
 use crate::decide::transfer::adopt::{MOST, adopted, fits, probe};
 use crate::decide::transfer::task::Task;
-use crate::decide::transfer::verify::{Expectation, Inspection, Received, judge};
+use crate::decide::transfer::verify::{Expectation, judge};
 use crate::edge::net::http::{Body, RangeRequest};
 use crate::edge::system::blocking::blocking;
 use crate::edge::system::disk;
-use crate::engine::destination::hashing::feed_file;
+use crate::engine::destination::hashing::inspect_file;
 use crate::engine::transfer::Context;
-use crate::error::Error;
-use crate::model::claim::Claim;
 use crate::model::local::LocalFile;
 use crate::model::manifest::{Entry, EntryState};
 use crate::model::revision::Revision;
@@ -42,7 +40,7 @@ pub(crate) async fn adopt(context: &Context, dir: &Path, task: &Task, plain: boo
         return None;
     }
     let (full, claims) = (path.to_path(dir), head.claims.clone());
-    let received = blocking(move || inspect(&full, format, &claims)).await.ok()?.ok()?;
+    let received = blocking(move || inspect_file(&full, format, &claims)).await.ok()?.ok()?;
     let still = disk::look(dir, path.as_str());
     if still != Some(LocalFile::File { size: local.size, modified: local.modified }) {
         return None;
@@ -101,22 +99,4 @@ fn begin(dir: &Path, path: &str, format: Format) -> Option<Local> {
     let count = probe(size, checker.header());
     first.truncate(usize::try_from(count).ok()?);
     (first.len() as u64 == count && count > 0).then_some(Local { size, modified, first })
-}
-
-/// Looks at a local file as if its bytes were just coming in.
-fn inspect(path: &Path, format: Format, claims: &[Claim]) -> Result<Received, Error> {
-    let mut inspection = Inspection::new(format, claims);
-    let mut body = None;
-    feed_file(path, |bytes| {
-        let start = inspection.position();
-        inspection.feed(bytes);
-        if body.is_none() {
-            body = inspection.body();
-        }
-        if let Some(body) = &mut body {
-            let skip = usize::try_from(body.position().saturating_sub(start)).unwrap_or(usize::MAX);
-            body.feed(bytes.get(skip..).unwrap_or_default());
-        }
-    })?;
-    Ok(inspection.finish(body))
 }

@@ -15,6 +15,10 @@ async fn a_fleet_keeps_the_page_that_compares_its_jobs_current() {
     let page = yard.root().join("loras/index.html");
     let dry = yard.run(&[list.to_str().unwrap(), DEST, "--dry-run"]).await;
     assert!(code(&dry) == 0 && !page.exists(), "{}", stderr(&dry));
+    let said = stderr(&dry);
+    let sum = said.lines().last().unwrap();
+    assert!(sum.contains("2 jobs: ") && sum.contains(" to fetch, 0 here"), "{said}");
+    assert!(!said.contains("complete"), "nothing was fetched, and one job trains: {said}");
     assert_eq!(code(&yard.run(&words).await), 0);
     let read = || std::fs::read_to_string(&page).unwrap();
     let first = read();

@@ -25,7 +25,7 @@ fn busy(began: Instant) -> (Facts, Instant) {
     for event in [
         running(520),
         Event::Pace { seconds_a_step: Some(1.5), next_save: Some(750) },
-        Event::Plan { fetch: 3, bytes: None, present: 7 },
+        Event::Plan { fetch: 3, ask: 0, bytes: None, present: 7 },
         started("samples/1724085406830__000000500_0.jpg", sample, Some(500), 120_000),
         started(newer, checkpoint, Some(500), 171_863_244),
         started(older, checkpoint, Some(250), 171_863_244),

@@ -157,3 +157,24 @@ fn the_state_of_the_optimizer_is_due_with_each_new_checkpoint() {
     assert!(!optimizer_is_due("a", "a", &[]), "without a checkpoint it is like all files");
     assert!(!optimizer_is_due("a/b", "a/b", &[last]), "noted before there was such a note");
 }
+
+/// A file that is asked about again is here: it is fetched only where the host has new bytes.
+#[test]
+fn files_that_are_asked_about_are_not_counted_as_fetched() {
+    let recheck = || Step::Fetch(FetchReason::Recheck(Revision::default()));
+    let steps = [
+        Step::Keep,
+        Step::Keep,
+        recheck(),
+        Step::Fetch(FetchReason::New),
+        Step::Fetch(FetchReason::Unproven),
+        Step::Fetch(FetchReason::Missing),
+        Step::Fetch(FetchReason::Damaged),
+        Step::Inspect { due: true },
+        Step::Skip(SkipReason::Unwanted),
+        Step::Skip(SkipReason::Pruned),
+    ];
+    let counts = Counts::of(&steps);
+    assert_eq!(counts, Counts { fetch: 4, ask: 1, present: 3 });
+    assert_eq!(counts.plus(counts), Counts { fetch: 8, ask: 2, present: 6 });
+}

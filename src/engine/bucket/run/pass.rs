@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::decide::bucket::head::{Head, Known, Line, Publish};
 use crate::decide::mirror::plan::{
-    Action, FetchReason, Recollection, Situation, Step, asked_stamp, nothing_is_chosen, plan,
+    Action, Counts, FetchReason, Recollection, Situation, Step, asked_stamp, nothing_is_chosen, plan,
 };
 use crate::decide::mirror::poll_interval::save_interval;
 use crate::decide::mirror::retention::surplus;
@@ -137,15 +137,14 @@ impl Run {
             let action = action.step.planned();
             self.tell(&Event::Planned { path: path.clone(), kind: key.kind, action });
         }
-        let fetch = actions.iter().filter(|action| matches!(action.step, Step::Fetch(_))).count() as u64;
-        let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
-        self.tell(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
+        let counts = Counts::of(actions.iter().map(|action| &action.step));
+        self.tell(&Event::plan(counts));
         let (exit, elapsed) = (ExitStatus::Complete, self.began.elapsed());
         self.tell(&Event::Done {
             exit,
             published: 0,
             bytes: 0,
-            present,
+            present: counts.present,
             failed: 0,
             elapsed,
             job_status: Some(looked.status.status.clone()),
@@ -199,14 +198,16 @@ impl Run {
                 Step::Keep | Step::Skip(_) => {}
             }
         }
-        let present = actions.iter().filter(|action| action.step == Step::Keep).count() as u64;
-        let fetch = orders.len() as u64;
         let is_news = orders.iter().any(|order| {
             let key = &order.artifact.key;
             !self.busy.contains(key) && !self.missing.contains_key(key)
         });
         if !self.planned || is_news {
-            self.tell(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
+            let ask = orders.iter().filter(|order| order.recheck.is_some()).count() as u64;
+            let kept =
+                Counts::of(actions.iter().map(|action| &action.step).filter(|step| **step == Step::Keep));
+            let fetch = orders.len() as u64 - ask;
+            self.tell(&Event::plan(kept.plus(Counts { fetch, ask, present: ask })));
         }
         self.planned = true;
         if state.is_over() && nothing_is_chosen(&actions) {

@@ -113,7 +113,7 @@ impl Committer {
             .map(|ready| ready.entry.path.as_str())
             .collect();
         if !leaving.is_empty() {
-            reports::write_sums(&self.dir, store.manifest(), |path| !leaving.contains(path))?;
+            reports::write_sums(&self.dir, store, |path| !leaving.contains(path))?;
         }
         let mut tree = Tree::open(&self.dir)?;
         let prepares = placed.iter().map(|ready| Record::Prepare {

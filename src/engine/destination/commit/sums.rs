@@ -52,7 +52,7 @@ impl Sums {
                 return Ok(());
             }
             let store = store.lock().unwrap_or_else(PoisonError::into_inner);
-            reports::write_sums(&dir, store.manifest(), |_| true)
+            reports::write_sums(&dir, &store, |_| true)
         });
         match writing.await {
             Ok(Ok(())) => {}

@@ -118,10 +118,12 @@ enum Source<'a> {
     Before(&'a JobArtifact),
     /// The job was not looked at: only what became of it here is news.
     Again(&'a JobArtifact),
+    /// It is in the manifest, and no earlier `job.json` describes it.
+    Known(&'a ArtifactKey, &'a Entry),
 }
 
 impl<'a> Rows<'a> {
-    /// Every artifact that is offered now or known from before.
+    /// Every artifact that is offered now, known from before, or in the manifest.
     pub(crate) fn new(
         listed: &'a [Arc<Artifact>],
         manifest: &'a Manifest,
@@ -134,10 +136,17 @@ impl<'a> Rows<'a> {
             let path = path(&artifact.key, &artifact.path);
             sources.push((artifact.key.kind, path, Source::Listed(artifact)));
         }
+        let mut described = HashSet::new();
         for old in before {
             let key = old.key();
             if !offered.contains(&key) {
                 sources.push((old.kind, path(&key, &old.path), Source::Before(old)));
+                described.insert(key);
+            }
+        }
+        for (key, entry) in &manifest.entries {
+            if !offered.contains(key) && !described.contains(key) {
+                sources.push((key.kind, &entry.path, Source::Known(key, entry)));
             }
         }
         sources.sort_by_key(|(kind, path, _)| (*kind, *path));
@@ -180,6 +189,22 @@ impl<'a> Row<'a> {
             .known_as(manifest.entries.get(&artifact.key)),
             Source::Before(old) => Self { listed: false, state: "missing", ..Self::written(old) }
                 .known_as(manifest.entries.get(&old.key())),
+            Source::Known(key, entry) => Self {
+                path: &entry.path,
+                kind: key.kind,
+                step: entry.step,
+                key: &key.path,
+                url: None,
+                sample: None,
+                listed: false,
+                state: "missing",
+                size: None,
+                sha256: None,
+                evidence: None,
+                revision: None,
+                run: "",
+            }
+            .known_as(Some(entry)),
             Source::Again(old) => {
                 let row = Self::written(old);
                 let state =

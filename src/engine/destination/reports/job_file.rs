@@ -137,15 +137,24 @@ impl JobArtifact {
 
 /// What `job.json` remembers of a file that was present.
 pub(crate) fn recollection(artifact: &JobArtifact) -> Option<Recollection> {
-    let memory = Recollection {
+    (artifact.state == "present").then(|| recorded(artifact)).flatten()
+}
+
+/// What `job.json` remembers of a file that was pruned.
+pub(crate) fn pruned(artifact: &JobArtifact) -> Option<Recollection> {
+    (artifact.state == "pruned").then(|| recorded(artifact)).flatten()
+}
+
+fn recorded(artifact: &JobArtifact) -> Option<Recollection> {
+    Some(Recollection {
         path: artifact.path.clone(),
+        step: artifact.step,
         size: artifact.size?,
         sha256: artifact.sha256?,
         evidence: artifact.evidence?,
         revision: artifact.revision.clone().unwrap_or_default(),
         run: artifact.run.clone(),
-    };
-    (artifact.state == "present").then_some(memory)
+    })
 }
 
 /// The same of every file.

@@ -78,7 +78,7 @@ impl Mirrored {
         }
         let mut store = folder.lock();
         store.append(records).unwrap();
-        reports::write_sums(&mirrored.dir(), store.manifest(), |_| true).unwrap();
+        reports::write_sums(&mirrored.dir(), &store, |_| true).unwrap();
         drop(store);
         mirrored
     }

@@ -180,7 +180,7 @@ impl Run {
         let wanted: Vec<ArtifactKey> =
             transfers.iter().map(|transfer| transfer.artifact.key.clone()).collect();
         let fetch = transfers.len() as u64;
-        self.reporter.report(&Event::Plan { fetch, bytes: None, present: found.good });
+        self.reporter.report(&Event::Plan { fetch, ask: 0, bytes: None, present: found.good });
         self.transfers.order(transfers).await;
         self.wait_until_quiet().await;
         let hosted: HashSet<ArtifactKey> = wanted.iter().cloned().collect();

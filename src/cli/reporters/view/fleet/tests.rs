@@ -36,7 +36,7 @@ fn five(began: Instant) -> (FleetFacts, Instant) {
     hear(1, seen("dog", "RUNNING", 520));
     hear(1, Event::Pace { seconds_a_step: Some(1.5), next_save: Some(750) });
     hear(2, seen("a cat with a rather long name, lr 1e-4", "RUNNING", 1900));
-    hear(2, Event::Plan { fetch: 2, bytes: None, present: 41 });
+    hear(2, Event::Plan { fetch: 2, ask: 0, bytes: None, present: 41 });
     hear(3, seen("犬", "IN_QUEUE", 0));
     hear(4, seen("house", "FAILED", 700));
     hear(4, done(ExitStatus::Negative, 3, 0));
