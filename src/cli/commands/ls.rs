@@ -33,7 +33,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Comma
     #[cfg(not(feature = "buckets"))]
     bucket::bucket(dir)?;
     let manifest = engine::destination::folder::known(dir)?;
-    Ok(answer(context, &document(&manifest).as_found_in(dir, &manifest)))
+    Ok(answer(context, &document(&manifest).found_in(dir, &manifest)))
 }
 
 fn answer(context: &Context<'_>, document: &Document) -> ExitStatus {
@@ -73,7 +73,7 @@ struct Row {
 
 impl Document {
     /// Sets apart the files that are not in the folder as they were published, as far as a look at their lengths shows it.
-    pub(super) fn as_found_in(mut self, dir: &Path, manifest: &Manifest) -> Self {
+    pub(super) fn found_in(mut self, dir: &Path, manifest: &Manifest) -> Self {
         let present = manifest.present();
         let paths = present.iter().map(|(_, entry)| entry.path.clone());
         let found: HashMap<RelPath, LocalFile> = look_at_each(dir, paths).collect();
@@ -209,7 +209,7 @@ checkpoint         5 B  trainer-hash  2443630b4620  dog.safetensors
         std::fs::write(dir.path().join("c.safetensors"), "cut").unwrap();
         std::fs::remove_file(dir.path().join("d.safetensors")).unwrap();
         std::fs::create_dir(dir.path().join("d.safetensors")).unwrap();
-        let found = document(&manifest).as_found_in(dir.path(), &manifest);
+        let found = document(&manifest).found_in(dir.path(), &manifest);
         let text = words(&found, 12, None);
         assert!(
             text.ends_with(
