@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::cli::command_error::CommandError;
-use crate::cli::format::{shown, shown_value};
+use crate::cli::format::shown_value;
 
 use super::args::Cli;
 use super::suggest;
@@ -110,7 +110,7 @@ fn sentence(error: &clap::Error) -> String {
 
 fn unknown(error: &clap::Error, word: &str, usage: &str) -> String {
     if !word.starts_with('-') {
-        return format!("`{}` is one word too many{usage}", shown_value(word));
+        return format!("`{word}` is one word too many{usage}");
     }
     let command = command(error);
     let of_sync = if command.as_deref() == Some("sync") { OF_SYNC } else { &[] };
@@ -150,9 +150,9 @@ fn bare_option(argument: &str) -> &str {
 /// `--timeout <DURATION>` with the value that was typed: `--timeout 0`; a positional keeps its name.
 fn with_value(argument: &str, value: &str) -> String {
     if argument.starts_with('-') {
-        format!("{} {}", bare_option(argument), shown_value(value))
+        format!("{} {value}", bare_option(argument))
     } else {
-        format!("{argument}: {}", shown_value(value))
+        format!("{argument}: {value}")
     }
 }
 
@@ -178,8 +178,9 @@ fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
 
 fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
     match error.get(kind) {
-        Some(ContextValue::String(text)) => vec![shown(text)],
-        Some(ContextValue::Strings(texts)) => texts.iter().map(|text| shown(text)).collect(),
+        // Words that were typed may hold an address.
+        Some(ContextValue::String(text)) => vec![shown_value(text)],
+        Some(ContextValue::Strings(texts)) => texts.iter().map(|text| shown_value(text)).collect(),
         _ => Vec::new(),
     }
 }

@@ -14,6 +14,7 @@ use crate::cli::command_error::CommandError;
 use crate::cli::config_sources;
 use crate::cli::format::{files, shown, state};
 use crate::cli::process::{Process, Stream};
+use crate::cli::reporters::words;
 use crate::decide::transfer::disk_space::floor;
 use crate::edge::api::ApiClient;
 use crate::edge::api::base_url::ApiBase;
@@ -391,7 +392,7 @@ async fn ask_hosts(
         let ask = RangeRequest { start: 0, end: Some(1), ..RangeRequest::default() };
         let (ok, said) = match tokio::time::timeout(PATIENCE, client.get(url, &ask)).await {
             Err(_) => (false, format!("does not answer within {} s", PATIENCE.as_secs())),
-            Ok(Err(fault)) => (false, shown(&fault.to_string())),
+            Ok(Err(fault)) => (false, shown(&words::fault(&fault))),
             Ok(Ok((head, _))) => match head.status {
                 206 => (true, format!("answers, with ranges and {}", validators(&head.revision))),
                 200 => (true, format!("answers, without ranges and with {}", validators(&head.revision))),
@@ -430,6 +431,7 @@ mod tests {
             ("RUNCOMFY_TOKEN", "t0ken"),
             ("RCSYNC_WEBHOOK", "https://h/?key=s3cret"),
             ("RCSYNC_RETRIES", "7"),
+            ("HTTPS_PROXY", "me:s3cret@proxy:port"),
             ("HOME", "/home/u"),
         ]);
         let typed = Doctor { job: None, dir: None };
