@@ -59,6 +59,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, how: How) -> Result<ExitSta
         let Some(comfy) = found(context, watch, &signals).await? else { return Ok(signals.status()) };
         let comfy = Arc::new(if how.again { comfy.placing_anew() } else { comfy });
         let Some(job) = job(context, dir, watch, &signals).await? else { return Ok(signals.status()) };
+        context.events.are_of(&job);
         let telling = Telling::new(context.world, &context.settings, &job, &signals, THE_SAME_COMMAND);
         let ended = if watch {
             say_where(context, &comfy);
@@ -194,6 +195,7 @@ fn from_bucket(context: &Context<'_>, url: &BucketUrl, how: How) -> Result<ExitS
         let Some(job) = job_of_bucket(context, url, &options, watch, &signals).await? else {
             return Ok(signals.status());
         };
+        context.events.are_of(&job);
         let telling = Telling::new(context.world, &context.settings, &job, &signals, THE_SAME_COMMAND);
         let mut from = FromBucket::connect(url, &options, comfy.clone(), &state, telling.clone())?;
         let ended = if watch {
