@@ -8,6 +8,8 @@ use crate::model::destination::{BucketUrl, Destination};
 use crate::model::job::JobId;
 
 use super::config::Settings;
+use super::format::{shown, shown_value};
+use super::suggest;
 
 /// Reads what was typed where a folder or a bucket is named.
 ///
@@ -49,12 +51,13 @@ impl Place {
     /// Reads what was typed. What is wrong with a bucket is found before anything is sent.
     ///
     /// # Errors
-    /// As [`destination`], and for settings that a bucket does not have.
+    /// As [`destination`], and for settings that a bucket does not have, and words in braces that are not known.
     pub(crate) fn settle(typed: Option<PathBuf>, settings: &Settings) -> Result<Self, CommandError> {
         let Some(typed) = typed else {
             refuse_bucket_only(settings)?;
             return Ok(Self::Folder(None));
         };
+        typed.to_str().map_or(Ok(()), refuse_unknown_placeholders)?;
         let example: JobId = "x".parse().unwrap_or_else(|_| unreachable!("a job id"));
         let filled = typed.to_str().map(|text| Destination::fill(text, &example, Some("x")));
         let Some(text) = filled.filter(|filled| !matches!(bucket(Path::new(filled)), Ok(None))) else {
@@ -66,6 +69,24 @@ impl Place {
         refuse_local(settings)?;
         Ok(Self::Bucket(text.into_owned()))
     }
+}
+
+/// Refuses words in braces that are not filled in: a folder would silently have such a name.
+///
+/// # Errors
+/// The word, with the one that may have been meant.
+pub(crate) fn refuse_unknown_placeholders(dest: &str) -> Result<(), CommandError> {
+    const KNOWN: [&str; 2] = ["id", "name"];
+    let Some(word) = Destination::unknown_placeholder(dest) else { return Ok(()) };
+    let lower = word.to_lowercase();
+    let within = || KNOWN.into_iter().find(|known| lower.contains(known));
+    let near = suggest::nearest(&lower, KNOWN).or_else(within);
+    let near = near.map_or_else(String::new, |near| format!("; did you mean `{{{near}}}`?"));
+    Err(CommandError::Usage(format!(
+        "DEST `{}`: of what is in braces, only `{{id}}` and `{{name}}` are known, and not `{{{}}}`{near}",
+        shown_value(dest),
+        shown(word)
+    )))
 }
 
 /// Refuses options that only a bucket has. Only those of the command line: a variable or the configuration file may set them

@@ -213,6 +213,7 @@ fn source(
 }
 
 fn template(text: &str) -> Result<Template, CommandError> {
+    bucket::refuse_unknown_placeholders(text)?;
     text.parse().map_err(|error| CommandError::Usage(format!("DEST `{}`: {error}", shown_value(text))))
 }
 
