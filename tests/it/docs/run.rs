@@ -161,7 +161,7 @@ impl Sandbox {
         simulator.finish(&job);
         let home = tempfile::tempdir().unwrap();
         let sandbox = Self { simulator, job, home, receiver: receiver().await };
-        for folder in ["bin", "ComfyUI/models/loras", ".config", "loras"] {
+        for folder in ["bin", "ComfyUI/models/loras", ".config", "loras", ".cargo/bin"] {
             std::fs::create_dir_all(sandbox.path(folder)).unwrap();
         }
         for program in PRETENDED {
@@ -174,6 +174,8 @@ impl Sandbox {
             std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
         }
         std::os::unix::fs::symlink(root().join("examples"), sandbox.path("examples")).unwrap();
+        let program = sandbox.path(".cargo/bin/rcsync");
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rcsync"), program).unwrap();
         sandbox.pictures();
         if before.configured {
             sandbox.succeed("rcsync init dog --dataset ./dog -q").await;
@@ -230,9 +232,9 @@ impl Sandbox {
     fn filled(&self, text: &str) -> String {
         let job = self.job_of(text);
         let job = job.as_str();
-        let programs = ["$HOME/.cargo/bin/rcsync", "/usr/local/bin/rcsync"];
-        let text = programs.iter().fold(text.to_owned(), |text, program| text.replace(program, "rcsync"));
+        let text = text.replace("/usr/local/bin/rcsync", "rcsync");
         text.replace("<JOB_ID>", job)
+            .replace("/home/me", self.home.path().to_str().unwrap())
             .replace("https://hooks.example", &self.receiver)
             .replace("--webhook https://ntfy.sh", &format!("--webhook {}", self.receiver))
             .split(' ')
