@@ -16,12 +16,14 @@ use super::suggest;
 /// # Errors
 /// When it has the scheme of a bucket and names none.
 pub(crate) fn destination(typed: &Path) -> Result<Destination, CommandError> {
-    let read =
-        Destination::parse(typed.to_path_buf()).map_err(|error| CommandError::Usage(error.to_string()))?;
+    let read = Destination::parse(typed.to_path_buf()).map_err(Error::from)?;
     match read {
         Destination::Bucket(_) if cfg!(not(feature = "buckets")) => {
-            let why = "this rcsync was built without the feature `buckets`: name a folder";
-            Err(CommandError::Usage(why.to_owned()))
+            let why = "this rcsync was built without the feature `buckets`";
+            Err(CommandError::misused(
+                why,
+                "name a folder, or use another build: `cargo install --path .` has buckets",
+            ))
         }
         read => Ok(read),
     }
@@ -82,11 +84,12 @@ pub(crate) fn refuse_unknown_placeholders(dest: &str) -> Result<(), CommandError
     let within = || KNOWN.into_iter().find(|known| lower.contains(known));
     let near = suggest::nearest(&lower, KNOWN).or_else(within);
     let near = near.map_or_else(String::new, |near| format!("; did you mean `{{{near}}}`?"));
-    Err(CommandError::Usage(format!(
+    let why = format!(
         "DEST `{}`: of what is in braces, only `{{id}}` and `{{name}}` are known, and not `{{{}}}`{near}",
         shown_value(dest),
         shown(word)
-    )))
+    );
+    Err(CommandError::misused(why, "write one of them, or a name without braces"))
 }
 
 /// Refuses options that only a bucket has. Only those of the command line: a variable or the configuration file may set them

@@ -102,8 +102,12 @@ impl Settings {
     pub(crate) fn hooks(&self) -> Result<HookPlan, CommandError> {
         let SyncArgs { exec, exec_done, webhook, hook_timeout, .. } = &self.sync;
         let limit = hook_timeout.unwrap_or(HOOK_LIMIT);
-        HookPlan::new(exec.as_deref(), exec_done.as_deref(), webhook.as_deref(), limit)
-            .map_err(|BadHook { hook, why }| CommandError::Usage(format!("`{}`: {why}", words::option(hook))))
+        HookPlan::new(exec.as_deref(), exec_done.as_deref(), webhook.as_deref(), limit).map_err(
+            |BadHook { hook, why }| {
+                let why = format!("`{}`: {why}", words::option(hook));
+                CommandError::misused(why, "`rcsync help hooks` has examples")
+            },
+        )
     }
 
     /// Returns the choices for the engine.
@@ -114,7 +118,7 @@ impl Settings {
         let given = &self.sync;
         given.metrics_file.as_deref().map_or(Ok(()), metrics::check)?;
         let selection = Selection::new(&given.only, &given.include, &given.exclude, &given.accept_unproven)
-            .map_err(|error| CommandError::Usage(error.to_string()))?
+            .map_err(|error| CommandError::misused(error.to_string(), "`rcsync help choosing` has examples"))?
             .among(given.steps.clone(), given.last);
         let default = SyncOptions::default();
         Ok(SyncOptions {

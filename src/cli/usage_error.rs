@@ -36,7 +36,13 @@ const OF_SYNC: &[(&[&str], &str)] = &[
 
 /// Returns a parser's complaint as one of ours.
 pub(crate) fn reported(error: &clap::Error) -> CommandError {
-    CommandError::Usage(sentence(error))
+    let why = sentence(error);
+    match found(error) {
+        Some((command, _)) => {
+            CommandError::misused(why, format!("`rcsync {command} --help` lists what can be typed"))
+        }
+        None => CommandError::Usage(why),
+    }
 }
 
 fn sentence(error: &clap::Error) -> String {
@@ -198,19 +204,21 @@ fn command(error: &clap::Error) -> Option<String> {
 
 /// Returns the command's own form as the help shows it, on one line: `rcsync ls <DIR>`.
 fn usage(error: &clap::Error) -> Option<String> {
+    one_line(&found(error)?.1.render_usage().to_string())
+}
+
+/// Returns the command that was typed, by its words; `fleet add` and `dataset push` are commands of their own.
+fn found(error: &clap::Error) -> Option<(String, clap::Command)> {
     let typed = typed_usage(error)?;
-    let mut program = Cli::command();
-    program.build();
-    let mut words = typed.split_whitespace().skip(1);
-    let mut command = program.find_subcommand_mut(words.next()?)?;
-    // `fleet add` and `dataset push` have forms of their own.
-    for word in words {
-        if command.find_subcommand(word).is_none() {
-            break;
-        }
-        command = command.find_subcommand_mut(word)?;
+    let mut command = Cli::command();
+    command.build();
+    let mut path = Vec::new();
+    for word in typed.split_whitespace().skip(1) {
+        let Some(inner) = command.find_subcommand(word).cloned() else { break };
+        command = inner;
+        path.push(word);
     }
-    one_line(&command.render_usage().to_string())
+    (!path.is_empty()).then(|| (path.join(" "), command))
 }
 
 fn one_line(usage: &str) -> Option<String> {

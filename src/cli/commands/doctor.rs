@@ -115,7 +115,7 @@ impl Report {
     }
 
     fn bad(&mut self, about: &'static str, error: &CommandError) {
-        let hint = error.hint().map_or_else(String::new, |hint| format!("; {hint}"));
+        let hint = error.hint_in("doctor").map_or_else(String::new, |hint| format!("; {hint}"));
         let text = format!("{}{hint}", error.explain_briefly());
         let error_code = error.code().cloned();
         self.findings.push(Finding { about, ok: false, text, error_code });

@@ -195,9 +195,12 @@ fn source(
     let Some(dest) = &typed.dest else {
         let to = template(first).map_err(|error| match error {
             // One word that is no DEST is a list without one.
-            CommandError::Usage(why) if !first.contains('{') => CommandError::Usage(format!(
-                "`fleet` takes a list of jobs and a DEST such as `/data/loras/{{name}}`; with DEST alone it follows what `fleet add` put there ({why})"
-            )),
+            CommandError::Misused { why, next } if !first.contains('{') => CommandError::Misused {
+                why: format!(
+                    "`fleet` takes a list of jobs and a DEST such as `/data/loras/{{name}}`; with DEST alone it follows what `fleet add` put there ({why})"
+                ),
+                next,
+            },
             error => error,
         })?;
         let place = Place::of(&to, &context.settings, is_endless)?;
@@ -212,9 +215,12 @@ fn source(
     Ok((Source::File(PathBuf::from(first)), to))
 }
 
+const EXAMPLES: &str = "`rcsync help fleets` has examples";
+
 fn template(text: &str) -> Result<Template, CommandError> {
     bucket::refuse_unknown_placeholders(text)?;
-    text.parse().map_err(|error| CommandError::Usage(format!("DEST `{}`: {error}", shown_value(text))))
+    text.parse()
+        .map_err(|error| CommandError::misused(format!("DEST `{}`: {error}", shown_value(text)), EXAMPLES))
 }
 
 fn read_list(world: Process, settings: Settings, base: ApiBase, place: Place) -> Box<ReadList<SyncArgs>> {
@@ -285,7 +291,7 @@ fn run_add(context: &Context<'_>, typed: &FleetAdd) -> Result<ExitStatus, Comman
     context.refuse_dry_run("`fleet add`")?;
     let base = backend::api_base(context.world)?;
     let Some((dest, jobs)) = typed.jobs_and_dest.split_last() else {
-        return Err(CommandError::Usage("`fleet add` takes jobs and a DEST".to_owned()));
+        return Err(CommandError::misused("`fleet add` takes jobs and a DEST", EXAMPLES));
     };
     let to = template(dest)?;
     let place = Place::of(&to, &context.settings, false)?;
@@ -323,7 +329,7 @@ fn line(context: &Context<'_>, place: &Place, job: &JobId, set: &[String]) -> Re
         .map(|pair| pair.split_once('=').map(|(key, value)| (key, value.to_owned())))
         .collect::<Option<_>>()
         .ok_or_else(|| {
-            CommandError::Usage("`--set` takes an option and its value, such as `keep-last=3`".to_owned())
+            CommandError::misused("`--set` takes an option and its value, such as `keep-last=3`", EXAMPLES)
         })?;
     let line = job_list::line(job, &pairs);
     let id = |text: &str| text.parse::<JobId>().map_err(|error| error.to_string());
@@ -332,7 +338,7 @@ fn line(context: &Context<'_>, place: &Place, job: &JobId, set: &[String]) -> Re
         Ok(_) => Ok(line),
         Err(faults) => {
             let why = faults.0.into_iter().map(|fault| fault.why).collect::<Vec<_>>().join("; ");
-            Err(CommandError::Usage(format!("`--set`: {why}")))
+            Err(CommandError::misused(format!("`--set`: {why}"), EXAMPLES))
         }
     }
 }

@@ -74,7 +74,8 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, how: How) -> Result<ExitSta
 
 fn comfy_ui(context: &Context<'_>) -> Result<ComfyUi, CommandError> {
     context.settings.comfy_ui(context.world)?.ok_or_else(|| {
-        CommandError::Usage("`mirror` needs to know which ComfyUI: `--comfyui <PATH>`".to_owned())
+        let next = "name it with `--comfyui <PATH>`, or set `RCSYNC_COMFYUI`; `rcsync doctor` shows where ComfyUI is found here";
+        CommandError::misused("`mirror` needs to know which ComfyUI: `--comfyui <PATH>`", next)
     })
 }
 
@@ -185,8 +186,8 @@ fn from_bucket(context: &Context<'_>, url: &BucketUrl, how: How) -> Result<ExitS
         comfy_ui(context)?;
     }
     let Some(state) = context.world.state_folder() else {
-        let why = "no folder for what is remembered of ComfyUI: set `HOME` or `XDG_STATE_HOME`";
-        return Err(CommandError::Usage(why.to_owned()));
+        let why = "there is no folder for what is remembered of ComfyUI";
+        return Err(CommandError::misused(why, "set `HOME` or `XDG_STATE_HOME`"));
     };
     let options = super::super::bucket::options(&context.settings);
     wait_for(context.world, |signals| async move {

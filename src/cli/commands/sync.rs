@@ -78,7 +78,10 @@ impl Following {
         if *typed == (SyncArgs { dry_run, no_dry_run, ..SyncArgs::default() }) {
             return Ok(None);
         }
-        Err(CommandError::Usage("`sync`'s options do nothing here without `--follow`".to_owned()))
+        Err(CommandError::misused(
+            "`sync`'s options do nothing here without `--follow`",
+            "nothing was sent; add `--follow`, or leave them out",
+        ))
     }
 
     /// Returns the folder, where the user named one that is known before the job is.

@@ -35,7 +35,7 @@ pub(super) fn run(context: &Context<'_>, typed: &DatasetCheck) -> Result<ExitSta
     let config =
         typed.config.as_deref().map(|path| TrainingFile::read(context.world, path)?.config()).transpose()?;
     let files = FilePatterns::new(&typed.files.include, &typed.files.exclude)
-        .map_err(|error| CommandError::Usage(error.to_string()))?;
+        .map_err(|error| CommandError::misused(error.to_string(), "`rcsync help datasets` has examples"))?;
     let own_name = own_name(&typed.folder)?;
     let name = match (&typed.name, &config) {
         (Some(name), _) => name.clone(),
