@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) token_file: Option<PathBuf>,
     /// Options of `sync`, from all sources.
     pub(crate) sync: SyncArgs,
+    /// Those among them that were typed, or that a list of jobs has for one of them.
+    pub(crate) typed: SyncArgs,
     /// Options of `fleet`, from variables and the configuration file.
     pub(crate) fleet: FleetArgs,
     /// What was found outside the command line, first the variables.
@@ -75,6 +77,7 @@ impl Settings {
             },
             logs_decisions: !global.quiet && global.verbose > 1,
             token_file: global.token_file,
+            typed: sync.clone(),
             sync: sync.over(environment.sync).over(file.sync),
             fleet: environment.fleet.over(file.fleet),
             found: environment.settings.into_iter().chain(file.settings).collect(),

@@ -178,6 +178,34 @@ fn a_variable_for_buckets_does_not_end_a_mirror_into_a_folder() {
     assert!(err.contains("`RUNCOMFY_TOKEN`") && err.contains("`--token-file <PATH>`"), "{err}");
 }
 
+/// The same the other way round: what is set for folders is not used for a bucket.
+#[cfg(feature = "buckets")]
+#[test]
+fn a_variable_for_folders_does_not_end_a_mirror_into_a_bucket() {
+    let variables =
+        [("RCSYNC_MIN_FREE", "1G"), ("RCSYNC_ON_CHANGE", "replace"), ("RCSYNC_COMFYUI", "/no/such/folder")];
+    for typed in ["abc-1 s3://b/p", "fleet jobs.txt s3://b/{id}"] {
+        let Ran { code, err, .. } = ran_with(&variables, typed);
+        assert_eq!(code, 77, "{typed}: {err}");
+        assert!(err.contains("no RunComfy token found"), "{typed}: {err}");
+    }
+    for (typed, name) in [
+        ("abc-1 s3://b/p --min-free 1G", "--min-free"),
+        ("abc-1 s3://b/p --on-change replace", "--on-change replace"),
+        ("fleet jobs.txt s3://b/{id} --comfyui /no/such/folder", "--comfyui"),
+    ] {
+        let Ran { code, err, .. } = ran_with(&variables, typed);
+        assert_eq!(code, 64, "{typed}: {err}");
+        assert!(err.contains(&format!("`{name}` has no meaning for a bucket")), "{typed}: {err}");
+    }
+    let variables = [("RCSYNC_LEASE", "30s")];
+    let Ran { code, err, .. } = ran_with(&variables, "abc-1 out --lease 30s");
+    assert!(
+        code == 64 && err.contains("`--lease` has no meaning for a folder"),
+        "what is typed as well: {err}"
+    );
+}
+
 #[cfg(feature = "buckets")]
 #[test]
 fn a_fleet_into_a_bucket_takes_what_only_buckets_have() {

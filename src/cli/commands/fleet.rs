@@ -36,6 +36,7 @@ use crate::model::units::ByteCount;
 use super::super::args::{Fleet as Typed, FleetAdd, FleetCommand};
 use super::super::backend;
 use super::super::bucket;
+use super::super::bucket::Kind;
 use super::super::config::{Settings, Talk};
 use super::super::fleet::FleetReporter;
 use super::super::options::{Layer as _, SyncArgs};
@@ -69,7 +70,7 @@ fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandErr
         _ => None,
     };
     // What is wrong for all jobs is found out before anything is asked.
-    Equipment::settle(world, settings)?;
+    Equipment::settle(world, &place.kind().fit(settings))?;
     let base = backend::api_base(world)?;
     let api = backend::client(world, settings, &base)?;
     let hosts = backend::hosts(settings, &base)?;
@@ -119,12 +120,12 @@ impl Place {
     fn of(to: &Template, settings: &Settings, is_endless: bool) -> Result<Self, CommandError> {
         match to.root() {
             Destination::Folder(_) => {
-                bucket::refuse_bucket_only(settings)?;
+                Kind::Folder.refuse_unfit(settings)?;
                 Ok(Self::Folder)
             }
             #[cfg(feature = "buckets")]
             Destination::Bucket(root) => {
-                bucket::refuse_local(settings)?;
+                Kind::Bucket.refuse_unfit(settings)?;
                 Ok(Self::Bucket(FleetRoot::connect(&root, &bucket::options(settings), is_endless)?))
             }
             #[cfg(not(feature = "buckets"))]
@@ -168,12 +169,12 @@ impl Place {
         }
     }
 
-    /// Refuses what is different for one job where a bucket has no such thing.
-    fn refuse_local(&self, settings: &Settings) -> Result<(), CommandError> {
+    /// Returns what it is.
+    const fn kind(&self) -> Kind {
         match self {
-            Self::Folder => Ok(()),
+            Self::Folder => Kind::Folder,
             #[cfg(feature = "buckets")]
-            Self::Bucket(_) => bucket::refuse_local(settings),
+            Self::Bucket(_) => Kind::Bucket,
         }
     }
 }
@@ -241,19 +242,20 @@ fn overrides(
     let given = config_sources::pairs(pairs)?;
     if !pairs.is_empty() {
         let settings = settled(settings, &given);
-        place.refuse_local(&settings).map_err(|error| error.explain_briefly())?;
-        Equipment::settle(world, &settings).map_err(|error| error.explain_briefly())?;
+        place.kind().refuse_unfit(&settings).map_err(|error| error.explain_briefly())?;
+        Equipment::settle(world, &place.kind().fit(&settings)).map_err(|error| error.explain_briefly())?;
     }
     Ok(given)
 }
 
 fn settled(settings: &Settings, own: &SyncArgs) -> Settings {
-    Settings { sync: own.clone().over(settings.sync.clone()), ..settings.clone() }
+    let over = |lower: &SyncArgs| own.clone().over(lower.clone());
+    Settings { sync: over(&settings.sync), typed: over(&settings.typed), ..settings.clone() }
 }
 
 fn launch(world: Process, settings: Settings, api: ApiClient, place: Place) -> Box<Launch<SyncArgs>> {
     Box::new(move |start| {
-        let settings = settled(&settings, &start.job.overrides);
+        let settings = place.kind().fit(&settled(&settings, &start.job.overrides));
         let equipment = Equipment::settle(&world, &settings);
         let (api, now, place) = (api.clone(), world.now, place.clone());
         async move {
