@@ -118,7 +118,7 @@ impl Pass {
 }
 
 impl Run {
-    /// Gets everything ready. Somebody has looked already, so that no folder is created for a job that does not exist.
+    /// Gets everything ready. The job was looked at already, so that no folder is created for a job that does not exist.
     pub(crate) async fn begin(
         mut mirror: Mirror,
         client: ArtifactClient,
@@ -210,7 +210,7 @@ impl Run {
         }
     }
 
-    /// Goes on from the first look to the end.
+    /// Follows the job from the first look to the end.
     pub(crate) async fn follow(&mut self, first: JobSnapshot) -> Result<ExitStatus, Error> {
         let mut looked = first;
         self.life.count(&mut looked);
@@ -269,7 +269,7 @@ impl Run {
         self.mirror.options.timeout.map(|timeout| self.began + timeout)
     }
 
-    /// Plans and orders; what is ordered goes on in the background.
+    /// Plans and orders; what is ordered continues in the background.
     async fn pass(&mut self, looked: &JobSnapshot) -> Result<Pass, Error> {
         self.written_at = None;
         self.folder.ensure_in_place()?;
@@ -630,7 +630,7 @@ impl Run {
         let interrupted = self.stop.is_stopped();
         let cooled_at = self.transfers.cooled_at().await;
         self.wind_up(looked).await?;
-        // Last, so that whoever does something with published files has had each of them.
+        // Last, so that each follower has had each published file.
         match self.retain().await {
             Ok(false) => {}
             Ok(true) => {

@@ -228,7 +228,7 @@ impl Sandbox {
         job
     }
 
-    /// The command with what stands for something filled in.
+    /// The command with its placeholders filled in.
     fn filled(&self, text: &str) -> String {
         let job = self.job_of(text);
         let job = job.as_str();
