@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::command_error::CommandError;
-use crate::cli::commands::verdict;
+use crate::cli::commands::{Findings, verdict};
 use crate::cli::format::{files, shown, span};
 use crate::cli::process::{Process, Stream};
 use crate::cli::reporters::json;
 use crate::cli::reporters::view::{Look, UploadFacts, View};
 use crate::cli::reporters::words;
+use crate::decide::datasets::Report;
 use crate::decide::datasets::push::sending::SendFault;
-use crate::decide::datasets::{Code, Counts, Report, Severity};
 use crate::engine::datasets::event::{PushEvent, PushReporter};
 use crate::error::ExitStatus;
 use crate::model::error_code::ErrorCode;
@@ -100,16 +100,7 @@ impl PushReport {
     /// Reports what the check of the folder found.
     pub(crate) fn checked(&self, report: &Report) {
         if let Some(json) = &self.json {
-            let findings = report.findings.iter().map(|finding| Found {
-                severity: finding.severity(),
-                code: finding.code,
-                path: &finding.path,
-                what: &finding.what,
-                cure: words::cure(&finding.cure),
-            });
-            let (errors, warnings) = (report.errors(), report.warnings());
-            let fields = Checked { errors, warnings, counts: report.counts, findings: findings.collect() };
-            self.write(json, "checked", &fields);
+            self.write(json, "checked", &Findings::of(report));
             return;
         }
         let found = verdict(report);
@@ -120,17 +111,8 @@ impl PushReport {
 
     /// Reports the error that ended the push; the event `done` follows.
     pub(crate) fn error(&self, error: &CommandError) {
-        #[derive(Serialize)]
-        struct Failed<'a> {
-            message: String,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            error_code: Option<&'a ErrorCode>,
-            exit_code: u8,
-        }
         if let Some(json) = self.json.as_ref().filter(|_| !self.is_part) {
-            let exit_code = error.exit_status().code();
-            let fields = Failed { message: error.explain_briefly(), error_code: error.code(), exit_code };
-            self.write(json, "error", &fields);
+            self.write(json, "error", &json::Failure::of(error));
         }
     }
 
@@ -292,24 +274,6 @@ struct Line<'a, F> {
     dataset_id: Option<&'a str>,
     #[serde(flatten)]
     fields: &'a F,
-}
-
-#[derive(Serialize)]
-struct Checked<'a> {
-    errors: usize,
-    warnings: usize,
-    #[serde(flatten)]
-    counts: Counts,
-    findings: Vec<Found<'a>>,
-}
-
-#[derive(Serialize)]
-struct Found<'a> {
-    severity: Severity,
-    code: Code,
-    path: &'a str,
-    what: &'a str,
-    cure: String,
 }
 
 #[derive(Serialize)]
