@@ -230,6 +230,22 @@ fn help_has_topics_and_commands() {
     }
 }
 
+/// On the smallest terminal that is usual.
+#[test]
+fn no_help_is_wider_than_80_columns() {
+    fn look_at(command: &mut clap::Command) -> usize {
+        let text = command.render_long_help().to_string();
+        for line in text.lines() {
+            assert!(format::columns(line) <= 80, "{}: {line}", command.get_name());
+        }
+        let shown = command.get_subcommands_mut().filter(|command| !command.is_hide_set());
+        1 + shown.map(look_at).sum::<usize>()
+    }
+    let mut program = <Cli as clap::CommandFactory>::command().term_width(80);
+    program.build();
+    assert!(look_at(&mut program) > 25);
+}
+
 #[test]
 fn help_and_version_are_what_was_asked_for() {
     for typed in ["--help", "-h", "help", "help sync", "sync --help", "verify -h", "--version", "-V"] {
@@ -248,7 +264,7 @@ fn a_bad_variable_ends_every_command_with_64() {
     assert_eq!(
         err,
         "error: the environment variable `RCSYNC_TIMEOUT` is `-5s`: write it like `30s`, `5m` or `1h30m`\n\
-        hint: `rcsync --help` and `rcsync <COMMAND> --help` say what can be typed\n"
+        hint: correct or unset it; `rcsync doctor` lists all settings\n"
     );
 }
 

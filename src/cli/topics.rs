@@ -50,6 +50,15 @@ impl Topic {
         TOPICS.iter().find(|topic| topic.name == name)
     }
 
+    /// Returns the topic that a link leads to: of several of one page, the one that shows the section.
+    fn of_link(page: &str, anchor: &str) -> Option<&'static Self> {
+        let shows = |topic: &&Self| {
+            topic.sections.iter().any(|title| title.to_lowercase().replace(' ', "-") == anchor)
+        };
+        let of_page = || TOPICS.iter().filter(|topic| topic.page == page);
+        of_page().find(shows).or_else(|| of_page().next())
+    }
+
     /// Returns what is shown, for a terminal of so many columns.
     pub(crate) fn show(&self, columns: usize) -> String {
         let parts: Vec<(&str, Vec<&str>)> = sections(self.text);
@@ -169,8 +178,8 @@ fn unmarked(text: &str) -> String {
             break;
         };
         let (words, address) = (&rest[begin + 1..middle], &rest[middle + 2..middle + length]);
-        let page = address.split('#').next().unwrap_or_default();
-        let topic = TOPICS.iter().find(|topic| topic.page == page);
+        let (page, anchor) = address.split_once('#').unwrap_or((address, ""));
+        let topic = Topic::of_link(page, anchor);
         plain += &rest[..begin];
         plain += &match topic {
             Some(topic) if words == page => format!("`rcsync help {}`", topic.name),
@@ -271,8 +280,13 @@ mod tests {
             "    x.json\n        one, of two\n        words\n\n"
         );
         assert_eq!(
-            plain(&["See [hooks.md](hooks.md#x), [a list](fleet.md) and [this](verify.md)."], 80),
-            "See `rcsync help hooks`, a list (`rcsync help fleets`) and this.\n\n"
+            plain(
+                &[
+                    "[hooks.md](hooks.md#x), [a list](fleet.md), [x](json-and-exit-codes.md#exit-codes), [y](verify.md)"
+                ],
+                90
+            ),
+            "`rcsync help hooks`, a list (`rcsync help fleets`), x (`rcsync help exit-codes`), y\n\n"
         );
         assert_eq!(
             plain(&parts[1].1, 40),

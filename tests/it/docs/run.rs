@@ -351,5 +351,5 @@ fn services_get_json_of_their_own(sandbox: &Sandbox) {
         let fits = |body: &&serde_json::Value| body[field].as_str().is_some_and(|text| text.contains(words));
         assert!(bodies.iter().any(|body| fits(&body)), "no {field} with `{words}`: {called}");
     }
-    assert!(called.contains("notify-send\nrcsync ended with 0\n"), "{called}");
+    assert!(called.contains("notify-send\nended with 0\n"), "{called}");
 }
