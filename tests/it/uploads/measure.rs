@@ -1,5 +1,5 @@
-//! The figures of datasets as one table:
-//! `cargo test --release --test it uploads::measure -- --ignored --nocapture --test-threads 1`.
+//! The figures of datasets as one table, of a release build:
+//! `RCSYNC_PROGRAM=$PWD/target/release/rcsync cargo test --test it uploads::measure -- --ignored --nocapture`.
 
 use std::fmt::Display;
 use std::fs::File;
