@@ -29,6 +29,7 @@ use crate::engine::retry::{api_again, retry};
 use crate::error::{ApiError, Error, ExitStatus, Unfit};
 use crate::model::artifact::ArtifactKind;
 use crate::model::error_code::ErrorCode;
+use crate::model::fault::Fault;
 use crate::model::job::JobId;
 use crate::model::revision::Revision;
 use crate::model::source_url::SourceUrl;
@@ -392,7 +393,7 @@ async fn ask_hosts(
         let ask = RangeRequest { start: 0, end: Some(1), ..RangeRequest::default() };
         let (ok, said) = match tokio::time::timeout(PATIENCE, client.get(url, &ask)).await {
             Err(_) => (false, format!("does not answer within {} s", PATIENCE.as_secs())),
-            Ok(Err(fault)) => (false, shown(&words::fault(&fault))),
+            Ok(Err(fault)) => (false, refused(&fault)),
             Ok(Ok((head, _))) => match head.status {
                 206 => (true, format!("answers, with ranges and {}", validators(&head.revision))),
                 200 => (true, format!("answers, without ranges and with {}", validators(&head.revision))),
@@ -403,6 +404,11 @@ async fn ask_hosts(
         report.push("host", ok, text);
     }
     Ok(())
+}
+
+/// Why a host could not be asked, with the option that changes it.
+fn refused(fault: &Fault) -> String {
+    shown(&words::fault(fault))
 }
 
 fn validators(revision: &Revision) -> &'static str {
@@ -441,6 +447,12 @@ mod tests {
         for part in ["rcsync 0.", "retries = 7, from RCSYNC_RETRIES", "from RUNCOMFY_TOKEN", " free of "] {
             assert!(text.contains(part), "{part}: {text}");
         }
+    }
+
+    #[test]
+    fn a_host_that_is_refused_has_the_option_that_allows_it() {
+        let fault = Fault::Forbidden { host: "h".to_owned(), why: crate::model::fault::Forbidden::Private };
+        assert!(refused(&fault).ends_with("(see `--allow-private-hosts`)"), "{}", refused(&fault));
     }
 
     #[test]
