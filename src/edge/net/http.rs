@@ -320,14 +320,34 @@ pub(in crate::edge) struct GuardedResolver {
     pub(in crate::edge) names: Arc<Names>,
 }
 
+/// The variables that name a proxy for HTTPS, the first one in use first.
+pub(crate) const PROXIES_FOR_HTTPS: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
+/// Those for plain HTTP alone.
+const PROXIES_FOR_HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
+
+/// Where a proxy is: what may be shown of the value of a variable that names one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProxyAddress {
+    /// The host, in lower case.
+    pub(crate) host: String,
+    /// The port, where the value or its scheme has one.
+    pub(crate) port: Option<u16>,
+}
+
+impl ProxyAddress {
+    /// Reads the value of a variable, with or without a scheme, a user name and a password; `None` where it is no address.
+    pub(crate) fn of(value: &str) -> Option<Self> {
+        let with_scheme = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
+        let url = Url::parse(&with_scheme).ok()?;
+        Some(Self { host: url.host_str()?.to_ascii_lowercase(), port: url.port_or_known_default() })
+    }
+}
+
 /// Returns the hosts of the proxies that the environment names: the HTTP library dials those through the resolver too.
 pub(in crate::edge) fn proxy_hosts(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
-    let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
-    let host = |value: String| {
-        let address = if value.contains("://") { value } else { format!("http://{value}") };
-        Some(Url::parse(&address).ok()?.host_str()?.to_ascii_lowercase())
-    };
-    names.into_iter().filter_map(variable).filter_map(host).collect()
+    let values = PROXIES_FOR_HTTPS.into_iter().chain(PROXIES_FOR_HTTP).filter_map(variable);
+    values.filter_map(|value| Some(ProxyAddress::of(&value)?.host)).collect()
 }
 
 /// Whether the environment names a proxy.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{StatusCode, redirect};
-use url::Url;
+use url::{ParseError, Url};
 
 use crate::edge::api;
 use crate::edge::api::Limits;
@@ -51,9 +51,14 @@ impl Webhook {
     /// # Errors
     /// What is wrong with it, without the address itself.
     pub fn new(address: &str) -> Result<Self, String> {
-        let url = Url::parse(address.trim()).map_err(|error| error.to_string())?;
+        const FORM: &str = "write an address such as `https://example.com/hook`";
+        let url = Url::parse(address.trim()).map_err(|error| match error {
+            // What has no scheme.
+            ParseError::RelativeUrlWithoutBase => FORM.to_owned(),
+            error => format!("{FORM} ({error})"),
+        })?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err("it has to begin with `https://` or `http://`".to_owned());
+            return Err(format!("{FORM}, with `https://` or `http://` in front"));
         }
         let builder = reqwest::Client::builder()
             .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))

@@ -214,6 +214,8 @@ struct Run {
     told: Option<(Option<String>, JobStatus, Progress, Option<String>)>,
     planned: bool,
     noticed: Vec<Notice>,
+    /// The job's status when an earlier run last saw it.
+    last_seen: Option<JobStatus>,
     /// The files of an older `job.json`, where the head was lost.
     recollections: HashMap<ArtifactKey, Recollection>,
     before: Vec<JobArtifact>,
@@ -235,6 +237,8 @@ struct Pass {
     ordered: u64,
     lagging: bool,
     wanted: Vec<ArtifactKey>,
+    /// What the user's choice finds nothing of.
+    nothing: Option<Notice>,
 }
 
 impl Run {
@@ -280,6 +284,7 @@ impl Run {
             told: None,
             planned: false,
             noticed: Vec::new(),
+            last_seen: None,
             recollections: HashMap::new(),
             before: Vec::new(),
             written: HashMap::new(),
@@ -303,6 +308,7 @@ impl Run {
         let mut looked = first;
         let found = self.look_at_head().await?;
         if let Some(seen) = found.head.as_ref().and_then(|head| head.seen.clone()) {
+            self.last_seen = Some(seen.status.clone());
             let resumes = Resumes { last: Some(seen.status), count: seen.resumes };
             self.life = Life::new(&self.mirror.options, resumes);
         }

@@ -59,7 +59,7 @@ impl Mirror {
         self
     }
 
-    /// Lets somebody do something with what is published.
+    /// Adds a follower of what is published.
     #[must_use]
     pub fn followed_by(mut self, follower: Arc<dyn Follower>) -> Self {
         self.followers.push(follower);
@@ -108,7 +108,7 @@ impl Mirror {
     }
 
     /// Reads every mirrored byte again and fetches what is bad or missing: bad blocks alone, while the host still has
-    /// the same revision and their checksums are known. Asks nobody when all is good.
+    /// the same revision and their checksums are known. Sends no request when all is good.
     ///
     /// # Errors
     /// What kept it from looking at all; what could not be repaired is part of the answer.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::decide::mirror::plan::{
-    Action, FetchReason, Situation, Step, asked_stamp, nothing_is_chosen, plan,
+    Action, FetchReason, Sight, Situation, Step, asked_stamp, nothing_found, plan,
 };
 use crate::decide::mirror::poll_interval::{Cadence, KnownEnd, Left, Look, Next, next_save, save_interval};
 use crate::decide::mirror::run_state::RunState;
@@ -102,6 +102,8 @@ struct Pass {
     wanted: Vec<ArtifactKey>,
     /// Listed files that may be wanted and have no address that can be used.
     unreachable: u64,
+    /// What the user's choice finds nothing of.
+    nothing: Option<Notice>,
 }
 
 impl Pass {
@@ -116,7 +118,7 @@ impl Pass {
 }
 
 impl Run {
-    /// Gets everything ready. Somebody has looked already, so that no folder is created for a job that does not exist.
+    /// Gets everything ready. The job was looked at already, so that no folder is created for a job that does not exist.
     pub(crate) async fn begin(
         mut mirror: Mirror,
         client: ArtifactClient,
@@ -208,7 +210,7 @@ impl Run {
         }
     }
 
-    /// Goes on from the first look to the end.
+    /// Follows the job from the first look to the end.
     pub(crate) async fn follow(&mut self, first: JobSnapshot) -> Result<ExitStatus, Error> {
         let mut looked = first;
         self.life.count(&mut looked);
@@ -267,7 +269,7 @@ impl Run {
         self.mirror.options.timeout.map(|timeout| self.began + timeout)
     }
 
-    /// Plans and orders; what is ordered goes on in the background.
+    /// Plans and orders; what is ordered continues in the background.
     async fn pass(&mut self, looked: &JobSnapshot) -> Result<Pass, Error> {
         self.written_at = None;
         self.folder.ensure_in_place()?;
@@ -306,11 +308,11 @@ impl Run {
         ordered += self.transfers.order(doubtful).await;
         self.planned = true;
         self.fetching = fetching;
-        // Reported when this end is first seen in this folder: once for a crontab that selects nothing of a job.
+        // Reported at the end, and when that of the job is first seen in this folder: once for a crontab that selects nothing.
         let is_first_seen = self.folder.resumes.last.as_ref() != Some(&looked.status.status);
-        if is_first_seen && state.is_over() && nothing_is_chosen(&actions) {
-            self.notice([Notice::NothingChosen { offered: actions.len() }].into_iter());
-        }
+        let sight = Sight::of(state.is_over(), is_first_seen, self.mirror.options.once);
+        let nothing = nothing_found(&actions, &self.mirror.options.selection, sight);
+        let nothing = nothing.map(|nothing| Notice::of_nothing(nothing, actions.len()));
         let wanted = actions.iter().filter(|action| !matches!(action.step, Step::Skip(_)));
         let checkpoints =
             listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);
@@ -326,6 +328,7 @@ impl Run {
             lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
             unreachable,
+            nothing,
         };
         if !inspected.is_whole {
             return Ok(pass);
@@ -627,7 +630,7 @@ impl Run {
         let interrupted = self.stop.is_stopped();
         let cooled_at = self.transfers.cooled_at().await;
         self.wind_up(looked).await?;
-        // Last, so that whoever does something with published files has had each of them.
+        // Last, so that each follower has had each published file.
         match self.retain().await {
             Ok(false) => {}
             Ok(true) => {
@@ -646,6 +649,7 @@ impl Run {
         if follows && exit == ExitStatus::TryAgain && self.is_timed_out() {
             self.reporter.report(&Event::Notice { notice: Notice::TimedOut });
         }
+        self.notice(pass.nothing.iter().cloned());
         self.reporter.report(&Event::Done {
             exit,
             published: self.transfers.published(),

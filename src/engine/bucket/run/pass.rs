@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::decide::bucket::head::{Head, Known, Line, Publish};
 use crate::decide::mirror::plan::{
-    Action, FetchReason, Recollection, Situation, Step, asked_stamp, nothing_is_chosen, plan,
+    Action, FetchReason, Recollection, Sight, Situation, Step, asked_stamp, nothing_found, plan,
 };
 use crate::decide::mirror::poll_interval::save_interval;
 use crate::decide::mirror::retention::surplus;
@@ -209,9 +209,10 @@ impl Run {
             self.tell(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
         }
         self.planned = true;
-        if state.is_over() && nothing_is_chosen(&actions) {
-            self.notice(Notice::NothingChosen { offered: actions.len() });
-        }
+        let is_first_seen = self.last_seen.as_ref() != Some(&looked.status.status);
+        let sight = Sight::of(state.is_over(), is_first_seen, self.mirror.options.once);
+        let nothing = nothing_found(&actions, &self.mirror.options.selection, sight);
+        let nothing = nothing.map(|nothing| Notice::of_nothing(nothing, actions.len()));
         let ordered = self.start(orders);
         if self.head.is_some() {
             self.write_records(looked, &listing.artifacts).await?;
@@ -230,6 +231,7 @@ impl Run {
             ordered,
             lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
+            nothing,
         })
     }
 

@@ -88,7 +88,7 @@ impl Run {
             room: free.saturating_sub(missing),
         };
         let full = forecast(&course);
-        // Told again only after it looked better in between.
+        // Reported again only after it looked better in between.
         let told = std::mem::replace(&mut self.outlook.told_full, full.is_some());
         if let Some(full) = full.filter(|_| !told) {
             self.reporter.report(&Event::Notice { notice: Notice::DiskWillFill(full) });
