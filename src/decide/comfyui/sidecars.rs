@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::decide::formats::safetensors_header::SafetensorsHeader;
 use crate::model::digest::Sha256Digest;
 use crate::model::job::JobId;
+use crate::model::units::as_f64;
 use crate::model::weights_kind::WeightsKind;
 
 /// What is known of a placed file.
@@ -27,7 +28,7 @@ pub struct Facts<'a> {
     pub header: Option<&'a SafetensorsHeader>,
 }
 
-/// The base models that AI Toolkit writes into its headers, in Civitai's words, and as A1111 calls them where it knows
+/// The base models that AI Toolkit writes into its headers, in Civitai's words, and as A1111 calls them where it has
 /// them.
 const BASE_MODELS: [(&str, &str, Option<&str>); 21] = [
     ("sd_1.5", "SD 1.5", Some("SD1")),
@@ -75,7 +76,7 @@ impl Facts<'_> {
                 "type": "Model",
                 "primary": true,
                 // A fraction, as Civitai writes it: readers multiply it by 1024 for the length.
-                "sizeKB": self.size as f64 / 1024.0,
+                "sizeKB": as_f64(self.size) / 1024.0,
                 "hashes": { "SHA256": self.sha256.to_string() },
             }],
             "images": [],

@@ -35,6 +35,25 @@ pub struct Recollection {
     pub run: String,
 }
 
+impl Recollection {
+    /// The entry of the file, once it was read and is what was remembered.
+    #[must_use]
+    pub fn adopted(&self, step: Option<u64>) -> Entry {
+        Entry {
+            path: self.path.clone(),
+            step,
+            size: self.size,
+            sha256: self.sha256,
+            evidence: self.evidence,
+            revision: self.revision.clone(),
+            run: self.run.clone(),
+            modified: None,
+            state: EntryState::Present,
+            older: Vec::new(),
+        }
+    }
+}
+
 /// Everything a plan depends on.
 #[derive(Debug)]
 pub struct Situation<'a> {

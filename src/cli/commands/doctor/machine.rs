@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::cli::format::{shown, shown_value, span};
 use crate::cli::process::Process;
+use crate::edge::system::disk;
 
 /// A finding: whether it is good, and what it is.
 pub(super) type Found = (bool, String);
@@ -155,7 +156,7 @@ pub(super) fn share(folder: &Path, mounts: &str) -> Option<Found> {
 
 /// Whether this user may create files in a folder, or in the nearest one above it that there is.
 pub(super) fn is_writable(folder: &Path) -> bool {
-    let Some(there) = folder.ancestors().find(|folder| folder.exists()) else { return false };
+    let there = disk::nearest_folder(folder);
     #[cfg(unix)]
     {
         use rustix::fs::{Access, access};

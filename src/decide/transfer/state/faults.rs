@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use crate::decide::transfer::backoff::Backoff;
 use crate::decide::transfer::outcome::{After, AfterLink, after, after_link};
 use crate::decide::transfer::plain_request::{Habit, Instead, instead};
 use crate::decide::transfer::protocol::{
     COOL_DOWN, Command, Commands, Ending, Outcome, Phase, Refreshed, Report, SETTLE,
 };
 use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, FailureCause, Missing};
-use crate::model::fault::Fault;
+use crate::model::fault::{Fault, granted_wait};
 
 use super::{FIRST_WAIT, Open, TransferState};
 
@@ -37,7 +36,7 @@ const fn is_break(fault: &Fault) -> bool {
 /// What follows for the host alone from a fault that costs the file nothing, since another connection has the same range.
 pub(super) fn slow_down(fault: &Fault, crowded: bool, out: &mut Commands) {
     if let Fault::Status { status: status @ (429 | 503), retry_after, .. } = *fault {
-        out.push(Command::PauseHost { status, wait: retry_after.map_or(FIRST_WAIT, Backoff::granted) });
+        out.push(Command::PauseHost { status, wait: retry_after.map_or(FIRST_WAIT, granted_wait) });
         out.push(Command::SlowDown);
     } else if crowded && is_connection_refused(fault) {
         out.push(Command::SlowDown);
@@ -200,7 +199,7 @@ impl TransferState {
         let (Some(wait), Fault::Status { status: status @ (429 | 503), .. }) = (at_least, fault) else {
             return;
         };
-        let wait = Backoff::granted(wait);
+        let wait = granted_wait(wait);
         out.push(Command::PauseHost { status: *status, wait });
         if matches!(self.phase, Phase::Waiting { until } if until < now + wait) {
             self.wait_until(now + wait, out);
