@@ -25,7 +25,12 @@ impl Bench {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rcsync"));
+        self.command_of(env!("CARGO_BIN_EXE_rcsync").as_ref(), arguments)
+    }
+
+    /// The same of another build of the program.
+    pub(crate) fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .env_clear()

@@ -270,8 +270,13 @@ impl Connections {
         }
         self.link.observe(now, seen.bytes);
         let is_saturated = !seen.starved;
-        let sample = |done, saturated| Sample { done, saturated, pushed_back: refused };
-        let large = self.large.observe(now, &sample(as_f64(seen.bytes), is_saturated && seen.load.large > 0));
+        let sample = Sample {
+            done: as_f64(seen.bytes),
+            saturated: is_saturated && seen.load.large > 0,
+            pushed_back: refused,
+            is_near: self.is_near(),
+        };
+        let large = self.large.observe(now, &sample);
         let small = self.small_level(seen.small_waiting);
         let hurry = seen.hurry && seen.load.large > 0;
         self.one_each = deserve_one_each(seen.typical_rate * as_f64(seen.load.large as u64), hurry);
