@@ -28,7 +28,6 @@ pub enum Loader {
 pub struct Refusal {
     /// Its line, counted from 1.
     pub line: u64,
-    /// What it is.
     pub kind: RefusalKind,
 }
 

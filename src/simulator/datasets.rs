@@ -69,7 +69,6 @@ pub(crate) struct Received {
     pub(crate) declared: Option<u64>,
 }
 
-/// All datasets.
 #[derive(Debug)]
 pub(crate) struct Datasets {
     seed: u64,

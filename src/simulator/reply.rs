@@ -8,14 +8,11 @@ use serde_json::Value;
 use super::faults::What;
 use super::files::content::Content;
 
-/// An answer.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    /// The HTTP status.
     pub(crate) status: u16,
     /// The headers, but for the length.
     pub(crate) headers: Vec<(String, String)>,
-    /// The body.
     pub(crate) slice: Slice,
     /// How the body is sent.
     pub(crate) manner: Manner,
@@ -28,7 +25,6 @@ pub(crate) struct Slice {
     pub(crate) content: Arc<Content>,
     /// From where on.
     pub(crate) start: u64,
-    /// How many.
     pub(crate) length: u64,
     /// From which offset in the content on there are zeros instead.
     pub(crate) zeros_from: u64,

@@ -14,7 +14,6 @@ use crate::model::weights_kind::WeightsKind;
 pub struct Facts<'a> {
     /// Its name in ComfyUI.
     pub file_name: &'a str,
-    /// Its SHA-256.
     pub sha256: Sha256Digest,
     /// Its length in bytes.
     pub size: u64,
@@ -22,7 +21,6 @@ pub struct Facts<'a> {
     pub step: Option<u64>,
     /// The job's name.
     pub job_name: Option<&'a str>,
-    /// The job.
     pub job: &'a JobId,
     /// Its header; a pickle has none.
     pub header: Option<&'a SafetensorsHeader>,

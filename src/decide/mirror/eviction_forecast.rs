@@ -12,7 +12,6 @@ use crate::model::units::{as_f64, as_seconds};
 /// A numbered save that the trainer has made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Save {
-    /// Its step.
     pub step: u64,
     /// Bytes of it that are not here yet.
     pub left: u64,
@@ -23,7 +22,6 @@ pub struct Save {
 pub struct Race<'a> {
     /// The saves that are offered, oldest first.
     pub saves: &'a [Save],
-    /// Steps done.
     pub step: u64,
     /// Steps of the whole run.
     pub steps: u64,

@@ -25,7 +25,6 @@ pub struct Recollection {
     pub path: RelPath,
     /// Its length in bytes.
     pub size: u64,
-    /// Its SHA-256.
     pub sha256: Sha256Digest,
     /// How it was proven.
     pub evidence: Evidence,
@@ -78,7 +77,6 @@ pub struct Situation<'a> {
 pub struct Action {
     /// The file, with the path it will get.
     pub artifact: Arc<Artifact>,
-    /// What to do.
     pub step: Step,
 }
 
@@ -125,7 +123,6 @@ pub enum FetchReason {
 pub enum SkipReason {
     /// The user's selection leaves it out.
     Unwanted,
-    /// It was pruned.
     Pruned,
 }
 

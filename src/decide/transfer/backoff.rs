@@ -22,7 +22,6 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// So many tries.
     #[must_use]
     pub const fn patient(tries: u32, first: Duration, longest: Duration) -> Self {
         Self { tries: Some(tries), first, longest }

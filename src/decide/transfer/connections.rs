@@ -111,7 +111,6 @@ pub struct Limits {
 /// What was seen since the beginning, or is waiting now.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Seen {
-    /// Bytes that arrived.
     pub bytes: u64,
     /// Connections in use.
     pub load: Load,

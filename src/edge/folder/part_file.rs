@@ -40,7 +40,6 @@ const RECORD_EVERY: u64 = 16;
 /// time has none.
 const RECORD_AFTER: Duration = Duration::from_millis(250);
 
-/// The folder of parts.
 #[derive(Debug, Clone)]
 pub struct PartFolder {
     folder: PathBuf,
@@ -54,7 +53,6 @@ pub struct PartFolder {
 /// What a part is a part of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartIdentity {
-    /// Which file.
     pub key: ArtifactKey,
     /// Which bytes of it.
     pub revision: Revision,
@@ -123,7 +121,6 @@ struct Stretch {
 pub struct TakenOver {
     /// The part, ready to be written on.
     pub part: Part,
-    /// What it is a part of.
     pub identity: PartIdentity,
     /// The ranges that can be trusted.
     pub here: Vec<Range<u64>>,

@@ -30,7 +30,6 @@ pub enum Submission {
     Accepted {
         /// When, in UTC.
         at: String,
-        /// The job.
         job: JobId,
     },
 }

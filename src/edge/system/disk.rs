@@ -248,7 +248,6 @@ fn create_folders_by(
     Ok(())
 }
 
-/// Creates one folder.
 pub(crate) fn make_folder(path: &Path, how: &fs::DirBuilder) -> io::Result<()> {
     witnessed!(|()| Change::FolderMade { path: path.to_path_buf() }, how.create(path))
 }
@@ -276,7 +275,6 @@ pub(crate) fn append(file: &File, bytes: &[u8]) -> io::Result<()> {
     )
 }
 
-/// Empties a file.
 pub(crate) fn empty(file: &File) -> io::Result<()> {
     witnessed!(|()| Change::Emptied { node: node(file) }, file.set_len(0))
 }

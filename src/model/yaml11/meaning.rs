@@ -5,7 +5,6 @@ use super::Loader;
 /// What a scalar means to YAML 1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Meaning {
-    /// Text.
     #[default]
     Text,
     /// `~`, `null`, or no value.
