@@ -1,7 +1,7 @@
 //! A long run at high pace, with everything that happens in a week beside a training: memory and open files stay flat.
 //!
-//! Not part of a usual test run: `benches/soak` calls it with `RCSYNC_SOAK_MINUTES` and `RCSYNC_SOAK_PROGRAM`, a release
-//! build of the program.
+//! Not part of a usual test run: `benches/soak` calls it with `RCSYNC_SOAK_MINUTES` and `RCSYNC_PROGRAM`, a release build of
+//! the program.
 
 use std::time::{Duration, Instant};
 
@@ -42,9 +42,7 @@ async fn memory_and_open_files_stay_flat() {
     let dir = bench.dir();
     let arguments =
         [bench.job.as_str(), dir.to_str().unwrap(), "--auto-resume=1000", "--interval", "1s", "-q"];
-    let program =
-        std::env::var_os("RCSYNC_SOAK_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_rcsync").into());
-    let mut run = bench.command_of(program.as_ref(), &arguments).spawn().unwrap();
+    let mut run = bench.command(&arguments).spawn().unwrap();
 
     let began = Instant::now();
     let mut looks: Vec<Held> = Vec::new();
