@@ -143,7 +143,8 @@ impl Settings {
                 .or_else(|| given.keep_every.map(Retention::KeepEvery)),
             auto_resume: given.auto_resume.unwrap_or(default.auto_resume),
             resumed_after: default.resumed_after,
-            gather: SyncOptions::default().gather,
+            gather: default.gather,
+            portions: default.portions,
         })
     }
 }

@@ -3,7 +3,7 @@
 mod machine;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -264,9 +264,9 @@ fn comfy_ui(world: &Process, settings: &Settings, report: &mut Report) {
 fn disk_space(world: &Process, dir: &Path, min_free: Option<ByteCount>, report: &mut Report) {
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
     // DIR is made by the first run; until then the disk is that of the nearest folder there is.
-    let there: Option<PathBuf> = absolute.ancestors().find(|folder| folder.exists()).map(Path::to_path_buf);
+    let there = disk::nearest_folder(&absolute);
     let place = shown(&absolute.display().to_string());
-    match disk::free_space(there.as_deref().unwrap_or(&absolute)) {
+    match disk::free_space(there) {
         Ok(Some(space)) => {
             let (free, total, kept) =
                 (ByteCount(space.free), ByteCount(space.total), ByteCount(floor(min_free, space.total)));
@@ -281,7 +281,7 @@ fn disk_space(world: &Process, dir: &Path, min_free: Option<ByteCount>, report: 
         Ok(None) => report.good("disk", format!("the file system under {place} does not report its size")),
         Err(error) => report.bad("disk", &error.into()),
     }
-    let real = there.and_then(|folder| folder.canonicalize().ok()).unwrap_or(absolute);
+    let real = there.canonicalize().unwrap_or_else(|_| absolute.clone());
     let mounts = (world.read_file)(Path::new("/proc/mounts")).unwrap_or_default();
     report.add("disk", machine::share(&real, &mounts));
 }

@@ -6,6 +6,7 @@ pub mod eviction_forecast;
 pub mod newest;
 pub mod plan;
 pub mod poll_interval;
+pub(crate) mod reported;
 pub mod retention;
 pub mod run_state;
 pub mod select;

@@ -25,7 +25,6 @@ pub struct Recollection {
     pub path: RelPath,
     /// Its length in bytes.
     pub size: u64,
-    /// Its SHA-256.
     pub sha256: Sha256Digest,
     /// How it was proven.
     pub evidence: Evidence,
@@ -33,6 +32,25 @@ pub struct Recollection {
     pub revision: Revision,
     /// The run it was last asked about in.
     pub run: String,
+}
+
+impl Recollection {
+    /// The entry of the file, once it was read and is what was remembered.
+    #[must_use]
+    pub fn adopted(&self, step: Option<u64>) -> Entry {
+        Entry {
+            path: self.path.clone(),
+            step,
+            size: self.size,
+            sha256: self.sha256,
+            evidence: self.evidence,
+            revision: self.revision.clone(),
+            run: self.run.clone(),
+            modified: None,
+            state: EntryState::Present,
+            older: Vec::new(),
+        }
+    }
 }
 
 /// Everything a plan depends on.
@@ -59,7 +77,6 @@ pub struct Situation<'a> {
 pub struct Action {
     /// The file, with the path it will get.
     pub artifact: Arc<Artifact>,
-    /// What to do.
     pub step: Step,
 }
 
@@ -106,7 +123,6 @@ pub enum FetchReason {
 pub enum SkipReason {
     /// The user's selection leaves it out.
     Unwanted,
-    /// It was pruned.
     Pruned,
 }
 

@@ -37,7 +37,6 @@ impl Default for Dialect {
 pub(crate) struct Described {
     /// Where its credentials come from.
     pub(crate) credentials: String,
-    /// Its address.
     pub(crate) endpoint: String,
 }
 

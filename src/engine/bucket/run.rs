@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::decide::bucket::head::Known;
 use crate::decide::mirror::plan::Recollection;
 use crate::decide::mirror::poll_interval::{Cadence, Look, Next, next_save};
+use crate::decide::mirror::reported::is_news;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
 use crate::decide::mirror::stall_alert::Sign;
@@ -298,9 +299,8 @@ impl Run {
     }
 
     fn notice(&mut self, notice: Notice) {
-        if self.noticed.len() < 1000 && !self.noticed.contains(&notice) {
-            self.tell(&Event::Notice { notice: notice.clone() });
-            self.noticed.push(notice);
+        if is_news(&mut self.noticed, &notice) {
+            self.tell(&Event::Notice { notice });
         }
     }
 

@@ -102,9 +102,14 @@ impl Mirror {
         if self.options.dry_run {
             return rehearse(&self, reporter.as_ref(), &first, began).await;
         }
-        let opened = Folder::open(&self.dir, &self.job, &self.api.origin(), &reporter, &stop).await?;
+        let opened = self.open_folder(&reporter, &stop).await?;
         let Some(folder) = opened else { return Ok(interrupted(reporter.as_ref(), &stop, began)) };
         Run::begin(self, hosts, folder, reporter, stop, began).await?.follow(first).await
+    }
+
+    async fn open_folder(&self, reporter: &Arc<dyn Reporter>, stop: &Stop) -> Result<Option<Folder>, Error> {
+        let block = self.options.portions.block;
+        Folder::open(&self.dir, &self.job, &self.api.origin(), block, reporter, stop).await
     }
 
     /// Reads every mirrored byte again and fetches what is bad or missing: bad blocks alone, while the host still has

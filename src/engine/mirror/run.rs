@@ -13,6 +13,7 @@ use crate::decide::mirror::plan::{
     Action, FetchReason, Sight, Situation, Step, asked_stamp, nothing_found, plan,
 };
 use crate::decide::mirror::poll_interval::{Cadence, KnownEnd, Left, Look, Next, next_save, save_interval};
+use crate::decide::mirror::reported::is_news;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::select::Selection;
 use crate::decide::mirror::snapshot::JobSnapshot;
@@ -44,9 +45,6 @@ use auto_resume::Life;
 pub(crate) mod auto_resume;
 mod forecasts;
 pub(crate) mod repair;
-
-/// More different notices than these are repetition.
-const MOST_NOTICED: usize = 1000;
 
 /// One run of a mirror, with everything it holds open.
 pub(crate) struct Run {
@@ -358,7 +356,7 @@ impl Run {
     /// Reports trouble once, and remembers it for the end.
     fn worry(&mut self, error: Error) {
         let notice = Notice::Failed(error.clone());
-        if self.is_news(&notice) {
+        if is_news(&mut self.noticed, &notice) {
             self.reporter.report(&Event::Trouble { notice });
         }
         self.trouble = Some(error);
@@ -439,31 +437,22 @@ impl Run {
 
     fn notice(&mut self, notices: impl Iterator<Item = Notice>) {
         for notice in notices {
-            if self.is_news(&notice) {
+            if is_news(&mut self.noticed, &notice) {
                 self.reporter.report(&Event::Notice { notice });
             }
         }
     }
 
-    /// Counts the listed files that cannot be fetched from where they are said to be, and names each once.
+    /// Counts the listed files that cannot be fetched from their addresses, and names each once.
     fn unreachable(&mut self, looked: &JobSnapshot, listing: &Listing) -> u64 {
         let notices = unreachable(looked, listing, &self.mirror.options.selection);
         let count = notices.len() as u64;
         for notice in notices {
-            if self.is_news(&notice) {
+            if is_news(&mut self.noticed, &notice) {
                 self.reporter.report(&Event::Trouble { notice });
             }
         }
         count
-    }
-
-    /// Whether this was not reported yet: what is wrong in the same way at every poll is reported once.
-    fn is_news(&mut self, notice: &Notice) -> bool {
-        let is_news = self.noticed.len() < MOST_NOTICED && !self.noticed.contains(notice);
-        if is_news {
-            self.noticed.push(notice.clone());
-        }
-        is_news
     }
 
     /// Returns how long to wait for the next look; `None` when there need not be one.
@@ -586,7 +575,7 @@ impl Run {
     /// Ends the connections, keeps what they have, commits what is finished, and writes everything down.
     async fn wind_up(&mut self, looked: &JobSnapshot) -> Result<(), Error> {
         self.transfers.finish().await;
-        // Nothing is written where another folder may stand by now.
+        // Nothing is written where another folder may be by now.
         self.folder.ensure_in_place()?;
         let sequence = self.folder.lock().sequence();
         if self.written_at != Some(sequence) || self.trouble.is_some() {
@@ -610,7 +599,7 @@ impl Run {
         }
     }
 
-    /// Removes what the user does not want to keep here; says whether anything went.
+    /// Removes what the user does not want to keep here; returns whether anything was removed.
     async fn retain(&self) -> Result<bool, Error> {
         let Some(retention) = self.mirror.options.retention.filter(|_| self.inspected) else {
             return Ok(false);
@@ -625,12 +614,12 @@ impl Run {
         Ok(!pruned.removed.is_empty())
     }
 
-    /// Winds up, counts what is here, and says how it all ends.
+    /// Winds up, counts what is here, and returns how the run ends.
     async fn conclude(&mut self, looked: &JobSnapshot, pass: &Pass) -> Result<ExitStatus, Error> {
         let interrupted = self.stop.is_stopped();
         let cooled_at = self.transfers.cooled_at().await;
         self.wind_up(looked).await?;
-        // Last, so that each follower has had each published file.
+        // Last, so that followers have had each published file.
         match self.retain().await {
             Ok(false) => {}
             Ok(true) => {
@@ -724,10 +713,9 @@ fn is_full(error: &Error) -> bool {
     matches!(error, Error::Disk { source, .. } if disk::is_full(source))
 }
 
-/// Counts the files that are here, offered still or not, and names wanted ones that are not. What the manifest knows may
-/// have gone since: a
-/// file that was deleted here and could not be fetched again is not here, and one whose new bytes could not be had
-/// is not what is listed.
+/// Counts the files that are here, offered still or not, and names wanted ones that are not. What is in the manifest may
+/// have gone since: a file that was deleted here and could not be fetched again is not here, and one whose new bytes
+/// could not be had is not what is listed.
 fn count(
     dir: &Path,
     manifest: &Manifest,
@@ -761,7 +749,7 @@ fn job_event(looked: &JobSnapshot) -> Event {
     }
 }
 
-/// Looks and plans, and tells what would be done; writes nothing.
+/// Looks and plans, and reports what would be done; writes nothing.
 pub(crate) async fn rehearse(
     mirror: &Mirror,
     reporter: &dyn Reporter,

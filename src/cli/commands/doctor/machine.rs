@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::cli::format::{shown, span};
 use crate::cli::process::Process;
 use crate::edge::net::http::{PROXIES_FOR_HTTPS, ProxyAddress};
+use crate::edge::system::disk;
 
 /// A finding: whether it is good, and what it is.
 pub(super) type Found = (bool, String);
@@ -142,7 +143,7 @@ pub(super) fn share(folder: &Path, mounts: &str) -> Option<Found> {
 
 /// Whether this user may create files in a folder, or in the nearest one above it that there is.
 pub(super) fn is_writable(folder: &Path) -> bool {
-    let Some(there) = folder.ancestors().find(|folder| folder.exists()) else { return false };
+    let there = disk::nearest_folder(folder);
     #[cfg(unix)]
     {
         use rustix::fs::{Access, access};

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::decide::bucket::head::{Head, Known, Line, Publish};
 use crate::decide::mirror::plan::{
-    Action, FetchReason, Recollection, Sight, Situation, Step, asked_stamp, nothing_found, plan,
+    Action, FetchReason, Sight, Situation, Step, asked_stamp, nothing_found, plan,
 };
 use crate::decide::mirror::poll_interval::save_interval;
 use crate::decide::mirror::retention::surplus;
@@ -25,7 +25,6 @@ use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
 use crate::model::job::JobStatus;
 use crate::model::listing::Listing;
 use crate::model::local::{Local, LocalFile};
-use crate::model::manifest::{Entry, EntryState};
 use crate::model::names::rel_path::RelPath;
 
 use super::super::file::{Order, Shared};
@@ -375,7 +374,9 @@ impl Run {
         let key = &action.artifact.key;
         let known = view.known.manifest.entries.get(key);
         let (expected, otherwise, due) = match (&action.step, known) {
-            (Step::Adopt { memory, due }, _) => (adopted(action, memory), FetchReason::New, *due),
+            (Step::Adopt { memory, due }, _) => {
+                (memory.adopted(action.artifact.step), FetchReason::New, *due)
+            }
             (Step::Inspect { due }, Some(entry)) => (entry.clone(), FetchReason::Damaged, *due),
             _ => return Ok(None),
         };
@@ -391,20 +392,5 @@ impl Run {
             }
             _ => Ok(Some(Step::Fetch(otherwise))),
         }
-    }
-}
-
-fn adopted(action: &Action, memory: &Recollection) -> Entry {
-    Entry {
-        path: memory.path.clone(),
-        step: action.artifact.step,
-        size: memory.size,
-        sha256: memory.sha256,
-        evidence: memory.evidence,
-        revision: memory.revision.clone(),
-        run: memory.run.clone(),
-        modified: None,
-        state: EntryState::Present,
-        older: Vec::new(),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::engine::outputs::gallery::history::Moment;
 use crate::model::job::JobStatus;
+use crate::model::units::as_f64;
 
 /// Steps over time and what happened on the way.
 #[derive(Debug, PartialEq)]
@@ -43,7 +44,7 @@ pub(super) enum What {
     Finished,
     Failed,
     Canceled,
-    /// A state that this version does not know.
+    /// A state that is unknown to this version.
     Other(JobStatus),
     /// It continues in another run, or from an earlier step, without a stop that was seen.
     AnotherRun,
@@ -57,8 +58,8 @@ impl What {
 }
 
 impl Course {
-    /// Draws what looks recorded. Where no look came while the job trained, the times of its samples are drawn instead; the two are
-    /// of two clocks, so they are not mixed.
+    /// What polls have seen. Where none was made while the job trained, the times at which samples were drawn show as much;
+    /// the two come from two clocks, so they are not mixed.
     pub(super) fn new(moments: &[Moment], drawn: impl Iterator<Item = (i64, u64)>) -> Self {
         let mut points: Vec<(i64, u64)> =
             moments.iter().filter_map(|moment| Some((moment.at, moment.step?))).collect();
@@ -120,8 +121,7 @@ fn pace(moments: &[Moment]) -> Option<f64> {
     let (first, last) = (&moments[first_at], &moments[last_at]);
     let steps = last.step?.checked_sub(first.step?)?;
     let seconds = last.at.checked_sub(first.at)?;
-    #[expect(clippy::cast_precision_loss, reason = "seconds and steps are far below 2^53")]
-    (steps > 0 && seconds > 0).then(|| seconds as f64 / steps as f64)
+    (steps > 0 && seconds > 0).then(|| as_f64(seconds.unsigned_abs()) / as_f64(steps))
 }
 
 #[cfg(test)]
