@@ -73,7 +73,7 @@ async fn a_run_leaves_a_page_that_shows_all_it_got_and_only_that() {
 }
 
 /// Mirrors `count` finished jobs that differ in their prompts' number of samples into folders below `root`.
-async fn mirrors(root: &std::path::Path, count: u64, plan: impl Fn(u64) -> JobPlan) -> Simulator {
+async fn mirrors(root: &Path, count: u64, plan: impl Fn(u64) -> JobPlan) -> Simulator {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     for number in 0..count {
         let job = simulator.add_job(plan(number));
