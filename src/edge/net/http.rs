@@ -197,7 +197,9 @@ fn condition_value(condition: &Condition) -> String {
     }
 }
 
-fn read_head(status: u16, headers: &HeaderMap) -> Head {
+/// Returns what matters of a response's head for a transfer.
+#[must_use]
+pub fn read_head(status: u16, headers: &HeaderMap) -> Head {
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let content_range = headers
         .get(header::CONTENT_RANGE)

@@ -152,7 +152,15 @@ fn options(text: &str) -> BTreeSet<String> {
 }
 
 /// Options of other programs that the text names alone, and `--token`, of which it is said that there is none.
-const FOREIGN: &[&str] = &["--allow-overwrite", "--lib", "--locked", "--native", "--token"];
+const FOREIGN: &[&str] = &[
+    "--allow-overwrite",
+    "--break-system-packages",
+    "--lib",
+    "--locked",
+    "--native",
+    "--runners",
+    "--token",
+];
 
 #[test]
 fn options_and_commands_of_the_pages_exist() {
