@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
+use crate::decide::mirror::stock::UnderWay;
 use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::protocol::{Commands, Input, Outcome, Phase, RangeEnd, Ticket};
 use crate::decide::transfer::scheduler::{FileId, Files, Scheduler, Taken};
@@ -22,16 +23,16 @@ use crate::decide::transfer::task::{DiskTrouble, FailureCause, Policy, Task};
 use crate::edge::folder::part_file::Part;
 use crate::edge::system::blocking::blocking;
 use crate::edge::system::clock;
-use crate::engine::destination::commit::{Committed, ToCommit};
 use crate::engine::event::Event;
 use crate::engine::options::SyncOptions;
 use crate::engine::transfer::link_refresh::Relister;
 use crate::error::explain_briefly;
 use crate::model::artifact::{Artifact, ArtifactKey};
 
+use super::commit::{Committed, ToCommit};
 use super::context::Context;
 use super::download::{Absorbed, Download};
-use super::messages::{Found, Message, Progress, Summary, Whole};
+use super::messages::{Found, Message, Summary, Whole};
 use super::shared_end::SharedEnd;
 use crate::engine::transfer::carried::Carried;
 use crate::engine::transfer::messages::{Reply, Served};
@@ -323,10 +324,10 @@ impl Coordinator {
         admitted
     }
 
-    fn progress(&self) -> Vec<Progress> {
+    fn progress(&self) -> Vec<UnderWay> {
         let begun = self.slots.0.values().filter_map(|slot| {
             let state = slot.state.as_ref().filter(|state| *state.phase() != Phase::Queued)?;
-            Some(Progress { key: slot.artifact.key.clone(), have: state.have(), length: state.length() })
+            Some(UnderWay { key: slot.artifact.key.clone(), have: state.have(), length: state.length() })
         });
         begun.collect()
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::engine::destination::reports;
+use crate::edge::folder::reports;
 use crate::model::job::JobId;
 
 /// Returns the job's name as `job.json` tells it; `None` while there is none.

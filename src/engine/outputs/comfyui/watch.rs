@@ -12,10 +12,10 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::edge::folder::known::known;
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::system::blocking::{blocking, can_have_threads, lost};
 use crate::edge::system::disk;
-use crate::engine::destination::folder::known;
 use crate::engine::event::Reporter;
 use crate::engine::stop::Stop;
 use crate::error::{Error, ExitStatus};

@@ -1,6 +1,6 @@
 //! How training went: steps over time, and the turns it took.
 
-use crate::engine::outputs::gallery::history::Moment;
+use crate::edge::folder::history::Moment;
 use crate::model::job::JobStatus;
 
 /// Steps over time and what happened on the way.

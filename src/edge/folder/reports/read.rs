@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use crate::edge::system::disk;
 use crate::model::job::JobId;
-
-use super::job_file::{JobArtifact, JobFile, JobHead};
+use crate::model::job_file::{JobArtifact, JobFile, JobHead};
 
 /// A `job.json` larger than this was not written by us: 50,000 artifacts with long prompts take some 60 MB.
 const JOB_BOUND: u64 = 512 << 20;

@@ -14,12 +14,12 @@ use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind, Sample};
 use crate::model::digest::Sha256Digest;
 use crate::model::evidence::Evidence;
 use crate::model::job::{JobId, JobStatus, JobTimes, Progress};
+use crate::model::job_file::{JobArtifact, JobFile, JobHead};
 use crate::model::manifest::{Entry, EntryState, Manifest};
 use crate::model::names::rel_path::RelPath;
 use crate::model::revision::Revision;
 use crate::model::source_url::SourceUrl;
 
-use super::job_file::{JobArtifact, JobFile, JobHead};
 use super::read::read_job;
 
 /// Bytes of text that are gathered before they are compared or written.
