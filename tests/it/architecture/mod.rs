@@ -1,6 +1,7 @@
 //! The walls between the layers and rooms, read from the `use` trees and paths of the sources, and the map of
 //! `ARCHITECTURE.md`, which must be what the first lines of the modules are.
 
+mod blocking;
 mod ignored;
 mod map;
 mod planted;
