@@ -214,7 +214,11 @@ impl PushReport {
             }
             PushEvent::Retrying { path, cause, wait } => {
                 let what = path.as_deref().map_or_else(|| "the API".to_owned(), shown);
-                self.line(Talk::Normal, "retrying", &format!("{what}  in {}: {}", span(*wait), shown(cause)));
+                self.line(
+                    Talk::Normal,
+                    "retrying",
+                    &format!("{what}  in {}: {}", span(*wait), shown(&cause.to_string())),
+                );
             }
             PushEvent::Waiting { status, listed, of } => {
                 let listed =
@@ -227,9 +231,9 @@ impl PushReport {
                 self.line(Talk::Normal, "ready", &text);
             }
             PushEvent::Failed { path, cause } => {
-                self.line(Talk::Quiet, "failed", &format!("{}  {}", of(path), shown(cause)));
+                self.line(Talk::Quiet, "failed", &format!("{}  {}", of(path), shown(&cause.to_string())));
             }
-            PushEvent::Notice { message } => self.line(Talk::Normal, "notice", &shown(message)),
+            PushEvent::Notice { notice } => self.line(Talk::Normal, "notice", &shown(&notice.to_string())),
             PushEvent::Done { exit, sent, bytes, present, failed, elapsed } => {
                 let failures =
                     if *failed > 0 { format!(", {} failed", files(*failed)) } else { String::new() };
@@ -310,11 +314,11 @@ enum Fields<'a> {
     Nothing {},
     Sending { path: &'a str, size: u64, route: &'static str },
     Sent { path: &'a str, size: u64, sha256: String, seconds: f64 },
-    Retrying { path: Option<&'a str>, cause: &'a str, wait_seconds: f64 },
+    Retrying { path: Option<&'a str>, cause: String, wait_seconds: f64 },
     Waiting { status: &'a str, files: Option<u64>, of: u64 },
     Ready { files: u64, bytes: u64 },
-    Failed { path: Option<&'a str>, cause: &'a str },
-    Notice { message: &'a str },
+    Failed { path: Option<&'a str>, cause: String },
+    Notice { message: String },
     Done { exit_code: u8, sent: u64, bytes: u64, present: u64, failed: u64, seconds: f64 },
 }
 
@@ -334,15 +338,17 @@ fn fields(event: &PushEvent) -> Option<(&'static str, Fields<'_>)> {
             ("sent", Fields::Sent { path, size: *size, sha256, seconds })
         }
         PushEvent::Retrying { path, cause, wait } => {
-            let wait_seconds = seconds(*wait);
+            let (cause, wait_seconds) = (cause.to_string(), seconds(*wait));
             ("retrying", Fields::Retrying { path: path.as_deref(), cause, wait_seconds })
         }
         PushEvent::Waiting { status, listed, of } => {
             ("waiting", Fields::Waiting { status: status.as_str(), files: *listed, of: *of })
         }
         PushEvent::Ready { files, bytes } => ("ready", Fields::Ready { files: *files, bytes: *bytes }),
-        PushEvent::Failed { path, cause } => ("failed", Fields::Failed { path: path.as_deref(), cause }),
-        PushEvent::Notice { message } => ("notice", Fields::Notice { message }),
+        PushEvent::Failed { path, cause } => {
+            ("failed", Fields::Failed { path: path.as_deref(), cause: cause.to_string() })
+        }
+        PushEvent::Notice { notice } => ("notice", Fields::Notice { message: notice.to_string() }),
         PushEvent::Done { exit, sent, bytes, present, failed, elapsed } => {
             let fields = Fields::Done {
                 exit_code: exit.code(),

@@ -18,13 +18,13 @@ use crate::edge::records::push_journal::PushJournal;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine::stop::Stop;
 use crate::error::{ApiError, Error, ExitStatus};
-use crate::model::dataset::{Dataset, DatasetId, DatasetName, DatasetStatus, some};
+use crate::model::dataset::{Dataset, DatasetId, DatasetName, DatasetStatus};
 use crate::model::digest::Sha256Digest;
 use crate::model::units::ByteCount;
 use crate::model::upload_record::{Stamp, UploadRecord, UploadRecords};
 
 use super::asking::{Patience, ask};
-use super::event::{PushEvent, PushReporter};
+use super::event::{Change, PushCause, PushEvent, PushNotice, PushReporter};
 use send_files::{Delivery, Outcome, Task};
 
 /// A file to be in the dataset.
@@ -192,11 +192,7 @@ impl Push {
             Ok(journal) => Ok(Arc::new(Mutex::new(Some(journal)))),
             Err(busy @ Error::DatasetInUse { .. }) => Err(busy),
             Err(error) => {
-                let message = format!(
-                    "what is sent cannot be remembered, so that a later push compares names and lengths alone: {}",
-                    crate::error::explain_briefly(&error)
-                );
-                reporter.report(&PushEvent::Notice { message });
+                reporter.report(&PushEvent::Notice { notice: PushNotice::NotRemembered(error) });
                 Ok(Journal::default())
             }
         }
@@ -284,11 +280,12 @@ impl Prepared {
         }
         let changed = self.changed_meanwhile().await?;
         if !changed.is_empty() {
-            for (path, cause) in &changed {
-                let (path, cause) = (Some(path.clone()), (*cause).to_owned());
-                reporter.report(&PushEvent::Failed { path, cause });
+            let count = changed.len() as u64;
+            for (path, change) in changed {
+                let cause = PushCause::Changed(change);
+                reporter.report(&PushEvent::Failed { path: Some(path), cause });
             }
-            return Ok(pushed(ExitStatus::TryAgain, changed.len() as u64));
+            return Ok(pushed(ExitStatus::TryAgain, count));
         }
         let records = records(&self.journal);
         if let Some(exit) = self.renamed(&outcome, &records, reporter.as_ref()) {
@@ -351,7 +348,7 @@ impl Prepared {
     }
 
     /// Returns the files that came, went or changed while others were sent.
-    async fn changed_meanwhile(&self) -> Result<Vec<(String, &'static str)>, Error> {
+    async fn changed_meanwhile(&self) -> Result<Vec<(String, Change)>, Error> {
         let relist = Arc::clone(&self.push.relist);
         let files: Vec<(String, PathBuf, Stamp)> =
             self.push.files.iter().map(|file| (file.name.clone(), file.path.clone(), file.stamp)).collect();
@@ -360,13 +357,12 @@ impl Prepared {
             let known: std::collections::BTreeSet<&str> =
                 files.iter().map(|(name, ..)| name.as_str()).collect();
             let new = listed.iter().filter(|name| !known.contains(name.as_str()));
-            let mut changed: Vec<(String, &'static str)> =
-                new.map(|name| (name.clone(), "it came into the folder while others were sent")).collect();
+            let mut changed: Vec<(String, Change)> = new.map(|name| (name.clone(), Change::Came)).collect();
             for (name, path, stamp) in &files {
                 match file_body::look(path) {
                     Some(now) if now == *stamp => {}
-                    Some(_) => changed.push((name.clone(), "it changed while others were sent")),
-                    None => changed.push((name.clone(), "it went from the folder while others were sent")),
+                    Some(_) => changed.push((name.clone(), Change::Changed)),
+                    None => changed.push((name.clone(), Change::Gone)),
                 }
             }
             Ok(changed)
@@ -388,12 +384,9 @@ impl Prepared {
             .map(|(name, _)| (*name).to_owned())
             .collect();
         if !other.is_empty() {
-            let message = format!("the API keeps {} under other names", some(&other));
-            reporter.report(&PushEvent::Notice { message });
+            reporter.report(&PushEvent::Notice { notice: PushNotice::OtherNames(other) });
         }
-        let cause = renaming_fault(names.iter().copied())?;
-        let cause =
-            format!("{cause}: rename them to letters, digits, `_` and `-`, and push into a new dataset");
+        let cause = PushCause::Renamed(renaming_fault(names.iter().copied())?);
         reporter.report(&PushEvent::Failed { path: None, cause });
         Some(ExitStatus::BadData)
     }
@@ -442,7 +435,8 @@ impl Prepared {
                     reporter.report(&PushEvent::Ready { files, bytes });
                     return Ok(ExitStatus::Complete);
                 }
-                Readiness::Failed(cause) => {
+                Readiness::Failed(why) => {
+                    let cause = PushCause::Refused(why);
                     reporter.report(&PushEvent::Failed { path: None, cause });
                     return Ok(ExitStatus::Negative);
                 }
@@ -452,8 +446,7 @@ impl Prepared {
                     return Err(conflict(self.push.name.as_str(), &difference.foreign));
                 }
                 Readiness::Different(difference) => {
-                    let cause =
-                        format!("it is {} and not as the folder is: {}", dataset.status, difference.words());
+                    let cause = PushCause::Different { status: dataset.status, difference };
                     reporter.report(&PushEvent::Failed { path: None, cause });
                     return Ok(ExitStatus::TryAgain);
                 }
@@ -466,8 +459,7 @@ impl Prepared {
             let wait = wait_after(looks);
             looks += 1;
             if now + wait >= end {
-                let waited = self.push.options.timeout.as_secs();
-                let cause = format!("it is still {} after {waited} s", dataset.status);
+                let cause = PushCause::NotReady { status: dataset.status, waited: self.push.options.timeout };
                 reporter.report(&PushEvent::Failed { path: None, cause });
                 return Ok(ExitStatus::TryAgain);
             }
@@ -495,9 +487,7 @@ pub(super) async fn note(journal: &Journal, name: &str, record: UploadRecord, re
         noted
     });
     if let Ok(Err(error)) = noted.await {
-        let message =
-            format!("what is sent is remembered no more: {}", crate::error::explain_briefly(&error));
-        reporter.report(&PushEvent::Notice { message });
+        reporter.report(&PushEvent::Notice { notice: PushNotice::RememberedNoMore(error) });
     }
 }
 

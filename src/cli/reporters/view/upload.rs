@@ -93,6 +93,7 @@ impl Picture for UploadFacts {
 mod tests {
     use super::*;
     use crate::decide::datasets::push::sending::Route;
+    use crate::engine::datasets::event::PushCause;
 
     #[test]
     fn files_bytes_and_the_time_left() {
@@ -116,7 +117,11 @@ mod tests {
             ]
         );
         facts.hear(
-            &PushEvent::Retrying { path: Some(path("b")), cause: path("x"), wait: Duration::ZERO },
+            &PushEvent::Retrying {
+                path: Some(path("b")),
+                cause: PushCause::Refused(path("x")),
+                wait: Duration::ZERO,
+            },
             later,
         );
         assert!(
