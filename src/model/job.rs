@@ -74,7 +74,7 @@ impl From<JobId> for String {
     }
 }
 
-/// What the API says the job is doing. Unknown words survive and count as still running.
+/// What the job is doing, in the API's words. Unknown words survive and count as still running.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum JobStatus {
@@ -190,7 +190,7 @@ pub struct StatusAnswer {
 pub struct ResultAnswer {
     /// The job's name (`config.name`), where the API gave one.
     pub name: Option<String>,
-    /// What the job is doing, where this answer says so.
+    /// What the job is doing, where this answer has it.
     pub status: Option<JobStatus>,
     /// What is offered now, in the API's order.
     pub artifacts: Vec<ListedArtifact>,

@@ -1,4 +1,4 @@
-//! What `job.json` tells the next run: the job as a poll saw it, the end that was seen, and files of a lost manifest.
+//! What `job.json` has for the next run: the job as a poll saw it, the end that was seen, and files of a lost manifest.
 
 use std::collections::HashMap;
 

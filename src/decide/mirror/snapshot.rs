@@ -71,7 +71,7 @@ pub(crate) const fn lags(status: &StatusAnswer, result: &ResultAnswer) -> bool {
     !status.status.may_write() && !shows_end
 }
 
-/// How often the job was seen running again after an end, also by earlier runs of rcsync. Tells the job's runs apart where
+/// How often the job was seen running again after an end, also by earlier runs of rcsync. Distinguishes the job's runs where
 /// the API does not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Resumes {

@@ -1,6 +1,6 @@
 //! One run of a mirror: poll, plan, fetch, record, and poll again, until the job is over or the run is stopped.
 //!
-//! [`Run::follow`] is that loop, and [`Run::pass`] what follows each poll. `begin` makes ready what they use, `schedule` says
+//! [`Run::follow`] is that loop, and [`Run::pass`] what follows each poll. `begin` makes ready what they use, `schedule` decides
 //! when to poll next, `records` writes what other programs read, and `end` counts and concludes.
 
 pub(crate) mod auto_resume;

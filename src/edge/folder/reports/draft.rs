@@ -242,7 +242,7 @@ pub(crate) fn write_job(dir: &Path, job: &JobDraft<'_>) -> Result<(), Error> {
     })
 }
 
-/// Brings each file's state in `job.json` up to what the manifest has, without a new look at the job.
+/// Rewrites each file's state in `job.json` as the manifest has it, without a new poll of the job.
 pub(crate) fn refresh_job(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
     let Some(JobFile { job, artifacts }) = read_job(dir, &manifest.job) else { return Ok(()) };
     write_job(dir, &JobDraft::new(&job, Rows::again(manifest, &artifacts)))

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::model::digest::hex;
 use crate::model::placement::Placements;
 
-/// The layout of the file. A newer one is not understood, and what it says is then found out anew.
+/// The layout of the file. A newer one is not understood, and what it has is then found out anew.
 const FORMAT: u32 = 1;
 
 /// Ten thousand placed files take some 5 MB.
@@ -46,7 +46,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Takes the lock, waiting for another placer to end, and reads the record. A damaged record says nothing: files
+    /// Takes the lock, waiting for another placer to end, and reads the record. A damaged record is an empty one: files
     /// that are there are then found to be the same and adopted.
     pub(super) fn take(dir: &Path, root: &Path) -> Result<Self, Error> {
         let private = dir.join(PRIVATE).join("comfyui");
@@ -87,7 +87,7 @@ impl Held {
     }
 
     /// Returns a name for a file that is being written in `folder`. It has no extension that ComfyUI lists, hidden or
-    /// not, and says whose it is, so that what a crash left is found again.
+    /// not, and has the id of this record, so that what a crash left is found again.
     pub(super) fn staged_name(&self, folder: &Path) -> PathBuf {
         folder.join(format!(".{}-{:08x}.{STAGED}", self.id, fastrand::u32(..)))
     }
@@ -99,7 +99,7 @@ impl Held {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             if name.starts_with(&ours) && name.ends_with(STAGED) {
-                // It has a name that nobody lists, so it may also stay.
+                // It has a name that ComfyUI does not list, so it may also stay.
                 let _ = disk::remove(&entry.path());
             }
         }
