@@ -103,8 +103,9 @@ impl Mirror {
         if self.options.dry_run {
             return rehearse(&self, reporter.as_ref(), &first, began).await;
         }
-        match Run::open(self, hosts, reporter.clone(), &stop, began).await? {
-            Some(mut run) => run.follow(first).await,
+        // Boxed: a run's future is large, and callers put it into theirs.
+        match Box::pin(Run::open(self, hosts, reporter.clone(), &stop, began)).await? {
+            Some(mut run) => Box::pin(run.follow(first)).await,
             None => Ok(interrupted(reporter.as_ref(), &stop, began)),
         }
     }

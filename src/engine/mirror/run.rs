@@ -39,7 +39,7 @@ impl Run {
         let mut snapshot = first;
         self.life.count(&mut snapshot);
         self.known_end = self.folder.known_end.as_ref().and_then(|end| end.quiet_for(&snapshot));
-        loop {
+        let last = loop {
             self.life.count(&mut snapshot);
             let pass = match self.pass(&snapshot).await {
                 // A full disk may have room again at the next poll.
@@ -51,20 +51,20 @@ impl Run {
             };
             if self.mirror.options.once {
                 self.wait_until_quiet().await;
-                return self.conclude(&snapshot, &pass).await;
+                break pass;
             }
             self.watch(&pass);
             let wait = match self.keep_going(&snapshot, &pass).await {
                 Some(wait) => Some(wait),
                 None => self.next_look(&pass).await,
             };
-            let Some(wait) = wait else { return self.conclude(&snapshot, &pass).await };
+            let Some(wait) = wait else { break pass };
             if !self.wait(&snapshot, wait).await || !self.take_turn().await {
-                return self.conclude(&snapshot, &pass).await;
+                break pass;
             }
             match self.poll_again().await {
                 Ok(Some(next)) => snapshot = next,
-                Ok(None) => return self.conclude(&snapshot, &pass).await,
+                Ok(None) => break pass,
                 Err(refused) => {
                     // The API refuses further requests, but the addresses that it gave still work.
                     self.wait_until_quiet().await;
@@ -72,7 +72,8 @@ impl Run {
                     return Err(refused);
                 }
             }
-        }
+        };
+        self.conclude(&snapshot, &last).await
     }
 
     /// Plans and orders; what is ordered is fetched in the background.
