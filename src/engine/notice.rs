@@ -13,7 +13,7 @@ use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::task::FailureCause;
 use crate::error::{ApiError, Error, lossy};
 use crate::model::artifact::ArtifactKind;
-use crate::model::job::JobId;
+use crate::model::job::{JobId, Unreachable};
 use crate::model::names::rel_path::RelPath;
 use crate::model::units::as_seconds;
 use crate::model::weights_kind::WeightsKind;
@@ -334,4 +334,10 @@ pub enum ServerAnswer {
         #[serde(serialize_with = "lossy")]
         by: PathBuf,
     },
+}
+
+impl From<&Unreachable> for Notice {
+    fn from(file: &Unreachable) -> Self {
+        Self::Unfetchable { kind: file.kind, why: file.why.clone() }
+    }
 }

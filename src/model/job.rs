@@ -207,7 +207,7 @@ pub struct ResultAnswer {
 /// A file that a job lists and that cannot be fetched, whatever its host would answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreachable {
-    /// Which list it stood in.
+    /// The list that it is in.
     pub kind: ArtifactKind,
     /// Why, in words fit for people; never with a query.
     pub why: String,
@@ -227,7 +227,7 @@ pub struct JobTimes {
 /// One hosted file as the API listed it, before it has a local name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListedArtifact {
-    /// Which list it stood in.
+    /// The list that it is in.
     pub kind: ArtifactKind,
     /// Where it is hosted.
     pub url: SourceUrl,

@@ -20,6 +20,7 @@ use crate::edge::api::ApiClient;
 use crate::edge::api::base_url::ApiBase;
 use crate::edge::api::toll::{Passed, Toll};
 use crate::edge::comfyui::{self, LoraFolder};
+use crate::edge::folder::known::known;
 use crate::edge::folder::lock;
 use crate::edge::net::http::RangeRequest;
 use crate::edge::system::{disk, fd_limit};
@@ -194,7 +195,7 @@ fn folder(dir: &Path, job: Option<&JobId>, report: &mut Report) {
         );
         report.push("lock", false, text);
     }
-    match engine::destination::folder::known(dir) {
+    match known(dir) {
         Err(Error::NoMirror { why, job: None, .. }) => {
             report.good("folder", format!("{}: {why}", shown(&dir.display().to_string())));
         }

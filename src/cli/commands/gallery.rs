@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::edge::api::token::SECRET_VARIABLES;
-use crate::engine::destination::folder::known;
+use crate::edge::folder::known::known;
 use crate::engine::outputs::gallery::{self, compare};
 use crate::error::{Error, ExitStatus};
 use crate::model::manifest::Manifest;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown};
+use crate::edge::folder::known::known;
 use crate::engine;
 use crate::error::ExitStatus;
 use crate::model::manifest::Manifest;
@@ -28,7 +29,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Comma
     }
     #[cfg(not(feature = "buckets"))]
     bucket::bucket(dir)?;
-    Ok(answer(context, &document(&engine::destination::folder::known(dir)?)))
+    Ok(answer(context, &document(&known(dir)?)))
 }
 
 fn answer(context: &Context<'_>, document: &Document) -> ExitStatus {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
+use crate::edge::folder::known::known;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine;
 #[cfg(feature = "buckets")]
@@ -124,7 +125,7 @@ async fn job(
     let mut waits = Waits::default();
     loop {
         let name = shown(&dir.display().to_string());
-        match engine::destination::folder::known(dir) {
+        match known(dir) {
             Ok(manifest) => return Ok(Some(manifest.job)),
             Err(Error::NoMirror { job: None, .. }) if watch && !dir.exists() => {
                 waits.tell(context, &format!("there is no folder {name} yet"));

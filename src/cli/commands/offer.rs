@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::args::Offered;
 use crate::cli::process::Process;
 use crate::cli::table::natural;
-use crate::engine::destination::folder::known;
+use crate::edge::folder::known::known;
 use crate::error::{Error, ExitStatus};
 use crate::model::names::sanitize::is_invisible;
 

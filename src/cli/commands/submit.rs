@@ -13,6 +13,7 @@ use crate::edge::api::ApiClient;
 use crate::edge::api::base_url::ApiBase;
 use crate::edge::api::requests::{GpuCount, GpuType, SubmitRequest};
 use crate::edge::api::responses::SubmitAnswer;
+use crate::edge::folder::known::known;
 use crate::engine;
 use crate::engine::datasets::push::PushOptions;
 use crate::error::{ApiError, Error, ExitStatus};
@@ -208,7 +209,7 @@ fn machine(typed: &Submit) -> Result<(GpuType, Option<GpuCount>), CommandError> 
 
 /// A new job needs a folder of its own: that is found out before anything is paid.
 fn ensure_free(dir: &Path, own: Option<&JobId>) -> Result<(), CommandError> {
-    let taken = match engine::destination::folder::known(dir) {
+    let taken = match known(dir) {
         Ok(manifest) => manifest.job,
         Err(Error::NoMirror { job: Some(job), .. }) => job,
         Err(Error::NoMirror { job: None, .. }) => return Ok(()),

@@ -25,7 +25,6 @@ use crate::decide::mirror::stall_alert::Sign;
 use crate::decide::transfer::task::FailureCause;
 use crate::edge::api::ApiClient;
 use crate::edge::net::http::ArtifactClient;
-use crate::engine::destination::reports::JobArtifact;
 use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::mirror::run::auto_resume::{Around, BETWEEN_LOOKS, Life};
@@ -37,6 +36,7 @@ use crate::error::{BucketError, Error, ExitStatus};
 use crate::model::artifact::ArtifactKey;
 use crate::model::destination::{BucketUrl, Destination};
 use crate::model::job::{JobId, JobStatus, Progress};
+use crate::model::job_file::JobArtifact;
 use crate::model::names::rel_path::RelPath;
 
 use super::file::{Ending, Shared};
@@ -54,7 +54,6 @@ const WIND_UP: Duration = Duration::from_secs(10);
 const OVERTIME: Duration = Duration::from_secs(60);
 
 pub(super) const JOB: &str = "job.json";
-pub(super) const PAGE: &str = "index.html";
 
 /// A `job.json` larger than this was not written by us.
 pub(super) const JOB_BOUND: u64 = 512 << 20;

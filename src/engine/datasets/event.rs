@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::decide::datasets::push::plan::Renamed;
 use crate::decide::datasets::push::ready::Difference;
 use crate::decide::datasets::push::sending::{Route, SendFault};
 use crate::error::ExitStatus;
@@ -131,8 +132,8 @@ pub enum FailedPush {
     Fault(SendFault),
     /// The folder is not what it was when the push began.
     Meanwhile(Meanwhile),
-    /// The API gives names to files that part what belongs together: which files, in words.
-    Renamed(String),
+    /// The API gives names to files that part what belongs together: which files.
+    Renamed(Renamed),
     /// Validation refused the dataset: why, in the API's words.
     Refused(String),
     /// Its inventory is not the folder's.

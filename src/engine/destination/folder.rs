@@ -8,26 +8,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::decide::mirror::plan::Recollection;
+use crate::decide::mirror::remembered::{recollection, recollections};
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
 use crate::decide::transfer::portions::Portions;
 use crate::edge::folder::local_files::look_at_each;
 use crate::edge::folder::lock::FolderLock;
 use crate::edge::folder::manifest_store::{PRIVATE, Store, ensure_fit};
 use crate::edge::folder::part_file::PartFolder;
+use crate::edge::folder::reports;
+use crate::edge::folder::reports::{Latest, Ledger};
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
-use crate::engine::destination::reports::{JobArtifact, JobHead, Latest, Ledger};
-use crate::engine::destination::{prune, recover, reports};
+use crate::engine::destination::{prune, recover};
 use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::stop::Stop;
-use crate::error::{Error, NoMirror};
+use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::{JobId, JobStatus};
+use crate::model::job_file::{JobArtifact, JobHead};
 use crate::model::listing::Listing;
 use crate::model::local::Local;
 use crate::model::manifest::{Entry, Manifest, Record};
 use crate::model::names::rel_path::RelPath;
+
+mod upkeep;
 
 use super::read_ahead::{Digests, Unread, read_ahead};
 use super::recover::{Which, recover};
@@ -66,25 +71,29 @@ impl KnownEnd {
     }
 }
 
-/// Reads what is known of a folder, beside a running rcsync too. Changes nothing.
-///
-/// # Errors
-/// When nothing was ever mirrored into it, or its private state cannot be read.
-pub(crate) fn known(dir: &Path) -> Result<Manifest, Error> {
-    let no_mirror = |why, job| Err(Error::NoMirror { path: dir.to_path_buf(), why, job });
-    match fs::metadata(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => no_mirror(NoMirror::Missing, None),
-        Err(error) => Err(fault("read", dir)(error)),
-        Ok(metadata) if !metadata.is_dir() => no_mirror(NoMirror::File, None),
-        Ok(_) => match (Store::peek(dir), reports::read_any_job(dir)) {
-            (Err(Error::NoInput(_)), None) => no_mirror(NoMirror::Empty, None),
-            (Err(Error::NoInput(_)), Some(read)) if !reports::recollections(&read.artifacts).is_empty() => {
-                no_mirror(NoMirror::NoManifest, Some(read.job.job_id))
+/// What is known of a folder that is not open.
+#[derive(Debug)]
+pub(crate) struct Peeked {
+    pub(crate) manifest: Manifest,
+    pub(crate) recollections: Recollections,
+    /// What earlier runs saw of the job's resumptions.
+    pub(crate) resumes: Resumes,
+}
+
+impl Peeked {
+    fn read(dir: &Path, job: &JobId, origin: &str) -> Result<Self, Error> {
+        let manifest = match Store::peek(dir) {
+            Ok(manifest) => {
+                ensure_fit(dir, &manifest, job, origin)?;
+                manifest
             }
-            // The job was looked at, and had nothing yet.
-            (Err(Error::NoInput(_)), Some(read)) => Ok(Manifest::new(read.job.job_id, String::new())),
-            (manifest, _) => manifest,
-        },
+            Err(Error::NoInput(_)) => Manifest::new(job.clone(), origin.to_owned()),
+            Err(error) => return Err(error),
+        };
+        let recollections =
+            reports::read_job(dir, job).map(|read| recollections(&read.artifacts)).unwrap_or_default();
+        let resumes = reports::read_head(dir, job).map(|head| head.resumes()).unwrap_or_default();
+        Ok(Self { manifest, recollections, resumes })
     }
 }
 
@@ -182,7 +191,7 @@ impl Opening {
             }
             // What is in the manifest needs no recollection.
             if !store.manifest().entries.contains_key(&key)
-                && let Some(memory) = reports::recollection(row)
+                && let Some(memory) = recollection(row)
             {
                 recollections.insert(key, memory);
             }
@@ -254,34 +263,17 @@ impl Folder {
         Opening::begin(dir, job, origin, block, reporter)?.finish(reporter, &Digests::default())
     }
 
-    /// Reads what earlier runs saw of the job's resumptions.
-    pub(crate) fn peek_resumes(dir: &Path, job: &JobId) -> Resumes {
-        reports::read_head(dir, job).map(|head| head.resumes()).unwrap_or_default()
-    }
-
-    /// Reads what is known of a folder without changing anything.
-    pub(crate) fn peek(dir: &Path, job: &JobId, origin: &str) -> Result<(Manifest, Recollections), Error> {
-        let manifest = match Store::peek(dir) {
-            Ok(manifest) => {
-                ensure_fit(dir, &manifest, job, origin)?;
-                manifest
-            }
-            Err(Error::NoInput(_)) => Manifest::new(job.clone(), origin.to_owned()),
-            Err(error) => return Err(error),
-        };
-        let recollections = reports::read_job(dir, job)
-            .map(|read| reports::recollections(&read.artifacts))
-            .unwrap_or_default();
-        Ok((manifest, recollections))
+    /// Reads what is known of a folder for `job`, without changing anything.
+    pub(crate) async fn peek(dir: &Path, job: &JobId, origin: &str) -> Result<Peeked, Error> {
+        let reading = blocking({
+            let (dir, job, origin) = (dir.to_path_buf(), job.clone(), origin.to_owned());
+            move || Peeked::read(&dir, &job, &origin)
+        });
+        reading.await.map_err(lost("read", dir))?
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Fails where DIR is no longer the folder that was opened.
-    pub(crate) fn ensure_in_place(&self) -> Result<(), Error> {
-        self.place.ensure_in_place()
     }
 
     /// Gives the listed files their local names.

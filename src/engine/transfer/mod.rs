@@ -11,7 +11,6 @@ pub(crate) mod host_backoff;
 pub(crate) mod link_refresh;
 mod messages;
 mod pool;
-pub(crate) mod rate_limit;
 pub(crate) mod share;
 mod shared_end;
 mod worker;
@@ -26,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::decide::mirror::stock::UnderWay;
 use crate::decide::transfer::connections::Limits;
 use crate::decide::transfer::ranges::Cut;
 use crate::decide::transfer::scheduler::Scheduler;
@@ -33,8 +33,9 @@ use crate::decide::transfer::task::{Missing, Task};
 use crate::edge::api::ApiClient;
 use crate::edge::folder::part_file::PartFolder;
 use crate::edge::net::http::ArtifactClient;
+use crate::edge::net::rate_limit::Limiter;
+use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::fd_limit::Handles;
-use crate::engine::destination::commit::Committer;
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::job::JobId;
@@ -42,16 +43,18 @@ use crate::model::listing::Listing;
 
 use super::event::Reporter;
 use super::options::SyncOptions;
+use commit::Committer;
 use coordinator::{Beginning, Coordinator};
 use disk_space::Room;
 use host_backoff::Gates;
 use link_refresh::Relister;
 use messages::{Message, Summary};
-use rate_limit::Limiter;
 use share::Member;
 
 pub(super) use context::Context;
-pub(super) use messages::Progress;
+
+/// How proven files get their names: the one thing that transfers use of the destination.
+use super::destination::commit;
 
 /// Proven files that may wait for their names; beyond that, transfers wait for the disk.
 const COMMIT_QUEUE: usize = 512;
@@ -105,7 +108,7 @@ impl Transfers {
     ///
     /// # Errors
     /// When the folder of parts cannot be read.
-    pub(super) fn start(setup: Setup) -> Result<Self, Error> {
+    pub(super) async fn start(setup: Setup) -> Result<Self, Error> {
         let Setup {
             client,
             api,
@@ -120,7 +123,11 @@ impl Transfers {
             member,
             after_commit,
         } = setup;
-        let leftovers = parts.fingerprints()?;
+        let reading = blocking({
+            let parts = parts.clone();
+            move || parts.fingerprints()
+        });
+        let leftovers = reading.await.map_err(lost("read", &parts.path("")))??;
         let (commit, items) = mpsc::channel(COMMIT_QUEUE.min(handles.finished));
         let (inbox, messages) = mpsc::unbounded_channel();
         let (shown, is_quiet) = watch::channel(true);
@@ -196,7 +203,7 @@ impl Transfers {
     }
 
     /// Returns how far the files under way are.
-    pub(super) async fn progress(&self) -> Vec<Progress> {
+    pub(super) async fn progress(&self) -> Vec<UnderWay> {
         let (answer, progress) = oneshot::channel();
         self.send(Message::Progress(answer));
         progress.await.unwrap_or_default()
@@ -239,8 +246,10 @@ impl Transfers {
 
     /// Returns the bytes that may be written before the disk is as full as it may be; `None` where the file system does not
     /// report its size.
-    pub(super) fn room_above_floor(&self) -> Result<Option<u64>, Error> {
-        self.context.room.above_floor()
+    pub(super) async fn room_above_floor(&self) -> Result<Option<u64>, Error> {
+        let context = self.context.clone();
+        let asking = blocking(move || context.room.above_floor());
+        asking.await.map_err(lost("read", &self.context.dir))?
     }
 
     /// Ends connections, keeps what they have, commits what is proven.

@@ -15,14 +15,13 @@ use crate::edge::net::http::{Body, RangeRequest};
 use crate::edge::net::unpack;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine::event::{Event, RetryCause};
-use crate::engine::transfer::share::Permit;
 use crate::model::artifact::ArtifactKind;
 use crate::model::fault::{Fault, RangeFault};
 use crate::model::response_head::Head;
 use crate::model::revision::{Agreement, Revision};
 use crate::model::source_url::SourceUrl;
 
-use super::{Ending, File, Known, Stopped};
+use super::{Ending, File, Known, Permit, Stopped};
 
 /// Progress is reported each time that so many bytes arrived.
 const REPORT_EACH: u64 = 256 << 10;

@@ -11,18 +11,18 @@ use crate::decide::mirror::plan::{
     Action, FetchReason, Sight, Situation, Step, asked_stamp, nothing_found, plan,
 };
 use crate::decide::mirror::poll_interval::save_interval;
+use crate::decide::mirror::remembered::recollections;
 use crate::decide::mirror::retention::surplus;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::edge::bucket::Listed;
-use crate::engine::destination::reports;
-use crate::engine::destination::reports::JobFile;
+use crate::edge::folder::reports;
+use crate::edge::net::rate_limit::Limiter;
 use crate::engine::event::{Event, Notice};
-use crate::engine::mirror::run::unreachable;
-use crate::engine::transfer::rate_limit::Limiter;
 use crate::error::{BucketError, Condition, Error, ExitStatus};
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
 use crate::model::job::JobStatus;
+use crate::model::job_file::JobFile;
 use crate::model::listing::Listing;
 use crate::model::local::{Local, LocalFile};
 use crate::model::names::rel_path::RelPath;
@@ -177,9 +177,9 @@ impl Run {
             self.notice(Notice::UnusableRow(row.clone()));
         }
         self.unreachable = 0;
-        for notice in unreachable(looked, &listing, &self.mirror.options.selection) {
+        for file in looked.unreachable(&listing, &self.mirror.options.selection) {
             self.unreachable += 1;
-            self.tell(&Event::Trouble { notice });
+            self.tell(&Event::Trouble { notice: file.into() });
         }
         let generation = self.relister.learn(&listing).await;
         let mut orders = Vec::new();
@@ -336,7 +336,7 @@ impl Run {
             return Ok(());
         };
         if adopts {
-            self.recollections = reports::recollections(&artifacts);
+            self.recollections = recollections(&artifacts);
         }
         self.before = artifacts;
         Ok(())

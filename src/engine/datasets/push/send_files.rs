@@ -13,9 +13,9 @@ use crate::decide::datasets::push::sending::{Next, Pace, Route, SendFault, after
 use crate::decide::transfer::backoff::Backoff;
 use crate::edge::api::ApiClient;
 use crate::edge::net::file_body::{FileBody, UploadMeter};
+use crate::edge::net::rate_limit::Limiter;
 use crate::edge::net::upload::UploadClient;
 use crate::engine::stop::Stop;
-use crate::engine::transfer::rate_limit::Limiter;
 use crate::error::{ApiError, Error, ExitStatus};
 use crate::model::dataset::DatasetId;
 use crate::model::digest::Sha256Digest;

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::engine::destination::reports::{JobFile, JobHead};
-use crate::engine::outputs::gallery::history::History;
+use crate::edge::folder::history::History;
 use crate::engine::outputs::gallery::timeline::Course;
 use crate::model::artifact::{ArtifactKey, ArtifactKind, Sample};
 use crate::model::digest::Sha256Digest;
 use crate::model::evidence::Evidence;
+use crate::model::job_file::{JobFile, JobHead};
 use crate::model::manifest::{EntryState, Manifest};
 use crate::model::names::rel_path::RelPath;
 use crate::model::seed::Seed;

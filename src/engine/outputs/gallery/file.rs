@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use crate::edge::folder::checksummed;
+use crate::edge::folder::history::History;
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
-use crate::engine::outputs::gallery::history::History;
 use crate::error::Error;
 use crate::model::digest::hex;
 use crate::model::manifest::Manifest;

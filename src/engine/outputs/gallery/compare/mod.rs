@@ -10,14 +10,16 @@ mod settings;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::edge::folder::history::History;
+use crate::edge::folder::known::known;
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::engine::destination::{folder, reports};
+use crate::edge::folder::reports;
 use crate::error::{Error, explain_briefly};
+use crate::model::job_file::JobFile;
 use crate::model::manifest::Manifest;
 
 use super::album::Album;
 use super::file::{self, Written};
-use super::history::History;
 use runs::{Comparison, Run};
 
 /// Folders between ROOT and a mirror: `ROOT/{id}` and `ROOT/{name}/{id}`.
@@ -51,7 +53,7 @@ struct Mirrored {
     /// Its folder below ROOT, with `/` between parts.
     below: String,
     manifest: Manifest,
-    job: Option<reports::JobFile>,
+    job: Option<JobFile>,
     history: History,
     settings: settings::Settings,
     has_page: bool,
@@ -135,7 +137,7 @@ fn title(root: &Path) -> String {
 }
 
 fn read_mirror(root: &Path, folder: &Path) -> Result<Mirrored, Error> {
-    let manifest = folder::known(folder)?;
+    let manifest = known(folder)?;
     let job = reports::read_job(folder, &manifest.job);
     let below = folder.strip_prefix(root).unwrap_or(folder);
     let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
