@@ -6,6 +6,7 @@ pub mod datasets;
 pub mod destination;
 pub mod event;
 pub(crate) mod fleet;
+pub mod follower;
 pub mod mirror;
 pub mod notice;
 pub mod options;

@@ -8,11 +8,12 @@ use serde::Serialize;
 use crate::decide::mirror::auto_resume::Stopped;
 use crate::decide::mirror::disk_forecast::Full;
 use crate::decide::mirror::eviction_forecast::Late;
+use crate::decide::mirror::plan::NothingFound;
 use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::task::FailureCause;
 use crate::error::{ApiError, Error, lossy};
 use crate::model::artifact::ArtifactKind;
-use crate::model::job::JobId;
+use crate::model::job::{JobId, Unreachable};
 use crate::model::names::rel_path::RelPath;
 use crate::model::units::as_seconds;
 use crate::model::weights_kind::WeightsKind;
@@ -33,6 +34,13 @@ pub enum Notice {
     },
     /// The job is over, and the selection leaves out all of its files.
     NothingChosen {
+        /// Files that the job offers.
+        offered: usize,
+    },
+    /// Patterns of what is wanted match none of the job's files.
+    NothingMatches {
+        /// The patterns.
+        patterns: Vec<String>,
         /// Files that the job offers.
         offered: usize,
     },
@@ -148,6 +156,15 @@ pub enum Notice {
     LeaseNotFreed(Error),
     /// Something about a ComfyUI folder.
     ComfyUi(ComfyNotice),
+}
+
+impl Notice {
+    pub(crate) fn of_nothing(found: NothingFound, offered: usize) -> Self {
+        match found {
+            NothingFound::AtAll => Self::NothingChosen { offered },
+            NothingFound::For(patterns) => Self::NothingMatches { patterns, offered },
+        }
+    }
 }
 
 /// Why files are not known as the job's.
@@ -336,4 +353,10 @@ pub enum ServerAnswer {
         #[serde(serialize_with = "lossy")]
         by: PathBuf,
     },
+}
+
+impl From<&Unreachable> for Notice {
+    fn from(file: &Unreachable) -> Self {
+        Self::Unfetchable { kind: file.kind, why: file.why.clone() }
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::model::job::JobId;
 use crate::model::source_url::SourceUrl;
@@ -37,6 +37,12 @@ pub enum DatasetStatus {
     Failed,
     /// A word that this version does not know.
     Other(Box<str>),
+}
+
+impl Serialize for DatasetStatus {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// One file in a dataset's inventory.
@@ -80,7 +86,6 @@ pub struct UploadAnswer {
 pub struct UploadLink {
     /// The address; its query is a signature.
     pub url: SourceUrl,
-    /// The HTTP method.
     pub method: UploadMethod,
     /// The headers to send, exactly as they were given.
     pub headers: Vec<(String, String)>,

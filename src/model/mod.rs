@@ -12,6 +12,7 @@ pub mod evidence;
 pub mod fault;
 pub mod hook_event;
 pub mod job;
+pub(crate) mod job_file;
 pub(crate) mod lenient;
 pub mod listing;
 pub mod local;

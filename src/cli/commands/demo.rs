@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
+use crate::edge::folder::known::known;
 use crate::engine;
 use crate::engine::mirror::Mirror;
 use crate::engine::outputs::hooks::HookPlan;
@@ -61,11 +62,7 @@ pub(super) fn run(
             sync::mirror(context, &signals, mirror, HookPlan::default(), None, "no later demo".to_owned())
                 .await?;
         if words {
-            let there = ls::words(
-                &ls::document(&engine::destination::folder::known(&dir)?),
-                ls::digits(context),
-                context.room(),
-            );
+            let there = ls::words(&ls::document(&known(&dir)?), ls::digits(context), context.room());
             context.world.out.write(&there);
             context.world.out.line(&format!("next: `rcsync verify {place}` reads every byte again"));
         }

@@ -10,9 +10,9 @@ use crate::cli::reporters::json;
 #[cfg(feature = "buckets")]
 use crate::engine::bucket::hooks::BucketHooks;
 use crate::engine::event::{Event, Reporter};
+use crate::engine::follower::Follower;
 use crate::engine::mirror::Mirror;
 use crate::engine::options::SyncOptions;
-use crate::engine::outputs::follower::Follower;
 use crate::engine::outputs::gallery::Gallery;
 use crate::engine::outputs::hooks::{HookPlan, Hooks};
 use crate::engine::stop::Stop;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::edge::api::token::SECRET_VARIABLES;
-use crate::engine::destination::folder::known;
+use crate::edge::folder::known::known;
 use crate::engine::outputs::gallery::{self, compare};
 use crate::error::{Error, ExitStatus};
 use crate::model::manifest::Manifest;
@@ -33,8 +33,9 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, open: bool) -> Result<ExitS
     #[cfg(feature = "buckets")]
     if let Some(url) = bucket::bucket(dir)? {
         if open {
-            let why = "`--open` is for folders: a bucket's page has to be served by its store, or copied, to be shown";
-            return Err(CommandError::Usage(why.to_owned()));
+            let next =
+                "leave it out; the bucket's page has to be served by its store, or copied, to be shown";
+            return Err(CommandError::misused("`--open` is for folders", next));
         }
         let options = bucket::options(&context.settings);
         let drawing = crate::engine::bucket::read::gallery(&url, &options);

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown};
+use crate::edge::folder::known::known;
 use crate::edge::folder::local_files::look_at_each;
 use crate::engine;
 use crate::error::ExitStatus;
@@ -32,7 +33,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Comma
     }
     #[cfg(not(feature = "buckets"))]
     bucket::bucket(dir)?;
-    let manifest = engine::destination::folder::known(dir)?;
+    let manifest = known(dir)?;
     Ok(answer(context, &document(&manifest).found_in(dir, &manifest)))
 }
 

@@ -7,9 +7,9 @@ use serde::Serialize;
 use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown};
 use crate::cli::reporters::words;
+use crate::decide::mirror::retention::Pruned;
 use crate::decide::mirror::retention::Retention;
 use crate::engine;
-use crate::engine::destination::prune::Pruned;
 use crate::engine::event::Event;
 use crate::error::ExitStatus;
 use crate::model::manifest::Entry;
@@ -25,8 +25,8 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Co
         (Some(count), _) => Retention::KeepLast(count),
         (None, Some(steps)) => Retention::KeepEvery(steps),
         (None, None) => {
-            let what = "`prune` needs to know what stays: `--keep-last <N>` or `--keep-every <STEPS>`";
-            return Err(CommandError::Usage(what.to_owned()));
+            let why = "`prune` needs to know what stays: `--keep-last <N>` or `--keep-every <STEPS>`";
+            return Err(CommandError::misused(why, "nothing was removed; `--dry-run` shows what would be"));
         }
     };
     let dry_run = context.settings.sync.dry_run;
@@ -52,7 +52,9 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Co
                 context.world.err.line(&shown(&words::notice(notice)));
             }
         };
-        engine::mirror::prune::prune(&typed.dir, retention, &tell)?
+        engine::mirror::prune::prune(&typed.dir, retention, &tell, |dir, manifest| {
+            engine::outputs::gallery::refresh(dir, manifest).map(drop)
+        })?
     };
     let document = document(&pruned, dry_run);
     context.answer(&document, || words(&document, &typed.dir, context.settings.talk));

@@ -9,9 +9,9 @@ use serde::Serialize;
 use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown};
 use crate::cli::reporters::words as sentences;
+use crate::edge::folder::known::known;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::disk;
-use crate::engine;
 use crate::engine::mirror::peek::{PeekError, Peeked, can_peek, peek};
 use crate::error::{Error, ExitStatus, NoMirror, Unfit};
 use crate::model::artifact::{Artifact, ArtifactKey};
@@ -82,7 +82,7 @@ struct Here<'a> {
 
 fn here<'a>(dir: &'a Path, job: &JobId) -> Result<Here<'a>, CommandError> {
     ensure_folder(dir, "`result --dir` compares with")?;
-    let manifest = match engine::destination::folder::known(dir) {
+    let manifest = match known(dir) {
         Ok(manifest) => Some(manifest),
         Err(Error::NoMirror { job: None, why, .. }) if why != NoMirror::Damaged => None,
         Err(error) => return Err(error.into()),

@@ -13,6 +13,7 @@ use crate::edge::api::ApiClient;
 use crate::edge::api::base_url::ApiBase;
 use crate::edge::api::requests::{GpuCount, GpuType, SubmitRequest};
 use crate::edge::api::responses::SubmitAnswer;
+use crate::edge::folder::known::known;
 use crate::engine;
 use crate::engine::datasets::push::PushOptions;
 use crate::error::{ApiError, Error, ExitStatus, NoMirror};
@@ -201,8 +202,9 @@ fn machine(typed: &Submit) -> Result<(GpuType, Option<GpuCount>), CommandError> 
     let gpu_type = typed.gpu_type;
     let count = typed.gpu_count;
     if gpu_type == GpuType::Hopper141 && count == Some(GpuCount::Eight) && !typed.force {
-        return Err(CommandError::Usage(
-            "8 GPUs are only available with ADA_80_PLUS (H100); `--force` requests them anyway".to_owned(),
+        return Err(CommandError::misused(
+            "8 GPUs are only available with ADA_80_PLUS (H100)",
+            "nothing was sent; take 1, or the other type; `--force` requests them anyway",
         ));
     }
     Ok((gpu_type, count))
@@ -210,7 +212,7 @@ fn machine(typed: &Submit) -> Result<(GpuType, Option<GpuCount>), CommandError> 
 
 /// A new job needs a folder of its own: that is found out before anything is paid.
 fn ensure_free(dir: &Path, own: Option<&JobId>) -> Result<(), CommandError> {
-    let taken = match engine::destination::folder::known(dir) {
+    let taken = match known(dir) {
         Ok(manifest) => manifest.job,
         Err(Error::NoMirror { job: Some(job), .. }) => job,
         Err(Error::NoMirror { job: None, why, .. }) if why != NoMirror::Damaged => return Ok(()),

@@ -9,9 +9,10 @@ use serde::Serialize;
 use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown};
 use crate::cli::reporters::words as sentences;
+use crate::edge::folder::check::{BadFile, Checked, Problem, check};
+use crate::edge::folder::known::known;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine;
-use crate::engine::destination::check::{BadFile, Checked, Problem, check};
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::Mirror;
 use crate::engine::mirror::run::repair::{Left, Repair, Why};
@@ -44,9 +45,9 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, listed: bool) -> Result<Exi
     bucket::bucket(dir)?;
     if listed {
         let why = "`--listed` is for buckets: reading a folder costs nothing";
-        return Err(CommandError::Usage(why.to_owned()));
+        return Err(CommandError::misused(why, "leave it out"));
     }
-    let manifest = engine::destination::folder::known(dir)?;
+    let manifest = known(dir)?;
     wait_for(context.world, |signals: Signals| async move {
         let (folder, known) = (dir.to_path_buf(), manifest.clone());
         let reading = blocking({
@@ -63,13 +64,12 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, listed: bool) -> Result<Exi
 
 pub(super) fn repair(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, CommandError> {
     if bucket::bucket(dir)?.is_some() {
-        let why =
-            "`--repair` is for folders; `rcsync <JOB_ID> s3://… --once` fetches what is missing in a bucket";
-        return Err(CommandError::Usage(why.to_owned()));
+        let next = "`rcsync <JOB_ID> s3://… --once` fetches what is missing in a bucket";
+        return Err(CommandError::misused("`--repair` is for folders", next));
     }
     let options = context.settings.sync_options()?;
     let base = backend::api_base(context.world)?;
-    let job = engine::destination::folder::known(dir)?.job;
+    let job = known(dir)?.job;
     let api = backend::client(context.world, &context.settings, &base)?;
     wait_for(context.world, |signals: Signals| async move {
         // One document is the answer; progress goes to standard error.

@@ -17,6 +17,17 @@ pub enum Retention {
     KeepEvery(NonZeroU64),
 }
 
+/// What pruning did, or would do.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Pruned {
+    /// Checkpoints that are removed, oldest first.
+    pub(crate) removed: Vec<Entry>,
+    /// Checkpoints that would have to go, but were edited here.
+    pub(crate) edited: Vec<Entry>,
+    /// How many numbered checkpoints stay.
+    pub(crate) kept: u64,
+}
+
 /// Returns the checkpoints that have to go, oldest first. All files of one step (the halves of a pair, the parts of a
 /// full model) stay or go together.
 ///

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use crate::decide::mirror::plan::run_stamp;
 use crate::decide::mirror::run_state::{RunState, run_state};
+use crate::decide::mirror::select::Selection;
 use crate::model::artifact::Artifact;
-use crate::model::job::{JobStatus, JobTimes, ResultAnswer, StatusAnswer};
+use crate::model::job::{JobStatus, JobTimes, ResultAnswer, StatusAnswer, Unreachable};
+use crate::model::listing::Listing;
 
 /// Status and result of one poll.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +40,21 @@ impl JobSnapshot {
         run_stamp(&self.status.status, &self.times(), self.resumes)
     }
 
+    /// Returns the step that the run has reached; `None`, which is every step, once it is over.
+    pub(crate) fn reached(&self, state: RunState) -> Option<u64> {
+        (!state.is_over()).then(|| self.status.progress.current_step.unwrap_or(0))
+    }
+
+    /// Returns the listed files that `selection` may want and that have no usable address.
+    pub(crate) fn unreachable<'a>(
+        &'a self,
+        listing: &'a Listing,
+        selection: &'a Selection,
+    ) -> impl Iterator<Item = &'a Unreachable> {
+        let all = self.result.unreachable.iter().chain(&listing.rejected);
+        all.filter(|file| selection.may_want(file.kind))
+    }
+
     pub(crate) fn state(&self, listed: &[Arc<Artifact>]) -> RunState {
         let has_final = listed.iter().any(|artifact| artifact.is_final_checkpoint(self.name()));
         run_state(&self.status.status, &self.status.progress, self.error().is_some(), has_final)
@@ -54,13 +71,12 @@ pub(crate) const fn lags(status: &StatusAnswer, result: &ResultAnswer) -> bool {
     !status.status.may_write() && !shows_end
 }
 
-/// How often the job was seen running again after an end, also by earlier runs of rcsync. Tells the job's runs apart where
+/// How often the job was seen running again after an end, also by earlier runs of rcsync. Distinguishes the job's runs where
 /// the API does not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Resumes {
     /// The status of the last poll; `None` before the first one.
     pub(crate) last: Option<JobStatus>,
-    /// How often.
     pub(crate) count: u32,
 }
 

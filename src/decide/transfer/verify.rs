@@ -61,12 +61,45 @@ impl std::fmt::Debug for Sum {
     }
 }
 
+/// An [`Inspection`] with its [`BodyHash`] beside it, for a file that is read here from its first byte to its last.
+#[derive(Debug)]
+pub struct Reading {
+    inspection: Inspection,
+    body: Option<BodyHash>,
+}
+
+impl Reading {
+    /// Begins at a file's first byte. Only the algorithms of `claims` are computed beside SHA-256.
+    #[must_use]
+    pub fn new(format: Format, claims: &[Claim]) -> Self {
+        Self { inspection: Inspection::new(format, claims), body: None }
+    }
+
+    /// Takes the next bytes.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let start = self.inspection.position();
+        self.inspection.feed(bytes);
+        if self.body.is_none() {
+            self.body = self.inspection.body();
+        }
+        if let Some(body) = &mut self.body {
+            let skip = usize::try_from(body.position().saturating_sub(start)).unwrap_or(usize::MAX);
+            body.feed(bytes.get(skip..).unwrap_or_default());
+        }
+    }
+
+    /// Ends at the file's last byte.
+    #[must_use]
+    pub fn finish(self) -> Received {
+        self.inspection.finish(self.body)
+    }
+}
+
 /// What an inspection saw of a whole file.
 #[derive(Debug)]
 pub struct Received {
     /// Its length in bytes.
     pub size: u64,
-    /// Its SHA-256.
     pub sha256: Sha256Digest,
     /// The hash of the body by the safetensors header, and its actual hash.
     pub trainer_hash: Option<TrainerHash>,
@@ -83,7 +116,6 @@ pub struct Received {
 pub struct TrainerHash {
     /// What the trainer wrote.
     pub declared: Sha256Digest,
-    /// What arrived.
     pub computed: Sha256Digest,
 }
 

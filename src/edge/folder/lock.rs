@@ -140,7 +140,7 @@ impl FolderLock {
         Ok(())
     }
 
-    /// Tells whether another may be at work here.
+    /// Returns whether another may be at work here.
     #[must_use]
     pub fn others(&self) -> Others {
         self.others.clone()
@@ -203,7 +203,7 @@ fn read_record(path: &Path) -> Option<String> {
     Some(text)
 }
 
-/// Tells a living process from every other that ever had or will have its number: by when it began, in which run of
+/// Distinguishes a living process from every other that ever had or will have its number: by when it began, in which run of
 /// the system. Known on Linux alone (proc_pid_stat(5)).
 fn birth(pid: u32) -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;

@@ -2,9 +2,11 @@
 
 pub(crate) mod address;
 pub(crate) mod causes;
+pub(crate) mod client;
 pub mod file_body;
 pub mod http;
 pub(crate) mod names;
+pub(crate) mod rate_limit;
 pub(crate) mod response_digests;
 pub mod retry_after;
 pub(crate) mod tls_roots;

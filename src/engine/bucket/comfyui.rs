@@ -15,12 +15,13 @@ use sha2::{Digest as _, Sha256};
 use crate::decide::bucket::head::Known;
 use crate::decide::comfyui::loras::{Kinds, candidates};
 use crate::decide::formats::safetensors_header::{LENGTH_BYTES, MAX_HEADER_BYTES, SafetensorsHeader};
+use crate::decide::mirror::reported::is_news;
 use crate::edge::bucket::Tag;
+use crate::edge::folder::hashing::{feed_file, is_as_published};
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
-use crate::engine::destination::hashing::{feed_file, is_as_published};
 use crate::engine::event::{ComfyNotice, Event, Notice, Reporter};
 use crate::engine::outputs::comfyui::lacking::{Lacking, Other};
 use crate::engine::outputs::comfyui::{ComfyUi, Outcome, Patience};
@@ -134,9 +135,8 @@ impl FromBucket {
     }
 
     fn report_once(&mut self, notice: ComfyNotice, event: impl FnOnce(Notice) -> Event) {
-        if self.reported.len() < 1000 && !self.reported.contains(&notice) {
-            self.reporter.report(&event(Notice::ComfyUi(notice.clone())));
-            self.reported.push(notice);
+        if is_news(&mut self.reported, &notice) {
+            self.reporter.report(&event(Notice::ComfyUi(notice)));
         }
     }
 
@@ -180,8 +180,7 @@ impl FromBucket {
         let shadow = self.shadow.clone();
         let preparing = blocking(move || {
             let parts = shadow.join(PRIVATE).join(PARTS);
-            let there = parts.ancestors().find(|folder| folder.is_dir()).unwrap_or_else(|| Path::new("/"));
-            disk::create_folders(there, &parts)?;
+            disk::create_with_parents(&parts)?;
             if let Some(job) = job {
                 disk::replace_if_changed(&shadow.join(JOB), &shadow.join(PRIVATE), |mut text| {
                     std::io::Write::write_all(&mut text, &job)

@@ -2,10 +2,10 @@
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use crate::engine::destination::reports;
-use crate::engine::destination::reports::JobHead;
+use crate::edge::folder::reports;
 use crate::error::{BucketError, Error};
 use crate::model::destination::BucketUrl;
+use crate::model::job_file::JobHead;
 use crate::model::manifest::Manifest;
 
 use super::fleet_root::FleetRoot;

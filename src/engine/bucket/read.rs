@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use crate::decide::bucket::head::{Known, Publish};
+use crate::decide::mirror::retention::Pruned;
 use crate::decide::mirror::retention::{Retention, surplus};
 use crate::edge::bucket::connect::Described;
-use crate::engine::destination::check::{BadFile, Checked, Problem};
-use crate::engine::destination::prune::Pruned;
-use crate::engine::destination::reports;
-use crate::engine::outputs::gallery;
+use crate::edge::folder::check::{BadFile, Checked, Problem};
 use crate::error::{BucketError, Error, explain_briefly};
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::destination::BucketUrl;
@@ -19,8 +17,8 @@ use crate::model::names::rel_path::RelPath;
 use super::head_read::Found;
 use super::head_store::{HeadStore, Wish};
 use super::options::{BucketOptions, connect};
-use super::records::{self, Draft};
-use super::run::{JOB, JOB_BOUND, PAGE};
+use super::records::{self, Draft, PAGE, is_own_page};
+use super::run::{JOB, JOB_BOUND};
 use super::store::Store;
 use super::{probe, prune};
 
@@ -186,14 +184,13 @@ pub(crate) async fn gallery(url: &BucketUrl, options: &BucketOptions) -> Result<
     let manifest = Found::peek(&store).await?.known.manifest;
     let page = url.object(PAGE);
     let there = store.small(PAGE, JOB_BOUND).await?.map(|(bytes, _)| bytes);
-    if there.as_ref().is_some_and(|there| !gallery::is_own_page(there)) {
+    if there.as_ref().is_some_and(|there| !is_own_page(there)) {
         return Err(Error::ForeignPage(page.into()));
     }
-    let text = draw(&store, &manifest).await?;
-    let changed = there.as_deref() != Some(text.as_bytes());
+    let drawn = draw(&store, &manifest).await?;
+    let changed = there.as_deref() != Some(drawn.text().as_bytes());
     if changed {
         let (store, head) = hold(url, options).await?;
-        let drawn = Draft::new(PAGE, text);
         let worked = records::write(&store, &head, PAGE, |_| drawn.clone()).await;
         let released = head.release().await;
         worked.and(released)?;
@@ -208,17 +205,16 @@ pub(crate) async fn gallery(url: &BucketUrl, options: &BucketOptions) -> Result<
     })
 }
 
-async fn draw(store: &Store, manifest: &Manifest) -> Result<String, Error> {
+async fn draw(store: &Store, manifest: &Manifest) -> Result<Draft, Error> {
     let job = store.small(JOB, JOB_BOUND).await?;
-    let job = job.and_then(|(bytes, _)| reports::parse_job(&bytes, &manifest.job));
-    Ok(gallery::draw(manifest, job.as_ref()))
+    Ok(Draft::page(manifest, job.as_ref().map(|(bytes, _)| bytes.as_ref())))
 }
 
 /// Draws the gallery anew after something was pruned; `job.json` follows with the next look at the job.
 async fn refresh(store: &Store, head: &HeadStore) -> Result<(), Error> {
     let there = store.small(PAGE, JOB_BOUND).await?;
-    if there.is_some_and(|(bytes, _)| gallery::is_own_page(&bytes)) {
-        let drawn = Draft::new(PAGE, draw(store, &head.known().manifest).await?);
+    if there.is_some_and(|(bytes, _)| is_own_page(&bytes)) {
+        let drawn = draw(store, &head.known().manifest).await?;
         records::write(store, head, PAGE, |_| drawn.clone()).await?;
     }
     Ok(())

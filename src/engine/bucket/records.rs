@@ -7,15 +7,23 @@ use sha2::{Digest as _, Sha256};
 
 use crate::decide::bucket::head::{Known, Written};
 use crate::edge::bucket::{Put, StoreFault, When};
+use crate::edge::folder::reports::parse_job;
+use crate::engine::outputs::gallery;
 use crate::error::Error;
 use crate::model::digest::Sha256Digest;
+use crate::model::manifest::Manifest;
 
 use super::head_store::HeadStore;
 use super::sabotage::{Rule, holds};
 use super::store::{Store, about, fresh_token, kept};
 
+pub(super) use gallery::is_own_page;
+
 /// The list of checksums.
 pub(super) const SUMS: &str = "SHA256SUMS";
+
+/// The gallery.
+pub(super) const PAGE: &str = "index.html";
 
 /// An object that is rewritten: the same meaning has the same hash, whatever marks of its epoch are in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +62,12 @@ impl Draft {
             let _ = writeln!(text, "{sha256}  {path}");
         }
         Self::new(SUMS, text)
+    }
+
+    /// The gallery, from what is known and the bytes of `job.json`.
+    pub(super) fn page(manifest: &Manifest, job: Option<&[u8]>) -> Self {
+        let job = job.and_then(|bytes| parse_job(bytes, &manifest.job));
+        Self::new(PAGE, gallery::draw(manifest, job.as_ref()))
     }
 
     /// Whether the object is as it was written, and means this.

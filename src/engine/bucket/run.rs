@@ -18,13 +18,13 @@ use tokio_util::sync::CancellationToken;
 use crate::decide::bucket::head::Known;
 use crate::decide::mirror::plan::Recollection;
 use crate::decide::mirror::poll_interval::{Cadence, Look, Next, next_save};
+use crate::decide::mirror::reported::is_news;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
 use crate::decide::mirror::stall_alert::Sign;
 use crate::decide::transfer::task::FailureCause;
 use crate::edge::api::ApiClient;
 use crate::edge::net::http::ArtifactClient;
-use crate::engine::destination::reports::JobArtifact;
 use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::mirror::run::auto_resume::{Around, BETWEEN_LOOKS, Life};
@@ -36,6 +36,7 @@ use crate::error::{BucketError, Error, ExitStatus};
 use crate::model::artifact::ArtifactKey;
 use crate::model::destination::{BucketUrl, Destination};
 use crate::model::job::{JobId, JobStatus, Progress};
+use crate::model::job_file::JobArtifact;
 use crate::model::names::rel_path::RelPath;
 
 use super::file::{Ending, Shared};
@@ -53,7 +54,6 @@ const WIND_UP: Duration = Duration::from_secs(10);
 const OVERTIME: Duration = Duration::from_secs(60);
 
 pub(super) const JOB: &str = "job.json";
-pub(super) const PAGE: &str = "index.html";
 
 /// A `job.json` larger than this was not written by us.
 pub(super) const JOB_BOUND: u64 = 512 << 20;
@@ -214,6 +214,8 @@ struct Run {
     told: Option<(Option<String>, JobStatus, Progress, Option<String>)>,
     planned: bool,
     noticed: Vec<Notice>,
+    /// The job's status when an earlier run last saw it.
+    last_seen: Option<JobStatus>,
     /// The files of an older `job.json`, where the head was lost.
     recollections: HashMap<ArtifactKey, Recollection>,
     before: Vec<JobArtifact>,
@@ -235,6 +237,8 @@ struct Pass {
     ordered: u64,
     lagging: bool,
     wanted: Vec<ArtifactKey>,
+    /// What the user's choice finds nothing of.
+    nothing: Option<Notice>,
 }
 
 impl Run {
@@ -280,6 +284,7 @@ impl Run {
             told: None,
             planned: false,
             noticed: Vec::new(),
+            last_seen: None,
             recollections: HashMap::new(),
             before: Vec::new(),
             written: HashMap::new(),
@@ -293,9 +298,8 @@ impl Run {
     }
 
     fn notice(&mut self, notice: Notice) {
-        if self.noticed.len() < 1000 && !self.noticed.contains(&notice) {
-            self.tell(&Event::Notice { notice: notice.clone() });
-            self.noticed.push(notice);
+        if is_news(&mut self.noticed, &notice) {
+            self.tell(&Event::Notice { notice });
         }
     }
 
@@ -303,6 +307,7 @@ impl Run {
         let mut looked = first;
         let found = self.look_at_head().await?;
         if let Some(seen) = found.head.as_ref().and_then(|head| head.seen.clone()) {
+            self.last_seen = Some(seen.status.clone());
             let resumes = Resumes { last: Some(seen.status), count: seen.resumes };
             self.life = Life::new(&self.mirror.options, resumes);
         }

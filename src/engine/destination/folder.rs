@@ -8,26 +8,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::decide::mirror::plan::Recollection;
+use crate::decide::mirror::remembered::{pruned, recollection, recollections};
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
+use crate::decide::transfer::portions::Portions;
 use crate::edge::folder::local_files::look_at_each;
 use crate::edge::folder::lock::FolderLock;
 use crate::edge::folder::manifest_store::{PRIVATE, Store, ensure_fit};
 use crate::edge::folder::part_file::PartFolder;
+use crate::edge::folder::reports;
+use crate::edge::folder::reports::{Latest, Ledger};
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
-use crate::engine::destination::reports::{JobArtifact, JobHead, Latest, Ledger};
-use crate::engine::destination::{prune, recover, reports};
+use crate::engine::destination::{prune, recover};
 use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::stop::Stop;
-use crate::error::{Error, NoMirror};
+use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::digest::Sha256Digest;
 use crate::model::job::{JobId, JobStatus};
+use crate::model::job_file::{JobArtifact, JobHead};
 use crate::model::listing::Listing;
 use crate::model::local::{Local, LocalFile};
 use crate::model::manifest::{Entry, EntryState, Manifest, Record};
 use crate::model::names::rel_path::RelPath;
+
+mod upkeep;
 
 use super::read_ahead::{Digests, Unread, read_ahead};
 use super::recover::{Which, recover};
@@ -75,26 +81,30 @@ impl KnownEnd {
     }
 }
 
-/// Reads what is known of a folder, beside a running rcsync too. Changes nothing.
-///
-/// # Errors
-/// When nothing was ever mirrored into it, or its private state cannot be read.
-pub(crate) fn known(dir: &Path) -> Result<Manifest, Error> {
-    let no_mirror = |why, job| Err(Error::NoMirror { path: dir.to_path_buf(), why, job });
-    match fs::metadata(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => no_mirror(NoMirror::Missing, None),
-        Err(error) => Err(fault("read", dir)(error)),
-        Ok(metadata) if !metadata.is_dir() => no_mirror(NoMirror::File, None),
-        Ok(_) => match (Store::peek(dir), reports::read_any_job(dir)) {
-            (Err(Error::NoInput(_)), None) => no_mirror(NoMirror::Empty, None),
-            (Err(Error::NoInput(_)), Some(read)) if !reports::recollections(&read.artifacts).is_empty() => {
-                no_mirror(NoMirror::NoManifest, Some(read.job.job_id))
+/// What is known of a folder that is not open.
+#[derive(Debug)]
+pub(crate) struct Peeked {
+    pub(crate) manifest: Manifest,
+    pub(crate) recollections: Recollections,
+    /// What earlier runs saw of the job's resumptions.
+    pub(crate) resumes: Resumes,
+}
+
+impl Peeked {
+    fn read(dir: &Path, job: &JobId, origin: &str) -> Result<Self, Error> {
+        let manifest = match Store::peek(dir) {
+            Ok(manifest) => {
+                ensure_fit(dir, &manifest, job, origin)?;
+                manifest
             }
-            (Err(Error::NoMirror { why, .. }), read) => no_mirror(why, read.map(|read| read.job.job_id)),
-            // The job was looked at, and had nothing yet.
-            (Err(Error::NoInput(_)), Some(read)) => Ok(Manifest::new(read.job.job_id, String::new())),
-            (manifest, _) => manifest,
-        },
+            // A run begins anew then, and adopts what is here.
+            Err(Error::NoInput(_) | Error::NoMirror { .. }) => Manifest::new(job.clone(), origin.to_owned()),
+            Err(error) => return Err(error),
+        };
+        let recollections =
+            reports::read_job(dir, job).map(|read| recollections(&read.artifacts)).unwrap_or_default();
+        let resumes = reports::read_head(dir, job).map(|head| head.resumes()).unwrap_or_default();
+        Ok(Self { manifest, recollections, resumes })
     }
 }
 
@@ -140,7 +150,13 @@ struct Opening {
 
 impl Opening {
     /// Creates what is missing, takes the lock and loads the manifest.
-    fn begin(dir: &Path, job: &JobId, origin: &str, reporter: &dyn Reporter) -> Result<Self, Error> {
+    fn begin(
+        dir: &Path,
+        job: &JobId,
+        origin: &str,
+        block: u64,
+        reporter: &dyn Reporter,
+    ) -> Result<Self, Error> {
         create(dir)?;
         let private = dir.join(PRIVATE);
         create_private(&private)?;
@@ -155,7 +171,7 @@ impl Opening {
         if damage.snapshot {
             reporter.report(&Event::Notice { notice: Notice::ManifestDamaged });
         }
-        let parts = PartFolder::beside(parts, lock.others());
+        let parts = PartFolder::beside(parts, lock.others(), block);
         let is_new = damage.is_new || damage.snapshot;
         Ok(Self { dir: dir.to_path_buf(), store, parts, place: lock, is_new })
     }
@@ -183,7 +199,7 @@ impl Opening {
         prune::drop_old_optimizers(dir, &mut store)?;
         forget_gone_versions(dir, &mut store, reporter)?;
         let (mut recollections, mut by_path) = (Recollections::new(), RowsByPath::new());
-        let mut pruned = Vec::new();
+        let mut pruned_before = Vec::new();
         let mut offered = HashSet::new();
         let read = reports::read_job_keeping(dir, &job, |row| {
             let key = row.key();
@@ -193,16 +209,15 @@ impl Opening {
             if store.unsettled().contains_key(row.path()) {
                 by_path.insert(row.path().clone(), (key.clone(), row.step()));
             }
-            // What the manifest knows needs no recollection.
+            // What is in the manifest needs no recollection.
             if !store.manifest().entries.contains_key(&key) {
-                let was_pruned = || reports::pruned(row);
-                match (reports::recollection(row), was_pruned()) {
+                match (recollection(row), pruned(row)) {
                     (Some(memory), _) => drop(recollections.insert(key, memory)),
                     // It was put back since.
                     (None, Some(memory)) if disk::look(dir, memory.path.as_str()).is_some() => {
                         recollections.insert(key, memory);
                     }
-                    (None, Some(memory)) => pruned.push(pruned_before(key, memory)),
+                    (None, Some(memory)) => pruned_before.push(known_as_pruned(key, memory)),
                     (None, None) => {}
                 }
             }
@@ -212,10 +227,10 @@ impl Opening {
             // What was read is damaged, or of another job.
             recollections.clear();
             by_path.clear();
-            pruned.clear();
+            pruned_before.clear();
             offered.clear();
         }
-        store.append(pruned)?;
+        store.append(pruned_before)?;
         let is_ours = reports::read_any_head(dir).is_none_or(|head| head.job_id == job);
         let resumes = read.as_ref().map(|read| read.job.resumes()).unwrap_or_default();
         let known_end = read.as_ref().and_then(|read| read.job.end()).map(|(status, run)| {
@@ -247,11 +262,12 @@ impl Opening {
 impl Folder {
     /// Opens DIR: creates what is missing, takes the lock, loads the manifest and settles what a crash left, for which it may
     /// have to read many gigabytes. `None` where `stop` was used meanwhile: what was read by then is settled, and nothing is
-    /// lost.
+    /// lost. `block`: bytes in one block of a part.
     pub(crate) async fn open(
         dir: &Path,
         job: &JobId,
         origin: &str,
+        block: u64,
         reporter: &Arc<dyn Reporter>,
         stop: &Stop,
     ) -> Result<Option<Self>, Error> {
@@ -259,7 +275,7 @@ impl Folder {
             let (dir, job, origin, reporter) =
                 (dir.to_path_buf(), job.clone(), origin.to_owned(), reporter.clone());
             move || {
-                let opening = Opening::begin(&dir, &job, &origin, reporter.as_ref())?;
+                let opening = Opening::begin(&dir, &job, &origin, block, reporter.as_ref())?;
                 let unread = opening.unread()?;
                 Ok::<_, Error>((opening, unread))
             }
@@ -281,38 +297,21 @@ impl Folder {
         origin: &str,
         reporter: &dyn Reporter,
     ) -> Result<Self, Error> {
-        Opening::begin(dir, job, origin, reporter)?.finish(reporter, &Digests::default())
+        let block = Portions::default().block;
+        Opening::begin(dir, job, origin, block, reporter)?.finish(reporter, &Digests::default())
     }
 
-    /// Reads what earlier runs saw of the job's resumptions.
-    pub(crate) fn peek_resumes(dir: &Path, job: &JobId) -> Resumes {
-        reports::read_head(dir, job).map(|head| head.resumes()).unwrap_or_default()
-    }
-
-    /// Reads what is known of a folder without changing anything.
-    pub(crate) fn peek(dir: &Path, job: &JobId, origin: &str) -> Result<(Manifest, Recollections), Error> {
-        let manifest = match Store::peek(dir) {
-            Ok(manifest) => {
-                ensure_fit(dir, &manifest, job, origin)?;
-                manifest
-            }
-            // A run begins anew then, and adopts what is here.
-            Err(Error::NoInput(_) | Error::NoMirror { .. }) => Manifest::new(job.clone(), origin.to_owned()),
-            Err(error) => return Err(error),
-        };
-        let recollections = reports::read_job(dir, job)
-            .map(|read| reports::recollections(&read.artifacts))
-            .unwrap_or_default();
-        Ok((manifest, recollections))
+    /// Reads what is known of a folder for `job`, without changing anything.
+    pub(crate) async fn peek(dir: &Path, job: &JobId, origin: &str) -> Result<Peeked, Error> {
+        let reading = blocking({
+            let (dir, job, origin) = (dir.to_path_buf(), job.clone(), origin.to_owned());
+            move || Peeked::read(&dir, &job, &origin)
+        });
+        reading.await.map_err(lost("read", dir))?
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Fails where DIR is no longer the folder that was opened.
-    pub(crate) fn ensure_in_place(&self) -> Result<(), Error> {
-        self.place.ensure_in_place()
     }
 
     /// Gives the listed files their local names.
@@ -423,7 +422,7 @@ fn lines_without_entry(dir: &Path, manifest: &Manifest) -> BTreeMap<RelPath, Sha
 }
 
 /// What the manifest knows of a file that was pruned, by `job.json`.
-fn pruned_before(key: ArtifactKey, memory: Recollection) -> Record {
+fn known_as_pruned(key: ArtifactKey, memory: Recollection) -> Record {
     let Recollection { path, step, size, sha256, evidence, revision, run } = memory;
     let (modified, state, older) = (None, EntryState::Pruned, Vec::new());
     let entry = Entry { path, step, size, sha256, evidence, revision, run, modified, state, older };
@@ -446,11 +445,7 @@ async fn look_at_all(dir: PathBuf, paths: BTreeSet<RelPath>) -> Result<Local, Er
 
 /// Creates DIR, so that its name lasts as long as what is mirrored into it.
 pub(crate) fn create(dir: &Path) -> Result<(), Error> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let there = dir.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or_else(|| Path::new("."));
-    disk::create_folders(there, dir)
+    disk::create_with_parents(dir)
 }
 
 fn create_private(folder: &Path) -> Result<(), Error> {

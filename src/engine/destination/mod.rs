@@ -1,13 +1,10 @@
 //! The mirrored folder: open, inspect, commit, report.
 
-pub(crate) mod check;
 pub(crate) mod commit;
 pub(crate) mod folder;
-pub(crate) mod hashing;
 pub(crate) mod inspect;
 pub(crate) mod newest;
 pub(crate) mod prune;
 pub(crate) mod read_ahead;
 pub(crate) mod reclaim;
 pub(crate) mod recover;
-pub(crate) mod reports;

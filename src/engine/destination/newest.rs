@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::decide::mirror::newest::{is_due, newest, saves};
+use crate::edge::folder::reports;
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
-use crate::engine::destination::reports;
 use crate::error::Error;
 use crate::model::job::JobId;
 use crate::model::manifest::Manifest;

@@ -16,15 +16,15 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::decide::mirror::retention::{Retention, surplus};
+use crate::decide::mirror::retention::{Pruned, Retention, surplus};
 use crate::edge::folder::blocks::BlockFolder;
 use crate::edge::folder::checksummed;
+use crate::edge::folder::hashing::{is_as_published, is_as_published_by};
 use crate::edge::folder::manifest_store::{PRIVATE, Store};
+use crate::edge::folder::reports;
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
-use crate::engine::destination::hashing::{is_as_published, is_as_published_by};
 use crate::engine::destination::read_ahead::{Digests, Unread};
-use crate::engine::destination::reports;
 use crate::error::Error;
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::local::LocalFile;
@@ -33,17 +33,6 @@ use crate::model::names::rel_path::RelPath;
 
 /// A list of ten thousand paths has some MB.
 const LIST_BOUND: u64 = 64 << 20;
-
-/// What pruning did, or would do.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Pruned {
-    /// Checkpoints that are removed, oldest first.
-    pub(crate) removed: Vec<Entry>,
-    /// Checkpoints that would have to go, but were edited here.
-    pub(crate) edited: Vec<Entry>,
-    /// How many numbered checkpoints stay.
-    pub(crate) kept: u64,
-}
 
 /// Removes what `retention` does not keep, in a folder that is open.
 pub(crate) fn apply(dir: &Path, store: &Arc<Mutex<Store>>, retention: Retention) -> Result<Pruned, Error> {

@@ -11,14 +11,13 @@ use sha2::digest::Digest as _;
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::edge::folder::hashing::sha256_of;
 use crate::edge::system::blocking::blocking;
 use crate::edge::system::disk;
 use crate::engine::event::{Event, Reporter};
 use crate::engine::stop::Stop;
 use crate::error::Error;
 use crate::model::digest::Sha256Digest;
-
-use super::hashing::sha256_of;
 
 /// Bytes of one step: some 10 to 50 ms.
 const STEP: u64 = 16 << 20;

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::decide::formats::Format;
 use crate::decide::mirror::plan::Recollection;
 use crate::decide::mirror::unlisted::{Candidate, Role, Voucher};
-use crate::decide::transfer::verify::{Expectation, Judgement, judge};
+use crate::decide::transfer::verify::{Expectation, Judgement, Reading, judge};
+use crate::edge::folder::hashing::feed_file;
 use crate::edge::folder::local_files::look_at_each;
 use crate::edge::folder::manifest_store::Store;
 use crate::edge::system::blocking::{blocking, lost};
@@ -23,7 +24,6 @@ use crate::model::manifest::{Entry, EntryState, Older, Record};
 use crate::model::names::rel_path::RelPath;
 use crate::model::revision::Revision;
 
-use super::hashing::inspect_file;
 use super::read_ahead::{Digests, Unread, read_ahead};
 
 /// What became of the candidates.
@@ -174,7 +174,11 @@ fn proven_again(
     sha256: Sha256Digest,
 ) -> Evidence {
     let format = Format::of(&key.trainer_name());
-    let Ok(received) = inspect_file(path, format, &[]) else { return Evidence::Length };
+    let mut reading = Reading::new(format, &[]);
+    if feed_file(path, |bytes| reading.feed(bytes)).is_err() {
+        return Evidence::Length;
+    }
+    let received = reading.finish();
     let half_of_pair = key.pair_half(job_name).is_some();
     // What contradicts its own header was published since the user accepted it.
     let expected =

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::decide::fleet::template::Template;
+use crate::edge::folder::known::known;
+use crate::edge::folder::reports;
 #[cfg(feature = "buckets")]
 use crate::engine::bucket::fleet_root::FleetRoot;
-use crate::engine::destination::folder::known;
-use crate::engine::destination::reports;
 #[cfg(feature = "buckets")]
 use crate::error::Error;
 use crate::model::job::{JobId, JobStatus, Progress};

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::decide::mirror::reported::LastTrouble;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine::outputs::gallery::compare;
 use crate::error::Error;
@@ -27,14 +28,13 @@ pub(super) struct Page {
     /// Something changed since it was drawn.
     is_old: AtomicBool,
     changed: Notify,
-    /// The trouble that was reported last.
-    reported: Mutex<Option<Error>>,
+    trouble: Mutex<LastTrouble<Error>>,
 }
 
 impl Page {
     /// The page of the mirrors below a folder.
     pub(super) fn below(root: PathBuf) -> Self {
-        Self { root, is_old: AtomicBool::new(false), changed: Notify::new(), reported: Mutex::default() }
+        Self { root, is_old: AtomicBool::new(false), changed: Notify::new(), trouble: Mutex::default() }
     }
 
     /// Something changed that the page shows.
@@ -65,12 +65,8 @@ impl Page {
         let root = self.root.clone();
         let drawing = blocking(move || if is_current(&root) { Ok(()) } else { draw(&root) });
         let drawn = drawing.await.unwrap_or_else(|gone| Err(lost("draw", &self.root)(gone)));
-        let trouble = drawn.err();
-        let before = {
-            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *reported, trouble.clone())
-        };
-        if let Some(error) = trouble.filter(|error| before.as_ref() != Some(error)) {
+        let news = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).news(drawn.err());
+        if let Some(error) = news {
             tell(News::NoPage(error));
         }
     }

@@ -3,6 +3,7 @@
 pub mod peek;
 pub(crate) mod poll;
 pub(crate) mod prune;
+mod rehearse;
 pub(crate) mod run;
 
 use std::path::PathBuf;
@@ -13,17 +14,17 @@ use tokio::time::Instant;
 use crate::decide::mirror::poll_interval::Cadence;
 use crate::edge::api::ApiClient;
 use crate::edge::net::http::ArtifactClient;
-use crate::engine::destination::folder::Folder;
 use crate::engine::event::{Event, Reporter};
+use crate::engine::follower::Follower;
 use crate::engine::options::SyncOptions;
-use crate::engine::outputs::follower::Follower;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::share::Membership;
 use crate::error::{Error, ExitStatus};
 use crate::model::job::JobId;
 
 use poll::{Patience, look};
-use run::{Run, rehearse};
+use rehearse::rehearse;
+use run::Run;
 
 pub(crate) use run::repair;
 
@@ -59,7 +60,7 @@ impl Mirror {
         self
     }
 
-    /// Lets somebody do something with what is published.
+    /// Adds a follower, which does its own work with published files.
     #[must_use]
     pub fn followed_by(mut self, follower: Arc<dyn Follower>) -> Self {
         self.followers.push(follower);
@@ -84,7 +85,7 @@ impl Mirror {
         ArtifactClient::new(private, self.options.stall_timeout).map_err(Error::Surroundings)
     }
 
-    /// The same, with a client of the caller's for the hosts of artifacts.
+    /// The same, with the caller's client for the hosts of artifacts.
     pub(crate) async fn run_with(
         mut self,
         hosts: ArtifactClient,
@@ -92,26 +93,28 @@ impl Mirror {
         stop: Stop,
     ) -> Result<ExitStatus, Error> {
         let began = Instant::now();
-        let looked = match self.fleet.as_mut().and_then(Membership::take_first) {
+        let first = match self.fleet.as_mut().and_then(Membership::take_first) {
             Some(first) => Some(first),
             None => look(&self.api, &self.job, Patience::Short, reporter.as_ref(), stop.token()).await?,
         };
-        let Some(first) = looked else {
+        let Some(first) = first else {
             return Ok(interrupted(reporter.as_ref(), &stop, began));
         };
         if self.options.dry_run {
             return rehearse(&self, reporter.as_ref(), &first, began).await;
         }
-        let opened = Folder::open(&self.dir, &self.job, &self.api.origin(), &reporter, &stop).await?;
-        let Some(folder) = opened else { return Ok(interrupted(reporter.as_ref(), &stop, began)) };
-        Run::begin(self, hosts, folder, reporter, stop, began).await?.follow(first).await
+        // Boxed: a run's future is large, and callers put it into theirs.
+        match Box::pin(Run::open(self, hosts, reporter.clone(), &stop, began)).await? {
+            Some(mut run) => Box::pin(run.follow(first)).await,
+            None => Ok(interrupted(reporter.as_ref(), &stop, began)),
+        }
     }
 
     /// Reads every mirrored byte again and fetches what is bad or missing: bad blocks alone, while the host still has
-    /// the same revision and their checksums are known. Asks nobody when all is good.
+    /// the same revision and their checksums are known. Sends no request when all is good.
     ///
     /// # Errors
-    /// What kept it from looking at all; what could not be repaired is part of the answer.
+    /// What kept it from reading at all; what could not be repaired is part of the answer.
     pub(crate) async fn repair(
         self,
         reporter: Arc<dyn Reporter>,

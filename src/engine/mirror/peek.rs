@@ -23,13 +23,13 @@ const FIRST: u64 = 16 << 10;
 /// A longer header than this is none that a trainer wrote: the real ones stay below 250 kB.
 const LONGEST: u64 = 8 << 20;
 
-/// Requests at once: enough to hide the way to the host, few enough to bother nobody.
+/// Requests at once: enough to hide the way to the host, few enough for any host.
 const AT_ONCE: usize = 8;
 
 /// Tries of one file: the table of all of them waits for it.
 const PATIENCE: Policy = Policy::patient(4, Duration::from_millis(250), Duration::from_secs(20));
 
-/// What a checkpoint's header says, before any of its weights is fetched.
+/// What a checkpoint's header has, before any of its weights is fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peeked {
     /// The header.
@@ -100,7 +100,7 @@ async fn once(client: &ArtifactClient, source: &SourceUrl) -> Result<Peeked, Pee
     Ok(Peeked { header, hosted })
 }
 
-/// Reads this range or what there is of it, and the length of the whole where the host tells it.
+/// Reads this range or what there is of it, and the length of the whole where the host reports it.
 async fn read(
     client: &ArtifactClient,
     source: &SourceUrl,

@@ -2,16 +2,17 @@
 
 use std::path::Path;
 
-use crate::decide::mirror::retention::Retention;
-use crate::engine::destination::folder::{Folder, known};
+use crate::decide::mirror::retention::{Pruned, Retention};
+use crate::edge::folder::known::known;
+use crate::edge::folder::reports;
+use crate::engine::destination::folder::Folder;
 use crate::engine::destination::newest::Saves;
-use crate::engine::destination::prune::{Pruned, apply, judge};
-use crate::engine::destination::reports;
+use crate::engine::destination::prune::{apply, judge};
 use crate::engine::event::{Event, Notice, Reporter};
-use crate::engine::outputs::gallery;
 use crate::error::Error;
+use crate::model::manifest::Manifest;
 
-/// Says what [`prune`] would do. Changes nothing.
+/// Returns what [`prune`] would do. Changes nothing.
 ///
 /// # Errors
 /// When nothing was mirrored into `dir`, or the disk refuses.
@@ -19,11 +20,16 @@ pub(crate) fn rehearse(dir: &Path, retention: Retention) -> Result<Pruned, Error
     Ok(judge(dir, &known(dir)?, retention).into_pruned())
 }
 
-/// Removes what `retention` does not keep. Takes the folder's lock.
+/// Removes what `retention` does not keep, and has the gallery drawn anew with `draw`. Takes the folder's lock.
 ///
 /// # Errors
 /// As [`rehearse`], and when another rcsync holds the folder.
-pub(crate) fn prune(dir: &Path, retention: Retention, reporter: &dyn Reporter) -> Result<Pruned, Error> {
+pub(crate) fn prune(
+    dir: &Path,
+    retention: Retention,
+    reporter: &dyn Reporter,
+    draw: impl FnOnce(&Path, &Manifest) -> Result<(), Error>,
+) -> Result<Pruned, Error> {
     let manifest = known(dir)?;
     if manifest.entries.is_empty() {
         return Ok(Pruned::default());
@@ -34,8 +40,8 @@ pub(crate) fn prune(dir: &Path, retention: Retention, reporter: &dyn Reporter) -
     if !pruned.removed.is_empty() {
         reports::refresh_job(dir, store.manifest())?;
         // A foreign page stays; it was reported when the folder was mirrored.
-        match gallery::refresh(dir, store.manifest()) {
-            Ok(_) | Err(Error::ForeignPage(_)) => {}
+        match draw(dir, store.manifest()) {
+            Ok(()) | Err(Error::ForeignPage(_)) => {}
             Err(error) => reporter.report(&Event::Notice { notice: Notice::NoGallery(error) }),
         }
     }

@@ -1,6 +1,6 @@
-//! What follows published files: gallery, ComfyUI, hooks.
+//! What is done with published files: gallery, ComfyUI, hooks.
 
 pub mod comfyui;
-pub mod follower;
+pub(crate) mod followers;
 pub mod gallery;
 pub mod hooks;

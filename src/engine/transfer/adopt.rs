@@ -6,11 +6,11 @@ use std::path::Path;
 use crate::decide::formats::{Checker, Format};
 use crate::decide::transfer::adopt::{MOST, adopted, fits, probe};
 use crate::decide::transfer::task::Task;
-use crate::decide::transfer::verify::{Expectation, judge};
+use crate::decide::transfer::verify::{Expectation, Reading, judge};
+use crate::edge::folder::hashing::feed_file;
 use crate::edge::net::http::{Body, RangeRequest};
 use crate::edge::system::blocking::blocking;
 use crate::edge::system::disk;
-use crate::engine::destination::hashing::inspect_file;
 use crate::engine::transfer::Context;
 use crate::model::local::LocalFile;
 use crate::model::manifest::{Entry, EntryState};
@@ -39,12 +39,17 @@ pub(crate) async fn adopt(context: &Context, dir: &Path, task: &Task, plain: boo
     if !fits(local.size, count, &head) || !is_same(context, body, &local.first).await {
         return None;
     }
-    let (full, claims) = (path.to_path(dir), head.claims.clone());
-    let received = blocking(move || inspect_file(&full, format, &claims)).await.ok()?.ok()?;
-    let still = disk::look(dir, path.as_str());
-    if still != Some(LocalFile::File { size: local.size, modified: local.modified }) {
-        return None;
-    }
+    let proving = blocking({
+        let (dir, path, claims) = (dir.to_path_buf(), path.clone(), head.claims.clone());
+        let unchanged = LocalFile::File { size: local.size, modified: local.modified };
+        move || {
+            let mut reading = Reading::new(format, &claims);
+            feed_file(&path.to_path(&dir), |bytes| reading.feed(bytes)).ok()?;
+            // What was written meanwhile was not read as a whole.
+            (disk::look(&dir, path.as_str()) == Some(unchanged)).then(|| reading.finish())
+        }
+    });
+    let received = proving.await.ok()??;
     let expected = Expectation {
         length: Some(local.size),
         claims: &head.claims,

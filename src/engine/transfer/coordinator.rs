@@ -1,37 +1,39 @@
 //! One task that owns the state of every file and the scheduler: it takes messages, steps the states, performs what they
 //! order, and grants work to connections. Nothing else changes a state while the coordinator has it.
 
+mod end;
 mod grants;
 mod orders;
+mod speed;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
+use crate::decide::mirror::stock::UnderWay;
 use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::protocol::{Commands, Input, Outcome, Phase, RangeEnd, Ticket};
 use crate::decide::transfer::scheduler::{FileId, Files, Scheduler, Taken};
 use crate::decide::transfer::state::TransferState;
-use crate::decide::transfer::straggler::{Flow, Others, Verdict, Watch};
+use crate::decide::transfer::straggler::Watch;
 use crate::decide::transfer::task::{DiskTrouble, FailureCause, Policy, Task};
 use crate::edge::folder::part_file::Part;
 use crate::edge::system::blocking::blocking;
 use crate::edge::system::clock;
-use crate::engine::destination::commit::{Committed, ToCommit};
 use crate::engine::event::Event;
 use crate::engine::options::SyncOptions;
 use crate::engine::transfer::link_refresh::Relister;
 use crate::error::explain_briefly;
 use crate::model::artifact::{Artifact, ArtifactKey};
 
+use super::commit::{Committed, ToCommit};
 use super::context::Context;
 use super::download::{Absorbed, Download};
-use super::messages::{Found, Message, Progress, Summary, Whole};
+use super::messages::{Found, Message, Summary, Whole};
 use super::shared_end::SharedEnd;
 use crate::engine::transfer::carried::Carried;
 use crate::engine::transfer::messages::{Reply, Served};
@@ -323,10 +325,10 @@ impl Coordinator {
         admitted
     }
 
-    fn progress(&self) -> Vec<Progress> {
+    fn progress(&self) -> Vec<UnderWay> {
         let begun = self.slots.0.values().filter_map(|slot| {
             let state = slot.state.as_ref().filter(|state| *state.phase() != Phase::Queued)?;
-            Some(Progress { key: slot.artifact.key.clone(), have: state.have(), length: state.length() })
+            Some(UnderWay { key: slot.artifact.key.clone(), have: state.have(), length: state.length() })
         });
         begun.collect()
     }
@@ -349,65 +351,6 @@ impl Coordinator {
                 self.scheduler.queue_again(id, is_large);
             }
             self.perform(id, commands);
-        }
-    }
-
-    /// Looks at what connections deliver: how many there are, and which of them are too slow.
-    fn look(&mut self) {
-        self.observe();
-        let now = self.now();
-        let others = self.scheduler.others();
-        let others = Others { are_welcome: others.are_welcome && self.context.may_race(), ..others };
-        let mut slow = Vec::new();
-        for (id, ranges) in &mut self.lent {
-            let Some(state) = self.slots.0.get(id).and_then(|slot| slot.state.as_ref()) else { continue };
-            for lent in ranges {
-                let ticket = lent.ticket;
-                if !lent.end.is_sent() {
-                    lent.watch = Watch::new(now);
-                    continue;
-                }
-                let flow = Flow {
-                    left: state.left(ticket).unwrap_or(0),
-                    arrived: lent.end.arrived(),
-                    may_hurry: state.may_hurry(ticket),
-                    serves_several: state.serves_several(),
-                };
-                match lent.watch.observe(now, &flow, &others) {
-                    Verdict::Keep => {}
-                    verdict => slow.push((*id, ticket, verdict)),
-                }
-            }
-        }
-        for (id, ticket, verdict) in slow {
-            self.hurry(id, ticket, verdict);
-        }
-    }
-
-    /// Does what was decided about a connection that is far slower than others.
-    fn hurry(&mut self, id: FileId, ticket: Ticket, verdict: Verdict) {
-        let Some(slot) = self.slots.0.get_mut(&id) else { return };
-        let Some(state) = &mut slot.state else { return };
-        tracing::debug!(path = %slot.artifact.path, ?id, ?ticket, ?verdict, "a connection is far slower than others");
-        match verdict {
-            Verdict::Keep => {}
-            Verdict::Race => self.race(id, ticket),
-            Verdict::GiveUpEarly if !state.give_up_early(ticket) => {}
-            Verdict::GiveUp | Verdict::GiveUpEarly => {
-                let ranges = self.lent.get(&id).into_iter().flatten();
-                ranges.filter(|lent| lent.ticket == ticket).for_each(|lent| lent.end.stop());
-            }
-        }
-    }
-
-    fn observe(&mut self) {
-        self.looked = Instant::now();
-        let before = self.scheduler.shares();
-        let bytes = self.context.received.load(Ordering::Relaxed);
-        let hurry = self.context.hurry.load(Ordering::Relaxed);
-        let shares = self.scheduler.observe(self.now(), bytes, hurry);
-        if shares != before {
-            tracing::debug!(small = shares.small, large = shares.large, "connections");
         }
     }
 
@@ -554,64 +497,6 @@ impl Coordinator {
             self.scheduler.place(id, state);
         }
         commands
-    }
-
-    /// Ends the connections, records what they have, commits what is proven.
-    async fn wind_up(mut self) -> Summary {
-        self.is_ending = true;
-        while !self.tasks.is_empty() || !self.outbox.is_empty() {
-            match self.event().await {
-                Woken::Message(message) => self.handle_at_the_end(*message),
-                Woken::MayCommit => self.send_to_committer(),
-                Woken::TaskEnded(_) | Woken::Look | Woken::Due | Woken::Cancelled => {}
-            }
-        }
-        while let Ok(message) = self.inbox.try_recv() {
-            self.handle_at_the_end(message);
-        }
-        for slot in self.slots.0.values() {
-            if let Some(download) = slot.download.clone() {
-                // What could not be recorded is fetched again by the next run.
-                match blocking(move || download.retire()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        tracing::debug!(error = %explain_briefly(&error), "a part's record could not be written");
-                    }
-                    Err(gone) => tracing::debug!(%gone, "a part's record could not be written"),
-                }
-            }
-        }
-        // Proven after the connections had ended.
-        for item in std::mem::take(&mut self.outbox) {
-            if self.commit.send(item).await.is_err() {
-                break;
-            }
-        }
-        if self.commit.send(ToCommit::End).await.is_err() {
-            tracing::debug!("the committer ended too soon");
-        }
-        while self.committer.join_next().await.is_some() {}
-        while let Ok(message) = self.inbox.try_recv() {
-            self.handle_at_the_end(message);
-        }
-        self.show();
-        self.summary
-    }
-
-    /// No byte is taken any more, and no file is tried again; proven files are still committed.
-    fn handle_at_the_end(&mut self, message: Message) {
-        match message {
-            Message::Response { reply, .. } | Message::Unpacked { reply, .. } => {
-                // A connection that has ended needs no reply.
-                let _ = reply.send(Reply::Drop);
-            }
-            Message::Order(_, answer) => {
-                // The run that asked may have ended.
-                let _ = answer.send(0);
-            }
-            Message::Link { .. } | Message::LookedAt { .. } => {}
-            message => self.handle(message),
-        }
     }
 }
 

@@ -7,17 +7,18 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::decide::mirror::stock::UnderWay;
 use crate::decide::transfer::protocol::{Left, RangeEnd, Refreshed, Ticket};
 use crate::decide::transfer::scheduler::{FileId, Taken};
 use crate::decide::transfer::task::{DiskTrouble, Missing, Task};
 use crate::decide::transfer::verify::Received;
 use crate::edge::folder::part_file::Part;
-use crate::engine::destination::commit::Committed;
 use crate::model::artifact::ArtifactKey;
 use crate::model::manifest::Entry;
 use crate::model::response_head::Head;
 
 use super::carried::Carried;
+use super::commit::Committed;
 use super::download::{Absorbed, Download};
 
 /// What is reported to the coordinator.
@@ -26,7 +27,7 @@ pub(super) enum Message {
     /// Fetch these, in order of urgency. Answers how many were admitted.
     Order(Vec<Task>, oneshot::Sender<u64>),
     /// How far is what is under way?
-    Progress(oneshot::Sender<Vec<Progress>>),
+    Progress(oneshot::Sender<Vec<UnderWay>>),
     /// When may the next file that cools down be ordered again?
     CooledAt(oneshot::Sender<Option<Instant>>),
     /// A request waited so long for its head.
@@ -71,14 +72,6 @@ pub(super) enum Found {
     Nothing,
     /// The disk refused to be read.
     Trouble(DiskTrouble),
-}
-
-/// How far a file under way is.
-#[derive(Debug, Clone)]
-pub(crate) struct Progress {
-    pub(crate) key: ArtifactKey,
-    pub(crate) have: u64,
-    pub(crate) length: Option<u64>,
 }
 
 /// How a run of the coordinator ended.

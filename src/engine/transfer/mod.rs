@@ -11,7 +11,6 @@ pub(crate) mod host_backoff;
 pub(crate) mod link_refresh;
 mod messages;
 mod pool;
-pub(crate) mod rate_limit;
 pub(crate) mod share;
 mod shared_end;
 mod worker;
@@ -26,15 +25,17 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::decide::mirror::stock::UnderWay;
 use crate::decide::transfer::connections::Limits;
 use crate::decide::transfer::ranges::Cut;
 use crate::decide::transfer::scheduler::Scheduler;
 use crate::decide::transfer::task::{Missing, Task};
 use crate::edge::api::ApiClient;
-use crate::edge::folder::part_file::{BLOCK, PartFolder};
+use crate::edge::folder::part_file::PartFolder;
 use crate::edge::net::http::ArtifactClient;
+use crate::edge::net::rate_limit::Limiter;
+use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::fd_limit::Handles;
-use crate::engine::destination::commit::Committer;
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::job::JobId;
@@ -42,32 +43,35 @@ use crate::model::listing::Listing;
 
 use super::event::Reporter;
 use super::options::SyncOptions;
+use commit::Committer;
 use coordinator::{Beginning, Coordinator};
 use disk_space::Room;
 use host_backoff::Gates;
 use link_refresh::Relister;
 use messages::{Message, Summary};
-use rate_limit::Limiter;
 use share::Member;
 
 pub(super) use context::Context;
-pub(super) use messages::Progress;
+
+/// How proven files get their names: the one thing that transfers use of the destination.
+use super::destination::commit;
 
 /// Proven files that may wait for their names; beyond that, transfers wait for the disk.
 const COMMIT_QUEUE: usize = 512;
 
-/// The most one request asks for. Large enough that a round trip between two requests costs little, small enough that
-/// several connections on one file stay close together and the hash close behind them.
-const RANGE: u64 = 16 * BLOCK;
-
-/// What the next request for a file asks for, while it is unknown what a connection delivers.
-const FIRST_RANGE: u64 = 2 * BLOCK;
-
-/// Halves smaller than this are not worth a round trip, as long as it is unknown how long that takes.
-const SPLIT: u64 = 2 * BLOCK;
-
 /// How files are cut into ranges, to begin with.
-const CUT: Cut = Cut { piece: FIRST_RANGE, first: RANGE, split: SPLIT, block: BLOCK };
+const fn cut(block: u64) -> Cut {
+    Cut {
+        // What the next request for a file asks for, while it is unknown what a connection delivers.
+        piece: 2 * block,
+        // The most one request asks for. Large enough that a round trip between two requests costs little, small enough
+        // that several connections on one file stay close together and the hash close behind them.
+        first: 16 * block,
+        // Halves smaller than this are not worth a round trip, as long as it is unknown how long that takes.
+        split: 2 * block,
+        block,
+    }
+}
 
 /// Batches are small enough that one in this many of the handles for proven files is enough for each.
 const HANDLES_OF_A_BATCH: usize = 16;
@@ -104,7 +108,7 @@ impl Transfers {
     ///
     /// # Errors
     /// When the folder of parts cannot be read.
-    pub(super) fn start(setup: Setup) -> Result<Self, Error> {
+    pub(super) async fn start(setup: Setup) -> Result<Self, Error> {
         let Setup {
             client,
             api,
@@ -119,7 +123,11 @@ impl Transfers {
             member,
             after_commit,
         } = setup;
-        let leftovers = parts.fingerprints()?;
+        let reading = blocking({
+            let parts = parts.clone();
+            move || parts.fingerprints()
+        });
+        let leftovers = reading.await.map_err(lost("read", &parts.path("")))??;
         let (commit, items) = mpsc::channel(COMMIT_QUEUE.min(handles.finished));
         let (inbox, messages) = mpsc::unbounded_channel();
         let (shown, is_quiet) = watch::channel(true);
@@ -146,6 +154,7 @@ impl Transfers {
             inbox: inbox.clone(),
             stall_timeout: options.stall_timeout,
             once: options.once,
+            portions: options.portions,
             received: AtomicU64::new(0),
             run_may_write: AtomicBool::new(false),
             hurry: AtomicBool::new(false),
@@ -163,7 +172,11 @@ impl Transfers {
             Coordinator::new(Beginning {
                 context: context.clone(),
                 inbox: messages,
-                scheduler: Scheduler::new(&limits, CUT, handles.finished / HANDLES_OF_A_BATCH),
+                scheduler: Scheduler::new(
+                    &limits,
+                    cut(options.portions.block),
+                    handles.finished / HANDLES_OF_A_BATCH,
+                ),
                 relister: relister.clone(),
                 commit,
                 committer,
@@ -190,7 +203,7 @@ impl Transfers {
     }
 
     /// Returns how far the files under way are.
-    pub(super) async fn progress(&self) -> Vec<Progress> {
+    pub(super) async fn progress(&self) -> Vec<UnderWay> {
         let (answer, progress) = oneshot::channel();
         self.send(Message::Progress(answer));
         progress.await.unwrap_or_default()
@@ -233,8 +246,10 @@ impl Transfers {
 
     /// Returns the bytes that may be written before the disk is as full as it may be; `None` where the file system does not
     /// report its size.
-    pub(super) fn room_above_floor(&self) -> Result<Option<u64>, Error> {
-        self.context.room.above_floor()
+    pub(super) async fn room_above_floor(&self) -> Result<Option<u64>, Error> {
+        let context = self.context.clone();
+        let asking = blocking(move || context.room.above_floor());
+        asking.await.map_err(lost("read", &self.context.dir))?
     }
 
     /// Ends connections, keeps what they have, commits what is proven.

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use crate::decide::fleet::connections::{Due, Need, Waiting};
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::edge::net::http::ArtifactClient;
+use crate::edge::net::rate_limit::Limiter;
 use crate::edge::system::fd_limit::{Handles, ManyHandles};
 use crate::engine::transfer::host_backoff::Gates;
-use crate::engine::transfer::rate_limit::Limiter;
 use crate::model::artifact::ArtifactKind;
 use crate::model::units::ByteCount;
 

@@ -1,6 +1,7 @@
 //! The walls between the layers and rooms, read from the `use` trees and paths of the sources, and the map of
 //! `ARCHITECTURE.md`, which must be what the first lines of the modules are.
 
+mod blocking;
 mod ignored;
 mod map;
 mod planted;
@@ -203,6 +204,44 @@ fn the_library_names_no_option_and_no_command() {
 fn the_walls_hold() {
     let breaches = breaches(WALLS, &sources());
     assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+/// Files of the engine that import from another room of it, each with that room. The number only ever gets smaller: a value
+/// that two rooms need belongs to `model` or `decide`, an effect to `edge`.
+const MOST_IMPORTS_BETWEEN_ROOMS: usize = 19;
+
+fn inside_engine(source: &Source) -> Option<&str> {
+    source.module.strip_prefix("engine::")
+}
+
+/// Returns each file of the engine with another room that it imports from.
+fn imports_between_rooms(sources: &[Source]) -> BTreeSet<(&str, &str)> {
+    let rooms: BTreeSet<&str> =
+        sources.iter().filter_map(|source| Some(inside_engine(source)?.split_once("::")?.0)).collect();
+    let mut found = BTreeSet::new();
+    for source in sources {
+        // A file beside the rooms is none of them.
+        let own = inside_engine(source).and_then(|module| module.split("::").next());
+        let Some(own) = own.filter(|own| rooms.contains(own)) else { continue };
+        for used in source.uses.iter().filter_map(|used| used.strip_prefix("crate::engine::")) {
+            let other = used.split("::").next().and_then(|first| rooms.get(first));
+            found.extend(other.filter(|other| **other != own).map(|other| (source.module.as_str(), *other)));
+        }
+    }
+    found
+}
+
+#[test]
+fn rooms_of_the_engine_import_little_from_each_other() {
+    let sources = sources();
+    let imports = imports_between_rooms(&sources);
+    let lines: Vec<String> = imports.iter().map(|(module, room)| format!("{module} from {room}")).collect();
+    let text = lines.join("\n");
+    assert_eq!(
+        imports.len(),
+        MOST_IMPORTS_BETWEEN_ROOMS,
+        "where there are fewer now, lower the number:\n{text}"
+    );
 }
 
 /// Returns groups of modules that import each other in a circle. A module and those below it count as one: a parent may

@@ -1,7 +1,9 @@
 //! A wall that nothing can breach is no wall: a breach of each kind is planted, and must be found.
 
 use super::source::Source;
-use super::{WALLS, WITHOUT_A_COMMAND_LINE, breaches, circles, words_of_the_command_line};
+use super::{
+    WALLS, WITHOUT_A_COMMAND_LINE, breaches, circles, imports_between_rooms, words_of_the_command_line,
+};
 
 fn found(module: &str, text: &str) -> Vec<String> {
     breaches(WALLS, &[Source::parse(module, text)])
@@ -75,6 +77,18 @@ fn words_of_the_command_line_are_found_wherever_they_are_written() {
         }
     }
     assert!(found("cli::somewhere", r#"const HINT: &str = "see `--only`";"#).is_empty());
+}
+
+#[test]
+fn an_import_from_another_room_is_counted_once_a_file() {
+    let a = Source::parse("engine::a", "pub(crate) mod inner;");
+    let inner = Source::parse("engine::a::inner", "use crate::engine::b::{one, other};\nuse super::here;");
+    let b =
+        Source::parse("engine::b::inner", "fn f() { crate::engine::event::Event; super::super::a::g(); }");
+    let event = Source::parse("engine::event", "use super::b::T;");
+    let sources = [a, inner, b, event];
+    let expected = [("engine::a::inner", "b"), ("engine::b::inner", "a")];
+    assert!(imports_between_rooms(&sources).into_iter().eq(expected));
 }
 
 #[test]

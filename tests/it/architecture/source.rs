@@ -49,7 +49,8 @@ pub(super) fn files() -> Vec<PathBuf> {
     modules().into_values().collect()
 }
 
-fn modules() -> BTreeMap<String, PathBuf> {
+/// Returns the files of all sources but those of tests, by module.
+pub(super) fn modules() -> BTreeMap<String, PathBuf> {
     let mut found = BTreeMap::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     read_folder(&root, "", &mut found);
@@ -93,7 +94,7 @@ fn declared_for_tests(text: &str) -> Vec<String> {
     modules.map(|module| module.ident.to_string()).collect()
 }
 
-fn is_for_tests(attributes: &[Attribute]) -> bool {
+pub(super) fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let mut tests = false;
         if attribute.path().is_ident("cfg") {
@@ -107,7 +108,7 @@ fn is_for_tests(attributes: &[Attribute]) -> bool {
     })
 }
 
-fn attributes(item: &Item) -> &[Attribute] {
+pub(super) fn attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
         Item::Enum(item) => &item.attrs,
@@ -236,6 +237,39 @@ impl Reader {
             }
             None => Vec::new(),
         }
+    }
+}
+
+/// What the names in a source mean: its imports.
+#[derive(Default)]
+pub(super) struct Names(Reader);
+
+impl Names {
+    pub(super) fn of(module: &[String], file: &syn::File) -> Self {
+        let mut reader = Reader { module: module.to_vec(), ..Reader::default() };
+        reader.items(&file.items);
+        Self(reader)
+    }
+
+    /// Returns the absolute path of a name. One that is not imported is of its own module, or of another crate.
+    pub(super) fn absolute(&self, module: &[String], path: &[String]) -> Vec<String> {
+        let path = self.0.absolute(module, path);
+        let is_whole =
+            |first: &String| ["crate", "std", "rustix", "fs4", "reflink_copy"].contains(&first.as_str());
+        if path.first().is_some_and(is_whole) {
+            return path;
+        }
+        let krate = || "crate".to_owned();
+        [krate()].into_iter().chain(module.iter().cloned()).chain(path).collect()
+    }
+
+    /// Returns what is imported under a name: the name's absolute path, and that of what it means.
+    pub(super) fn imports(&self) -> impl Iterator<Item = (String, String)> {
+        self.0.imported.iter().map(|(module, name, meant)| {
+            let here = ["crate".to_owned()].into_iter().chain(module.iter().cloned()).chain([name.clone()]);
+            let here: Vec<String> = here.collect();
+            (here.join("::"), self.absolute(module, meant).join("::"))
+        })
     }
 }
 

@@ -5,6 +5,9 @@
 //! name and length of which nothing is remembered is taken to be the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
 
 use crate::model::dataset::RemoteFile;
 use crate::model::digest::Sha256Digest;
@@ -13,7 +16,6 @@ use crate::model::upload_record::{Stamp, UploadRecord, UploadRecords};
 /// A file of the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalFile {
-    /// Its name.
     pub name: String,
     /// Its length and change time.
     pub stamp: Stamp,
@@ -22,11 +24,9 @@ pub struct LocalFile {
 /// What has to be done about one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing.
     Keep(Kept),
     /// It has its old length and a new change time: it is sent if its bytes hash to another digest than this.
     Compare(Sha256Digest),
-    /// It is sent.
     Send(Reason),
 }
 
@@ -54,8 +54,8 @@ pub enum Reason {
     Interrupted,
 }
 
-impl std::fmt::Display for Reason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Missing => "the dataset does not have it",
             Self::OtherLength => "the dataset has it with another length",
@@ -140,21 +140,54 @@ fn step(local: Stamp, remote: Remote, record: Option<&UploadRecord>) -> Step {
     }
 }
 
+/// What is wrong with the names that the API gave to a folder's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Renamed {
+    /// Two files have one name.
+    Merged {
+        /// Their names in the folder.
+        files: (String, String),
+        /// Their name in the dataset.
+        stored_as: String,
+    },
+    /// A caption and its picture have different stems.
+    Parted {
+        /// Their names in the folder.
+        files: (String, String),
+        /// Their stems in the dataset.
+        stems: (String, String),
+    },
+}
+
+impl fmt::Display for Renamed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Merged { files: (one, other), stored_as } => {
+                write!(f, "`{one}` and `{other}` are both `{stored_as}` in the dataset")
+            }
+            Self::Parted { files: (one, other), stems: (stem, other_stem) } => write!(
+                f,
+                "`{one}` and `{other}` belong together, and have the stems `{stem}` and `{other_stem}` in the dataset"
+            ),
+        }
+    }
+}
+
 /// Whether the names that the API gave to a folder's files take a caption from its picture, or let two files fall
 /// together; returns what is wrong with the first such file.
 #[must_use]
-pub fn renaming_fault<'a>(names: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<String> {
+pub fn renaming_fault<'a>(names: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<Renamed> {
+    let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
     let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
     let mut stems: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     for (name, stored_as) in names {
         if let Some(other) = taken.insert(stored_as, name) {
-            return Some(format!("`{other}` and `{name}` are both `{stored_as}` in the dataset"));
+            return Some(Renamed::Merged { files: pair(other, name), stored_as: stored_as.to_owned() });
         }
         let (old, new) = (stem(name), stem(stored_as));
         if let Some((other, other_name)) = stems.insert(old, (new, name)).filter(|(other, _)| *other != new) {
-            return Some(format!(
-                "`{other_name}` and `{name}` belong together, and have the stems `{other}` and `{new}` in the dataset"
-            ));
+            return Some(Renamed::Parted { files: pair(other_name, name), stems: pair(other, new) });
         }
     }
     None
@@ -238,15 +271,16 @@ mod tests {
     fn names_that_part_what_belongs_together() {
         let pairs = [("a b.jpg", "a_b.jpg"), ("a b.txt", "a_b.txt"), ("c.jpg", "c.jpg")];
         assert_eq!(renaming_fault(pairs), None);
-        assert!(
-            renaming_fault([("a b.jpg", "a_b.jpg"), ("a b.txt", "a b.txt")])
-                .unwrap()
-                .contains("belong together")
+        let words = |names| renaming_fault(names).map(|renamed| renamed.to_string());
+        assert_eq!(
+            words([("a b.jpg", "a_b.jpg"), ("a b.txt", "a b.txt")]).as_deref(),
+            Some(
+                "`a b.jpg` and `a b.txt` belong together, and have the stems `a_b` and `a b` in the dataset"
+            )
         );
-        assert!(
-            renaming_fault([("a b.jpg", "a_b.jpg"), ("a?b.jpg", "a_b.jpg")])
-                .unwrap()
-                .contains("both `a_b.jpg`")
+        assert_eq!(
+            words([("a b.jpg", "a_b.jpg"), ("a?b.jpg", "a_b.jpg")]).as_deref(),
+            Some("`a b.jpg` and `a?b.jpg` are both `a_b.jpg` in the dataset")
         );
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::model::dataset::{Dataset, DatasetStatus, RemoteFile, and_more, some};
 
 /// How long an inventory that is not the folder may stay as it is before that is taken as the last word.
@@ -36,7 +38,7 @@ pub enum Readiness {
 }
 
 /// What an inventory has otherwise than a folder.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Difference {
     /// Files that it does not have.
     pub missing: Vec<String>,
@@ -58,7 +60,6 @@ pub struct Past {
 /// Names, as they are in the dataset, and lengths.
 pub type Expected = BTreeMap<String, u64>;
 
-/// Judges a dataset.
 #[must_use]
 pub fn judge(dataset: &Dataset, expected: &Expected, past: Past) -> Readiness {
     let difference = dataset.files.as_deref().map(|files| difference(expected, files)).unwrap_or_default();

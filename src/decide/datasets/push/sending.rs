@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::error::ApiError;
 use crate::model::fault::{Fault, LocalFault};
 
@@ -39,7 +41,8 @@ impl Route {
 }
 
 /// Why one try to send a file failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum SendFault {
     /// The API.
     #[error(transparent)]

@@ -6,23 +6,22 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::decide::transfer::outcome::{After, AfterLink, after, after_link};
+use crate::decide::transfer::outcome::{After, AfterLink, LONGEST_WAIT_IN_ONE_PASS, after, after_link};
 use crate::decide::transfer::protocol::Refreshed;
 use crate::decide::transfer::resume::{Answer, Asked, resume};
-use crate::decide::transfer::state::{LEAST_PROGRESS, LONGEST_WAIT_IN_ONE_PASS, RESTARTS_BEFORE_TOLERANCE};
+use crate::decide::transfer::state::{LEAST_PROGRESS, RESTARTS_BEFORE_TOLERANCE};
 use crate::decide::transfer::task::FailureCause;
 use crate::edge::net::http::{Body, RangeRequest};
 use crate::edge::net::unpack;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine::event::{Event, RetryCause};
-use crate::engine::transfer::share::Permit;
 use crate::model::artifact::ArtifactKind;
 use crate::model::fault::{Fault, RangeFault};
 use crate::model::response_head::Head;
 use crate::model::revision::{Agreement, Revision};
 use crate::model::source_url::SourceUrl;
 
-use super::{Ending, File, Known, Stopped};
+use super::{Ending, File, Known, Permit, Stopped};
 
 /// Progress is reported each time that so many bytes arrived.
 const REPORT_EACH: u64 = 256 << 10;

@@ -64,6 +64,7 @@ impl Run {
         };
         let left = Left { look, missing: missing > 0, settled: state.is_over(), state_age: None };
         let next_look = self.cadence.next_run(self.began.elapsed(), &left);
+        pass.nothing.iter().for_each(|notice| self.notice(notice.clone()));
         self.done(exit, present, missing + self.unreachable, Some(looked.status.status.clone()), next_look);
         Ok(exit)
     }

@@ -6,19 +6,18 @@ use std::sync::Arc;
 use crate::decide::bucket::head::{Known, Seen};
 use crate::decide::mirror::retention::surplus;
 use crate::decide::mirror::snapshot::JobSnapshot;
-use crate::engine::destination::reports;
-use crate::engine::destination::reports::{JobArtifact, JobDraft, Rows};
+use crate::edge::folder::reports::{JobDraft, Rows};
 use crate::engine::event::{Event, Notice};
-use crate::engine::outputs::gallery;
 use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::JobId;
+use crate::model::job_file::JobArtifact;
 use crate::model::manifest::Entry;
 
 use super::super::head_store::HeadStore;
 use super::super::prune;
-use super::super::records::{self, Draft, SUMS};
-use super::{JOB, JOB_BOUND, PAGE, Run};
+use super::super::records::{self, Draft, PAGE, SUMS, is_own_page};
+use super::{JOB, JOB_BOUND, Run};
 
 impl Run {
     pub(super) async fn conclude_records(&mut self, looked: &JobSnapshot) -> Result<(), Error> {
@@ -58,13 +57,12 @@ impl Run {
     }
 
     async fn write_page(&mut self, head: &Arc<HeadStore>, known: &Known, job: &Draft) -> Result<(), Error> {
-        let job = reports::parse_job(job.text().as_bytes(), &self.mirror.job);
-        let draft = Draft::new(PAGE, gallery::draw(&known.manifest, job.as_ref()));
+        let draft = Draft::page(&known.manifest, Some(job.text().as_bytes()));
         if self.page_is_foreign || self.written.get(PAGE) == Some(&draft.meaning) {
             return Ok(());
         }
         if let Some((page, _)) = self.store.small(PAGE, JOB_BOUND).await?
-            && !gallery::is_own_page(&page)
+            && !is_own_page(&page)
         {
             self.page_is_foreign = true;
             let page = self.store.url.object(PAGE);

@@ -8,24 +8,23 @@ use tokio::sync::Semaphore;
 
 use crate::decide::bucket::head::{Head, Known, Line, Publish};
 use crate::decide::mirror::plan::{
-    Action, Counts, FetchReason, Recollection, Situation, Step, asked_stamp, nothing_is_chosen, plan,
+    Action, Counts, FetchReason, Sight, Situation, Step, asked_stamp, nothing_found, plan,
 };
 use crate::decide::mirror::poll_interval::save_interval;
+use crate::decide::mirror::remembered::recollections;
 use crate::decide::mirror::retention::surplus;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::edge::bucket::Listed;
-use crate::engine::destination::reports;
-use crate::engine::destination::reports::JobFile;
+use crate::edge::folder::reports;
+use crate::edge::net::rate_limit::Limiter;
 use crate::engine::event::{Event, Notice};
-use crate::engine::mirror::run::unreachable;
-use crate::engine::transfer::rate_limit::Limiter;
 use crate::error::{BucketError, Condition, Error, ExitStatus};
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
 use crate::model::job::JobStatus;
+use crate::model::job_file::JobFile;
 use crate::model::listing::Listing;
 use crate::model::local::{Local, LocalFile};
-use crate::model::manifest::{Entry, EntryState};
 use crate::model::names::rel_path::RelPath;
 
 use super::super::file::{Order, Shared};
@@ -177,9 +176,9 @@ impl Run {
             self.notice(Notice::UnusableRow(row.clone()));
         }
         self.unreachable = 0;
-        for notice in unreachable(looked, &listing, &self.mirror.options.selection) {
+        for file in looked.unreachable(&listing, &self.mirror.options.selection) {
             self.unreachable += 1;
-            self.tell(&Event::Trouble { notice });
+            self.tell(&Event::Trouble { notice: file.into() });
         }
         let generation = self.relister.learn(&listing).await;
         let mut orders = Vec::new();
@@ -210,9 +209,10 @@ impl Run {
             self.tell(&Event::plan(kept.plus(Counts { fetch, ask, present: ask })));
         }
         self.planned = true;
-        if state.is_over() && nothing_is_chosen(&actions) {
-            self.notice(Notice::NothingChosen { offered: actions.len() });
-        }
+        let is_first_seen = self.last_seen.as_ref() != Some(&looked.status.status);
+        let sight = Sight::of(state.is_over(), is_first_seen, self.mirror.options.once);
+        let nothing = nothing_found(&actions, &self.mirror.options.selection, sight);
+        let nothing = nothing.map(|nothing| Notice::of_nothing(nothing, actions.len()));
         let ordered = self.start(orders);
         if self.head.is_some() {
             self.write_records(looked, &listing.artifacts).await?;
@@ -231,6 +231,7 @@ impl Run {
             ordered,
             lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
+            nothing,
         })
     }
 
@@ -336,7 +337,7 @@ impl Run {
             return Ok(());
         };
         if adopts {
-            self.recollections = reports::recollections(&artifacts);
+            self.recollections = recollections(&artifacts);
         }
         self.before = artifacts;
         Ok(())
@@ -374,7 +375,9 @@ impl Run {
         let key = &action.artifact.key;
         let known = view.known.manifest.entries.get(key);
         let (expected, otherwise, due) = match (&action.step, known) {
-            (Step::Adopt { memory, due }, _) => (adopted(action, memory), FetchReason::New, *due),
+            (Step::Adopt { memory, due }, _) => {
+                (memory.adopted(action.artifact.step), FetchReason::New, *due)
+            }
             (Step::Inspect { due }, Some(entry)) => (entry.clone(), FetchReason::Damaged, *due),
             _ => return Ok(None),
         };
@@ -390,20 +393,5 @@ impl Run {
             }
             _ => Ok(Some(Step::Fetch(otherwise))),
         }
-    }
-}
-
-fn adopted(action: &Action, memory: &Recollection) -> Entry {
-    Entry {
-        path: memory.path.clone(),
-        step: action.artifact.step,
-        size: memory.size,
-        sha256: memory.sha256,
-        evidence: memory.evidence,
-        revision: memory.revision.clone(),
-        run: memory.run.clone(),
-        modified: None,
-        state: EntryState::Present,
-        older: Vec::new(),
     }
 }

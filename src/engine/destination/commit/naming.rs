@@ -7,9 +7,9 @@ use std::path::Path;
 
 use crate::edge::folder::blocks::BlockFolder;
 use crate::edge::folder::manifest_store::Store;
+use crate::edge::folder::reports;
 use crate::edge::folder::tree::{Over, Tree};
 use crate::edge::system::disk::{self, fault};
-use crate::engine::destination::reports;
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::manifest::{Entry, Prepared, Record};

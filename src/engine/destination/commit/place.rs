@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::decide::mirror::plan::beside;
+use crate::edge::folder::hashing::sha256_of;
 use crate::edge::folder::manifest_store::Store;
 use crate::edge::system::disk::{self, fault};
-use crate::engine::destination::hashing::sha256_of;
 use crate::engine::event::{Event, Notice};
 use crate::engine::options::OnChange;
 use crate::error::Error;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::edge::folder::reports;
 use crate::edge::system::blocking::blocking;
-use crate::engine::destination::reports;
 
 use super::Committer;
 

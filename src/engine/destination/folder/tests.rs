@@ -38,7 +38,7 @@ fn interrupted(files: &[(&str, usize)]) -> tempfile::TempDir {
 }
 
 async fn open(dir: &Path, stop: &Stop) -> Option<Folder> {
-    Folder::open(dir, &job(), ORIGIN, &silent(), stop).await.unwrap()
+    Folder::open(dir, &job(), ORIGIN, Portions::default().block, &silent(), stop).await.unwrap()
 }
 
 #[tokio::test]

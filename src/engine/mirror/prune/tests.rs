@@ -13,6 +13,7 @@ use crate::model::manifest::examples;
 
 use crate::edge::system::disk;
 use crate::engine::destination::prune::list_path;
+use crate::engine::outputs::gallery;
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::manifest::{Entry, EntryState, Older, Record};
 use crate::model::names::rel_path::RelPath;
@@ -21,7 +22,7 @@ use super::*;
 
 const ORIGIN: &str = "https://api.example";
 
-/// Lets so many changes of the disk happen and no more: what stands then is what a kill leaves.
+/// Lets so many changes of the disk happen and no more: what is there then is what a kill leaves.
 struct Killer {
     left: Cell<u32>,
     hindered: Cell<bool>,
@@ -66,8 +67,7 @@ impl Mirrored {
             fs::write(path.to_path(&mirrored.dir()), stem).unwrap();
             let metadata = fs::metadata(path.to_path(&mirrored.dir())).unwrap();
             let key = ArtifactKey { kind: ArtifactKind::Checkpoint, path: format!("/o/{path}").into() };
-            let sha256 =
-                crate::engine::destination::hashing::sha256_of(&path.to_path(&mirrored.dir())).unwrap();
+            let sha256 = crate::edge::folder::hashing::sha256_of(&path.to_path(&mirrored.dir())).unwrap();
             let entry = Entry {
                 size: metadata.len(),
                 sha256,
@@ -88,7 +88,8 @@ impl Mirrored {
     }
 
     fn prune(&self) -> Result<Pruned, Error> {
-        prune(&self.dir(), Retention::KeepLast(NonZeroU32::new(1).unwrap()), &silent)
+        let draw = |dir: &Path, manifest: &Manifest| gallery::refresh(dir, manifest).map(drop);
+        prune(&self.dir(), Retention::KeepLast(NonZeroU32::new(1).unwrap()), &silent, draw)
     }
 
     fn files(&self) -> Vec<String> {
@@ -109,7 +110,7 @@ impl Mirrored {
     fn assert_sums_pass(&self) {
         for line in fs::read_to_string(self.dir().join("SHA256SUMS")).unwrap().lines() {
             let (sum, name) = line.split_once("  ").unwrap();
-            let found = crate::engine::destination::hashing::sha256_of(&self.dir().join(name)).unwrap();
+            let found = crate::edge::folder::hashing::sha256_of(&self.dir().join(name)).unwrap();
             assert_eq!(found, sum.parse::<Sha256Digest>().unwrap(), "{name}");
         }
     }
@@ -134,7 +135,7 @@ fn what_is_not_kept_goes_and_is_remembered() {
         mirrored.states().into_iter().filter(|(_, state)| *state == EntryState::Pruned).collect();
     assert_eq!(pruned.len(), 2);
     assert_eq!(mirrored.prune().unwrap().removed, []);
-    // Somebody put one back: it is theirs now.
+    // The user put one back: it is kept.
     mirrored.write("a_250.safetensors", "a_250");
     mirrored.prune().unwrap();
     assert_eq!(mirrored.files().len(), 3);

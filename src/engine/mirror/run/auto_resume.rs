@@ -1,4 +1,4 @@
-//! The job's life while it is followed: counted resumptions, resuming it, and the alarm for a job without progress.
+//! The job's life during a run: counted resumptions, resuming it, and the alarm for a job without progress.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::mirror::auto_resume::{AutoResume, Next, Seen, Stopped, WillResume};
+use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::run_stamp;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
@@ -17,12 +18,12 @@ use crate::engine::options::SyncOptions;
 use crate::error::ApiError;
 use crate::model::job::{JobId, JobStatus};
 
-use super::{Pass, Run};
+use super::Run;
 
 /// The longest wait between two polls where the user did not set one.
 pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
 
-/// What one follow knows of the job's life.
+/// What one run knows of the job's life.
 #[derive(Debug)]
 pub(crate) struct Life {
     auto_resume: AutoResume,

@@ -8,7 +8,6 @@ use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::decide::mirror::unlisted::{Situation, candidates, unrecorded};
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
-use crate::engine::destination::reclaim::reclaim;
 use crate::engine::event::{NotAdopted, Notice};
 use crate::error::Error;
 use crate::model::local::LocalFile;
@@ -48,8 +47,7 @@ impl Run {
             };
             (candidates(&situation), unrecorded(&situation, names))
         };
-        let (store, reporter) = (&folder.store, self.reporter.as_ref());
-        let reclaimed = reclaim(&dir, store, chosen, looked.name(), reporter, &self.stop).await?;
+        let reclaimed = folder.reclaim(chosen, looked.name(), self.reporter.as_ref(), &self.stop).await?;
         if !reclaimed.is_whole {
             return Ok(false);
         }
@@ -65,7 +63,9 @@ impl Run {
             paths.truncate(NAMED);
             Notice::NotAdopted { paths, more, why }
         });
-        self.notice(notices);
+        for notice in notices {
+            self.reported.notice(notice);
+        }
         Ok(true)
     }
 }

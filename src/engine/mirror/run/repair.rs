@@ -10,16 +10,17 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::decide::mirror::plan::{Action, FetchReason, Step, asked_stamp};
+use crate::decide::mirror::pass::Pass;
+use crate::decide::mirror::plan::{Action, FetchReason, Step};
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::decide::transfer::disk_space::floor;
-use crate::decide::transfer::task::{FailureCause, Missing, Task};
+use crate::decide::transfer::task::{FailureCause, Missing};
 use crate::edge::folder::blocks::BlockFolder;
+use crate::edge::folder::check::{BadFile, Checked, Problem, check, problem};
+use crate::edge::folder::part_file::PartFolder;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
-use crate::engine::destination::check::{BadFile, Checked, Problem, check, problem};
-use crate::engine::destination::folder::Folder;
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::Mirror;
 use crate::engine::mirror::poll::{Patience, look};
@@ -27,10 +28,12 @@ use crate::engine::options::SyncOptions;
 use crate::engine::stop::Stop;
 use crate::error::{Error, ExitStatus};
 use crate::model::artifact::{Artifact, ArtifactKey};
+use crate::model::listing::Listing;
 use crate::model::manifest::Manifest;
 use crate::model::names::rel_path::RelPath;
 
-use super::{Pass, Run};
+use super::Run;
+use super::orders::Offer;
 
 /// What became of a repair.
 #[derive(Debug)]
@@ -79,8 +82,7 @@ pub(crate) async fn repair(
 ) -> Result<Repair, Error> {
     let began = Instant::now();
     mirror.options.once = true;
-    let opened = Folder::open(&mirror.dir, &mirror.job, &mirror.api.origin(), &reporter, &stop).await?;
-    let Some(folder) = opened else {
+    let Some(folder) = mirror.open_folder(&reporter, &stop).await? else {
         return Ok(Repair::nothing_done(Checked::default(), stop.status()));
     };
     let manifest = folder.lock().manifest().clone();
@@ -106,22 +108,10 @@ pub(crate) async fn repair(
     };
     let seeding = beside(&mirror.dir, {
         let (dir, options) = (mirror.dir.clone(), mirror.options.clone());
-        let parts = folder.parts.clone();
-        // What is hosted no more, or has a part already, needs no seed.
-        let left = parts.fingerprints()?;
-        let listing = folder.listing(&looked);
-        let hosted: HashSet<&ArtifactKey> = listing.artifacts.iter().map(|artifact| &artifact.key).collect();
-        let wants_seed =
-            |file: &&BadFile| hosted.contains(&file.key) && !left.contains(&file.key.fingerprint());
-        let bad: Vec<BadFile> = found.bad.iter().filter(wants_seed).cloned().collect();
-        move || {
-            for file in &bad {
-                // Only ever a saving: a file without a seed is fetched whole.
-                let _ = seed(&dir, &manifest, &parts, file, &options);
-            }
-        }
+        let (parts, listing, bad) = (folder.parts.clone(), folder.listing(&looked), found.bad.clone());
+        move || seed_all(&dir, &manifest, &parts, &listing, bad, &options)
     });
-    seeding.await?;
+    seeding.await??;
     Run::begin(mirror, hosts, folder, reporter, stop, began).await?.fix(&looked, found).await
 }
 
@@ -132,11 +122,31 @@ impl Repair {
     }
 }
 
+/// Makes parts of the good blocks of damaged files. What is hosted no more, or has a part already, needs none.
+fn seed_all(
+    dir: &Path,
+    manifest: &Manifest,
+    parts: &PartFolder,
+    listing: &Listing,
+    bad: Vec<BadFile>,
+    options: &SyncOptions,
+) -> Result<(), Error> {
+    let left = parts.fingerprints()?;
+    let hosted: HashSet<&ArtifactKey> = listing.artifacts.iter().map(|artifact| &artifact.key).collect();
+    for file in bad {
+        if hosted.contains(&file.key) && !left.contains(&file.key.fingerprint()) {
+            // Only ever a saving: a file without a seed is fetched whole.
+            let _ = seed(dir, manifest, parts, &file, options);
+        }
+    }
+    Ok(())
+}
+
 /// Makes a part of the good blocks of a damaged file, where they are known and there is room for both.
 fn seed(
     dir: &Path,
     manifest: &Manifest,
-    parts: &crate::edge::folder::part_file::PartFolder,
+    parts: &PartFolder,
     bad: &BadFile,
     options: &SyncOptions,
 ) -> Result<(), Error> {
@@ -164,21 +174,19 @@ impl Run {
         let listing = self.folder.listing(looked);
         let generation = self.transfers.learn(&listing).await;
         let state = looked.state(&listing.artifacts);
+        let offer = Offer { snapshot: looked, listing: &listing, state, generation };
         let bad: HashMap<&ArtifactKey, &Problem> =
             found.bad.iter().filter(|file| !file.is_older).map(|file| (&file.key, &file.problem)).collect();
-        let run = looked.run();
-        let order = |artifact: &Arc<Artifact>| {
+        let action = |artifact: &Arc<Artifact>| {
             let reason = match bad.get(&artifact.key)? {
                 Problem::Missing => FetchReason::Missing,
                 _ => FetchReason::Damaged,
             };
-            let action = Action { artifact: artifact.clone(), step: Step::Fetch(reason) };
-            let run = asked_stamp(&run, artifact, &listing);
-            Some(self.task(looked, &run, &action, state, generation))
+            Some(Action { artifact: artifact.clone(), step: Step::Fetch(reason) })
         };
-        let transfers: Vec<Task> = listing.artifacts.iter().filter_map(order).collect();
-        let wanted: Vec<ArtifactKey> =
-            transfers.iter().map(|transfer| transfer.artifact.key.clone()).collect();
+        let actions: Vec<Action> = listing.artifacts.iter().filter_map(action).collect();
+        let transfers = self.tasks(&offer, &actions);
+        let wanted: Vec<ArtifactKey> = actions.iter().map(|action| action.artifact.key.clone()).collect();
         let fetch = transfers.len() as u64;
         self.reporter.report(&Event::Plan { fetch, ask: 0, bytes: None, present: found.good });
         self.transfers.order(transfers).await;

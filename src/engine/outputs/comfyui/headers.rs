@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::decide::comfyui::loras::{Kinds, Weights, candidates};
 use crate::decide::formats::safetensors_header::{LENGTH_BYTES, MAX_HEADER_BYTES, SafetensorsHeader};
+use crate::edge::folder::hashing::is_as_published;
 use crate::edge::system::disk;
-use crate::engine::destination::hashing::is_as_published;
 use crate::model::digest::Sha256Digest;
 use crate::model::manifest::{Entry, Manifest};
 use crate::model::placement::{Placements, What};

@@ -29,11 +29,11 @@ use crate::edge::system::disk::fault;
 use crate::edge::system::link::LinkMode;
 use crate::engine::destination::newest::Saves;
 use crate::engine::event::{ComfyNotice, Event, Notice, Reporter};
+use crate::engine::follower::{Follower, View};
 use crate::error::Error;
 use crate::model::job::JobId;
 use crate::model::manifest::Manifest;
 
-use super::follower::{Follower, View};
 use headers::Headers;
 use place::Placing;
 

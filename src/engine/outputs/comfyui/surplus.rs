@@ -5,8 +5,8 @@ use std::fs;
 
 use crate::decide::comfyui::loras::Lora;
 use crate::decide::comfyui::placing::is_surplus;
+use crate::edge::folder::hashing::sha256_of;
 use crate::edge::system::disk;
-use crate::engine::destination::hashing::sha256_of;
 use crate::engine::event::{ComfyNotice, Event, Notice};
 use crate::error::Error;
 use crate::model::local::LocalFile;

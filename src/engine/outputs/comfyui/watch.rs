@@ -1,8 +1,7 @@
 //! Follows a folder that another rcsync writes, here or on another machine.
 //!
-//! A file-system event is a nudge to look, never the news itself: events get lost, and network disks send none. What
-//! counts is the manifest, which is looked at once a second by the time stamps of its two files, and read when they
-//! changed.
+//! A file-system event is only a reason to look: events get lost, and network disks send none. What counts is the manifest: the
+//! time stamps of its two files are read once a second, and the files when those changed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,20 +11,20 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::edge::folder::known::known;
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::system::blocking::{blocking, can_have_threads, lost};
 use crate::edge::system::disk;
-use crate::engine::destination::folder::known;
 use crate::engine::event::Reporter;
 use crate::engine::stop::Stop;
 use crate::error::{Error, ExitStatus};
 
 use super::{ComfyUi, Outcome, Patience};
 
-/// Two calls to the disk a second cost nothing that could be measured, and a LoRA is seen within a second or two.
+/// Two calls to the disk a second have no cost that could be measured, and a LoRA is seen within a second or two.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// However quiet it is: a removal from ComfyUI, or a disk that came back, is found within this time.
+/// Without any event, a removal from ComfyUI, or a disk that is there again, is found within this time.
 const LOOK_ALL_EVERY: Duration = Duration::from_secs(30);
 
 /// A batch of files is one look.
@@ -42,13 +41,15 @@ pub async fn watch(comfy: Arc<ComfyUi>, dir: PathBuf, reporter: Arc<dyn Reporter
     let mut seen: Option<Look> = None;
     let mut looked_at = Instant::now();
     loop {
-        let now = look(&dir);
+        let asked = dir.clone();
+        // A defect in looking is a look that saw nothing: all is read then.
+        let now = blocking(move || look(&asked)).await.unwrap_or_default();
         if seen.is_none_or(|seen| seen != now) || looked_at.elapsed() >= LOOK_ALL_EVERY {
-            let (placer, folder, told) = (comfy.clone(), dir.clone(), reporter.clone());
-            let placing = blocking(move || once(&placer, &folder, Patience::Wait, told.as_ref()));
+            let (placer, folder, reported) = (comfy.clone(), dir.clone(), reporter.clone());
+            let placing = blocking(move || once(&placer, &folder, Patience::Wait, reported.as_ref()));
             let result = placing.await.unwrap_or_else(|gone| Err(lost("look into", &dir)(gone)));
             comfy.tell_trouble(&result, true, false, reporter.as_ref());
-            // A look that failed, or came in the middle of something, is no look: the next one tries again.
+            // A look that failed, or found files that are still written, does not count: the next one tries again.
             let is_done = result.is_ok_and(|outcome| outcome.unsettled == 0);
             seen = Some(if is_done { now } else { [None, None] });
             looked_at = Instant::now();
@@ -79,7 +80,7 @@ pub fn once(
 
 fn look(dir: &Path) -> Look {
     ["journal.jsonl", "manifest.json"].map(|name| {
-        // Opened, since network disks answer a mere question from memory, and an opening from the server.
+        // Opened, since network disks answer a `stat` from memory, and an opening from the server.
         let metadata = disk::open_regular(&dir.join(PRIVATE).join(name)).and_then(|file| file.metadata());
         metadata.ok().map(|metadata| (metadata.len(), disk::modified(&metadata)))
     })
@@ -92,7 +93,7 @@ struct Events {
 
 impl Events {
     fn new(dir: &Path, nudge: Arc<Notify>) -> Self {
-        // Whatever happened, also an overflow or an error, there is reason to look; but our own looking is nothing.
+        // Every event, an overflow or an error too, is a reason to look, except those of our own reading.
         let ring = move |event: notify::Result<notify::Event>| {
             if !event.is_ok_and(|event| event.kind.is_access()) {
                 nudge.notify_one();

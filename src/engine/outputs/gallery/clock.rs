@@ -8,7 +8,7 @@ use super::html::Html;
 
 /// Adds a moment, in seconds since 1970: in UTC, which the script turns into the reader's own time.
 pub(super) fn instant(html: &mut Html, at: i64) {
-    // A time that no calendar has came from a broken clock; the line says the rest all the same.
+    // A time that no calendar has came from a broken clock; the line has the rest all the same.
     let Ok(time) = Timestamp::from_second(at) else { return };
     html.raw("<time").attribute("datetime", &time.to_string()).raw(">");
     html.text(&time.strftime("%Y-%m-%d %H:%M UTC").to_string()).raw("</time>");

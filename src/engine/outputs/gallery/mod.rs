@@ -8,7 +8,6 @@ mod chart;
 mod clock;
 pub mod compare;
 mod file;
-pub(crate) mod history;
 mod html;
 mod page;
 mod timeline;
@@ -19,15 +18,17 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::engine::destination::reports;
+use crate::decide::mirror::reported::LastTrouble;
+use crate::edge::folder::history::{History, Moment};
+use crate::edge::folder::reports;
 use crate::engine::event::{Event, Notice, Reporter};
+use crate::engine::follower::{Follower, View};
 use crate::error::Error;
+use crate::model::job_file::JobFile;
 use crate::model::manifest::Manifest;
 
-use super::follower::{Follower, View};
 use album::Album;
 use file::{Stamp, Written};
-use history::{History, Moment};
 
 /// While much arrives, the page is written again no sooner than this: reloading it more often is of no use.
 const SHORTEST_WAIT: Duration = Duration::from_secs(5);
@@ -59,7 +60,7 @@ pub fn refresh(dir: &Path, manifest: &Manifest) -> Result<Refreshed, Error> {
 fn refresh_from(
     dir: &Path,
     manifest: &Manifest,
-    job: impl FnOnce() -> Option<reports::JobFile>,
+    job: impl FnOnce() -> Option<JobFile>,
 ) -> Result<Refreshed, Error> {
     // Before the job is read: what changes in between makes the page old, and it is drawn again.
     let stamp = Stamp::of(dir, manifest);
@@ -81,7 +82,7 @@ fn refresh_from(
 
 /// Draws the page of a bucket, signed as the file is.
 #[cfg(feature = "buckets")]
-pub(crate) fn draw(manifest: &Manifest, job: Option<&reports::JobFile>) -> String {
+pub(crate) fn draw(manifest: &Manifest, job: Option<&JobFile>) -> String {
     file::signed(&page::page(&Album::new(manifest, job, &History::default())))
 }
 
@@ -101,7 +102,7 @@ pub struct Gallery {
 struct State {
     seen: Option<(u64, Option<i64>)>,
     rested: Option<Instant>,
-    reported: Option<Error>,
+    trouble: LastTrouble<Error>,
 }
 
 impl State {
@@ -143,12 +144,9 @@ impl Follower for Gallery {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let noted = state.note(view);
         let drawn = state.draw(view);
-        let trouble = noted.and(drawn).err();
-        // The same trouble at every look is reported once.
-        if let Some(error) = trouble.clone().filter(|_| trouble != state.reported) {
+        if let Some(error) = state.trouble.news(noted.and(drawn).err()) {
             reporter.report(&Event::Notice { notice: Notice::NoGallery(error) });
         }
-        state.reported = trouble;
     }
 }
 

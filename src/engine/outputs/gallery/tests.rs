@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use sha2::Digest as _;
 
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::engine::destination::reports::{Latest, Ledger};
+use crate::edge::folder::reports::{Latest, Ledger};
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
 use crate::model::digest::Sha256Digest;
 use crate::model::job::JobId;
@@ -185,8 +185,7 @@ fn a_page_drawn_from_memory_is_the_one_that_job_json_gives() {
     assert!(latest.read(folder.dir(), &folder.job).is_none(), "nothing was written");
     ledger.write(folder.dir(), &folder.manifest).unwrap();
     latest.keep(folder.dir(), ledger);
-    let page =
-        |job: &reports::JobFile| page::page(&Album::new(&folder.manifest, Some(job), &History::default()));
+    let page = |job: &JobFile| page::page(&Album::new(&folder.manifest, Some(job), &History::default()));
     let from_memory = page(&latest.read(folder.dir(), &folder.job).unwrap());
     let from_disk = page(&reports::read_job(folder.dir(), &folder.job).unwrap());
     assert_eq!(from_memory, from_disk);

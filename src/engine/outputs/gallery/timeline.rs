@@ -1,6 +1,6 @@
 //! How training went: steps over time, and the turns it took.
 
-use crate::engine::outputs::gallery::history::Moment;
+use crate::edge::folder::history::Moment;
 use crate::model::job::JobStatus;
 
 /// Steps over time and what happened on the way.
@@ -57,7 +57,7 @@ impl What {
 }
 
 impl Course {
-    /// Tells what looks saw. Where nobody looked while it trained, the times at which samples were drawn tell as much;
+    /// Returns what polls saw. Where there was no poll during the training, the times at which samples were drawn show as much;
     /// the two come from two clocks, so they are not mixed.
     pub(super) fn new(moments: &[Moment], drawn: impl Iterator<Item = (i64, u64)>) -> Self {
         let mut points: Vec<(i64, u64)> =
@@ -164,7 +164,7 @@ mod tests {
         );
         assert_eq!(course.points[..2], [(100, 0), (200, 0)]);
         let late = Course::new(&moments[9..], [(150, 8), (50, 7)].into_iter());
-        assert_eq!(late.points, [(50, 7), (150, 8)], "nobody looked on: samples tell");
+        assert_eq!(late.points, [(50, 7), (150, 8)], "no poll: samples show it");
         assert_eq!(late.turns[0].what, What::FirstSeen { status: JobStatus::Stopped, is_complete: true });
         assert_eq!(course.total, Some(1000));
         assert_eq!(Course::new(&moments[..8], std::iter::empty()).seconds_a_step, Some(2.0));

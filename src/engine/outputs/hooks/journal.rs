@@ -39,7 +39,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal of the hook that `identity` tells from others; where there is none, `here` is not news.
+    /// Opens the journal of the hook that `identity` distinguishes from others; where there is none, `here` is not news.
     pub(super) fn open(dir: &Path, identity: &EventId, here: &[EventId]) -> Result<Self, Error> {
         let path = path(dir, identity);
         let staging = dir.join(PRIVATE);

@@ -21,6 +21,7 @@ use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::net::webhook::Webhook;
 use crate::edge::system::exec::Exec;
 use crate::engine::event::{Event, HookEvent, HookKind, HookTrouble, Notice, Reporter};
+use crate::engine::follower::{Follower, View};
 use crate::engine::stop::Stop;
 use crate::error::explain_briefly;
 use crate::model::artifact::ArtifactKey;
@@ -29,7 +30,6 @@ use crate::model::job::JobId;
 use crate::model::manifest::{Entry, EntryState, Manifest};
 use crate::model::names::rel_path::RelPath;
 
-use super::follower::{Follower, View};
 use journal::Journal;
 use worker::{Work, Worker};
 

@@ -9,7 +9,7 @@ use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::protocol::{Command, Commands, Ending, Ticket};
 use crate::decide::transfer::scheduler::FileId;
 use crate::edge::system::blocking::{blocking, lost};
-use crate::engine::destination::commit::{Finished, ToCommit};
+use crate::engine::transfer::commit::{Finished, ToCommit};
 use crate::error::explain_briefly;
 use crate::model::artifact::Artifact;
 
@@ -61,9 +61,11 @@ impl Coordinator {
     pub(in crate::engine::transfer) fn perform_one(&mut self, id: FileId, command: Command) {
         let Some(slot) = self.slots.0.get_mut(&id) else { return };
         let artifact = slot.artifact.clone();
+        let portions = self.context.portions;
         match command {
             Command::Learned(known) => {
-                let new = || Arc::new(Download::new(artifact.key.clone(), artifact.path.file_name()));
+                let new =
+                    || Arc::new(Download::new(artifact.key.clone(), artifact.path.file_name(), portions));
                 slot.download.get_or_insert_with(new).learn(known);
             }
             Command::Habit(habit) => {

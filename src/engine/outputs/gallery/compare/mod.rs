@@ -10,14 +10,16 @@ mod settings;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::edge::folder::history::History;
+use crate::edge::folder::known::known;
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::engine::destination::{folder, reports};
+use crate::edge::folder::reports;
 use crate::error::{Error, explain_briefly};
+use crate::model::job_file::JobFile;
 use crate::model::manifest::Manifest;
 
 use super::album::Album;
 use super::file::{self, Written};
-use super::history::History;
 use runs::{Comparison, Run};
 
 /// Folders between ROOT and a mirror: `ROOT/{id}` and `ROOT/{name}/{id}`.
@@ -51,7 +53,7 @@ struct Mirrored {
     /// Its folder below ROOT, with `/` between parts.
     below: String,
     manifest: Manifest,
-    job: Option<reports::JobFile>,
+    job: Option<JobFile>,
     history: History,
     settings: settings::Settings,
     has_page: bool,
@@ -112,10 +114,8 @@ pub fn refresh(root: &Path) -> Result<Compared, Error> {
         has_page: mirrored.has_page,
     });
     let comparison = Comparison::new(runs.collect());
-    let title =
-        root.file_name().map_or_else(|| root.display().to_string(), |name| name.to_string_lossy().into());
     let path = file::path(root);
-    let written = file::write_staged(root, root, &page::page(&title, &comparison))?;
+    let written = file::write_staged(root, root, &page::page(&title(root), &comparison))?;
     if written == Written::Foreign {
         return Err(Error::ForeignPage(path));
     }
@@ -129,8 +129,15 @@ pub fn refresh(root: &Path) -> Result<Compared, Error> {
     })
 }
 
+/// Returns the name of the folder, also where `.` or `..` was typed.
+fn title(root: &Path) -> String {
+    let whole = root.file_name().is_none().then(|| root.canonicalize().ok()).flatten();
+    let name = whole.as_deref().unwrap_or(root).file_name();
+    name.map_or_else(|| root.display().to_string(), |name| name.to_string_lossy().into())
+}
+
 fn read_mirror(root: &Path, folder: &Path) -> Result<Mirrored, Error> {
-    let manifest = folder::known(folder)?;
+    let manifest = known(folder)?;
     let job = reports::read_job(folder, &manifest.job);
     let below = folder.strip_prefix(root).unwrap_or(folder);
     let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();

@@ -8,10 +8,10 @@ use crate::edge::system::disk;
 use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::JobId;
+use crate::model::job_file::{JobArtifact, JobFile, JobHead};
 use crate::model::manifest::Manifest;
 
 use super::draft::{JobDraft, Rows, write_job};
-use super::job_file::{JobArtifact, JobFile, JobHead};
 
 /// The job, what it offers, and what is known of files that it offers no more.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! What the job was doing at each look that saw a change: how training went, for people who were not there.
+//! What the job was doing at each poll that saw a change: how training went, for the page.
 //!
 //! Small and bounded, in a file of its own under `.rcsync`. It is a convenience: where it is lost, it begins anew.
 
@@ -30,7 +30,7 @@ pub(crate) struct Moment {
     pub(crate) step: Option<u64>,
     /// Steps planned.
     pub(crate) total: Option<u64>,
-    /// When the run had begun, as the API wrote it: tells one run of the job from the next.
+    /// When the run had begun, as the API wrote it: distinguishes one run of the job from the next.
     pub(crate) began: Option<String>,
 }
 

@@ -5,12 +5,9 @@ use std::path::Path;
 use sha2::Sha256;
 use sha2::digest::Digest as _;
 
-use crate::decide::formats::Format;
-use crate::decide::transfer::verify::{Inspection, Received};
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::error::Error;
-use crate::model::claim::Claim;
 use crate::model::digest::Sha256Digest;
 use crate::model::local::LocalFile;
 use crate::model::manifest::Entry;
@@ -58,22 +55,4 @@ pub(crate) fn is_as_published_by(
         }
         _ => false,
     }
-}
-
-/// Looks at a local file as if its bytes were just coming in.
-pub(crate) fn inspect_file(path: &Path, format: Format, claims: &[Claim]) -> Result<Received, Error> {
-    let mut inspection = Inspection::new(format, claims);
-    let mut body = None;
-    feed_file(path, |bytes| {
-        let start = inspection.position();
-        inspection.feed(bytes);
-        if body.is_none() {
-            body = inspection.body();
-        }
-        if let Some(body) = &mut body {
-            let skip = usize::try_from(body.position().saturating_sub(start)).unwrap_or(usize::MAX);
-            body.feed(bytes.get(skip..).unwrap_or_default());
-        }
-    })?;
-    Ok(inspection.finish(body))
 }

@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use crate::edge::system::disk;
 use crate::model::job::JobId;
-
-use super::job_file::{JobArtifact, JobFile, JobHead};
+use crate::model::job_file::{JobArtifact, JobFile, JobHead};
 
 /// A `job.json` larger than this was not written by us: 50,000 artifacts with long prompts take some 60 MB.
 const JOB_BOUND: u64 = 512 << 20;
@@ -180,7 +179,7 @@ mod tests {
     fn the_head_is_read_without_the_artifacts() {
         let whole = format!("{{{HEAD},\"artifacts\":[{ROW}]}}");
         assert_eq!(head_of(&whole).unwrap().resumes, 2);
-        // What comes behind the head is not read: it may be as long as it likes.
+        // What comes behind the head is not read, however long it is.
         assert_eq!(head_of(&whole[..whole.len() - 20]).unwrap().resumes, 2);
         let other_order = format!("{{\"artifacts\":[{ROW}],{HEAD}}}");
         assert_eq!(head_of(&other_order).unwrap().resumes, 2);

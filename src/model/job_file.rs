@@ -1,11 +1,7 @@
-//! What `job.json` holds, as it is read.
-
-use std::collections::HashMap;
+//! What `job.json` holds: the job as it was last seen, and a row for each artifact.
 
 use serde::Deserialize;
 
-use crate::decide::mirror::plan::{Recollection, run_stamp};
-use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind, Sample};
 use crate::model::digest::Sha256Digest;
 use crate::model::evidence::Evidence;
@@ -35,63 +31,37 @@ pub(crate) struct JobHead {
     pub(crate) resumes: u32,
 }
 
-impl JobHead {
-    /// Takes what a look saw.
-    pub(crate) fn of(looked: &JobSnapshot, job: &JobId) -> Self {
-        Self {
-            job_id: job.clone(),
-            name: looked.name().map(str::to_owned),
-            status: looked.status.status.clone(),
-            progress: looked.status.progress,
-            error: looked.error().map(str::to_owned),
-            times: looked.times(),
-            resumes: looked.resumes,
-        }
-    }
-
-    /// Returns the end that was seen, as the job's status and run distinguish it from others.
-    pub(crate) fn end(&self) -> Option<(JobStatus, String)> {
-        let ended = !self.status.may_write();
-        ended.then(|| (self.status.clone(), run_stamp(&self.status, &self.times, self.resumes)))
-    }
-
-    /// Returns what was seen of the job's resumptions.
-    pub(crate) fn resumes(&self) -> Resumes {
-        Resumes { last: Some(self.status.clone()), count: self.resumes }
-    }
-}
-
 /// One artifact in `job.json`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct JobArtifact {
-    pub(super) path: RelPath,
-    pub(super) kind: ArtifactKind,
+    pub(crate) path: RelPath,
+    pub(crate) kind: ArtifactKind,
     #[serde(default)]
-    pub(super) step: Option<u64>,
-    pub(super) key: Box<str>,
+    pub(crate) step: Option<u64>,
+    pub(crate) key: Box<str>,
     #[serde(default)]
-    pub(super) url: Option<String>,
+    pub(crate) url: Option<String>,
     #[serde(default)]
-    pub(super) sample: Option<Sample>,
+    pub(crate) sample: Option<Sample>,
     /// Whether the job offers it now.
-    pub(super) listed: bool,
+    pub(crate) listed: bool,
     /// `present`, `pruned` or `missing`.
-    pub(super) state: String,
+    pub(crate) state: String,
     #[serde(default)]
-    pub(super) size: Option<u64>,
+    pub(crate) size: Option<u64>,
     #[serde(default)]
-    pub(super) sha256: Option<Sha256Digest>,
+    pub(crate) sha256: Option<Sha256Digest>,
     #[serde(default)]
-    pub(super) evidence: Option<Evidence>,
+    pub(crate) evidence: Option<Evidence>,
     #[serde(default)]
-    pub(super) revision: Option<Revision>,
+    pub(crate) revision: Option<Revision>,
     #[serde(default)]
-    pub(super) run: String,
+    pub(crate) run: String,
 }
 
 impl JobArtifact {
     /// What a row describes of a file that the job offers; what became of it here is in the manifest.
-    pub(super) fn offered(artifact: &Artifact) -> Self {
+    pub(crate) fn offered(artifact: &Artifact) -> Self {
         Self {
             path: artifact.path.clone(),
             kind: artifact.key.kind,
@@ -107,6 +77,20 @@ impl JobArtifact {
             revision: None,
             run: String::new(),
         }
+    }
+
+    /// Returns the length, digest and proof of a file that was present when the row was written.
+    pub(crate) fn proven(&self) -> Option<(u64, Sha256Digest, Evidence)> {
+        (self.state == "present").then(|| self.recorded())?
+    }
+
+    /// Returns the length, digest and proof of a file that was pruned when the row was written.
+    pub(crate) fn pruned(&self) -> Option<(u64, Sha256Digest, Evidence)> {
+        (self.state == "pruned").then(|| self.recorded())?
+    }
+
+    fn recorded(&self) -> Option<(u64, Sha256Digest, Evidence)> {
+        Some((self.size?, self.sha256?, self.evidence?))
     }
 
     /// Returns which file it is.
@@ -133,31 +117,4 @@ impl JobArtifact {
     pub(crate) const fn step(&self) -> Option<u64> {
         self.step
     }
-}
-
-/// What `job.json` remembers of a file that was present.
-pub(crate) fn recollection(artifact: &JobArtifact) -> Option<Recollection> {
-    (artifact.state == "present").then(|| recorded(artifact)).flatten()
-}
-
-/// What `job.json` remembers of a file that was pruned.
-pub(crate) fn pruned(artifact: &JobArtifact) -> Option<Recollection> {
-    (artifact.state == "pruned").then(|| recorded(artifact)).flatten()
-}
-
-fn recorded(artifact: &JobArtifact) -> Option<Recollection> {
-    Some(Recollection {
-        path: artifact.path.clone(),
-        step: artifact.step,
-        size: artifact.size?,
-        sha256: artifact.sha256?,
-        evidence: artifact.evidence?,
-        revision: artifact.revision.clone().unwrap_or_default(),
-        run: artifact.run.clone(),
-    })
-}
-
-/// The same of every file.
-pub(crate) fn recollections(artifacts: &[JobArtifact]) -> HashMap<ArtifactKey, Recollection> {
-    artifacts.iter().filter_map(|artifact| Some((artifact.key(), recollection(artifact)?))).collect()
 }

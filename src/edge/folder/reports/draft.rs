@@ -14,12 +14,12 @@ use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind, Sample};
 use crate::model::digest::Sha256Digest;
 use crate::model::evidence::Evidence;
 use crate::model::job::{JobId, JobStatus, JobTimes, Progress};
+use crate::model::job_file::{JobArtifact, JobFile, JobHead};
 use crate::model::manifest::{Entry, EntryState, Manifest};
 use crate::model::names::rel_path::RelPath;
 use crate::model::revision::Revision;
 use crate::model::source_url::SourceUrl;
 
-use super::job_file::{JobArtifact, JobFile, JobHead};
 use super::read::read_job;
 
 /// Bytes of text that are gathered before they are compared or written.
@@ -267,7 +267,7 @@ pub(crate) fn write_job(dir: &Path, job: &JobDraft<'_>) -> Result<(), Error> {
     })
 }
 
-/// Brings each file's state in `job.json` up to what the manifest has, without a new look at the job.
+/// Rewrites each file's state in `job.json` as the manifest has it, without a new poll of the job.
 pub(crate) fn refresh_job(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
     let Some(JobFile { job, artifacts }) = read_job(dir, &manifest.job) else { return Ok(()) };
     write_job(dir, &JobDraft::new(&job, Rows::again(manifest, &artifacts)))

@@ -1,14 +1,12 @@
 //! What rcsync writes for people and other programs: `SHA256SUMS` and `job.json`.
 
 mod draft;
-mod job_file;
-mod ledger;
+mod latest;
 mod read;
 mod sums;
 
 pub(crate) use draft::{JobDraft, Rows, refresh_job};
-pub(crate) use job_file::{JobArtifact, JobFile, JobHead, pruned, recollection, recollections};
-pub(crate) use ledger::{Latest, Ledger};
+pub(crate) use latest::{Latest, Ledger};
 #[cfg(feature = "buckets")]
 pub(crate) use read::parse_job;
 pub(crate) use read::{read_any_head, read_any_job, read_head, read_job, read_job_keeping};

@@ -1,8 +1,6 @@
-//! Readers of what stands in DIR: whoever wants to do something with published files (gallery, ComfyUI, hooks) follows
-//! the folder, not the events. A nudge says "look", the manifest says what is true: so nothing is lost to a kill, and
-//! the same follower serves a running mirror and a command of its own.
+//! The followers of one run: each is called before anything is published, after each change, and at the end.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,43 +10,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::edge::folder::manifest_store::Store;
+use crate::edge::folder::reports::Latest;
 use crate::edge::system::blocking::blocking;
-use crate::engine::destination::reports::Latest;
 use crate::engine::event::Reporter;
+use crate::engine::follower::{Follower, View};
 use crate::model::job::JobId;
-use crate::model::manifest::Manifest;
 
-/// Nudges that come closer together than this are one: a batch of samples is one look, and a LoRA still reaches
-/// ComfyUI within a second.
+/// Nudges within this time are answered by one look: a batch of samples is one look, and a LoRA still reaches ComfyUI within
+/// a second.
 const GATHER: Duration = Duration::from_millis(300);
-
-/// What a follower sees.
-#[derive(Debug, Clone, Copy)]
-pub struct View<'a> {
-    /// The mirrored folder; `job.json` in it says what the files are.
-    pub dir: &'a Path,
-    /// The job.
-    pub job: &'a JobId,
-    /// What is published in it.
-    pub manifest: &'a Manifest,
-    /// Whether this is the last look of the run.
-    pub last: bool,
-    /// What `job.json` was last written from.
-    pub(crate) latest: &'a Latest,
-}
-
-/// Something that does its own work with published files.
-pub trait Follower: Send + Sync {
-    /// Sees the folder once before anything new is published in it: what is here now is not news.
-    fn begin(&self, view: &View<'_>, reporter: &dyn Reporter) {
-        // Most followers need no beginning. The parameters have names for the sake of the documentation.
-        let _ = (view, reporter);
-    }
-
-    /// Does what is not done yet. Blocks; is called one at a time, from a thread that may. Its troubles are its own: it
-    /// tells them to `reporter` and never stops the mirror. Doing it twice changes nothing.
-    fn catch_up(&self, view: &View<'_>, reporter: &dyn Reporter);
-}
 
 /// The followers of one run.
 pub(crate) struct Followers {
@@ -59,7 +29,7 @@ pub(crate) struct Followers {
 }
 
 impl Followers {
-    /// Lets `followers` follow a folder whose manifest is in `store`.
+    /// Calls [`Follower::begin`] of each, then starts the task that calls them at each nudge.
     pub(crate) async fn start(
         followers: Vec<Arc<dyn Follower>>,
         dir: PathBuf,
@@ -75,7 +45,7 @@ impl Followers {
         if let Some(crowd) = &crowd {
             let beginning = crowd.clone();
             let begun = blocking(move || {
-                beginning.tell(|follower, view, reporter| follower.begin(view, reporter), false)
+                beginning.each(|follower, view, reporter| follower.begin(view, reporter), false)
             });
             if let Err(lost) = begun.await {
                 debug!(%lost, "a follower ended unexpectedly");
@@ -85,18 +55,18 @@ impl Followers {
         Self { nudge, end, looking, crowd }
     }
 
-    /// Returns what to ring when there may be something new.
+    /// Returns what to notify when something may be new.
     pub(crate) fn nudge(&self) -> Arc<Notify> {
         self.nudge.clone()
     }
 
-    /// Lets every follower look a last time, and waits for it.
+    /// Calls every follower a last time, and waits for it.
     pub(crate) async fn finish(&mut self) {
         self.end.cancel();
         while self.looking.join_next().await.is_some() {}
     }
 
-    /// After [`Self::finish`]: something went since, which a page may still show.
+    /// Calls them again after [`Self::finish`]: a file was removed since, which a page may still show.
     pub(crate) async fn look_again(&self) {
         let Some(crowd) = self.crowd.clone() else { return };
         if let Err(lost) = blocking(move || crowd.catch_up(true)).await {
@@ -105,6 +75,7 @@ impl Followers {
     }
 }
 
+/// What each call needs.
 struct Crowd {
     followers: Vec<Arc<dyn Follower>>,
     dir: PathBuf,
@@ -123,7 +94,7 @@ impl Crowd {
                 () = nudge.notified() => false,
             };
             if !last {
-                // Both ends of this wait lead to the same look.
+                // A wait that is over and one that was cut short are followed by the same look.
                 let _ = tokio::time::timeout(GATHER, end.cancelled()).await;
             }
             let crowd = self.clone();
@@ -138,16 +109,16 @@ impl Crowd {
     }
 
     fn catch_up(&self, last: bool) {
-        self.tell(|follower, view, reporter| follower.catch_up(view, reporter), last);
+        self.each(|follower, view, reporter| follower.catch_up(view, reporter), last);
     }
 
-    fn tell(&self, what: impl Fn(&dyn Follower, &View<'_>, &dyn Reporter), last: bool) {
-        // A copy, so that nothing that is published waits for a slow follower.
+    fn each(&self, call: impl Fn(&dyn Follower, &View<'_>, &dyn Reporter), last: bool) {
+        // A copy: no commit waits for a slow follower.
         let manifest = self.store.lock().unwrap_or_else(PoisonError::into_inner).manifest().clone();
         let latest = &self.latest;
         let view = View { dir: &self.dir, job: &self.job, manifest: &manifest, last, latest };
         for follower in &self.followers {
-            what(follower.as_ref(), &view, self.reporter.as_ref());
+            call(follower.as_ref(), &view, self.reporter.as_ref());
         }
     }
 }
