@@ -137,7 +137,7 @@ async fn look(root: &FleetRoot, folder: &str) -> Result<Look, Error> {
         Err(Error::Bucket(fault)) if matches!(*fault, BucketError::NoMirror { .. }) => {
             return Ok(Look::NoMirror);
         }
-        Err(error @ Error::Bucket(_)) if is_unfit(&error) => {
+        Err(error) if is_unfit(&error) => {
             return Ok(Look::Unreadable(explain_briefly(&error)));
         }
         Err(error) => return Err(error),

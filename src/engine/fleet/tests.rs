@@ -375,9 +375,10 @@ fn the_jobs_of_a_bucket_are_compared_on_one_page() {
         let before = writes();
         let again = compare::refresh_over(&root).await.unwrap().unwrap();
         assert_eq!((again.changed, writes()), (false, before));
-        for seed in 0..20 {
+        for seed in 0..5 {
             rig.shelf.set("index.html", None);
-            let weather = Weather { lost: 300, late: 100, dropped: 100, busy: 100, freezes: 0, freezes_at: None };
+            let weather =
+                Weather { lost: 200, late: 50, dropped: 50, busy: 50, freezes: 0, freezes_at: None };
             let hand = Hand::new(rig.shelf.clone(), weather, Duration::from_secs(5), seed);
             let drawn = compare::refresh_over(&rig.root(hand, &BucketOptions::default())).await;
             match drawn {
