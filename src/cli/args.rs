@@ -481,7 +481,7 @@ pub(crate) struct MirrorTo {
 /// `gallery`
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Gallery {
-    /// The folder or bucket that a job was mirrored into, or a folder that holds several such folders.
+    /// The folder or bucket that a job was mirrored into, or a folder or prefix with several mirrors below it.
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     /// Open it in the browser.

@@ -1,4 +1,4 @@
-//! `rcsync gallery`: writes the page of a mirror, or the page that compares the mirrors below a folder, and opens it.
+//! `rcsync gallery`: writes the page of a mirror, or the page that compares the mirrors below a folder or a prefix, and opens it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -10,8 +10,14 @@ use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::edge::api::token::SECRET_VARIABLES;
 use crate::edge::folder::known::known;
+#[cfg(feature = "buckets")]
+use crate::engine::bucket::{compare as in_buckets, options::BucketOptions, read};
 use crate::engine::outputs::gallery::{self, compare};
+#[cfg(feature = "buckets")]
+use crate::error::BucketError;
 use crate::error::{Error, ExitStatus};
+#[cfg(feature = "buckets")]
+use crate::model::destination::BucketUrl;
 use crate::model::manifest::Manifest;
 
 use super::super::bucket;
@@ -38,18 +44,11 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, open: bool) -> Result<ExitS
             return Err(CommandError::misused("`--open` is for folders", next));
         }
         let options = bucket::options(&context.settings);
-        let drawing = crate::engine::bucket::read::gallery(&url, &options);
-        let drawn = match super::until_signal(context.world, drawing)? {
+        let (document, left_out) = match super::until_signal(context.world, in_bucket(&url, &options))? {
             Ok(drawn) => drawn,
             Err(status) => return Ok(status),
         };
-        let document = Document {
-            path: drawn.page,
-            changed: drawn.changed,
-            runs: None,
-            samples: drawn.samples,
-            checkpoints: drawn.checkpoints,
-        };
+        report(context, &left_out);
         context.answer(&document, || format!("{}\n", shown(&document.path)));
         return Ok(ExitStatus::Complete);
     }
@@ -82,9 +81,7 @@ fn one_mirror(dir: &Path, manifest: &Manifest) -> Result<(PathBuf, Document), Co
 
 fn several(context: &Context<'_>, root: &Path) -> Result<(PathBuf, Document), CommandError> {
     let done = compare::refresh(root)?;
-    for why in &done.left_out {
-        context.world.err.line(&shown(&format!("not on the page: {why}")));
-    }
+    report(context, &done.left_out);
     let document = Document {
         path: done.path.display().to_string(),
         changed: done.changed,
@@ -93,6 +90,40 @@ fn several(context: &Context<'_>, root: &Path) -> Result<(PathBuf, Document), Co
         checkpoints: done.checkpoints,
     };
     Ok((done.path, document))
+}
+
+fn report(context: &Context<'_>, left_out: &[String]) {
+    for why in left_out {
+        context.world.err.line(&shown(&format!("not on the page: {why}")));
+    }
+}
+
+/// Draws the page of a mirror, or of the mirrors below a prefix.
+#[cfg(feature = "buckets")]
+async fn in_bucket(url: &BucketUrl, options: &BucketOptions) -> Result<(Document, Vec<String>), Error> {
+    let none = match read::gallery(url, options).await {
+        Ok(drawn) => {
+            let document = Document {
+                path: drawn.page,
+                changed: drawn.changed,
+                runs: None,
+                samples: drawn.samples,
+                checkpoints: drawn.checkpoints,
+            };
+            return Ok((document, Vec::new()));
+        }
+        Err(Error::Bucket(fault)) if matches!(*fault, BucketError::NoMirror { .. }) => Error::Bucket(fault),
+        Err(error) => return Err(error),
+    };
+    let done = in_buckets::refresh(url, options).await?.ok_or(none)?;
+    let document = Document {
+        path: done.page,
+        changed: done.changed,
+        runs: Some(done.runs),
+        samples: done.samples,
+        checkpoints: done.checkpoints,
+    };
+    Ok((document, done.left_out))
 }
 
 /// A program that has not failed after this long has found its browser (or is it, and runs until it is closed).

@@ -55,6 +55,10 @@ pub struct Head {
     pub written: BTreeMap<String, Written>,
     /// What became known since the snapshot.
     pub lines: Vec<Line>,
+    /// Snapshot and lines folded, in the head of an owner that ended: an idle look then needs no second object. A copy, and
+    /// no part of the protocol: the next head has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<Box<Known>>,
 }
 
 /// One worker, and so one lease.
@@ -206,7 +210,7 @@ impl Head {
     /// Returns the head after this one.
     #[must_use]
     pub fn next(&self) -> Self {
-        Self { sequence: self.sequence + 1, ..self.clone() }
+        Self { sequence: self.sequence + 1, rest: None, ..self.clone() }
     }
 
     /// Returns this head as another worker takes it over.
@@ -232,6 +236,7 @@ impl Head {
             seen: None,
             written: BTreeMap::new(),
             lines: Vec::new(),
+            rest: None,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::model::job::JobId;
 
 use super::store::Store;
 
-/// A head has some 100 KB; a snapshot of 100,000 files some 50 MB.
+/// A head has some 100 KB, and at rest up to 2 MiB more; a snapshot of 100,000 files some 50 MB.
 pub(super) const HEAD_BOUND: u64 = 4 << 20;
 const SNAPSHOT_BOUND: u64 = 512 << 20;
 
@@ -108,7 +108,7 @@ async fn contents(store: &Store) -> Result<Contents, Error> {
     // A snapshot may be replaced between the two reads; then the head names another one.
     for _ in 0..8 {
         let Some((bytes, meta)) = store.small(HEAD, HEAD_BOUND).await? else { return Ok(Contents::Nothing) };
-        let head = match read_head(&bytes) {
+        let mut head = match read_head(&bytes) {
             Ok(head) => head,
             Err(ReadFault::Newer(format)) => {
                 let why = format!("its private state has format {format}, and this rcsync knows {FORMAT}");
@@ -116,6 +116,9 @@ async fn contents(store: &Store) -> Result<Contents, Error> {
             }
             Err(ReadFault::Damaged) => return Ok(Contents::Damaged(bytes, meta)),
         };
+        if let Some(known) = head.rest.take() {
+            return Ok(Contents::Whole(Box::new(head), known, meta));
+        }
         let mut known = match &head.snapshot {
             None => Known::new(head.job.clone(), head.origin.clone()),
             Some(key) => match read_snapshot(store, key).await? {

@@ -2,6 +2,7 @@
 
 mod below;
 pub(crate) mod comfyui;
+pub(crate) mod compare;
 mod create;
 mod file;
 pub(crate) mod fleet_root;

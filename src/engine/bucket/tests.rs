@@ -9,12 +9,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use crate::decide::bucket::head::{HEAD, Head, Known};
 use crate::decide::comfyui::loras::Weights;
 use crate::decide::transfer::task::FailureCause;
 use crate::edge::api::token::TokenSource;
 use crate::edge::api::{ApiClient, Limits};
 use crate::edge::bucket::memory::{Hand, Shelf, Weather};
 use crate::edge::comfyui::LoraFolder;
+use crate::edge::folder::checksummed;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::link::LinkMode;
 use crate::engine::event::Event;
@@ -213,6 +215,33 @@ fn a_job_goes_into_a_bucket_and_an_idle_look_asks_twice_and_writes_nothing() {
     });
 }
 
+/// Many files are folded into a snapshot; at rest the head has a copy of it, and a worker with work drops that copy.
+#[test]
+fn an_idle_look_over_many_files_asks_twice_too() {
+    virtually(30, async {
+        let rig = Rig::new(JobPlan { steps: 200, sample_every: 1, save_every: 100, ..plan() });
+        let asked = || (rig.shelf.carried.load(Ordering::Relaxed), rig.shelf.writes.load(Ordering::Relaxed));
+        let head = || -> Head {
+            let bytes = rig.shelf.objects()[HEAD].bytes.clone();
+            checksummed::unseal(std::str::from_utf8(&bytes).unwrap()).unwrap()
+        };
+        for _ in 0..2 {
+            rig.world.advance_steps(&rig.job, 100);
+            assert_eq!(rig.once().await, ExitStatus::Complete);
+            rig.check_tidy().await;
+            let before = asked();
+            assert_eq!(rig.once().await, ExitStatus::Complete);
+            assert_eq!((asked().0 - before.0, asked().1 - before.1), (2, 0), "P6");
+            let head = head();
+            let snapshot = &rig.shelf.objects()[head.snapshot.as_ref().unwrap()].bytes;
+            let mut known: Known = checksummed::unseal(std::str::from_utf8(snapshot).unwrap()).unwrap();
+            head.lines.iter().for_each(|line| known.apply(line.clone()));
+            assert_eq!(head.rest.as_deref(), Some(&known));
+            assert_eq!(head.next().rest, None, "a worker with work drops it");
+        }
+    });
+}
+
 /// Parts, in a store that completes under a condition and in one that does not; files larger than all memory for parts.
 #[test]
 fn large_files_go_in_parts_in_either_kind_of_store() {
@@ -367,7 +396,7 @@ fn a_newer_head_another_job_and_a_careless_store_are_refused() {
         other.world.finish(&other.job);
         let unfit = other.run(Hand::steady(rig.shelf.clone()), |_, _| {}).await.unwrap_err();
         assert!(is(&unfit, |fault| matches!(fault, BucketError::Unfit { .. })), "{unfit}");
-        let newer = crate::edge::folder::checksummed::seal(&serde_json::json!({ "format": 99 })).unwrap();
+        let newer = checksummed::seal(&serde_json::json!({ "format": 99 })).unwrap();
         rig.shelf.set(".rcsync/head.json", Some(newer.as_bytes()));
         let unfit = rig.run(Hand::steady(rig.shelf.clone()), |_, _| {}).await.unwrap_err();
         assert!(unfit.to_string().contains("format 99"), "{unfit}");

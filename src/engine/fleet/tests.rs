@@ -17,6 +17,7 @@ use crate::edge::api::{ApiClient, Limits};
 use crate::edge::bucket::memory::{Hand, Shelf, Weather};
 use crate::edge::folder::checksummed;
 use crate::edge::net::http::ArtifactClient;
+use crate::engine::bucket::compare;
 use crate::engine::bucket::fleet_root::FleetRoot;
 use crate::engine::bucket::options::BucketOptions;
 use crate::engine::bucket::overview;
@@ -27,7 +28,7 @@ use crate::engine::event::{Event, Notice};
 use crate::engine::options::SyncOptions;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::share::Budget;
-use crate::error::ExitStatus;
+use crate::error::{Error, ExitStatus};
 use crate::model::destination::{BucketUrl, Destination};
 use crate::model::digest::Sha256Digest;
 use crate::model::job::JobId;
@@ -336,6 +337,60 @@ fn jobs_are_handed_over_in_the_bucket_and_listed() {
         assert_eq!(found.len(), JOBS);
         assert!(found.values().all(|count| *count > 3), "{found:?}");
         assert!(mirrors.iter().all(|(_, _, job)| job.as_ref().is_some_and(|job| job.name.is_some())));
+    });
+}
+
+/// The page that compares jobs, drawn from a bucket: INTERFACE 8, where ROOT is a prefix.
+#[test]
+fn the_jobs_of_a_bucket_are_compared_on_one_page() {
+    virtually(5, async {
+        let rig = Rig::new(20_000);
+        rig.finish();
+        let root = rig.steady();
+        assert_eq!(compare::refresh_over(&root).await.unwrap(), None, "nothing is mirrored");
+        assert!(rig.shelf.objects().is_empty(), "and nothing is written");
+        let process = rig.process("a", Hand::steady(rig.shelf.clone()), |options| options.once = true);
+        assert_eq!(worst(&process.fleet.run().await.unwrap()), ExitStatus::Complete);
+        // One job is a folder deeper, as `{name}/{id}` has it, and one head cannot be read.
+        for (key, object) in rig.shelf.objects() {
+            if let Some(rest) = key.strip_prefix("dog 3/") {
+                rig.shelf.set(&format!("deep/3/{rest}"), Some(&object.bytes));
+                rig.shelf.set(&key, None);
+            }
+        }
+        rig.shelf.set("dog 4/.rcsync/head.json", Some(b"{"));
+        let compared = compare::refresh_over(&root).await.unwrap().unwrap();
+        assert_eq!((&*compared.page, compared.changed, compared.runs), ("s3://b/loras/index.html", true, 4));
+        assert!(compared.samples >= 4 * 2 && compared.checkpoints == 4 * 2, "{compared:?}");
+        assert!(compared.left_out.len() == 1 && compared.left_out[0].contains("dog 4"), "{compared:?}");
+        let page = String::from_utf8(rig.shelf.objects()["index.html"].bytes.to_vec()).unwrap();
+        for below in ["dog%200", "dog%201", "dog%202", "deep/3"] {
+            assert!(page.contains(&format!("href=\"{below}/index.html\"")), "{below}");
+            assert!(page.contains(&format!("href=\"{below}/samples/")), "{below}");
+        }
+        assert!(page.contains("<code>config.name</code>"), "settings that differ");
+        assert!(!page.contains("dog%204") && !page.contains("sig="));
+        // Nothing new: nothing is written. An answer that is lost, and a page drawn meanwhile: it is written once more.
+        let writes = || rig.shelf.writes.load(std::sync::atomic::Ordering::Relaxed);
+        let before = writes();
+        let again = compare::refresh_over(&root).await.unwrap().unwrap();
+        assert_eq!((again.changed, writes()), (false, before));
+        for seed in 0..5 {
+            rig.shelf.set("index.html", None);
+            let weather =
+                Weather { lost: 200, late: 50, dropped: 50, busy: 50, freezes: 0, freezes_at: None };
+            let hand = Hand::new(rig.shelf.clone(), weather, Duration::from_secs(5), seed);
+            let drawn = compare::refresh_over(&rig.root(hand, &BucketOptions::default())).await;
+            match drawn {
+                Ok(drawn) => assert!(drawn.unwrap().changed, "seed {seed}"),
+                Err(error) => panic!("seed {seed}: {error}"),
+            }
+            assert_eq!(rig.shelf.objects()["index.html"].bytes, page.as_bytes(), "seed {seed}");
+        }
+        rig.shelf.set("index.html", Some(b"<h1>mine</h1>"));
+        let refused = compare::refresh_over(&root).await;
+        assert!(matches!(refused, Err(Error::ForeignPage(_))), "{refused:?}");
+        assert_eq!(&rig.shelf.objects()["index.html"].bytes[..], b"<h1>mine</h1>");
     });
 }
 

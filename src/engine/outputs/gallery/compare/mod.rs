@@ -17,16 +17,18 @@ use crate::edge::folder::reports;
 use crate::error::{Error, explain_briefly};
 use crate::model::job_file::JobFile;
 use crate::model::manifest::Manifest;
+#[cfg(feature = "buckets")]
+pub(crate) use settings::{BOUND as CONFIG_BOUND, newest_config};
 
 use super::album::Album;
 use super::file::{self, Written};
 use runs::{Comparison, Run};
 
 /// Folders between ROOT and a mirror: `ROOT/{id}` and `ROOT/{name}/{id}`.
-const DEPTH: usize = 2;
+pub(crate) const DEPTH: usize = 2;
 
 /// More mirrors than this make a page that no browser shows; the rest is reported.
-const MOST_RUNS: usize = 1000;
+pub(crate) const MOST_RUNS: usize = 1000;
 
 /// Folders that are looked into, so that a ROOT named by mistake (a home folder) ends soon.
 const MOST_FOLDERS: usize = 100_000;
@@ -49,7 +51,8 @@ pub struct Compared {
 }
 
 /// One mirror, read.
-struct Mirrored {
+#[derive(Debug)]
+pub(crate) struct Mirrored {
     /// Its folder below ROOT, with `/` between parts.
     below: String,
     manifest: Manifest,
@@ -92,10 +95,7 @@ pub fn mirrors(root: &Path) -> Vec<PathBuf> {
 /// When the disk refuses, or a page that rcsync did not write is there; that page is left as it is.
 pub fn refresh(root: &Path) -> Result<Compared, Error> {
     let folders = mirrors(root);
-    let mut left_out = Vec::new();
-    if folders.len() > MOST_RUNS {
-        left_out.push(format!("{} more mirrors than the page shows", folders.len() - MOST_RUNS));
-    }
+    let mut left_out: Vec<String> = surplus(folders.len()).into_iter().collect();
     let mut read = Vec::new();
     for folder in folders.into_iter().take(MOST_RUNS) {
         match read_mirror(root, &folder) {
@@ -103,28 +103,18 @@ pub fn refresh(root: &Path) -> Result<Compared, Error> {
             Err(error) => left_out.push(explain_briefly(&error)),
         }
     }
-    let albums: Vec<Album<'_>> = read
-        .iter()
-        .map(|mirrored| Album::new(&mirrored.manifest, mirrored.job.as_ref(), &mirrored.history))
-        .collect();
-    let runs = read.iter().zip(&albums).map(|(mirrored, album)| Run {
-        below: &mirrored.below,
-        album,
-        settings: &mirrored.settings,
-        has_page: mirrored.has_page,
-    });
-    let comparison = Comparison::new(runs.collect());
     let path = file::path(root);
-    let written = file::write_staged(root, root, &page::page(&title(root), &comparison))?;
+    let drawn = Drawn::new(&title(root), &read);
+    let written = file::write_staged(root, root, &drawn.body)?;
     if written == Written::Foreign {
         return Err(Error::ForeignPage(path));
     }
     Ok(Compared {
         path,
         changed: written == Written::Changed,
-        runs: comparison.runs.len() as u64,
-        samples: comparison.runs.iter().map(|run| run.album.count_shots()).sum(),
-        checkpoints: comparison.runs.iter().map(|run| run.album.checkpoints.len() as u64).sum(),
+        runs: drawn.runs,
+        samples: drawn.samples,
+        checkpoints: drawn.checkpoints,
         left_out,
     })
 }
@@ -134,6 +124,69 @@ fn title(root: &Path) -> String {
     let whole = root.file_name().is_none().then(|| root.canonicalize().ok()).flatten();
     let name = whole.as_deref().unwrap_or(root).file_name();
     name.map_or_else(|| root.display().to_string(), |name| name.to_string_lossy().into())
+}
+
+/// Returns why mirrors are left out of a page, where there are too many.
+pub(crate) fn surplus(mirrors: usize) -> Option<String> {
+    let more = mirrors.checked_sub(MOST_RUNS).filter(|more| *more > 0)?;
+    Some(format!("{more} more mirrors than the page shows"))
+}
+
+/// A page that was not written yet.
+#[derive(Debug)]
+pub(crate) struct Drawn {
+    body: String,
+    /// Mirrors on it.
+    pub(crate) runs: u64,
+    /// Samples on it.
+    pub(crate) samples: u64,
+    /// Checkpoints on it.
+    pub(crate) checkpoints: u64,
+}
+
+impl Drawn {
+    /// Draws the comparison of these mirrors.
+    pub(crate) fn new(title: &str, read: &[Mirrored]) -> Self {
+        let albums: Vec<Album<'_>> = read
+            .iter()
+            .map(|mirrored| Album::new(&mirrored.manifest, mirrored.job.as_ref(), &mirrored.history))
+            .collect();
+        let runs = read.iter().zip(&albums).map(|(mirrored, album)| Run {
+            below: &mirrored.below,
+            album,
+            settings: &mirrored.settings,
+            has_page: mirrored.has_page,
+        });
+        let comparison = Comparison::new(runs.collect());
+        let runs = &comparison.runs;
+        Self {
+            runs: runs.len() as u64,
+            samples: runs.iter().map(|run| run.album.count_shots()).sum(),
+            checkpoints: runs.iter().map(|run| run.album.checkpoints.len() as u64).sum(),
+            body: page::page(title, &comparison),
+        }
+    }
+
+    /// The whole page, signed as the file is.
+    #[cfg(feature = "buckets")]
+    pub(crate) fn signed(&self) -> String {
+        file::signed(&self.body)
+    }
+}
+
+#[cfg(feature = "buckets")]
+impl Mirrored {
+    /// Takes what was read of a mirror in a bucket. Buckets have no history.
+    pub(crate) fn in_bucket(
+        below: String,
+        manifest: Manifest,
+        job: Option<JobFile>,
+        config: Option<&str>,
+        has_page: bool,
+    ) -> Self {
+        let settings = config.map_or_else(settings::Settings::default, settings::Settings::parse);
+        Self { below, manifest, job, history: History::default(), settings, has_page }
+    }
 }
 
 fn read_mirror(root: &Path, folder: &Path) -> Result<Mirrored, Error> {

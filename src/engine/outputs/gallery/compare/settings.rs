@@ -9,10 +9,11 @@ use serde_json::Value;
 use crate::edge::system::disk;
 use crate::model::artifact::ArtifactKind;
 use crate::model::manifest::{EntryState, Manifest};
+use crate::model::names::rel_path::RelPath;
 use crate::model::training_config;
 
 /// A real configuration has some kilobytes.
-const BOUND: u64 = 1 << 20;
+pub(crate) const BOUND: u64 = 1 << 20;
 
 /// Settings that are read of one configuration.
 const MOST: usize = 10_000;
@@ -27,16 +28,10 @@ pub(super) struct Settings(BTreeMap<String, String>);
 impl Settings {
     /// Reads the newest configuration of a mirror. One that is not here, or cannot be read, has no settings.
     pub(super) fn of_mirror(dir: &Path, manifest: &Manifest) -> Self {
-        let configs = manifest
-            .entries
-            .iter()
-            .filter(|(key, entry)| key.kind == ArtifactKind::Config && entry.state == EntryState::Present);
-        let Some((_, entry)) = configs.max_by_key(|(_, entry)| entry.modified) else {
-            return Self::default();
-        };
+        let Some(path) = newest_config(manifest) else { return Self::default() };
         let read = || {
             let mut text = String::new();
-            let file = disk::open_regular(&entry.path.to_path(dir)).ok()?;
+            let file = disk::open_regular(&path.to_path(dir)).ok()?;
             file.take(BOUND).read_to_string(&mut text).ok()?;
             Some(text)
         };
@@ -55,6 +50,15 @@ impl Settings {
     fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }
+}
+
+/// Returns where the newest configuration of a mirror is.
+pub(crate) fn newest_config(manifest: &Manifest) -> Option<&RelPath> {
+    let configs = manifest
+        .entries
+        .iter()
+        .filter(|(key, entry)| key.kind == ArtifactKind::Config && entry.state == EntryState::Present);
+    configs.max_by_key(|(_, entry)| entry.modified).map(|(_, entry)| &entry.path)
 }
 
 fn flatten(flat: &mut BTreeMap<String, String>, key: &str, value: &Value) {

@@ -1,0 +1,206 @@
+//! ROOT/index.html in a bucket: the page that compares the mirrors below a prefix.
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use crate::decide::bucket::head::Publish;
+use crate::edge::bucket::{Put, StoreFault, When};
+use crate::edge::folder::reports;
+use crate::engine::outputs::gallery::compare::{
+    CONFIG_BOUND, DEPTH, Drawn, MOST_RUNS, Mirrored, newest_config, surplus,
+};
+use crate::engine::outputs::gallery::is_own_page;
+use crate::error::{BucketError, Error, explain_briefly};
+use crate::model::destination::BucketUrl;
+
+use super::fleet_root::FleetRoot;
+use super::head_read::Found;
+use super::options::BucketOptions;
+use super::records::PAGE;
+use super::run::{JOB, JOB_BOUND};
+use super::store::{Store, about, fresh_token};
+
+/// Prefixes that are looked at a time.
+const AT_ONCE: usize = 16;
+
+/// Prefixes that are looked at, so that a ROOT named by mistake (a whole bucket) ends soon: each is a request.
+const MOST_LOOKS: usize = 10_000;
+
+/// What drawing the comparison came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Compared {
+    /// The page's address.
+    pub(crate) page: String,
+    /// Whether its bytes changed.
+    pub(crate) changed: bool,
+    /// Mirrors on it.
+    pub(crate) runs: u64,
+    /// Samples on it.
+    pub(crate) samples: u64,
+    /// Checkpoints on it.
+    pub(crate) checkpoints: u64,
+    /// Mirrors that are not on it, each with the reason.
+    pub(crate) left_out: Vec<String>,
+}
+
+/// Draws the comparison of all mirrors below a prefix where it differs from what is there; `None` where no mirror is.
+///
+/// # Errors
+/// When the store refuses, and when a page that rcsync did not write is there; that page is left as it is.
+pub(crate) async fn refresh(url: &BucketUrl, options: &BucketOptions) -> Result<Option<Compared>, Error> {
+    let root = FleetRoot::connect(url, options, false)?;
+    let Some(found) = look_below(&root).await? else { return Ok(None) };
+    // Such a store ignores the condition of the write.
+    if found.has_sole && !options.sole_writer {
+        let options = BucketOptions { sole_writer: true, ..options.clone() };
+        let root = FleetRoot::connect(url, &options, false)?;
+        return draw(root.all(), found).await.map(Some);
+    }
+    draw(root.all(), found).await.map(Some)
+}
+
+/// The same over a store of the caller's.
+#[cfg(test)]
+pub(crate) async fn refresh_over(root: &FleetRoot) -> Result<Option<Compared>, Error> {
+    match look_below(root).await? {
+        Some(found) => draw(root.all(), found).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What is below a prefix.
+#[derive(Debug, Default)]
+struct Below {
+    read: Vec<Mirrored>,
+    left_out: Vec<String>,
+    /// One of them is in a store that ignores conditions.
+    has_sole: bool,
+}
+
+/// What one prefix is.
+enum Look {
+    Mirror(Box<Mirrored>, Publish),
+    Unreadable(String),
+    NoMirror,
+}
+
+async fn look_below(root: &FleetRoot) -> Result<Option<Below>, Error> {
+    let store = root.all();
+    let mut below = Below::default();
+    let mut looks = 0;
+    let mut parents = vec![String::new()];
+    let mut mirrors = Vec::new();
+    for _ in 0..DEPTH {
+        let listing = stream::iter(parents).map(|parent| folders(store, parent)).buffered(AT_ONCE);
+        let mut folders: Vec<String> = listing.try_concat().await?;
+        folders.sort();
+        folders.truncate(MOST_LOOKS - looks);
+        looks += folders.len();
+        let seen = stream::iter(folders).map(|folder| async move {
+            let seen = look(root, &folder).await?;
+            Ok::<_, Error>((folder, seen))
+        });
+        let seen: Vec<(String, Look)> = seen.buffered(AT_ONCE).try_collect().await?;
+        parents = Vec::new();
+        for (folder, seen) in seen {
+            match seen {
+                Look::Mirror(mirrored, publish) => {
+                    below.has_sole |= publish == Publish::Sole;
+                    mirrors.push((folder, mirrored));
+                }
+                Look::Unreadable(why) => below.left_out.push(why),
+                Look::NoMirror => parents.push(folder),
+            }
+        }
+    }
+    if mirrors.is_empty() && below.left_out.is_empty() {
+        return Ok(None);
+    }
+    mirrors.sort_by(|(one, _), (other, _)| one.cmp(other));
+    below.left_out.extend(surplus(mirrors.len()));
+    below.read = mirrors.into_iter().take(MOST_RUNS).map(|(_, mirrored)| *mirrored).collect();
+    Ok(Some(below))
+}
+
+/// Lists what may be a mirror: `.rcsync` and `.rcsync-fleet` are none.
+async fn folders(store: &Store, parent: String) -> Result<Vec<String>, Error> {
+    let prefix = if parent.is_empty() { parent } else { format!("{parent}/") };
+    let mut folders = store.ask("list", &prefix, || store.bucket.folders(&prefix)).await?;
+    folders.retain(|folder| folder.rsplit('/').next().is_some_and(|name| !name.starts_with('.')));
+    Ok(folders)
+}
+
+async fn look(root: &FleetRoot, folder: &str) -> Result<Look, Error> {
+    let Some(Ok(url)) = BucketUrl::parse(&root.all().url.object(folder)) else { return Ok(Look::NoMirror) };
+    let store = root.store(&url)?;
+    let found = match Found::peek(&store).await {
+        Ok(found) => found,
+        Err(Error::Bucket(fault)) if matches!(*fault, BucketError::NoMirror { .. }) => {
+            return Ok(Look::NoMirror);
+        }
+        Err(error) if is_unfit(&error) => {
+            return Ok(Look::Unreadable(explain_briefly(&error)));
+        }
+        Err(error) => return Err(error),
+    };
+    let publish = found.head.as_ref().map_or(Publish::Complete, |head| head.publish);
+    let manifest = found.known.manifest;
+    let job = store.small(JOB, JOB_BOUND).await?;
+    let job = job.and_then(|(bytes, _)| reports::parse_job(&bytes, &manifest.job));
+    let config = match newest_config(&manifest) {
+        Some(path) => store.small(path.as_str(), CONFIG_BOUND).await?,
+        None => None,
+    };
+    let config = config.map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned());
+    let has_page = store.stat(PAGE).await?.is_some();
+    let mirrored = Mirrored::in_bucket(folder.to_owned(), manifest, job, config.as_deref(), has_page);
+    Ok(Look::Mirror(Box::new(mirrored), publish))
+}
+
+fn is_unfit(error: &Error) -> bool {
+    matches!(error, Error::Bucket(fault) if matches!(**fault, BucketError::Unfit { .. }))
+}
+
+async fn draw(store: &Store, below: Below) -> Result<Compared, Error> {
+    let title = match store.url.prefix().rsplit('/').next() {
+        None | Some("") => store.url.bucket(),
+        Some(name) => name,
+    };
+    let drawn = Drawn::new(title, &below.read);
+    Ok(Compared {
+        page: store.url.object(PAGE),
+        changed: write(store, Bytes::from(drawn.signed())).await?,
+        runs: drawn.runs,
+        samples: drawn.samples,
+        checkpoints: drawn.checkpoints,
+        left_out: below.left_out,
+    })
+}
+
+/// Writes the page on the tag that was read; `false` where it is there already. No lease guards it: it is a view, and
+/// between two that are drawn at once the later one stays.
+async fn write(store: &Store, page: Bytes) -> Result<bool, Error> {
+    let foreign = || Error::ForeignPage(store.url.object(PAGE).into());
+    let (mut patience, token, mut has_sent) = (store.patience(), fresh_token(), false);
+    loop {
+        let when = match store.stat(PAGE).await? {
+            None => When::New,
+            Some(meta) if meta.size > JOB_BOUND => return Err(foreign()),
+            Some(_) => match store.small(PAGE, JOB_BOUND).await? {
+                // It went meanwhile.
+                None => When::New,
+                Some((there, _)) if there == page => return Ok(has_sent),
+                Some((there, _)) if !is_own_page(&there) => return Err(foreign()),
+                Some((_, meta)) => When::Unchanged(meta.tag),
+            },
+        };
+        has_sent = true;
+        let fault = match store.bucket.put(PAGE, page.clone(), when, about(PAGE, &token)).await {
+            Ok(Put::Done(_)) => return Ok(true),
+            // Another rcsync drew it, or this request was carried out and its answer was lost: the next look tells.
+            Ok(Put::Refused) => StoreFault::Unknown { cause: "it was written meanwhile".to_owned() },
+            Err(fault) => fault,
+        };
+        store.wait(&mut patience, "write", PAGE, fault).await?;
+    }
+}
