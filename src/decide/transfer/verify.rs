@@ -61,7 +61,7 @@ impl std::fmt::Debug for Sum {
     }
 }
 
-/// An [`Inspection`] with its [`BodyHash`] beside it, for a file that is read here from its first byte to its last.
+/// An [`Inspection`] with its [`BodyHash`] beside it, for bytes that one thread takes in order.
 #[derive(Debug)]
 pub struct Reading {
     inspection: Inspection,
@@ -86,6 +86,12 @@ impl Reading {
             let skip = usize::try_from(body.position().saturating_sub(start)).unwrap_or(usize::MAX);
             body.feed(bytes.get(skip..).unwrap_or_default());
         }
+    }
+
+    /// Returns what the bytes so far are known to be.
+    #[must_use]
+    pub const fn inspection(&self) -> &Inspection {
+        &self.inspection
     }
 
     /// Ends at the file's last byte.
@@ -387,16 +393,9 @@ mod tests {
     use super::*;
 
     fn inspect(format: Format, claims: &[Claim], bytes: &[u8]) -> Received {
-        let mut inspection = Inspection::new(format, claims);
-        for chunk in bytes.chunks(7) {
-            inspection.feed(chunk);
-        }
-        let body = inspection.body().map(|mut body| {
-            let start = usize::try_from(body.position()).unwrap();
-            body.feed(bytes.get(start..).unwrap_or_default());
-            body
-        });
-        inspection.finish(body)
+        let mut reading = Reading::new(format, claims);
+        bytes.chunks(7).for_each(|chunk| reading.feed(chunk));
+        reading.finish()
     }
 
     fn evidence(judgement: Judgement) -> Evidence {

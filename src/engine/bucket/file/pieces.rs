@@ -120,7 +120,7 @@ impl File {
                     Some(fetched) = fetches.next(), if !fetches.is_empty() => {
                         let (number, bytes, memory) = fetched?;
                         hashes = hashes.feed_beside(bytes.clone()).await?;
-                        if let Some(declared) = hashes.inspection.declared_length().filter(|own| *own > length) {
+                        if let Some(declared) = hashes.inspection().declared_length().filter(|own| *own > length) {
                             return Err(Stopped::Unfinished { declared: Some(declared), have: length });
                         }
                         sends.send(number, bytes, memory);
@@ -260,7 +260,7 @@ impl File {
             let bytes = buffer.freeze();
             hashes =
                 hashes.feed_beside(bytes.clone()).await.map_err(|error| Broken::Stopped(error.into()))?;
-            if size.is_none() && (hashes.inspection.is_hopeless() || stream.total > MOST_UNDECLARED) {
+            if size.is_none() && (hashes.inspection().is_hopeless() || stream.total > MOST_UNDECLARED) {
                 return Err(Broken::Fault(Fault::Range(RangeFault::Overlong)));
             }
             if is_last && stream.upload.is_none() {
