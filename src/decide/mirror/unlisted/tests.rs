@@ -169,7 +169,7 @@ fn keys_are_those_that_the_host_would_give() {
 fn an_older_version_belongs_to_its_file() {
     let name = format!("dog~{}.safetensors", digest(9).short());
     let older = (name.clone(), Role::Older { of: key(Checkpoint, "dog.safetensors") });
-    assert_eq!(Folder::default().lists(&name, 9).candidates(), [older.clone()]);
+    assert_eq!(Folder::default().lists(&name, 9).candidates(), std::slice::from_ref(&older));
     let lone = Folder { actions: Vec::new(), ..Folder::default().lists(&name, 9) };
     assert_eq!(lone.candidates(), [(name.clone(), Role::Foreign)], "of no file that is known");
     // Its file is known from before, and comes first.
