@@ -4,6 +4,7 @@ pub mod auto_resume;
 pub mod disk_forecast;
 pub mod eviction_forecast;
 pub mod newest;
+pub(crate) mod pass;
 pub mod plan;
 pub mod poll_interval;
 pub mod retention;

@@ -35,6 +35,24 @@ pub struct Recollection {
     pub run: String,
 }
 
+impl Recollection {
+    /// What is known of the file, of this step, where it is as it is remembered.
+    pub(crate) fn entry(&self, step: Option<u64>) -> Entry {
+        Entry {
+            path: self.path.clone(),
+            step,
+            size: self.size,
+            sha256: self.sha256,
+            evidence: self.evidence,
+            revision: self.revision.clone(),
+            run: self.run.clone(),
+            modified: None,
+            state: EntryState::Present,
+            older: Vec::new(),
+        }
+    }
+}
+
 /// Everything a plan depends on.
 #[derive(Debug)]
 pub struct Situation<'a> {

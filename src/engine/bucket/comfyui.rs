@@ -24,6 +24,7 @@ use crate::engine::destination::hashing::{feed_file, is_as_published};
 use crate::engine::event::{ComfyNotice, Event, Notice, Reporter};
 use crate::engine::outputs::comfyui::lacking::{Lacking, Other};
 use crate::engine::outputs::comfyui::{ComfyUi, Outcome, Patience};
+use crate::engine::reported::Reported;
 use crate::engine::stop::Stop;
 use crate::error::{BucketError, Error, ExitStatus};
 use crate::model::destination::BucketUrl;
@@ -61,7 +62,7 @@ pub(crate) struct FromBucket {
     shadow: PathBuf,
     /// What weights hold; `None` where their header cannot be read.
     kinds: HashMap<Sha256Digest, Option<WeightsKind>>,
-    reported: Vec<ComfyNotice>,
+    reported: Reported<ComfyNotice>,
     reporter: Arc<dyn Reporter>,
 }
 
@@ -84,7 +85,7 @@ impl FromBucket {
     pub(super) fn over(store: Store, comfy: Arc<ComfyUi>, state: &Path, reporter: Arc<dyn Reporter>) -> Self {
         let name = hex(&Sha256::digest(store.url.to_string().as_bytes())[..8]);
         let shadow = state.join("buckets").join(name);
-        Self { store, comfy, shadow, kinds: HashMap::new(), reported: Vec::new(), reporter }
+        Self { store, comfy, shadow, kinds: HashMap::new(), reported: Reported::default(), reporter }
     }
 
     /// Where files are on their way.
@@ -98,7 +99,12 @@ impl FromBucket {
         let mut seen: Option<Tag> = None;
         let mut looks = 0_u32;
         loop {
-            let now = match glance(&self.store).await {
+            let looked = tokio::select! {
+                biased;
+                () = stop.token().cancelled() => return stop.status(),
+                looked = glance(&self.store) => looked,
+            };
+            let now = match looked {
                 Ok(found) => found.map(|(_, tag, _)| tag),
                 Err(error) => {
                     self.report_trouble(&error);
@@ -134,9 +140,8 @@ impl FromBucket {
     }
 
     fn report_once(&mut self, notice: ComfyNotice, event: impl FnOnce(Notice) -> Event) {
-        if self.reported.len() < 1000 && !self.reported.contains(&notice) {
-            self.reporter.report(&event(Notice::ComfyUi(notice.clone())));
-            self.reported.push(notice);
+        if self.reported.is_news(&notice) {
+            self.reporter.report(&event(Notice::ComfyUi(notice)));
         }
     }
 
@@ -176,7 +181,7 @@ impl FromBucket {
 
     /// Makes the folder, and writes what the bucket has of the job, from which its name is read.
     async fn prepare(&self) -> Result<(), Error> {
-        let job = self.store.small(JOB, JOB_BOUND).await?.map(|(bytes, _)| bytes);
+        let job = self.store.small_of_ours(JOB, JOB_BOUND).await?;
         let shadow = self.shadow.clone();
         let preparing = blocking(move || {
             let parts = shadow.join(PRIVATE).join(PARTS);

@@ -1,9 +1,11 @@
 //! What other commands do with a bucket: list, verify, prune, draw the gallery, and ask the store step by step.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::decide::bucket::head::{Known, Publish};
 use crate::decide::mirror::retention::{Retention, surplus};
+use crate::edge::bucket::Listed;
 use crate::edge::bucket::connect::Described;
 use crate::engine::destination::check::{BadFile, Checked, Problem};
 use crate::engine::destination::prune::Pruned;
@@ -21,7 +23,7 @@ use super::head_store::{HeadStore, Wish};
 use super::options::{BucketOptions, connect};
 use super::records::{self, Draft};
 use super::run::{JOB, JOB_BOUND, PAGE};
-use super::store::Store;
+use super::store::{Small, Store};
 use super::{probe, prune};
 
 /// Reads what is known of a destination. Changes nothing.
@@ -49,11 +51,12 @@ pub(crate) async fn check(
 pub(super) async fn check_over(store: &Store, listed: bool) -> Result<(Manifest, Checked), Error> {
     let known = Found::peek(store).await?.known;
     let objects = if listed { store.ask("list", "", || store.bucket.list("")).await? } else { Vec::new() };
+    let objects: BTreeMap<&str, &Listed> =
+        objects.iter().map(|object| (object.key.as_str(), object)).collect();
     let mut checked = Checked::default();
     for (key, path, size, sha256, is_older) in files(&known) {
         let problem = if listed {
-            let object = objects.iter().find(|object| object.key == path.as_str());
-            match object {
+            match objects.get(path.as_str()) {
                 None => Some(Problem::Missing),
                 Some(object) if object.size != size => {
                     Some(Problem::Length { found: object.size, expected: size, ranges: None })
@@ -185,10 +188,11 @@ pub(crate) async fn gallery(url: &BucketUrl, options: &BucketOptions) -> Result<
     let (store, _) = connect(url, options, true, false)?;
     let manifest = Found::peek(&store).await?.known.manifest;
     let page = url.object(PAGE);
-    let there = store.small(PAGE, JOB_BOUND).await?.map(|(bytes, _)| bytes);
-    if there.as_ref().is_some_and(|there| !gallery::is_own_page(there)) {
-        return Err(Error::ForeignPage(page.into()));
-    }
+    let there = match store.look(PAGE, JOB_BOUND).await? {
+        Small::Nothing => None,
+        Small::Whole(there, _) if gallery::is_own_page(&there) => Some(there),
+        Small::Whole(..) | Small::TooLarge { .. } => return Err(Error::ForeignPage(page.into())),
+    };
     let text = draw(&store, &manifest).await?;
     let changed = there.as_deref() != Some(text.as_bytes());
     if changed {
@@ -209,15 +213,15 @@ pub(crate) async fn gallery(url: &BucketUrl, options: &BucketOptions) -> Result<
 }
 
 async fn draw(store: &Store, manifest: &Manifest) -> Result<String, Error> {
-    let job = store.small(JOB, JOB_BOUND).await?;
-    let job = job.and_then(|(bytes, _)| reports::parse_job(&bytes, &manifest.job));
+    let job = store.small_of_ours(JOB, JOB_BOUND).await?;
+    let job = job.and_then(|bytes| reports::parse_job(&bytes, &manifest.job));
     Ok(gallery::draw(manifest, job.as_ref()))
 }
 
 /// Draws the gallery anew after something was pruned; `job.json` follows with the next look at the job.
 async fn refresh(store: &Store, head: &HeadStore) -> Result<(), Error> {
-    let there = store.small(PAGE, JOB_BOUND).await?;
-    if there.is_some_and(|(bytes, _)| gallery::is_own_page(&bytes)) {
+    let there = store.small_of_ours(PAGE, JOB_BOUND).await?;
+    if there.is_some_and(|page| gallery::is_own_page(&page)) {
         let drawn = Draft::new(PAGE, draw(store, &head.known().manifest).await?);
         records::write(store, head, PAGE, |_| drawn.clone()).await?;
     }

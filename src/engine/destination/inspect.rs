@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::decide::mirror::plan::{Action, FetchReason, Recollection, Step};
+use crate::decide::mirror::plan::{Action, FetchReason, Step};
 use crate::edge::folder::manifest_store::Store;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
@@ -11,7 +11,7 @@ use crate::engine::event::Reporter;
 use crate::engine::stop::Stop;
 use crate::error::Error;
 use crate::model::local::LocalFile;
-use crate::model::manifest::{Entry, EntryState, Record};
+use crate::model::manifest::{Entry, Record};
 
 use super::read_ahead::{Digests, Unread, read_ahead};
 
@@ -78,7 +78,7 @@ fn doubts(store: &Mutex<Store>, doubtful: Vec<Action>) -> Vec<Doubt> {
     let doubt = |action: Action| {
         let known = store.manifest().entries.get(&action.artifact.key).cloned();
         let (expected, reason, due) = match (&action.step, known) {
-            (Step::Adopt { memory, due }, _) => (adopted(&action, memory), FetchReason::New, *due),
+            (Step::Adopt { memory, due }, _) => (memory.entry(action.artifact.step), FetchReason::New, *due),
             (Step::Inspect { due }, Some(entry)) => (entry, FetchReason::Damaged, *due),
             _ => return None,
         };
@@ -118,19 +118,4 @@ fn settle_all(
     }
     store.lock().unwrap_or_else(PoisonError::into_inner).append(records)?;
     Ok(differing)
-}
-
-fn adopted(action: &Action, memory: &Recollection) -> Entry {
-    Entry {
-        path: memory.path.clone(),
-        step: action.artifact.step,
-        size: memory.size,
-        sha256: memory.sha256,
-        evidence: memory.evidence,
-        revision: memory.revision.clone(),
-        run: memory.run.clone(),
-        modified: None,
-        state: EntryState::Present,
-        older: Vec::new(),
-    }
 }

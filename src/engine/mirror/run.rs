@@ -9,10 +9,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::{
     Action, FetchReason, Situation, Step, asked_stamp, nothing_is_chosen, plan,
 };
-use crate::decide::mirror::poll_interval::{Cadence, KnownEnd, Left, Look, Next, next_save, save_interval};
+use crate::decide::mirror::poll_interval::{Cadence, KnownEnd, Left, Next};
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::select::Selection;
 use crate::decide::mirror::snapshot::JobSnapshot;
@@ -28,11 +29,12 @@ use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::outputs::follower::Followers;
 use crate::engine::outputs::gallery::history::History;
+use crate::engine::reported::Reported;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::share::{Member, Membership};
 use crate::engine::transfer::{Setup, Transfers};
 use crate::error::{Error, ExitStatus};
-use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
+use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::{JobStatus, Progress};
 use crate::model::listing::Listing;
 use crate::model::local::LocalFile;
@@ -44,9 +46,6 @@ use auto_resume::Life;
 pub(crate) mod auto_resume;
 mod forecasts;
 pub(crate) mod repair;
-
-/// More different notices than these are repetition.
-const MOST_NOTICED: usize = 1000;
 
 /// One run of a mirror, with everything it holds open.
 pub(crate) struct Run {
@@ -62,14 +61,14 @@ pub(crate) struct Run {
     followers: Followers,
     cadence: Cadence,
     life: Life,
-    told: Option<Told>,
+    last_report: Option<LastReport>,
     planned: bool,
     /// The manifest has everything that `job.json` remembers. Before that `job.json` is left as it is.
     inspected: bool,
     /// Looks after the job's end have found nothing new for long enough.
     settled: bool,
     fetching: HashSet<ArtifactKey>,
-    noticed: Vec<Notice>,
+    reported: Reported<Notice>,
     outlook: forecasts::Outlook,
     /// How far the manifest was when `SHA256SUMS` and `job.json` were last written.
     written_at: Option<u64>,
@@ -81,42 +80,15 @@ pub(crate) struct Run {
 
 /// What was last reported of the job.
 #[derive(Debug)]
-struct Told {
+struct LastReport {
     name: Option<String>,
     status: JobStatus,
     progress: Progress,
     error: Option<String>,
 }
 
-/// What a pass over everything that is listed found.
-#[derive(Debug, Default)]
-struct Pass {
-    state: Option<RunState>,
-    step: Option<u64>,
-    total: Option<u64>,
-    save_every: Option<u64>,
-    /// The newest checkpoint's step, and with a final one more than any step.
-    newest: Option<u64>,
-    ordered: u64,
-    lagging: bool,
-    wanted: Vec<ArtifactKey>,
-    /// Listed files that may be wanted and have no address that can be used.
-    unreachable: u64,
-}
-
-impl Pass {
-    fn next_save(&self) -> Option<u64> {
-        next_save(self.step?, self.save_every?, self.total)
-    }
-
-    fn until_next_save(&self, seconds_a_step: Option<f64>) -> Option<Duration> {
-        let steps = u32::try_from(self.next_save()?.saturating_sub(self.step?)).ok()?;
-        Duration::try_from_secs_f64(seconds_a_step? * f64::from(steps)).ok()
-    }
-}
-
 impl Run {
-    /// Gets everything ready. Somebody has looked already, so that no folder is created for a job that does not exist.
+    /// Gets everything ready. To be called after a first look, so that no folder is created for a job that does not exist.
     pub(crate) async fn begin(
         mut mirror: Mirror,
         client: ArtifactClient,
@@ -175,12 +147,12 @@ impl Run {
             followers,
             cadence,
             life,
-            told: None,
+            last_report: None,
             planned: false,
             inspected,
             settled: false,
             fetching: HashSet::new(),
-            noticed: Vec::new(),
+            reported: Reported::default(),
             outlook: forecasts::Outlook::default(),
             written_at: None,
             trouble: None,
@@ -208,7 +180,7 @@ impl Run {
         }
     }
 
-    /// Goes on from the first look to the end.
+    /// Continues from the first look to the end.
     pub(crate) async fn follow(&mut self, first: JobSnapshot) -> Result<ExitStatus, Error> {
         let mut looked = first;
         self.life.count(&mut looked);
@@ -267,7 +239,7 @@ impl Run {
         self.mirror.options.timeout.map(|timeout| self.began + timeout)
     }
 
-    /// Plans and orders; what is ordered goes on in the background.
+    /// Plans and orders; what is ordered continues in the background.
     async fn pass(&mut self, looked: &JobSnapshot) -> Result<Pass, Error> {
         self.written_at = None;
         self.folder.ensure_in_place()?;
@@ -311,22 +283,7 @@ impl Run {
         if is_first_seen && state.is_over() && nothing_is_chosen(&actions) {
             self.notice([Notice::NothingChosen { offered: actions.len() }].into_iter());
         }
-        let wanted = actions.iter().filter(|action| !matches!(action.step, Step::Skip(_)));
-        let checkpoints =
-            listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);
-        let has_final = listing.artifacts.iter().any(|artifact| artifact.is_final_checkpoint(looked.name()));
-        let steps: Vec<u64> = checkpoints.filter_map(|artifact| artifact.step).collect();
-        let pass = Pass {
-            state: Some(state),
-            step: looked.status.progress.current_step,
-            total: looked.status.progress.total_steps,
-            save_every: save_interval(&steps),
-            newest: steps.iter().max().copied().max(has_final.then_some(u64::MAX)),
-            ordered,
-            lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
-            wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
-            unreachable,
-        };
+        let pass = Pass { ordered, unreachable, ..Pass::of(looked, &listing, &actions, state) };
         if !inspected.is_whole {
             return Ok(pass);
         }
@@ -355,7 +312,7 @@ impl Run {
     /// Reports trouble once, and remembers it for the end.
     fn worry(&mut self, error: Error) {
         let notice = Notice::Failed(error.clone());
-        if self.is_news(&notice) {
+        if self.reported.is_news(&notice) {
             self.reporter.report(&Event::Trouble { notice });
         }
         self.trouble = Some(error);
@@ -417,15 +374,15 @@ impl Run {
     }
 
     fn tell_job(&mut self, looked: &JobSnapshot) {
-        let changed = self.told.as_ref().is_none_or(|told| {
-            told.status != looked.status.status
-                || told.progress != looked.status.progress
-                || told.name.as_deref() != looked.name()
-                || told.error.as_deref() != looked.error()
+        let changed = self.last_report.as_ref().is_none_or(|last_report| {
+            last_report.status != looked.status.status
+                || last_report.progress != looked.status.progress
+                || last_report.name.as_deref() != looked.name()
+                || last_report.error.as_deref() != looked.error()
         });
         if changed {
             self.reporter.report(&job_event(looked));
-            self.told = Some(Told {
+            self.last_report = Some(LastReport {
                 name: looked.name().map(str::to_owned),
                 status: looked.status.status.clone(),
                 progress: looked.status.progress,
@@ -436,43 +393,31 @@ impl Run {
 
     fn notice(&mut self, notices: impl Iterator<Item = Notice>) {
         for notice in notices {
-            if self.is_news(&notice) {
+            if self.reported.is_news(&notice) {
                 self.reporter.report(&Event::Notice { notice });
             }
         }
     }
 
-    /// Counts the listed files that cannot be fetched from where they are said to be, and names each once.
+    /// Counts the listed files whose address cannot be used, and names each once.
     fn unreachable(&mut self, looked: &JobSnapshot, listing: &Listing) -> u64 {
         let notices = unreachable(looked, listing, &self.mirror.options.selection);
         let count = notices.len() as u64;
         for notice in notices {
-            if self.is_news(&notice) {
+            if self.reported.is_news(&notice) {
                 self.reporter.report(&Event::Trouble { notice });
             }
         }
         count
     }
 
-    /// Whether this was not reported yet: what is wrong in the same way at every poll is reported once.
-    fn is_news(&mut self, notice: &Notice) -> bool {
-        let is_news = self.noticed.len() < MOST_NOTICED && !self.noticed.contains(notice);
-        if is_news {
-            self.noticed.push(notice.clone());
-        }
-        is_news
-    }
-
     /// Returns how long to wait for the next look; `None` when there need not be one.
     async fn next_look(&mut self, pass: &Pass) -> Option<Duration> {
-        let state = pass.state.unwrap_or(RunState::Running);
-        let busy = !self.transfers.is_quiet();
-        let news = pass.ordered > 0 || busy;
         let now = self.began.elapsed();
-        let look = Look { state, step: pass.step, save_every: pass.save_every, news, lagging: pass.lagging };
+        let look = pass.look(!self.transfers.is_quiet());
         // Taken: a later look of this run sees whether anything changes by itself.
         if let Some(quiet_for) = self.known_end.take() {
-            let has_final = pass.newest == Some(u64::MAX);
+            let has_final = pass.has_final();
             let lacks_something = pass.unreachable > 0 || self.trouble.is_some();
             if (KnownEnd { quiet_for, has_final, lacks_something }).is_waited_out(&look) {
                 return None;
@@ -485,7 +430,7 @@ impl Run {
                 if let Some(member) = &self.member {
                     member.expect_save(pass.until_next_save(self.cadence.seconds_a_step()));
                 }
-                if state == RunState::Running {
+                if look.state == RunState::Running {
                     let seconds_a_step = self.cadence.seconds_a_step();
                     self.reporter.report(&Event::Pace { seconds_a_step, next_save: pass.next_save() });
                 }
@@ -507,9 +452,7 @@ impl Run {
         missing: bool,
         cooled_at: Option<Instant>,
     ) -> Option<Duration> {
-        let state = pass.state.unwrap_or(RunState::Running);
-        let news = pass.ordered > 0 || !self.transfers.is_quiet();
-        let look = Look { state, step: pass.step, save_every: pass.save_every, news, lagging: pass.lagging };
+        let look = pass.look(!self.transfers.is_quiet());
         let mut left = Left { look, missing, settled: self.settled, state_age: None };
         let mut now = self.began.elapsed();
         if self.mirror.options.once {
@@ -555,7 +498,7 @@ impl Run {
         }
     }
 
-    /// Writes down what came since the last look. The next one may be an hour away, and who reads the folder until then,
+    /// Writes down what came since the last look. The next one may be an hour away: a reader of the folder until then,
     /// or after a kill, should find all of it in `SHA256SUMS`.
     async fn record_what_came(&mut self, looked: &JobSnapshot) {
         // The next look reports a folder that went away.
@@ -583,7 +526,7 @@ impl Run {
     /// Ends the connections, keeps what they have, commits what is finished, and writes everything down.
     async fn wind_up(&mut self, looked: &JobSnapshot) -> Result<(), Error> {
         self.transfers.finish().await;
-        // Nothing is written where another folder may stand by now.
+        // Nothing is written where another folder may be by now.
         self.folder.ensure_in_place()?;
         let sequence = self.folder.lock().sequence();
         if self.written_at != Some(sequence) || self.trouble.is_some() {
@@ -607,7 +550,7 @@ impl Run {
         }
     }
 
-    /// Removes what the user does not want to keep here; says whether anything went.
+    /// Removes what the user does not want to keep here; returns whether anything went.
     async fn retain(&self) -> Result<bool, Error> {
         let Some(retention) = self.mirror.options.retention.filter(|_| self.inspected) else {
             return Ok(false);
@@ -622,12 +565,12 @@ impl Run {
         Ok(!pruned.removed.is_empty())
     }
 
-    /// Winds up, counts what is here, and says how it all ends.
+    /// Winds up, counts what is here, and reports how it all ends.
     async fn conclude(&mut self, looked: &JobSnapshot, pass: &Pass) -> Result<ExitStatus, Error> {
         let interrupted = self.stop.is_stopped();
         let cooled_at = self.transfers.cooled_at().await;
         self.wind_up(looked).await?;
-        // Last, so that whoever does something with published files has had each of them.
+        // Last, so that all followers have had each published file.
         match self.retain().await {
             Ok(false) => {}
             Ok(true) => {

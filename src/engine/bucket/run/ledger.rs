@@ -18,6 +18,7 @@ use crate::model::manifest::Entry;
 use super::super::head_store::HeadStore;
 use super::super::prune;
 use super::super::records::{self, Draft, SUMS};
+use super::super::store::Small;
 use super::{JOB, JOB_BOUND, PAGE, Run};
 
 impl Run {
@@ -27,7 +28,7 @@ impl Run {
         self.write_records(looked, &listing.artifacts).await
     }
 
-    /// Writes `SHA256SUMS`, `job.json` and the gallery where what they say has changed.
+    /// Writes `SHA256SUMS`, `job.json` and the gallery where their contents have changed.
     pub(super) async fn write_records(
         &mut self,
         looked: &JobSnapshot,
@@ -63,9 +64,12 @@ impl Run {
         if self.page_is_foreign || self.written.get(PAGE) == Some(&draft.meaning) {
             return Ok(());
         }
-        if let Some((page, _)) = self.store.small(PAGE, JOB_BOUND).await?
-            && !gallery::is_own_page(&page)
-        {
+        let is_foreign = match self.store.look(PAGE, JOB_BOUND).await? {
+            Small::Nothing => false,
+            Small::Whole(page, _) => !gallery::is_own_page(&page),
+            Small::TooLarge { .. } => true,
+        };
+        if is_foreign {
             self.page_is_foreign = true;
             let page = self.store.url.object(PAGE);
             self.notice(Notice::NoGallery(Error::ForeignPage(page.into())));

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::decide::bucket::head::{Head, Known, Line, Publish};
+use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::{
-    Action, FetchReason, Recollection, Situation, Step, asked_stamp, nothing_is_chosen, plan,
+    Action, FetchReason, Situation, Step, asked_stamp, nothing_is_chosen, plan,
 };
-use crate::decide::mirror::poll_interval::save_interval;
 use crate::decide::mirror::retention::surplus;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::JobSnapshot;
@@ -21,11 +21,9 @@ use crate::engine::event::{Event, Notice};
 use crate::engine::mirror::run::unreachable;
 use crate::engine::transfer::rate_limit::Limiter;
 use crate::error::{BucketError, Condition, Error, ExitStatus};
-use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
-use crate::model::job::JobStatus;
+use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::listing::Listing;
 use crate::model::local::{Local, LocalFile};
-use crate::model::manifest::{Entry, EntryState};
 use crate::model::names::rel_path::RelPath;
 
 use super::super::file::{Order, Shared};
@@ -36,7 +34,7 @@ use super::super::records::Draft;
 use super::super::upload::{STAGED, sweep};
 use super::super::{probe, prune};
 use super::ledger::job_draft;
-use super::{JOB, JOB_BOUND, Pass, Run, until};
+use super::{JOB, JOB_BOUND, NO_ANSWER_IN_TIME, Run, until};
 
 /// What is in the bucket at the begin of a pass.
 struct View {
@@ -162,7 +160,8 @@ impl Run {
             listing = self.listing(&view.known, looked);
             state = looked.state(&listing.artifacts);
             actions = self.plan(looked, &listing, &view, state);
-            if self.head.is_some() || self.is_idle(looked, &listing, &view, &actions) {
+            let needs_lease = !self.is_idle(looked, &listing, &view, &actions) || self.may_resume(state);
+            if self.head.is_some() || !needs_lease {
                 break;
             }
             self.take_lease(&view).await?;
@@ -177,11 +176,9 @@ impl Run {
         for row in &looked.result.unusable {
             self.notice(Notice::UnusableRow(row.clone()));
         }
-        self.unreachable = 0;
-        for notice in unreachable(looked, &listing, &self.mirror.options.selection) {
-            self.unreachable += 1;
-            self.tell(&Event::Trouble { notice });
-        }
+        let notices = unreachable(looked, &listing, &self.mirror.options.selection);
+        let unreachable = notices.len() as u64;
+        notices.into_iter().for_each(|notice| self.trouble(notice));
         let generation = self.relister.learn(&listing).await;
         let mut orders = Vec::new();
         for action in &actions {
@@ -209,28 +206,21 @@ impl Run {
             self.tell(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
         }
         self.planned = true;
-        if state.is_over() && nothing_is_chosen(&actions) {
+        // Reported when this end is first seen in this bucket: once for a crontab that selects nothing of a job.
+        let is_first_seen = self.seen_before.as_ref() != Some(&looked.status.status);
+        if is_first_seen && state.is_over() && nothing_is_chosen(&actions) {
             self.notice(Notice::NothingChosen { offered: actions.len() });
         }
         let ordered = self.start(orders);
         if self.head.is_some() {
             self.write_records(looked, &listing.artifacts).await?;
         }
-        let checkpoints =
-            listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);
-        let steps: Vec<u64> = checkpoints.filter_map(|artifact| artifact.step).collect();
-        let has_final = listing.artifacts.iter().any(|artifact| artifact.is_final_checkpoint(looked.name()));
-        let wanted = actions.iter().filter(|action| !matches!(action.step, Step::Skip(_)));
-        Ok(Pass {
-            state: Some(state),
-            step: looked.status.progress.current_step,
-            total: looked.status.progress.total_steps,
-            save_every: save_interval(&steps),
-            newest: steps.iter().max().copied().max(has_final.then_some(u64::MAX)),
-            ordered,
-            lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
-            wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
-        })
+        Ok(Pass { ordered, unreachable, ..Pass::of(looked, &listing, &actions, state) })
+    }
+
+    /// Whether this run resumes the job: two processes would both do so, so it takes the lease first.
+    fn may_resume(&self, state: RunState) -> bool {
+        !self.mirror.options.once && self.life.resumes(state)
     }
 
     /// Whether nothing has to be written: then no lease is taken.
@@ -240,9 +230,12 @@ impl Run {
         let is_written = |draft: &Draft| draft.is_written(head.written.get(draft.key), view.tag(draft.key));
         let prunes = self.mirror.options.retention;
         let prunes = prunes.is_some_and(|rule| !surplus(&view.known.manifest, rule).is_empty());
-        let is_untold = self.ears.as_ref().is_some_and(|ears| ears.lacks_something(&view.known));
+        let lacks_events = self
+            .hook_reporter
+            .as_ref()
+            .is_some_and(|hook_reporter| hook_reporter.lacks_something(&view.known));
         !has_work
-            && !is_untold
+            && !lacks_events
             && !prunes
             && !view.has_leftovers()
             && is_written(&Draft::sums(&view.known))
@@ -263,7 +256,7 @@ impl Run {
             (None, false) => probe::ask(&self.store).await?.publish,
         };
         if found.is_damaged() {
-            self.tell(&Event::Trouble { notice: Notice::HeadDamaged });
+            self.trouble(Notice::HeadDamaged);
         }
         if found.head.is_none() || view.listed.contains_key(JOB) {
             self.remember(found.head.is_none()).await?;
@@ -273,21 +266,28 @@ impl Run {
         let wish = Wish { lease: self.mirror.bucket.lease, waits };
         let reporter = self.reporter.clone();
         let to = self.store.url.to_string();
-        let mut told = false;
+        let mut holder = None;
         let waiting = |found: &Found| {
-            if !std::mem::replace(&mut told, true) {
+            if holder.is_none() {
                 let notice = Notice::WaitingForLease { to: to.clone(), holder: found.holder() };
                 reporter.report(&Event::Notice { notice });
             }
+            holder = Some(found.holder());
         };
         let taking = HeadStore::take(self.store.clone(), found, wish, publish, waiting);
         let taken = tokio::select! {
             taken = taking => taken?,
             () = until(self.deadline()) => {
-                return Err(BucketError::Held { to: self.store.url.to_string(), owner: "for as long as there was time to follow the job".to_owned() }.into());
+                return Err(match holder {
+                    Some(owner) => BucketError::Held { to, owner },
+                    None => BucketError::Away { to, cause: NO_ANSWER_IN_TIME.to_owned() },
+                }
+                .into());
             }
         };
         let head = Arc::new(taken);
+        // Known from now on: whatever ends the run, it frees the lease.
+        self.head = Some(head.clone());
         let (kept, fatal) = (head.clone(), self.fatal.clone());
         self.keeper.spawn(async move {
             if let Err(error) = kept.keep().await {
@@ -320,17 +320,16 @@ impl Run {
             received: self.received.clone(),
             options,
         }));
-        if let Some(ears) = self.ears.clone() {
-            self.hooks = Some(ears.begin(&self.store, &head).await?);
+        if let Some(hook_reporter) = self.hook_reporter.clone() {
+            self.hooks = Some(hook_reporter.begin(&self.store, &head).await?);
         }
-        self.head = Some(head);
         Ok(())
     }
 
     /// Reads an older `job.json`: its rows of files that are offered no more are kept; where the head is lost, its rows tell
     /// what the files are.
     async fn remember(&mut self, adopts: bool) -> Result<(), Error> {
-        let Some((bytes, _)) = self.store.small(JOB, JOB_BOUND).await? else { return Ok(()) };
+        let Some(bytes) = self.store.small_of_ours(JOB, JOB_BOUND).await? else { return Ok(()) };
         let Some(JobFile { artifacts, .. }) = reports::parse_job(&bytes, &self.mirror.job) else {
             return Ok(());
         };
@@ -373,7 +372,7 @@ impl Run {
         let key = &action.artifact.key;
         let known = view.known.manifest.entries.get(key);
         let (expected, otherwise, due) = match (&action.step, known) {
-            (Step::Adopt { memory, due }, _) => (adopted(action, memory), FetchReason::New, *due),
+            (Step::Adopt { memory, due }, _) => (memory.entry(action.artifact.step), FetchReason::New, *due),
             (Step::Inspect { due }, Some(entry)) => (entry.clone(), FetchReason::Damaged, *due),
             _ => return Ok(None),
         };
@@ -389,20 +388,5 @@ impl Run {
             }
             _ => Ok(Some(Step::Fetch(otherwise))),
         }
-    }
-}
-
-fn adopted(action: &Action, memory: &Recollection) -> Entry {
-    Entry {
-        path: memory.path.clone(),
-        step: action.artifact.step,
-        size: memory.size,
-        sha256: memory.sha256,
-        evidence: memory.evidence,
-        revision: memory.revision.clone(),
-        run: memory.run.clone(),
-        modified: None,
-        state: EntryState::Present,
-        older: Vec::new(),
     }
 }

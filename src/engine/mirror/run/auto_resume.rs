@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::mirror::auto_resume::{AutoResume, Next, Seen, Stopped, WillResume};
+use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::run_stamp;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
@@ -17,7 +18,7 @@ use crate::engine::options::SyncOptions;
 use crate::error::ApiError;
 use crate::model::job::{JobId, JobStatus};
 
-use super::{Pass, Run};
+use super::Run;
 
 /// The longest wait between two polls where the user did not set one.
 pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
@@ -51,6 +52,11 @@ impl Life {
         let old = old.map(|times| run_stamp(&JobStatus::Stopped, times, resumes.count));
         let auto_resume = AutoResume::new(options.auto_resume, options.interval, old);
         Self { auto_resume, alarm: Alarm::default(), resumes }
+    }
+
+    /// Whether a job in this state is resumed by this run.
+    pub(crate) fn resumes(&self, state: RunState) -> bool {
+        self.auto_resume.is_due_for(state)
     }
 
     pub(crate) fn count(&mut self, looked: &mut JobSnapshot) {
@@ -147,14 +153,8 @@ impl Life {
 impl Run {
     /// Raises the alarm when the job has made nothing for far too long.
     pub(super) fn watch(&mut self, pass: &Pass) {
-        let sign = Sign {
-            state: pass.state.unwrap_or(RunState::Queued),
-            step: pass.step,
-            newest: pass.newest,
-            save_every: pass.save_every,
-            seconds_a_step: self.cadence.seconds_a_step(),
-            between_looks: self.mirror.options.interval.unwrap_or(BETWEEN_LOOKS),
-        };
+        let between_looks = self.mirror.options.interval.unwrap_or(BETWEEN_LOOKS);
+        let sign = pass.sign(self.cadence.seconds_a_step(), between_looks);
         let (life, around) = self.life();
         life.watch(&around, &sign);
     }

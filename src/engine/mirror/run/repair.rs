@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::{Action, FetchReason, Step, asked_stamp};
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::decide::transfer::disk_space::floor;
@@ -30,7 +31,7 @@ use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::manifest::Manifest;
 use crate::model::names::rel_path::RelPath;
 
-use super::{Pass, Run};
+use super::Run;
 
 /// What became of a repair.
 #[derive(Debug)]
