@@ -1,6 +1,7 @@
 //! A long run at high pace, with everything that happens in a week beside a training: memory and open files stay flat.
 //!
-//! Not part of a usual test run: `RCSYNC_SOAK_MINUTES=30 cargo test --release --test it soak -- --ignored --nocapture`.
+//! Not part of a usual test run: `benches/soak` calls it with `RCSYNC_SOAK_MINUTES` and `RCSYNC_PROGRAM`, a release build of
+//! the program.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ struct Held {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes as many minutes as RCSYNC_SOAK_MINUTES says"]
+#[ignore = "takes as many minutes as RCSYNC_SOAK_MINUTES gives it"]
 async fn memory_and_open_files_stay_flat() {
     let minutes = std::env::var("RCSYNC_SOAK_MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let length = Duration::from_secs(60 * minutes);
@@ -64,7 +65,7 @@ async fn memory_and_open_files_stay_flat() {
             }
             _ => {}
         }
-        if looks.len().is_multiple_of(12) {
+        if looks.len().is_multiple_of(60) {
             println!(
                 "{:>5.0} s  step {:>6}  {held:?}",
                 began.elapsed().as_secs_f64(),

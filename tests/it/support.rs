@@ -8,6 +8,11 @@ use std::time::SystemTime;
 use rcsync::JobId;
 use rcsync::simulator::Simulator;
 
+/// The program under test: this build of it, or for measurements the release build that `RCSYNC_PROGRAM` names.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("RCSYNC_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_rcsync").into(), PathBuf::from)
+}
+
 /// A folder to mirror into, and how to run rcsync on it.
 pub(crate) struct Bench {
     pub(crate) simulator: Simulator,
@@ -25,7 +30,7 @@ impl Bench {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rcsync"));
+        let mut command = Command::new(program());
         command
             .args(arguments)
             .env_clear()

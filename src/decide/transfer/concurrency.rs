@@ -21,6 +21,10 @@ const WINDOW: Duration = Duration::from_millis(150);
 /// A doubling that gains as much as this is believed sooner …
 const CLEAR: f64 = 1.5;
 
+/// What is tried instead of a doubling where the round trip is short and the hash is not what takes the time: such a host
+/// may throttle each connection, its downloads are short, and each trial costs a tenth of a second of them.
+const LEAP: usize = 4;
+
 /// … after this long: a throttled host is reached in half a second, and a doubtful gain is still measured in full.
 const GLANCE: Duration = Duration::from_millis(50);
 
@@ -61,6 +65,8 @@ pub struct Sample {
     pub saturated: bool,
     /// A host answered 429 or 503 since the last look.
     pub pushed_back: bool,
+    /// The round trip is known to be short, so a gain is not the slow start of a connection.
+    pub is_near: bool,
 }
 
 impl Tuner {
@@ -129,8 +135,9 @@ impl Tuner {
                 self.settle(now);
             }
             _ if now >= self.hold_until && self.level < self.most => {
+                let factor = if sample.is_near && rate < HASH_BOUND { LEAP } else { 2 };
                 self.on_trial = Some((self.level, rate));
-                self.level = (self.level * 2).min(self.most);
+                self.level = (self.level * factor).min(self.most);
                 // The first moments of new connections are slow and would count against them.
                 self.window = None;
             }
@@ -158,7 +165,9 @@ mod tests {
         for _ in 0..steps {
             now += Duration::from_millis(50);
             done += rate(tuner.level()) / 20.0;
-            levels.push(tuner.observe(now, &Sample { done, saturated: true, pushed_back: false }));
+            levels.push(
+                tuner.observe(now, &Sample { done, saturated: true, pushed_back: false, is_near: false }),
+            );
         }
         levels
     }
@@ -182,6 +191,19 @@ mod tests {
     }
 
     #[test]
+    fn a_near_host_that_throttles_each_connection_is_reached_in_two_steps() {
+        let (mut tuner, mut done, mut levels) = (Tuner::new(3, 48), 0.0, vec![3]);
+        for look in 1..20 {
+            done += 0.5e6 * connections(tuner.level());
+            let sample = Sample { done, saturated: true, pushed_back: false, is_near: true };
+            let level = tuner.observe(Duration::from_millis(look * 25), &sample);
+            levels.push(level);
+        }
+        levels.dedup();
+        assert_eq!(levels, [3, 12, 48]);
+    }
+
+    #[test]
     fn a_full_link_keeps_what_it_had() {
         let levels = run(Tuner::new(8, 64), |_| 1e9, 200);
         assert_eq!(levels.last(), Some(&8));
@@ -192,7 +214,7 @@ mod tests {
     #[test]
     fn a_host_that_pushes_back_gets_fewer() {
         let mut tuner = Tuner::new(8, 64);
-        let pushed = Sample { done: 0.0, saturated: true, pushed_back: true };
+        let pushed = Sample { done: 0.0, saturated: true, pushed_back: true, is_near: false };
         assert_eq!(tuner.observe(Duration::from_secs(1), &pushed), 4);
         for second in 2..10 {
             tuner.observe(Duration::from_secs(second), &pushed);

@@ -218,6 +218,10 @@ impl Connections {
     /// Takes in how long a request waited for its response's head. `cold`: on a new connection.
     pub fn head(&mut self, waited: Duration, cold: bool) {
         self.round_trip.learn(waited, cold);
+        self.suit_far_host();
+    }
+
+    fn suit_far_host(&mut self) {
         if self.round_trip.is_far() == Some(true) && !self.is_rate_limited {
             self.large.raise_to(FIRST - FIRST / SMALL_SHARE);
         }
@@ -259,6 +263,11 @@ impl Connections {
     /// Looks at what is done and what waits; returns the shares from now on.
     pub fn observe(&mut self, now: Duration, seen: &Seen) -> Shares {
         let refused = std::mem::take(&mut self.pushed_back);
+        // In a fleet requests also wait for the pool.
+        if !self.is_pooled && seen.load.all() > 0 {
+            self.round_trip.wait(now);
+            self.suit_far_host();
+        }
         if self.small > CROWD && self.round_trip.has_grown(self.small) {
             self.halve();
         }
@@ -269,8 +278,13 @@ impl Connections {
         }
         self.link.observe(now, seen.bytes);
         let is_saturated = !seen.starved;
-        let sample = |done, saturated| Sample { done, saturated, pushed_back: refused };
-        let large = self.large.observe(now, &sample(as_f64(seen.bytes), is_saturated && seen.load.large > 0));
+        let sample = Sample {
+            done: as_f64(seen.bytes),
+            saturated: is_saturated && seen.load.large > 0,
+            pushed_back: refused,
+            is_near: self.is_near(),
+        };
+        let large = self.large.observe(now, &sample);
         let small = self.small_level(seen.small_waiting);
         let hurry = seen.hurry && seen.load.large > 0;
         self.one_each = deserve_one_each(seen.typical_rate * as_f64(seen.load.large as u64), hurry);
@@ -389,6 +403,18 @@ mod tests {
         let mut few = Connections::new(&LIMITS);
         few.head(millis(150), true);
         assert_eq!(few.observe(millis(25), &small(100)).small, 12, "one for eight files that wait");
+    }
+
+    #[test]
+    fn a_far_host_gets_them_before_its_first_answer() {
+        let mut connections = Connections::new(&LIMITS);
+        let seen = Seen { load: busy(8), ..small(1000) };
+        assert_eq!(connections.observe(millis(25), &seen).small, 8);
+        assert_eq!(connections.observe(millis(50), &seen).small, 96, "no near host takes 25 ms");
+        connections.head(millis(60), false);
+        assert_eq!(connections.observe(millis(75), &seen).small, 96);
+        connections.head(millis(2), false);
+        assert_eq!(connections.observe(millis(100), &seen).small, 8, "it was only slow to begin");
     }
 
     #[test]

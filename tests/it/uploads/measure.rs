@@ -1,5 +1,5 @@
-//! The figures of datasets as one table:
-//! `cargo test --release --test it uploads::measure -- --ignored --nocapture --test-threads 1`.
+//! The figures of datasets as one table, of a release build:
+//! `RCSYNC_PROGRAM=$PWD/target/release/rcsync cargo test --test it uploads::measure -- --ignored --nocapture`.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -34,14 +34,16 @@ fn large_picture(number: u64, bytes: usize) -> Vec<u8> {
     large
 }
 
-/// A clip in the MP4 format: a box of this length after the first one. A hole in the file where the disk can have one.
+/// A clip in the MP4 format: its data are a box up to this length, after two short ones. A hole in the file where the disk can have one.
 fn write_clip(path: &Path, length: u64, last: u8) {
     let mut head = Vec::new();
     head.extend(20_u32.to_be_bytes());
     head.extend(b"ftypisom\0\0\0\0isom");
+    head.extend(8_u32.to_be_bytes());
+    head.extend(b"moov");
     head.extend(1_u32.to_be_bytes());
     head.extend(b"mdat");
-    head.extend((length - 20).to_be_bytes());
+    head.extend((length - 28).to_be_bytes());
     let mut file = File::create(path).unwrap();
     file.write_all(&head).unwrap();
     file.set_len(length).unwrap();

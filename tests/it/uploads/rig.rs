@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use rcsync::simulator::{RequestRecord, Simulator, SimulatorConfig, picture};
 use serde_json::Value;
 
-use crate::support::{code, stderr};
+use crate::support::{code, program, stderr};
 
 pub(super) struct Rig {
     pub(super) simulator: Simulator,
@@ -41,7 +41,7 @@ impl Rig {
     }
 
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rcsync"));
+        let mut command = Command::new(program());
         command
             .args(arguments)
             .env_clear()

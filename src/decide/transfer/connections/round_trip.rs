@@ -23,6 +23,10 @@ pub(super) struct RoundTrip {
     count: usize,
     /// A connection that existed already has shown it: no guess by a new one is needed.
     is_measured: bool,
+    /// Since when the first request waits.
+    waits_since: Option<Duration>,
+    /// The first request has waited for longer than a near host takes.
+    is_overdue: bool,
 }
 
 impl RoundTrip {
@@ -40,8 +44,14 @@ impl RoundTrip {
         }
     }
 
+    /// Takes in that requests are open: before the first response, their wait alone shows that a host is far.
+    pub(super) fn wait(&mut self, now: Duration) {
+        let since = *self.waits_since.get_or_insert(now);
+        self.is_overdue = now.saturating_sub(since) > FAR * COLD_ROUND_TRIPS;
+    }
+
     pub(super) fn is_far(&self) -> Option<bool> {
-        self.least.map(|least| least > FAR)
+        self.least.map(|least| least > FAR).or(self.is_overdue.then_some(true))
     }
 
     /// Whether the requests of a whole round of connections waited for twice as long as the shortest.
@@ -82,6 +92,17 @@ mod tests {
         round_trip.learn(millis(6), false);
         round_trip.learn(millis(6), true);
         assert_eq!(round_trip.is_far(), Some(true));
+    }
+
+    #[test]
+    fn a_host_that_answers_late_is_far_until_its_answer_shows_otherwise() {
+        let mut round_trip = RoundTrip::default();
+        for (now, expected) in [(100, None), (115, None), (116, Some(true))] {
+            round_trip.wait(millis(now));
+            assert_eq!(round_trip.is_far(), expected, "{now} ms");
+        }
+        round_trip.learn(millis(3), false);
+        assert_eq!(round_trip.is_far(), Some(false));
     }
 
     #[test]
