@@ -1,8 +1,8 @@
 //! What fifty thousand artifacts cost, how fast bytes are proven, and a whole mirror against the simulator.
 //!
 //! `cargo bench` runs everything; `cargo bench -- plan` what has `plan` in its name. What whole transfers reach beside
-//! other programs is told in `docs/performance.md`.
-#![expect(clippy::unwrap_used, reason = "a measurement that cannot go on should stop")]
+//! other programs is in `docs/performance.md`.
+#![expect(clippy::unwrap_used, reason = "a measurement that cannot continue should stop")]
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Ends a run gracefully in the middle of a large file, and goes on from where it was.
+//! Ends a run gracefully in the middle of a large file, and continues from where it was.
 //!
 //! `cargo run --example stop_and_go_on`
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]

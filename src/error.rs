@@ -131,6 +131,9 @@ pub enum Error {
         "changed files can be replaced in a folder alone: in a bucket a name means one sequence of bytes for ever"
     )]
     ReplaceInBucket,
+    /// Settings cannot be carried out.
+    #[error("{0}")]
+    Settings(String),
     /// The surroundings (proxy, certificates) do not allow an HTTP client.
     #[error("{0}")]
     Surroundings(String),
@@ -212,7 +215,7 @@ impl Error {
             | Self::Storage(_)
             | Self::NameTaken { .. }
             | Self::ForeignFiles { .. } => ExitStatus::BadData,
-            Self::Destination(_) | Self::ReplaceInBucket => ExitStatus::Usage,
+            Self::Destination(_) | Self::ReplaceInBucket | Self::Settings(_) => ExitStatus::Usage,
             Self::Surroundings(_) => ExitStatus::Config,
         }
     }

@@ -77,7 +77,7 @@ pub mod internals {
     pub use crate::model::names::sanitize::is_invisible;
     pub use crate::model::response_head::ContentRange;
 
-    /// What the fuzz targets of datasets, buckets, fleets and configurations call.
+    /// What the fuzz targets of datasets, buckets, fleets, configurations and responses call.
     pub mod parsers {
         pub use crate::decide::bucket::head::{Head, Known, Line};
         pub use crate::decide::bucket::names::candidates;
@@ -92,11 +92,14 @@ pub mod internals {
         };
         pub use crate::edge::api::error_body::{fault_of_status, read_refusal};
         pub use crate::edge::comfyui::{Surroundings, find};
+        pub use crate::edge::net::http::read_head;
         pub use crate::edge::net::unpack::{MOST, unpack};
         pub use crate::edge::records::push_journal::PushJournal;
         pub use crate::engine::datasets::scan::{ScanOptions, scan};
         pub use crate::model::destination::{BucketUrl, Destination};
+        pub use crate::model::revision::Condition;
         pub use crate::model::training_config::TrainingConfig;
+        pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
     }
 }
 

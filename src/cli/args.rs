@@ -348,8 +348,8 @@ pub(crate) struct Submit {
         hide_possible_values = true
     )]
     pub(crate) gpu_type: GpuType,
-    /// 1, or 8 with ADA_80_PLUS.
-    #[arg(long, value_parser = values::gpu_count())]
+    /// 1, or 8 with ADA_80_PLUS [default: 1].
+    #[arg(long, value_name = "1|8", value_parser = values::gpu_count(), hide_possible_values = true)]
     pub(crate) gpu_count: Option<GpuCount>,
     /// A GPU's id, passed on as it is.
     #[arg(long, value_name = "ID")]
@@ -464,7 +464,7 @@ pub(crate) struct Prune {
 /// `mirror`
 #[derive(Debug, Clone, Args)]
 pub(crate) struct MirrorTo {
-    /// The folder that a job was mirrored into.
+    /// The folder or bucket that a job was mirrored into.
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     /// Continue as files arrive, from this machine or another, until Ctrl-C.

@@ -102,9 +102,12 @@ fn not_a_typo(program: &clap::Command, word: &OsStr) -> Result<bool, CommandErro
     let elsewhere = ELSEWHERE.iter().find(|(words, _)| words.contains(&word)).map(|(_, command)| *command);
     match elsewhere.or_else(|| suggest::nearest(word, commands.map(clap::Command::get_name))) {
         None => Ok(true),
-        Some(command) => Err(CommandError::Usage(format!(
-            "there is no command `{word}`; did you mean `{command}`? (a job really called {word}: `rcsync sync {word}`)"
-        ))),
+        Some(command) => Err(CommandError::misused(
+            format!(
+                "there is no command `{word}`; did you mean `{command}`? (a job really called {word}: `rcsync sync {word}`)"
+            ),
+            format!("`rcsync {command} --help` lists what it takes; `rcsync --help` lists the commands"),
+        )),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::edge::api::token::TokenSource;
 use crate::edge::api::{ApiClient, Limits};
 use crate::edge::net::http::ArtifactClient;
 use crate::engine::options::SyncOptions;
+use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::job::{JobId, ResultAnswer};
 use crate::model::listing::Listing;
@@ -25,14 +26,19 @@ pub(crate) const API_BASE: &str = "RUNCOMFY_TRAINER_API_BASE";
 pub(crate) fn api_base(world: &Process) -> Result<ApiBase, CommandError> {
     match world.text(API_BASE)? {
         None => Ok(ApiBase::default()),
-        Some(text) => text.parse().map_err(|error| CommandError::Usage(format!("`{API_BASE}`: {error}"))),
+        Some(text) => text.parse().map_err(|error| CommandError::variable(format!("`{API_BASE}`: {error}"))),
     }
 }
 
 /// Reads a job id, or a status or result URL of this API.
 pub(crate) fn job_id(text: &str, base: &ApiBase) -> Result<JobId, CommandError> {
-    base.job(text)
-        .map_err(|error| CommandError::Usage(format!("`{}`: {error}", crate::cli::format::shown_value(text))))
+    base.job(text).map_err(|error| {
+        let why = format!("`{}`: {error}", crate::cli::format::shown_value(text));
+        CommandError::misused(
+            why,
+            "copy the job's id from the RunComfy site, or from what `rcsync submit` printed",
+        )
+    })
 }
 
 /// Makes the client, with the token from wherever it is.
@@ -51,7 +57,7 @@ pub(crate) fn client(
 pub(crate) fn hosts(settings: &Settings, base: &ApiBase) -> Result<ArtifactClient, CommandError> {
     let private = settings.sync.allow_private_hosts || base.is_private();
     let stall = settings.sync.stall_timeout.unwrap_or_else(|| SyncOptions::default().stall_timeout);
-    ArtifactClient::new(private, stall).map_err(|fault| CommandError::Config(fault.to_string()))
+    ArtifactClient::new(private, stall).map_err(|fault| Error::Surroundings(fault).into())
 }
 
 /// Says where the token would come from, never what it is.
@@ -114,9 +120,7 @@ pub(crate) async fn simulate(
     let artifact_listen = std::net::SocketAddr::new(listen.ip(), 0);
     let config =
         SimulatorConfig { listen, artifact_listen, step_time: Some(step), ..SimulatorConfig::default() };
-    let simulator = Simulator::start(config)
-        .await
-        .map_err(|error| CommandError::Usage(format!("cannot listen on `{listen}`: {error}")))?;
+    let simulator = Simulator::start(config).await.map_err(|error| cannot_listen(listen, &error))?;
     let job = simulator.add_job(plan);
     let (base, token) = (simulator.api_base().to_owned(), simulator.token().to_owned());
     Ok(Simulated { simulator, base, token, job })
@@ -162,11 +166,16 @@ pub(crate) async fn simulate_account(listen: std::net::SocketAddr) -> Result<Acc
         datasets,
         ..SimulatorConfig::default()
     };
-    let simulator = Simulator::start(config)
-        .await
-        .map_err(|error| CommandError::Usage(format!("cannot listen on `{listen}`: {error}")))?;
+    let simulator = Simulator::start(config).await.map_err(|error| cannot_listen(listen, &error))?;
     let (base, token) = (simulator.api_base().to_owned(), simulator.token().to_owned());
     Ok(Account { _simulator: simulator, base, token })
+}
+
+fn cannot_listen(listen: std::net::SocketAddr, error: &dyn std::fmt::Display) -> CommandError {
+    CommandError::misused(
+        format!("cannot listen on `{listen}`: {error}"),
+        "another program may listen there; name another port, or 0 for one that is free: `--listen 127.0.0.1:0`",
+    )
 }
 
 impl Simulated {

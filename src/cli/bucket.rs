@@ -4,22 +4,28 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::command_error::CommandError;
 use crate::engine::options::OnChange;
+use crate::error::Error;
 use crate::model::destination::{BucketUrl, Destination};
 use crate::model::job::JobId;
 
 use super::config::Settings;
+use super::format::{shown, shown_value};
+use super::options::{ComfyArgs, SyncArgs};
+use super::suggest;
 
 /// Reads what was typed where a folder or a bucket is named.
 ///
 /// # Errors
 /// When it has the scheme of a bucket and names none.
 pub(crate) fn destination(typed: &Path) -> Result<Destination, CommandError> {
-    let read =
-        Destination::parse(typed.to_path_buf()).map_err(|error| CommandError::Usage(error.to_string()))?;
+    let read = Destination::parse(typed.to_path_buf()).map_err(Error::from)?;
     match read {
         Destination::Bucket(_) if cfg!(not(feature = "buckets")) => {
-            let why = "this rcsync was built without the feature `buckets`: name a folder";
-            Err(CommandError::Usage(why.to_owned()))
+            let why = "this rcsync was built without the feature `buckets`";
+            Err(CommandError::misused(
+                why,
+                "name a folder, or use another build: `cargo install --path .` has buckets",
+            ))
         }
         read => Ok(read),
     }
@@ -49,70 +55,131 @@ impl Place {
     /// Reads what was typed. What is wrong with a bucket is found before anything is sent.
     ///
     /// # Errors
-    /// As [`destination`], and for settings that a bucket does not have.
+    /// As [`destination`], and for settings that a bucket does not have, and words in braces that are not known.
     pub(crate) fn settle(typed: Option<PathBuf>, settings: &Settings) -> Result<Self, CommandError> {
         let Some(typed) = typed else {
-            refuse_bucket_only(settings)?;
+            Kind::Folder.refuse_unfit(settings)?;
             return Ok(Self::Folder(None));
         };
+        typed.to_str().map_or(Ok(()), refuse_unknown_placeholders)?;
         let example: JobId = "x".parse().unwrap_or_else(|_| unreachable!("a job id"));
         let filled = typed.to_str().map(|text| Destination::fill(text, &example, Some("x")));
         let Some(text) = filled.filter(|filled| !matches!(bucket(Path::new(filled)), Ok(None))) else {
-            refuse_bucket_only(settings)?;
+            Kind::Folder.refuse_unfit(settings)?;
             return Ok(Self::Folder(Some(typed)));
         };
         bucket(Path::new(&text))?;
         let text = typed.to_string_lossy();
-        refuse_local(settings)?;
+        Kind::Bucket.refuse_unfit(settings)?;
         Ok(Self::Bucket(text.into_owned()))
     }
-}
 
-/// Refuses options that only a bucket has. Only those of the command line: a variable or the configuration file may set them
-/// for the buckets of other runs.
-///
-/// # Errors
-/// The first such option that was typed.
-pub(crate) fn refuse_bucket_only(settings: &Settings) -> Result<(), CommandError> {
-    let given = &settings.sync;
-    let only = [
-        ("lease", given.lease.is_some()),
-        ("sole-writer", given.sole_writer),
-        ("part-size", given.part_size.is_some()),
-    ];
-    let typed = |name: &str| !settings.found.iter().any(|found| found.name == name);
-    match only.into_iter().find(|(name, is_given)| *is_given && typed(name)) {
-        None => Ok(()),
-        Some((name, _)) => Err(CommandError::Usage(format!(
-            "`--{name}` has no meaning for a folder: it is for a bucket as DEST, such as `s3://BUCKET/PREFIX`"
-        ))),
+    /// Returns what it is.
+    pub(crate) const fn kind(&self) -> Kind {
+        match self {
+            Self::Folder(_) => Kind::Folder,
+            Self::Bucket(_) => Kind::Bucket,
+        }
     }
 }
 
-/// Refuses settings that only a folder has.
+/// Refuses words in braces that are not filled in: a folder would silently have such a name.
 ///
 /// # Errors
-/// The setting.
-pub(crate) fn refuse_local(settings: &Settings) -> Result<(), CommandError> {
-    let given = &settings.sync;
-    let local = [
-        ("min-free", given.min_free.is_some(), "no disk is used"),
-        (
-            "on-change replace",
-            matches!(given.on_change, Some(OnChange::Replace)),
-            "there a name means one sequence of bytes for ever",
-        ),
-        (
-            "comfyui",
-            given.comfy.comfyui.is_some(),
-            "`rcsync mirror s3://… --comfyui <PATH> --watch` places LoRAs from a bucket, on any machine",
-        ),
-    ];
-    match local.into_iter().find(|(_, is_given, _)| *is_given) {
-        None => Ok(()),
-        Some((name, _, why)) => {
-            Err(CommandError::Usage(format!("`--{name}` has no meaning for a bucket: {why}")))
+/// The word, with the one that may have been meant.
+pub(crate) fn refuse_unknown_placeholders(dest: &str) -> Result<(), CommandError> {
+    const KNOWN: [&str; 2] = ["id", "name"];
+    let Some(word) = Destination::unknown_placeholder(dest) else { return Ok(()) };
+    let lower = word.to_lowercase();
+    let within = || KNOWN.into_iter().find(|known| lower.contains(known));
+    let near = suggest::nearest(&lower, KNOWN).or_else(within);
+    let near = near.map_or_else(String::new, |near| format!("; did you mean `{{{near}}}`?"));
+    let why = format!(
+        "DEST `{}`: of what is in braces, only `{{id}}` and `{{name}}` are known, and not `{{{}}}`{near}",
+        shown_value(dest),
+        shown(word)
+    );
+    Err(CommandError::misused(why, "write one of them, or a name without braces"))
+}
+
+/// What a destination is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Folder,
+    Bucket,
+}
+
+/// An option that only one kind of destination has.
+struct OnlyFor {
+    kind: Kind,
+    /// As it is typed, without the dashes.
+    name: &'static str,
+    is_given: fn(&SyncArgs) -> bool,
+    /// Why the other kind has no such thing.
+    why: &'static str,
+}
+
+const A_BUCKET: &str = "it is for a bucket as DEST, such as `s3://BUCKET/PREFIX`";
+
+const ONLY_FOR: [OnlyFor; 6] = [
+    OnlyFor { kind: Kind::Bucket, name: "lease", is_given: |given| given.lease.is_some(), why: A_BUCKET },
+    OnlyFor { kind: Kind::Bucket, name: "sole-writer", is_given: |given| given.sole_writer, why: A_BUCKET },
+    OnlyFor {
+        kind: Kind::Bucket,
+        name: "part-size",
+        is_given: |given| given.part_size.is_some(),
+        why: A_BUCKET,
+    },
+    OnlyFor {
+        kind: Kind::Folder,
+        name: "min-free",
+        is_given: |given| given.min_free.is_some(),
+        why: "no disk is used",
+    },
+    OnlyFor {
+        kind: Kind::Folder,
+        name: "on-change replace",
+        is_given: |given| matches!(given.on_change, Some(OnChange::Replace)),
+        why: "there a name means one sequence of bytes for ever",
+    },
+    OnlyFor {
+        kind: Kind::Folder,
+        name: "comfyui",
+        is_given: |given| given.comfy.comfyui.is_some(),
+        why: "`rcsync mirror s3://… --comfyui <PATH> --watch` places LoRAs from a bucket, on any machine",
+    },
+];
+
+impl Kind {
+    /// Refuses options that this kind of destination does not have. Only those that were typed: a variable or the configuration
+    /// file may set them for other runs, and is not used in this one ([`Self::fit`]).
+    ///
+    /// # Errors
+    /// The first such option.
+    pub(crate) fn refuse_unfit(self, settings: &Settings) -> Result<(), CommandError> {
+        let unfit = ONLY_FOR.iter().find(|only| only.kind != self && (only.is_given)(&settings.typed));
+        let Some(OnlyFor { name, why, .. }) = unfit else { return Ok(()) };
+        let (this, other) = match self {
+            Self::Folder => ("folder", "bucket"),
+            Self::Bucket => ("bucket", "folder"),
+        };
+        Err(CommandError::misused(
+            format!("`--{name}` has no meaning for a {this}: {why}"),
+            format!("leave it out, or name a {other} as DEST"),
+        ))
+    }
+
+    /// Returns the settings without what this kind of destination does not have.
+    pub(crate) fn fit(self, settings: &Settings) -> Settings {
+        let mut fit = settings.clone();
+        match self {
+            Self::Folder => (fit.sync.lease, fit.sync.sole_writer, fit.sync.part_size) = (None, false, None),
+            Self::Bucket => {
+                (fit.sync.min_free, fit.sync.on_change) = (None, None);
+                fit.sync.comfy = ComfyArgs::default();
+            }
         }
+        fit
     }
 }
 

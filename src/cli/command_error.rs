@@ -5,7 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::error::{ApiError, BucketError, Error, ExitStatus, explain_briefly};
+use crate::error::{ApiError, BucketError, Error, ExitStatus, Unfit, explain_briefly};
 use crate::model::error_code::{ErrorCode, KnownCode, Subject};
 use crate::model::fault::{Fault, Forbidden};
 use crate::model::job::JobId;
@@ -19,9 +19,17 @@ pub(crate) enum CommandError {
     /// Standard output could not be written.
     #[error("could not write standard output")]
     Output(#[source] io::Error),
-    /// The command line cannot be carried out.
+    /// The command line cannot be carried out, and what can be typed is the way out.
     #[error("{0}")]
     Usage(String),
+    /// What was typed or set cannot be carried out.
+    #[error("{why}")]
+    Misused {
+        /// What is wrong.
+        why: String,
+        /// The way out.
+        next: String,
+    },
     /// An input is there, but is not valid.
     #[error("{0}")]
     BadInput(String),
@@ -72,11 +80,28 @@ impl CommandError {
         Self::Library(Error::NoInput(path.into()))
     }
 
-    /// Returns it as the library's own, for what the library calls back.
+    /// What was typed or set cannot be carried out; `next` is the way out.
+    pub(crate) fn misused(why: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::Misused { why: why.into(), next: next.into() }
+    }
+
+    /// An environment variable cannot be used.
+    pub(crate) fn variable(why: impl Into<String>) -> Self {
+        Self::misused(why, CORRECT_THE_VARIABLE)
+    }
+
+    /// Returns it as the library's own, with the same code, for what the library calls back.
     pub(crate) fn into_library(self) -> Error {
         match self {
             Self::Library(error) => error,
-            other => Error::BadInput(other.explain_briefly()),
+            Self::Output(source) => {
+                Error::Disk { verb: "write", path: "standard output".into(), source: source.into() }
+            }
+            Self::Usage(why) | Self::Misused { why, .. } => Error::Settings(why),
+            Self::BadInput(why) | Self::Declined { why, .. } => Error::BadInput(why),
+            Self::Config(why) => Error::Surroundings(why),
+            Self::FolderTaken { path, job } => Error::FolderUnfit { path, why: Unfit::OtherJob(job) },
+            Self::Following { error, .. } => error.into_library(),
         }
     }
 
@@ -85,7 +110,7 @@ impl CommandError {
         match self {
             Self::Library(error) => error.exit_status(),
             Self::Output(_) => ExitStatus::Disk,
-            Self::Usage(_) => ExitStatus::Usage,
+            Self::Usage(_) | Self::Misused { .. } => ExitStatus::Usage,
             Self::BadInput(_) | Self::Declined { .. } => ExitStatus::BadData,
             Self::Config(_) => ExitStatus::Config,
             Self::FolderTaken { .. } => ExitStatus::CannotCreate,
@@ -111,7 +136,7 @@ impl CommandError {
             }
             Self::Usage(_) => USAGE.to_owned(),
             Self::BadInput(_) => CORRECT_THE_INPUT.to_owned(),
-            Self::Declined { next, .. } => next.clone(),
+            Self::Declined { next, .. } | Self::Misused { next, .. } => next.clone(),
             Self::Config(_) => CORRECT_THE_FILE.to_owned(),
             Self::FolderTaken { .. } => ANOTHER_FOLDER.to_owned(),
             Self::Following { error, again } => {
@@ -119,6 +144,15 @@ impl CommandError {
                 if hint.contains(again) { hint } else { format!("{hint}; {again} continues the job's mirror") }
             }
         })
+    }
+
+    /// The same without what names this command, which is the one that failed. `None` where nothing is left.
+    pub(crate) fn hint_in(&self, command: &str) -> Option<String> {
+        let names =
+            |part: &str| ["`", " "].iter().any(|end| part.contains(&format!("`rcsync {command}{end}")));
+        let hint = self.hint()?;
+        let parts: Vec<&str> = hint.split("; ").filter(|part| !names(part)).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 
     /// Returns the error itself, where it is that of a part of the command.
@@ -160,7 +194,12 @@ impl CommandError {
 /// What hints call the command that was typed.
 const THE_SAME: &str = "the same command again";
 
-const USAGE: &str = "`rcsync --help` and `rcsync <COMMAND> --help` say what can be typed";
+const USAGE: &str = "`rcsync --help` and `rcsync <COMMAND> --help` list what can be typed";
+const CORRECT_THE_VARIABLE: &str = "correct or unset it; `rcsync doctor` lists all settings";
+const CORRECT_THE_SURROUNDINGS: &str =
+    "correct or unset the variable that names it; `rcsync doctor` shows what is used";
+const NAME_A_DESTINATION: &str =
+    "name a folder, or a bucket such as `s3://BUCKET/PREFIX`; `rcsync help buckets` has examples";
 const ANOTHER_FOLDER: &str = "nothing in it was changed; name another folder: `rcsync <JOB_ID> <DIR>`";
 const CORRECT_THE_INPUT: &str = "correct the input and type the same command again; nothing was changed";
 const CORRECT_THE_FILE: &str = "correct or remove the file; `rcsync doctor` shows which one is read";
@@ -202,9 +241,14 @@ pub(crate) fn hint(error: &Error) -> String {
         Error::ForeignFiles { name, .. } => format!(
             "nothing was deleted; `rcsync dataset rm {name}` deletes the whole dataset, so that the same command again makes it anew; or push under another name with `--name`"
         ),
-        Error::Destination(_) | Error::ReplaceInBucket => USAGE.to_owned(),
-        Error::Surroundings(_) => CORRECT_THE_FILE.to_owned(),
-        Error::BadInput(_) | Error::Unsent(_) => CORRECT_THE_INPUT.to_owned(),
+        Error::Destination(_) => NAME_A_DESTINATION.to_owned(),
+        Error::ReplaceInBucket => "leave `--on-change replace` out, or mirror into a folder".to_owned(),
+        Error::Settings(_) => USAGE.to_owned(),
+        Error::Surroundings(_) => CORRECT_THE_SURROUNDINGS.to_owned(),
+        Error::BadInput(_) => CORRECT_THE_INPUT.to_owned(),
+        Error::Unsent(_) => {
+            "what was accepted stays; the same command again checks the folder anew and sends the rest".to_owned()
+        }
     }
 }
 
@@ -214,11 +258,11 @@ fn of_disk(kind: io::ErrorKind) -> &'static str {
             "everything published stays, parts are kept; make room and type the same command again"
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "check who may read and write there, or name another folder: `rcsync <JOB_ID> <DIR>`"
+            "check who may read and write there, or name another place"
         }
         io::ErrorKind::NotFound => "check the path; nothing was changed",
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-            "a file is where a folder is needed; move it away, or name another folder: `rcsync <JOB_ID> <DIR>`"
+            "a file is where a folder is needed; move it away, or name another folder"
         }
         _ => "everything published stays as it was; check the disk, then type the same command again",
     }
@@ -241,8 +285,8 @@ fn of_api(fault: &ApiError) -> String {
         ApiError::Unauthorized { .. } => {
             "make a new token in your RunComfy profile and set `RUNCOMFY_TOKEN`; `rcsync doctor` shows which one is used".to_owned()
         }
-        ApiError::UnknownJob { job, .. } => {
-            format!("check the id, and that the token belongs to the account of the job: `rcsync status {job}`")
+        ApiError::UnknownJob { .. } => {
+            "check the id on the RunComfy site, and that the token belongs to the account of the job; `rcsync doctor` shows which token is used".to_owned()
         }
         ApiError::Refused { status: 402, .. } => TOP_UP.to_owned(),
         ApiError::Refused { code: Some(code), .. } if code.known() == Some(KnownCode::InsufficientFunds) => {
@@ -264,13 +308,13 @@ fn of_api(fault: &ApiError) -> String {
             "look before you send it again, or you may pay twice: your jobs are listed on the RunComfy site, and `rcsync status <JOB_ID>` shows a known one".to_owned()
         }
         ApiError::Unreachable { .. } => {
-            format!("check the network, `HTTPS_PROXY` and `RUNCOMFY_TRAINER_API_BASE` with `rcsync doctor`; {LATER}")
+            format!("check the network, `HTTPS_PROXY` and `RUNCOMFY_TRAINER_API_BASE`; `rcsync doctor` tries them out; {LATER}")
         }
         ApiError::Untrusted { .. } => {
             format!("`SSL_CERT_FILE` names a file with the certificates to trust, a proxy's among them; `rcsync doctor` tries it out; {LATER}")
         }
         ApiError::Unintelligible { .. } | ApiError::WrongJob { .. } => {
-            "nothing on the disk was changed; check `RUNCOMFY_TRAINER_API_BASE` with `rcsync doctor`, or look for a newer rcsync".to_owned()
+            "nothing on the disk was changed; check `RUNCOMFY_TRAINER_API_BASE`, or look for a newer rcsync; `rcsync doctor` shows what is used".to_owned()
         }
     }
 }

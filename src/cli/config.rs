@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) token_file: Option<PathBuf>,
     /// Options of `sync`, from all sources.
     pub(crate) sync: SyncArgs,
+    /// Those among them that were typed, or that a list of jobs has for one of them.
+    pub(crate) typed: SyncArgs,
     /// Options of `fleet`, from variables and the configuration file.
     pub(crate) fleet: FleetArgs,
     /// What was found outside the command line, first the variables.
@@ -75,6 +77,7 @@ impl Settings {
             },
             logs_decisions: !global.quiet && global.verbose > 1,
             token_file: global.token_file,
+            typed: sync.clone(),
             sync: sync.over(environment.sync).over(file.sync),
             fleet: environment.fleet.over(file.fleet),
             found: environment.settings.into_iter().chain(file.settings).collect(),
@@ -102,8 +105,12 @@ impl Settings {
     pub(crate) fn hooks(&self) -> Result<HookPlan, CommandError> {
         let SyncArgs { exec, exec_done, webhook, hook_timeout, .. } = &self.sync;
         let limit = hook_timeout.unwrap_or(HOOK_LIMIT);
-        HookPlan::new(exec.as_deref(), exec_done.as_deref(), webhook.as_deref(), limit)
-            .map_err(|BadHook { hook, why }| CommandError::Usage(format!("`{}`: {why}", words::option(hook))))
+        HookPlan::new(exec.as_deref(), exec_done.as_deref(), webhook.as_deref(), limit).map_err(
+            |BadHook { hook, why }| {
+                let why = format!("`{}`: {why}", words::option(hook));
+                CommandError::misused(why, "`rcsync help hooks` has examples")
+            },
+        )
     }
 
     /// Returns the choices for the engine.
@@ -114,7 +121,7 @@ impl Settings {
         let given = &self.sync;
         given.metrics_file.as_deref().map_or(Ok(()), metrics::check)?;
         let selection = Selection::new(&given.only, &given.include, &given.exclude, &given.accept_unproven)
-            .map_err(|error| CommandError::Usage(error.to_string()))?
+            .map_err(|error| CommandError::misused(error.to_string(), "`rcsync help choosing` has examples"))?
             .among(given.steps.clone(), given.last);
         let default = SyncOptions::default();
         Ok(SyncOptions {
@@ -136,7 +143,8 @@ impl Settings {
                 .or_else(|| given.keep_every.map(Retention::KeepEvery)),
             auto_resume: given.auto_resume.unwrap_or(default.auto_resume),
             resumed_after: default.resumed_after,
-            gather: SyncOptions::default().gather,
+            gather: default.gather,
+            portions: default.portions,
         })
     }
 }

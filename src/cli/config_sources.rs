@@ -57,7 +57,7 @@ pub(crate) fn environment(world: &Process) -> Result<Layer, CommandError> {
             .and_then(|words| parse(&words));
         let given = spelled.map_err(|why| {
             let shown = option.shown(&value);
-            CommandError::Usage(format!("the environment variable `{variable}` is `{shown}`: {why}"))
+            CommandError::variable(format!("the environment variable `{variable}` is `{shown}`: {why}"))
         })?;
         layer.add(given, &option, &value, variable);
     }

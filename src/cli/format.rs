@@ -15,17 +15,22 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// The same for what was typed or set: an address in it may carry a key in its query, or a password before its host. The
-/// question marks of a pattern begin no query.
+/// question marks of a pattern begin no query. What cannot be read as an address may be one with a typing error in it.
 pub(crate) fn shown_value(text: &str) -> String {
-    let has_query =
-        text.contains("://") || text.split_once('?').is_some_and(|(_, query)| query.contains('='));
-    let mut text = if has_query { sanitize::secrets_removed(text) } else { text.to_owned() };
-    if let Some(start) = text.find("://").map(|at| at + 3) {
-        let end = text[start..].find('/').map_or(text.len(), |at| start + at);
-        if let Some(at) = text[start..end].rfind('@') {
-            text.replace_range(start..start + at, "…");
+    let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + 3));
+    let is_address = !scheme.is_empty();
+    let query = rest.find('?').filter(|at| is_address || rest[*at..].contains('='));
+    let user = rest.rfind('@').filter(|at| is_address || rest[..*at].contains(':'));
+    let text = match (user, query) {
+        // Whether it is a password or a key, and where either ends, is unknown.
+        (Some(user), Some(query)) if query < user => format!("{scheme}…"),
+        (user, query) => {
+            let hidden = if user.is_some() { "…" } else { "" };
+            let rest = &rest[user.unwrap_or(0)..];
+            let rest = if query.is_some() { sanitize::secrets_removed(rest) } else { rest.to_owned() };
+            format!("{scheme}{hidden}{rest}")
         }
-    }
+    };
     shown(&text)
 }
 
@@ -150,6 +155,26 @@ mod tests {
             ("abc", 0, "…"),
         ] {
             assert_eq!(end_of(name, room, "…"), short, "{name} {room}");
+        }
+    }
+
+    #[test]
+    fn no_password_and_no_key_is_shown() {
+        for (typed, said) in [
+            ("https://h/x?key=s3cret", "https://h/x?…"),
+            ("https://me:s3cret@h/x", "https://…@h/x"),
+            ("https://me:s3cret@h/x?key=s3cret", "https://…@h/x?…"),
+            ("https://me:s3/cret@h:port", "https://…@h:port"),
+            ("https://me:s3?cret@h", "https://…"),
+            ("https://h/?key=a@s3cret", "https://…"),
+            ("me:s3cret@h:8188", "…@h:8188"),
+            ("h/x?key=s3cret", "h/x?…"),
+            ("h:8188/x?key=a@s3cret", "…"),
+            ("samples/*_0?.jpg", "samples/*_0?.jpg"),
+            ("dog@2x.png", "dog@2x.png"),
+            ("30s", "30s"),
+        ] {
+            assert_eq!(shown_value(typed), said, "{typed}");
         }
     }
 

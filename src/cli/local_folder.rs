@@ -20,8 +20,8 @@ pub(crate) fn ensure_folder(typed: &Path, what: &str) -> Result<(), CommandError
     }
     let typed = typed.to_string_lossy();
     let scheme = typed.split("://").next().unwrap_or_default();
-    Err(CommandError::Usage(format!(
-        "`{}://…` is a URL, and {what} a folder of this machine; a folder of this name is typed with `./` before it",
-        shown(scheme)
-    )))
+    Err(CommandError::misused(
+        format!("`{}://…` is a URL, and {what} a folder of this machine", shown(scheme)),
+        "name a folder; one of this name is typed with `./` before it",
+    ))
 }

@@ -74,10 +74,9 @@ impl Process {
     pub(crate) fn text(&self, name: &str) -> Result<Option<String>, CommandError> {
         match self.set(name) {
             None => Ok(None),
-            Some(value) => value
-                .into_string()
-                .map(Some)
-                .map_err(|_| CommandError::Usage(format!("the environment variable `{name}` is not UTF-8"))),
+            Some(value) => value.into_string().map(Some).map_err(|_| {
+                CommandError::variable(format!("the environment variable `{name}` is not UTF-8"))
+            }),
         }
     }
 

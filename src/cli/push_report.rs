@@ -6,13 +6,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::command_error::CommandError;
-use crate::cli::commands::verdict;
+use crate::cli::commands::{Findings, verdict};
 use crate::cli::format::{files, shown, span};
 use crate::cli::process::{Process, Stream};
 use crate::cli::reporters::json;
 use crate::cli::reporters::view::{Look, UploadFacts, View};
 use crate::cli::reporters::words;
-use crate::decide::datasets::{Code, Counts, Report, Severity};
+use crate::decide::datasets::Report;
+use crate::decide::datasets::push::sending::SendFault;
 use crate::engine::datasets::event::{PushEvent, PushReporter};
 use crate::error::ExitStatus;
 use crate::model::error_code::ErrorCode;
@@ -99,16 +100,7 @@ impl PushReport {
     /// Reports what the check of the folder found.
     pub(crate) fn checked(&self, report: &Report) {
         if let Some(json) = &self.json {
-            let findings = report.findings.iter().map(|finding| Found {
-                severity: finding.severity(),
-                code: finding.code,
-                path: &finding.path,
-                what: &finding.what,
-                cure: words::cure(&finding.cure),
-            });
-            let (errors, warnings) = (report.errors(), report.warnings());
-            let fields = Checked { errors, warnings, counts: report.counts, findings: findings.collect() };
-            self.write(json, "checked", &fields);
+            self.write(json, "checked", &Findings::of(report));
             return;
         }
         let found = verdict(report);
@@ -119,17 +111,8 @@ impl PushReport {
 
     /// Reports the error that ended the push; the event `done` follows.
     pub(crate) fn error(&self, error: &CommandError) {
-        #[derive(Serialize)]
-        struct Failed<'a> {
-            message: String,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            error_code: Option<&'a ErrorCode>,
-            exit_code: u8,
-        }
         if let Some(json) = self.json.as_ref().filter(|_| !self.is_part) {
-            let exit_code = error.exit_status().code();
-            let fields = Failed { message: error.explain_briefly(), error_code: error.code(), exit_code };
-            self.write(json, "error", &fields);
+            self.write(json, "error", &json::Failure::of(error));
         }
     }
 
@@ -214,7 +197,11 @@ impl PushReport {
             }
             PushEvent::Retrying { path, cause, wait } => {
                 let what = path.as_deref().map_or_else(|| "the API".to_owned(), shown);
-                self.line(Talk::Normal, "retrying", &format!("{what}  in {}: {}", span(*wait), shown(cause)));
+                self.line(
+                    Talk::Normal,
+                    "retrying",
+                    &format!("{what}  in {}: {}", span(*wait), shown(&words::retried_push(cause))),
+                );
             }
             PushEvent::Waiting { status, listed, of } => {
                 let listed =
@@ -227,7 +214,11 @@ impl PushReport {
                 self.line(Talk::Normal, "ready", &text);
             }
             PushEvent::Failed { path, cause } => {
-                self.line(Talk::Quiet, "failed", &format!("{}  {}", of(path), shown(cause)));
+                self.line(
+                    Talk::Quiet,
+                    "failed",
+                    &format!("{}  {}", of(path), shown(&words::failed_push(cause))),
+                );
             }
             PushEvent::Notice { message } => self.line(Talk::Normal, "notice", &shown(message)),
             PushEvent::Done { exit, sent, bytes, present, failed, elapsed } => {
@@ -286,36 +277,57 @@ struct Line<'a, F> {
 }
 
 #[derive(Serialize)]
-struct Checked<'a> {
-    errors: usize,
-    warnings: usize,
-    #[serde(flatten)]
-    counts: Counts,
-    findings: Vec<Found<'a>>,
-}
-
-#[derive(Serialize)]
-struct Found<'a> {
-    severity: Severity,
-    code: Code,
-    path: &'a str,
-    what: &'a str,
-    cure: String,
-}
-
-#[derive(Serialize)]
 #[serde(untagged)]
 enum Fields<'a> {
-    Plan { send: u64, bytes: u64, present: u64, same_length: u64 },
+    Plan {
+        send: u64,
+        bytes: u64,
+        present: u64,
+        same_length: u64,
+    },
     Nothing {},
-    Sending { path: &'a str, size: u64, route: &'static str },
-    Sent { path: &'a str, size: u64, sha256: String, seconds: f64 },
-    Retrying { path: Option<&'a str>, cause: &'a str, wait_seconds: f64 },
-    Waiting { status: &'a str, files: Option<u64>, of: u64 },
-    Ready { files: u64, bytes: u64 },
-    Failed { path: Option<&'a str>, cause: &'a str },
-    Notice { message: &'a str },
-    Done { exit_code: u8, sent: u64, bytes: u64, present: u64, failed: u64, seconds: f64 },
+    Sending {
+        path: &'a str,
+        size: u64,
+        route: &'static str,
+    },
+    Sent {
+        path: &'a str,
+        size: u64,
+        sha256: String,
+        seconds: f64,
+    },
+    Retrying {
+        path: Option<&'a str>,
+        cause: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error_code: Option<&'a ErrorCode>,
+        wait_seconds: f64,
+    },
+    Waiting {
+        status: &'a str,
+        files: Option<u64>,
+        of: u64,
+    },
+    Ready {
+        files: u64,
+        bytes: u64,
+    },
+    Failed {
+        path: Option<&'a str>,
+        cause: String,
+    },
+    Notice {
+        message: &'a str,
+    },
+    Done {
+        exit_code: u8,
+        sent: u64,
+        bytes: u64,
+        present: u64,
+        failed: u64,
+        seconds: f64,
+    },
 }
 
 fn fields(event: &PushEvent) -> Option<(&'static str, Fields<'_>)> {
@@ -334,14 +346,20 @@ fn fields(event: &PushEvent) -> Option<(&'static str, Fields<'_>)> {
             ("sent", Fields::Sent { path, size: *size, sha256, seconds })
         }
         PushEvent::Retrying { path, cause, wait } => {
-            let wait_seconds = seconds(*wait);
-            ("retrying", Fields::Retrying { path: path.as_deref(), cause, wait_seconds })
+            let error_code = match &cause.fault {
+                SendFault::Api(fault) => fault.code(),
+                SendFault::Host(_) | SendFault::Local(_) => None,
+            };
+            let (path, cause, wait_seconds) = (path.as_deref(), words::retried_push(cause), seconds(*wait));
+            ("retrying", Fields::Retrying { path, cause, error_code, wait_seconds })
         }
         PushEvent::Waiting { status, listed, of } => {
             ("waiting", Fields::Waiting { status: status.as_str(), files: *listed, of: *of })
         }
         PushEvent::Ready { files, bytes } => ("ready", Fields::Ready { files: *files, bytes: *bytes }),
-        PushEvent::Failed { path, cause } => ("failed", Fields::Failed { path: path.as_deref(), cause }),
+        PushEvent::Failed { path, cause } => {
+            ("failed", Fields::Failed { path: path.as_deref(), cause: words::failed_push(cause) })
+        }
         PushEvent::Notice { message } => ("notice", Fields::Notice { message }),
         PushEvent::Done { exit, sent, bytes, present, failed, elapsed } => {
             let fields = Fields::Done {

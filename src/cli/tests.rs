@@ -37,6 +37,9 @@ fn usage_errors_say_what_and_end_with_64() {
         ("status example.org/x?token=t0ken", "`example.org/x?…`"),
         ("status abc-1 https://h/x?sig=t0ken", "`https://h/x?…` is one word too many"),
         ("abc-1 --comfyui-url http://me:t0ken@h:x/", "`--comfyui-url http://…@h:x/`"),
+        ("abc-1 --comfyui-url me:t0ken@h:x", "`--comfyui-url …@h:x`"),
+        ("abc-1 --webhok=https://h/?key=t0ken", "there is no option `--webhok`; did you mean `--webhook`?"),
+        ("dataset https://h/x?sig=t0ken", "there is no command `https://h/x?…`"),
         (
             "abc-1 --only checkpoint,smples",
             "`--only smples`: it has to be one of checkpoints, samples, config; did you mean `samples`?",
@@ -74,7 +77,24 @@ fn usage_errors_say_what_and_end_with_64() {
         ("abc-1 --only weights", "`--only weights`: it has to be one of checkpoints, samples, config"),
         ("abc-1 --include [", "`[` is not a valid pattern"),
         ("abc-1 --exec 'x", "`--exec`: a quote in it has no end"),
-        ("abc-1 --webhook t0ken", "`--webhook`: relative URL without a base"),
+        ("abc-1 --webhook t0ken", "`--webhook`: write an address such as `https://example.com/hook`\n"),
+        (
+            "abc-1 --webhook https://",
+            "`--webhook`: write an address such as `https://example.com/hook` (empty host)",
+        ),
+        (
+            "abc-1 --webhook ftp://h/t0ken",
+            "`https://example.com/hook`, with `https://` or `http://` in front",
+        ),
+        (
+            "abc-1 loras/{nmae}",
+            "DEST `loras/{nmae}`: of what is in braces, only `{id}` and `{name}` are known, and not `{nmae}`; did you mean `{name}`?",
+        ),
+        ("sync abc-1 s3://b/{job_id}/x", "and not `{job_id}`; did you mean `{id}`?"),
+        ("resume abc-1 --follow out/{name}/{NAME}", "and not `{NAME}`; did you mean `{name}`?"),
+        ("submit x.yaml --follow {step}", "are known, and not `{step}`\n"),
+        ("fleet jobs.txt out/{nmae}", "and not `{nmae}`; did you mean `{name}`?"),
+        ("fleet add abc-1 out/{nam}", "and not `{nam}`; did you mean `{name}`?"),
         ("abc-1 --comfyui-subdir ../x", "`--comfyui-subdir ../x`: it has to be a relative folder"),
         ("abc-1 --comfyui-url ftp://h", "write it like `http://127.0.0.1:8188`"),
         ("mirror out", "`--comfyui <PATH>`"),
@@ -158,6 +178,34 @@ fn a_variable_for_buckets_does_not_end_a_mirror_into_a_folder() {
     assert!(err.contains("`RUNCOMFY_TOKEN`") && err.contains("`--token-file <PATH>`"), "{err}");
 }
 
+/// The same the other way round: what is set for folders is not used for a bucket.
+#[cfg(feature = "buckets")]
+#[test]
+fn a_variable_for_folders_does_not_end_a_mirror_into_a_bucket() {
+    let variables =
+        [("RCSYNC_MIN_FREE", "1G"), ("RCSYNC_ON_CHANGE", "replace"), ("RCSYNC_COMFYUI", "/no/such/folder")];
+    for typed in ["abc-1 s3://b/p", "fleet jobs.txt s3://b/{id}"] {
+        let Ran { code, err, .. } = ran_with(&variables, typed);
+        assert_eq!(code, 77, "{typed}: {err}");
+        assert!(err.contains("no RunComfy token found"), "{typed}: {err}");
+    }
+    for (typed, name) in [
+        ("abc-1 s3://b/p --min-free 1G", "--min-free"),
+        ("abc-1 s3://b/p --on-change replace", "--on-change replace"),
+        ("fleet jobs.txt s3://b/{id} --comfyui /no/such/folder", "--comfyui"),
+    ] {
+        let Ran { code, err, .. } = ran_with(&variables, typed);
+        assert_eq!(code, 64, "{typed}: {err}");
+        assert!(err.contains(&format!("`{name}` has no meaning for a bucket")), "{typed}: {err}");
+    }
+    let variables = [("RCSYNC_LEASE", "30s")];
+    let Ran { code, err, .. } = ran_with(&variables, "abc-1 out --lease 30s");
+    assert!(
+        code == 64 && err.contains("`--lease` has no meaning for a folder"),
+        "what is typed as well: {err}"
+    );
+}
+
 #[cfg(feature = "buckets")]
 #[test]
 fn a_fleet_into_a_bucket_takes_what_only_buckets_have() {
@@ -182,6 +230,22 @@ fn help_has_topics_and_commands() {
     }
 }
 
+/// On the smallest terminal that is usual.
+#[test]
+fn no_help_is_wider_than_80_columns() {
+    fn look_at(command: &mut clap::Command) -> usize {
+        let text = command.render_long_help().to_string();
+        for line in text.lines() {
+            assert!(format::columns(line) <= 80, "{}: {line}", command.get_name());
+        }
+        let shown = command.get_subcommands_mut().filter(|command| !command.is_hide_set());
+        1 + shown.map(look_at).sum::<usize>()
+    }
+    let mut program = <Cli as clap::CommandFactory>::command().term_width(80);
+    program.build();
+    assert!(look_at(&mut program) > 25);
+}
+
 #[test]
 fn help_and_version_are_what_was_asked_for() {
     for typed in ["--help", "-h", "help", "help sync", "sync --help", "verify -h", "--version", "-V"] {
@@ -200,7 +264,7 @@ fn a_bad_variable_ends_every_command_with_64() {
     assert_eq!(
         err,
         "error: the environment variable `RCSYNC_TIMEOUT` is `-5s`: write it like `30s`, `5m` or `1h30m`\n\
-        hint: `rcsync --help` and `rcsync <COMMAND> --help` say what can be typed\n"
+        hint: correct or unset it; `rcsync doctor` lists all settings\n"
     );
 }
 

@@ -1,5 +1,7 @@
 //! `rcsync help TOPIC`: the beginning of a page of the documentation, as plain text for a terminal.
 
+use super::format::columns;
+
 /// Something that can be asked about, and where it is described.
 pub(crate) struct Topic {
     /// What is typed.
@@ -28,7 +30,7 @@ macro_rules! topics {
 /// All of them, in the order in which they are listed.
 pub(crate) const TOPICS: &[Topic] = topics! {
     "mirroring": "first-mirror.md" [INTRODUCTION, "What is in DIR"],
-    "cron": "cron.md" [INTRODUCTION],
+    "cron": "cron.md" [INTRODUCTION, "The newest three in ComfyUI", "The token", "When a pass takes longer than the pause"],
     "comfyui": "comfyui.md" [INTRODUCTION, "Which folder"],
     "choosing": "choosing-and-pruning.md" ["Choosing", "Keeping the disk small"],
     "job": "job-life.md" [INTRODUCTION, "Commands"],
@@ -46,6 +48,15 @@ impl Topic {
     /// Returns the topic of this name.
     pub(crate) fn find(name: &str) -> Option<&'static Self> {
         TOPICS.iter().find(|topic| topic.name == name)
+    }
+
+    /// Returns the topic that a link leads to: of several of one page, the one that shows the section.
+    fn of_link(page: &str, anchor: &str) -> Option<&'static Self> {
+        let shows = |topic: &&Self| {
+            topic.sections.iter().any(|title| title.to_lowercase().replace(' ', "-") == anchor)
+        };
+        let of_page = || TOPICS.iter().filter(|topic| topic.page == page);
+        of_page().find(shows).or_else(|| of_page().next())
     }
 
     /// Returns what is shown, for a terminal of so many columns.
@@ -82,18 +93,26 @@ fn sections(page: &str) -> Vec<(&str, Vec<&str>)> {
     parts
 }
 
-/// Returns Markdown as text: paragraphs and items wrapped, tables as indented rows, code as it is.
+/// Returns Markdown as text: paragraphs and items wrapped, tables as indented rows, code as it is where it fits.
 fn plain(lines: &[&str], columns: usize) -> String {
     let mut text = String::new();
-    let mut is_code = false;
     let mut lines = lines.iter().skip_while(|line| line.is_empty()).peekable();
     while let Some(line) = lines.next() {
         if line.starts_with("```") {
-            is_code = !is_code;
-        } else if is_code {
-            text += &format!("    {line}\n");
-        } else if line.is_empty() || line.starts_with("    ") {
-            text += &format!("{line}\n");
+            let mut code = Vec::new();
+            while let Some(line) = lines.next_if(|line| !line.starts_with("```")) {
+                code.push(*line);
+            }
+            lines.next();
+            text += &code_block(&code, columns);
+        } else if let Some(first) = line.strip_prefix(INDENT) {
+            let mut code = vec![first];
+            while let Some(line) = lines.next_if(|line| line.starts_with(INDENT)) {
+                code.push(&line[INDENT.len()..]);
+            }
+            text += &code_block(&code, columns);
+        } else if line.is_empty() {
+            text.push('\n');
         } else if let Some(row) = line.strip_prefix('|') {
             text += &table_row(row, columns);
         } else {
@@ -111,6 +130,33 @@ fn plain(lines: &[&str], columns: usize) -> String {
     format!("{}\n\n", text.trim_end())
 }
 
+const INDENT: &str = "    ";
+
+/// A block of code. Where a line is too long, all remarks of the block go below what they are about.
+fn code_block(lines: &[&str], columns: usize) -> String {
+    let fits = |line: &&str| INDENT.len() + self::columns(line) <= columns;
+    if lines.iter().all(fits) {
+        return lines.iter().map(|line| format!("{}\n", format!("{INDENT}{line}").trim_end())).collect();
+    }
+    let below = |line: &&str| {
+        let (code, remark) = remark(line);
+        let code = format!("{INDENT}{code}\n");
+        let (mark, words) = remark.strip_prefix("# ").map_or(("", remark), |words| ("# ", words));
+        let indent = format!("{INDENT}{INDENT}{mark}");
+        if words.is_empty() { code } else { code + &wrapped(words, &indent, &indent, columns) }
+    };
+    lines.iter().map(below).collect()
+}
+
+/// Splits a line of code at its remark: what is behind two spaces or more. A crontab has two behind the time.
+fn remark(line: &str) -> (&str, &str) {
+    let from = line.len() - line.trim_start().len();
+    match line[from..].find("  ").filter(|_| !line.starts_with("*/")) {
+        Some(at) => (&line[..from + at], line[from + at..].trim_start()),
+        None => (line, ""),
+    }
+}
+
 /// A row of a table: its first cell, and the others below it where they do not fit beside.
 fn table_row(row: &str, columns: usize) -> String {
     let cells: Vec<String> = row.trim_end_matches('|').split('|').map(|cell| unmarked(cell.trim())).collect();
@@ -122,7 +168,7 @@ fn table_row(row: &str, columns: usize) -> String {
     wrapped(&format!("{first:<12}  {}", rest.join("  ")), "  ", "                ", columns)
 }
 
-/// Takes the marks of links and bold text away.
+/// Takes the marks of links and bold text away. A link to a page that is a topic becomes what is typed to read it.
 fn unmarked(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
@@ -131,8 +177,15 @@ fn unmarked(text: &str) -> String {
         let (Some(begin), Some(length)) = (rest[..middle].rfind('['), rest[middle..].find(')')) else {
             break;
         };
+        let (words, address) = (&rest[begin + 1..middle], &rest[middle + 2..middle + length]);
+        let (page, anchor) = address.split_once('#').unwrap_or((address, ""));
+        let topic = Topic::of_link(page, anchor);
         plain += &rest[..begin];
-        plain += &rest[begin + 1..middle];
+        plain += &match topic {
+            Some(topic) if words == page => format!("`rcsync help {}`", topic.name),
+            Some(topic) => format!("{words} (`rcsync help {}`)", topic.name),
+            None => words.to_owned(),
+        };
         rest = &rest[middle + length + 1..];
     }
     (plain + rest).replace("**", "").replace("\\|", "|")
@@ -144,7 +197,7 @@ fn wrapped(text: &str, first: &str, later: &str, columns: usize) -> String {
     let mut is_begun = false;
     for word in text.split(' ') {
         let line = lines.last().map_or("", String::as_str);
-        if is_begun && line.chars().count() + 1 + word.chars().count() > columns {
+        if is_begun && self::columns(line) + 1 + self::columns(word) > columns {
             lines.push(later.to_owned());
             is_begun = false;
         }
@@ -175,9 +228,28 @@ mod tests {
             assert!(text.lines().count() > 5 && !text.contains(": ,"), "{text}");
             assert!(!text.contains("](") && !text.contains("```") && !text.contains("**"), "{text}");
             for line in text.lines() {
-                let is_code = line.starts_with("    ");
-                assert!(is_code || line.chars().count() <= 80, "{}: {line}", topic.name);
+                assert!(columns(line) <= 80, "{}: {line}", topic.name);
             }
+        }
+    }
+
+    /// Everything that cron needs is there: paths in full, the token, how many are kept, and what happens to a pass that meets
+    /// another one.
+    #[test]
+    fn how_the_newest_three_are_kept_in_comfyui_from_cron_is_found_in_help() {
+        let comfyui = Topic::find("comfyui").unwrap().show(80);
+        assert!(comfyui.contains("`rcsync help cron`"), "{comfyui}");
+        let cron = Topic::find("cron").unwrap().show(80);
+        for part in [
+            "RCSYNC_TOKEN_FILE=/home/me/.config/rcsync-token\n",
+            "RCSYNC_COMFYUI=/home/me/ComfyUI\n",
+            "RCSYNC_COMFYUI_KEEP=3\n",
+            "*/5 * * * *  /home/me/.cargo/bin/rcsync <JOB_ID> /home/me/fox --once\n",
+            "flock -n -E 0",
+            "ends with 75",
+            "`rcsync help exit-codes`",
+        ] {
+            assert!(cron.contains(part), "{part}: {cron}");
         }
     }
 
@@ -187,6 +259,35 @@ mod tests {
         let parts = sections(page);
         assert_eq!(parts.len(), 2);
         assert_eq!(plain(&parts[0].1, 40), "See this page and that.\n\n    ## no heading\n\n");
+        let code = [
+            "    a b      # what it does, in words",
+            "    # a remark",
+            "",
+            "```crontab",
+            "*/5 * * * *  rcsync",
+            "```",
+        ];
+        assert_eq!(
+            plain(&code, 60),
+            "    a b      # what it does, in words\n    # a remark\n\n    */5 * * * *  rcsync\n\n"
+        );
+        assert_eq!(
+            plain(&code, 30),
+            "    a b\n        # what it does, in\n        # words\n    # a remark\n\n    */5 * * * *  rcsync\n\n"
+        );
+        assert_eq!(
+            plain(&["    x.json    one, of two words"], 24),
+            "    x.json\n        one, of two\n        words\n\n"
+        );
+        assert_eq!(
+            plain(
+                &[
+                    "[hooks.md](hooks.md#x), [a list](fleet.md), [x](json-and-exit-codes.md#exit-codes), [y](verify.md)"
+                ],
+                90
+            ),
+            "`rcsync help hooks`, a list (`rcsync help fleets`), x (`rcsync help exit-codes`), y\n\n"
+        );
         assert_eq!(
             plain(&parts[1].1, 40),
             "  code          meaning\n  0             all is here and verified\n                and so on\n\n- an item that continues\n\n"

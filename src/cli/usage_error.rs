@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::cli::command_error::CommandError;
-use crate::cli::format::{shown, shown_value};
+use crate::cli::format::shown_value;
 
 use super::args::Cli;
 use super::suggest;
@@ -36,7 +36,13 @@ const OF_SYNC: &[(&[&str], &str)] = &[
 
 /// Returns a parser's complaint as one of ours.
 pub(crate) fn reported(error: &clap::Error) -> CommandError {
-    CommandError::Usage(sentence(error))
+    let why = sentence(error);
+    match found(error) {
+        Some((command, _)) => {
+            CommandError::misused(why, format!("`rcsync {command} --help` lists what can be typed"))
+        }
+        None => CommandError::Usage(why),
+    }
 }
 
 fn sentence(error: &clap::Error) -> String {
@@ -110,7 +116,7 @@ fn sentence(error: &clap::Error) -> String {
 
 fn unknown(error: &clap::Error, word: &str, usage: &str) -> String {
     if !word.starts_with('-') {
-        return format!("`{}` is one word too many{usage}", shown_value(word));
+        return format!("`{word}` is one word too many{usage}");
     }
     let command = command(error);
     let of_sync = if command.as_deref() == Some("sync") { OF_SYNC } else { &[] };
@@ -150,9 +156,9 @@ fn bare_option(argument: &str) -> &str {
 /// `--timeout <DURATION>` with the value that was typed: `--timeout 0`; a positional keeps its name.
 fn with_value(argument: &str, value: &str) -> String {
     if argument.starts_with('-') {
-        format!("{} {}", bare_option(argument), shown_value(value))
+        format!("{} {value}", bare_option(argument))
     } else {
-        format!("{argument}: {}", shown_value(value))
+        format!("{argument}: {value}")
     }
 }
 
@@ -178,8 +184,9 @@ fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
 
 fn texts(error: &clap::Error, kind: ContextKind) -> Vec<String> {
     match error.get(kind) {
-        Some(ContextValue::String(text)) => vec![shown(text)],
-        Some(ContextValue::Strings(texts)) => texts.iter().map(|text| shown(text)).collect(),
+        // Words that were typed may hold an address.
+        Some(ContextValue::String(text)) => vec![shown_value(text)],
+        Some(ContextValue::Strings(texts)) => texts.iter().map(|text| shown_value(text)).collect(),
         _ => Vec::new(),
     }
 }
@@ -197,19 +204,21 @@ fn command(error: &clap::Error) -> Option<String> {
 
 /// Returns the command's own form as the help shows it, on one line: `rcsync ls <DIR>`.
 fn usage(error: &clap::Error) -> Option<String> {
+    one_line(&found(error)?.1.render_usage().to_string())
+}
+
+/// Returns the command that was typed, by its words; `fleet add` and `dataset push` are commands of their own.
+fn found(error: &clap::Error) -> Option<(String, clap::Command)> {
     let typed = typed_usage(error)?;
-    let mut program = Cli::command();
-    program.build();
-    let mut words = typed.split_whitespace().skip(1);
-    let mut command = program.find_subcommand_mut(words.next()?)?;
-    // `fleet add` and `dataset push` have forms of their own.
-    for word in words {
-        if command.find_subcommand(word).is_none() {
-            break;
-        }
-        command = command.find_subcommand_mut(word)?;
+    let mut command = Cli::command();
+    command.build();
+    let mut path = Vec::new();
+    for word in typed.split_whitespace().skip(1) {
+        let Some(inner) = command.find_subcommand(word).cloned() else { break };
+        command = inner;
+        path.push(word);
     }
-    one_line(&command.render_usage().to_string())
+    (!path.is_empty()).then(|| (path.join(" "), command))
 }
 
 fn one_line(usage: &str) -> Option<String> {

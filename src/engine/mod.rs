@@ -10,7 +10,6 @@ pub mod mirror;
 pub mod notice;
 pub mod options;
 pub mod outputs;
-pub(crate) mod reported;
 pub(crate) mod retry;
 pub mod stop;
 pub(crate) mod transfer;

@@ -9,6 +9,7 @@ pub use crate::decide::hooks::AfterFailure;
 use crate::decide::mirror::auto_resume::Stopped;
 use crate::decide::mirror::disk_forecast::Full;
 use crate::decide::mirror::eviction_forecast::Late;
+use crate::decide::mirror::plan::NothingFound;
 use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::task::FailureCause;
 use crate::error::{ApiError, Error, lossy};
@@ -34,6 +35,13 @@ pub enum Notice {
     },
     /// The job is over, and the selection leaves out all of its files.
     NothingChosen {
+        /// Files that the job offers.
+        offered: usize,
+    },
+    /// Patterns of what is wanted match none of the job's files.
+    NothingMatches {
+        /// The patterns.
+        patterns: Vec<String>,
         /// Files that the job offers.
         offered: usize,
     },
@@ -140,6 +148,15 @@ pub enum Notice {
     LeaseNotFreed(Error),
     /// Something about a ComfyUI folder.
     ComfyUi(ComfyNotice),
+}
+
+impl Notice {
+    pub(crate) fn of_nothing(found: NothingFound, offered: usize) -> Self {
+        match found {
+            NothingFound::AtAll => Self::NothingChosen { offered },
+            NothingFound::For(patterns) => Self::NothingMatches { patterns, offered },
+        }
+    }
 }
 
 /// A user's hook.

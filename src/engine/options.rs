@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::decide::mirror::retention::Retention;
 use crate::decide::mirror::select::Selection;
 use crate::decide::transfer::group_commit::Gather;
+use crate::decide::transfer::portions::Portions;
 use crate::model::job::JobTimes;
 use crate::model::units::ByteCount;
 
@@ -21,7 +22,7 @@ pub struct SyncOptions {
     pub timeout: Option<Duration>,
     /// Which artifacts are wanted.
     pub selection: Selection,
-    /// Transfers in flight over all files; `None`: 8, adapted to what it brings.
+    /// Transfers in flight over all files; `None`: 8, adapted to what it delivers.
     pub connections: Option<NonZeroU16>,
     /// Bytes a second over all connections.
     pub limit_rate: Option<ByteCount>,
@@ -47,6 +48,9 @@ pub struct SyncOptions {
     /// How long proven files are gathered before they get their names together.
     #[doc(hidden)]
     pub gather: Gather,
+    /// How many bytes are written at once.
+    #[doc(hidden)]
+    pub portions: Portions,
 }
 
 impl Default for SyncOptions {
@@ -68,6 +72,7 @@ impl Default for SyncOptions {
             auto_resume: 0,
             resumed_after: None,
             gather: Gather::default(),
+            portions: Portions::default(),
         }
     }
 }

@@ -16,7 +16,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// A switch that nobody has used yet.
+    /// A switch that is not used yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -28,14 +28,13 @@ impl Stop {
         Self { token: self.token.child_token(), status: Arc::default(), all: Some(self.status.clone()) }
     }
 
-    /// Ends the run; it will say that it ended as `status`. The first word counts.
+    /// Ends the run with `status`; the first call counts.
     pub fn stop(&self, status: ExitStatus) {
-        // The first call counts.
-        let _ = self.status.set(status);
+        let _ = self.status.set(status); // A later call changes nothing.
         self.token.cancel();
     }
 
-    /// Whether somebody has used it.
+    /// Whether it was used.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.token.is_cancelled()

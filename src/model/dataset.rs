@@ -80,7 +80,6 @@ pub struct UploadAnswer {
 pub struct UploadLink {
     /// The address; its query is a signature.
     pub url: SourceUrl,
-    /// The HTTP method.
     pub method: UploadMethod,
     /// The headers to send, exactly as they were given.
     pub headers: Vec<(String, String)>,

@@ -126,6 +126,24 @@ impl Destination {
         filled
     }
 
+    /// Returns the first word in braces that [`Self::fill`] does not know: a slip, as a rule. A brace alone is a part of a name.
+    #[must_use]
+    pub fn unknown_placeholder(template: &str) -> Option<&str> {
+        let mut rest = template;
+        while let Some((_, after)) = rest.split_once('{') {
+            // Of two braces that open, the second one begins the word.
+            let (inside, _) = after.split_once('}')?;
+            let word = inside.rsplit('{').next().unwrap_or(inside);
+            let is_word = !word.is_empty()
+                && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | ' ' | '.'));
+            if is_word && word != "id" && word != "name" {
+                return Some(word);
+            }
+            rest = after;
+        }
+        None
+    }
+
     /// Whether the text has something that [`Self::fill`] replaces by what only the API knows.
     #[must_use]
     pub fn needs_name(template: &str) -> bool {
@@ -262,6 +280,23 @@ mod tests {
         }
         assert_eq!(url("s3://b/p").object("a/b.txt"), "s3://b/p/a/b.txt");
         assert_eq!(url("s3://b").object("a"), "s3://b/a");
+    }
+
+    #[test]
+    fn a_word_in_braces_that_is_not_filled_in_is_found() {
+        for (template, unknown) in [
+            ("loras/{name}/{id}", None),
+            ("loras/{nmae}", Some("nmae")),
+            ("s3://b/{name}/{job_id}", Some("job_id")),
+            ("{犬}", Some("犬")),
+            ("{{nam}", Some("nam")),
+            ("a{b/c", None),
+            ("a}b{", None),
+            ("{}", None),
+            ("{a,b}", None),
+        ] {
+            assert_eq!(Destination::unknown_placeholder(template), unknown, "{template}");
+        }
     }
 
     #[test]

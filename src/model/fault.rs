@@ -6,6 +6,14 @@ use serde::Serialize;
 
 use crate::model::units::{as_seconds, as_seconds_or_none};
 
+/// How long a server is left alone, whatever its `Retry-After` asks: a quarter of an hour later it costs nothing to ask.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+
+/// How much of the wait that a server asks for is granted.
+pub(crate) fn granted_wait(asked: Duration) -> Duration {
+    asked.min(LONGEST_WAIT)
+}
+
 /// What is wrong with a local file that was to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]

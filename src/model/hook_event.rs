@@ -25,7 +25,6 @@ impl EventId {
         Self(super::digest::hex(&digest[..8]).into())
     }
 
-    /// Returns the digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::artifact::{ArtifactKind, Sample};
 use super::source_url::SourceUrl;
+use super::units::as_f64;
 
 /// A job's id: one URL path segment.
 ///
@@ -74,7 +75,7 @@ impl From<JobId> for String {
     }
 }
 
-/// What the API says the job is doing. Unknown words survive and count as still running.
+/// What the job is doing, in the API's words. Unknown words survive and count as still running.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum JobStatus {
@@ -88,7 +89,7 @@ pub enum JobStatus {
     Failed,
     /// Ended by the user.
     Canceled,
-    /// A word this version does not know, as the API wrote it (control characters removed, bounded).
+    /// A word that is unknown to this version, as the API wrote it (control characters removed, bounded).
     Other(Box<str>),
 }
 
@@ -143,7 +144,7 @@ impl fmt::Display for JobStatus {
 pub struct Progress {
     /// Steps done.
     pub current_step: Option<u64>,
-    /// Steps planned; 0 before the trainer knows.
+    /// Steps planned; 0 before they are known.
     pub total_steps: Option<u64>,
     /// 0 to 100, as the API computed it.
     pub percent: Option<f64>,
@@ -155,9 +156,8 @@ impl Progress {
     pub fn percent_done(&self) -> Option<f64> {
         let reported = self.percent.filter(|percent| percent.is_finite());
         reported.or_else(|| match (self.current_step, self.total_steps) {
-            #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53")]
             (Some(current), Some(total)) if total > 0 => {
-                Some((current as f64 * 10_000.0 / total as f64).round() / 100.0)
+                Some((as_f64(current) * 10_000.0 / as_f64(total)).round() / 100.0)
             }
             _ => None,
         })
@@ -190,7 +190,7 @@ pub struct StatusAnswer {
 pub struct ResultAnswer {
     /// The job's name (`config.name`), where the API gave one.
     pub name: Option<String>,
-    /// What the job is doing, where this answer says so.
+    /// What the job is doing, where this answer has it.
     pub status: Option<JobStatus>,
     /// What is offered now, in the API's order.
     pub artifacts: Vec<ListedArtifact>,
@@ -204,7 +204,7 @@ pub struct ResultAnswer {
     pub times: JobTimes,
 }
 
-/// A file that a job lists and that cannot be fetched, whatever its host would say.
+/// A file that a job lists and that cannot be fetched, whatever its host would answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreachable {
     /// Which list it stood in.

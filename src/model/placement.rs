@@ -23,7 +23,6 @@ pub struct Placements {
 pub struct Placed {
     /// Its path below the LoRA folder.
     pub to: RelPath,
-    /// What it is.
     pub what: What,
     /// The LoRA that it is, or belongs to.
     pub key: ArtifactKey,
@@ -47,7 +46,6 @@ pub struct Placed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum What {
-    /// The weights.
     Lora,
     /// A picture beside them.
     Preview,

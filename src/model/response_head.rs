@@ -6,7 +6,6 @@ use super::revision::Revision;
 /// The part of an answer's head that matters for a transfer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Head {
-    /// The status code.
     pub status: u16,
     /// `Content-Range`, where there is one.
     pub content_range: Option<ContentRange>,

@@ -86,6 +86,9 @@ pub struct LastModified {
 impl LastModified {
     /// How much older than the answer a date must be to count as strong.
     pub const STRONG_AFTER: Duration = Duration::from_secs(60);
+
+    /// The last second of the year 9999: HTTP writes years with four digits. A damaged record can have a later one.
+    pub const LATEST: u64 = 253_402_300_799;
 }
 
 /// What a server said about the bytes of one file: equal revisions have equal bytes as far as it can tell.
@@ -153,21 +156,21 @@ impl Revision {
         match &self.etag {
             Some(tag) if tag.is_strong() => Some(Condition::Etag(tag.clone())),
             Some(_) => None,
-            None => self
-                .last_modified
-                .filter(|date| date.strong)
-                .map(|date| Condition::Date { seconds: date.seconds }),
+            None => self.sendable_date().filter(|date| date.strong).map(Condition::from),
         }
     }
 
     /// Returns what asks "has it changed?": the tag, weak or strong, else the date.
     #[must_use]
     pub fn if_changed(&self) -> Option<Condition> {
-        match (&self.etag, self.last_modified) {
-            (Some(tag), _) => Some(Condition::Etag(tag.clone())),
-            (None, Some(date)) => Some(Condition::Date { seconds: date.seconds }),
-            (None, None) => None,
+        match &self.etag {
+            Some(tag) => Some(Condition::Etag(tag.clone())),
+            None => self.sendable_date().map(Condition::from),
         }
+    }
+
+    fn sendable_date(&self) -> Option<LastModified> {
+        self.last_modified.filter(|date| date.seconds <= LastModified::LATEST)
     }
 }
 
@@ -181,6 +184,12 @@ pub enum Condition {
         /// Seconds since 1970.
         seconds: u64,
     },
+}
+
+impl From<LastModified> for Condition {
+    fn from(date: LastModified) -> Self {
+        Self::Date { seconds: date.seconds }
+    }
 }
 
 #[cfg(test)]
@@ -223,6 +232,17 @@ mod tests {
         assert_eq!(revision(None, Some(5), None).if_range(), Some(Condition::Date { seconds: 5 }));
         let tag = Etag::parse("\"a\"").unwrap();
         assert_eq!(revision(Some("\"a\""), Some(5), None).if_range(), Some(Condition::Etag(tag)));
+    }
+
+    #[test]
+    fn a_date_that_http_cannot_write_is_not_sent() {
+        for (seconds, sent) in
+            [(LastModified::LATEST, true), (LastModified::LATEST + 1, false), (u64::MAX, false)]
+        {
+            let dated = revision(None, Some(seconds), None);
+            assert_eq!(dated.if_range().is_some(), sent, "{seconds}");
+            assert_eq!(dated.if_changed().is_some(), sent, "{seconds}");
+        }
     }
 
     #[test]

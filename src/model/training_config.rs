@@ -35,7 +35,6 @@ pub struct TrainingConfig {
 pub struct Located {
     /// The value, as it is written.
     pub text: String,
-    /// Its line.
     pub line: u64,
     /// What it means to AI Toolkit's reader.
     pub meaning: Meaning,
@@ -44,7 +43,6 @@ pub struct Located {
 /// Something of another shape than AI Toolkit reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misshapen {
-    /// Its line.
     pub line: u64,
     /// The key, as it is written in the configuration.
     pub key: &'static str,
@@ -61,7 +59,6 @@ pub enum Shape {
     Item,
     /// `key: value`
     Mapping,
-    /// A word.
     Word,
 }
 
@@ -129,7 +126,6 @@ impl Dataset {
 pub struct CompanionPath {
     /// The key: one of [`COMPANION_KEYS`].
     pub key: &'static str,
-    /// The folder.
     pub folder: Located,
 }
 

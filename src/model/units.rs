@@ -86,6 +86,12 @@ pub(crate) fn as_seconds_or_none<S: Serializer>(
     }
 }
 
+/// A count to reckon rates and shares with.
+#[expect(clippy::cast_precision_loss, reason = "bytes, steps and seconds are far below 2^53")]
+pub(crate) const fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,246 +1,48 @@
-//! What AI Toolkit's reader (PyYAML, which reads YAML 1.1) makes of a text that YAML 1.2 takes: numbers, truths and dates
-//! where people mean words, and what it refuses.
-//!
-//! It reads a configuration, turns it into JSON and that into a configuration again. So everything ends it that has no
-//! place in JSON: dates, bytes, sets, tags of other programs.
+//! What PyYAML, which reads YAML 1.1, makes of a text that a parser of YAML 1.2 takes: numbers, truths and dates where people
+//! mean words, and what it refuses.
 
+mod meaning;
+mod value;
+
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
-use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, Span, Tag};
+use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
 
-/// What a scalar means to YAML 1.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Meaning {
-    /// Text.
-    #[default]
-    Text,
-    /// Nothing: `~`, `null`, or no value.
-    Null,
-    /// `yes`, `off`, `True` and others.
-    Truth,
-    /// `2024`, `1_000`, `0x1F`, `017`, `12:30` and others.
-    Integer,
-    /// `1.5`, `1e5`, `.inf`, `12:30.5` and others.
-    Float,
-    /// A date or a time stamp, which JSON has not.
-    Date,
-    /// A bare `=`, which the reader can make nothing of.
-    Equals,
-    /// A bare `<<`, which the reader takes for a key.
-    Merge,
-    /// It looks like a number and is none, as `0x_` is.
-    NoNumber,
+pub use meaning::Meaning;
+pub(crate) use value::{Text, Unreadable, Value, read};
+
+/// Who reads the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loader {
+    /// PyYAML's safe loader, which is what ComfyUI has.
+    PyYaml,
+    /// AI Toolkit's: PyYAML's with one more pattern for fractions, after `${NAME}` has been replaced. It turns what it reads
+    /// into JSON, so everything that has no place in JSON ends it: dates, bytes, sets, tags of other programs.
+    AiToolkit,
 }
 
-impl Meaning {
-    /// Says what an unquoted scalar means.
-    #[must_use]
-    pub fn of_plain(text: &str) -> Self {
-        match text {
-            "" | "~" | "null" | "Null" | "NULL" => Self::Null,
-            "yes" | "Yes" | "YES" | "no" | "No" | "NO" | "true" | "True" | "TRUE" | "false" | "False"
-            | "FALSE" | "on" | "On" | "ON" | "off" | "Off" | "OFF" => Self::Truth,
-            "=" => Self::Equals,
-            "<<" => Self::Merge,
-            _ if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) => {
-                Self::Text
-            }
-            _ => integer(text).or_else(|| float(text)).or_else(|| date(text)).unwrap_or_default(),
-        }
-    }
-
-    /// Returns what it is called, where it is not text.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Null => "nothing",
-            Self::Truth => "a truth (true or false)",
-            Self::Integer | Self::Float => "a number",
-            Self::Date => "a date",
-            Self::Equals | Self::Merge => "a sign of YAML's own",
-            Self::NoNumber => "a number that is none",
-        }
-    }
-}
-
-/// Takes the bytes that `is_of` a run off the front, and says whether there was one.
-fn run(text: &mut &[u8], is_of: impl Fn(u8) -> bool) -> bool {
-    let length = text.iter().take_while(|byte| is_of(**byte)).count();
-    *text = &text[length..];
-    length > 0
-}
-
-fn without_sign(text: &str) -> &[u8] {
-    text.strip_prefix(['-', '+']).unwrap_or(text).as_bytes()
-}
-
-const fn is_digit(byte: u8) -> bool {
-    byte.is_ascii_digit()
-}
-
-const fn is_digit_or_blank(byte: u8) -> bool {
-    byte.is_ascii_digit() || byte == b'_'
-}
-
-/// `0b1`, `017`, `0x1F`, `1_000` and sexagesimal `12:30`.
-fn integer(text: &str) -> Option<Meaning> {
-    let digits = without_sign(text);
-    let has_a_digit = |digits: &[u8]| digits.iter().any(|byte| *byte != b'_');
-    let kind = |is_number: bool| Some(if is_number { Meaning::Integer } else { Meaning::NoNumber });
-    let is_all = |digits: &[u8], is_of: &dyn Fn(u8) -> bool| {
-        !digits.is_empty() && digits.iter().all(|byte| is_of(*byte))
-    };
-    match digits {
-        b"0" => kind(true),
-        [b'0', b'b', rest @ ..] => {
-            is_all(rest, &|it| matches!(it, b'0' | b'1' | b'_')).then(|| kind(has_a_digit(rest)))?
-        }
-        [b'0', b'x', rest @ ..] => {
-            is_all(rest, &|it| it.is_ascii_hexdigit() || it == b'_').then(|| kind(has_a_digit(rest)))?
-        }
-        [b'0', rest @ ..] => is_all(rest, &|it| matches!(it, b'0'..=b'7' | b'_')).then(|| kind(true))?,
-        [b'1'..=b'9', ..] => {
-            let mut rest = digits;
-            run(&mut rest, is_digit_or_blank);
-            (rest.is_empty() || sixties(rest) == Some(&[][..])).then(|| kind(true))?
-        }
-        _ => None,
-    }
-}
-
-/// Takes `:30:05` off the front: at least one, each of up to two digits below 60.
-fn sixties(mut text: &[u8]) -> Option<&[u8]> {
-    let mut any = false;
-    while let [b':', rest @ ..] = text {
-        text = match rest {
-            [b'0'..=b'5', b'0'..=b'9', rest @ ..] => rest,
-            [b'0'..=b'9', rest @ ..] => rest,
-            _ => return None,
-        };
-        any = true;
-    }
-    any.then_some(text)
-}
-
-/// Whether this is an exponent: `e5`, `E-5`; with a sign where `signed`.
-fn is_exponent(text: &[u8], signed: bool) -> bool {
-    let [b'e' | b'E', rest @ ..] = text else { return false };
-    let digits = match rest {
-        [b'+' | b'-', digits @ ..] => digits,
-        _ if signed => return false,
-        digits => digits,
-    };
-    !digits.is_empty() && digits.iter().all(|byte| is_digit(*byte))
-}
-
-/// As AI Toolkit's own pattern has it, which takes `1e5` too.
-fn float(text: &str) -> Option<Meaning> {
-    if matches!(text, ".nan" | ".NaN" | ".NAN") {
-        return Some(Meaning::Float);
-    }
-    if let [b'.', rest @ ..] = text.as_bytes() {
-        let mut rest = rest;
-        let digits = rest;
-        if run(&mut rest, is_digit_or_blank) && (rest.is_empty() || is_exponent(rest, true)) {
-            let digits = &digits[..digits.len() - rest.len()];
-            let is_number = digits.iter().any(|byte| is_digit(*byte));
-            return Some(if is_number { Meaning::Float } else { Meaning::NoNumber });
-        }
-    }
-    let mut rest = without_sign(text);
-    if matches!(rest, b".inf" | b".Inf" | b".INF") {
-        return Some(Meaning::Float);
-    }
-    if !rest.first().is_some_and(|byte| is_digit(*byte)) {
-        return None;
-    }
-    run(&mut rest, is_digit_or_blank);
-    let is_float = match rest {
-        [b'.', fraction @ ..] => {
-            let mut fraction = fraction;
-            run(&mut fraction, is_digit_or_blank);
-            fraction.is_empty() || is_exponent(fraction, false)
-        }
-        [b':', ..] => match sixties(rest) {
-            Some([b'.', fraction @ ..]) => fraction.iter().all(|byte| is_digit_or_blank(*byte)),
-            _ => false,
-        },
-        exponent => is_exponent(exponent, false),
-    };
-    is_float.then_some(Meaning::Float)
-}
-
-/// `2024-01-31`, and with a time `2024-1-31 12:30:00.5 +1`.
-fn date(text: &str) -> Option<Meaning> {
-    let mut rest = text.as_bytes();
-    let digits = |rest: &mut &[u8], least: usize, most: usize| {
-        let length = rest.iter().take(most).take_while(|byte| is_digit(**byte)).count();
-        *rest = &rest[length..];
-        (length >= least).then_some(length)
-    };
-    let sign = |rest: &mut &[u8], sign: u8| match rest {
-        [first, after @ ..] if *first == sign => {
-            *rest = after;
-            Some(())
-        }
-        _ => None,
-    };
-    let is_blank = |byte: u8| matches!(byte, b' ' | b'\t');
-    digits(&mut rest, 4, 4)?;
-    sign(&mut rest, b'-')?;
-    let month = digits(&mut rest, 1, 2)?;
-    sign(&mut rest, b'-')?;
-    let day = digits(&mut rest, 1, 2)?;
-    if rest.is_empty() {
-        return (month == 2 && day == 2).then_some(Meaning::Date);
-    }
-    if sign(&mut rest, b'T').or_else(|| sign(&mut rest, b't')).is_none() && !run(&mut rest, is_blank) {
-        return None;
-    }
-    digits(&mut rest, 1, 2)?;
-    for _ in 0..2 {
-        sign(&mut rest, b':')?;
-        digits(&mut rest, 2, 2)?;
-    }
-    if sign(&mut rest, b'.').is_some() {
-        run(&mut rest, is_digit);
-    }
-    if rest.is_empty() {
-        return Some(Meaning::Date);
-    }
-    run(&mut rest, is_blank);
-    if sign(&mut rest, b'Z').is_none() {
-        sign(&mut rest, b'+').or_else(|| sign(&mut rest, b'-'))?;
-        digits(&mut rest, 1, 2)?;
-        if sign(&mut rest, b':').is_some() {
-            digits(&mut rest, 2, 2)?;
-        }
-    }
-    rest.is_empty().then_some(Meaning::Date)
-}
-
-/// Something at which the reader ends with an error.
+/// Something that the loader refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Its line, counted from 1.
     pub line: u64,
-    /// What it is.
     pub kind: RefusalKind,
 }
 
-/// What the reader ends at.
+/// What the loader refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefusalKind {
-    /// `${NAME}`, which is replaced by an environment variable that the trainer does not have.
+    /// `${NAME}`, which AI Toolkit replaces by an environment variable that the trainer does not have.
     Variable(String),
     /// A tab outside of quotes.
     Tab,
-    /// One of the line breaks that only YAML 1.1 knows, outside of quotes.
+    /// One of the line breaks that only YAML 1.1 has, outside of quotes.
     LineBreak(char),
-    /// A scalar that means a date, or a number that is none, or a sign of YAML's own.
+    /// A scalar that means a date (where that is refused), or a number that is none, or a sign of YAML's own.
     Scalar(String, Meaning),
-    /// A tag that the reader does not know, that has no place in JSON or does not fit its value.
+    /// A tag that is unknown, that has no place in JSON or does not fit its value.
     Tag(String),
     /// A list or a mapping as a key.
     Key,
@@ -252,29 +54,23 @@ pub enum RefusalKind {
     AnchorName(String),
 }
 
-/// A text as the reader sees it.
+/// A text as the loader sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Reading {
-    /// What it ends at, in the order in which it is written.
+    /// In the order in which they are written.
     pub(super) refusals: Vec<Refusal>,
     /// Every scalar by its place (line and column, counted from 1): as it is written, and what it means.
     scalars: HashMap<(u64, u64), (String, Meaning)>,
 }
 
 impl Reading {
-    /// Reads a text that is known to be YAML, within bounds.
+    /// Reads a text that is known to be YAML, within bounds, as AI Toolkit does.
     pub(super) fn of(text: &str) -> Self {
-        let mut walk = Walk::default();
-        let mut options = Options::default();
-        options.emit_anchor_events = true;
-        for next in Parser::new_from_str_with_options(text, options) {
-            let Ok((event, span)) = next else { break };
-            walk.take(event, &span);
+        let mut walk = Walk::new(Loader::AiToolkit);
+        for (event, span) in events(text).map_while(Result::ok) {
+            walk.take(&event, &span);
         }
-        let mut reading = walk.reading;
-        raw(text, &walk.quoted, &mut reading.refusals);
-        reading.refusals.sort_by_key(|refusal| refusal.line);
-        reading
+        walk.finish(text)
     }
 
     /// Returns the scalar at a place.
@@ -283,29 +79,53 @@ impl Reading {
     }
 }
 
+fn events(text: &str) -> impl Iterator<Item = Result<(Event<'_>, Span), ScanError>> {
+    let mut options = Options::default();
+    options.emit_anchor_events = true;
+    Parser::new_from_str_with_options(text, options)
+}
+
 /// A list or mapping that is being read.
 enum Within {
     List,
     Map { next_is_key: bool, merges: bool },
 }
 
-#[derive(Default)]
+/// Collects what is refused, event by event.
 struct Walk {
+    loader: Loader,
     reading: Reading,
     within: Vec<Within>,
     anchors: HashSet<String>,
     /// Where tabs and odd line breaks are text: quoted scalars and blocks.
-    quoted: Vec<std::ops::Range<usize>>,
+    quoted: Vec<Range<usize>>,
 }
 
 impl Walk {
+    fn new(loader: Loader) -> Self {
+        Self {
+            loader,
+            reading: Reading::default(),
+            within: Vec::new(),
+            anchors: HashSet::new(),
+            quoted: Vec::new(),
+        }
+    }
+
+    fn finish(self, text: &str) -> Reading {
+        let mut reading = self.reading;
+        raw(text, self.loader, &self.quoted, &mut reading.refusals);
+        reading.refusals.sort_by_key(|refusal| refusal.line);
+        reading
+    }
+
     fn refuse(&mut self, span: &Span, kind: RefusalKind) {
         self.reading.refusals.push(Refusal { line: span.start.line() as u64, kind });
     }
 
-    fn take(&mut self, event: Event<'_>, span: &Span) {
+    fn take(&mut self, event: &Event<'_>, span: &Span) {
         match event {
-            Event::Scalar(value, style, _, tag) => self.scalar(&value, style, tag.as_deref(), span),
+            Event::Scalar(value, style, _, tag) => self.scalar(value, *style, tag.as_deref(), span),
             Event::SequenceStart(_, _, tag) => {
                 self.begin(tag.as_deref(), &["seq", "omap", "pairs"], span);
                 self.within.push(Within::List);
@@ -321,7 +141,7 @@ impl Walk {
                     self.refuse(span, RefusalKind::AnchorName(name.to_string()));
                 }
                 if !self.anchors.insert(name.to_string()) {
-                    self.refuse(span, RefusalKind::Anchor(name.into_owned()));
+                    self.refuse(span, RefusalKind::Anchor(name.to_string()));
                 }
             }
             Event::Alias(_) => drop(self.node()),
@@ -329,7 +149,7 @@ impl Walk {
         }
     }
 
-    /// Notes that a node begins, and says whether it is a key, and whether it is the value of `<<`.
+    /// Notes that a node begins. Returns whether it is a key, and whether it is the value of `<<`.
     fn node(&mut self) -> (bool, bool) {
         match self.within.last_mut() {
             Some(Within::Map { next_is_key, merges, .. }) => {
@@ -348,7 +168,7 @@ impl Walk {
         }
         if let Some(tag) = tag
             && !is_bare(tag)
-            && !core(tag).is_some_and(|core| fitting.contains(&core))
+            && !core(tag).is_some_and(|core| fitting.contains(&&*core))
         {
             self.refuse(span, RefusalKind::Tag(written(tag)));
         }
@@ -360,19 +180,10 @@ impl Walk {
         if !is_plain && let Some(range) = span.byte_range() {
             self.quoted.push(range);
         }
-        let meaning = match tag {
-            None if is_plain => Meaning::of_plain(value),
-            // `! x` is resolved as if it were not quoted.
-            Some(tag) if is_bare(tag) => Meaning::of_plain(value),
-            None => Meaning::Text,
-            Some(tag) => match tagged(core(tag), value) {
-                Some(meaning) => meaning,
-                None => {
-                    self.refuse(span, RefusalKind::Tag(written(tag)));
-                    Meaning::Text
-                }
-            },
-        };
+        let meaning = resolve(value, style, tag, self.loader).unwrap_or_else(|refused| {
+            self.refuse(span, RefusalKind::Tag(refused));
+            Meaning::Text
+        });
         match meaning {
             Meaning::Merge if is_key => {
                 if let Some(Within::Map { merges, .. }) = self.within.last_mut() {
@@ -381,12 +192,13 @@ impl Walk {
             }
             Meaning::Equals if is_key => {}
             _ if is_merged => self.refuse(span, RefusalKind::Merge),
+            Meaning::Date if self.loader == Loader::PyYaml => {}
             Meaning::Date | Meaning::NoNumber | Meaning::Equals | Meaning::Merge => {
                 self.refuse(span, RefusalKind::Scalar(value.to_owned(), meaning));
             }
             Meaning::Text | Meaning::Null | Meaning::Truth | Meaning::Integer | Meaning::Float => {}
         }
-        // A value that is not there has the place of what follows it.
+        // A missing value has the place of what follows it.
         if span.start.index() < span.end.index() {
             let place = (span.start.line() as u64, span.start.col() as u64 + 1);
             self.reading.scalars.insert(place, (value.to_owned(), meaning));
@@ -401,34 +213,32 @@ fn is_bare(tag: &Tag) -> bool {
     tag.to_string() == "!"
 }
 
-fn core(tag: &Tag) -> Option<&str> {
-    (tag.handle() == CORE).then(|| tag.suffix())
+fn core(tag: &Tag) -> Option<Cow<'_, str>> {
+    tag.suffix_in_namespace(CORE)
 }
 
 fn written(tag: &Tag) -> String {
     core(tag).map_or_else(|| tag.to_string(), |core| format!("!!{core}"))
 }
 
-/// Returns what a scalar with one of YAML's own tags means; `None` where the reader cannot make that of it.
-fn tagged(core: Option<&str>, value: &str) -> Option<Meaning> {
-    match core? {
-        "str" => Some(Meaning::Text),
-        "null" => Some(Meaning::Null),
-        "bool" => {
-            let known = ["yes", "no", "true", "false", "on", "off"];
-            known.contains(&value.to_lowercase().as_str()).then_some(Meaning::Truth)
+/// What a scalar means.
+///
+/// # Errors
+/// Its tag, where that is unknown or does not fit.
+fn resolve(value: &str, style: ScalarStyle, tag: Option<&Tag>, loader: Loader) -> Result<Meaning, String> {
+    match tag {
+        None if style == ScalarStyle::Plain => Ok(Meaning::of_plain(value, loader)),
+        None => Ok(Meaning::Text),
+        // `! x` is resolved as if it were not quoted.
+        Some(tag) if is_bare(tag) => Ok(Meaning::of_plain(value, loader)),
+        Some(tag) => {
+            core(tag).and_then(|core| meaning::tagged(&core, value, loader)).ok_or_else(|| written(tag))
         }
-        "int" => (integer(value) == Some(Meaning::Integer)).then_some(Meaning::Integer),
-        "float" => {
-            let is_number = integer(value) == Some(Meaning::Integer) || float(value) == Some(Meaning::Float);
-            is_number.then_some(Meaning::Float)
-        }
-        _ => None,
     }
 }
 
 /// What is refused before the text is understood at all.
-fn raw(text: &str, quoted: &[std::ops::Range<usize>], refusals: &mut Vec<Refusal>) {
+fn raw(text: &str, loader: Loader, quoted: &[Range<usize>], refusals: &mut Vec<Refusal>) {
     let mut quoted = quoted.iter().peekable();
     let (mut line, mut in_comment, mut before) = (1, false, '\n');
     // Variables do not overlap, and none begins behind the last brace: so each character is searched once.
@@ -442,7 +252,7 @@ fn raw(text: &str, quoted: &[std::ops::Range<usize>], refusals: &mut Vec<Refusal
             '#' if !is_quoted && before.is_whitespace() => in_comment = true,
             '\t' if !is_quoted && !in_comment => refuse(RefusalKind::Tab),
             '\u{85}' | '\u{2028}' | '\u{2029}' if !is_quoted => refuse(RefusalKind::LineBreak(c)),
-            '$' if at >= variables_end && at < last_brace => {
+            '$' if loader == Loader::AiToolkit && at >= variables_end && at < last_brace => {
                 let name = text[at..].strip_prefix("${").and_then(|rest| rest.split_once('}'));
                 if let Some((name, _)) = name.filter(|(name, _)| !name.is_empty()) {
                     variables_end = at + "${}".len() + name.len();

@@ -26,7 +26,8 @@ use crate::simulator::{
     Fault, HostOptions, JobPlan, Origin, Simulator, SimulatorConfig, StaticBytes, StaticFile, StaticJob, What,
 };
 
-use super::life::hosts;
+use super::stage::hosts;
+use super::universe::SMALL_PORTIONS;
 use super::wire::{Line, refused};
 
 /// How a host treats a crowd of connections, or some of them.
@@ -261,6 +262,7 @@ fn mirror(scene: Scene) -> Outcome {
             connections: cap.and_then(std::num::NonZeroU16::new),
             stall_timeout: silence,
             allow_private_hosts: true,
+            portions: SMALL_PORTIONS,
             ..SyncOptions::default()
         };
         let mirror = Mirror {

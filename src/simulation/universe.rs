@@ -6,6 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::decide::transfer::group_commit::Gather;
+use crate::decide::transfer::portions::Portions;
 use crate::engine::options::{OnChange, SyncOptions};
 use crate::model::units::ByteCount;
 use crate::simulator::{
@@ -59,6 +60,9 @@ pub(super) enum Locks {
     /// Every process gets it, and none can see whether the other one is alive: two machines on a network disk.
     AreGranted,
 }
+
+/// So that small files have many blocks, are written in many groups, and some on another thread.
+pub(super) const SMALL_PORTIONS: Portions = Portions { group: 1 << 12, on_the_spot: 1 << 11, block: 1 << 12 };
 
 fn pick<T: Copy>(random: &mut Rng, from: &[T]) -> T {
     from[random.usize(..from.len())]
@@ -164,6 +168,7 @@ impl Universe {
                     Gather { enough: 64, longest: Duration::from_secs(5) },
                 ],
             ),
+            portions: SMALL_PORTIONS,
             ..SyncOptions::default()
         }
     }

@@ -14,7 +14,7 @@ use crate::model::digest::Sha256Digest;
 use crate::simulator::hosted_files::encode_segment;
 use crate::simulator::state::uuid;
 
-use super::api::{Places, refusal};
+use super::api::{Call, Places, refusal};
 use super::dataset_options::DatasetOptions;
 use super::links::{BadLink, Links};
 use super::reply::Reply;
@@ -69,7 +69,6 @@ pub(crate) struct Received {
     pub(crate) declared: Option<u64>,
 }
 
-/// All datasets.
 #[derive(Debug)]
 pub(crate) struct Datasets {
     seed: u64,
@@ -212,22 +211,22 @@ pub(crate) fn is_upload(is_api: bool, method: &str, path: &str) -> bool {
     }
 }
 
-/// Answers a call of the Dataset API; `path` begins behind [`PATH`].
-pub(crate) fn answer(
-    method: &str,
-    path: &str,
-    body: &[u8],
-    received: Option<&Received>,
-    datasets: &mut Datasets,
-    links: &mut Links,
-    places: &Places,
-) -> Reply {
+/// What an answer of the Dataset API may depend on.
+pub(crate) struct Account<'a> {
+    pub(crate) datasets: &'a mut Datasets,
+    pub(crate) links: &'a mut Links,
+    pub(crate) places: &'a Places,
+}
+
+/// Answers a call of the Dataset API; the call's path begins behind [`PATH`].
+pub(crate) fn answer(call: &Call<'_>, received: Option<&Received>, account: Account<'_>) -> Reply {
+    let Account { datasets, links, places } = account;
     let mut route = || -> Result<Reply, Refusal> {
-        let rest = path.trim_matches('/');
+        let rest = call.path.trim_matches('/');
         let (id, verb) = rest.split_once('/').map_or((rest, None), |(id, verb)| (id, Some(verb)));
-        match (method, id, verb) {
+        match (call.method, id, verb) {
             ("GET", "", None) => Ok(Reply::json(200, &list(datasets))),
-            ("POST", "", None) => create(body, datasets),
+            ("POST", "", None) => create(call.body, datasets),
             ("DELETE", id, None) => {
                 let id = datasets.find(id)?.dataset.id.clone();
                 datasets.all.retain(|stored| stored.dataset.id != id);
@@ -240,7 +239,7 @@ pub(crate) fn answer(
                 Ok(Reply::json(200, &stored.value(&options, true)))
             }
             ("POST", id, Some("upload")) => upload(id, received, datasets),
-            ("POST", id, Some("get-upload-endpoint")) => upload_links(id, body, datasets, links, places),
+            ("POST", id, Some("get-upload-endpoint")) => upload_links(id, call.body, datasets, links, places),
             _ => Err((404, 40400, "no such endpoint")),
         }
     };
@@ -349,10 +348,10 @@ pub(crate) fn answer_signed(
     links: &Links,
 ) -> Reply {
     let Some(received) = received else {
-        return storage_refusal(400, "IncompleteBody", "the body is not whole");
+        return Reply::storage_error(400, "IncompleteBody", "the body is not whole");
     };
     let Some(declared) = received.declared else {
-        return storage_refusal(
+        return Reply::storage_error(
             411,
             "MissingContentLength",
             "You must provide the Content-Length HTTP header.",
@@ -361,38 +360,35 @@ pub(crate) fn answer_signed(
     match links.check(&signed_text(path, declared), query) {
         Ok(()) => {}
         Err(BadLink::Unsigned) => {
-            return storage_refusal(403, "SignatureDoesNotMatch", "The request signature does not match.");
+            return Reply::storage_error(
+                403,
+                "SignatureDoesNotMatch",
+                "The request signature does not match.",
+            );
         }
         Err(BadLink::Expired) => {
-            return storage_refusal(400, "ExpiredToken", "The provided token has expired.");
+            return Reply::storage_error(400, "ExpiredToken", "The provided token has expired.");
         }
     }
     let has = |name: &str, value: &str| header(name).as_deref() == Some(value);
     if !has("content-type", SIGNED_TYPE) || !has(SIGNED_HEADER.0, SIGNED_HEADER.1) {
-        return storage_refusal(403, "SignatureDoesNotMatch", "A signed header is missing.");
+        return Reply::storage_error(403, "SignatureDoesNotMatch", "A signed header is missing.");
     }
     let place = path.strip_prefix(UPLOADS).and_then(|rest| rest.split_once('/'));
     let decoded = |name: &str| percent_decode_str(name).decode_utf8().map(std::borrow::Cow::into_owned).ok();
     let Some((id, name)) = place.and_then(|(id, name)| Some((id.to_owned(), decoded(name)?))) else {
-        return storage_refusal(404, "NoSuchBucket", "The specified bucket does not exist.");
+        return Reply::storage_error(404, "NoSuchBucket", "The specified bucket does not exist.");
     };
     let Ok((file, name)) = take(&name, received, true, datasets) else {
-        return storage_refusal(403, "QuotaExceeded", "The account's storage is full.");
+        return Reply::storage_error(403, "QuotaExceeded", "The account's storage is full.");
     };
     match datasets.find(&id) {
         Ok(stored) => {
             stored.arrived.push((name, file));
             Reply::text(200, "application/xml", "")
         }
-        Err(_) => storage_refusal(404, "NoSuchKey", "The specified key does not exist."),
+        Err(_) => Reply::storage_error(404, "NoSuchKey", "The specified key does not exist."),
     }
-}
-
-fn storage_refusal(status: u16, code: &str, message: &str) -> Reply {
-    let text = format!(
-        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    );
-    Reply::text(status, "application/xml", text)
 }
 
 fn is_uuid(text: &str) -> bool {

@@ -45,7 +45,7 @@ pub(crate) fn answer(
         view.modified_ms += 1000;
     }
     if let Some(status) = options.refuses_ranges.filter(|_| asked.range.is_some()) {
-        return xml(
+        return Reply::storage_error(
             status,
             "NotImplemented",
             "A header you provided implies functionality that is not implemented",
@@ -101,31 +101,25 @@ pub(crate) fn answer(
 /// The answer to a link that is not good, in the words of S3.
 pub(crate) fn refuse_link(bad: BadLink) -> Reply {
     match bad {
-        BadLink::Unsigned => xml(403, "AccessDenied", "Access Denied"),
-        BadLink::Expired => xml(403, "AccessDenied", "Request has expired"),
+        BadLink::Unsigned => Reply::storage_error(403, "AccessDenied", "Access Denied"),
+        BadLink::Expired => Reply::storage_error(403, "AccessDenied", "Request has expired"),
     }
 }
 
 /// The answer to a request with credentials: a signed link is one kind, a token another, and two are too many.
 pub(crate) fn refuse_authorization() -> Reply {
-    xml(400, "InvalidArgument", "Only one auth mechanism allowed")
+    Reply::storage_error(400, "InvalidArgument", "Only one auth mechanism allowed")
 }
 
 /// The answer where there is no file.
 pub(crate) fn not_found() -> Reply {
-    xml(404, "NoSuchKey", "The specified key does not exist.")
+    Reply::storage_error(404, "NoSuchKey", "The specified key does not exist.")
 }
 
 /// The answer to a method other than GET and HEAD.
 pub(crate) fn refuse_method() -> Reply {
-    xml(405, "MethodNotAllowed", "The specified method is not allowed.").with("allow", "GET, HEAD")
-}
-
-fn xml(status: u16, code: &str, message: &str) -> Reply {
-    let text = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    );
-    Reply::text(status, "application/xml", text)
+    Reply::storage_error(405, "MethodNotAllowed", "The specified method is not allowed.")
+        .with("allow", "GET, HEAD")
 }
 
 fn ranged(

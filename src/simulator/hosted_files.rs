@@ -12,7 +12,6 @@ use crate::model::artifact::{ArtifactKind, Sample};
 use super::files::content::Content;
 use super::plan::Writes;
 
-/// One hosted file.
 #[derive(Debug, Clone)]
 pub(crate) struct Hosted {
     /// Which list it is in.
@@ -23,7 +22,6 @@ pub(crate) struct Hosted {
     pub(crate) url: String,
     /// The bytes; `None` once it was deleted but is listed still.
     pub(crate) content: Option<Arc<Content>>,
-    /// The training step.
     pub(crate) step: Option<u64>,
     /// What is said about a sample.
     pub(crate) sample: Option<Sample>,
@@ -65,7 +63,6 @@ impl Hosted {
 /// How much of a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// All.
     Whole,
     /// This part of it.
     Part {
@@ -133,9 +130,7 @@ pub(crate) struct Version {
     pub(crate) path: String,
     /// Which list it stood in.
     pub(crate) kind: ArtifactKind,
-    /// The training step.
     pub(crate) step: Option<u64>,
-    /// The bytes.
     pub(crate) content: Arc<Content>,
 }
 

@@ -8,14 +8,11 @@ use serde_json::Value;
 use super::faults::What;
 use super::files::content::Content;
 
-/// An answer.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    /// The HTTP status.
     pub(crate) status: u16,
     /// The headers, but for the length.
     pub(crate) headers: Vec<(String, String)>,
-    /// The body.
     pub(crate) slice: Slice,
     /// How the body is sent.
     pub(crate) manner: Manner,
@@ -28,7 +25,6 @@ pub(crate) struct Slice {
     pub(crate) content: Arc<Content>,
     /// From where on.
     pub(crate) start: u64,
-    /// How many.
     pub(crate) length: u64,
     /// From which offset in the content on there are zeros instead.
     pub(crate) zeros_from: u64,
@@ -94,13 +90,21 @@ impl Reply {
         Self::text(status, "application/json", value.to_string())
     }
 
+    /// An error as object stores word it.
+    pub(crate) fn storage_error(status: u16, code: &str, message: &str) -> Self {
+        let text = format!(
+            "<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        );
+        Self::text(status, "application/xml", text)
+    }
+
     /// The same answer with one more header.
     pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
 
-    /// Does to a finished answer what `what` says about bodies and headers of any kind.
+    /// Applies the part of a fault that concerns bodies and headers of any kind.
     pub(crate) fn spoil(&mut self, what: &What) {
         match what {
             What::Cut(bytes) => self.manner.cut = Some(*bytes),

@@ -1,4 +1,4 @@
-//! The desk where requests of both origins come in: record, fault, answer.
+//! Requests of both origins: recorded, failed on purpose, answered.
 //!
 //! The one idea: the state of the world is locked for the decision only, never while bytes are made or sent.
 
@@ -18,7 +18,7 @@ use crate::simulator::state::World;
 use super::altered;
 use super::api::{self, Call, Places, Scene};
 use super::body::{self, Body, FlushGate};
-use super::datasets::{self, Datasets, Received};
+use super::datasets::{self, Account, Datasets, Received};
 use super::faults::{Faults, What};
 use super::host::{self, Asked};
 use super::links::Links;
@@ -88,7 +88,8 @@ impl Desk {
         let State { world, links, host, datasets, .. } = &mut *state;
         let path = call.path.strip_prefix("/prod/v1").unwrap_or(call.path);
         if let Some(rest) = path.strip_prefix(datasets::PATH) {
-            return datasets::answer(call.method, rest, body, received, datasets, links, &self.places);
+            let account = Account { datasets, links, places: &self.places };
+            return datasets::answer(&Call { path: rest, ..call }, received, account);
         }
         let mut scene = Scene { world, links, places: &self.places, host, habits: &self.habits };
         api::answer(&call, &mut scene)

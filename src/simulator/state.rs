@@ -26,19 +26,15 @@ pub(crate) struct World {
     jobs: Vec<Job>,
 }
 
-/// One job.
 #[derive(Debug)]
 pub(crate) struct Job {
-    /// Its id.
     pub(crate) id: JobId,
-    /// What it is.
     pub(crate) life: Life,
 }
 
 /// Trained, or only listed.
 #[derive(Debug)]
 pub(crate) enum Life {
-    /// Trained.
     Trained(Box<Training>),
     /// Only listed.
     Listed(Box<Listed>),

@@ -19,7 +19,6 @@ const TICK_MS: i64 = 1400;
 /// Simulated time between the end of a run and its resumption.
 const RESUME_MS: i64 = 600_000;
 
-/// One training job.
 #[derive(Debug)]
 pub(crate) struct Training {
     plan: JobPlan,
@@ -42,7 +41,6 @@ pub(crate) struct Training {
 /// The job's times, in simulated milliseconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
-    /// Now.
     pub(crate) now: i64,
     /// When it was submitted.
     pub(crate) created: i64,

@@ -164,7 +164,7 @@ const tests = {
     assertQuiet();
   },
 
-  async 'stops and resumes are told'(context) {
+  async 'stops and resumes are shown'(context) {
     const { page } = await open(context, 'story');
     const turns = (await page.locator('.turns li').allTextContents()).join('\n');
     assert.match(turns, /stopped before its last step/);

@@ -6,7 +6,7 @@ use std::process::Output;
 use rcsync::simulator::{Fault, JobPlan, RequestRecord, Simulator, SimulatorConfig, What};
 use rcsync::{DatasetStatus, JobId};
 
-use crate::support::{Bench, Lines, code, snapshot, stderr, until};
+use crate::support::{self, Bench, Lines, code, snapshot, stderr, until};
 
 const CONFIG: &str = "\
 job: extension
@@ -25,15 +25,7 @@ config:
 const STATES: [&str; 5] = ["IN_QUEUE", "RUNNING", "STOPPED", "FAILED", "CANCELED"];
 
 fn small() -> JobPlan {
-    JobPlan {
-        name: "dog".to_owned(),
-        steps: 40,
-        save_every: 10,
-        sample_every: 0,
-        first_sample: false,
-        checkpoint_bytes: 20_000,
-        ..JobPlan::default()
-    }
+    JobPlan { sample_every: 0, ..support::small("dog") }
 }
 
 async fn bench() -> Bench {

@@ -41,9 +41,7 @@ const JOB: &str = "c84e9641-ef29-4d71-a9fa-01fe98fe5143";
 
 /// Tries everything in one shell: `script` gets what is typed as its argument and prints what is offered.
 fn offers_fit(shell: &str, script: &str) {
-    let shell_is_there =
-        Command::new(shell).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !shell_is_there {
+    if !is_there(shell) {
         return skip(&format!("there is no {shell}"));
     }
     let root = tempfile::tempdir().unwrap();
@@ -51,10 +49,7 @@ fn offers_fit(shell: &str, script: &str) {
     std::fs::write(root.path().join("some.yaml"), "").unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/0.1.0-99e9458");
     crate::support::copy_folder(&golden, &root.path().join("mirrored"));
-    let written = Command::new(env!("CARGO_BIN_EXE_rcsync")).args(["completions", shell]).output().unwrap();
-    assert!(written.status.success());
-    // zsh finds functions by the names of files.
-    std::fs::write(root.path().join("_rcsync"), written.stdout).unwrap();
+    write_script(shell, root.path());
     for (typed, wanted, unwanted) in TYPED {
         let offered = run(shell, script, typed, root.path());
         let has =
@@ -68,11 +63,31 @@ fn offers_fit(shell: &str, script: &str) {
     }
 }
 
+fn is_there(shell: &str) -> bool {
+    Command::new(shell).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+/// Writes the completion script. zsh finds functions by the names of files.
+fn write_script(shell: &str, folder: &Path) {
+    let written = Command::new(env!("CARGO_BIN_EXE_rcsync")).args(["completions", shell]).output().unwrap();
+    assert!(written.status.success());
+    std::fs::write(folder.join("_rcsync"), written.stdout).unwrap();
+}
+
+/// The folder of the program that is tested.
+fn built() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_rcsync")).parent().unwrap()
+}
+
 fn run(shell: &str, script: &str, typed: &str, folder: &Path) -> String {
-    // The scripts ask the program for the words of mirrors.
-    let program = Path::new(env!("CARGO_BIN_EXE_rcsync")).parent().unwrap().to_path_buf();
+    run_with(shell, script, typed, folder, built())
+}
+
+/// The scripts ask the program for the words of mirrors: the one in this folder.
+fn run_with(shell: &str, script: &str, typed: &str, folder: &Path, program: &Path) -> String {
     let others = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(std::iter::once(program).chain(std::env::split_paths(&others))).unwrap();
+    let path = std::iter::once(program.to_path_buf()).chain(std::env::split_paths(&others));
+    let path = std::env::join_paths(path).unwrap();
     let output = Command::new(shell)
         .args(if shell == "bash" { &["--norc", "--noprofile"][..] } else { &[] })
         .args(["-c", script])
@@ -92,7 +107,7 @@ fn run(shell: &str, script: &str, typed: &str, folder: &Path) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// What readline does: the words so far to the function that was registered, and names of files where it has none.
+/// What readline does: the words so far to the function that was registered, and names of files, quoted, where it has none.
 const BASH: &str = r#"
     . ./_rcsync
     [[ $(complete -p rcsync) == "complete -o bashdefault -o default -o nosort -F "* ]] || exit 9
@@ -102,7 +117,7 @@ const BASH: &str = r#"
     COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMP_LINE=$1 COMP_POINT=${#1}
     word=${COMP_WORDS[COMP_CWORD]}
     "$function" rcsync "$word" "${COMP_WORDS[COMP_CWORD - 1]}"
-    ((${#COMPREPLY[@]})) || mapfile -t COMPREPLY < <(compgen -f -- "$word")
+    ((${#COMPREPLY[@]})) || mapfile -t COMPREPLY < <(compgen -f -- "$word" | while read -r name; do printf '%q\n' "$name"; done)
     printf '%s\n' "${COMPREPLY[@]}"
 "#;
 
@@ -129,17 +144,84 @@ const ZSH: &str = r#"
     cat $PWD/offers 2>/dev/null; rm -f $PWD/offers
 "#;
 
+#[cfg(unix)]
+/// What a shell would run if it took a name for text of its own. The first two have no white space, at which words are split.
+const HOSTILE: [&str; 3] = ["$(touch${IFS}pwned)", "`touch${IFS}pwned`", "$(touch pwned)"];
+
+/// Names of jobs, files and folders come from elsewhere: nothing in them is run, and none that a shell would run is offered.
+#[cfg(unix)]
+fn names_are_not_run(shell: &str, script: &str) {
+    if !is_there(shell) {
+        return skip(&format!("there is no {shell}"));
+    }
+    let root = tempfile::tempdir().unwrap();
+    write_script(shell, root.path());
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/0.1.0-99e9458");
+    for (at, name) in HOSTILE.iter().enumerate() {
+        std::fs::create_dir(root.path().join(name)).unwrap();
+        let mirror = root.path().join(format!("mirror-{at}"));
+        crate::support::copy_folder(&golden, &mirror);
+        rename_all(&mirror, name);
+    }
+    // The program may be another version than the script: then the script alone keeps them from being run.
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("words"), HOSTILE.join("\n") + "\nplain\n").unwrap();
+    let program = format!("#!/bin/sh\ncat '{}'\n", other.path().join("words").display());
+    std::fs::write(other.path().join("rcsync"), program).unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(other.path().join("rcsync"), executable).unwrap();
+    // What is offered there: words of the program, or names of files, which zsh and fish quote themselves.
+    for (typed, asks_program) in [
+        ("rcsync status ", true),
+        ("rcsync sync JOB --include ", true),
+        ("rcsync sync JOB --steps ", true),
+        ("rcsync ls ", false),
+        ("rcsync sync JOB --connections ", false),
+        ("rcsync dataset push --name ", false),
+    ] {
+        for program in [built(), other.path()] {
+            let offered = run_with(shell, script, typed, root.path(), program);
+            assert!(!root.path().join("pwned").exists(), "{shell}: `{typed}` ran a name: {offered}");
+            let is_safe = HOSTILE.iter().all(|name| !offered.lines().any(|line| line == *name));
+            let has_to_be = (asks_program && program == built()) || (!asks_program && shell == "bash");
+            assert!(is_safe || !has_to_be, "{shell}: `{typed}` offers {offered}");
+        }
+    }
+}
+
+/// Gives the job of a mirror, and its files, another name in its records.
+#[cfg(unix)]
+fn rename_all(mirror: &Path, name: &str) {
+    for record in ["manifest.json", "journal.jsonl"] {
+        let path = mirror.join(".rcsync").join(record);
+        let sealed = |line: &str| {
+            let Some((_, body)) = line.split_once(r#""body":"#) else { return line.to_owned() };
+            let body = body[..body.len() - 1].replace(JOB, name).replace("my_first_lora_", name);
+            let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, body.as_bytes());
+            format!(r#"{{"crc32":"{sum:08x}","body":{body}}}"#)
+        };
+        let text: Vec<String> = std::fs::read_to_string(&path).unwrap().lines().map(sealed).collect();
+        std::fs::write(&path, text.join("\n") + "\n").unwrap();
+    }
+}
+
 #[test]
 fn in_bash() {
     offers_fit("bash", BASH);
+    #[cfg(unix)]
+    names_are_not_run("bash", BASH);
 }
 
 #[test]
 fn in_fish() {
     offers_fit("fish", FISH);
+    #[cfg(unix)]
+    names_are_not_run("fish", FISH);
 }
 
 #[test]
 fn in_zsh() {
     offers_fit("zsh", ZSH);
+    #[cfg(unix)]
+    names_are_not_run("zsh", ZSH);
 }

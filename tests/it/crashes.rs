@@ -13,8 +13,8 @@ use rcsync::internals::hex;
 use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig};
 use sha2::Digest as _;
 
-use crate::rig::{Disk, Ended, have, killed_after, killed_at, long_sweeps, skip};
-use crate::support::{Bench, code, stderr};
+use crate::rig::{Disk, Ended, have, killed_after, killed_at, long_sweeps};
+use crate::support::{Bench, code, skip, stderr};
 
 /// A job with everything that takes another way to the disk: a config, pictures, small and large checkpoints.
 fn plan() -> JobPlan {

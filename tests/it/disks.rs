@@ -12,10 +12,8 @@ use rcsync::simulator::{
     HostOptions, JobPlan, PictureFormat, Simulator, SimulatorConfig, StaticBytes, StaticFile, StaticJob,
 };
 
-use crate::rig::{
-    Disk, begin_with_fault, have, long_sweeps, skip, watch, with_fault, without_privilege, wrapped,
-};
-use crate::support::{Bench, Lines, code, stderr};
+use crate::rig::{Disk, begin_with_fault, have, long_sweeps, watch, with_fault, without_privilege, wrapped};
+use crate::support::{Bench, Lines, code, skip, stderr};
 
 fn plan() -> JobPlan {
     JobPlan {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rcsync::simulator::{HostOptions, JobPlan, Simulator, SimulatorConfig};
 
-use crate::rig::{have, skip, wrapped};
-use crate::support::{Bench, Lines, code, stderr};
+use crate::rig::{have, wrapped};
+use crate::support::{Bench, Lines, code, skip, stderr};
 
 fn plan() -> JobPlan {
     JobPlan { steps: 1000, keep: 0, checkpoint_bytes: 1_000_000, picture_side: 32, ..JobPlan::default() }

@@ -1,6 +1,6 @@
 //! The gallery of whole runs, and the folders that `tests/browser/run` opens in a real browser.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use rcsync::JobId;
@@ -73,7 +73,7 @@ async fn a_run_leaves_a_page_that_shows_all_it_got_and_only_that() {
 }
 
 /// Mirrors `count` finished jobs that differ in their prompts' number of samples into folders below `root`.
-async fn mirrors(root: &std::path::Path, count: u64, plan: impl Fn(u64) -> JobPlan) -> Simulator {
+async fn mirrors(root: &Path, count: u64, plan: impl Fn(u64) -> JobPlan) -> Simulator {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     for number in 0..count {
         let job = simulator.add_job(plan(number));
@@ -92,10 +92,14 @@ async fn mirrors(root: &std::path::Path, count: u64, plan: impl Fn(u64) -> JobPl
     simulator
 }
 
-fn gallery(dir: &std::path::Path, more: &[&str]) -> std::process::Output {
+fn gallery(dir: &Path, more: &[&str]) -> std::process::Output {
+    gallery_from(dir, dir, more)
+}
+
+fn gallery_from(working: &Path, dir: &Path, more: &[&str]) -> std::process::Output {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rcsync"));
     command.args(["gallery", dir.to_str().unwrap()]).args(more).env_clear().env("HOME", "/nonexistent");
-    command.output().unwrap()
+    command.current_dir(working).output().unwrap()
 }
 
 /// INTERFACE 8: a page that compares the mirrors below a folder; one file, no network, a strict policy.
@@ -135,9 +139,12 @@ async fn a_folder_of_several_mirrors_gets_a_page_that_compares_them() {
     {
         assert!(!page.contains(markup), "{markup}");
     }
-    let again = gallery(root.path(), &["--output", "json"]);
-    let document: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
-    assert_eq!(document["changed"], false, "{document}");
+    // From inside the folder it is the same page, under the folder's name.
+    for typed in [root.path(), ".".as_ref()] {
+        let again = gallery_from(root.path(), typed, &["--output", "json"]);
+        let document: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+        assert_eq!(document["changed"], false, "{document}");
+    }
     let left: Vec<_> =
         std::fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 4, "three mirrors and the page: {left:?}");

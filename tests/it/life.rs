@@ -9,7 +9,7 @@ use rcsync::simulator::{
 use rcsync::{ArtifactKind, DatasetStatus, JobId, JobStatus};
 use serde_json::Value;
 
-use crate::support::{Bench, Lines, code, snapshot, stderr};
+use crate::support::{Bench, Lines, code, small, snapshot, stderr};
 
 const CONFIG: &str = "\
 job: extension
@@ -21,26 +21,11 @@ config:
       train: {steps: 40}
 ";
 
-fn small() -> JobPlan {
-    JobPlan {
-        name: "dog".to_owned(),
-        steps: 40,
-        save_every: 10,
-        keep: 0,
-        sample_every: 20,
-        first_sample: false,
-        prompts: vec!["a dog".to_owned()],
-        checkpoint_bytes: 20_000,
-        picture_side: 16,
-        ..JobPlan::default()
-    }
-}
-
 async fn bench() -> Bench {
-    let config = SimulatorConfig { submitted: small(), ..SimulatorConfig::default() };
+    let config = SimulatorConfig { submitted: small("dog"), ..SimulatorConfig::default() };
     let simulator = Simulator::start(config).await.unwrap();
     simulator.add_dataset("dog", DatasetStatus::Ready, &[("1.jpg", b"x")]);
-    let job = simulator.add_job(small());
+    let job = simulator.add_job(small("dog"));
     Bench::new(simulator, job)
 }
 
@@ -167,7 +152,7 @@ async fn submitted_preempted_resumed_edited_and_finished() {
 async fn no_end_but_an_early_stop_is_resumed() {
     let bench = bench().await;
     for (end, expected) in [("failed", 1), ("canceled", 1), ("error in the result", 75), ("finished", 0)] {
-        let job = bench.simulator.add_job(small());
+        let job = bench.simulator.add_job(small("dog"));
         bench.simulator.advance_steps(&job, 15);
         match end {
             "failed" => bench.simulator.fail(&job, "CUDA out of memory"),
@@ -266,7 +251,7 @@ async fn after_a_resumption_what_may_be_rewritten_is_asked_about_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_of_many_that_may_be_rewritten_is_asked_about_once() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-    let plan = JobPlan { steps: 500, save_every: 1, sample_every: 500, keep: 0, ..small() };
+    let plan = JobPlan { steps: 500, save_every: 1, sample_every: 500, keep: 0, ..small("dog") };
     let job = simulator.add_job(plan);
     simulator.finish(&job);
     let bench = Bench::new(simulator, job);

@@ -386,3 +386,30 @@ async fn a_choice_that_leaves_nothing_of_a_finished_job_is_told() {
     let again = bench.once(&["--include", "nomatch*"]).await;
     assert!(again.stderr.is_empty(), "a crontab gets it once: {}", stderr(&again));
 }
+
+/// The other patterns of such a choice find something, and so the run does; a job that trains may still make what is meant, so
+/// that one without checkpoints is left in peace.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_that_nothing_matches_is_reported_at_the_end_of_a_pass() {
+    let bench = bench(HostOptions::default(), plan()).await;
+    let arguments = ["--include", "samplse/*", "--include", "*.yaml"];
+    bench.simulator.advance_steps(&bench.job, 1);
+    let early = bench.once(&arguments).await;
+    assert!(code(&early) == 0 && !stderr(&early).contains("samplse"), "{}", stderr(&early));
+    bench.simulator.advance_steps(&bench.job, 300);
+    let run = bench.once(&arguments).await;
+    let text = stderr(&run);
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("samplse")).collect();
+    assert_eq!((code(&run), lines.len()), (0, 1), "{text}");
+    assert!(lines[0].contains("files that the job offers matches `--include samplse/*`"), "{text}");
+    let json = bench.once(&[&arguments[..], &["--output", "json"]].concat()).await;
+    let events = String::from_utf8(json.stdout.clone()).unwrap();
+    let last: Vec<serde_json::Value> =
+        events.lines().rev().take(2).map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        (last[0]["event"].as_str(), last[1]["event"].as_str()),
+        (Some("done"), Some("notice")),
+        "{events}"
+    );
+    assert!(last[1]["message"].as_str().unwrap().contains("`--include samplse/*`"), "{events}");
+}

@@ -7,6 +7,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
+use crate::support::skip;
+
 /// System calls that change a folder, as far as rcsync uses them.
 const CHANGES: &str = "mkdir,mkdirat,rename,renameat,renameat2,link,linkat,unlink,unlinkat,fsync,fdatasync,pwrite64,\
                        ftruncate,fchmod,openat,write";
@@ -31,12 +33,6 @@ pub(crate) fn have(programs: &[&str]) -> bool {
         skip(&format!("`{missing}` is not installed"));
     }
     missing.is_none()
-}
-
-/// Says that a test does nothing here, and why.
-#[expect(clippy::print_stderr, reason = "a test that does nothing says so")]
-pub(crate) fn skip(why: &str) {
-    eprintln!("SKIPPED: {why}");
 }
 
 /// Wraps a command so that every change it makes is reported, one line a change.

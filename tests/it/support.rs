@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::SystemTime;
 
 use rcsync::JobId;
-use rcsync::simulator::Simulator;
+use rcsync::simulator::{JobPlan, Simulator};
 
 /// The program under test: this build of it, or for measurements the release build that `RCSYNC_PROGRAM` names.
 pub(crate) fn program() -> PathBuf {
@@ -161,11 +161,25 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Says why a test tests nothing.
+/// Reports that a test does nothing here, and why.
+#[expect(clippy::print_stderr, reason = "a test that does nothing reports it")]
 pub(crate) fn skip(why: &str) {
-    #[expect(clippy::print_stderr, reason = "a test that tests nothing has to say so")]
-    {
-        eprintln!("skipped: {why}");
+    eprintln!("SKIPPED: {why}");
+}
+
+/// A small job of this name: four checkpoints, and samples of the last two.
+pub(crate) fn small(name: &str) -> JobPlan {
+    JobPlan {
+        name: name.to_owned(),
+        steps: 40,
+        save_every: 10,
+        keep: 0,
+        sample_every: 20,
+        first_sample: false,
+        prompts: vec!["a dog".to_owned()],
+        checkpoint_bytes: 20_000,
+        picture_side: 16,
+        ..JobPlan::default()
     }
 }
 

@@ -25,14 +25,14 @@ hint: everything published stays, parts are kept; make room and type the same co
             ExitStatus::CannotCreate,
             "error: could not create `out/x.part`
 caused by: permission denied
-hint: check who may read and write there, or name another folder: `rcsync <JOB_ID> <DIR>`",
+hint: check who may read and write there, or name another place",
         ),
         (
             disk("create", io::ErrorKind::NotADirectory),
             ExitStatus::CannotCreate,
             "error: could not create `out/x.part`
 caused by: not a directory
-hint: a file is where a folder is needed; move it away, or name another folder: `rcsync <JOB_ID> <DIR>`",
+hint: a file is where a folder is needed; move it away, or name another folder",
         ),
         (
             disk("read", io::ErrorKind::NotFound),
@@ -83,7 +83,7 @@ hint: the token may belong to another account than the job, or the account's pla
             api(ApiError::UnknownJob { job: job(), message: String::new(), code: None }),
             ExitStatus::BadData,
             "error: the API knows no job `abc-1`
-hint: check the id, and that the token belongs to the account of the job: `rcsync status abc-1`",
+hint: check the id on the RunComfy site, and that the token belongs to the account of the job; `rcsync doctor` shows which token is used",
         ),
         (
             api(ApiError::Refused { status: 402, message: "no credit".into(), code: None }),
@@ -125,7 +125,7 @@ hint: everything published stays, parts are kept; type the same command again la
             api(ApiError::Unreachable { origin: "https://h".into(), cause: "connection refused".into() }),
             ExitStatus::Unavailable,
             "error: the API at `https://h` cannot be reached: connection refused
-hint: check the network, `HTTPS_PROXY` and `RUNCOMFY_TRAINER_API_BASE` with `rcsync doctor`; everything published stays, parts are kept; type the same command again later",
+hint: check the network, `HTTPS_PROXY` and `RUNCOMFY_TRAINER_API_BASE`; `rcsync doctor` tries them out; everything published stays, parts are kept; type the same command again later",
         ),
         (
             api(ApiError::Untrusted { origin: "https://h".into(), cause: "TLS: the certificate has expired".into() }),
@@ -149,13 +149,13 @@ hint: look before you send it again, or you may pay twice: your jobs are listed 
             api(ApiError::Unintelligible { why: "no `status` in `{}`".into() }),
             ExitStatus::Protocol,
             "error: the API's answer could not be understood: no `status` in `{}`
-hint: nothing on the disk was changed; check `RUNCOMFY_TRAINER_API_BASE` with `rcsync doctor`, or look for a newer rcsync",
+hint: nothing on the disk was changed; check `RUNCOMFY_TRAINER_API_BASE`, or look for a newer rcsync; `rcsync doctor` shows what is used",
         ),
         (
             api(ApiError::WrongJob { asked: job(), answered: "other".into() }),
             ExitStatus::Protocol,
             "error: the API answered for job `other` when asked for `abc-1`
-hint: nothing on the disk was changed; check `RUNCOMFY_TRAINER_API_BASE` with `rcsync doctor`, or look for a newer rcsync",
+hint: nothing on the disk was changed; check `RUNCOMFY_TRAINER_API_BASE`, or look for a newer rcsync; `rcsync doctor` shows what is used",
         ),
         (
             Error::FolderInUse { path: "out".into(), owner: "process 12 on host".into() }.into(),
@@ -185,7 +185,19 @@ hint: nothing in it was changed; name another folder: `rcsync <JOB_ID> <DIR>`",
             CommandError::Usage("`--retries` wants a number".into()),
             ExitStatus::Usage,
             "error: `--retries` wants a number
-hint: `rcsync --help` and `rcsync <COMMAND> --help` say what can be typed",
+hint: `rcsync --help` and `rcsync <COMMAND> --help` list what can be typed",
+        ),
+        (
+            CommandError::variable("`RUNCOMFY_TRAINER_API_BASE`: it is not an absolute URL"),
+            ExitStatus::Usage,
+            "error: `RUNCOMFY_TRAINER_API_BASE`: it is not an absolute URL
+hint: correct or unset it; `rcsync doctor` lists all settings",
+        ),
+        (
+            Error::Settings("`--webhook`: write an address".into()).into(),
+            ExitStatus::Usage,
+            "error: `--webhook`: write an address
+hint: `rcsync --help` and `rcsync <COMMAND> --help` list what can be typed",
         ),
         (
             Error::NoInput("config.yaml".into()).into(),
@@ -278,26 +290,26 @@ hint: what was accepted stays; the same command again sends the rest",
             Error::Unsent(LocalFault::Changed).into(),
             ExitStatus::BadData,
             "error: it changed while it was sent
-hint: correct the input and type the same command again; nothing was changed",
+hint: what was accepted stays; the same command again checks the folder anew and sends the rest",
         ),
         (
             Error::from(Destination::parse("ftp://h/x".into()).unwrap_err()).into(),
             ExitStatus::Usage,
             "error: `ftp://…` is no bucket: a destination is a folder, or begins with \
     `s3://`, `gs://` or `az://`; a folder of this name is typed with `./` before it
-hint: `rcsync --help` and `rcsync <COMMAND> --help` say what can be typed",
+hint: name a folder, or a bucket such as `s3://BUCKET/PREFIX`; `rcsync help buckets` has examples",
         ),
         (
             Error::ReplaceInBucket.into(),
             ExitStatus::Usage,
             "error: changed files can be replaced in a folder alone: in a bucket a name means one sequence of bytes for ever
-hint: `rcsync --help` and `rcsync <COMMAND> --help` say what can be typed",
+hint: leave `--on-change replace` out, or mirror into a folder",
         ),
         (
             Error::Surroundings("`SSL_CERT_FILE` has no certificate".into()).into(),
             ExitStatus::Config,
             "error: `SSL_CERT_FILE` has no certificate
-hint: correct or remove the file; `rcsync doctor` shows which one is read",
+hint: correct or unset the variable that names it; `rcsync doctor` shows what is used",
         ),
         (
             Error::BadInput("`out` is damaged".into()).into(),
@@ -348,6 +360,37 @@ fn causes_are_in_the_line_of_a_program_once() {
     assert_eq!(following(disk()).explain_briefly(), "could not read `x`: entity not found");
 }
 
+/// A hint that names the command which has just failed leads nowhere.
+#[test]
+fn no_hint_leads_in_a_circle() {
+    for (error, ..) in every_error() {
+        let hint = error.hint().unwrap();
+        let in_doctor = error.hint_in("doctor");
+        assert!(in_doctor.as_ref().is_none_or(|hint| !hint.contains("`rcsync doctor")), "{in_doctor:?}");
+        // One for which nothing is left has more to say elsewhere.
+        assert!(in_doctor.is_some(), "{hint}");
+        // These are typed first of all, and each of them fails with most of these errors.
+        for command in ["status", "result", "sync", "submit"] {
+            assert!(!hint.contains(&format!("`rcsync {command} abc-1")), "{hint}");
+        }
+    }
+    let unreachable = ApiError::Unreachable { origin: "https://h".into(), cause: "refused".into() };
+    assert_eq!(
+        CommandError::from(unreachable).hint_in("doctor").unwrap(),
+        "check the network, `HTTPS_PROXY` and `RUNCOMFY_TRAINER_API_BASE`; everything published stays, parts are kept; type the same command again later"
+    );
+}
+
+/// What the library calls back for ends with the code of the command line.
+#[test]
+fn an_error_keeps_its_code_in_the_library() {
+    for (error, status, _) in every_error() {
+        let text = error.to_string();
+        let library = error.into_library();
+        assert_eq!(library.exit_status(), status, "{text}: {library}");
+    }
+}
+
 /// A new variant does not compile here until it has a name, and does not pass until it has a story above.
 #[test]
 fn no_error_is_left_out() {
@@ -384,12 +427,14 @@ fn no_error_is_left_out() {
         Error::ForeignFiles { .. } => "foreign files",
         Error::Destination(_) => "destination",
         Error::ReplaceInBucket => "replace in bucket",
+        Error::Settings(_) => "settings",
         Error::Surroundings(_) => "surroundings",
     };
     let name = |error: &CommandError| match error {
         CommandError::Library(error) => library(error),
         CommandError::Output(_) => "output",
         CommandError::Usage(_) => "usage",
+        CommandError::Misused { .. } => "misused",
         CommandError::BadInput(_) => "bad input of a command",
         CommandError::Declined { .. } => "declined",
         CommandError::Config(_) => "config",
@@ -398,7 +443,7 @@ fn no_error_is_left_out() {
     };
     let named: std::collections::BTreeSet<&str> =
         every_error().iter().map(|(error, ..)| name(error)).collect();
-    assert_eq!(named.len(), 37, "{named:?}");
+    assert_eq!(named.len(), 39, "{named:?}");
 }
 
 #[test]

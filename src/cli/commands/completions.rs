@@ -31,7 +31,11 @@ fn script(shell: Shell) -> String {
     match shell {
         Shell::Bash => {
             BASH.replace("COMMANDS", &commands).replace("TOPICS", &topics)
-                + &script.replace("complete -F _rcsync ", "complete -F _rcsync_of_job ")
+                + &script
+                    .replace("complete -F _rcsync ", "complete -F _rcsync_of_job ")
+                    // Names of files from here go into the command line without quotes; those that readline finds itself,
+                    // where nothing is offered, are quoted.
+                    .replace(r#"COMPREPLY=($(compgen -f "${cur}"))"#, "COMPREPLY=()")
         }
         Shell::Zsh => without_taking_back(&script).replacen(
             "_rcsync() {\n",
@@ -80,7 +84,11 @@ const BASH: &str = r#"_rcsync_of_job() {
     [[ -n $kind ]] && offered=$("$1" __offer $kind 2>/dev/null)
     [[ ${words[1]} == help ]] && ((at == 2)) && offered="COMMANDS TOPICS"
     if [[ -n $offered ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "$offered" -- "$2")
+        # `compgen -W` would expand the words, and so run what a name holds.
+        COMPREPLY=()
+        while IFS= read -r word; do
+            [[ $word == "$2"* ]] && COMPREPLY+=("$word")
+        done <<<"${offered// /$'\n'}"
         return
     fi
     local COMP_WORDS=("${words[@]}") COMP_CWORD=$at

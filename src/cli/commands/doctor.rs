@@ -3,7 +3,7 @@
 mod machine;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +14,7 @@ use crate::cli::command_error::CommandError;
 use crate::cli::config_sources;
 use crate::cli::format::{files, shown, state};
 use crate::cli::process::{Process, Stream};
+use crate::cli::reporters::words;
 use crate::decide::transfer::disk_space::floor;
 use crate::edge::api::ApiClient;
 use crate::edge::api::base_url::ApiBase;
@@ -28,6 +29,7 @@ use crate::engine::retry::{api_again, retry};
 use crate::error::{ApiError, Error, ExitStatus, Unfit};
 use crate::model::artifact::ArtifactKind;
 use crate::model::error_code::ErrorCode;
+use crate::model::fault::Fault;
 use crate::model::job::JobId;
 use crate::model::revision::Revision;
 use crate::model::source_url::SourceUrl;
@@ -114,7 +116,7 @@ impl Report {
     }
 
     fn bad(&mut self, about: &'static str, error: &CommandError) {
-        let hint = error.hint().map_or_else(String::new, |hint| format!("; {hint}"));
+        let hint = error.hint_in("doctor").map_or_else(String::new, |hint| format!("; {hint}"));
         let text = format!("{}{hint}", error.explain_briefly());
         let error_code = error.code().cloned();
         self.findings.push(Finding { about, ok: false, text, error_code });
@@ -262,9 +264,9 @@ fn comfy_ui(world: &Process, settings: &Settings, report: &mut Report) {
 fn disk_space(world: &Process, dir: &Path, min_free: Option<ByteCount>, report: &mut Report) {
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
     // DIR is made by the first run; until then the disk is that of the nearest folder there is.
-    let there: Option<PathBuf> = absolute.ancestors().find(|folder| folder.exists()).map(Path::to_path_buf);
+    let there = disk::nearest_folder(&absolute);
     let place = shown(&absolute.display().to_string());
-    match disk::free_space(there.as_deref().unwrap_or(&absolute)) {
+    match disk::free_space(there) {
         Ok(Some(space)) => {
             let (free, total, kept) =
                 (ByteCount(space.free), ByteCount(space.total), ByteCount(floor(min_free, space.total)));
@@ -279,7 +281,7 @@ fn disk_space(world: &Process, dir: &Path, min_free: Option<ByteCount>, report: 
         Ok(None) => report.good("disk", format!("the file system under {place} does not report its size")),
         Err(error) => report.bad("disk", &error.into()),
     }
-    let real = there.and_then(|folder| folder.canonicalize().ok()).unwrap_or(absolute);
+    let real = there.canonicalize().unwrap_or_else(|_| absolute.clone());
     let mounts = (world.read_file)(Path::new("/proc/mounts")).unwrap_or_default();
     report.add("disk", machine::share(&real, &mounts));
 }
@@ -391,7 +393,7 @@ async fn ask_hosts(
         let ask = RangeRequest { start: 0, end: Some(1), ..RangeRequest::default() };
         let (ok, said) = match tokio::time::timeout(PATIENCE, client.get(url, &ask)).await {
             Err(_) => (false, format!("does not answer within {} s", PATIENCE.as_secs())),
-            Ok(Err(fault)) => (false, shown(&fault.to_string())),
+            Ok(Err(fault)) => (false, refused(&fault)),
             Ok(Ok((head, _))) => match head.status {
                 206 => (true, format!("answers, with ranges and {}", validators(&head.revision))),
                 200 => (true, format!("answers, without ranges and with {}", validators(&head.revision))),
@@ -402,6 +404,11 @@ async fn ask_hosts(
         report.push("host", ok, text);
     }
     Ok(())
+}
+
+/// Why a host could not be asked, with the option that changes it.
+fn refused(fault: &Fault) -> String {
+    shown(&words::fault(fault))
 }
 
 fn validators(revision: &Revision) -> &'static str {
@@ -430,6 +437,7 @@ mod tests {
             ("RUNCOMFY_TOKEN", "t0ken"),
             ("RCSYNC_WEBHOOK", "https://h/?key=s3cret"),
             ("RCSYNC_RETRIES", "7"),
+            ("HTTPS_PROXY", "me:s3cret@proxy:port"),
             ("HOME", "/home/u"),
         ]);
         let typed = Doctor { job: None, dir: None };
@@ -439,6 +447,12 @@ mod tests {
         for part in ["rcsync 0.", "retries = 7, from RCSYNC_RETRIES", "from RUNCOMFY_TOKEN", " free of "] {
             assert!(text.contains(part), "{part}: {text}");
         }
+    }
+
+    #[test]
+    fn a_host_that_is_refused_has_the_option_that_allows_it() {
+        let fault = Fault::Forbidden { host: "h".to_owned(), why: crate::model::fault::Forbidden::Private };
+        assert!(refused(&fault).ends_with("(see `--allow-private-hosts`)"), "{}", refused(&fault));
     }
 
     #[test]

@@ -36,6 +36,7 @@ use crate::model::units::ByteCount;
 use super::super::args::{Fleet as Typed, FleetAdd, FleetCommand};
 use super::super::backend;
 use super::super::bucket;
+use super::super::bucket::Kind;
 use super::super::config::{Settings, Talk};
 use super::super::fleet::FleetReporter;
 use super::super::options::{Layer as _, SyncArgs};
@@ -69,7 +70,7 @@ fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandErr
         _ => None,
     };
     // What is wrong for all jobs is found out before anything is asked.
-    Equipment::settle(world, settings)?;
+    Equipment::settle(world, &place.kind().fit(settings))?;
     let base = backend::api_base(world)?;
     let api = backend::client(world, settings, &base)?;
     let hosts = backend::hosts(settings, &base)?;
@@ -119,12 +120,12 @@ impl Place {
     fn of(to: &Template, settings: &Settings, is_endless: bool) -> Result<Self, CommandError> {
         match to.root() {
             Destination::Folder(_) => {
-                bucket::refuse_bucket_only(settings)?;
+                Kind::Folder.refuse_unfit(settings)?;
                 Ok(Self::Folder)
             }
             #[cfg(feature = "buckets")]
             Destination::Bucket(root) => {
-                bucket::refuse_local(settings)?;
+                Kind::Bucket.refuse_unfit(settings)?;
                 Ok(Self::Bucket(FleetRoot::connect(&root, &bucket::options(settings), is_endless)?))
             }
             #[cfg(not(feature = "buckets"))]
@@ -168,12 +169,12 @@ impl Place {
         }
     }
 
-    /// Refuses what is different for one job where a bucket has no such thing.
-    fn refuse_local(&self, settings: &Settings) -> Result<(), CommandError> {
+    /// Returns what it is.
+    const fn kind(&self) -> Kind {
         match self {
-            Self::Folder => Ok(()),
+            Self::Folder => Kind::Folder,
             #[cfg(feature = "buckets")]
-            Self::Bucket(_) => bucket::refuse_local(settings),
+            Self::Bucket(_) => Kind::Bucket,
         }
     }
 }
@@ -195,9 +196,12 @@ fn source(
     let Some(dest) = &typed.dest else {
         let to = template(first).map_err(|error| match error {
             // One word that is no DEST is a list without one.
-            CommandError::Usage(why) if !first.contains('{') => CommandError::Usage(format!(
-                "`fleet` takes a list of jobs and a DEST such as `/data/loras/{{name}}`; with DEST alone it follows what `fleet add` put there ({why})"
-            )),
+            CommandError::Misused { why, next } if !first.contains('{') => CommandError::Misused {
+                why: format!(
+                    "`fleet` takes a list of jobs and a DEST such as `/data/loras/{{name}}`; with DEST alone it follows what `fleet add` put there ({why})"
+                ),
+                next,
+            },
             error => error,
         })?;
         let place = Place::of(&to, &context.settings, is_endless)?;
@@ -212,8 +216,12 @@ fn source(
     Ok((Source::File(PathBuf::from(first)), to))
 }
 
+const EXAMPLES: &str = "`rcsync help fleets` has examples";
+
 fn template(text: &str) -> Result<Template, CommandError> {
-    text.parse().map_err(|error| CommandError::Usage(format!("DEST `{}`: {error}", shown_value(text))))
+    bucket::refuse_unknown_placeholders(text)?;
+    text.parse()
+        .map_err(|error| CommandError::misused(format!("DEST `{}`: {error}", shown_value(text)), EXAMPLES))
 }
 
 fn read_list(world: Process, settings: Settings, base: ApiBase, place: Place) -> Box<ReadList<SyncArgs>> {
@@ -234,19 +242,20 @@ fn overrides(
     let given = config_sources::pairs(pairs)?;
     if !pairs.is_empty() {
         let settings = settled(settings, &given);
-        place.refuse_local(&settings).map_err(|error| error.explain_briefly())?;
-        Equipment::settle(world, &settings).map_err(|error| error.explain_briefly())?;
+        place.kind().refuse_unfit(&settings).map_err(|error| error.explain_briefly())?;
+        Equipment::settle(world, &place.kind().fit(&settings)).map_err(|error| error.explain_briefly())?;
     }
     Ok(given)
 }
 
 fn settled(settings: &Settings, own: &SyncArgs) -> Settings {
-    Settings { sync: own.clone().over(settings.sync.clone()), ..settings.clone() }
+    let over = |lower: &SyncArgs| own.clone().over(lower.clone());
+    Settings { sync: over(&settings.sync), typed: over(&settings.typed), ..settings.clone() }
 }
 
 fn launch(world: Process, settings: Settings, api: ApiClient, place: Place) -> Box<Launch<SyncArgs>> {
     Box::new(move |start| {
-        let settings = settled(&settings, &start.job.overrides);
+        let settings = place.kind().fit(&settled(&settings, &start.job.overrides));
         let equipment = Equipment::settle(&world, &settings);
         let (api, now, place) = (api.clone(), world.now, place.clone());
         async move {
@@ -284,7 +293,7 @@ fn run_add(context: &Context<'_>, typed: &FleetAdd) -> Result<ExitStatus, Comman
     context.refuse_dry_run("`fleet add`")?;
     let base = backend::api_base(context.world)?;
     let Some((dest, jobs)) = typed.jobs_and_dest.split_last() else {
-        return Err(CommandError::Usage("`fleet add` takes jobs and a DEST".to_owned()));
+        return Err(CommandError::misused("`fleet add` takes jobs and a DEST", EXAMPLES));
     };
     let to = template(dest)?;
     let place = Place::of(&to, &context.settings, false)?;
@@ -322,7 +331,7 @@ fn line(context: &Context<'_>, place: &Place, job: &JobId, set: &[String]) -> Re
         .map(|pair| pair.split_once('=').map(|(key, value)| (key, value.to_owned())))
         .collect::<Option<_>>()
         .ok_or_else(|| {
-            CommandError::Usage("`--set` takes an option and its value, such as `keep-last=3`".to_owned())
+            CommandError::misused("`--set` takes an option and its value, such as `keep-last=3`", EXAMPLES)
         })?;
     let line = job_list::line(job, &pairs);
     let id = |text: &str| text.parse::<JobId>().map_err(|error| error.to_string());
@@ -331,7 +340,7 @@ fn line(context: &Context<'_>, place: &Place, job: &JobId, set: &[String]) -> Re
         Ok(_) => Ok(line),
         Err(faults) => {
             let why = faults.0.into_iter().map(|fault| fault.why).collect::<Vec<_>>().join("; ");
-            Err(CommandError::Usage(format!("`--set`: {why}")))
+            Err(CommandError::misused(format!("`--set`: {why}"), EXAMPLES))
         }
     }
 }

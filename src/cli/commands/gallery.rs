@@ -33,8 +33,9 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, open: bool) -> Result<ExitS
     #[cfg(feature = "buckets")]
     if let Some(url) = bucket::bucket(dir)? {
         if open {
-            let why = "`--open` is for folders: a bucket's page has to be served by its store, or copied, to be shown";
-            return Err(CommandError::Usage(why.to_owned()));
+            let next =
+                "leave it out; the bucket's page has to be served by its store, or copied, to be shown";
+            return Err(CommandError::misused("`--open` is for folders", next));
         }
         let options = bucket::options(&context.settings);
         let drawing = crate::engine::bucket::read::gallery(&url, &options);

@@ -46,7 +46,8 @@ fn unknown(word: &str, command: &clap::Command) -> CommandError {
         },
         |near| format!("; did you mean `{near}`?"),
     );
-    CommandError::Usage(format!("there is no command or topic `{}`{near}", shown(word)))
+    let why = format!("there is no command or topic `{}`{near}", shown(word));
+    CommandError::misused(why, "`rcsync help` lists both")
 }
 
 /// What to do next, for a terminal on which `rcsync` alone was typed.

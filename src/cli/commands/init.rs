@@ -116,11 +116,15 @@ fn ensure_trainable(folder: &Path, listing: Listing, model: BaseModel) -> Result
 
 /// What is written is held to what `submit` asks for: a name or a word that it refuses is refused here.
 fn ensure_accepted(text: &str) -> Result<(), CommandError> {
-    let config = TrainingConfig::parse(text).map_err(|fault| CommandError::Usage(fault.to_string()))?;
+    let config = TrainingConfig::parse(text).map_err(|fault| not_accepted(fault.to_string()))?;
     match objections(&config).first() {
         None => Ok(()),
-        Some(objection) => Err(CommandError::Usage(shown(&objection.what))),
+        Some(objection) => Err(not_accepted(shown(&objection.what))),
     }
+}
+
+fn not_accepted(why: String) -> CommandError {
+    CommandError::misused(why, "nothing was written; type the same command with another name or word")
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CommandError> {

@@ -34,7 +34,8 @@ fn page_of(name: &str) -> Result<io::Result<String>, CommandError> {
         let near =
             suggest::nearest(name, program.get_subcommands().filter(visible).map(clap::Command::get_name));
         let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-        return Err(CommandError::Usage(format!("there is no command `{}`{near}", shown(name))));
+        let why = format!("there is no command `{}`{near}", shown(name));
+        return Err(CommandError::misused(why, "`rcsync --help` lists the commands"));
     };
     let mut page = Vec::new();
     let written = Man::new(command.clone()).title(format!("rcsync-{name}")).render(&mut page);

@@ -59,6 +59,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, how: How) -> Result<ExitSta
         let Some(comfy) = found(context, watch, &signals).await? else { return Ok(signals.status()) };
         let comfy = Arc::new(if how.again { comfy.placing_anew() } else { comfy });
         let Some(job) = job(context, dir, watch, &signals).await? else { return Ok(signals.status()) };
+        context.events.are_of(&job);
         let telling = Telling::new(context.world, &context.settings, &job, &signals, THE_SAME_COMMAND);
         let ended = if watch {
             say_where(context, &comfy);
@@ -73,7 +74,8 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, how: How) -> Result<ExitSta
 
 fn comfy_ui(context: &Context<'_>) -> Result<ComfyUi, CommandError> {
     context.settings.comfy_ui(context.world)?.ok_or_else(|| {
-        CommandError::Usage("`mirror` needs to know which ComfyUI: `--comfyui <PATH>`".to_owned())
+        let next = "name it with `--comfyui <PATH>`, or set `RCSYNC_COMFYUI`; `rcsync doctor` shows where ComfyUI is found here";
+        CommandError::misused("`mirror` needs to know which ComfyUI: `--comfyui <PATH>`", next)
     })
 }
 
@@ -184,8 +186,8 @@ fn from_bucket(context: &Context<'_>, url: &BucketUrl, how: How) -> Result<ExitS
         comfy_ui(context)?;
     }
     let Some(state) = context.world.state_folder() else {
-        let why = "no folder for what is remembered of ComfyUI: set `HOME` or `XDG_STATE_HOME`";
-        return Err(CommandError::Usage(why.to_owned()));
+        let why = "there is no folder for what is remembered of ComfyUI";
+        return Err(CommandError::misused(why, "set `HOME` or `XDG_STATE_HOME`"));
     };
     let options = super::super::bucket::options(&context.settings);
     wait_for(context.world, |signals| async move {
@@ -194,6 +196,7 @@ fn from_bucket(context: &Context<'_>, url: &BucketUrl, how: How) -> Result<ExitS
         let Some(job) = job_of_bucket(context, url, &options, watch, &signals).await? else {
             return Ok(signals.status());
         };
+        context.events.are_of(&job);
         let telling = Telling::new(context.world, &context.settings, &job, &signals, THE_SAME_COMMAND);
         let mut from = FromBucket::connect(url, &options, comfy.clone(), &state, telling.clone())?;
         let ended = if watch {

@@ -25,7 +25,7 @@ mod submit;
 mod sync;
 mod verify;
 
-pub(crate) use dataset::check::verdict;
+pub(crate) use dataset::check::{Findings, verdict};
 pub(crate) use help::first_steps;
 
 use std::cell::{Cell, RefCell};
@@ -224,9 +224,10 @@ impl Context<'_> {
         if !self.settings.sync.dry_run {
             return Ok(());
         }
-        Err(CommandError::Usage(format!(
-            "{command} has no dry run, and `RCSYNC_DRY_RUN` or the configuration file asks for one"
-        )))
+        Err(CommandError::misused(
+            format!("{command} has no dry run, and `RCSYNC_DRY_RUN` or the configuration file asks for one"),
+            "nothing was done; set `RCSYNC_DRY_RUN=0` for this command",
+        ))
     }
 
     /// Says what a dry run of a command would have done: a sentence, or a JSON document.

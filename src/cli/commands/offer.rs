@@ -41,15 +41,71 @@ fn words(here: &Path, kind: Offered) -> Vec<String> {
             (Err(_), _) => {}
         }
     }
-    // The shells split at white space, and show the rest as it is.
-    let is_plain = |word: &String| !word.contains(|c: char| c.is_whitespace() || is_invisible(c));
-    let mut words: Vec<String> = words.into_iter().filter(is_plain).collect();
+    let mut words: Vec<String> = words.into_iter().filter(|word| is_plain(word)).collect();
     words.sort_by(|a, b| natural(a, b));
     words
+}
+
+/// Whether a shell finds nothing to do in a word. Some shells put it into the command line without quotes, where a name such as
+/// `$(reboot)`, which any folder here may have in its records, would be run.
+fn is_plain(word: &str) -> bool {
+    let is_safe = |c: char| (c.is_alphanumeric() && !is_invisible(c)) || "._-/+@,~".contains(c);
+    word.chars().all(is_safe) && !word.starts_with(['-', '+', '@', ',', '~'])
 }
 
 fn folders(here: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(here).into_iter().flatten().filter_map(Result::ok);
     let below = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).take(MOST_FOLDERS);
     std::iter::once(here.to_path_buf()).chain(below).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_has_anything_for_a_shell_in_it() {
+        for word in [
+            "dog_000000250.safetensors",
+            "samples/1__0_0.jpg",
+            "dog~1a2b.pt",
+            "犬/é.png",
+            "c84e-1",
+            "a,b+c@d",
+        ] {
+            assert!(is_plain(word), "{word}");
+        }
+        for word in [
+            "$(touch${IFS}pwned)",
+            "`reboot`",
+            "a;reboot",
+            "a|b",
+            "a&b",
+            "a>b",
+            "a<b",
+            "a b",
+            "a\tb",
+            "a\nb",
+            "$HOME",
+            "~root",
+            "-rf",
+            "@a",
+            "!!",
+            "a'b",
+            "a\"b",
+            "a\\b",
+            "*",
+            "a?",
+            "[a]",
+            "{a,b}",
+            "#a",
+            "a=b",
+            "a:b",
+            "%1",
+            "^a",
+            "a\u{3164}",
+        ] {
+            assert!(!is_plain(word), "{word}");
+        }
+    }
 }

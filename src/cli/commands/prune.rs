@@ -25,8 +25,8 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Co
         (Some(count), _) => Retention::KeepLast(count),
         (None, Some(steps)) => Retention::KeepEvery(steps),
         (None, None) => {
-            let what = "`prune` needs to know what stays: `--keep-last <N>` or `--keep-every <STEPS>`";
-            return Err(CommandError::Usage(what.to_owned()));
+            let why = "`prune` needs to know what stays: `--keep-last <N>` or `--keep-every <STEPS>`";
+            return Err(CommandError::misused(why, "nothing was removed; `--dry-run` shows what would be"));
         }
     };
     let dry_run = context.settings.sync.dry_run;

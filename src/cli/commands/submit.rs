@@ -198,8 +198,9 @@ fn machine(typed: &Submit) -> Result<(GpuType, Option<GpuCount>), CommandError> 
     let gpu_type = typed.gpu_type;
     let count = typed.gpu_count;
     if gpu_type == GpuType::Hopper141 && count == Some(GpuCount::Eight) && !typed.force {
-        return Err(CommandError::Usage(
-            "8 GPUs are only available with ADA_80_PLUS (H100); `--force` requests them anyway".to_owned(),
+        return Err(CommandError::misused(
+            "8 GPUs are only available with ADA_80_PLUS (H100)",
+            "nothing was sent; take 1, or the other type; `--force` requests them anyway",
         ));
     }
     Ok((gpu_type, count))

@@ -61,7 +61,8 @@ impl Following {
     /// Settles how to follow a job to `dir`, or into a folder of its name.
     pub(super) fn settle(context: &Context<'_>, dir: Option<PathBuf>) -> Result<Self, CommandError> {
         let place = Place::settle(dir, &context.settings)?;
-        Ok(Self { place, equipment: Equipment::settle(context.world, &context.settings)? })
+        let settings = place.kind().fit(&context.settings);
+        Ok(Self { place, equipment: Equipment::settle(context.world, &settings)? })
     }
 
     /// The same for a command with `--follow [DIR]`; without it, an option that would do nothing is refused.
@@ -78,7 +79,10 @@ impl Following {
         if *typed == (SyncArgs { dry_run, no_dry_run, ..SyncArgs::default() }) {
             return Ok(None);
         }
-        Err(CommandError::Usage("`sync`'s options do nothing here without `--follow`".to_owned()))
+        Err(CommandError::misused(
+            "`sync`'s options do nothing here without `--follow`",
+            "nothing was sent; add `--follow`, or leave them out",
+        ))
     }
 
     /// Returns the folder, where the user named one that is known before the job is.

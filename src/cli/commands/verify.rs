@@ -44,7 +44,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, listed: bool) -> Result<Exi
     bucket::bucket(dir)?;
     if listed {
         let why = "`--listed` is for buckets: reading a folder costs nothing";
-        return Err(CommandError::Usage(why.to_owned()));
+        return Err(CommandError::misused(why, "leave it out"));
     }
     let manifest = engine::destination::folder::known(dir)?;
     wait_for(context.world, |signals: Signals| async move {
@@ -63,9 +63,8 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, listed: bool) -> Result<Exi
 
 pub(super) fn repair(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, CommandError> {
     if bucket::bucket(dir)?.is_some() {
-        let why =
-            "`--repair` is for folders; `rcsync <JOB_ID> s3://… --once` fetches what is missing in a bucket";
-        return Err(CommandError::Usage(why.to_owned()));
+        let next = "`rcsync <JOB_ID> s3://… --once` fetches what is missing in a bucket";
+        return Err(CommandError::misused("`--repair` is for folders", next));
     }
     let options = context.settings.sync_options()?;
     let base = backend::api_base(context.world)?;

@@ -5,6 +5,7 @@ mod summary;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(unix)]
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -31,6 +32,7 @@ use labels::Labels;
 use crate::cli::reporters::systemd::Service;
 
 /// The shortest time between two reports to the service manager.
+#[cfg(unix)]
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
 /// All reporters of a fleet.

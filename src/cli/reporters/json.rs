@@ -75,13 +75,26 @@ pub(crate) fn error_line(error: &CommandError, job: Option<&JobId>, now: Timesta
     #[derive(Serialize)]
     struct Failed<'a> {
         event: &'static str,
-        message: String,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error_code: Option<&'a ErrorCode>,
-        exit_code: ExitStatus,
+        #[serde(flatten)]
+        failure: Failure<'a>,
     }
-    let (message, exit_code) = (error.explain_briefly(), error.exit_status());
-    stamped(&text(&Failed { event: "error", message, error_code: error.code(), exit_code })?, job, now, None)
+    stamped(&text(&Failed { event: "error", failure: Failure::of(error) })?, job, now, None)
+}
+
+/// The fields of the event `error`.
+#[derive(Serialize)]
+pub(crate) struct Failure<'a> {
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<&'a ErrorCode>,
+    exit_code: ExitStatus,
+}
+
+impl<'a> Failure<'a> {
+    pub(crate) fn of(error: &'a CommandError) -> Self {
+        let (message, exit_code) = (error.explain_briefly(), error.exit_status());
+        Self { message, error_code: error.code(), exit_code }
+    }
 }
 
 fn line_with(event: &Event, job: Option<&JobId>, now: Timestamp, id: Option<&EventId>) -> Option<String> {
@@ -118,10 +131,10 @@ pub(crate) fn refusal(error: &CommandError) -> Option<String> {
         error: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         error_code: Option<&'a ErrorCode>,
-        exit_code: u8,
+        exit_code: ExitStatus,
     }
-    let exit_code = error.exit_status().code();
-    text(&Refused { error: error.explain_briefly(), error_code: error.code(), exit_code })
+    let Failure { message, error_code, exit_code } = Failure::of(error);
+    text(&Refused { error: message, error_code, exit_code })
 }
 
 /// Returns a document, on one line.

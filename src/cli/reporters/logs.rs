@@ -25,7 +25,7 @@ pub(crate) fn start(process: &Process, logs_decisions: bool) -> Result<(), Comma
     let given = process.text(VARIABLE)?.filter(|text| !text.trim().is_empty());
     let Some(text) = given.as_deref().or_else(|| logs_decisions.then_some(DECISIONS)) else { return Ok(()) };
     let filter = EnvFilter::builder().parse(text).map_err(|why| {
-        CommandError::Usage(format!("the environment variable `{VARIABLE}` is no filter: {why}"))
+        CommandError::variable(format!("the environment variable `{VARIABLE}` is no filter: {why}"))
     })?;
     // Whatever the filter asks for: libraries log addresses with their queries, which may be secrets.
     let own = filter_fn(|metadata| metadata.target().split("::").next() == Some("rcsync"));

@@ -65,16 +65,20 @@ struct Numbers {
 pub(crate) fn check(path: &Path) -> Result<(), CommandError> {
     let shown = path.display();
     if path.extension().is_none_or(|extension| extension != "prom") {
-        return Err(CommandError::Usage(format!("`--metrics-file {shown}`: its name has to end in `.prom`")));
+        let why = format!("`--metrics-file {shown}`: its name has to end in `.prom`");
+        return Err(CommandError::misused(why, "name another file: `--metrics-file <PATH>.prom`"));
     }
     let Ok(file) = disk::open_regular(path) else { return Ok(()) };
     let mut head = String::new();
     let read = file.take(HEAD.len() as u64).read_to_string(&mut head);
     match read {
         Ok(_) if head == HEAD || head.is_empty() => Ok(()),
-        _ => Err(CommandError::Usage(format!(
-            "`--metrics-file {shown}`: a file is there that rcsync did not write; it is left as it is"
-        ))),
+        _ => Err(CommandError::misused(
+            format!(
+                "`--metrics-file {shown}`: a file is there that rcsync did not write; it is left as it is"
+            ),
+            "name another file: `--metrics-file <PATH>.prom`",
+        )),
     }
 }
 

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use crate::cli::command_error::hint;
 use crate::decide::datasets::Cure;
+use crate::decide::datasets::push::sending::SendFault;
 use crate::decide::mirror::auto_resume::Stopped;
 use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::task::FailureCause;
 use crate::decide::transfer::verify::Contradiction;
+use crate::engine::datasets::event::{FailedPush, Meanwhile, RetriedPush};
 use crate::engine::event::{
     AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, Notice, ResumeReason, RetryCause,
     ServerAnswer,
@@ -40,6 +42,40 @@ pub(crate) fn fault(fault: &Fault) -> String {
     }
 }
 
+/// Why one try to send a file of a dataset failed.
+fn sending(fault: &SendFault) -> String {
+    match fault {
+        SendFault::Host(fault) => self::fault(fault),
+        SendFault::Api(_) | SendFault::Local(_) => fault.to_string(),
+    }
+}
+
+/// Why a push tries something again.
+pub(crate) fn retried_push(RetriedPush { fault, at_a_time }: &RetriedPush) -> String {
+    let fewer = at_a_time.map_or_else(String::new, |count| format!("; {count} at a time now"));
+    sending(fault) + &fewer
+}
+
+/// Why a file of a push, or its dataset, failed.
+pub(crate) fn failed_push(cause: &FailedPush) -> String {
+    match cause {
+        FailedPush::Fault(fault) => sending(fault),
+        FailedPush::Meanwhile(Meanwhile::Came) => "it came into the folder while others were sent".to_owned(),
+        FailedPush::Meanwhile(Meanwhile::Changed) => "it changed while others were sent".to_owned(),
+        FailedPush::Meanwhile(Meanwhile::Went) => "it went from the folder while others were sent".to_owned(),
+        FailedPush::Renamed(which) => {
+            format!("{which}: rename them to letters, digits, `_` and `-`, and push into a new dataset")
+        }
+        FailedPush::Refused(why) => why.clone(),
+        FailedPush::Different { status, difference } => {
+            format!("it is {status} and not as the folder is: {}", difference.words())
+        }
+        FailedPush::NotReady { status, waited } => {
+            format!("it is still {status} after {} s", waited.as_secs())
+        }
+    }
+}
+
 /// Why something is tried again.
 pub(crate) fn retry(cause: &RetryCause) -> String {
     match cause {
@@ -63,6 +99,10 @@ pub(crate) fn notice(notice: &Notice) -> String {
         Notice::Unfetchable { kind, why } => format!("a listed {kind} cannot be fetched: {why}"),
         Notice::NothingChosen { offered } => format!(
             "none of the {offered} files that the job offers is chosen: see `--only`, `--include`, `--exclude`, `--steps`, `--last`"
+        ),
+        Notice::NothingMatches { patterns, offered } => format!(
+            "none of the {offered} files that the job offers matches `--include {}`",
+            patterns.join("`, nor `--include ")
         ),
         Notice::Failed(error) => explain_briefly(error),
         Notice::JobFailed(error) => with_hint(error),

@@ -10,10 +10,7 @@ pub enum Standing {
     /// It can be taken now.
     Takeable,
     /// Another worker holds it; it can be taken after this long, unless it changes until then.
-    Held {
-        /// How long.
-        wait: Duration,
-    },
+    Held { wait: Duration },
 }
 
 /// Judges the lease. `age` is how long ago the head was written, by the store's own clock; `observed` is how long this

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::decide::formats::safetensors_header::SafetensorsHeader;
 use crate::model::digest::Sha256Digest;
 use crate::model::job::JobId;
+use crate::model::units::as_f64;
 use crate::model::weights_kind::WeightsKind;
 
 /// What is known of a placed file.
@@ -13,7 +14,6 @@ use crate::model::weights_kind::WeightsKind;
 pub struct Facts<'a> {
     /// Its name in ComfyUI.
     pub file_name: &'a str,
-    /// Its SHA-256.
     pub sha256: Sha256Digest,
     /// Its length in bytes.
     pub size: u64,
@@ -21,13 +21,12 @@ pub struct Facts<'a> {
     pub step: Option<u64>,
     /// The job's name.
     pub job_name: Option<&'a str>,
-    /// The job.
     pub job: &'a JobId,
     /// Its header; a pickle has none.
     pub header: Option<&'a SafetensorsHeader>,
 }
 
-/// The base models that AI Toolkit writes into its headers, in Civitai's words, and as A1111 calls them where it knows
+/// The base models that AI Toolkit writes into its headers, in Civitai's words, and as A1111 calls them where it has
 /// them.
 const BASE_MODELS: [(&str, &str, Option<&str>); 21] = [
     ("sd_1.5", "SD 1.5", Some("SD1")),
@@ -75,7 +74,7 @@ impl Facts<'_> {
                 "type": "Model",
                 "primary": true,
                 // A fraction, as Civitai writes it: readers multiply it by 1024 for the length.
-                "sizeKB": self.size as f64 / 1024.0,
+                "sizeKB": as_f64(self.size) / 1024.0,
                 "hashes": { "SHA256": self.sha256.to_string() },
             }],
             "images": [],

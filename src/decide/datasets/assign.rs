@@ -25,7 +25,6 @@ pub enum AssignError {
     NoDataset,
     /// The configuration does not name the one that was given.
     Unknown {
-        /// The name.
         name: String,
         /// Those that it names.
         needed: Vec<String>,

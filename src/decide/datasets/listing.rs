@@ -10,11 +10,8 @@ const CAPTIONS: [&str; 3] = ["txt", "caption", "json"];
 /// How many files of which kind there are, by their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Listing {
-    /// Pictures.
     pub pictures: usize,
-    /// Clips.
     pub clips: usize,
-    /// Sounds.
     pub sounds: usize,
     /// Captions beside them.
     pub captions: usize,
@@ -23,7 +20,6 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Counts.
     #[must_use]
     pub fn of<'n>(names: impl IntoIterator<Item = &'n str> + Clone) -> Self {
         let mut listing = Self { caption_ext: CAPTIONS[0], ..Self::default() };

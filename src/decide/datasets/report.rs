@@ -28,17 +28,12 @@ impl Report {
 /// How many files of which kind a folder has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Counts {
-    /// Pictures.
     pub pictures: u64,
-    /// Clips.
     pub clips: u64,
-    /// Sounds.
     pub sounds: u64,
-    /// Captions.
     pub captions: u64,
     /// All files that would be sent.
     pub files: u64,
-    /// Their bytes.
     pub bytes: u64,
     /// Files and folders that were passed over.
     pub skipped: u64,
@@ -70,17 +65,11 @@ pub enum Cure {
         in_config: bool,
     },
     /// Move the files of a subfolder up, or leave them out.
-    MoveUp {
-        /// The subfolder.
-        folder: String,
-    },
+    MoveUp { folder: String },
     /// Move the file away, or leave it out.
     MoveAway,
     /// Write the dataset into the configuration, or give it the name that is there.
-    NameInConfig {
-        /// The dataset.
-        name: String,
-    },
+    NameInConfig { name: String },
     /// Write the extension of the captions into the configuration, or check with it.
     CaptionExtension {
         /// The extension, without its dot.

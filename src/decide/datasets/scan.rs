@@ -58,12 +58,10 @@ pub struct Subfolder {
     pub files: Vec<String>,
 }
 
-/// A file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScannedFile {
     /// Its name; characters that are no UTF-8 are replaced.
     pub name: String,
-    /// Where it is.
     pub path: PathBuf,
     /// Its length in bytes.
     pub size: u64,
@@ -71,7 +69,6 @@ pub struct ScannedFile {
     pub modified: Option<SystemTime>,
     /// The SHA-256 of its bytes, where it was asked for or needed to find equal files.
     pub sha256: Option<Sha256Digest>,
-    /// What is in it.
     pub content: Content,
 }
 
@@ -108,9 +105,7 @@ pub struct Media {
 /// Width and height in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dimensions {
-    /// Columns.
     pub width: u32,
-    /// Rows.
     pub height: u32,
 }
 

@@ -7,7 +7,6 @@ use super::kinds::{MediaKind, extension};
 /// A format that is recognised by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Signature {
-    /// Its name.
     pub(crate) name: &'static str,
     /// How it is checked to its last byte, where it can be.
     pub(crate) format: Option<Format>,

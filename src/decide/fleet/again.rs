@@ -7,7 +7,6 @@ use crate::error::ExitStatus;
 /// How a run of one job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
-    /// Its code.
     pub exit: ExitStatus,
     /// The next look, by its last event; `None` where it had no last event.
     pub outlook: Option<Outlook>,
@@ -24,7 +23,6 @@ pub enum Outlook {
     Again(Duration),
 }
 
-/// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// The job is over for this fleet.

@@ -27,7 +27,6 @@ pub enum Due {
 pub struct Waiting {
     /// The job, by number.
     pub job: usize,
-    /// What for.
     pub need: Need,
 }
 

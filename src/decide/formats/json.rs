@@ -12,7 +12,6 @@ const LONGEST_WORD: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     expect: Expect,
-    /// The brackets that are open.
     open: Vec<Bracket>,
     word: Vec<u8>,
     /// What follows cannot be judged.

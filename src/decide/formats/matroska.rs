@@ -28,7 +28,6 @@ enum State {
     Body {
         left: u64,
     },
-    /// Behind the segment.
     Behind,
     /// A segment of unknown length, or something that cannot be accounted for.
     Odd,

@@ -46,7 +46,6 @@ enum Phase {
 /// What one look saw.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
-    /// What the run is.
     pub state: RunState,
     /// Which run it is, from [`super::plan::run_stamp`].
     pub run: &'a str,
@@ -54,30 +53,23 @@ pub struct Seen<'a> {
     pub progress: &'a Progress,
 }
 
-/// What to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {
-    /// Nothing.
     Leave,
     /// Poll again after this long; this end may not be final.
     Wait {
-        /// How long.
         after: Duration,
         /// What is reported of it, once.
         news: Option<WillResume>,
     },
     /// Resume it now, and report the result.
     Resume {
-        /// Which resumption.
         attempt: u32,
-        /// Of how many.
         most: u32,
-        /// Where it stopped.
         stopped: Stopped,
     },
     /// It has been resumed often enough. Returned once.
     GiveUp {
-        /// Where it stopped.
         stopped: Stopped,
         /// How often it was resumed.
         times: u32,
@@ -104,9 +96,7 @@ impl Stopped {
 pub struct WillResume {
     /// Where the job stopped.
     pub stopped: Stopped,
-    /// Which resumption.
     pub attempt: u32,
-    /// Of how many.
     pub most: u32,
 }
 

@@ -5,7 +5,6 @@ use serde::Serialize;
 /// What the run will still make, and what there is room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Course {
-    /// Steps done.
     pub step: u64,
     /// Steps of the whole run.
     pub steps: u64,

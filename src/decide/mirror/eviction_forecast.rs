@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::model::units::as_seconds;
+use crate::model::units::{as_f64, as_seconds};
 
 /// A numbered save that the trainer has made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Save {
-    /// Its step.
     pub step: u64,
     /// Bytes of it that are not here yet.
     pub left: u64,
@@ -23,7 +22,6 @@ pub struct Save {
 pub struct Race<'a> {
     /// The saves that are offered, oldest first.
     pub saves: &'a [Save],
-    /// Steps done.
     pub step: u64,
     /// Steps of the whole run.
     pub steps: u64,
@@ -59,7 +57,7 @@ pub fn late(race: &Race<'_>) -> Vec<Late> {
         if save.left == 0 {
             continue;
         }
-        before += count(save.left);
+        before += as_f64(save.left);
         let newer = (race.saves.len() - index - 1) as u64;
         let Some(goes_in) = goes_in(race, newer) else { continue };
         let Ok(needs) = Duration::try_from_secs_f64(before / race.rate) else { continue };
@@ -79,13 +77,7 @@ fn goes_in(race: &Race<'_>, newer: u64) -> Option<Duration> {
     if last >= race.steps {
         return None;
     }
-    Duration::try_from_secs_f64(count(last - race.step) * race.seconds_a_step).ok()
-}
-
-/// Steps and bytes are far below 2^52.
-#[expect(clippy::cast_precision_loss, reason = "an estimate does not need the last bit")]
-const fn count(number: u64) -> f64 {
-    number as f64
+    Duration::try_from_secs_f64(as_f64(last - race.step) * race.seconds_a_step).ok()
 }
 
 #[cfg(test)]

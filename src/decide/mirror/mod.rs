@@ -7,6 +7,7 @@ pub mod newest;
 pub(crate) mod pass;
 pub mod plan;
 pub mod poll_interval;
+pub(crate) mod reported;
 pub mod retention;
 pub mod run_state;
 pub mod select;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::plan::{Action, Step};
+use super::plan::{Action, NothingFound, Step};
 use super::poll_interval::{Look, next_save, save_interval};
 use super::run_state::RunState;
 use super::snapshot::JobSnapshot;
@@ -28,10 +28,14 @@ pub(crate) struct Pass {
     pub(crate) wanted: Vec<ArtifactKey>,
     /// Listed files that may be wanted and have no address that can be used.
     pub(crate) unreachable: u64,
+    /// How many files the job offers.
+    pub(crate) offered: usize,
+    /// What the user's choice finds nothing of.
+    pub(crate) nothing: Option<NothingFound>,
 }
 
 impl Pass {
-    /// What was listed and planned; nothing is ordered yet, and nothing unreachable counted.
+    /// What was listed and planned; nothing is ordered yet, nothing unreachable counted, and the user's choice not judged.
     pub(crate) fn of(looked: &JobSnapshot, listing: &Listing, actions: &[Action], state: RunState) -> Self {
         let checkpoints =
             listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);
@@ -48,6 +52,8 @@ impl Pass {
             lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
             wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
             unreachable: 0,
+            offered: actions.len(),
+            nothing: None,
         }
     }
 

@@ -25,7 +25,6 @@ pub struct Recollection {
     pub path: RelPath,
     /// Its length in bytes.
     pub size: u64,
-    /// Its SHA-256.
     pub sha256: Sha256Digest,
     /// How it was proven.
     pub evidence: Evidence,
@@ -36,8 +35,9 @@ pub struct Recollection {
 }
 
 impl Recollection {
-    /// What is known of the file, of this step, where it is as it is remembered.
-    pub(crate) fn entry(&self, step: Option<u64>) -> Entry {
+    /// The entry of the file, once it was read and is what was remembered.
+    #[must_use]
+    pub fn adopted(&self, step: Option<u64>) -> Entry {
         Entry {
             path: self.path.clone(),
             step,
@@ -77,7 +77,6 @@ pub struct Situation<'a> {
 pub struct Action {
     /// The file, with the path it will get.
     pub artifact: Arc<Artifact>,
-    /// What to do.
     pub step: Step,
 }
 
@@ -124,14 +123,66 @@ pub enum FetchReason {
 pub enum SkipReason {
     /// The user's selection leaves it out.
     Unwanted,
-    /// It was pruned.
     Pruned,
 }
 
-/// Whether the user's choice leaves out all that is offered: a slip in a pattern, as a rule.
+/// What the user's choice finds nothing of: a slip in a pattern, as a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NothingFound {
+    /// It leaves out all that is offered.
+    AtAll,
+    /// Nothing that is offered matches these patterns.
+    For(Vec<String>),
+}
+
+/// When a job is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// It is over, and was not when its destination was last mirrored to.
+    JustOver,
+    /// It is over, and was so at an earlier look.
+    LongOver,
+    /// It is not over, and this is the only look.
+    Once,
+    /// It is not over, and is looked at again.
+    Followed,
+}
+
+impl Sight {
+    /// Judges a look by the job's state and by how it is followed.
+    #[must_use]
+    pub const fn of(is_over: bool, is_first_seen: bool, once: bool) -> Self {
+        match (is_over, is_first_seen, once) {
+            (true, true, _) => Self::JustOver,
+            (true, false, _) => Self::LongOver,
+            (false, _, true) => Self::Once,
+            (false, _, false) => Self::Followed,
+        }
+    }
+}
+
+/// Returns what the user's choice finds nothing of, where that is worth a word.
+///
+/// A file that a pattern means may be still to come. So a single look counts once there are checkpoints, since by then there is a
+/// file of each kind as a rule; what was reported of a job's end is not repeated by each run of a crontab.
 #[must_use]
-pub fn nothing_is_chosen(actions: &[Action]) -> bool {
-    !actions.is_empty() && actions.iter().all(|action| action.step == Step::Skip(SkipReason::Unwanted))
+pub fn nothing_found(actions: &[Action], selection: &Selection, sight: Sight) -> Option<NothingFound> {
+    let is_checkpoint = |action: &Action| action.artifact.key.kind == ArtifactKind::Checkpoint;
+    let is_worth_a_word = match sight {
+        Sight::JustOver => !actions.is_empty(),
+        Sight::Once => actions.iter().any(is_checkpoint),
+        Sight::LongOver | Sight::Followed => false,
+    };
+    if !is_worth_a_word {
+        return None;
+    }
+    if sight == Sight::JustOver
+        && actions.iter().all(|action| action.step == Step::Skip(SkipReason::Unwanted))
+    {
+        return Some(NothingFound::AtAll);
+    }
+    let patterns = selection.unmatched(actions.iter().map(|action| &action.artifact.path));
+    (!patterns.is_empty()).then_some(NothingFound::For(patterns))
 }
 
 /// A `Step` without what is needed to carry it out.

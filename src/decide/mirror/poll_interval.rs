@@ -56,9 +56,7 @@ impl KnownEnd {
 /// What one look saw.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
-    /// What the run is.
     pub state: RunState,
-    /// Steps done.
     pub step: Option<u64>,
     /// Steps between two saves, as far as known.
     pub save_every: Option<u64>,

@@ -6,7 +6,6 @@
 use crate::error::ExitStatus;
 use crate::model::job::{JobStatus, Progress};
 
-/// What the run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunState {
     /// Waiting for a machine.
@@ -25,7 +24,6 @@ pub enum RunState {
     Canceled,
 }
 
-/// Judges a run.
 #[must_use]
 pub fn run_state(status: &JobStatus, progress: &Progress, has_error: bool, has_final: bool) -> RunState {
     match status {

@@ -16,6 +16,8 @@ use super::steps::Steps;
 pub struct Selection {
     kinds: Option<Vec<ArtifactKind>>,
     include: Option<GlobSet>,
+    /// The patterns of `include`, as they were typed and in its order.
+    included: Vec<String>,
     exclude: GlobSet,
     unproven: GlobSet,
     steps: Option<Steps>,
@@ -47,6 +49,7 @@ impl Selection {
         Ok(Self {
             kinds: (!kinds.is_empty()).then(|| kinds.to_vec()),
             include: if include.is_empty() { None } else { Some(compile(include)?) },
+            included: include.to_vec(),
             exclude: compile(exclude)?,
             unproven: compile(unproven)?,
             steps: None,
@@ -83,6 +86,19 @@ impl Selection {
         self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
             && self.include.as_ref().is_none_or(|globs| matches(globs, path))
             && !matches(&self.exclude, path)
+    }
+
+    /// Returns the patterns of what is wanted that none of these paths matches, whatever else leaves a file out.
+    #[must_use]
+    pub fn unmatched<'p>(&self, paths: impl IntoIterator<Item = &'p RelPath>) -> Vec<String> {
+        let Some(globs) = &self.include else { return Vec::new() };
+        let mut matched = BTreeSet::new();
+        for path in paths {
+            matched.extend(globs.matches(path.as_str()));
+            matched.extend(globs.matches(path.file_name()));
+        }
+        let all = self.included.iter().enumerate();
+        all.filter(|(at, _)| !matched.contains(at)).map(|(_, pattern)| pattern.clone()).collect()
     }
 
     /// Whether a file of this kind of which neither name nor step is known may be one that is wanted.
@@ -181,6 +197,22 @@ mod tests {
 
     fn without(missing: &[usize]) -> Vec<&'static str> {
         (0..NAMES.len()).filter(|at| !missing.contains(at)).map(|at| NAMES[at]).collect()
+    }
+
+    #[test]
+    fn a_pattern_that_nothing_matches_is_found_beside_those_that_match() {
+        let paths = NAMES.map(|name| RelPath::parse(name).unwrap());
+        let unmatched = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+            Selection::new(&[], &patterns, &["*.jpg".to_owned()], &[]).unwrap().unmatched(&paths)
+        };
+        assert_eq!(unmatched(&[]), [""; 0]);
+        assert_eq!(
+            unmatched(&["*.safetensors", "1__*", "samples/*"]),
+            [""; 0],
+            "what is left out is matched too"
+        );
+        assert_eq!(unmatched(&["samplse/*", "*.yaml", "*.png"]), ["samplse/*", "*.png"]);
     }
 
     #[test]

@@ -60,7 +60,6 @@ pub(crate) const fn lags(status: &StatusAnswer, result: &ResultAnswer) -> bool {
 pub(crate) struct Resumes {
     /// The status of the last poll; `None` before the first one.
     pub(crate) last: Option<JobStatus>,
-    /// How often.
     pub(crate) count: u32,
 }
 

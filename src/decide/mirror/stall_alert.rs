@@ -23,9 +23,7 @@ pub struct Alarm {
 /// What one look saw.
 #[derive(Debug, Clone, Copy)]
 pub struct Sign {
-    /// What the run is.
     pub state: RunState,
-    /// Steps done.
     pub step: Option<u64>,
     /// The newest checkpoint's step, or how many there are: anything that changes with a new one.
     pub newest: Option<u64>,
@@ -40,7 +38,6 @@ pub struct Sign {
 /// Nothing new for far too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stall {
-    /// For how long.
     pub quiet: Duration,
     /// How long it usually takes to the next save.
     pub usual: Duration,

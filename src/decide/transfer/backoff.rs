@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-/// No server is given more time than this by its `Retry-After`: a quarter of an hour later it costs nothing to ask.
-const LONGEST_WISH: Duration = Duration::from_secs(15 * 60);
+use crate::model::fault::granted_wait;
 
 /// Clients that were given the same number of seconds do not come back in the same instant.
 const SPREAD_BEHIND_WISH: Duration = Duration::from_secs(1);
@@ -23,7 +22,6 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// So many tries.
     #[must_use]
     pub const fn patient(tries: u32, first: Duration, longest: Duration) -> Self {
         Self { tries: Some(tries), first, longest }
@@ -79,16 +77,10 @@ impl Backoff {
         self.doublings = (self.doublings + 1).min(MOST_DOUBLINGS);
         // Half of the range is certain, against the textbook's full jitter: a wait of nothing would be no wait.
         let wait = range.mul_f64(0.5 + self.random.f64() / 2.0);
-        match at_least.map(|wish| wish.min(LONGEST_WISH)) {
+        match at_least.map(granted_wait) {
             Some(wish) => wait.max(wish + wait.min(SPREAD_BEHIND_WISH)),
             None => wait,
         }
-    }
-
-    /// Returns how much of a server's wish is granted.
-    #[must_use]
-    pub fn granted(wish: Duration) -> Duration {
-        wish.min(LONGEST_WISH)
     }
 
     /// Starts over: the last try made progress.
@@ -102,6 +94,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::fault::LONGEST_WAIT;
 
     const FIRST: Duration = Duration::from_millis(500);
     const LONGEST: Duration = Duration::from_secs(60);
@@ -135,7 +128,7 @@ mod tests {
         let wait = backoff.next(Some(wish));
         assert!(wait > wish && wait <= wish + FIRST, "{wait:?}");
         let wait = backoff.next(Some(Duration::MAX));
-        assert!(wait > LONGEST_WISH && wait <= LONGEST_WISH + SPREAD_BEHIND_WISH, "{wait:?}");
+        assert!(wait > LONGEST_WAIT && wait <= LONGEST_WAIT + SPREAD_BEHIND_WISH, "{wait:?}");
     }
 
     #[test]
@@ -155,9 +148,9 @@ mod tests {
             let wish = wish.map(Duration::from_secs);
             for _ in 0..tries {
                 let wait = backoff.next(wish);
-                prop_assert!(wait >= wish.unwrap_or_default().min(LONGEST_WISH));
+                prop_assert!(wait >= wish.unwrap_or_default().min(LONGEST_WAIT));
                 prop_assert!(wait >= FIRST / 2);
-                prop_assert!(wait <= LONGEST.max(wish.unwrap_or_default().min(LONGEST_WISH) + SPREAD_BEHIND_WISH));
+                prop_assert!(wait <= LONGEST.max(wish.unwrap_or_default().min(LONGEST_WAIT) + SPREAD_BEHIND_WISH));
             }
         }
     }

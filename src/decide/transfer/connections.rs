@@ -11,6 +11,7 @@ mod round_trip;
 use std::time::Duration;
 
 use crate::decide::transfer::concurrency::{Sample, Tuner, deserve_one_each};
+use crate::model::units::as_f64;
 
 use fast_link::Link;
 use round_trip::RoundTrip;
@@ -110,7 +111,6 @@ pub struct Limits {
 /// What was seen since the beginning, or is waiting now.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Seen {
-    /// Bytes that arrived.
     pub bytes: u64,
     /// Connections in use.
     pub load: Load,
@@ -336,12 +336,6 @@ impl Connections {
         let small = small.min((large / LARGE_TO_ONE_SMALL).max(floor)).min(self.most - large);
         Shares { small, large }
     }
-}
-
-/// Counts are far below 2^52.
-#[expect(clippy::cast_precision_loss, reason = "a rate does not need the last bit")]
-const fn as_f64(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod disk_space;
 pub mod group_commit;
 pub mod outcome;
 pub mod plain_request;
+pub mod portions;
 pub mod protocol;
 pub mod ranges;
 pub mod resume;

@@ -27,7 +27,6 @@ pub enum Verdict {
     GiveUp,
 }
 
-/// Judges a fault.
 #[must_use]
 pub const fn verdict(fault: &Fault) -> Verdict {
     match fault {

@@ -80,7 +80,6 @@ pub struct Assignment {
     pub range: Range<u64>,
     /// Where to send the request.
     pub url: SourceUrl,
-    /// The request.
     pub request: Request,
     /// Bytes before the range that are here and are requested again, to be compared: no validator reports whether the
     /// file is still the same.
@@ -94,7 +93,6 @@ pub struct Assignment {
 pub struct Left {
     /// The revision of the bytes.
     pub revision: Revision,
-    /// The whole length.
     pub length: u64,
     /// What the server claimed about the whole file.
     pub claims: Vec<Claim>,
@@ -122,7 +120,6 @@ impl Known {
     }
 }
 
-/// What happened.
 #[derive(Debug)]
 pub enum Input {
     /// The file is taken up, with what an earlier run left of it.
@@ -130,24 +127,12 @@ pub enum Input {
     /// The file is here already: proven, and known from now on.
     Adopted(Box<Entry>),
     /// A response's head arrived.
-    Response {
-        /// For which range.
-        ticket: Ticket,
-        /// The head.
-        head: Head,
-    },
+    Response { ticket: Ticket, head: Head },
     /// A body that came packed is unpacked, and has this many bytes.
-    Unpacked {
-        /// Which range.
-        ticket: Ticket,
-        /// How many bytes.
-        length: u64,
-    },
+    Unpacked { ticket: Ticket, length: u64 },
     /// Bytes at the front of a range were written.
     Booked {
-        /// Which range.
         ticket: Ticket,
-        /// How many bytes.
         count: u64,
         /// The length that the file's own format declares, once that is known.
         declared: Option<u64>,
@@ -155,19 +140,9 @@ pub enum Input {
         hopeless: bool,
     },
     /// Bytes at the front of a range were written by the connection that races it.
-    Skipped {
-        /// Which range.
-        ticket: Ticket,
-        /// How many bytes.
-        count: u64,
-    },
+    Skipped { ticket: Ticket, count: u64 },
     /// A connection is done with its range, with or without all of its bytes.
-    RangeEnded {
-        /// Which range.
-        ticket: Ticket,
-        /// How.
-        end: RangeEnd,
-    },
+    RangeEnded { ticket: Ticket, end: RangeEnd },
     /// The job answered what it offers now.
     LinkRefreshed(Refreshed),
     /// The hashes of the whole file are complete.
@@ -200,7 +175,6 @@ pub enum RangeEnd {
     Stopped,
     /// The network's fault.
     Fault {
-        /// The fault.
         fault: Fault,
         /// So many connections were open that the host may have refused the crowd rather than the file.
         crowded: bool,
@@ -214,7 +188,6 @@ pub enum RangeEnd {
 pub enum Refreshed {
     /// It is offered under this link.
     Here {
-        /// The link.
         url: SourceUrl,
         /// The listing that it is from.
         generation: u64,
@@ -231,20 +204,15 @@ pub enum Outcome {
     /// It has its name, or the same bytes had it already.
     Here,
     /// It could not get its name; its part stays.
-    Refused {
-        /// Why.
-        cause: FailureCause,
-    },
+    Refused { cause: FailureCause },
 }
 
-/// What to do.
 #[derive(Debug, PartialEq)]
 pub enum Command {
     /// Remember what is known of the revision, for the part's record and the hashes.
     Learned(Known),
     /// Take the body.
     Receive {
-        /// Which range.
         ticket: Ticket,
         /// Bytes to skip first; the bytes to compare follow them.
         skip: u64,
@@ -257,19 +225,16 @@ pub enum Command {
     },
     /// Read the whole body, which is packed, and unpack it.
     Unpack {
-        /// Which range.
         ticket: Ticket,
     },
     /// Remember what the host does with ranges, for its other files.
     Habit(Habit),
     /// Read the body of the refusal, and end the range with the fault that it makes.
     ReadRefusal {
-        /// Which range.
         ticket: Ticket,
     },
     /// Leave the rest of the response unread: the range is no longer wanted.
     Drop {
-        /// Which range.
         ticket: Ticket,
     },
     /// Remove what is here; connections that still serve it stop.
@@ -287,7 +252,6 @@ pub enum Command {
     PauseHost {
         /// 429 or 503.
         status: u16,
-        /// How long.
         wait: Duration,
     },
     /// Use fewer connections.
@@ -308,7 +272,6 @@ pub enum Command {
     ReleaseSpace,
     /// Send [`Input::Deadline`] at this time.
     WaitUntil(Duration),
-    /// Report.
     Report(Report),
     /// The end of this download.
     End(Ending),
@@ -333,7 +296,6 @@ pub enum Report {
     },
     /// It will be tried again.
     Retrying {
-        /// Why.
         cause: FailureCause,
         /// After this long.
         wait: Duration,
@@ -347,7 +309,6 @@ pub enum Report {
     },
     /// It is no longer hosted.
     Vanished,
-    /// It failed.
     Failed(FailureCause),
 }
 
@@ -358,7 +319,6 @@ pub enum Ending {
     Here,
     /// It is not, and what arrived of it stays for the next try.
     Missing {
-        /// Why.
         why: Missing,
         /// First and longest wait before the next try.
         cool_down: (Duration, Duration),

@@ -63,10 +63,7 @@ pub enum Answer {
     /// The whole file came although a later part of the same revision was asked for: this host does not do that.
     RangesIgnored,
     /// The file ends where the request began: there is nothing more to have (416 with the known length).
-    Complete {
-        /// The whole length.
-        total: u64,
-    },
+    Complete { total: u64 },
     /// The host has no byte yet.
     Empty,
     /// A status without bytes: 4xx, 5xx, an unfollowed redirect.

@@ -53,13 +53,10 @@ impl Files for BTreeMap<FileId, TransferState> {
 pub enum Work {
     /// Look at what is here of a file.
     Look(FileId),
-    /// Fetch a range.
     Range(FileId, Assignment),
     /// Fetch the second part of a range under way, once the connection that serves it has agreed.
     Split {
-        /// Which file.
         file: FileId,
-        /// Which range.
         ticket: Ticket,
         /// Where the second part begins.
         at: u64,

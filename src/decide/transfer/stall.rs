@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::model::units::as_f64;
+
 /// A connection is judged by what it delivered in so long: shorter looks see the pauses of healthy ones.
 pub const LOOK: Duration = Duration::from_secs(2);
 
@@ -85,12 +87,6 @@ impl Pulse {
         self.dripping = if rate < FLOOR { self.dripping + elapsed } else { Duration::ZERO };
         self.dripping >= self.patience
     }
-}
-
-/// Counts are far below 2^52.
-#[expect(clippy::cast_precision_loss, reason = "a rate does not need the last bit")]
-const fn as_f64(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

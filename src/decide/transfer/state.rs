@@ -36,14 +36,25 @@ pub const MOST_RESTARTS: u32 = 8;
 /// replicas with tags of their own.
 pub const RESTARTS_BEFORE_TOLERANCE: u32 = 2;
 
-pub use super::outcome::LONGEST_WAIT_IN_ONE_PASS;
-
 /// A host that sends a few bytes with each connection would be asked for ever: less than this is no progress.
 pub const LEAST_PROGRESS: u64 = 1 << 10;
 
 /// A body without a declared length, whose format declares none either, is endless beyond this: no trainer writes a file
 /// of such a format this large.
 pub const MOST_UNDECLARED: u64 = 8 << 30;
+
+/// One step: when it is made, and the commands that it leads to.
+#[derive(Debug)]
+struct Turn {
+    now: Duration,
+    commands: Commands,
+}
+
+impl Turn {
+    fn push(&mut self, command: Command) {
+        self.commands.push(command);
+    }
+}
 
 /// What this host does differently, learned from its responses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -246,36 +257,36 @@ impl TransferState {
 
     /// Takes in what happened; returns what to do, in order.
     pub fn step(&mut self, now: Duration, input: Input) -> Commands {
-        let mut out = Commands::new();
-        let brings_bytes = matches!(input, Input::Booked { .. } | Input::RangeEnded { .. });
+        let turn = &mut Turn { now, commands: Commands::new() };
+        let delivers_bytes = matches!(input, Input::Booked { .. } | Input::RangeEnded { .. });
         match input {
             Input::Begun(left) => self.begun(left),
-            Input::Adopted(entry) => self.adopted(entry, &mut out),
-            Input::Response { ticket, head } => self.response(now, ticket, &head, &mut out),
-            Input::Unpacked { ticket, length } => self.unpacked(ticket, length, &mut out),
+            Input::Adopted(entry) => self.adopted(entry, turn),
+            Input::Response { ticket, head } => self.response(ticket, &head, turn),
+            Input::Unpacked { ticket, length } => self.unpacked(ticket, length, turn),
             Input::Booked { ticket, count, declared, hopeless } => {
-                self.booked(now, ticket, count, declared, hopeless, &mut out);
+                self.booked(ticket, count, declared, hopeless, turn);
             }
             Input::Skipped { ticket, count } => self.skipped(ticket, count),
-            Input::RangeEnded { ticket, end } => self.range_ended(now, ticket, end, &mut out),
-            Input::LinkRefreshed(refreshed) => self.link_refreshed(now, refreshed, &mut out),
-            Input::Hashed { received, unix_ms } => self.hashed(now, &received, unix_ms, &mut out),
-            Input::Disk(trouble) => self.disk(now, trouble, &mut out),
-            Input::Committed(outcome) => self.committed(outcome, &mut out),
+            Input::RangeEnded { ticket, end } => self.range_ended(ticket, end, turn),
+            Input::LinkRefreshed(refreshed) => self.link_refreshed(refreshed, turn),
+            Input::Hashed { received, unix_ms } => self.hashed(&received, unix_ms, turn),
+            Input::Disk(trouble) => self.disk(trouble, turn),
+            Input::Committed(outcome) => self.committed(outcome, turn),
             Input::Deadline => self.deadline(now),
         }
-        self.settle_ranges(brings_bytes, &mut out);
-        out
+        self.settle_ranges(delivers_bytes, turn);
+        std::mem::take(&mut turn.commands)
     }
 
     /// What follows from the ranges alone, whatever led to them. A file that waits is verified when its last bytes
     /// arrive, and not again before its time when the disk refused that.
-    fn settle_ranges(&mut self, brings_bytes: bool, out: &mut Commands) {
-        let may_verify = self.phase == Phase::Fetching || (brings_bytes && self.is_active());
+    fn settle_ranges(&mut self, delivers_bytes: bool, turn: &mut Turn) {
+        let may_verify = self.phase == Phase::Fetching || (delivers_bytes && self.is_active());
         if self.attempt > 0 && may_verify && self.ranges.is_complete() {
             self.phase = Phase::Verifying;
-            out.push(Command::ReleaseSpace);
-            out.push(Command::Verify);
+            turn.push(Command::ReleaseSpace);
+            turn.push(Command::Verify);
         }
         let is_comparable = self.known.revision.as_ref().is_none_or(Revision::is_comparable);
         let continues = self.ranges.next_start().is_some_and(|start| start > 0);
@@ -286,7 +297,7 @@ impl TransferState {
             && self.quirks.is_inconsistent
         {
             // No response to a later range could be shown to be of the same bytes.
-            self.restart(Some(Quirks { ignores_ranges: true, ..self.quirks }), out);
+            self.restart(Some(Quirks { ignores_ranges: true, ..self.quirks }), turn);
         }
     }
 
@@ -313,22 +324,14 @@ impl TransferState {
         self.known = Known { revision: Some(revision), declared: Some(length), claims, ranges_proven: true };
     }
 
-    fn adopted(&mut self, entry: Box<Entry>, out: &mut Commands) {
+    fn adopted(&mut self, entry: Box<Entry>, turn: &mut Turn) {
         if self.phase == Phase::Queued {
             self.phase = Phase::Committing;
-            out.push(Command::Adopt(entry));
+            turn.push(Command::Adopt(entry));
         }
     }
 
-    fn booked(
-        &mut self,
-        now: Duration,
-        ticket: Ticket,
-        count: u64,
-        declared: Option<u64>,
-        hopeless: bool,
-        out: &mut Commands,
-    ) {
+    fn booked(&mut self, ticket: Ticket, count: u64, declared: Option<u64>, hopeless: bool, turn: &mut Turn) {
         let Some(at) = self.position(ticket).filter(|at| self.open[*at].is_taken) else { return };
         self.open[at].arrived += count;
         self.ranges.advance(ticket.lease, count);
@@ -337,12 +340,12 @@ impl TransferState {
         }
         match (declared, self.length()) {
             // The file's own header declares more bytes than the host has: the training is still writing it.
-            (Some(declared), Some(length)) if declared > length => self.settle(Some(declared), length, out),
+            (Some(declared), Some(length)) if declared > length => self.settle(Some(declared), length, turn),
             (_, None) if hopeless || self.have() > MOST_UNDECLARED => {
                 let open = self.close(at);
-                out.push(Command::Drop { ticket });
+                turn.push(Command::Drop { ticket });
                 // Bytes that led nowhere are no progress, or this would be tried for ever.
-                self.fault(now, Fault::Range(RangeFault::Overlong), &open, false, false, out);
+                self.fault(Fault::Range(RangeFault::Overlong), &open, false, false, turn);
             }
             _ => {}
         }
@@ -355,7 +358,7 @@ impl TransferState {
         }
     }
 
-    fn range_ended(&mut self, now: Duration, ticket: Ticket, end: RangeEnd, out: &mut Commands) {
+    fn range_ended(&mut self, ticket: Ticket, end: RangeEnd, turn: &mut Turn) {
         let Some(at) = self.position(ticket) else { return };
         let upto = self.open[at].start + self.open[at].arrived;
         let rival = self.ranges.raced_by(ticket.lease);
@@ -373,49 +376,41 @@ impl TransferState {
         match (end, rival) {
             (RangeEnd::Finished, Some(rival)) => {
                 // It has lost. What it claimed is still written, so its range is its own until it reports its end.
-                out.push(Command::Drop { ticket: Ticket { lease: rival, ..ticket } });
+                turn.push(Command::Drop { ticket: Ticket { lease: rival, ..ticket } });
             }
-            (RangeEnd::Fault { fault, crowded }, Some(_)) => faults::slow_down(&fault, crowded, out),
-            (end, _) => self.follow_up(now, end, &open, upto, progressed, out),
+            (RangeEnd::Fault { fault, crowded }, Some(_)) => faults::slow_down(&fault, crowded, turn),
+            (end, _) => self.follow_up(end, &open, upto, progressed, turn),
         }
     }
 
-    fn follow_up(
-        &mut self,
-        now: Duration,
-        end: RangeEnd,
-        open: &Open,
-        upto: u64,
-        progressed: bool,
-        out: &mut Commands,
-    ) {
+    fn follow_up(&mut self, end: RangeEnd, open: &Open, upto: u64, progressed: bool, turn: &mut Turn) {
         match end {
             RangeEnd::Finished | RangeEnd::GivenUp | RangeEnd::Stopped => {}
             // No response reported the length: the body's end is the file's, and the proof must be made without it.
             RangeEnd::BodyEnded if self.length().is_none() => self.ranges.set_length(upto),
             RangeEnd::BodyEnded => {}
-            RangeEnd::Changed => self.restart(None, out),
-            RangeEnd::Fault { fault, .. } if self.asks_plainly(&fault, open, out) => {}
-            RangeEnd::Fault { fault, crowded } => self.fault(now, fault, open, progressed, crowded, out),
-            RangeEnd::Disk(trouble) => self.disk(now, trouble, out),
+            RangeEnd::Changed => self.restart(None, turn),
+            RangeEnd::Fault { fault, .. } if self.asks_plainly(&fault, open, turn) => {}
+            RangeEnd::Fault { fault, crowded } => self.fault(fault, open, progressed, crowded, turn),
+            RangeEnd::Disk(trouble) => self.disk(trouble, turn),
         }
     }
 
     /// Begins again from zero: the known bytes are of another revision than what the host has now.
-    fn restart(&mut self, quirks: Option<Quirks>, out: &mut Commands) {
+    fn restart(&mut self, quirks: Option<Quirks>, turn: &mut Turn) {
         self.tries.restarts += 1;
         if self.tries.restarts > MOST_RESTARTS {
-            return self.fail(FailureCause::Revisions, out);
+            return self.fail(FailureCause::Revisions, turn);
         }
         if let Some(quirks) = quirks {
             self.quirks = quirks;
         }
         // One stream needs no agreement between responses.
         self.quirks.ignores_ranges |= self.tolerates_suspects();
-        self.begin_again(out);
+        self.begin_again(turn);
     }
 
-    fn begin_again(&mut self, out: &mut Commands) {
+    fn begin_again(&mut self, turn: &mut Turn) {
         self.attempt += 1;
         self.ranges = PieceMap::unknown();
         self.known = Known::default();
@@ -424,7 +419,7 @@ impl TransferState {
         self.resumed_from = 0;
         self.is_joined = false;
         self.phase = Phase::Fetching;
-        out.extend([Command::Abandon, Command::ReleaseSpace, Command::Restart]);
+        turn.commands.extend([Command::Abandon, Command::ReleaseSpace, Command::Restart]);
     }
 
     /// Whether a range was assigned to race another one.

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::model::units::as_f64;
+
 use super::stall::Typical;
 
 /// A connection is judged by what it delivered in so long, where connections usually deliver enough in that time …
@@ -131,12 +133,6 @@ fn since(last: &mut (Duration, u64), now: Duration, arrived: u64, enough: Durati
     let rate = as_f64(arrived.saturating_sub(last.1)) / elapsed.as_secs_f64();
     *last = (now, arrived);
     Some(rate)
-}
-
-/// Counts are far below 2^52.
-#[expect(clippy::cast_precision_loss, reason = "a rate does not need the last bit")]
-const fn as_f64(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

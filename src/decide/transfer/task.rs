@@ -132,7 +132,6 @@ pub enum Missing {
     Settling,
     /// It was listed and is no longer hosted.
     Vanished,
-    /// It failed.
     Failed(FailureCause),
 }
 

@@ -66,7 +66,6 @@ impl std::fmt::Debug for Sum {
 pub struct Received {
     /// Its length in bytes.
     pub size: u64,
-    /// Its SHA-256.
     pub sha256: Sha256Digest,
     /// The hash of the body by the safetensors header, and its actual hash.
     pub trainer_hash: Option<TrainerHash>,
@@ -83,7 +82,6 @@ pub struct Received {
 pub struct TrainerHash {
     /// What the trainer wrote.
     pub declared: Sha256Digest,
-    /// What arrived.
     pub computed: Sha256Digest,
 }
 

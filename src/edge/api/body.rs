@@ -1,10 +1,10 @@
-//! An answer's body, unpacked while it arrives. What is bounded is the text, not the packed bytes: a gzip body can be a
-//! thousand times as long as what was sent.
+//! A response's body, unpacked while it arrives.
 
-use std::io::{self, Write};
+use std::io::Write as _;
 
-use flate2::write::MultiGzDecoder;
 use reqwest::header::{self, HeaderMap};
+
+use crate::edge::net::unpack::{Bounded, UnpackFault, Unpacking};
 
 /// What comes of a body that cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,23 +20,15 @@ pub(super) struct Text(Form);
 
 enum Form {
     Plain(Bounded),
-    Gzip(Box<MultiGzDecoder<Bounded>>),
-}
-
-/// Takes bytes up to a bound.
-struct Bounded {
-    text: Vec<u8>,
-    bound: u64,
-    is_full: bool,
+    Gzip(Box<Unpacking>),
 }
 
 impl Text {
     /// Begins with nothing, for a body whose text has no more than `bound` bytes.
     pub(super) fn new(headers: &HeaderMap, bound: u64) -> Result<Self, BodyFault> {
-        let bounded = Bounded { text: Vec::new(), bound, is_full: false };
         let form = match coding(headers).as_deref() {
-            None => Form::Plain(bounded),
-            Some("gzip" | "x-gzip") => Form::Gzip(Box::new(MultiGzDecoder::new(bounded))),
+            None => Form::Plain(Bounded::new(bound)),
+            Some("gzip" | "x-gzip") => Form::Gzip(Box::new(Unpacking::new(bound))),
             Some(other) => {
                 return Err(BodyFault::Packed(format!("is packed with `{other}`, which was not asked for")));
             }
@@ -48,29 +40,23 @@ impl Text {
     pub(super) fn add(&mut self, bytes: &[u8]) -> Result<(), BodyFault> {
         match &mut self.0 {
             Form::Plain(bounded) => bounded.write_all(bytes).map_err(|_| BodyFault::TooLong),
-            Form::Gzip(decoder) => {
-                let written = decoder.write_all(bytes);
-                written.map_err(|_| fault(decoder.get_ref()))
-            }
+            Form::Gzip(unpacking) => unpacking.add(bytes).map_err(fault),
         }
     }
 
-    /// Returns how many bytes of text there are.
+    /// How many bytes of text there are.
     pub(super) fn len(&self) -> usize {
         match &self.0 {
             Form::Plain(bounded) => bounded.text.len(),
-            Form::Gzip(decoder) => decoder.get_ref().text.len(),
+            Form::Gzip(unpacking) => unpacking.len(),
         }
     }
 
-    /// Returns the whole text; the format's own checksum proves that nothing of a packed one is missing.
+    /// Returns the whole text.
     pub(super) fn whole(self) -> Result<Vec<u8>, BodyFault> {
         match self.0 {
             Form::Plain(bounded) => Ok(bounded.text),
-            Form::Gzip(mut decoder) => match decoder.try_finish() {
-                Ok(()) => Ok(std::mem::take(&mut decoder.get_mut().text)),
-                Err(_) => Err(fault(decoder.get_ref())),
-            },
+            Form::Gzip(mut unpacking) => unpacking.whole().map_err(fault),
         }
     }
 
@@ -78,31 +64,15 @@ impl Text {
     pub(super) fn so_far(self) -> Vec<u8> {
         match self.0 {
             Form::Plain(bounded) => bounded.text,
-            Form::Gzip(mut decoder) => {
-                // What it holds back goes to the text; whether that is all of it is of no interest here.
-                let _ = decoder.try_finish();
-                std::mem::take(&mut decoder.get_mut().text)
-            }
+            Form::Gzip(mut unpacking) => unpacking.so_far(),
         }
     }
 }
 
-fn fault(bounded: &Bounded) -> BodyFault {
-    if bounded.is_full { BodyFault::TooLong } else { BodyFault::Packed("cannot be unpacked".to_owned()) }
-}
-
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.text.len() as u64 + bytes.len() as u64 > self.bound {
-            self.is_full = true;
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+fn fault(fault: UnpackFault) -> BodyFault {
+    match fault {
+        UnpackFault::TooLong => BodyFault::TooLong,
+        UnpackFault::Broken => BodyFault::Packed("cannot be unpacked".to_owned()),
     }
 }
 

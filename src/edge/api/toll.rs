@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
-use reqwest::{Request, Response, StatusCode, header};
+use reqwest::{Request, Response, StatusCode};
 
-use crate::edge::net::retry_after::retry_after;
+use crate::edge::net::retry_after::{answered_at, asked_wait};
 use crate::edge::net::wire::Wire;
 
 /// Decides when a request may go.
@@ -51,13 +51,10 @@ impl Wire for Tolled {
 
 impl Tolled {
     fn learn(&self, passed: Passed, response: &Response) {
-        let date = response.headers().get(header::DATE).and_then(|value| value.to_str().ok());
-        if let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) {
+        if let Some(date) = answered_at(response.headers()) {
             self.toll.dated(date);
         }
-        let text = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let wait = text.and_then(|text| retry_after(text, SystemTime::now()));
-        match (response.status(), wait) {
+        match (response.status(), asked_wait(response.headers())) {
             (StatusCode::TOO_MANY_REQUESTS, wait) => self.toll.too_many(passed, wait),
             (status, Some(wait)) if status.is_server_error() => self.toll.pause(wait),
             _ => {}

@@ -3,12 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use reqwest::redirect;
-
 use crate::edge::api::base_url::ApiBase;
 use crate::edge::net::causes::{innermost, links};
+use crate::edge::net::client;
 use crate::edge::net::names::{NameFault, Names, Resolver};
-use crate::edge::net::tls_roots::{no_client, tls_cause, with_trusted_roots};
+use crate::edge::net::tls_roots::tls_cause;
 
 use super::Limits;
 
@@ -21,30 +20,20 @@ const IDLE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Builds the one client that ever sees the token. The error names what is missing.
 pub(super) fn client(base: &ApiBase, limits: Limits, names: &Arc<Names>) -> Result<reqwest::Client, String> {
-    let builder = reqwest::Client::builder()
-        .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        .referer(false)
+    let builder = client::builder()
         // Answers are unpacked, within bounds, where they are read: see [`super::body`].
         .no_gzip()
         .no_brotli()
         .no_deflate()
         .no_zstd()
-        .http1_only()
         .http1_max_headers(HEADERS_BOUND)
         .pool_idle_timeout(IDLE)
-        .tcp_nodelay(true)
         .dns_resolver(Arc::new(Resolver(names.clone())))
         .connect_timeout(limits.connect)
         .timeout(limits.total);
-    let builder = if base.is_https() {
-        with_trusted_roots(builder)?.https_only(true)
-    } else {
-        // Plain http is for near hosts alone, so that the token cannot be read on the way: a proxy could. And no
-        // certificates are needed, which small containers do not have.
-        builder.no_proxy().tls_certs_only([])
-    };
-    builder.build().map_err(|error| no_client(&innermost(&error)))
+    // Plain http is for near hosts alone, so that the token cannot be read on the way: a proxy could.
+    let builder = if base.is_https() { builder.https_only(true) } else { builder.no_proxy() };
+    client::for_origin(builder, base.is_https())
 }
 
 /// Whether what came back was no HTTP at all, or had a head without end.
@@ -61,7 +50,7 @@ fn tls_fault(error: &reqwest::Error) -> Option<&rustls::Error> {
     links(error).find_map(|link| link.downcast_ref())
 }
 
-/// Returns what went wrong, short and without any URL.
+/// The cause, short and without any URL.
 pub(in crate::edge) fn cause(error: &reqwest::Error, limits: Limits) -> String {
     if let Some(fault) = tls_fault(error) {
         return format!("TLS: {}", tls_cause(fault));

@@ -37,7 +37,6 @@ impl Default for Dialect {
 pub(crate) struct Described {
     /// Where its credentials come from.
     pub(crate) credentials: String,
-    /// Its address.
     pub(crate) endpoint: String,
 }
 
@@ -163,29 +162,30 @@ fn s3(url: &BucketUrl, dialect: Dialect, variable: Variables<'_>) -> Result<Conn
         };
         levels.push(Level::of(builder.build().map_err(unusable)?));
     }
-    let endpoint = endpoint.unwrap_or_else(|| "Amazon S3".to_owned());
-    let described = Described { credentials, endpoint: shown(&endpoint) };
+    let described = Described { credentials, endpoint: shown(endpoint.as_deref(), "Amazon S3") };
     Ok(Connected { levels, renewable, described })
 }
 
 fn gcs(url: &BucketUrl, variable: Variables<'_>) -> Result<Connected, StoreFault> {
     let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(url.bucket());
-    let emulator = variable("STORAGE_EMULATOR_HOST");
+    let emulator = variable("STORAGE_EMULATOR_HOST").map(|emulator| match emulator.contains("://") {
+        true => emulator,
+        false => format!("http://{emulator}"),
+    });
     let mut credentials = match variable("GOOGLE_APPLICATION_CREDENTIALS") {
         Some(_) => "the file that `GOOGLE_APPLICATION_CREDENTIALS` names",
         None => "the application default credentials",
     }
     .to_owned();
     if let Some(emulator) = &emulator {
-        let base = if emulator.contains("://") { emulator.clone() } else { format!("http://{emulator}") };
-        builder = builder.with_base_url(&base).with_skip_signature(true);
+        builder = builder.with_base_url(emulator).with_skip_signature(true);
         credentials = "none (`STORAGE_EMULATOR_HOST`)".to_owned();
     }
-    let endpoint = emulator.unwrap_or_else(|| "Google Cloud Storage".to_owned());
-    let plain_http = endpoint != "Google Cloud Storage";
+    let plain_http = emulator.is_some();
     let builder = builder.with_retry(no_retries()).with_http_connector(wire(plain_http, false)?);
     let store = builder.build().map_err(unusable)?;
-    Ok(Connected::one(store, Described { credentials, endpoint: shown(&endpoint) }))
+    let endpoint = shown(emulator.as_deref(), "Google Cloud Storage");
+    Ok(Connected::one(store, Described { credentials, endpoint }))
 }
 
 fn azure(url: &BucketUrl, variable: Variables<'_>) -> Result<Connected, StoreFault> {
@@ -224,19 +224,37 @@ fn azure(url: &BucketUrl, variable: Variables<'_>) -> Result<Connected, StoreFau
         .with_allow_http(plain_http)
         .with_retry(no_retries())
         .with_http_connector(wire(plain_http, false)?);
-    let endpoint = endpoint.unwrap_or_else(|| "Azure Blob Storage".to_owned());
     let store = builder.build().map_err(unusable)?;
-    Ok(Connected::one(store, Described { credentials: credentials.to_owned(), endpoint: shown(&endpoint) }))
+    let endpoint = shown(endpoint.as_deref(), "Azure Blob Storage");
+    Ok(Connected::one(store, Described { credentials: credentials.to_owned(), endpoint }))
 }
 
 fn wire(plain_http: bool, completes_new_only: bool) -> Result<OwnWire, StoreFault> {
     OwnWire::new(plain_http, completes_new_only).map_err(|message| StoreFault::Refused { status: 0, message })
 }
 
-/// An endpoint without what may be a secret.
-fn shown(endpoint: &str) -> String {
+/// Names the endpoint that is set, or the cloud itself. What cannot be read as an address may hold a key all the same.
+fn shown(endpoint: Option<&str>, cloud: &str) -> String {
+    let Some(endpoint) = endpoint else { return cloud.to_owned() };
     match url::Url::parse(endpoint) {
         Ok(url) if url.has_host() => url.origin().ascii_serialization(),
-        _ => for_terminal(endpoint, 100),
+        _ => "an address that cannot be read".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_shown_without_its_secrets() {
+        for (endpoint, said) in [
+            (None, "Amazon S3"),
+            (Some("http://me:s3cret@h:9000/x?sig=s3cret"), "http://h:9000"),
+            (Some("https://me:s3cret@h:port"), "an address that cannot be read"),
+            (Some("me:s3cret@h"), "an address that cannot be read"),
+        ] {
+            assert_eq!(shown(endpoint, "Amazon S3"), said);
+        }
     }
 }

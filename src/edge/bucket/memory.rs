@@ -19,7 +19,6 @@ use crate::model::digest::hex;
 
 use super::{About, Answer, Bucket, Listed, Meta, Object, PartTag, Put, StoreFault, Tag, UploadId, When};
 
-/// One object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) bytes: Bytes,
@@ -52,7 +51,6 @@ pub(crate) struct Change {
 
 type Watch = dyn FnMut(&BTreeMap<String, Stored>, &Change) + Send;
 
-/// The store.
 #[derive(Default)]
 pub(crate) struct Shelf {
     state: Mutex<State>,

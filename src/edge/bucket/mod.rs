@@ -123,7 +123,6 @@ pub(crate) enum StoreFault {
     /// The store asks for less (429, 503), or two requests met (409). Nothing was carried out.
     #[error("the store asks to try later (HTTP {status})")]
     Busy {
-        /// The status.
         status: u16,
         /// How long it asked to wait.
         retry_after: Option<Duration>,
@@ -134,7 +133,6 @@ pub(crate) enum StoreFault {
     /// 401 or 403 for this request.
     #[error("the store refused the credentials for {permission} (HTTP {status}{}{message})", if message.is_empty() { "" } else { ": " })]
     Denied {
-        /// The status.
         status: u16,
         /// What would have to be allowed.
         permission: &'static str,

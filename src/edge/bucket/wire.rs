@@ -1,4 +1,4 @@
-//! Our own HTTP client below the crate that knows the stores' protocols: one request at a time, no retries of its own.
+//! Our own HTTP client below the crate that implements the stores' protocols: one request at a time, no retries of its own.
 //!
 //! It adds what the crate does not send (a condition on completing an upload), and notes what the crate does not pass on:
 //! status, error code, the store's clock.
@@ -15,12 +15,9 @@ use object_store::client::{
 };
 
 use crate::edge::net::causes::innermost;
-use crate::edge::net::retry_after::retry_after;
-use crate::edge::net::tls_roots::{no_client, with_trusted_roots};
+use crate::edge::net::client;
+use crate::edge::net::retry_after::{answered_at, asked_wait};
 use crate::model::names::sanitize::{for_terminal, secrets_removed};
-
-/// A store that does not take a connection in this time is away.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An answer comes in this time …
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -63,7 +60,7 @@ pub(super) struct Seen {
     pub(super) message: String,
     /// The store's clock.
     pub(super) date: Option<SystemTime>,
-    /// The bucket's region, where a refusal says it.
+    /// The bucket's region, where a refusal has it.
     pub(super) region: Option<String>,
     pub(super) retry_after: Option<Duration>,
     /// Why no answer came.
@@ -99,23 +96,12 @@ impl OwnWire {
     /// When the system has no certificates to trust.
     pub(super) fn new(plain_http: bool, completes_new_only: bool) -> Result<Self, String> {
         let builder = || {
-            reqwest::Client::builder()
-                .http1_only()
-                .referer(false)
-                .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(CONNECT_TIMEOUT)
-                .tcp_nodelay(true)
+            client::builder()
+                // A store that does not take a connection in this time is away.
+                .connect_timeout(client::CONNECT_TIMEOUT)
                 .pool_idle_timeout(Duration::from_secs(20))
-                .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
         };
-        let client = match with_trusted_roots(builder())?.build() {
-            Ok(client) => client,
-            // Small containers have no certificates, and over plain http none are needed.
-            Err(_) if plain_http => {
-                builder().tls_certs_only([]).build().map_err(|error| innermost(&error))?
-            }
-            Err(error) => return Err(no_client(&innermost(&error))),
-        };
+        let client = client::for_any_host(builder, plain_http)?;
         Ok(Self { client, completes_new_only })
     }
 }
@@ -194,10 +180,10 @@ fn note_head(parts: &http::response::Parts) {
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     note(|seen| {
         seen.status = Some(parts.status.as_u16());
-        seen.date = text("date").and_then(|date| httpdate::parse_http_date(date).ok());
+        seen.date = answered_at(&parts.headers);
         seen.region = text("x-amz-bucket-region").map(|region| for_terminal(region, 40));
-        seen.retry_after = text("retry-after").and_then(|wait| retry_after(wait, SystemTime::now()));
-        // Azure says it in a header.
+        seen.retry_after = asked_wait(&parts.headers);
+        // Azure has it in a header.
         seen.code = text("x-ms-error-code").map(|code| for_terminal(code, 60)).unwrap_or_default();
     });
 }

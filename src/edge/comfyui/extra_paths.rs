@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::yaml11::{self, Text, Value};
+use crate::model::yaml11::{self, Refusal, RefusalKind, Text, Unreadable, Value};
+
 use super::{Surroundings, absolute};
 
 /// One section of the file.
@@ -31,7 +32,7 @@ pub(super) struct Folder {
 /// # Errors
 /// Why ComfyUI would not start with it.
 pub(super) fn parse(text: &str) -> Result<Vec<Section>, String> {
-    let Value::Map(pairs) = yaml11::read(text)? else {
+    let Value::Map(pairs) = yaml11::read(text).map_err(|why| words(&why))? else {
         return Err("it has no sections".to_owned());
     };
     let mut sections = Vec::new();
@@ -45,6 +46,36 @@ pub(super) fn parse(text: &str) -> Result<Vec<Section>, String> {
         }
     }
     Ok(sections)
+}
+
+fn words(why: &Unreadable) -> String {
+    match why {
+        Unreadable::Syntax(why) => why.clone(),
+        Unreadable::Refused(Refusal { line, kind }) => format!("{} in line {line}", refused(kind)),
+        Unreadable::SecondDocument { line } => format!("a second document begins in line {line}"),
+        Unreadable::Cycle { line } => format!("an alias refers to what contains it in line {line}"),
+        Unreadable::TooLarge => {
+            "it is larger, deeper or more tangled than any configuration of paths".to_owned()
+        }
+    }
+}
+
+fn refused(kind: &RefusalKind) -> String {
+    match kind {
+        RefusalKind::Variable(name) => format!("`${{{name}}}` is not replaced"),
+        RefusalKind::Tab => "a tab where only blanks may be".to_owned(),
+        RefusalKind::LineBreak(c) => format!("the character U+{:04X} outside of quotes", u32::from(*c)),
+        RefusalKind::Scalar(text, _) => format!("`{text}`, which is neither text nor a value,"),
+        RefusalKind::Tag(tag) => format!("the unknown or unfitting tag `{tag}`"),
+        RefusalKind::Key => "a list or a mapping as a key".to_owned(),
+        RefusalKind::Merge => "`<<` without a mapping".to_owned(),
+        RefusalKind::Anchor(name) => format!("the anchor `&{name}` for the second time"),
+        RefusalKind::AnchorName(name) => {
+            format!(
+                "the anchor `&{name}`, which has other characters than letters from a to z, digits, `_` and `-`,"
+            )
+        }
+    }
 }
 
 fn section(name: String, pairs: Vec<(Value, Value)>) -> Result<Section, String> {
@@ -153,6 +184,13 @@ mod tests {
             ("a:\n  base_path:\n", "`base_path`"),
             ("a:\n  vae: [x]\n", "`vae`"),
             ("a:\n  loras:\n", "`loras`"),
+            ("a: b\nc:\td\n", "a tab where only blanks may be in line 2"),
+            ("a: b\t\n", "a tab"),
+            ("a: !own x\n", "tag `!own` in line 1"),
+            ("[a]: b\n", "a list or a mapping as a key in line 1"),
+            ("a: 1\n---\nb: 2\n", "a second document begins in line 2"),
+            ("a: &a [*a]\n", "an alias refers to what contains it in line 1"),
+            ("a: =\n", "`=`"),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(words), "{text}: {error}");

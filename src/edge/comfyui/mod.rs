@@ -2,7 +2,6 @@
 
 mod extra_paths;
 pub mod server;
-mod yaml11;
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -14,7 +13,7 @@ use crate::error::Error;
 /// What a folder has that is a ComfyUI and not just anything with models in it.
 const MARKS: [&str; 5] = ["main.py", "folder_paths.py", "nodes.py", "custom_nodes", "comfy"];
 
-/// What is beside `loras` in a models folder; one of them is enough to know it.
+/// What is beside `loras` in a models folder; one of them is enough to recognise it.
 const MODEL_KINDS: [&str; 7] =
     ["loras", "checkpoints", "vae", "diffusion_models", "text_encoders", "controlnet", "unet"];
 

@@ -1,4 +1,4 @@
-//! What a running ComfyUI says about its LoRAs. It is asked politely: three short questions, no token, nothing changed.
+//! What a running ComfyUI lists of its LoRAs: three short requests, no token, nothing changed.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::edge::net::tls_roots::with_trusted_roots;
+use crate::edge::net::client;
 
 /// A ComfyUI that is loading a model answers late; this check is optional and waits no longer than this.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,9 +20,9 @@ const ANSWER_BOUND: usize = 16 << 20;
 pub struct Listed {
     /// The names it offers, with `/` between folders.
     pub names: Vec<String>,
-    /// For each name, the number of its root; a name that two roots have is there twice. Empty where it does not tell.
+    /// For each name, the number of its root; a name that two roots have is there twice. Empty where that is unknown.
     pub roots_of: Vec<(String, usize)>,
-    /// Its LoRA folders in the order in which it searches them. Empty where it does not tell.
+    /// Its LoRA folders in the order in which it searches them. Empty where that is unknown.
     pub roots: Vec<PathBuf>,
 }
 
@@ -44,7 +44,7 @@ struct Kind {
 /// # Errors
 /// Why there is no answer, for people, without the URL's secrets.
 pub async fn ask(base: &Url) -> Result<Listed, String> {
-    let client = client(base)?;
+    let client = client_for(base)?;
     let names: Vec<String> = get(&client, base, "models/loras").await?;
     // Older ones do not have these two; then only the names are known.
     let in_roots: Vec<InRoot> = get(&client, base, "experiment/models/loras").await.unwrap_or_default();
@@ -62,17 +62,10 @@ fn with_slashes(name: &str) -> String {
     name.replace('\\', "/")
 }
 
-fn client(base: &Url) -> Result<reqwest::Client, String> {
-    let builder = reqwest::Client::builder()
-        .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        // It runs here or next door; a proxy would not find it.
-        .no_proxy()
-        .timeout(PATIENCE);
-    let builder =
-        if base.scheme() == "https" { with_trusted_roots(builder)? } else { builder.tls_certs_only([]) };
-    builder.build().map_err(|_| "no HTTP client could be made".to_owned())
+fn client_for(base: &Url) -> Result<reqwest::Client, String> {
+    // It runs here or next door; a proxy would not find it.
+    let builder = client::builder().no_proxy().timeout(PATIENCE);
+    client::for_origin(builder, base.scheme() == "https")
 }
 
 async fn get<T: DeserializeOwned>(client: &reqwest::Client, base: &Url, path: &str) -> Result<T, String> {

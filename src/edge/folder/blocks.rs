@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::edge::folder::checksummed;
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::folder::part_file::{
-    BLOCK, Part, PartFolder, PartIdentity, PartRecord, RECORD_BOUND, trusted_ranges,
+    Part, PartFolder, PartIdentity, PartRecord, RECORD_BOUND, trusted_ranges,
 };
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
@@ -20,8 +20,8 @@ use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::digest::Sha256Digest;
 
-/// Smaller files are fetched whole again: that costs less than keeping books on them.
-const WORTH_FROM: u64 = 2 * BLOCK;
+/// Files of fewer blocks are fetched whole again: that costs less than keeping books on them.
+const WORTH_FROM: u64 = 2;
 
 /// The folder of block sums.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ impl BlockFolder {
     /// # Errors
     /// When the disk refuses; nothing but a saving is lost then.
     pub fn keep(&self, part: &Part, sha256: Sha256Digest) -> Result<(), Error> {
-        if part.length().is_none_or(|length| length < WORTH_FROM) {
+        if part.length().is_none_or(|length| length < WORTH_FROM * part.block()) {
             return Ok(());
         }
         part.sum_shared_blocks()?;
@@ -70,7 +70,7 @@ impl BlockFolder {
     #[must_use]
     pub fn read(&self, key: &ArtifactKey, sha256: Sha256Digest) -> Option<BlockSums> {
         let sums: BlockSums = checksummed::read(&self.path(key), RECORD_BOUND)?;
-        let fits = sums.sha256 == sha256 && sums.record.identity.key == *key && sums.record.block == BLOCK;
+        let fits = sums.sha256 == sha256 && sums.record.identity.key == *key && sums.record.is_readable();
         fits.then_some(sums)
     }
 
@@ -126,6 +126,7 @@ impl BlockSums {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::folder::part_file::tests::BLOCK;
     use crate::model::artifact::ArtifactKind;
     use crate::model::revision::{Etag, Revision};
 
@@ -206,7 +207,7 @@ mod tests {
             entries.map(|entry| entry.unwrap().file_name()).collect::<std::collections::BTreeSet<_>>()
         };
         let before = names();
-        let ours = PartFolder::beside(theirs.path(""), crate::edge::folder::lock::Others::here());
+        let ours = PartFolder::beside(theirs.path(""), crate::edge::folder::lock::Others::here(), BLOCK);
         let taken = ours.take_over(&key()).unwrap().unwrap();
         assert_eq!(taken.here.iter().map(|range| range.end - range.start).sum::<u64>(), bytes.len() as u64);
         assert!(names().is_superset(&before), "theirs stays under its name");

@@ -26,25 +26,25 @@ use crate::model::revision::Revision;
 
 use super::lock::Others;
 
-/// Bytes in one block: full ones are recorded by number, what is here of others as stretches. Small in tests, so that
-/// small files have many blocks.
-pub const BLOCK: u64 = if cfg!(test) { 1 << 12 } else { 1 << 20 };
+/// The largest block that a record may have, which is what one takes in memory.
+const LARGEST_BLOCK: u64 = 1 << 20;
 
 /// The longest record that is read: a file of a terabyte has some ten million bytes of checksums.
 pub(crate) const RECORD_BOUND: u64 = 64 << 20;
 
-/// A record is written after this much new data …
-const RECORD_EVERY: u64 = 16 * BLOCK;
+/// A record is written after so many blocks of new data …
+const RECORD_EVERY: u64 = 16;
 
 /// … or after this long, so that a kill loses no more than that on slow links. A record is one small file, written and
 /// renamed without a flush: four a second and part cost nothing that can be measured. A file that arrives within this
 /// time has none.
 const RECORD_AFTER: Duration = Duration::from_millis(250);
 
-/// The folder of parts.
 #[derive(Debug, Clone)]
 pub struct PartFolder {
     folder: PathBuf,
+    /// Bytes in one block: full ones are recorded by number, what is here of others as stretches.
+    block: u64,
     /// The same, held open from the first part on.
     open: Arc<OnceLock<Directory>>,
     others: Others,
@@ -53,7 +53,6 @@ pub struct PartFolder {
 /// What a part is a part of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartIdentity {
-    /// Which file.
     pub key: ArtifactKey,
     /// Which bytes of it.
     pub revision: Revision,
@@ -78,6 +77,8 @@ pub(crate) struct PartRecord {
 /// A part being written. Ranges may be written side by side, each of them in order.
 #[derive(Debug)]
 pub struct Part {
+    /// Bytes in one block.
+    block: u64,
     file: File,
     data: PathBuf,
     record: PathBuf,
@@ -86,6 +87,8 @@ pub struct Part {
 
 #[derive(Debug)]
 struct Books {
+    /// Bytes in one block.
+    block: u64,
     identity: Option<PartIdentity>,
     blocks: Vec<Block>,
     unrecorded: u64,
@@ -118,23 +121,23 @@ struct Stretch {
 pub struct TakenOver {
     /// The part, ready to be written on.
     pub part: Part,
-    /// What it is a part of.
     pub identity: PartIdentity,
     /// The ranges that can be trusted.
     pub here: Vec<Range<u64>>,
 }
 
 impl PartFolder {
-    /// Opens `.rcsync/parts`, which must exist, where no other process is at work.
+    /// Opens `.rcsync/parts`, which must exist, where no other process is at work. Blocks are small, so that small files
+    /// have many.
     #[cfg(test)]
     pub fn new(folder: PathBuf) -> Self {
-        Self::beside(folder, Others::default())
+        Self::beside(folder, Others::default(), tests::BLOCK)
     }
 
     /// Opens `.rcsync/parts`, which must exist; others may be at work in it.
     #[must_use]
-    pub fn beside(folder: PathBuf, others: Others) -> Self {
-        Self { folder, open: Arc::default(), others }
+    pub fn beside(folder: PathBuf, others: Others, block: u64) -> Self {
+        Self { folder, block, open: Arc::default(), others }
     }
 
     /// Returns the path of a part by its file name, as journal records give it.
@@ -152,7 +155,7 @@ impl PartFolder {
         let name = disk::private_file_name(&key.fingerprint(), "part");
         let data = self.folder.join(&name);
         let file = self.directory()?.create_new(&name).map_err(fault("create", &data))?;
-        Ok(Part::new(file, data, Vec::new(), None))
+        Ok(Part::new(file, data, Books::new(self.block, Vec::new(), None)))
     }
 
     fn directory(&self) -> Result<&Directory, Error> {
@@ -266,7 +269,7 @@ impl PartFolder {
         let fits =
             |length| fs::symlink_metadata(&data).is_ok_and(|data| data.is_file() && data.len() <= length);
         let usable = record.filter(|record| {
-            record.identity.key == *key && record.block == BLOCK && fits(record.identity.length)
+            record.identity.key == *key && record.block == self.block && fits(record.identity.length)
         });
         let Some(record) = usable else {
             disk::remove(&data)?;
@@ -277,8 +280,8 @@ impl PartFolder {
         // An older rcsync created parts for its user alone.
         disk::make_readable(&file).map_err(fault("make readable", &data))?;
         let blocks = trusted_blocks(&file, &record);
-        let here = ranges(&blocks, record.identity.length);
-        let part = Part::new(file, data, blocks, Some(record.identity.clone()));
+        let here = ranges(&blocks, &record);
+        let part = Part::new(file, data, Books::new(self.block, blocks, Some(record.identity.clone())));
         part.record_now()?;
         disk::remove(&old_record)?;
         Ok(Some(TakenOver { part, identity: record.identity, here }))
@@ -288,7 +291,7 @@ impl PartFolder {
     /// from meeting in the folder, and not in the file.
     fn copy(&self, left: &Path, key: &ArtifactKey) -> Result<Option<TakenOver>, Error> {
         let record: Option<PartRecord> = checksummed::read(&left.with_extension("json"), RECORD_BOUND);
-        let record = record.filter(|record| record.identity.key == *key && record.block == BLOCK);
+        let record = record.filter(|record| record.identity.key == *key && record.block == self.block);
         let (Some(record), Ok(from)) = (record, disk::open_regular(left)) else { return Ok(None) };
         let part = self.create(key)?;
         part.identify(record.identity.clone());
@@ -298,17 +301,22 @@ impl PartFolder {
             let _ = part.discard();
         })?;
         part.record_now()?;
-        let here = ranges(&blocks, record.identity.length);
+        let here = ranges(&blocks, &record);
         Ok(Some(TakenOver { part, identity: record.identity, here }))
     }
 }
 
+impl PartRecord {
+    /// Whether its blocks are of a size that fits into memory.
+    pub(super) const fn is_readable(&self) -> bool {
+        0 < self.block && self.block <= LARGEST_BLOCK
+    }
+}
+
 impl Part {
-    fn new(file: File, data: PathBuf, blocks: Vec<Block>, identity: Option<PartIdentity>) -> Self {
+    fn new(file: File, data: PathBuf, books: Books) -> Self {
         let record = data.with_extension("json");
-        let books =
-            Books { identity, blocks, unrecorded: 0, recorded_at: Instant::now(), is_recorded: false };
-        Self { file, data, record, books: Mutex::new(books) }
+        Self { block: books.block, file, data, record, books: Mutex::new(books) }
     }
 
     /// Takes in what this is a part of; from then on it can be taken over after a crash.
@@ -390,6 +398,11 @@ impl Part {
         self.books().identity.as_ref().map(|identity| identity.length)
     }
 
+    /// Bytes in one block.
+    pub(super) const fn block(&self) -> u64 {
+        self.block
+    }
+
     /// Sums the blocks of a whole file that two connections delivered between them: they are read back, from the page cache
     /// as a rule. Only the last pieces of a file are split that finely, so these are few.
     ///
@@ -397,14 +410,15 @@ impl Part {
     /// When the disk refuses.
     pub(crate) fn sum_shared_blocks(&self) -> Result<(), Error> {
         let Some(length) = self.length() else { return Ok(()) };
+        let block = self.block;
         let mut buffer = Vec::new();
-        for index in 0..length.div_ceil(BLOCK) {
+        for index in 0..length.div_ceil(block) {
             let at = usize::try_from(index).unwrap_or(usize::MAX);
-            if self.books().blocks.get(at).is_some_and(|block| block.sum(index, length).is_some()) {
+            if self.books().sum(at, length).is_some() {
                 continue;
             }
-            let start = index * BLOCK;
-            buffer.resize(usize::try_from((length - start).min(BLOCK)).unwrap_or_default(), 0);
+            let start = index * block;
+            buffer.resize(usize::try_from((length - start).min(block)).unwrap_or_default(), 0);
             if !read_whole(&self.file, start, &mut buffer) {
                 let source = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
                 return Err(fault("read", &self.data)(source));
@@ -458,34 +472,86 @@ impl Part {
     /// block that is full begins its way to the disk, so that the flush before publishing is short. Returns whether the
     /// record is due.
     fn book(&self, offset: u64, bytes: &[u8]) -> bool {
+        let block = self.block;
         let mut at = offset;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let index = usize::try_from(at / BLOCK).unwrap_or(usize::MAX);
-            let within = at % BLOCK;
-            let room = usize::try_from(BLOCK - within).unwrap_or(usize::MAX);
+            let index = usize::try_from(at / block).unwrap_or(usize::MAX);
+            let within = at % block;
+            let room = usize::try_from(block - within).unwrap_or(usize::MAX);
             let (now, later) = rest.split_at(rest.len().min(room));
             let mut stretch = self.books().stretch_at(index, within);
             stretch.sum.update(now);
             stretch.upto += now.len() as u64;
             if self.books().put(index, stretch) {
-                disk::begin_flush(&self.file, at - within, BLOCK);
+                disk::begin_flush(&self.file, at - within, block);
             }
             at += now.len() as u64;
             rest = later;
         }
         let mut books = self.books();
         books.unrecorded += bytes.len() as u64;
-        books.identity.is_some() && (books.unrecorded >= RECORD_EVERY || books.is_old())
+        books.identity.is_some() && (books.unrecorded >= RECORD_EVERY * block || books.is_old())
     }
 }
 
 impl Books {
+    fn new(block: u64, blocks: Vec<Block>, identity: Option<PartIdentity>) -> Self {
+        Self { block, identity, blocks, unrecorded: 0, recorded_at: Instant::now(), is_recorded: false }
+    }
+
     fn record(&self) -> Option<PartRecord> {
         let identity = self.identity.clone()?;
-        let runs = runs(&self.blocks, identity.length);
-        let stretches = stretches(&self.blocks, identity.length);
-        Some(PartRecord { identity, block: BLOCK, runs, stretches })
+        let (runs, stretches) = (self.runs(identity.length), self.stretches(identity.length));
+        Some(PartRecord { identity, block: self.block, runs, stretches })
+    }
+
+    /// Returns the checksum of a block of a file of `length` bytes, where all of it was summed.
+    fn sum(&self, index: usize, length: u64) -> Option<u32> {
+        match self.blocks.get(index)? {
+            Block::Full { sum } => Some(*sum),
+            // The last block is full when the file ends in it.
+            Block::Begun(stretches) => {
+                tiled(stretches, length.checked_sub(index as u64 * self.block)?.min(self.block))
+            }
+            Block::Empty => None,
+        }
+    }
+
+    fn runs(&self, length: u64) -> Vec<(u64, String)> {
+        let mut runs: Vec<(u64, String)> = Vec::new();
+        let mut open = false;
+        for index in 0..self.blocks.len() {
+            let Some(sum) = self.sum(index, length) else {
+                open = false;
+                continue;
+            };
+            if !open {
+                runs.push((index as u64, String::new()));
+            }
+            if let Some((_, sums)) = runs.last_mut() {
+                sums.push_str(&format!("{sum:08x}"));
+            }
+            open = true;
+        }
+        runs
+    }
+
+    /// Returns what is here of blocks that are not full, in order.
+    fn stretches(&self, length: u64) -> Vec<(u64, u64, String)> {
+        let mut found = Vec::new();
+        for (index, block) in self.blocks.iter().enumerate() {
+            if let Block::Begun(stretches) = block
+                && self.sum(index, length).is_none()
+            {
+                let start = index as u64 * self.block;
+                let each = |stretch: &Stretch| {
+                    (start + stretch.from, stretch.upto - stretch.from, format!("{:08x}", stretch.sum()))
+                };
+                found.extend(stretches.iter().map(each));
+            }
+        }
+        found
     }
 
     /// Whether the last record was written long ago.
@@ -516,7 +582,7 @@ impl Books {
         stretches.retain(|other| other.upto <= longer.from || longer.upto <= other.from);
         let place = stretches.partition_point(|other| other.from < longer.from);
         stretches.insert(place, longer);
-        *block = match tiled(&stretches, BLOCK) {
+        *block = match tiled(&stretches, self.block) {
             Some(sum) => Block::Full { sum },
             None => Block::Begun(stretches),
         };
@@ -538,18 +604,6 @@ impl Stretch {
 
     fn sum(&self) -> u32 {
         low_half(self.sum.finalize())
-    }
-}
-
-impl Block {
-    /// Returns the checksum of this block of a file of `length` bytes, where all of it was summed.
-    fn sum(&self, index: u64, length: u64) -> Option<u32> {
-        match self {
-            Self::Full { sum } => Some(*sum),
-            // The last block is full when the file ends in it.
-            Self::Begun(stretches) => tiled(stretches, length.checked_sub(index * BLOCK)?.min(BLOCK)),
-            Self::Empty => None,
-        }
     }
 }
 
@@ -577,46 +631,9 @@ fn low_half(sum: u64) -> u32 {
     u32::try_from(sum & u64::from(u32::MAX)).unwrap_or_default()
 }
 
-fn runs(blocks: &[Block], length: u64) -> Vec<(u64, String)> {
-    let mut runs: Vec<(u64, String)> = Vec::new();
-    let mut open = false;
-    for (index, block) in blocks.iter().enumerate() {
-        let index = index as u64;
-        let Some(sum) = block.sum(index, length) else {
-            open = false;
-            continue;
-        };
-        if !open {
-            runs.push((index, String::new()));
-        }
-        if let Some((_, sums)) = runs.last_mut() {
-            sums.push_str(&format!("{sum:08x}"));
-        }
-        open = true;
-    }
-    runs
-}
-
-/// Returns what is here of blocks that are not full, in order.
-fn stretches(blocks: &[Block], length: u64) -> Vec<(u64, u64, String)> {
-    let mut found = Vec::new();
-    for (index, block) in blocks.iter().enumerate() {
-        let index = index as u64;
-        if let Block::Begun(stretches) = block
-            && block.sum(index, length).is_none()
-        {
-            let each = |stretch: &Stretch| {
-                (index * BLOCK + stretch.from, stretch.upto - stretch.from, format!("{:08x}", stretch.sum()))
-            };
-            found.extend(stretches.iter().map(each));
-        }
-    }
-    found
-}
-
 /// Returns the ranges of recorded blocks whose bytes still have the recorded sum.
 pub(crate) fn trusted_ranges(file: &File, record: &PartRecord) -> Vec<Range<u64>> {
-    ranges(&trusted_blocks(file, record), record.identity.length)
+    ranges(&trusted_blocks(file, record), record)
 }
 
 /// Reads every recorded block and keeps those whose bytes still have the recorded sum.
@@ -630,20 +647,20 @@ fn each_trusted_block(
     record: &PartRecord,
     act: impl Fn(u64, &[u8]) -> Result<(), Error>,
 ) -> Result<Vec<Block>, Error> {
-    let length = record.identity.length;
+    let (length, block) = (record.identity.length, record.block);
     let mut blocks = Vec::new();
-    let mut buffer = vec![0; usize::try_from(BLOCK).unwrap_or_default()];
+    let mut buffer = vec![0; usize::try_from(block).unwrap_or_default()];
     for (first, sums) in &record.runs {
         for (at, digits) in sums.as_bytes().chunks(8).enumerate() {
             let index = first.saturating_add(at as u64);
             let expected =
                 std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
             // A record may be of any size and content: nothing past the file's own length is believed or allocated.
-            let start = index.saturating_mul(BLOCK);
+            let start = index.saturating_mul(block);
             if start >= length {
                 break;
             }
-            let wanted = usize::try_from((length - start).min(BLOCK)).unwrap_or_default();
+            let wanted = usize::try_from((length - start).min(block)).unwrap_or_default();
             if !read_whole(file, start, &mut buffer[..wanted]) {
                 continue;
             }
@@ -659,9 +676,9 @@ fn each_trusted_block(
         }
     }
     for (start, count, digits) in &record.stretches {
-        let (index, within) = (start / BLOCK, start % BLOCK);
+        let (index, within) = (start / block, start % block);
         let fits = *count > 0
-            && count.checked_add(within).is_some_and(|upto| upto <= BLOCK)
+            && count.checked_add(within).is_some_and(|upto| upto <= block)
             && start.checked_add(*count).is_some_and(|end| end <= length);
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         if !fits || matches!(blocks.get(index), Some(Block::Full { .. })) {
@@ -700,14 +717,14 @@ fn read_whole(file: &File, start: u64, buffer: &mut [u8]) -> bool {
     true
 }
 
-/// Returns the ranges that blocks speak of, in order.
-fn ranges(blocks: &[Block], length: u64) -> Vec<Range<u64>> {
+/// Returns the ranges that are in blocks of a record, in order.
+fn ranges(blocks: &[Block], record: &PartRecord) -> Vec<Range<u64>> {
     let mut found = Vec::new();
     for (index, block) in blocks.iter().enumerate() {
-        let start = index as u64 * BLOCK;
+        let start = index as u64 * record.block;
         match block {
             Block::Empty => {}
-            Block::Full { .. } => found.push(start..(start + BLOCK).min(length)),
+            Block::Full { .. } => found.push(start..(start + record.block).min(record.identity.length)),
             Block::Begun(stretches) => {
                 found.extend(stretches.iter().map(|stretch| start + stretch.from..start + stretch.upto));
             }
@@ -721,9 +738,11 @@ fn trusted(here: &[Range<u64>]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::model::artifact::ArtifactKind;
+
+    pub(in crate::edge::folder) const BLOCK: u64 = 1 << 12;
 
     fn key() -> ArtifactKey {
         ArtifactKey { kind: ArtifactKind::Checkpoint, path: "/o/a.safetensors".into() }
@@ -798,6 +817,24 @@ mod tests {
         assert_eq!(kept(&written, Some(BLOCK + 50)), [0..BLOCK, BLOCK + 200..BLOCK + 300]);
         assert_eq!(kept(&written, Some(BLOCK + 250)), [0..BLOCK + 100]);
         assert_eq!(kept(&written, Some(3)), [BLOCK..BLOCK + 100, BLOCK + 200..BLOCK + 300]);
+    }
+
+    #[test]
+    fn a_part_in_blocks_of_another_size_is_begun_anew() {
+        for (written, read, kept) in
+            [(BLOCK, BLOCK, true), (2 * BLOCK, 2 * BLOCK, true), (BLOCK, 2 * BLOCK, false)]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let parts = |block| PartFolder::beside(dir.path().to_path_buf(), Others::default(), block);
+            let part = parts(written).create(&key()).unwrap();
+            let revision = Revision::default();
+            part.identify(PartIdentity { key: key(), revision, length: 3 * BLOCK, claims: Vec::new() });
+            part.write(0, &bytes(0..2 * BLOCK)).unwrap();
+            part.record_now().unwrap();
+            assert_eq!(part.record().unwrap().block, written);
+            let taken = parts(read).take_over(&key()).unwrap();
+            assert_eq!(taken.map(|taken| trusted(&taken.here)), kept.then_some(2 * BLOCK));
+        }
     }
 
     #[test]

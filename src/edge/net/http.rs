@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{self, HeaderMap};
-use reqwest::redirect;
+use reqwest::{ClientBuilder, redirect};
 use url::{Host, Url};
 
 use crate::edge::net::address::is_public;
 use crate::edge::net::names::{Dialled, Names, boxed, dialled};
 use crate::edge::net::response_digests;
-use crate::edge::net::tls_roots::{no_client, tls_cause, with_trusted_roots};
+use crate::edge::net::tls_roots::tls_cause;
 use crate::model::fault::{Fault, Forbidden};
 use crate::model::markup::{is_markup, text_of};
 use crate::model::names::sanitize::for_terminal;
@@ -25,14 +25,12 @@ use crate::model::revision::{Condition, Etag, LastModified, Revision};
 use crate::model::source_url::SourceUrl;
 
 use super::causes::{innermost, links};
+use super::client;
 use super::retry_after::asked_wait;
 use super::wire::{self, Wire};
 
 /// More redirects than this are a loop or an attack; browsers stop at 20, curl at 50, the vendor's CLI at 10.
 const MOST_REDIRECTS: usize = 10;
-
-/// Connecting takes one round trip, two with TLS; ten seconds covers a lost packet or two on the worst links.
-pub(in crate::edge) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How much of a refusal's body is read for its message.
 const EXCERPT_BOUND: usize = 8 << 10;
@@ -79,37 +77,21 @@ impl ArtifactClient {
     /// # Errors
     /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: names it.
     pub fn new(private_hosts: bool, stall: Duration) -> Result<Self, String> {
-        let proxies: Arc<[String]> = proxy_hosts(|name| std::env::var(name).ok()).into();
         let names = Names::new(stall);
+        let guarded = guarded(private_hosts, &names);
         let builder = || {
-            reqwest::Client::builder()
-                .http1_only()
-                .referer(false)
+            guarded()
                 .redirect(redirect_policy(private_hosts))
-                .connect_timeout(CONNECT_TIMEOUT)
                 .read_timeout(stall)
-                .tcp_nodelay(true)
                 .pool_max_idle_per_host(usize::from(u8::MAX))
-                .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
-                .dns_resolver(Arc::new(GuardedResolver {
-                    private_hosts,
-                    proxies: Arc::clone(&proxies),
-                    names: Arc::clone(&names),
-                }))
         };
-        let client = match with_trusted_roots(builder())?.build() {
-            Ok(client) => client,
-            // Small containers have no certificates. Where plain http is allowed they may not be needed.
-            Err(_) if private_hosts => {
-                builder().tls_certs_only([]).build().map_err(|error| innermost(&error))?
-            }
-            Err(error) => return Err(no_client(&innermost(&error))),
-        };
-        let wire = Arc::new(Dialled { client: client.clone(), names, may_use_proxy: !proxies.is_empty() });
+        let client = client::for_any_host(builder, private_hosts)?;
+        let may_use_proxy = names_a_proxy(|name| std::env::var(name).ok());
+        let wire = Arc::new(Dialled { client: client.clone(), names, may_use_proxy });
         Ok(Self { client, wire, private_hosts, stall })
     }
 
-    /// The same client, speaking over another wire.
+    /// The same client over another wire.
     #[cfg(test)]
     pub(crate) fn over(self, wire: Arc<dyn Wire>) -> Self {
         Self { wire, ..self }
@@ -215,7 +197,9 @@ fn condition_value(condition: &Condition) -> String {
     }
 }
 
-fn read_head(status: u16, headers: &HeaderMap) -> Head {
+/// Returns what matters of a response's head for a transfer.
+#[must_use]
+pub fn read_head(status: u16, headers: &HeaderMap) -> Head {
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let content_range = headers
         .get(header::CONTENT_RANGE)
@@ -270,6 +254,23 @@ fn last_modified(date: Option<&str>, answered: Option<&str>) -> Option<LastModif
     Some(LastModified { seconds: date.as_secs(), strong })
 }
 
+/// Begins a client for addresses that come from outside: each one is judged when it is dialled.
+pub(in crate::edge) fn guarded(
+    private_hosts: bool,
+    names: &Arc<Names>,
+) -> impl Fn() -> ClientBuilder + use<> {
+    let proxies: Arc<[String]> = proxy_hosts(|name| std::env::var(name).ok()).into();
+    let names = Arc::clone(names);
+    move || {
+        let (proxies, names) = (Arc::clone(&proxies), Arc::clone(&names));
+        client::builder().connect_timeout(client::CONNECT_TIMEOUT).dns_resolver(Arc::new(GuardedResolver {
+            private_hosts,
+            proxies,
+            names,
+        }))
+    }
+}
+
 fn redirect_policy(private_hosts: bool) -> redirect::Policy {
     redirect::Policy::custom(move |attempt| {
         if attempt.previous().len() > MOST_REDIRECTS {
@@ -320,14 +321,34 @@ pub(in crate::edge) struct GuardedResolver {
     pub(in crate::edge) names: Arc<Names>,
 }
 
+/// The variables that name a proxy for HTTPS, the first one in use first.
+pub(crate) const PROXIES_FOR_HTTPS: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
+/// Those for plain HTTP alone.
+const PROXIES_FOR_HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
+
+/// Where a proxy is: what may be shown of the value of a variable that names one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProxyAddress {
+    /// The host, in lower case.
+    pub(crate) host: String,
+    /// The port, where the value or its scheme has one.
+    pub(crate) port: Option<u16>,
+}
+
+impl ProxyAddress {
+    /// Reads the value of a variable, with or without a scheme, a user name and a password; `None` where it is no address.
+    pub(crate) fn of(value: &str) -> Option<Self> {
+        let with_scheme = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
+        let url = Url::parse(&with_scheme).ok()?;
+        Some(Self { host: url.host_str()?.to_ascii_lowercase(), port: url.port_or_known_default() })
+    }
+}
+
 /// Returns the hosts of the proxies that the environment names: the HTTP library dials those through the resolver too.
 pub(in crate::edge) fn proxy_hosts(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
-    let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
-    let host = |value: String| {
-        let address = if value.contains("://") { value } else { format!("http://{value}") };
-        Some(Url::parse(&address).ok()?.host_str()?.to_ascii_lowercase())
-    };
-    names.into_iter().filter_map(variable).filter_map(host).collect()
+    let values = PROXIES_FOR_HTTPS.into_iter().chain(PROXIES_FOR_HTTP).filter_map(variable);
+    values.filter_map(|value| Some(ProxyAddress::of(&value)?.host)).collect()
 }
 
 /// Whether the environment names a proxy.
@@ -441,7 +462,7 @@ mod tests {
         assert!(usable(Vec::new(), false).unwrap().is_empty());
     }
 
-    /// A name that the system says is this machine (`localhost` is, on every one) is not dialled, and no connection
+    /// A name that the system resolves to this machine (`localhost`) is not dialled, and no connection
     /// that was made before is used again for it.
     #[tokio::test]
     async fn a_name_that_turns_out_private_is_never_dialled() {

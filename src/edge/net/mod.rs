@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod causes;
+pub(crate) mod client;
 pub mod file_body;
 pub mod http;
 pub(crate) mod names;

@@ -40,9 +40,14 @@ pub(crate) struct Names {
 /// What is known of one name.
 enum Known {
     /// The question is on its way.
-    Asked { since: Instant, answer: Answer },
-    /// The answer.
-    Resolved { at: Instant, addresses: Arc<[IpAddr]> },
+    Asked {
+        since: Instant,
+        answer: Answer,
+    },
+    Resolved {
+        at: Instant,
+        addresses: Arc<[IpAddr]>,
+    },
 }
 
 /// Why a name has no address.
@@ -72,7 +77,6 @@ impl Names {
         Arc::new(Self { look_up, patience, known: Arc::default() })
     }
 
-    /// Returns the addresses of a name.
     pub(crate) async fn addresses(&self, name: &str) -> Found {
         let (since, mut answer) = match self.ask(name) {
             Ok(addresses) => return Ok(addresses),

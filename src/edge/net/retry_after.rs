@@ -4,16 +4,21 @@ use std::time::{Duration, SystemTime};
 
 use reqwest::header::{self, HeaderMap};
 
-/// Longer waits are not believed: a quarter of an hour later it costs nothing to ask.
-const LONGEST: Duration = Duration::from_secs(15 * 60);
+use crate::model::fault::granted_wait;
 
 /// Reads the wait that an answer asks for. A date is measured from the answer's own `Date`, so that a local clock that is
 /// off by a day changes nothing; the local clock counts only where the answer has no `Date`.
 #[must_use]
 pub(crate) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let answered = text(header::DATE).and_then(|date| httpdate::parse_http_date(date.trim()).ok());
-    retry_after(text(header::RETRY_AFTER)?, answered.unwrap_or_else(SystemTime::now))
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    retry_after(text, answered_at(headers).unwrap_or_else(SystemTime::now))
+}
+
+/// What the server's clock showed when it answered.
+#[must_use]
+pub(crate) fn answered_at(headers: &HeaderMap) -> Option<SystemTime> {
+    let date = headers.get(header::DATE)?.to_str().ok()?;
+    httpdate::parse_http_date(date.trim()).ok()
 }
 
 /// Reads the header's text; a date in the past is no wait, anything unreadable is `None`.
@@ -21,10 +26,10 @@ pub(crate) fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
 pub fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<i64>() {
-        return Some(Duration::from_secs(seconds.max(0).unsigned_abs()).min(LONGEST));
+        return Some(granted_wait(Duration::from_secs(seconds.max(0).unsigned_abs())));
     }
     let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(now).unwrap_or_default().min(LONGEST))
+    Some(granted_wait(date.duration_since(now).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -32,12 +37,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::fault::LONGEST_WAIT;
 
     proptest! {
         #[test]
         fn any_text_is_a_bounded_wait_or_none(text in "-?[0-9]{0,30}|\\PC*", now in 0_u64..1 << 35) {
             let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
-            prop_assert!(retry_after(&text, now).is_none_or(|wait| wait <= LONGEST));
+            prop_assert!(retry_after(&text, now).is_none_or(|wait| wait <= LONGEST_WAIT));
         }
     }
 

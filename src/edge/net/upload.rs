@@ -2,25 +2,23 @@
 //!
 //! This client has no token and follows no redirect; it refuses private addresses by the rules of [`crate::edge::net::http`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Method;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, redirect};
 use url::Url;
 
-use crate::edge::net::causes::innermost;
+use crate::edge::net::client;
 use crate::edge::net::file_body::FileBody;
-use crate::edge::net::http::{Body, CONNECT_TIMEOUT, GuardedResolver, classify, proxy_hosts, refusal};
+use crate::edge::net::http::{Body, classify, guarded, refusal};
 use crate::edge::net::names::Names;
-use crate::edge::net::tls_roots::{no_client, with_trusted_roots};
 use crate::model::dataset::{UploadLink, UploadMethod};
 use crate::model::fault::{Fault, Forbidden};
 
 /// How long the look-up of a name may take: name servers may be slow, an upload need not be given up for that.
 const NAME_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a refusal's words are waited for.
+/// How long the text of a refusal is waited for.
 const REFUSAL_TIME: Duration = Duration::from_secs(10);
 
 /// Sends files to signed addresses.
@@ -34,32 +32,10 @@ impl UploadClient {
     /// Builds a client. `private_hosts`: addresses in private networks are allowed, and so is plain http.
     ///
     /// # Errors
-    /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: says which.
+    /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: names it.
     pub fn new(private_hosts: bool) -> Result<Self, String> {
-        let proxies: Arc<[String]> = proxy_hosts(|name| std::env::var(name).ok()).into();
-        let names = Names::new(NAME_TIMEOUT);
-        let builder = || {
-            reqwest::Client::builder()
-                .http1_only()
-                .referer(false)
-                .redirect(redirect::Policy::none())
-                .connect_timeout(CONNECT_TIMEOUT)
-                .tcp_nodelay(true)
-                .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
-                .dns_resolver(Arc::new(GuardedResolver {
-                    private_hosts,
-                    proxies: Arc::clone(&proxies),
-                    names: Arc::clone(&names),
-                }))
-        };
-        let client = match with_trusted_roots(builder())?.build() {
-            Ok(client) => client,
-            // Where plain http is allowed, certificates may not be needed.
-            Err(_) if private_hosts => {
-                builder().tls_certs_only([]).build().map_err(|error| innermost(&error))?
-            }
-            Err(error) => return Err(no_client(&innermost(&error))),
-        };
+        let builder = guarded(private_hosts, &Names::new(NAME_TIMEOUT));
+        let client = client::for_any_host(builder, private_hosts)?;
         Ok(Self { client, private_hosts })
     }
 

@@ -4,17 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{StatusCode, redirect};
-use url::Url;
+use url::{ParseError, Url};
 
 use crate::edge::api;
 use crate::edge::api::Limits;
 use crate::edge::net::names::{Dialled, Names, Resolver};
-use crate::edge::net::tls_roots::with_trusted_roots;
 use crate::model::hook_event::Occasion;
 use crate::model::units::ByteCount;
 
+use super::client;
 use super::http::names_a_proxy;
 use super::retry_after::asked_wait;
 use super::wire;
@@ -51,27 +51,21 @@ impl Webhook {
     /// # Errors
     /// What is wrong with it, without the address itself.
     pub fn new(address: &str) -> Result<Self, String> {
-        let url = Url::parse(address.trim()).map_err(|error| error.to_string())?;
+        const FORM: &str = "write an address such as `https://example.com/hook`";
+        let url = Url::parse(address.trim()).map_err(|error| match error {
+            // What has no scheme.
+            ParseError::RelativeUrlWithoutBase => FORM.to_owned(),
+            error => format!("{FORM} ({error})"),
+        })?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err("it has to begin with `https://` or `http://`".to_owned());
+            return Err(format!("{FORM}, with `https://` or `http://` in front"));
         }
-        let builder = reqwest::Client::builder()
-            .user_agent(concat!("rcsync/", env!("CARGO_PKG_VERSION")))
-            // An event is for this address, and so is what the address may hold.
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .http1_only()
-            .connect_timeout(LIMITS.connect)
-            .timeout(LIMITS.total);
-        let builder = match url.scheme() {
-            "https" => with_trusted_roots(builder)?,
-            _ => builder.tls_certs_only([]),
-        };
         let names = Names::new(LIMITS.total);
-        let client = builder
-            .dns_resolver(Arc::new(Resolver(names.clone())))
-            .build()
-            .map_err(|error| error.without_url().to_string())?;
+        let builder = client::builder()
+            .connect_timeout(LIMITS.connect)
+            .timeout(LIMITS.total)
+            .dns_resolver(Arc::new(Resolver(names.clone())));
+        let client = client::for_origin(builder, url.scheme() == "https")?;
         let may_use_proxy = names_a_proxy(|name| std::env::var(name).ok());
         Ok(Self { url, wire: Arc::new(Dialled { client, names, may_use_proxy }) })
     }
@@ -83,7 +77,7 @@ impl Webhook {
         format!("{}://{}{port}/…", self.url.scheme(), self.url.host_str().unwrap_or_default())
     }
 
-    /// Returns what tells this address from others, and does not tell the address.
+    /// Returns the address, which distinguishes this hook from others. It is a secret: not to be shown.
     #[must_use]
     pub fn identity(&self) -> &str {
         self.url.as_str()
@@ -105,7 +99,7 @@ impl Webhook {
             if !passing || tries >= TRIES {
                 return Err(cause);
             }
-            // A receiver that says when it takes more is believed, for a minute.
+            // The wait that a receiver asks for is granted, up to a minute.
             tokio::time::sleep(asked.map_or(wait, |asked| asked.clamp(wait, LONGEST_WAIT))).await;
             wait *= 2;
             tries += 1;
@@ -137,7 +131,7 @@ mod tests {
     use crate::model::hook_event::EventId;
 
     #[tokio::test]
-    async fn a_receiver_that_says_when_it_takes_more_is_believed() {
+    async fn the_wait_that_a_receiver_asks_for_is_granted() {
         use std::io::{Read as _, Write as _};
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());

@@ -8,11 +8,9 @@ use reqwest::{Request, RequestBuilder, Response};
 
 /// Carries requests. An answer is returned as soon as its head is here.
 pub(crate) trait Wire: fmt::Debug + Send + Sync {
-    /// Carries one request.
     fn carry(&self, request: Request) -> BoxFuture<'_, reqwest::Result<Response>>;
 }
 
-/// Builds a request and sends it.
 pub(crate) async fn send(wire: &dyn Wire, request: RequestBuilder) -> reqwest::Result<Response> {
     wire.carry(request.build()?).await
 }

@@ -36,7 +36,7 @@ impl PushJournal {
     /// # Errors
     /// [`Error::DatasetInUse`], or a disk error.
     pub fn open(folder: &Path, origin: &str, dataset: &DatasetId, name: &str) -> Result<Self, Error> {
-        create_folder(folder)?;
+        disk::create_with_parents(folder)?;
         let path = journal_path(folder, origin, dataset);
         let lock = lock(&path.with_extension("lock"), name)?;
         let mut records = UploadRecords::new();
@@ -85,23 +85,13 @@ fn journal_path(folder: &Path, origin: &str, dataset: &DatasetId) -> PathBuf {
     folder.join(format!("{}.jsonl", hex(&key[..16])))
 }
 
-/// Creates a private folder with all that are missing above it.
-pub(crate) fn create_folder(folder: &Path) -> Result<(), Error> {
-    let above = folder.ancestors().find(|path| path.is_dir());
-    match above {
-        Some(above) if above == folder => Ok(()),
-        Some(above) => disk::create_folders(above, folder),
-        None => disk::create_folders(Path::new("."), folder),
-    }
-}
-
 fn lock(path: &Path, name: &str) -> Result<File, Error> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let file = disk::open(path, &options).map_err(fault("create", path))?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(Error::DatasetInUse { name: name.to_owned() }),
-        // Some disks know no locks: two pushes at a time send some files twice there.
+        // Some disks have no locks: two pushes at a time send some files twice there.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }
 }

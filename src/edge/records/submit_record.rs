@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::edge::folder::checksummed;
-use crate::edge::records::push_journal::create_folder;
 use crate::edge::system::disk;
 use crate::edge::system::disk::Durability;
 use crate::error::Error;
@@ -31,7 +30,6 @@ pub enum Submission {
     Accepted {
         /// When, in UTC.
         at: String,
-        /// The job.
         job: JobId,
     },
 }
@@ -44,7 +42,7 @@ pub struct SubmitRecord {
 }
 
 impl SubmitRecord {
-    /// The record, in `folder`, of the submission that `parts` tell from all others.
+    /// The record, in `folder`, of the submission that `parts` distinguish from all others.
     #[must_use]
     pub fn of(folder: &Path, parts: &[&str]) -> Self {
         let mut hasher = Sha256::new();
@@ -67,7 +65,7 @@ impl SubmitRecord {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, submission: &Submission) -> Result<(), Error> {
-        create_folder(&self.folder)?;
+        disk::create_with_parents(&self.folder)?;
         let text =
             checksummed::seal(submission).map_err(|error| disk::fault("write", &self.path)(error.into()))?;
         disk::replace(&self.path, &self.folder, text.as_bytes(), Durability::Durable)
@@ -76,7 +74,7 @@ impl SubmitRecord {
     /// Removes it: the submission is over.
     pub fn remove(&self) {
         if self.path.exists() {
-            // One that stays is found by the same command alone, which says what it is.
+            // One that stays is found by the same command alone, which reports what it is.
             drop(disk::remove(&self.path));
         }
     }

@@ -170,20 +170,7 @@ mod by_handle {
         }
 
         pub(super) fn rename_unless_taken(&self, name: &str, to: &Self, new: &str) -> io::Result<()> {
-            #[cfg(any(target_os = "linux", target_os = "macos"))]
-            {
-                use rustix::fs::{RenameFlags, renameat_with};
-                match renameat_with(&self.handle, name, &to.handle, new, RenameFlags::NOREPLACE) {
-                    // File systems that cannot promise it: look first, then rename.
-                    Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-                    result => return Ok(result?),
-                }
-            }
-            match statat(&to.handle, new, AtFlags::SYMLINK_NOFOLLOW) {
-                Err(Errno::NOENT) => self.rename_over(name, to, new),
-                Ok(_) => Err(io::Error::from(io::ErrorKind::AlreadyExists)),
-                Err(error) => Err(error.into()),
-            }
+            disk::rename_unless_taken_at((&self.handle, name), (&to.handle, new))
         }
 
         pub(super) fn link_to(&self, name: &str, to: &Self, new: &str) -> io::Result<()> {
@@ -243,10 +230,7 @@ mod by_path {
         }
 
         pub(super) fn rename_unless_taken(&self, name: &str, to: &Self, new: &str) -> io::Result<()> {
-            if fs::symlink_metadata(to.path.join(new)).is_ok() {
-                return Err(io::Error::from(io::ErrorKind::AlreadyExists));
-            }
-            self.rename_over(name, to, new)
+            disk::rename_unless_taken(&self.path.join(name), &to.path.join(new))
         }
 
         pub(super) fn link_to(&self, name: &str, to: &Self, new: &str) -> io::Result<()> {

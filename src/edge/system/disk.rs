@@ -199,6 +199,16 @@ pub(crate) fn flush_folder(folder: &Path) -> Result<(), Error> {
         .map_err(fault("flush", folder))
 }
 
+/// The nearest folder: the path itself or the first one above it that exists.
+pub(crate) fn nearest_folder(path: &Path) -> &Path {
+    path.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or_else(|| Path::new("."))
+}
+
+/// Creates a folder with all that are missing above it, as durable as [`create_folders`] does.
+pub(crate) fn create_with_parents(folder: &Path) -> Result<(), Error> {
+    create_folders(nearest_folder(folder), folder)
+}
+
 /// Creates a folder below `root` part by part, refusing to walk through a link. `root` itself must exist. Every folder
 /// that was created is durable: files in it would be lost with its name.
 pub(crate) fn create_folders(root: &Path, folder: &Path) -> Result<(), Error> {
@@ -238,7 +248,6 @@ fn create_folders_by(
     Ok(())
 }
 
-/// Creates one folder.
 pub(crate) fn make_folder(path: &Path, how: &fs::DirBuilder) -> io::Result<()> {
     witnessed!(|()| Change::FolderMade { path: path.to_path_buf() }, how.create(path))
 }
@@ -266,7 +275,6 @@ pub(crate) fn append(file: &File, bytes: &[u8]) -> io::Result<()> {
     )
 }
 
-/// Empties a file.
 pub(crate) fn empty(file: &File) -> io::Result<()> {
     witnessed!(|()| Change::Emptied { node: node(file) }, file.set_len(0))
 }
@@ -388,7 +396,7 @@ pub(crate) fn make_readable(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads the process's umask. There is no way to ask without setting it, so it is set once, back at once, and kept.
+/// Reads the process's umask. There is no way to read it without setting it, so it is set once, back at once, and kept.
 #[cfg(unix)]
 fn umask() -> rustix::fs::Mode {
     static UMASK: OnceLock<rustix::fs::Mode> = OnceLock::new();
@@ -489,16 +497,38 @@ pub(crate) fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
     )
 }
 
+#[cfg(unix)]
 fn rename_unless_taken(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::CWD;
+    rename_unless_taken_at((CWD, from), (CWD, to))
+}
+
+/// Renames a name in one folder to a free name in another.
+#[cfg(unix)]
+pub(super) fn rename_unless_taken_at<Name: rustix::path::Arg + Copy>(
+    (from, name): (impl std::os::fd::AsFd, Name),
+    (to, new): (impl std::os::fd::AsFd, Name),
+) -> io::Result<()> {
+    use rustix::fs::{AtFlags, renameat, statat};
+    use rustix::io::Errno;
     #[cfg(any(target_os = "linux", target_os = "macos"))]
     {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        use rustix::fs::{RenameFlags, renameat_with};
+        match renameat_with(&from, name, &to, new, RenameFlags::NOREPLACE) {
             // File systems that cannot promise it: look first, then rename.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {}
-            result => return result.map_err(io::Error::from),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            result => return Ok(result?),
         }
     }
+    match statat(&to, new, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(renameat(&from, name, &to, new)?),
+        Ok(_) => Err(io::Error::from(io::ErrorKind::AlreadyExists)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) fn rename_unless_taken(from: &Path, to: &Path) -> io::Result<()> {
     if fs::symlink_metadata(to).is_ok() {
         return Err(io::Error::from(io::ErrorKind::AlreadyExists));
     }
@@ -599,6 +629,21 @@ mod tests {
         }
         assert_eq!(fs::read(&file).unwrap(), b"weights");
         assert!(renew(&folder.path().join("nothing")).is_err());
+    }
+
+    #[test]
+    fn a_folder_is_created_with_all_that_are_missing_above_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b/c");
+        assert_eq!(nearest_folder(&deep), folder.path());
+        assert_eq!(nearest_folder(Path::new("nothing/of/this")), Path::new("."));
+        create_with_parents(&deep).unwrap();
+        assert_eq!(nearest_folder(&deep), deep);
+        create_with_parents(&deep).unwrap();
+        fs::write(deep.join("file"), "").unwrap();
+        assert_eq!(nearest_folder(&deep.join("file/x")), deep);
+        assert!(create_with_parents(&deep.join("file/x")).is_err());
+        assert!(create_with_parents(&deep.join("file")).is_err(), "a file is no folder");
     }
 
     #[test]

@@ -41,7 +41,6 @@ pub enum ExecFault {
     /// There is no such program, or it may not be run.
     #[error("could not start `{program}`: {cause}")]
     NotStarted {
-        /// The program.
         program: String,
         /// What the system reported.
         cause: String,

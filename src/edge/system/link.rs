@@ -18,7 +18,6 @@ pub enum LinkMode {
     Reflink,
     /// The same file under a second name.
     Hardlink,
-    /// A copy.
     Copy,
 }
 
@@ -29,7 +28,6 @@ pub enum Linked {
     Reflink,
     /// It is the same file.
     Hardlink,
-    /// It is a copy.
     Copy,
 }
 

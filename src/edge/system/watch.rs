@@ -17,7 +17,6 @@ const WITHOUT_EVENTS: Duration = Duration::from_secs(2);
 /// Editors write a file in several steps, each of them an event: what comes this soon after belongs together.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// Watches one file.
 pub struct Watch {
     nudge: Arc<Notify>,
     /// Events come as long as it lives; `None` where the system has none to give.

@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::decide::bucket::head::Known;
 use crate::decide::comfyui::loras::{Kinds, candidates};
 use crate::decide::formats::safetensors_header::{LENGTH_BYTES, MAX_HEADER_BYTES, SafetensorsHeader};
+use crate::decide::mirror::reported::is_news;
 use crate::edge::bucket::Tag;
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::system::blocking::{blocking, lost};
@@ -24,7 +25,6 @@ use crate::engine::destination::hashing::{feed_file, is_as_published};
 use crate::engine::event::{ComfyNotice, Event, Notice, Reporter};
 use crate::engine::outputs::comfyui::lacking::{Lacking, Other};
 use crate::engine::outputs::comfyui::{ComfyUi, Outcome, Patience};
-use crate::engine::reported::Reported;
 use crate::engine::stop::Stop;
 use crate::error::{BucketError, Error, ExitStatus};
 use crate::model::destination::BucketUrl;
@@ -62,7 +62,7 @@ pub(crate) struct FromBucket {
     shadow: PathBuf,
     /// What weights hold; `None` where their header cannot be read.
     kinds: HashMap<Sha256Digest, Option<WeightsKind>>,
-    reported: Reported<ComfyNotice>,
+    reported: Vec<ComfyNotice>,
     reporter: Arc<dyn Reporter>,
 }
 
@@ -85,7 +85,7 @@ impl FromBucket {
     pub(super) fn over(store: Store, comfy: Arc<ComfyUi>, state: &Path, reporter: Arc<dyn Reporter>) -> Self {
         let name = hex(&Sha256::digest(store.url.to_string().as_bytes())[..8]);
         let shadow = state.join("buckets").join(name);
-        Self { store, comfy, shadow, kinds: HashMap::new(), reported: Reported::default(), reporter }
+        Self { store, comfy, shadow, kinds: HashMap::new(), reported: Vec::new(), reporter }
     }
 
     /// Where files are on their way.
@@ -140,7 +140,7 @@ impl FromBucket {
     }
 
     fn report_once(&mut self, notice: ComfyNotice, event: impl FnOnce(Notice) -> Event) {
-        if self.reported.is_news(&notice) {
+        if is_news(&mut self.reported, &notice) {
             self.reporter.report(&event(Notice::ComfyUi(notice)));
         }
     }
@@ -185,8 +185,7 @@ impl FromBucket {
         let shadow = self.shadow.clone();
         let preparing = blocking(move || {
             let parts = shadow.join(PRIVATE).join(PARTS);
-            let there = parts.ancestors().find(|folder| folder.is_dir()).unwrap_or_else(|| Path::new("/"));
-            disk::create_folders(there, &parts)?;
+            disk::create_with_parents(&parts)?;
             if let Some(job) = job {
                 disk::replace_if_changed(&shadow.join(JOB), &shadow.join(PRIVATE), |mut text| {
                     std::io::Write::write_all(&mut text, &job)

@@ -19,6 +19,7 @@ use crate::decide::bucket::head::Known;
 use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::Recollection;
 use crate::decide::mirror::poll_interval::{Cadence, Next};
+use crate::decide::mirror::reported::is_news;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
 use crate::decide::transfer::task::FailureCause;
@@ -29,7 +30,6 @@ use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::mirror::run::auto_resume::{Around, BETWEEN_LOOKS, Life};
 use crate::engine::options::{OnChange, SyncOptions};
-use crate::engine::reported::Reported;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::link_refresh::Relister;
 use crate::engine::transfer::share::{Member, Membership};
@@ -216,9 +216,9 @@ struct Run {
     hooks: Option<Working>,
     told: Option<(Option<String>, JobStatus, Progress, Option<String>)>,
     planned: bool,
-    reported: Reported<Notice>,
-    /// The job's status when it was last looked at before this run, by any worker.
-    seen_before: Option<JobStatus>,
+    noticed: Vec<Notice>,
+    /// The job's status when an earlier run last saw it.
+    last_seen: Option<JobStatus>,
     /// The files of an older `job.json`, where the head was lost.
     recollections: HashMap<ArtifactKey, Recollection>,
     before: Vec<JobArtifact>,
@@ -269,8 +269,8 @@ impl Run {
             hooks: None,
             told: None,
             planned: false,
-            reported: Reported::default(),
-            seen_before: None,
+            noticed: Vec::new(),
+            last_seen: None,
             recollections: HashMap::new(),
             before: Vec::new(),
             written: HashMap::new(),
@@ -284,13 +284,13 @@ impl Run {
     }
 
     fn notice(&mut self, notice: Notice) {
-        if self.reported.is_news(&notice) {
+        if is_news(&mut self.noticed, &notice) {
             self.tell(&Event::Notice { notice });
         }
     }
 
     fn trouble(&mut self, notice: Notice) {
-        if self.reported.is_news(&notice) {
+        if is_news(&mut self.noticed, &notice) {
             self.tell(&Event::Trouble { notice });
         }
     }
@@ -299,7 +299,7 @@ impl Run {
         let mut looked = first;
         let found = self.look_at_head().await?;
         if let Some(seen) = found.head.as_ref().and_then(|head| head.seen.clone()) {
-            self.seen_before = Some(seen.status.clone());
+            self.last_seen = Some(seen.status.clone());
             let resumes = Resumes { last: Some(seen.status), count: seen.resumes };
             self.life = Life::new(&self.mirror.options, resumes);
         }

@@ -9,7 +9,7 @@ use crate::edge::api::ApiClient;
 use crate::engine::stop::Stop;
 use crate::error::ApiError;
 
-use super::event::{PushEvent, PushReporter};
+use super::event::{PushEvent, PushReporter, RetriedPush};
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -54,7 +54,7 @@ where
         if gives_up || !fault.is_transient() {
             return Err(fault);
         }
-        reporter.report(&PushEvent::Retrying { path: None, cause: fault.to_string(), wait });
+        reporter.report(&PushEvent::Retrying { path: None, cause: RetriedPush::after(fault), wait });
         if stop.token().run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
             return Ok(None);
         }

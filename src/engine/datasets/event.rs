@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::decide::datasets::push::sending::Route;
+use crate::decide::datasets::push::ready::Difference;
+use crate::decide::datasets::push::sending::{Route, SendFault};
 use crate::error::ExitStatus;
 use crate::model::dataset::DatasetStatus;
 use crate::model::digest::Sha256Digest;
@@ -59,7 +60,7 @@ pub enum PushEvent {
         /// The file; none where it is about all of them.
         path: Option<String>,
         /// Why.
-        cause: String,
+        cause: RetriedPush,
         /// How long it waits.
         wait: Duration,
     },
@@ -84,7 +85,7 @@ pub enum PushEvent {
         /// The file; none where it is about the dataset.
         path: Option<String>,
         /// Why.
-        cause: String,
+        cause: FailedPush,
     },
     /// Something that the user should know.
     Notice {
@@ -106,6 +107,59 @@ pub enum PushEvent {
         /// Since it began.
         elapsed: Duration,
     },
+}
+
+/// Why something is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetriedPush {
+    /// What is wrong with the last try.
+    pub fault: SendFault,
+    /// How many files are sent at a time from now on, where that is fewer than before.
+    pub at_a_time: Option<usize>,
+}
+
+impl RetriedPush {
+    pub(crate) fn after(fault: impl Into<SendFault>) -> Self {
+        Self { fault: fault.into(), at_a_time: None }
+    }
+}
+
+/// Why a file could not be sent, or the dataset is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FailedPush {
+    /// Sending it failed, and no other try would help.
+    Fault(SendFault),
+    /// The folder is not what it was when the push began.
+    Meanwhile(Meanwhile),
+    /// The API gives names to files that part what belongs together: which files, in words.
+    Renamed(String),
+    /// Validation refused the dataset: why, in the API's words.
+    Refused(String),
+    /// Its inventory is not the folder's.
+    Different {
+        /// Its status.
+        status: DatasetStatus,
+        /// What is different.
+        difference: Difference,
+    },
+    /// It is not READY after the wait that was asked for.
+    NotReady {
+        /// Its status.
+        status: DatasetStatus,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+}
+
+/// What became of a file while others were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meanwhile {
+    /// It is new in the folder.
+    Came,
+    /// Its length or change time is another.
+    Changed,
+    /// It is no longer in the folder.
+    Went,
 }
 
 /// Receives what happens. Called from several threads.

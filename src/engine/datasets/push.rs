@@ -24,7 +24,7 @@ use crate::model::units::ByteCount;
 use crate::model::upload_record::{Stamp, UploadRecord, UploadRecords};
 
 use super::asking::{Patience, ask};
-use super::event::{PushEvent, PushReporter};
+use super::event::{FailedPush, Meanwhile, PushEvent, PushReporter};
 use send_files::{Delivery, Outcome, Task};
 
 /// A file to be in the dataset.
@@ -285,7 +285,7 @@ impl Prepared {
         let changed = self.changed_meanwhile().await?;
         if !changed.is_empty() {
             for (path, cause) in &changed {
-                let (path, cause) = (Some(path.clone()), (*cause).to_owned());
+                let (path, cause) = (Some(path.clone()), FailedPush::Meanwhile(*cause));
                 reporter.report(&PushEvent::Failed { path, cause });
             }
             return Ok(pushed(ExitStatus::TryAgain, changed.len() as u64));
@@ -351,7 +351,7 @@ impl Prepared {
     }
 
     /// Returns the files that came, went or changed while others were sent.
-    async fn changed_meanwhile(&self) -> Result<Vec<(String, &'static str)>, Error> {
+    async fn changed_meanwhile(&self) -> Result<Vec<(String, Meanwhile)>, Error> {
         let relist = Arc::clone(&self.push.relist);
         let files: Vec<(String, PathBuf, Stamp)> =
             self.push.files.iter().map(|file| (file.name.clone(), file.path.clone(), file.stamp)).collect();
@@ -360,13 +360,13 @@ impl Prepared {
             let known: std::collections::BTreeSet<&str> =
                 files.iter().map(|(name, ..)| name.as_str()).collect();
             let new = listed.iter().filter(|name| !known.contains(name.as_str()));
-            let mut changed: Vec<(String, &'static str)> =
-                new.map(|name| (name.clone(), "it came into the folder while others were sent")).collect();
+            let mut changed: Vec<(String, Meanwhile)> =
+                new.map(|name| (name.clone(), Meanwhile::Came)).collect();
             for (name, path, stamp) in &files {
                 match file_body::look(path) {
                     Some(now) if now == *stamp => {}
-                    Some(_) => changed.push((name.clone(), "it changed while others were sent")),
-                    None => changed.push((name.clone(), "it went from the folder while others were sent")),
+                    Some(_) => changed.push((name.clone(), Meanwhile::Changed)),
+                    None => changed.push((name.clone(), Meanwhile::Went)),
                 }
             }
             Ok(changed)
@@ -392,8 +392,7 @@ impl Prepared {
             reporter.report(&PushEvent::Notice { message });
         }
         let cause = renaming_fault(names.iter().copied())?;
-        let cause =
-            format!("{cause}: rename them to letters, digits, `_` and `-`, and push into a new dataset");
+        let cause = FailedPush::Renamed(cause);
         reporter.report(&PushEvent::Failed { path: None, cause });
         Some(ExitStatus::BadData)
     }
@@ -442,8 +441,8 @@ impl Prepared {
                     reporter.report(&PushEvent::Ready { files, bytes });
                     return Ok(ExitStatus::Complete);
                 }
-                Readiness::Failed(cause) => {
-                    reporter.report(&PushEvent::Failed { path: None, cause });
+                Readiness::Failed(why) => {
+                    reporter.report(&PushEvent::Failed { path: None, cause: FailedPush::Refused(why) });
                     return Ok(ExitStatus::Negative);
                 }
                 Readiness::Different(difference)
@@ -452,8 +451,7 @@ impl Prepared {
                     return Err(conflict(self.push.name.as_str(), &difference.foreign));
                 }
                 Readiness::Different(difference) => {
-                    let cause =
-                        format!("it is {} and not as the folder is: {}", dataset.status, difference.words());
+                    let cause = FailedPush::Different { status: dataset.status.clone(), difference };
                     reporter.report(&PushEvent::Failed { path: None, cause });
                     return Ok(ExitStatus::TryAgain);
                 }
@@ -466,8 +464,8 @@ impl Prepared {
             let wait = wait_after(looks);
             looks += 1;
             if now + wait >= end {
-                let waited = self.push.options.timeout.as_secs();
-                let cause = format!("it is still {} after {waited} s", dataset.status);
+                let (status, waited) = (dataset.status.clone(), self.push.options.timeout);
+                let cause = FailedPush::NotReady { status, waited };
                 reporter.report(&PushEvent::Failed { path: None, cause });
                 return Ok(ExitStatus::TryAgain);
             }

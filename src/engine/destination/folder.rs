@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::decide::mirror::plan::Recollection;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
+use crate::decide::transfer::portions::Portions;
 use crate::edge::folder::local_files::look_at_each;
 use crate::edge::folder::lock::FolderLock;
 use crate::edge::folder::manifest_store::{PRIVATE, Store, ensure_fit};
@@ -127,7 +128,13 @@ struct Opening {
 
 impl Opening {
     /// Creates what is missing, takes the lock and loads the manifest.
-    fn begin(dir: &Path, job: &JobId, origin: &str, reporter: &dyn Reporter) -> Result<Self, Error> {
+    fn begin(
+        dir: &Path,
+        job: &JobId,
+        origin: &str,
+        block: u64,
+        reporter: &dyn Reporter,
+    ) -> Result<Self, Error> {
         create(dir)?;
         let private = dir.join(PRIVATE);
         create_private(&private)?;
@@ -142,7 +149,7 @@ impl Opening {
         if damage.snapshot {
             reporter.report(&Event::Notice { notice: Notice::ManifestDamaged });
         }
-        let parts = PartFolder::beside(parts, lock.others());
+        let parts = PartFolder::beside(parts, lock.others(), block);
         Ok(Self { dir: dir.to_path_buf(), store, parts, place: lock })
     }
 
@@ -173,7 +180,7 @@ impl Opening {
             if row.is_listed() {
                 offered.insert(hash(&key));
             }
-            // What the manifest knows needs no recollection.
+            // What is in the manifest needs no recollection.
             if !store.manifest().entries.contains_key(&key)
                 && let Some(memory) = reports::recollection(row)
             {
@@ -208,11 +215,12 @@ impl Opening {
 impl Folder {
     /// Opens DIR: creates what is missing, takes the lock, loads the manifest and settles what a crash left, for which it may
     /// have to read many gigabytes. `None` where `stop` was used meanwhile: what was read by then is settled, and nothing is
-    /// lost.
+    /// lost. `block`: bytes in one block of a part.
     pub(crate) async fn open(
         dir: &Path,
         job: &JobId,
         origin: &str,
+        block: u64,
         reporter: &Arc<dyn Reporter>,
         stop: &Stop,
     ) -> Result<Option<Self>, Error> {
@@ -220,7 +228,7 @@ impl Folder {
             let (dir, job, origin, reporter) =
                 (dir.to_path_buf(), job.clone(), origin.to_owned(), reporter.clone());
             move || {
-                let opening = Opening::begin(&dir, &job, &origin, reporter.as_ref())?;
+                let opening = Opening::begin(&dir, &job, &origin, block, reporter.as_ref())?;
                 let unread = opening.unread()?;
                 Ok::<_, Error>((opening, unread))
             }
@@ -242,7 +250,8 @@ impl Folder {
         origin: &str,
         reporter: &dyn Reporter,
     ) -> Result<Self, Error> {
-        Opening::begin(dir, job, origin, reporter)?.finish(reporter, &Digests::default())
+        let block = Portions::default().block;
+        Opening::begin(dir, job, origin, block, reporter)?.finish(reporter, &Digests::default())
     }
 
     /// Reads what earlier runs saw of the job's resumptions.
@@ -385,11 +394,7 @@ async fn look_at_all(dir: PathBuf, paths: BTreeSet<RelPath>) -> Result<Local, Er
 
 /// Creates DIR, so that its name lasts as long as what is mirrored into it.
 pub(crate) fn create(dir: &Path) -> Result<(), Error> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let there = dir.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or_else(|| Path::new("."));
-    disk::create_folders(there, dir)
+    disk::create_with_parents(dir)
 }
 
 fn create_private(folder: &Path) -> Result<(), Error> {

@@ -78,7 +78,9 @@ fn doubts(store: &Mutex<Store>, doubtful: Vec<Action>) -> Vec<Doubt> {
     let doubt = |action: Action| {
         let known = store.manifest().entries.get(&action.artifact.key).cloned();
         let (expected, reason, due) = match (&action.step, known) {
-            (Step::Adopt { memory, due }, _) => (memory.entry(action.artifact.step), FetchReason::New, *due),
+            (Step::Adopt { memory, due }, _) => {
+                (memory.adopted(action.artifact.step), FetchReason::New, *due)
+            }
             (Step::Inspect { due }, Some(entry)) => (entry, FetchReason::Damaged, *due),
             _ => return None,
         };

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::decide::mirror::reported::LastTrouble;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine::outputs::gallery::compare;
 use crate::error::Error;
@@ -28,8 +29,7 @@ pub(super) struct Page {
     changes: AtomicU64,
     drawn: AtomicU64,
     changed: Notify,
-    /// The trouble that was reported last.
-    reported: Mutex<Option<Error>>,
+    trouble: Mutex<LastTrouble<Error>>,
 }
 
 /// What a thread needs to draw the page: it continues where the fleet waits for it no longer.
@@ -51,7 +51,7 @@ impl Page {
             changes: AtomicU64::new(0),
             drawn: AtomicU64::new(0),
             changed: Notify::new(),
-            reported: Mutex::default(),
+            trouble: Mutex::default(),
         }
     }
 
@@ -85,12 +85,8 @@ impl Page {
         let drawn = blocking(move || drawing.draw()).await;
         let drawn = drawn.unwrap_or_else(|gone| Err(lost("draw", &self.drawing.root)(gone)));
         self.drawn.store(changes, Ordering::Relaxed);
-        let trouble = drawn.err();
-        let before = {
-            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *reported, trouble.clone())
-        };
-        if let Some(error) = trouble.filter(|error| before.as_ref() != Some(error)) {
+        let news = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).news(drawn.err());
+        if let Some(error) = news {
             tell(News::NoPage(error));
         }
     }

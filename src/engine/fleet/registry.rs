@@ -90,7 +90,7 @@ impl Files {
     }
 
     fn add(&self, job: &JobId, line: &str) -> Result<bool, Error> {
-        disk::create_folders(nearest_folder(&self.folder), &self.folder)?;
+        disk::create_with_parents(&self.folder)?;
         let path = self.folder.join(file_name(job));
         match disk::create(&path, &self.folder, format!("{line}\n").as_bytes()) {
             Ok(()) => Ok(true),
@@ -128,10 +128,6 @@ impl Files {
         }
         Ok(text)
     }
-}
-
-fn nearest_folder(path: &Path) -> &Path {
-    path.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or_else(|| Path::new("."))
 }
 
 /// A job's id is any text without white space: as a file's name it is kept, or altered and marked.

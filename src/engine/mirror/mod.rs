@@ -59,7 +59,7 @@ impl Mirror {
         self
     }
 
-    /// Lets somebody do something with what is published.
+    /// Adds a follower of what is published.
     #[must_use]
     pub fn followed_by(mut self, follower: Arc<dyn Follower>) -> Self {
         self.followers.push(follower);
@@ -102,13 +102,18 @@ impl Mirror {
         if self.options.dry_run {
             return rehearse(&self, reporter.as_ref(), &first, began).await;
         }
-        let opened = Folder::open(&self.dir, &self.job, &self.api.origin(), &reporter, &stop).await?;
+        let opened = self.open_folder(&reporter, &stop).await?;
         let Some(folder) = opened else { return Ok(interrupted(reporter.as_ref(), &stop, began)) };
         Run::begin(self, hosts, folder, reporter, stop, began).await?.follow(first).await
     }
 
+    async fn open_folder(&self, reporter: &Arc<dyn Reporter>, stop: &Stop) -> Result<Option<Folder>, Error> {
+        let block = self.options.portions.block;
+        Folder::open(&self.dir, &self.job, &self.api.origin(), block, reporter, stop).await
+    }
+
     /// Reads every mirrored byte again and fetches what is bad or missing: bad blocks alone, while the host still has
-    /// the same revision and their checksums are known. Asks nobody when all is good.
+    /// the same revision and their checksums are known. Sends no request when all is good.
     ///
     /// # Errors
     /// What kept it from looking at all; what could not be repaired is part of the answer.

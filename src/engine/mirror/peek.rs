@@ -23,7 +23,7 @@ const FIRST: u64 = 16 << 10;
 /// A longer header than this is none that a trainer wrote: the real ones stay below 250 kB.
 const LONGEST: u64 = 8 << 20;
 
-/// Requests at once: enough to hide the way to the host, few enough to bother nobody.
+/// Requests at once: enough to hide the way to the host, few enough for any host.
 const AT_ONCE: usize = 8;
 
 /// Tries of one file: the table of all of them waits for it.

@@ -11,9 +11,10 @@ use tracing::debug;
 
 use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::{
-    Action, FetchReason, Situation, Step, asked_stamp, nothing_is_chosen, plan,
+    Action, FetchReason, Sight, Situation, Step, asked_stamp, nothing_found, plan,
 };
 use crate::decide::mirror::poll_interval::{Cadence, KnownEnd, Left, Next};
+use crate::decide::mirror::reported::is_news;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::select::Selection;
 use crate::decide::mirror::snapshot::JobSnapshot;
@@ -29,7 +30,6 @@ use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::outputs::follower::Followers;
 use crate::engine::outputs::gallery::history::History;
-use crate::engine::reported::Reported;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::share::{Member, Membership};
 use crate::engine::transfer::{Setup, Transfers};
@@ -68,7 +68,7 @@ pub(crate) struct Run {
     /// Looks after the job's end have found nothing new for long enough.
     settled: bool,
     fetching: HashSet<ArtifactKey>,
-    reported: Reported<Notice>,
+    noticed: Vec<Notice>,
     outlook: forecasts::Outlook,
     /// How far the manifest was when `SHA256SUMS` and `job.json` were last written.
     written_at: Option<u64>,
@@ -88,7 +88,7 @@ struct LastReport {
 }
 
 impl Run {
-    /// Gets everything ready. To be called after a first look, so that no folder is created for a job that does not exist.
+    /// Gets everything ready. The job was looked at already, so that no folder is created for a job that does not exist.
     pub(crate) async fn begin(
         mut mirror: Mirror,
         client: ArtifactClient,
@@ -152,7 +152,7 @@ impl Run {
             inspected,
             settled: false,
             fetching: HashSet::new(),
-            reported: Reported::default(),
+            noticed: Vec::new(),
             outlook: forecasts::Outlook::default(),
             written_at: None,
             trouble: None,
@@ -180,7 +180,7 @@ impl Run {
         }
     }
 
-    /// Continues from the first look to the end.
+    /// Follows the job from the first look to the end.
     pub(crate) async fn follow(&mut self, first: JobSnapshot) -> Result<ExitStatus, Error> {
         let mut looked = first;
         self.life.count(&mut looked);
@@ -278,12 +278,11 @@ impl Run {
         ordered += self.transfers.order(doubtful).await;
         self.planned = true;
         self.fetching = fetching;
-        // Reported when this end is first seen in this folder: once for a crontab that selects nothing of a job.
+        // Reported at the end, and when that of the job is first seen in this folder: once for a crontab that selects nothing.
         let is_first_seen = self.folder.resumes.last.as_ref() != Some(&looked.status.status);
-        if is_first_seen && state.is_over() && nothing_is_chosen(&actions) {
-            self.notice([Notice::NothingChosen { offered: actions.len() }].into_iter());
-        }
-        let pass = Pass { ordered, unreachable, ..Pass::of(looked, &listing, &actions, state) };
+        let sight = Sight::of(state.is_over(), is_first_seen, self.mirror.options.once);
+        let nothing = nothing_found(&actions, &self.mirror.options.selection, sight);
+        let pass = Pass { ordered, unreachable, nothing, ..Pass::of(looked, &listing, &actions, state) };
         if !inspected.is_whole {
             return Ok(pass);
         }
@@ -312,7 +311,7 @@ impl Run {
     /// Reports trouble once, and remembers it for the end.
     fn worry(&mut self, error: Error) {
         let notice = Notice::Failed(error.clone());
-        if self.reported.is_news(&notice) {
+        if is_news(&mut self.noticed, &notice) {
             self.reporter.report(&Event::Trouble { notice });
         }
         self.trouble = Some(error);
@@ -393,18 +392,18 @@ impl Run {
 
     fn notice(&mut self, notices: impl Iterator<Item = Notice>) {
         for notice in notices {
-            if self.reported.is_news(&notice) {
+            if is_news(&mut self.noticed, &notice) {
                 self.reporter.report(&Event::Notice { notice });
             }
         }
     }
 
-    /// Counts the listed files whose address cannot be used, and names each once.
+    /// Counts the listed files that cannot be fetched from their addresses, and names each once.
     fn unreachable(&mut self, looked: &JobSnapshot, listing: &Listing) -> u64 {
         let notices = unreachable(looked, listing, &self.mirror.options.selection);
         let count = notices.len() as u64;
         for notice in notices {
-            if self.reported.is_news(&notice) {
+            if is_news(&mut self.noticed, &notice) {
                 self.reporter.report(&Event::Trouble { notice });
             }
         }
@@ -550,7 +549,7 @@ impl Run {
         }
     }
 
-    /// Removes what the user does not want to keep here; returns whether anything went.
+    /// Removes what the user does not want to keep here; returns whether anything was removed.
     async fn retain(&self) -> Result<bool, Error> {
         let Some(retention) = self.mirror.options.retention.filter(|_| self.inspected) else {
             return Ok(false);
@@ -565,12 +564,12 @@ impl Run {
         Ok(!pruned.removed.is_empty())
     }
 
-    /// Winds up, counts what is here, and reports how it all ends.
+    /// Winds up, counts what is here, and returns how the run ends.
     async fn conclude(&mut self, looked: &JobSnapshot, pass: &Pass) -> Result<ExitStatus, Error> {
         let interrupted = self.stop.is_stopped();
         let cooled_at = self.transfers.cooled_at().await;
         self.wind_up(looked).await?;
-        // Last, so that all followers have had each published file.
+        // Last, so that followers have had each published file.
         match self.retain().await {
             Ok(false) => {}
             Ok(true) => {
@@ -589,6 +588,8 @@ impl Run {
         if follows && exit == ExitStatus::TryAgain && self.is_timed_out() {
             self.reporter.report(&Event::Notice { notice: Notice::TimedOut });
         }
+        let nothing = pass.nothing.clone().map(|nothing| Notice::of_nothing(nothing, pass.offered));
+        self.notice(nothing.into_iter());
         self.reporter.report(&Event::Done {
             exit,
             published: self.transfers.published(),
@@ -663,10 +664,9 @@ fn is_full(error: &Error) -> bool {
     matches!(error, Error::Disk { source, .. } if disk::is_full(source))
 }
 
-/// Counts the files that are here, offered still or not, and names wanted ones that are not. What the manifest knows may
-/// have gone since: a
-/// file that was deleted here and could not be fetched again is not here, and one whose new bytes could not be had
-/// is not what is listed.
+/// Counts the files that are here, offered still or not, and names wanted ones that are not. What is in the manifest may
+/// have gone since: a file that was deleted here and could not be fetched again is not here, and one whose new bytes
+/// could not be had is not what is listed.
 fn count(
     dir: &Path,
     manifest: &Manifest,
@@ -700,7 +700,7 @@ fn job_event(looked: &JobSnapshot) -> Event {
     }
 }
 
-/// Looks and plans, and tells what would be done; writes nothing.
+/// Looks and plans, and reports what would be done; writes nothing.
 pub(crate) async fn rehearse(
     mirror: &Mirror,
     reporter: &dyn Reporter,

@@ -1,6 +1,5 @@
-//! Readers of what stands in DIR: whoever wants to do something with published files (gallery, ComfyUI, hooks) follows
-//! the folder, not the events. A nudge says "look", the manifest says what is true: so nothing is lost to a kill, and
-//! the same follower serves a running mirror and a command of its own.
+//! Readers of what is in DIR: gallery, ComfyUI and hooks follow the folder, not the events. A nudge is a reason to look, and only
+//! the manifest counts: so nothing is lost to a kill, and the same follower serves a running mirror and a command of its own.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -83,7 +83,7 @@ async fn carry(context: &Arc<Context>, file: &mut Carried, terms: &Terms) {
     let now = terms.began.elapsed();
     let commands = file.state.step(now, Input::Begun(None));
     file.commands.extend(commands);
-    let download = Arc::new(Download::new(artifact.key.clone(), artifact.path.file_name()));
+    let download = Arc::new(Download::new(artifact.key.clone(), artifact.path.file_name(), context.portions));
     file.download = Some(download.clone());
     // More than once only for a request that delivered no byte, and is sent in another form.
     while file.commands.is_empty() && file.state.have() == 0 && !context.cancel.is_cancelled() {

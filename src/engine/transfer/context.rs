@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::transfer::disk_space::Shortage;
+use crate::decide::transfer::outcome::LONGEST_WAIT_IN_ONE_PASS;
+use crate::decide::transfer::portions::Portions;
 use crate::decide::transfer::protocol::Report;
-use crate::decide::transfer::state::LONGEST_WAIT_IN_ONE_PASS;
 use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, FailureCause};
 use crate::edge::folder::part_file::PartFolder;
 use crate::edge::net::http::{ArtifactClient, Body, RangeRequest};
@@ -45,6 +46,7 @@ pub(crate) struct Context {
     pub(super) inbox: mpsc::UnboundedSender<Message>,
     pub(super) stall_timeout: Duration,
     pub(super) once: bool,
+    pub(super) portions: Portions,
     /// Bytes of bodies that arrived.
     pub(super) received: AtomicU64,
     /// The newest poll showed a run that may still write.

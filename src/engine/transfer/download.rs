@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::decide::formats::Format;
+use crate::decide::transfer::portions::Portions;
 use crate::decide::transfer::protocol::{Known, Left};
 use crate::decide::transfer::verify::{BodyHash, Inspection, Received};
 use crate::edge::folder::part_file::{Part, PartFolder, PartIdentity, TakenOver};
@@ -23,17 +24,8 @@ use super::shared_end::SharedEnd;
 /// Bytes read back at once where a hash follows behind: they stay in the processor's cache until they are hashed.
 const READ_BACK: usize = 256 << 10;
 
-/// Files up to this size are written and hashed by the connection itself, in less than half a millisecond: handing them
-/// to another thread and back takes longer than most of them do.
-const SOON_DONE: u64 = if cfg!(test) { 1 << 11 } else { 512 << 10 };
-
 /// The length of a file is unknown.
 const UNKNOWN: u64 = u64::MAX;
-
-/// Whether a file of this length is better written and hashed on the spot than on a thread that may block.
-pub(super) const fn is_soon_done(length: u64) -> bool {
-    length <= SOON_DONE
-}
 
 /// One attempt at one revision of one file.
 #[derive(Debug)]
@@ -42,6 +34,8 @@ pub(super) struct Download {
     format: Format,
     began: Instant,
     abandoned: AtomicBool,
+    /// Files up to this length are written and hashed on the spot, and not on a thread that may block.
+    on_the_spot: u64,
     /// Bytes that are here without a gap, from the first one on: as far as hashes may follow.
     front: AtomicU64,
     length: AtomicU64,
@@ -107,12 +101,13 @@ pub(super) struct Absorbed {
 
 impl Download {
     /// Begins with nothing.
-    pub(super) fn new(key: ArtifactKey, file_name: &str) -> Self {
+    pub(super) fn new(key: ArtifactKey, file_name: &str, portions: Portions) -> Self {
         Self {
             key,
             format: Format::of(file_name),
             began: Instant::now(),
             abandoned: AtomicBool::new(false),
+            on_the_spot: portions.on_the_spot,
             front: AtomicU64::new(0),
             length: AtomicU64::new(UNKNOWN),
             known: Mutex::default(),
@@ -125,7 +120,12 @@ impl Download {
     }
 
     /// Continues with what an earlier run or try left; returns what that is, too.
-    pub(super) fn taken_over(key: ArtifactKey, file_name: &str, taken: TakenOver) -> (Self, Left) {
+    pub(super) fn taken_over(
+        key: ArtifactKey,
+        file_name: &str,
+        portions: Portions,
+        taken: TakenOver,
+    ) -> (Self, Left) {
         let TakenOver { part, identity, here } = taken;
         let left = Left {
             revision: identity.revision.clone(),
@@ -143,7 +143,7 @@ impl Download {
             length: AtomicU64::new(identity.length),
             known: Mutex::new(known),
             part: Mutex::new(Some(Arc::new(part))),
-            ..Self::new(key, file_name)
+            ..Self::new(key, file_name, portions)
         };
         (download, left)
     }
@@ -158,7 +158,7 @@ impl Download {
 
     /// Whether the whole of it is written and hashed on the spot.
     pub(super) fn is_soon_done(&self) -> bool {
-        self.length().is_some_and(is_soon_done)
+        self.length().is_some_and(|length| length <= self.on_the_spot)
     }
 
     pub(super) fn is_abandoned(&self) -> bool {
@@ -282,7 +282,7 @@ impl Download {
     /// Has the body's hash follow on a thread of its own, from the moment in which the header declares one to compare
     /// with. Small files do without the thread.
     fn let_body_follow(self: &Arc<Self>, inspection: &Inspection, part: &Arc<Part>) {
-        if self.length().is_none_or(is_soon_done) {
+        if self.length().is_none() || self.is_soon_done() {
             return;
         }
         if !self.body_begun.load(Ordering::Acquire) {

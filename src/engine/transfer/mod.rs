@@ -31,7 +31,7 @@ use crate::decide::transfer::ranges::Cut;
 use crate::decide::transfer::scheduler::Scheduler;
 use crate::decide::transfer::task::{Missing, Task};
 use crate::edge::api::ApiClient;
-use crate::edge::folder::part_file::{BLOCK, PartFolder};
+use crate::edge::folder::part_file::PartFolder;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::fd_limit::Handles;
 use crate::engine::destination::commit::Committer;
@@ -56,18 +56,19 @@ pub(super) use messages::Progress;
 /// Proven files that may wait for their names; beyond that, transfers wait for the disk.
 const COMMIT_QUEUE: usize = 512;
 
-/// The most one request asks for. Large enough that a round trip between two requests costs little, small enough that
-/// several connections on one file stay close together and the hash close behind them.
-const RANGE: u64 = 16 * BLOCK;
-
-/// What the next request for a file asks for, while it is unknown what a connection delivers.
-const FIRST_RANGE: u64 = 2 * BLOCK;
-
-/// Halves smaller than this are not worth a round trip, as long as it is unknown how long that takes.
-const SPLIT: u64 = 2 * BLOCK;
-
 /// How files are cut into ranges, to begin with.
-const CUT: Cut = Cut { piece: FIRST_RANGE, first: RANGE, split: SPLIT, block: BLOCK };
+const fn cut(block: u64) -> Cut {
+    Cut {
+        // What the next request for a file asks for, while it is unknown what a connection delivers.
+        piece: 2 * block,
+        // The most one request asks for. Large enough that a round trip between two requests costs little, small enough
+        // that several connections on one file stay close together and the hash close behind them.
+        first: 16 * block,
+        // Halves smaller than this are not worth a round trip, as long as it is unknown how long that takes.
+        split: 2 * block,
+        block,
+    }
+}
 
 /// Batches are small enough that one in this many of the handles for proven files is enough for each.
 const HANDLES_OF_A_BATCH: usize = 16;
@@ -146,6 +147,7 @@ impl Transfers {
             inbox: inbox.clone(),
             stall_timeout: options.stall_timeout,
             once: options.once,
+            portions: options.portions,
             received: AtomicU64::new(0),
             run_may_write: AtomicBool::new(false),
             hurry: AtomicBool::new(false),
@@ -163,7 +165,11 @@ impl Transfers {
             Coordinator::new(Beginning {
                 context: context.clone(),
                 inbox: messages,
-                scheduler: Scheduler::new(&limits, CUT, handles.finished / HANDLES_OF_A_BATCH),
+                scheduler: Scheduler::new(
+                    &limits,
+                    cut(options.portions.block),
+                    handles.finished / HANDLES_OF_A_BATCH,
+                ),
                 relister: relister.clone(),
                 commit,
                 committer,

@@ -26,10 +26,7 @@ use super::download::{Absorbed, Download};
 use super::messages::{Reply, Served};
 use super::shared_end::SharedEnd;
 
-/// Bytes gathered before they are written: large enough that a write costs little …
-const GROUP: usize = if cfg!(test) { 1 << 12 } else { 512 << 10 };
-
-/// … and small enough that all connections together, with one group arriving and one being written each, stay far below
+/// Groups of bytes are small enough that all connections together, with one group arriving and one being written each, stay far below
 /// the memory budget of 64 MiB.
 const ALL_GROUPS: usize = 4 << 20;
 
@@ -228,7 +225,7 @@ impl Fetch<'_> {
     ) -> Result<RangeEnd, Refusal> {
         let context = self.context;
         let mut writer = Writer::new(self);
-        let mut group = Group::new(self.load);
+        let mut group = Group::new(context.portions.group, self.load);
         let mut position = self.assignment.range.start;
         let mut left = take.unwrap_or(u64::MAX);
         let began = Instant::now();
@@ -330,10 +327,10 @@ struct Group {
 }
 
 impl Group {
-    /// Begins an empty group on one of so many connections in use.
-    fn new(load: usize) -> Self {
+    /// Begins an empty group of at most so many bytes, on one of so many connections in use.
+    fn new(most: usize, load: usize) -> Self {
         let connections = load.max(1);
-        let enough = GROUP.min(ALL_GROUPS / connections);
+        let enough = most.min(ALL_GROUPS / connections);
         Self {
             enough,
             gathered: 0,

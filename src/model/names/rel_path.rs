@@ -39,7 +39,7 @@ impl RelPath {
     /// The deepest path. Trainers write three levels (`<save>/transformer/<file>`).
     pub const MAX_PARTS: usize = 16;
 
-    /// Reads a path as rcsync wrote it (manifest entries); nothing is mended.
+    /// Reads a path as rcsync wrote it (manifest entries); nothing in it is changed.
     ///
     /// # Errors
     ///

@@ -3,6 +3,7 @@
 //! Prompts, job names and error messages come from elsewhere. Shown raw they could move the cursor, recolour
 //! or reorder the line, or hide letters; so every character that would not be seen is written out instead.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Returns `text` as one line of at most `max_chars` characters that is safe on a terminal.
@@ -46,24 +47,46 @@ pub fn for_terminal(text: &str, max_chars: usize) -> String {
     line
 }
 
-/// Returns `text` with everything that looks like a URL's query replaced by `?…`, for messages that may
-/// quote a signed URL.
+/// Returns `text` with everything that looks like a URL's query, or its user name and password, replaced by `…`, for messages
+/// that may quote a signed URL.
 ///
 /// A query ends at white space, `"`, `` ` ``, `<` or `>`; none of these may be in one unencoded. A single
 /// quote may, so it does not end one: a message may lose a word here, never keep half a signature.
 #[must_use]
 pub fn secrets_removed(text: &str) -> String {
-    let ends_query = |c: char| c.is_whitespace() || matches!(c, '"' | '`' | '<' | '>');
     let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
+    let text = without_users(text);
+    let mut rest = &*text;
     while let Some((before, after)) = rest.split_once('?') {
-        let end = after.find(ends_query).unwrap_or(after.len());
+        let end = after.find(ends_address).unwrap_or(after.len());
         shown.push_str(before);
         shown.push_str(if end == 0 { "?" } else { "?…" });
         rest = &after[end..];
     }
     shown.push_str(rest);
     shown
+}
+
+/// Leaves out the user names and passwords before hosts.
+fn without_users(text: &str) -> Cow<'_, str> {
+    const SCHEME: &str = "://";
+    if !text.contains(SCHEME) {
+        return text.into();
+    }
+    let mut parts = text.split(SCHEME);
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c| ends_address(c) || "/?#".contains(c)).unwrap_or(part.len());
+        let (hidden, host) = part[..end].rfind('@').map_or(("", part), |at| ("…", &part[at..]));
+        for piece in [SCHEME, hidden, host] {
+            shown.push_str(piece);
+        }
+    }
+    shown.into()
+}
+
+fn ends_address(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '"' | '`' | '<' | '>')
 }
 
 /// Whether `c` would not be seen: a control, a bidi control, a line separator, a character of no width, or a
@@ -118,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn no_query_survives() {
+    fn no_query_and_no_password_survives() {
         for (text, shown) in [
             ("GET https://h/a?sig=1&t=2 gave 403", "GET https://h/a?… gave 403"),
             (r#"{"url":"/a?x=1","b":2}"#, r#"{"url":"/a?…","b":2}"#),
@@ -126,6 +149,9 @@ mod tests {
             ("a?b?c d?e", "a?… d?…"),
             ("h/a?k='s3cret'&z", "h/a?…"),
             ("nothing here", "nothing here"),
+            ("GET https://me:s3cret@h/a@2x.png?k=1 failed", "GET https://…@h/a@2x.png?… failed"),
+            ("\"http://me:s3cret@h:1\", mail me@h.example", "\"http://…@h:1\", mail me@h.example"),
+            ("http://a/x, http://b:s3cret@b://c:s3cret@d", "http://a/x, http://…@b://…@d"),
         ] {
             assert_eq!(secrets_removed(text), shown);
         }

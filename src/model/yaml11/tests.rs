@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What PyYAML 6.0.3 with AI Toolkit's pattern for floats makes of each word; `tests/real/ai_toolkit_config.py` compares.
+/// What each word is to PyYAML 6.0.3 with AI Toolkit's pattern for floats; `tests/real/ai_toolkit_config.py` compares.
 const WORDS: &[(Meaning, &[&str])] = &[
     (Meaning::Null, &["", "~", "null", "Null", "NULL"]),
     (Meaning::Truth, &["yes", "No", "TRUE", "false", "on", "Off", "OFF"]),
@@ -106,11 +106,17 @@ const WORDS: &[(Meaning, &[&str])] = &[
     ),
 ];
 
+/// Of these words those that PyYAML 6.0.3 without that pattern takes for text.
+const TEXT_TO_PYYAML: &[&str] = &["1e5", "1E-4", "2_0e1", "09e1", "._", ".__e+1"];
+
 #[test]
-fn words_mean_what_they_mean_to_the_reader() {
+fn words_mean_what_they_mean_to_each_loader() {
     for (meaning, words) in WORDS {
         for word in *words {
-            assert_eq!(Meaning::of_plain(word), *meaning, "{word:?}");
+            assert_eq!(Meaning::of_plain(word, Loader::AiToolkit), *meaning, "{word:?}");
+            let is_text = TEXT_TO_PYYAML.contains(word);
+            let meaning = if is_text { Meaning::Text } else { *meaning };
+            assert_eq!(Meaning::of_plain(word, Loader::PyYaml), meaning, "{word:?}");
         }
     }
 }
@@ -212,11 +218,11 @@ proptest! {
     #[test]
     fn no_text_is_too_odd(text in "(\\PC|[ \t\n:#&*!|>'\"%@`,{}$\\[\\]-]){0,60}") {
         prop_assert!(Reading::of(&text).refusals.len() <= 3 * text.len() + 1);
-        let _ = Meaning::of_plain(&text);
+        let _ = Meaning::of_plain(&text, Loader::AiToolkit);
     }
 
     #[test]
     fn no_number_is_too_odd(text in "[-+.:_0-9eExXbTZnfiNa ]{0,24}") {
-        let _ = Meaning::of_plain(&text);
+        let _ = Meaning::of_plain(&text, Loader::AiToolkit);
     }
 }

@@ -24,11 +24,9 @@ const HASH_CHUNK: usize = 256 * 1024;
 /// How a file's bytes come about.
 #[derive(Debug, Clone)]
 pub(crate) enum Recipe {
-    /// These bytes.
     Bytes(Bytes),
     /// Noise of this length.
     Noise {
-        /// The stream.
         seed: u64,
         /// The length in bytes.
         length: u64,

@@ -27,7 +27,6 @@ pub(crate) struct Picture {
     pub(crate) total: u64,
     /// The prompt that is written on it.
     pub(crate) prompt: String,
-    /// The file format.
     pub(crate) format: PictureFormat,
     /// Width and height in pixels.
     pub(crate) side: u16,

@@ -432,3 +432,16 @@ async fn two_jobs_of_one_name_do_not_meet() {
     assert_eq!((ours.iter().filter(|file| is_lora(file)).count(), placed.len()), (4, 8));
     assert_eq!(theirs.iter().filter(|file| is_lora(file)).count(), 4);
 }
+
+/// Each event names the job, and so does that of the error which ends the command.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_error_that_ends_a_mirror_names_the_job() {
+    let stage = Stage::finished(plan()).await;
+    fs::write(stage.bench.dir().join(".rcsync/comfyui"), "a file where a folder is needed").unwrap();
+    let run = stage.mirror(&["--output", "json"]).await;
+    let events = String::from_utf8(run.stdout.clone()).unwrap();
+    let last: serde_json::Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+    assert_eq!(last["event"], "error", "{events}");
+    assert_eq!(last["job_id"], stage.bench.job.as_str(), "{events}");
+    assert_eq!(last["exit_code"], code(&run), "{events}");
+}

@@ -3,6 +3,8 @@
 
 #[path = "parsers.rs"]
 mod parsers;
+#[path = "responses.rs"]
+mod responses;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,12 +20,13 @@ use rcsync::{ArtifactKey, ArtifactKind, JobId, ListedArtifact, RelPath, Sample, 
 pub(super) use parsers::{
     config, datasets, destinations, extra_paths, head, job_list, pictures, push_journal, refusals, starting,
 };
+pub(super) use responses::{packed, response_head};
 
 /// Takes any bytes; panics when a promise is broken.
 type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus.
-pub(super) const TARGETS: [(&str, Target); 18] = [
+pub(super) const TARGETS: [(&str, Target); 20] = [
     ("names", names),
     ("manifest", manifest),
     ("safetensors", safetensors),
@@ -42,6 +45,8 @@ pub(super) const TARGETS: [(&str, Target); 18] = [
     ("starting", starting),
     ("destinations", destinations),
     ("push_journal", push_journal),
+    ("packed", packed),
+    ("response_head", response_head),
 ];
 
 /// A listing: the job's name in the first line, then one file a line: `c`, `y` or `s`, and its path.

@@ -61,6 +61,50 @@ fn links_lead_somewhere() {
     assert!(dead.is_empty(), "{dead:#?}");
 }
 
+/// Files of this repository that a page names.
+#[test]
+fn paths_exist() {
+    let mut gone = Vec::new();
+    for page in
+        Page::all().iter().chain(&["CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md"].map(Page::read))
+    {
+        for code in page.code() {
+            let is_ours = [
+                "src/",
+                "tests/",
+                "docs/",
+                "examples/",
+                "packaging/",
+                "benches/",
+                "fuzz/",
+                ".github/",
+                ".ci/",
+            ]
+            .iter()
+            .any(|folder| code.text.starts_with(folder));
+            let is_one = !code.text.contains([' ', '<', '*', '…', '{']);
+            if is_ours && is_one && !root().join(&code.text).exists() {
+                gone.push(format!("{}:{}: {}", page.name, code.line, code.text));
+            }
+        }
+    }
+    assert!(gone.is_empty(), "{gone:#?}");
+}
+
+/// A blank line ends a table: rows below it are no table any more.
+#[test]
+fn tables_are_whole() {
+    for page in Page::all().iter().chain(&["CONTRIBUTING.md", "ARCHITECTURE.md"].map(Page::read)) {
+        let lines: Vec<&str> = page.text.lines().collect();
+        for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with('|')) {
+            let begins = at == 0 || !lines[at - 1].starts_with('|');
+            let has_head =
+                lines.get(at + 1).is_some_and(|next| next.starts_with("|--") || next.starts_with("|:"));
+            assert!(!begins || has_head, "{}:{}: a row without a head: {line}", page.name, at + 1);
+        }
+    }
+}
+
 #[test]
 fn the_index_has_every_page() {
     let index: BTreeSet<String> = Page::read("docs/README.md").links().into_iter().collect();
@@ -108,7 +152,15 @@ fn options(text: &str) -> BTreeSet<String> {
 }
 
 /// Options of other programs that the text names alone, and `--token`, of which it is said that there is none.
-const FOREIGN: &[&str] = &["--allow-overwrite", "--lib", "--locked", "--native", "--token"];
+const FOREIGN: &[&str] = &[
+    "--allow-overwrite",
+    "--break-system-packages",
+    "--lib",
+    "--locked",
+    "--native",
+    "--runners",
+    "--token",
+];
 
 #[test]
 fn options_and_commands_of_the_pages_exist() {

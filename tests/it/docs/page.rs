@@ -97,7 +97,7 @@ impl Page {
             } else if language == "crontab"
                 || is_indented && lines.iter().all(|(_, line)| line.starts_with("*/"))
             {
-                commands.extend(lines.iter().filter_map(|(line, text)| scheduled(*line, text)));
+                commands.extend(scheduled(&lines));
             } else {
                 let stray = lines.iter().find(|(_, line)| first_word(line) == "rcsync");
                 assert!(stray.is_none(), "{}: a command in a block of `{language}`: {stray:?}", self.name);
@@ -188,28 +188,45 @@ fn statements(lines: &[(usize, &str)]) -> Vec<Command> {
     found
 }
 
-/// The command of a line of a crontab.
-fn scheduled(line: usize, text: &str) -> Option<Command> {
-    let mut rest = text.trim();
-    for _ in 0..5 {
-        rest = rest.split_once(char::is_whitespace)?.1.trim_start();
+/// The commands of a crontab, with the variables that are set above them.
+fn scheduled(lines: &[(usize, &str)]) -> Vec<Command> {
+    let mut variables = String::new();
+    let mut found = Vec::new();
+    for (line, text) in lines {
+        let mut rest = text.trim();
+        if is_assignment(rest) {
+            variables += &format!("{rest} ");
+            continue;
+        }
+        for _ in 0..5 {
+            rest = rest.split_once(char::is_whitespace).map_or("", |(_, rest)| rest.trim_start());
+        }
+        if !rest.is_empty() {
+            found.push(Command { line: *line, text: format!("{variables}{rest}") });
+        }
     }
-    Some(Command { line, text: rest.to_owned() })
+    found
 }
 
 #[test]
 fn commands_are_found_where_they_are_written() {
     let page = Page {
         name: "page".to_owned(),
-        text: "Text\n\n    rcsync a   # note\n    A=1 rcsync b\n\n```crontab\n*/5 * * * *  rcsync c\n```\n\n\
+        text: "Text\n\n    rcsync a   # note\n    A=1 rcsync b\n\n```crontab\n*/5 * * * *  rcsync c\nB=2\n*/5 * * * *  rcsync c2\n```\n\n\
                ```sh\ncat <<'X'\nrcsync no\nX\nrcsync d \\\n  e\n```\n\n    job  output\n"
             .to_owned(),
     };
     let texts: Vec<String> = page.commands().into_iter().map(|command| command.text).collect();
-    let expected =
-        ["rcsync a   # note", "A=1 rcsync b", "rcsync c", "cat <<'X'\nrcsync no\nX", "rcsync d \\\n  e"];
+    let expected = [
+        "rcsync a   # note",
+        "A=1 rcsync b",
+        "rcsync c",
+        "B=2 rcsync c2",
+        "cat <<'X'\nrcsync no\nX",
+        "rcsync d \\\n  e",
+    ];
     assert_eq!(texts, expected);
-    assert_eq!(page.commands()[3].line, 11);
+    assert_eq!(page.commands()[4].line, 13);
 }
 
 #[test]

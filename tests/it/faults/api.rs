@@ -69,7 +69,7 @@ fn outages() -> Vec<Case> {
             }),
         Case::survives(
             "A3",
-            "429 with a wish that nobody understands",
+            "429 with a wait that cannot be read",
             once(|_, _| Reply::new(429, b"").header("Retry-After", "soon")),
         ),
         Case::new(

@@ -158,7 +158,7 @@ fn f15_f16_l4_what_stands_in_the_way_is_left_alone() {
             assert!(made.is_ok_and(|status| status.success()), "no pipe could be made");
         }),
         ("F16 a socket", |at, _| drop(std::os::unix::net::UnixListener::bind(at).unwrap())),
-        ("L4 somebody's file", |at, _| std::fs::write(at, "mine").unwrap()),
+        ("L4 another file", |at, _| std::fs::write(at, "mine").unwrap()),
     ];
     for (about, obstruct) in obstacles {
         let rig = Rig::new(checkpoint());

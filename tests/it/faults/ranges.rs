@@ -240,7 +240,7 @@ fn validators() -> Vec<Case> {
             Some(sent) => Err(format!("sent If-Range: {sent}")),
             None => Ok(()),
         }),
-        Case::survives("C11", "an old date stands in for a tag", {
+        Case::survives("C11", "an old date in place of a tag", {
             second_of(weights(1, 3 * MIB).etag("").modified(OLD_DATE), File::honest)
         })
         .and(|rig, _| {
@@ -461,7 +461,7 @@ fn digests() -> Vec<Case> {
         ),
         Case::survives(
             "C22",
-            "algorithms that nobody knows",
+            "algorithms that are unknown",
             world(vec![("Repr-Digest", "sha3-999=:AAAA:, unixsum=:Bw==:".to_owned())]),
         ),
         Case::survives(

@@ -154,7 +154,7 @@ fn with_end(folder: &Path, end: &str) -> PathBuf {
 fn c15_c18_damaged_parts() {
     type Damage = fn(&Path);
     let rows: [(&str, Damage, bool); 9] = [
-        ("untouched: goes on", |_| {}, true),
+        ("untouched: continues", |_| {}, true),
         ("C15 no record", |folder| std::fs::remove_file(with_end(folder, "json")).unwrap(), false),
         (
             "C15 a torn record",

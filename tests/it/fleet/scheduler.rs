@@ -4,17 +4,10 @@ use rcsync::ArtifactKind;
 use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig, StaticBytes, StaticFile, StaticJob};
 use serde_json::{Value, json};
 
-use crate::support::{Bench, code};
+use crate::support::{self, Bench, code};
 
 fn small() -> JobPlan {
-    JobPlan {
-        steps: 40,
-        save_every: 10,
-        sample_every: 0,
-        first_sample: false,
-        checkpoint_bytes: 20_000,
-        ..JobPlan::default()
-    }
+    JobPlan { sample_every: 0, ..support::small("my_first_lora") }
 }
 
 async fn bench(plan: JobPlan) -> Bench {

@@ -17,21 +17,7 @@ pub(super) struct Yard {
     root: tempfile::TempDir,
 }
 
-/// A small job of this name.
-pub(super) fn plan(name: &str) -> JobPlan {
-    JobPlan {
-        name: name.to_owned(),
-        steps: 40,
-        save_every: 10,
-        keep: 0,
-        sample_every: 20,
-        first_sample: false,
-        prompts: vec!["a dog".to_owned()],
-        checkpoint_bytes: 30_000,
-        picture_side: 16,
-        ..JobPlan::default()
-    }
-}
+pub(super) use crate::support::small as plan;
 
 impl Yard {
     /// Jobs `dog-0`, `dog-1` … that have not begun.

@@ -87,8 +87,9 @@ pub(super) fn status(context: &Context<'_>, typed: &DatasetStatusOf) -> Result<E
     let base = backend::api_base(context.world)?;
     let api = backend::client(context.world, &context.settings, &base)?;
     let local = typed.against.as_deref().map(|folder| -> Result<_, CommandError> {
-        let files = FilePatterns::new(&typed.files.include, &typed.files.exclude)
-            .map_err(|error| CommandError::Usage(error.to_string()))?;
+        let files = FilePatterns::new(&typed.files.include, &typed.files.exclude).map_err(|error| {
+            CommandError::misused(error.to_string(), "`rcsync help datasets` has examples")
+        })?;
         let options = ScanOptions { name: Some(own_name(folder)?), files, ..ScanOptions::default() };
         Ok(sizes(folder, &options)?)
     });
@@ -255,9 +256,9 @@ fn confirm(context: &Context<'_>, dataset: &Dataset, name: &str) -> Result<bool,
         shown(dataset.status.as_str())
     );
     let Some(answer) = (context.world.answer)(&context.world.err, &question) else {
-        return Err(CommandError::Usage(
-            "`dataset rm` asks, and there is no terminal to answer on; `--yes` deletes without asking"
-                .to_owned(),
+        return Err(CommandError::misused(
+            "`dataset rm` asks, and there is no terminal to answer on",
+            "nothing was deleted; `--yes` deletes without asking",
         ));
     };
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))

@@ -35,7 +35,7 @@ pub(super) fn run(context: &Context<'_>, typed: &DatasetCheck) -> Result<ExitSta
     let config =
         typed.config.as_deref().map(|path| TrainingFile::read(context.world, path)?.config()).transpose()?;
     let files = FilePatterns::new(&typed.files.include, &typed.files.exclude)
-        .map_err(|error| CommandError::Usage(error.to_string()))?;
+        .map_err(|error| CommandError::misused(error.to_string(), "`rcsync help datasets` has examples"))?;
     let own_name = own_name(&typed.folder)?;
     let name = match (&typed.name, &config) {
         (Some(name), _) => name.clone(),
@@ -101,6 +101,13 @@ pub(in crate::cli::commands) fn beside(
 struct Document<'a> {
     folder: String,
     name: &'a str,
+    #[serde(flatten)]
+    findings: Findings<'a>,
+}
+
+/// What a check found, as JSON has it.
+#[derive(Serialize)]
+pub(crate) struct Findings<'a> {
     errors: usize,
     warnings: usize,
     #[serde(flatten)]
@@ -117,14 +124,26 @@ struct Row<'a> {
     cure: String,
 }
 
+impl<'a> Findings<'a> {
+    pub(crate) fn of(report: &'a Report) -> Self {
+        let row = |finding: &'a Finding| {
+            let Finding { code, path, what, cure } = finding;
+            Row { severity: finding.severity(), code: *code, path, what, cure: sentences::cure(cure) }
+        };
+        Self {
+            errors: report.errors(),
+            warnings: report.warnings(),
+            counts: report.counts,
+            findings: report.findings.iter().map(row).collect(),
+        }
+    }
+}
+
 fn tell(context: &Context<'_>, folder: &Path, scan: &Scan, report: &Report) {
     let document = Document {
         folder: folder.to_string_lossy().into_owned(),
         name: &scan.name,
-        errors: report.errors(),
-        warnings: report.warnings(),
-        counts: report.counts,
-        findings: report.findings.iter().map(row_of).collect(),
+        findings: Findings::of(report),
     };
     if context.settings.format == Format::Pretty && context.settings.talk == Talk::Quiet {
         let errors: Vec<&Finding> =
@@ -134,11 +153,6 @@ fn tell(context: &Context<'_>, folder: &Path, scan: &Scan, report: &Report) {
     }
     let shown_warnings = if context.settings.talk == Talk::Verbose { usize::MAX } else { SHOWN_WARNINGS };
     context.answer(&document, || words(scan, report, shown_warnings));
-}
-
-fn row_of(finding: &Finding) -> Row<'_> {
-    let Finding { code, path, what, cure } = finding;
-    Row { severity: finding.severity(), code: *code, path, what, cure: sentences::cure(cure) }
 }
 
 fn words(scan: &Scan, report: &Report, shown_warnings: usize) -> String {

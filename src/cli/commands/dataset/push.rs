@@ -63,7 +63,7 @@ pub(super) fn run(context: &Context<'_>, typed: &DatasetPush) -> Result<ExitStat
 
 fn folder(typed: &DatasetPush, config: Option<&TrainingConfig>) -> Result<Folder, CommandError> {
     let files = FilePatterns::new(&typed.files.include, &typed.files.exclude)
-        .map_err(|error| CommandError::Usage(error.to_string()))?;
+        .map_err(|error| CommandError::misused(error.to_string(), "`rcsync help datasets` has examples"))?;
     let own = own_name(&typed.folder)?;
     let name = match (&typed.name, config) {
         (Some(name), _) => name.clone(),

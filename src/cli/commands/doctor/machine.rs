@@ -4,46 +4,34 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use url::Url;
-
-use crate::cli::format::{shown, shown_value, span};
+use crate::cli::format::{shown, span};
 use crate::cli::process::Process;
+use crate::edge::net::http::{PROXIES_FOR_HTTPS, ProxyAddress};
+use crate::edge::system::disk;
 
 /// A finding: whether it is good, and what it is.
 pub(super) type Found = (bool, String);
 
-/// The variables that name a proxy for HTTPS, the first one in use first.
-const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-
-/// Describes the proxy that requests go through, where one is set. A password in it is not shown.
+/// Describes the proxy that requests go through, where one is set. Of a value that is no address nothing is shown: it may hold a
+/// password all the same.
 pub(super) fn proxy(world: &Process) -> Option<Found> {
     let set = |name: &'static str| Some((name, world.text(name).ok()??));
-    let all: Vec<(&str, String)> = PROXIES.iter().filter_map(|name| set(name)).collect();
+    let all: Vec<_> = PROXIES_FOR_HTTPS.iter().filter_map(|name| set(name)).collect();
     let (name, value) = all.first()?;
-    let with_scheme = if value.contains("://") { value.clone() } else { format!("http://{value}") };
-    let host = Url::parse(&with_scheme).ok().and_then(|url| {
-        let port = url.port_or_known_default().map_or_else(String::new, |port| format!(":{port}"));
-        Some(format!("{}{port}", url.host_str()?))
-    });
-    let Some(host) = host else {
-        let value = shown_value(value);
-        return Some((
-            false,
-            format!(
-                "`{name}` is `{value}`, which is no address; write it like `http://proxy.example:3128`, or unset it"
-            ),
-        ));
+    let Some(used) = ProxyAddress::of(value) else {
+        let text = format!(
+            "the value of `{name}` is no address of a proxy; write it like `http://proxy.example:3128`, or unset it"
+        );
+        return Some((false, text));
     };
-    if let Some((other, _)) = all.iter().find(|(_, other)| other != value) {
-        return Some((
-            false,
-            format!(
-                "requests go through {}, from `{name}`, and `{other}` names another proxy; unset one of them",
-                shown(&host)
-            ),
-        ));
+    let port = used.port.map_or_else(String::new, |port| format!(":{port}"));
+    let host = shown(&format!("{}{port}", used.host));
+    if let Some((other, _)) = all.iter().find(|(_, other)| ProxyAddress::of(other).as_ref() != Some(&used)) {
+        let text = format!(
+            "requests go through {host}, from `{name}`, and `{other}` names another proxy; unset one of them"
+        );
+        return Some((false, text));
     }
-    let host = shown(&host);
     Some((true, format!("requests go through {host}, from `{name}`; hosts in `NO_PROXY` are asked directly")))
 }
 
@@ -155,7 +143,7 @@ pub(super) fn share(folder: &Path, mounts: &str) -> Option<Found> {
 
 /// Whether this user may create files in a folder, or in the nearest one above it that there is.
 pub(super) fn is_writable(folder: &Path) -> bool {
-    let Some(there) = folder.ancestors().find(|folder| folder.exists()) else { return false };
+    let there = disk::nearest_folder(folder);
     #[cfg(unix)]
     {
         use rustix::fs::{Access, access};
@@ -184,6 +172,18 @@ mod tests {
         assert!(!text.contains("s3cret"), "{text}");
         let (ok, text) = found(&[("https_proxy", "http://")]).unwrap();
         assert!(!ok && text.contains("write it like `http://proxy.example:3128`, or unset it"), "{text}");
+        for value in [
+            "me:s3cret@proxy:port",
+            "http://me:s3/cret@proxy",
+            "http://me:s3cret@",
+            "me:s3?cret@p",
+            "//me:s3cret@p:",
+        ] {
+            let (ok, text) = found(&[("HTTPS_PROXY", value)]).unwrap();
+            assert!(!["s3", "cret"].iter().any(|part| text.contains(part)), "{value}: {ok} {text}");
+        }
+        let same = [("HTTPS_PROXY", "http://me:s3cret@A.example:1"), ("all_proxy", "a.example:1")];
+        assert!(found(&same).unwrap().0, "one proxy, written in two ways");
         let (ok, text) = found(&[("HTTPS_PROXY", "a:1"), ("https_proxy", "b:2")]).unwrap();
         assert!(!ok && text.contains("`https_proxy` names another proxy; unset one of them"), "{text}");
     }

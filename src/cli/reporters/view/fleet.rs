@@ -86,7 +86,8 @@ impl FleetFacts {
         }
     }
 
-    /// Describes how many jobs do what.
+    /// Describes how many jobs do what, for the service manager.
+    #[cfg(unix)]
     pub(crate) fn summary(&self) -> String {
         let (jobs, parts) = self.counts();
         if parts.is_empty() { jobs } else { format!("{jobs}: {}", parts.join(", ")) }

@@ -22,6 +22,9 @@ const WITH_BARS: usize = 100;
 /// Columns of the bar of the whole training: five percent each.
 const JOB_BAR: usize = 20;
 
+/// The same on a smaller terminal, where the line has room for it.
+const SHORT_JOB_BAR: usize = 10;
+
 /// Columns of the longest name that is shown whole.
 const LONGEST_NAME: usize = 60;
 
@@ -152,11 +155,7 @@ fn job(facts: &Facts, now: Instant, columns: usize, look: Look) -> Vec<String> {
         _ => Paint::Warning,
     };
     pieces.push((look.name(status.as_str()), paint));
-    if let (true, Some(percent)) = (columns >= WITH_BARS, facts.progress.percent_done()) {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
-        let done = percent.clamp(0.0, 100.0) as u64;
-        pieces.push((look.bar(done, 100, JOB_BAR), Paint::Good));
-    }
+    let bar_at = pieces.len();
     pieces.extend(steps(&facts.progress).map(|steps| (steps, Paint::Plain)));
     if let Some(seconds) = facts.seconds_a_step() {
         pieces.push((format!("{seconds:.2} s/step"), Paint::Plain));
@@ -164,7 +163,19 @@ fn job(facts: &Facts, now: Instant, columns: usize, look: Look) -> Vec<String> {
     if let Some(left) = facts.left(now).filter(|_| !facts.progress.is_complete()) {
         pieces.push((format!("{} left", countdown(left)), Paint::Plain));
     }
-    flow(pieces, columns, look)
+    let Some(percent) = facts.progress.percent_done() else { return flow(pieces, columns, look) };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
+    let done = percent.clamp(0.0, 100.0) as u64;
+    let with_bar = |width| {
+        let mut pieces = pieces.clone();
+        pieces.insert(bar_at, (look.bar(done, 100, width), Paint::Good));
+        flow(pieces, columns, look)
+    };
+    if columns >= WITH_BARS {
+        return with_bar(JOB_BAR);
+    }
+    let (bare, barred) = (flow(pieces.clone(), columns, look), with_bar(SHORT_JOB_BAR));
+    if barred.len() == 1 { barred } else { bare }
 }
 
 fn check(facts: &Facts, columns: usize, look: Look) -> Vec<String> {
@@ -176,7 +187,7 @@ fn sum(facts: &mut Facts, now: Instant, columns: usize, look: Look) -> Vec<Strin
     let mut pieces: Vec<Piece> = Vec::new();
     if let Some((step, wait)) = facts.next_save(now) {
         let when = match wait {
-            Some(wait) if wait.is_zero() => " any moment".to_owned(),
+            Some(wait) if wait.as_secs() == 0 => " any moment".to_owned(),
             Some(wait) => format!(" in {}", countdown(wait)),
             None => String::new(),
         };

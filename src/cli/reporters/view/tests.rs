@@ -76,7 +76,7 @@ fn at_80_columns() {
     assert_eq!(
         drawn(80, 24, PLAIN),
         "\
-dog  RUNNING  step 520 of 2000 (26 %)  1.50 s/step  36m 50s left
+dog  RUNNING  ━━╌╌╌╌╌╌╌╌  step 520 of 2000 (26 %)  1.50 s/step  36m 50s left
 next checkpoint: step 750 in 5m 35s  7 files here  3 in flight  28.7 MiB/s
 ! dog_000000250.safetensors              47.7 MiB of  164 MiB 23.8 MiB/s     5 s
   dog_000000500.safetensors               9.5 MiB of  164 MiB  9.5 MiB/s    17 s
@@ -95,6 +95,27 @@ next checkpoint: step 750 in 5m 35s  7 files here  3 in flight  28.7 MiB/s
   dog_000000500.safetensors              ━╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌  9.5 MiB of  164 MiB  9.5 MiB/s    17 s
   samples/1724085406830__000000500_0.jpg ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  117 KiB of  117 KiB            proving"
     );
+}
+
+/// The bar is left out where the line would be broken for it.
+#[test]
+fn at_72_and_at_120_columns() {
+    assert!(
+        drawn(72, 24, PLAIN)
+            .starts_with("dog  RUNNING  step 520 of 2000 (26 %)  1.50 s/step  36m 50s left\n")
+    );
+    let wide = "dog  RUNNING  ━━━━━╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌  step 520 of 2000 (26 %)  1.50 s/step  36m 50s left\n";
+    assert!(drawn(120, 24, PLAIN).starts_with(wide), "{}", drawn(120, 24, PLAIN));
+}
+
+#[test]
+fn a_checkpoint_that_is_due_within_a_second_comes_any_moment() {
+    let (mut facts, now) = busy(Instant::now());
+    // The next one is at step 750, 230 steps of 1.5 seconds after the last look, ten seconds ago.
+    let due = now + Duration::from_secs(335);
+    let line = |facts: &mut Facts, at| frame::frame(facts, at, 80, 24, PLAIN)[1].clone();
+    assert!(line(&mut facts, due - Duration::from_millis(1500)).contains("step 750 in 1 s"));
+    assert!(line(&mut facts, due - Duration::from_millis(400)).contains("step 750 any moment"));
 }
 
 #[test]
@@ -188,7 +209,7 @@ fn before_the_first_look_and_after_the_end() {
         crate::model::job::Progress { current_step: Some(2000), total_steps: Some(2000), percent: None };
     facts.hear(&Event::Job { name: None, status: JobStatus::Stopped, progress, error: None }, now);
     let lines = frame::frame(&mut facts, now, 80, 24, PLAIN).join("\n");
-    assert!(lines.starts_with("STOPPED  step 2000 of 2000 (100 %)\n7 files here"), "{lines}");
+    assert!(lines.starts_with("STOPPED  ━━━━━━━━━━  step 2000 of 2000 (100 %)\n7 files here"), "{lines}");
     assert!(!lines.contains('!'), "nothing is deleted any more: {lines}");
 }
 
@@ -318,7 +339,7 @@ fn lines_go_above_and_the_view_stays_below() {
         [
             "job        dog  RUNNING",
             "published  a.safetensors",
-            "dog  RUNNING  step 320 of 2000 (16 %)",
+            "dog  RUNNING  ━╌╌╌╌╌╌╌╌╌  step 320 of 2000 (16 %)",
             "0 files here  1 in flight  0 B/s"
         ]
     );

@@ -93,6 +93,8 @@ impl Picture for UploadFacts {
 mod tests {
     use super::*;
     use crate::decide::datasets::push::sending::Route;
+    use crate::engine::datasets::event::RetriedPush;
+    use crate::model::fault::LocalFault;
 
     #[test]
     fn files_bytes_and_the_time_left() {
@@ -116,7 +118,11 @@ mod tests {
             ]
         );
         facts.hear(
-            &PushEvent::Retrying { path: Some(path("b")), cause: path("x"), wait: Duration::ZERO },
+            &PushEvent::Retrying {
+                path: Some(path("b")),
+                cause: RetriedPush::after(LocalFault::Changed),
+                wait: Duration::ZERO,
+            },
             later,
         );
         assert!(

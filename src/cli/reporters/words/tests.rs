@@ -1,6 +1,8 @@
 use super::*;
 use crate::decide::mirror::disk_forecast::Full;
 use crate::decide::mirror::eviction_forecast::Late;
+use crate::model::dataset::DatasetStatus;
+use crate::model::fault::LocalFault;
 use crate::model::names::rel_path::RelPath;
 
 fn path(text: &str) -> RelPath {
@@ -41,6 +43,33 @@ fn causes_name_the_options_that_change_them() {
     ] {
         assert_eq!(failure(&cause), expected);
     }
+}
+
+#[test]
+fn a_push_names_the_options_too() {
+    let refused = || Fault::Forbidden { host: "h".to_owned(), why: Forbidden::Private };
+    let said = "`h` is refused: it is an address in a private network (see `--allow-private-hosts`)";
+    assert_eq!(retried_push(&RetriedPush::after(refused())), said);
+    assert_eq!(failed_push(&FailedPush::Fault(refused().into())), said);
+    let fault = SendFault::Local(LocalFault::Changed);
+    assert_eq!(
+        retried_push(&RetriedPush { fault, at_a_time: Some(2) }),
+        "it changed while it was sent; 2 at a time now"
+    );
+    let waited = Duration::from_secs(60);
+    assert_eq!(
+        failed_push(&FailedPush::NotReady { status: DatasetStatus::Uploading, waited }),
+        "it is still UPLOADING after 60 s"
+    );
+}
+
+#[test]
+fn patterns_that_nothing_matches_are_named() {
+    let patterns = vec!["samplse/*".to_owned(), "*.png".to_owned()];
+    assert_eq!(
+        notice(&Notice::NothingMatches { patterns, offered: 12 }),
+        "none of the 12 files that the job offers matches `--include samplse/*`, nor `--include *.png`"
+    );
 }
 
 #[test]

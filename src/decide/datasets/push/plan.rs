@@ -13,7 +13,6 @@ use crate::model::upload_record::{Stamp, UploadRecord, UploadRecords};
 /// A file of the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalFile {
-    /// Its name.
     pub name: String,
     /// Its length and change time.
     pub stamp: Stamp,
@@ -22,11 +21,9 @@ pub struct LocalFile {
 /// What has to be done about one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing.
     Keep(Kept),
     /// It has its old length and a new change time: it is sent if its bytes hash to another digest than this.
     Compare(Sha256Digest),
-    /// It is sent.
     Send(Reason),
 }
 

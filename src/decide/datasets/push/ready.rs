@@ -58,7 +58,6 @@ pub struct Past {
 /// Names, as they are in the dataset, and lengths.
 pub type Expected = BTreeMap<String, u64>;
 
-/// Judges a dataset.
 #[must_use]
 pub fn judge(dataset: &Dataset, expected: &Expected, past: Past) -> Readiness {
     let difference = dataset.files.as_deref().map(|files| difference(expected, files)).unwrap_or_default();

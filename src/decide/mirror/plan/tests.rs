@@ -157,3 +157,39 @@ fn the_state_of_the_optimizer_is_due_with_each_new_checkpoint() {
     assert!(!optimizer_is_due("a", "a", &[]), "without a checkpoint it is like all files");
     assert!(!optimizer_is_due("a/b", "a/b", &[last]), "noted before there was such a note");
 }
+
+#[test]
+fn what_a_choice_finds_nothing_of_is_worth_a_word_when_the_files_are_known() {
+    let action = |name: &str, is_wanted: bool| {
+        let kind = if name.ends_with(".yaml") { ArtifactKind::Config } else { ArtifactKind::Checkpoint };
+        let url = SourceUrl::parse(&format!("https://h/o/{name}")).unwrap();
+        let key = ArtifactKey { kind, path: format!("/o/{name}").into() };
+        let artifact = Artifact { key, path: RelPath::parse(name).unwrap(), step: None, url, sample: None };
+        let step = if is_wanted { Step::Keep } else { Step::Skip(SkipReason::Unwanted) };
+        Action { artifact: artifact.into(), step }
+    };
+    let patterns = |patterns: &[&str]| patterns.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let found = |actions: &[Action], include: &[&str], sight| {
+        nothing_found(actions, &Selection::new(&[], &patterns(include), &[], &[]).unwrap(), sight)
+    };
+    let (early, later) = (
+        [action("c.yaml", false)],
+        [action("c.yaml", true), action("dog_250.safetensors", true), action("dog.safetensors", false)],
+    );
+    let slip = Some(NothingFound::For(patterns(&["x*"])));
+    for (actions, include, sight, expected) in [
+        (&early[..], &["x*"][..], Sight::Once, None),
+        (&early, &["x*"], Sight::JustOver, Some(NothingFound::AtAll)),
+        (&later, &["x*", "c*"], Sight::Once, slip.clone()),
+        (&later, &["x*", "c*"], Sight::JustOver, slip),
+        (&later, &["x*", "c*"], Sight::LongOver, None),
+        (&later, &["x*", "c*"], Sight::Followed, None),
+        (&later, &["d*", "c*"], Sight::Once, None),
+        (&later, &[], Sight::JustOver, None),
+        (&[], &["x*"], Sight::JustOver, None),
+    ] {
+        assert_eq!(found(actions, include, sight), expected, "{include:?} {sight:?}");
+    }
+    assert_eq!(Sight::of(true, false, true), Sight::LongOver);
+    assert_eq!(Sight::of(false, true, true), Sight::Once);
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::decide::transfer::concurrency::deserve_one_each;
+use crate::model::units::as_f64;
 
 /// A cap is released when the rate falls below this share of what it was with more connections: about half, as it is with
 /// half of the connections to a host that throttles each.
@@ -76,12 +77,6 @@ impl Link {
     pub(super) const fn release(&mut self) {
         self.capped_at = None;
     }
-}
-
-/// Counts are far below 2^52.
-#[expect(clippy::cast_precision_loss, reason = "a rate does not need the last bit")]
-const fn as_f64(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

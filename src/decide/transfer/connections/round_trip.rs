@@ -51,7 +51,7 @@ impl RoundTrip {
     }
 
     pub(super) fn is_far(&self) -> Option<bool> {
-        self.least.map(|least| least > FAR).or(self.is_overdue.then_some(true))
+        self.least.map(|least| least > FAR).or_else(|| self.is_overdue.then_some(true))
     }
 
     /// Whether the requests of a whole round of connections waited for twice as long as the shortest.

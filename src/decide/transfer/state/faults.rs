@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use crate::decide::transfer::backoff::Backoff;
 use crate::decide::transfer::outcome::{After, AfterLink, after, after_link};
 use crate::decide::transfer::plain_request::{Habit, Instead, instead};
 use crate::decide::transfer::protocol::{
-    COOL_DOWN, Command, Commands, Ending, Outcome, Phase, Refreshed, Report, SETTLE,
+    COOL_DOWN, Command, Ending, Outcome, Phase, Refreshed, Report, SETTLE,
 };
 use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, FailureCause, Missing};
-use crate::model::fault::Fault;
+use crate::model::fault::{Fault, granted_wait};
 
-use super::{FIRST_WAIT, Open, TransferState};
+use super::{FIRST_WAIT, Open, TransferState, Turn};
 
 /// How often a file that waits for disk space checks again.
 const DISK_CHECK: Duration = Duration::from_secs(5);
@@ -35,20 +34,20 @@ const fn is_break(fault: &Fault) -> bool {
 }
 
 /// What follows for the host alone from a fault that costs the file nothing, since another connection has the same range.
-pub(super) fn slow_down(fault: &Fault, crowded: bool, out: &mut Commands) {
+pub(super) fn slow_down(fault: &Fault, crowded: bool, turn: &mut Turn) {
     if let Fault::Status { status: status @ (429 | 503), retry_after, .. } = *fault {
-        out.push(Command::PauseHost { status, wait: retry_after.map_or(FIRST_WAIT, Backoff::granted) });
-        out.push(Command::SlowDown);
+        turn.push(Command::PauseHost { status, wait: retry_after.map_or(FIRST_WAIT, granted_wait) });
+        turn.push(Command::SlowDown);
     } else if crowded && is_connection_refused(fault) {
-        out.push(Command::SlowDown);
+        turn.push(Command::SlowDown);
     } else if crowded && is_break(fault) {
-        out.push(Command::NoteBreak);
+        turn.push(Command::NoteBreak);
     }
 }
 
 impl TransferState {
     /// After a refusal: whether the same is requested at once without a range, which some hosts refuse.
-    pub(super) fn asks_plainly(&mut self, fault: &Fault, open: &Open, out: &mut Commands) -> bool {
+    pub(super) fn asks_plainly(&mut self, fault: &Fault, open: &Open, turn: &mut Turn) -> bool {
         let Fault::Status { status, retry_after, .. } = *fault else { return false };
         if !open.is_refused {
             return false;
@@ -57,7 +56,7 @@ impl TransferState {
             // It was not the range: a later try may well have one.
             self.quirks.plain_next = false;
             if !open.is_instead {
-                self.learn_habit(Habit::Unknown, out);
+                self.learn_habit(Habit::Unknown, turn);
             }
             return false;
         }
@@ -82,12 +81,11 @@ impl TransferState {
 
     pub(super) fn fault(
         &mut self,
-        now: Duration,
         fault: Fault,
         open: &Open,
         progressed: bool,
         crowded: bool,
-        out: &mut Commands,
+        turn: &mut Turn,
     ) {
         let is_push_back = is_push_back(&fault);
         let is_refused = is_connection_refused(&fault);
@@ -103,21 +101,21 @@ impl TransferState {
             self.tries.in_vain += u32::from(!progressed && !of_crowd);
         }
         if crowded && is_break {
-            out.push(Command::NoteBreak);
+            turn.push(Command::NoteBreak);
         } else if is_push_back || of_crowd {
-            out.push(Command::SlowDown);
+            turn.push(Command::SlowDown);
         }
         let exhausted = self.is_exhausted();
         let at_least = match after(&fault, exhausted, self.policy.once) {
-            After::Fail => return self.fail(FailureCause::Network(fault), out),
+            After::Fail => return self.fail(FailureCause::Network(fault), turn),
             After::Wait(at_least) => at_least,
-            After::Relist { gone } => return self.refresh_link(fault, gone, exhausted, open, out),
+            After::Relist { gone } => return self.refresh_link(fault, gone, exhausted, open, turn),
         };
         // Another connection reported this fault already, and the file waits or asks for a link.
         if !is_new && self.phase != Phase::Fetching {
-            return self.wait_longer(now, &fault, at_least, out);
+            return self.wait_longer(&fault, at_least, turn);
         }
-        self.wait(now, FailureCause::Network(fault), at_least, out);
+        self.wait(FailureCause::Network(fault), at_least, turn);
     }
 
     /// Whether the next fault without progress was the last.
@@ -131,7 +129,7 @@ impl TransferState {
         gone: bool,
         exhausted: bool,
         open: &Open,
-        out: &mut Commands,
+        turn: &mut Turn,
     ) {
         if matches!(self.phase, Phase::RefreshingLink { .. }) {
             return;
@@ -141,77 +139,65 @@ impl TransferState {
             return;
         }
         self.phase = Phase::RefreshingLink { fault, gone };
-        out.push(Command::RefreshLink { newer_than: open.generation, gone });
+        turn.push(Command::RefreshLink { newer_than: open.generation, gone });
     }
 
-    pub(super) fn link_refreshed(&mut self, now: Duration, refreshed: Refreshed, out: &mut Commands) {
+    pub(super) fn link_refreshed(&mut self, refreshed: Refreshed, turn: &mut Turn) {
         let Phase::RefreshingLink { fault, gone } = self.phase.clone() else { return };
         // Other connections may have made progress since the fault.
         let exhausted = self.is_exhausted();
         self.phase = Phase::Fetching;
         match refreshed {
-            Refreshed::Gone => return self.vanish(out),
+            Refreshed::Gone => return self.vanish(turn),
             Refreshed::Here { url, generation } => {
                 let is_renewed = url != self.url;
                 self.url = url;
                 self.generation = generation;
                 self.quirks.renewed_links += u32::from(is_renewed);
                 match after_link(is_renewed, gone, self.tries.in_vain, exhausted) {
-                    AfterLink::Use if self.tries.not_before > now => {
-                        return self.wait_until(self.tries.not_before, out);
+                    AfterLink::Use if self.tries.not_before > turn.now => {
+                        return self.wait_until(self.tries.not_before, turn);
                     }
                     AfterLink::Use => return,
-                    AfterLink::Vanish => return self.vanish(out),
+                    AfterLink::Vanish => return self.vanish(turn),
                     AfterLink::Fail | AfterLink::Wait => {}
                 }
             }
             Refreshed::Unknown => {}
         }
         if exhausted {
-            return self.fail(FailureCause::Network(fault), out);
+            return self.fail(FailureCause::Network(fault), turn);
         }
-        self.wait(now, FailureCause::Network(fault), None, out);
+        self.wait(FailureCause::Network(fault), None, turn);
     }
 
     /// Waits before the next request, longer from fault to fault.
-    pub(super) fn wait(
-        &mut self,
-        now: Duration,
-        cause: FailureCause,
-        at_least: Option<Duration>,
-        out: &mut Commands,
-    ) {
+    pub(super) fn wait(&mut self, cause: FailureCause, at_least: Option<Duration>, turn: &mut Turn) {
         let wait = self.tries.backoff.next(at_least);
         if let FailureCause::Network(Fault::Status { status: status @ (429 | 503), .. }) = cause {
-            out.push(Command::PauseHost { status, wait });
+            turn.push(Command::PauseHost { status, wait });
         }
-        out.push(Command::Report(Report::Retrying { cause, wait }));
-        self.wait_until(now + wait, out);
+        turn.push(Command::Report(Report::Retrying { cause, wait }));
+        self.wait_until(turn.now + wait, turn);
     }
 
     /// Takes in what one more response to the same fault asks for.
-    pub(super) fn wait_longer(
-        &mut self,
-        now: Duration,
-        fault: &Fault,
-        at_least: Option<Duration>,
-        out: &mut Commands,
-    ) {
+    pub(super) fn wait_longer(&mut self, fault: &Fault, at_least: Option<Duration>, turn: &mut Turn) {
         let (Some(wait), Fault::Status { status: status @ (429 | 503), .. }) = (at_least, fault) else {
             return;
         };
-        let wait = Backoff::granted(wait);
-        out.push(Command::PauseHost { status: *status, wait });
-        if matches!(self.phase, Phase::Waiting { until } if until < now + wait) {
-            self.wait_until(now + wait, out);
+        let wait = granted_wait(wait);
+        turn.push(Command::PauseHost { status: *status, wait });
+        if matches!(self.phase, Phase::Waiting { until } if until < turn.now + wait) {
+            self.wait_until(turn.now + wait, turn);
         }
     }
 
-    pub(super) fn wait_until(&mut self, until: Duration, out: &mut Commands) {
+    pub(super) fn wait_until(&mut self, until: Duration, turn: &mut Turn) {
         let until = until.max(self.tries.not_before);
         self.tries.not_before = until;
         self.phase = Phase::Waiting { until };
-        out.push(Command::WaitUntil(until));
+        turn.push(Command::WaitUntil(until));
     }
 
     pub(super) fn deadline(&mut self, now: Duration) {
@@ -221,7 +207,7 @@ impl TransferState {
         }
     }
 
-    pub(super) fn disk(&mut self, now: Duration, trouble: DiskTrouble, out: &mut Commands) {
+    pub(super) fn disk(&mut self, trouble: DiskTrouble, turn: &mut Turn) {
         if matches!(self.phase, Phase::Ended | Phase::Committing) {
             return;
         }
@@ -230,65 +216,65 @@ impl TransferState {
         let may_wait = !self.policy.once && self.task.run_may_write;
         match trouble.kind {
             DiskTroubleKind::NoRoom(shortage) if may_wait => {
-                out.push(Command::ReleaseSpace);
-                out.push(Command::Report(Report::NoRoom(shortage)));
-                self.wait_until(now + DISK_CHECK, out);
+                turn.push(Command::ReleaseSpace);
+                turn.push(Command::Report(Report::NoRoom(shortage)));
+                self.wait_until(turn.now + DISK_CHECK, turn);
             }
             DiskTroubleKind::Full if may_wait => {
-                out.push(Command::Report(Report::DiskFull { cause: trouble.cause }));
-                out.push(Command::ReleaseSpace);
-                self.wait_until(now + DISK_CHECK, out);
+                turn.push(Command::Report(Report::DiskFull { cause: trouble.cause }));
+                turn.push(Command::ReleaseSpace);
+                self.wait_until(turn.now + DISK_CHECK, turn);
             }
             DiskTroubleKind::OutOfHandles if self.tries.in_vain < self.policy.retries.max(1) => {
                 self.tries.in_vain += 1;
-                out.push(Command::SlowDown);
-                self.wait(now, trouble.cause, None, out);
+                turn.push(Command::SlowDown);
+                self.wait(trouble.cause, None, turn);
             }
-            _ => self.fail(trouble.cause, out),
+            _ => self.fail(trouble.cause, turn),
         }
     }
 
-    pub(super) fn settle(&mut self, declared: Option<u64>, have: u64, out: &mut Commands) {
-        out.push(Command::Abandon);
-        out.push(Command::Report(Report::Settling { declared, have }));
+    pub(super) fn settle(&mut self, declared: Option<u64>, have: u64, turn: &mut Turn) {
+        turn.push(Command::Abandon);
+        turn.push(Command::Report(Report::Settling { declared, have }));
         let (first, longest) = SETTLE;
         let patience = self.policy.interval.unwrap_or(longest);
-        self.miss(Missing::Settling, (first.min(patience), longest.min(patience)), out);
+        self.miss(Missing::Settling, (first.min(patience), longest.min(patience)), turn);
     }
 
-    pub(super) fn vanish(&mut self, out: &mut Commands) {
+    pub(super) fn vanish(&mut self, turn: &mut Turn) {
         if self.previous != Some(Missing::Vanished) {
-            out.push(Command::Report(Report::Vanished));
+            turn.push(Command::Report(Report::Vanished));
         }
-        self.miss(Missing::Vanished, COOL_DOWN, out);
+        self.miss(Missing::Vanished, COOL_DOWN, turn);
     }
 
-    pub(super) fn fail(&mut self, cause: FailureCause, out: &mut Commands) {
+    pub(super) fn fail(&mut self, cause: FailureCause, turn: &mut Turn) {
         let why = Missing::Failed(cause.clone());
         if self.previous.as_ref() != Some(&why) {
-            out.push(Command::Report(Report::Failed(cause)));
+            turn.push(Command::Report(Report::Failed(cause)));
         }
-        self.miss(why, COOL_DOWN, out);
+        self.miss(why, COOL_DOWN, turn);
     }
 
-    pub(super) fn miss(&mut self, why: Missing, cool_down: (Duration, Duration), out: &mut Commands) {
+    pub(super) fn miss(&mut self, why: Missing, cool_down: (Duration, Duration), turn: &mut Turn) {
         self.phase = Phase::Ended;
         self.open.clear();
-        out.push(Command::ReleaseSpace);
+        turn.push(Command::ReleaseSpace);
         let for_training = why == Missing::Settling && self.task.run_may_write;
-        out.push(Command::End(Ending::Missing { why, cool_down, for_training }));
+        turn.push(Command::End(Ending::Missing { why, cool_down, for_training }));
     }
 
-    pub(super) fn committed(&mut self, outcome: Outcome, out: &mut Commands) {
+    pub(super) fn committed(&mut self, outcome: Outcome, turn: &mut Turn) {
         if self.phase != Phase::Committing {
             return;
         }
         self.phase = Phase::Ended;
         match outcome {
-            Outcome::Here => out.push(Command::End(Ending::Here)),
+            Outcome::Here => turn.push(Command::End(Ending::Here)),
             Outcome::Refused { cause } => {
-                out.push(Command::Report(Report::Failed(cause.clone())));
-                self.miss(Missing::Failed(cause), COOL_DOWN, out);
+                turn.push(Command::Report(Report::Failed(cause.clone())));
+                self.miss(Missing::Failed(cause), COOL_DOWN, turn);
             }
         }
     }

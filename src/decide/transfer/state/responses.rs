@@ -1,21 +1,19 @@
 //! What the head of a response leads to.
 
-use std::time::Duration;
-
 use crate::decide::transfer::plain_request::{Habit, learned};
-use crate::decide::transfer::protocol::{Command, Commands, Report, Ticket};
+use crate::decide::transfer::protocol::{Command, Report, Ticket};
 use crate::decide::transfer::resume::{Answer, resume};
 use crate::model::claim::merge;
 use crate::model::fault::{Fault, RangeFault};
 use crate::model::response_head::Head;
 use crate::model::revision::{Agreement, Revision};
 
-use super::{Open, Quirks, TransferState};
+use super::{Open, Quirks, TransferState, Turn};
 
 impl TransferState {
-    pub(super) fn response(&mut self, now: Duration, ticket: Ticket, head: &Head, out: &mut Commands) {
+    pub(super) fn response(&mut self, ticket: Ticket, head: &Head, turn: &mut Turn) {
         let Some(at) = self.position(ticket).filter(|at| self.is_active() && !self.open[*at].is_taken) else {
-            out.push(Command::Drop { ticket });
+            turn.push(Command::Drop { ticket });
             return;
         };
         let open = &self.open[at];
@@ -31,10 +29,10 @@ impl TransferState {
         let is_proven = matches!(answer, Answer::Take { ranges_proven: true, .. });
         if self.is_raced(ticket) && self.is_second(ticket) && !is_proven && !is_refusal(&answer) {
             self.close(at);
-            return out.push(Command::Drop { ticket });
+            return turn.push(Command::Drop { ticket });
         }
         if is_instead && !is_refusal(&answer) {
-            self.learn_habit(learned(true, true, self.habit), out);
+            self.learn_habit(learned(true, true, self.habit), turn);
         }
         let total = match &answer {
             Answer::Take { total, .. } => Some(*total),
@@ -45,34 +43,34 @@ impl TransferState {
             && here.compare(&Revision { length, ..head.revision.clone() }) == Agreement::Same
         {
             self.close(at);
-            out.push(Command::Drop { ticket });
-            return self.unchanged(now, here, out);
+            turn.push(Command::Drop { ticket });
+            return self.unchanged(here, turn);
         }
         match answer {
             Answer::Take { skip, take, total, ranges_proven } => {
                 if ranges_proven {
-                    self.learn_habit(Habit::Serves, out);
+                    self.learn_habit(Habit::Serves, turn);
                 }
                 self.quirks.plain_next = false;
                 self.open[at].is_taken = true;
-                self.learn(head, total, ranges_proven, at, out);
-                self.started(total, out);
+                self.learn(head, total, ranges_proven, at, turn);
+                self.started(total, turn);
                 let end = self.open[at].start.saturating_add(self.ranges.wanted(ticket.lease));
                 let take = take.map(|take| take.saturating_sub(overlap));
-                out.push(Command::Receive { ticket, skip, take, end, lacks: self.lacks() });
+                turn.push(Command::Receive { ticket, skip, take, end, lacks: self.lacks() });
             }
             answer if is_refusal(&answer) => {
                 self.open[at].is_refused = true;
-                out.push(Command::ReadRefusal { ticket });
+                turn.push(Command::ReadRefusal { ticket });
             }
             Answer::Unpack => {
                 self.open[at].packed = Some(head.revision.clone());
-                out.push(Command::Unpack { ticket });
+                turn.push(Command::Unpack { ticket });
             }
             answer => {
                 let open = self.close(at);
-                out.push(Command::Drop { ticket });
-                self.without_bytes(now, answer, &open, if_range, head, out);
+                turn.push(Command::Drop { ticket });
+                self.without_bytes(answer, &open, if_range, head, turn);
             }
         }
     }
@@ -80,58 +78,57 @@ impl TransferState {
     /// Follows up a response of which no byte is taken.
     pub(super) fn without_bytes(
         &mut self,
-        now: Duration,
         answer: Answer,
         open: &Open,
         if_range: bool,
         head: &Head,
-        out: &mut Commands,
+        turn: &mut Turn,
     ) {
         match answer {
-            Answer::Unchanged => self.unchanged(now, &open.here.clone().unwrap_or_default(), out),
+            Answer::Unchanged => self.unchanged(&open.here.clone().unwrap_or_default(), turn),
             Answer::RangesIgnored if if_range => self.quirks.ignores_if_range = true,
             Answer::RangesIgnored => {
-                self.restart(Some(Quirks { ignores_ranges: true, ..self.quirks }), out);
+                self.restart(Some(Quirks { ignores_ranges: true, ..self.quirks }), turn);
             }
-            // The length was unknown until now, and the file ends where the request began.
+            // The length was unknown until turn.now, and the file ends where the request began.
             Answer::Complete { total } if self.length().is_none() => {
-                self.note(head, Some(total), true, out);
+                self.note(head, Some(total), true, turn);
                 self.ranges.set_length(total);
             }
-            Answer::Complete { .. } | Answer::Changed => self.restart(None, out),
-            Answer::Empty => self.settle(None, 0, out),
-            Answer::Reject(fault) => self.fault(now, Fault::Range(fault), open, false, false, out),
+            Answer::Complete { .. } | Answer::Changed => self.restart(None, turn),
+            Answer::Empty => self.settle(None, 0, turn),
+            Answer::Reject(fault) => self.fault(Fault::Range(fault), open, false, false, turn),
             Answer::Take { .. } | Answer::Refused | Answer::Unpack => {}
         }
     }
 
-    pub(super) fn started(&mut self, size: Option<u64>, out: &mut Commands) {
+    pub(super) fn started(&mut self, size: Option<u64>, turn: &mut Turn) {
         if !std::mem::replace(&mut self.is_started, true) {
-            out.push(Command::Report(Report::Started { size, resumed_from: self.resumed_from }));
+            turn.push(Command::Report(Report::Started { size, resumed_from: self.resumed_from }));
         }
     }
 
-    pub(super) fn learn_habit(&mut self, habit: Habit, out: &mut Commands) {
+    pub(super) fn learn_habit(&mut self, habit: Habit, turn: &mut Turn) {
         if std::mem::replace(&mut self.habit, habit) != habit {
-            out.push(Command::Habit(habit));
+            turn.push(Command::Habit(habit));
         }
     }
 
     /// Takes in a text that came packed: its validators are those of the packed form, its length is not.
-    pub(super) fn unpacked(&mut self, ticket: Ticket, length: u64, out: &mut Commands) {
+    pub(super) fn unpacked(&mut self, ticket: Ticket, length: u64, turn: &mut Turn) {
         let Some(at) = self.position(ticket).filter(|_| self.is_active()) else { return };
         let Some(revision) = self.open[at].packed.take() else { return };
         if length == 0 {
-            return self.settle(None, 0, out);
+            return self.settle(None, 0, turn);
         }
         self.known.revision = Some(Revision { length: None, ..revision });
         self.known.declared = Some(length);
-        out.push(Command::Learned(self.known.clone()));
+        turn.push(Command::Learned(self.known.clone()));
         self.ranges.set_length(length);
         self.ranges.stretch(ticket.lease);
         self.open[at].is_taken = true;
-        self.started(Some(length), out);
-        out.push(Command::Receive { ticket, skip: 0, take: Some(length), end: length, lacks: self.lacks() });
+        self.started(Some(length), turn);
+        turn.push(Command::Receive { ticket, skip: 0, take: Some(length), end: length, lacks: self.lacks() });
     }
 
     /// Takes in what the head of an accepted response reports, and gives its range the length that fits.
@@ -141,9 +138,9 @@ impl TransferState {
         total: Option<u64>,
         ranges_proven: bool,
         at: usize,
-        out: &mut Commands,
+        turn: &mut Turn,
     ) {
-        let is_first = self.note(head, total, ranges_proven, out);
+        let is_first = self.note(head, total, ranges_proven, turn);
         if let Some(total) = total
             && self.length().is_none()
         {
@@ -163,7 +160,7 @@ impl TransferState {
         head: &Head,
         total: Option<u64>,
         ranges_proven: bool,
-        out: &mut Commands,
+        turn: &mut Turn,
     ) -> bool {
         let before = self.known.clone();
         let known = &mut self.known;
@@ -175,7 +172,7 @@ impl TransferState {
         known.ranges_proven |= ranges_proven;
         merge(&mut known.claims, &head.claims);
         if *known != before {
-            out.push(Command::Learned(known.clone()));
+            turn.push(Command::Learned(known.clone()));
         }
         is_first
     }

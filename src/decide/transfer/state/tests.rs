@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use crate::decide::formats::Format;
 use crate::decide::transfer::disk_space::Shortage;
+use crate::decide::transfer::outcome::LONGEST_WAIT_IN_ONE_PASS;
 use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::protocol::{Assignment, Ending, Outcome, Refreshed, Report, Request};
 use crate::decide::transfer::task::examples::{POLICY, task};
@@ -933,7 +934,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     prop::collection::vec(one, 0..120)
 }
 
-/// One assigned range in a game: where its next byte belongs, as its connection knows it.
+/// One assigned range in a game: where its next byte belongs, as its connection has it.
 struct Lent {
     assignment: Assignment,
     attempt: u32,

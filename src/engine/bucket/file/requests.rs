@@ -7,10 +7,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::decide::transfer::outcome::{After, AfterLink, after, after_link};
+use crate::decide::transfer::outcome::{After, AfterLink, LONGEST_WAIT_IN_ONE_PASS, after, after_link};
 use crate::decide::transfer::protocol::Refreshed;
 use crate::decide::transfer::resume::{Answer, Asked, resume};
-use crate::decide::transfer::state::{LEAST_PROGRESS, LONGEST_WAIT_IN_ONE_PASS, RESTARTS_BEFORE_TOLERANCE};
+use crate::decide::transfer::state::{LEAST_PROGRESS, RESTARTS_BEFORE_TOLERANCE};
 use crate::decide::transfer::task::FailureCause;
 use crate::edge::net::http::{Body, RangeRequest};
 use crate::edge::net::unpack;

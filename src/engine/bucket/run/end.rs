@@ -65,6 +65,9 @@ impl Run {
         let look = pass.look(false);
         let left = Left { look, missing: missing > 0, settled: state.is_over(), state_age: None };
         let next_look = self.cadence.next_run(self.began.elapsed(), &left);
+        if let Some(nothing) = pass.nothing.clone() {
+            self.notice(Notice::of_nothing(nothing, pass.offered));
+        }
         self.done(exit, present, missing + pass.unreachable, Some(looked.status.status.clone()), next_look);
         Ok(exit)
     }

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use crate::decide::bucket::head::{Head, Known, Line, Publish};
 use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::{
-    Action, FetchReason, Situation, Step, asked_stamp, nothing_is_chosen, plan,
+    Action, FetchReason, Sight, Situation, Step, asked_stamp, nothing_found, plan,
 };
 use crate::decide::mirror::retention::surplus;
 use crate::decide::mirror::run_state::RunState;
@@ -206,16 +206,14 @@ impl Run {
             self.tell(&Event::Plan { fetch, bytes: (fetch == 0).then_some(0), present });
         }
         self.planned = true;
-        // Reported when this end is first seen in this bucket: once for a crontab that selects nothing of a job.
-        let is_first_seen = self.seen_before.as_ref() != Some(&looked.status.status);
-        if is_first_seen && state.is_over() && nothing_is_chosen(&actions) {
-            self.notice(Notice::NothingChosen { offered: actions.len() });
-        }
+        let is_first_seen = self.last_seen.as_ref() != Some(&looked.status.status);
+        let sight = Sight::of(state.is_over(), is_first_seen, self.mirror.options.once);
+        let nothing = nothing_found(&actions, &self.mirror.options.selection, sight);
         let ordered = self.start(orders);
         if self.head.is_some() {
             self.write_records(looked, &listing.artifacts).await?;
         }
-        Ok(Pass { ordered, unreachable, ..Pass::of(looked, &listing, &actions, state) })
+        Ok(Pass { ordered, unreachable, nothing, ..Pass::of(looked, &listing, &actions, state) })
     }
 
     /// Whether this run resumes the job: two processes would both do so, so it takes the lease first.
@@ -372,7 +370,9 @@ impl Run {
         let key = &action.artifact.key;
         let known = view.known.manifest.entries.get(key);
         let (expected, otherwise, due) = match (&action.step, known) {
-            (Step::Adopt { memory, due }, _) => (memory.entry(action.artifact.step), FetchReason::New, *due),
+            (Step::Adopt { memory, due }, _) => {
+                (memory.adopted(action.artifact.step), FetchReason::New, *due)
+            }
             (Step::Inspect { due }, Some(entry)) => (entry.clone(), FetchReason::Damaged, *due),
             _ => return Ok(None),
         };

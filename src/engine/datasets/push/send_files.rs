@@ -23,7 +23,7 @@ use crate::model::fault::Fault;
 use crate::model::upload_record::UploadRecord;
 
 use super::{Journal, Push, PushFile, note};
-use crate::engine::datasets::event::{PushEvent, PushReporter};
+use crate::engine::datasets::event::{FailedPush, PushEvent, PushReporter, RetriedPush};
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -209,7 +209,7 @@ impl Delivery {
                 let was_held = now < state.pace.held_until();
                 state.pace.slow_down(now, wait);
                 if !was_held {
-                    let cause = format!("{fault}; {} at a time now", state.pace.allowed());
+                    let cause = RetriedPush { fault, at_a_time: Some(state.pace.allowed()) };
                     reporter.report(&PushEvent::Retrying { path: None, cause, wait });
                 }
                 state.queue.push_front(task);
@@ -220,13 +220,15 @@ impl Delivery {
                 }
                 task.route = route;
                 let wait = if wait { task.backoff.next(retry_after(&fault)) } else { Duration::ZERO };
-                reporter.report(&PushEvent::Retrying { path: Some(path), cause: fault.to_string(), wait });
+                let cause = RetriedPush::after(fault);
+                reporter.report(&PushEvent::Retrying { path: Some(path), cause, wait });
                 state.waiting.push((Instant::now() + wait, task));
             }
             Next::GiveUp => {
                 state.outcome.failed += 1;
                 state.outcome.exit = worse(state.outcome.exit, exit_of(&fault));
-                reporter.report(&PushEvent::Failed { path: Some(path), cause: fault.to_string() });
+                let cause = FailedPush::Fault(fault);
+                reporter.report(&PushEvent::Failed { path: Some(path), cause });
             }
             Next::Stop => state.end(&fault),
         }

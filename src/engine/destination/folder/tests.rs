@@ -39,7 +39,7 @@ fn interrupted(files: &[(&str, usize)]) -> tempfile::TempDir {
 }
 
 async fn open(dir: &Path, stop: &Stop) -> Option<Folder> {
-    Folder::open(dir, &job(), ORIGIN, &silent(), stop).await.unwrap()
+    Folder::open(dir, &job(), ORIGIN, Portions::default().block, &silent(), stop).await.unwrap()
 }
 
 /// Opens a folder on one thread; returns it with the turns that other tasks had meanwhile.

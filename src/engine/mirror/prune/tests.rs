@@ -21,7 +21,7 @@ use super::*;
 
 const ORIGIN: &str = "https://api.example";
 
-/// Lets so many changes of the disk happen and no more: what stands then is what a kill leaves.
+/// Lets so many changes of the disk happen and no more: what is on the disk then is what a kill leaves.
 struct Killer {
     left: Cell<u32>,
     hindered: Cell<bool>,
@@ -134,7 +134,7 @@ fn what_is_not_kept_goes_and_is_remembered() {
         mirrored.states().into_iter().filter(|(_, state)| *state == EntryState::Pruned).collect();
     assert_eq!(pruned.len(), 2);
     assert_eq!(mirrored.prune().unwrap().removed, []);
-    // Somebody put one back: it is theirs now.
+    // The user puts one back: it is the user's now.
     mirrored.write("a_250.safetensors", "a_250");
     mirrored.prune().unwrap();
     assert_eq!(mirrored.files().len(), 3);

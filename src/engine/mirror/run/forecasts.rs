@@ -18,6 +18,7 @@ use crate::model::digest::Sha256Digest;
 use crate::model::listing::Listing;
 use crate::model::manifest::{Entry, EntryState, Manifest};
 use crate::model::training_config::{Saving, TrainingConfig};
+use crate::model::units::as_f64;
 
 use super::Run;
 
@@ -88,7 +89,7 @@ impl Run {
             room: free.saturating_sub(missing),
         };
         let full = forecast(&course);
-        // Told again only after it looked better in between.
+        // Reported again only after it looked better in between.
         let told = std::mem::replace(&mut self.outlook.told_full, full.is_some());
         if let Some(full) = full.filter(|_| !told) {
             self.reporter.report(&Event::Notice { notice: Notice::DiskWillFill(full) });
@@ -111,8 +112,7 @@ impl Run {
         if elapsed < 1.0 || self.outlook.busy.is_none() {
             return;
         }
-        #[expect(clippy::cast_precision_loss, reason = "a rate does not need the last bit")]
-        let rate = came as f64 / elapsed;
+        let rate = as_f64(came) / elapsed;
         self.outlook.rate = Some(self.outlook.rate.map_or(rate, |known| f64::midpoint(known, rate)));
     }
 }

@@ -20,7 +20,6 @@ use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
 use crate::engine::destination::check::{BadFile, Checked, Problem, check, problem};
-use crate::engine::destination::folder::Folder;
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::Mirror;
 use crate::engine::mirror::poll::{Patience, look};
@@ -80,7 +79,7 @@ pub(crate) async fn repair(
 ) -> Result<Repair, Error> {
     let began = Instant::now();
     mirror.options.once = true;
-    let opened = Folder::open(&mirror.dir, &mirror.job, &mirror.api.origin(), &reporter, &stop).await?;
+    let opened = mirror.open_folder(&reporter, &stop).await?;
     let Some(folder) = opened else {
         return Ok(Repair::nothing_done(Checked::default(), stop.status()));
     };

@@ -83,7 +83,7 @@ impl<'a> Work<'a> {
         let file = disk::open_regular(&preview.path.to_path(self.on.dir)).ok()?;
         file.take(PICTURE_BOUND).read_to_end(&mut bytes).ok()?;
         let extra = self.extra(part, What::Preview, beside(picture_extension(&bytes)?)?, bytes);
-        // Only what was proven; a picture that somebody edited since stays in DIR.
+        // Only what was proven; a picture that was edited since stays in DIR.
         (extra.record.sha256 == preview.sha256).then_some(extra)
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::decide::comfyui::loras;
 use crate::decide::comfyui::loras::{Lora, Loras, Part};
 use crate::decide::comfyui::placing::{Naming, Standing, kept_steps, places, standing};
+use crate::decide::mirror::reported::is_news;
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
 use crate::edge::system::link::{Linked, link};
@@ -400,10 +401,7 @@ impl<'a> Work<'a> {
     pub(super) fn tell_once(&mut self, notice: ComfyNotice) {
         // Recorded as a value: its words may change with the version.
         let Ok(record) = serde_json::to_string(&notice) else { return };
-        let told = &mut self.held.placements.told;
-        // Bounded, since names come from outside.
-        if told.len() < 1000 && !told.contains(&record) {
-            told.push(record);
+        if is_news(&mut self.held.placements.told, &record) {
             self.on.reporter.report(&Event::Notice { notice: Notice::ComfyUi(notice) });
         }
     }

@@ -99,7 +99,7 @@ impl Held {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             if name.starts_with(&ours) && name.ends_with(STAGED) {
-                // It has a name that nobody lists, so it may also stay.
+                // ComfyUI does not list its name, so it may also stay.
                 let _ = disk::remove(&entry.path());
             }
         }

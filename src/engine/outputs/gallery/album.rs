@@ -21,7 +21,7 @@ pub(super) struct Album<'a> {
     pub(super) job: Option<&'a JobHead>,
     /// Samples by prompt, in the trainer's order.
     pub(super) prompts: Vec<Prompt<'a>>,
-    /// Every step that has samples, in order; those of which nobody knows the step last.
+    /// Every step that has samples, in order; those of an unknown step last.
     pub(super) steps: Vec<Option<u64>>,
     /// Weights, by step; those without a step, such as the final ones, last.
     pub(super) checkpoints: Vec<Checkpoint<'a>>,
@@ -40,7 +40,7 @@ pub(super) struct Prompt<'a> {
     pub(super) text: Option<&'a str>,
     /// Samples of each step, oldest first: a step that is trained again is drawn again.
     pub(super) shots: BTreeMap<u64, Vec<Shot<'a>>>,
-    /// Samples whose step nobody knows.
+    /// Samples of an unknown step.
     pub(super) stepless: Vec<Shot<'a>>,
 }
 

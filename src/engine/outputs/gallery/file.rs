@@ -25,7 +25,7 @@ const MARK_END: &str = " -->\n";
 /// A page larger than this is not ours: 50,000 samples take some 30 MB.
 const BOUND: u64 = 512 << 20;
 
-/// Where the page stands.
+/// Where the page is.
 pub(super) fn path(dir: &Path) -> PathBuf {
     dir.join("index.html")
 }
@@ -37,11 +37,11 @@ pub(super) enum Written {
     Same,
     /// It was written.
     Changed,
-    /// Something stands there that rcsync did not write, or that was edited since; it is left as it is.
+    /// The file of that name was not written by rcsync, or was edited since; it is left as it is.
     Foreign,
 }
 
-/// Puts the page in its place, whole or not at all, unless something foreign stands there.
+/// Writes the page, whole or not at all, unless a foreign file has its name.
 pub(super) fn write(dir: &Path, body: &str) -> Result<Written, Error> {
     write_staged(dir, &dir.join(PRIVATE), body)
 }
@@ -70,7 +70,7 @@ pub(super) fn write_staged(dir: &Path, staging: &Path, body: &str) -> Result<Wri
     }
 }
 
-/// Reads what stands there; what is no plain file reads as empty, which is nothing of ours.
+/// Reads the file of that name; what is no plain file reads as empty, which is nothing of ours.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -102,7 +102,7 @@ fn digest(bytes: &[u8]) -> String {
     hex(&sha2::Sha256::digest(bytes))
 }
 
-/// Everything that a page depends on, as it stands now, in a few bytes.
+/// Everything that a page depends on, as it is now, in a few bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stamp {
     sources: String,
@@ -145,7 +145,7 @@ impl Stamp {
         })
     }
 
-    /// Remembers that the page as it stands now was made of this.
+    /// Remembers that the page as it is now was made of this.
     pub(super) fn keep(self, dir: &Path, foreign: bool) -> Result<(), Error> {
         let now = Self { page: look(&path(dir)), foreign, ..self };
         if Self::load(dir).as_ref() == Some(&now) {

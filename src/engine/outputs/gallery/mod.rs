@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::decide::mirror::reported::LastTrouble;
 use crate::engine::destination::reports;
 use crate::engine::event::{Event, Notice, Reporter};
 use crate::error::Error;
@@ -101,7 +102,7 @@ pub struct Gallery {
 struct State {
     seen: Option<(u64, Option<i64>)>,
     rested: Option<Instant>,
-    reported: Option<Error>,
+    trouble: LastTrouble<Error>,
 }
 
 impl State {
@@ -143,12 +144,9 @@ impl Follower for Gallery {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let noted = state.note(view);
         let drawn = state.draw(view);
-        let trouble = noted.and(drawn).err();
-        // The same trouble at every look is reported once.
-        if let Some(error) = trouble.clone().filter(|_| trouble != state.reported) {
+        if let Some(error) = state.trouble.news(noted.and(drawn).err()) {
             reporter.report(&Event::Notice { notice: Notice::NoGallery(error) });
         }
-        state.reported = trouble;
     }
 }
 

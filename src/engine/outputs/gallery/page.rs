@@ -332,7 +332,7 @@ fn training(html: &mut Html, album: &Album<'_>) {
     let drawn = chart(html, course);
     if course.turns.is_empty() {
         if !drawn {
-            html.raw("<p class=\"empty\">Nobody has looked on yet: rcsync notes how training goes while it mirrors.</p>\n");
+            html.raw("<p class=\"empty\">How training goes is recorded while rcsync mirrors the job; nothing is recorded yet.</p>\n");
         }
     } else {
         html.raw("<ol class=\"turns\">\n");

@@ -2,6 +2,7 @@
 
 use crate::engine::outputs::gallery::history::Moment;
 use crate::model::job::JobStatus;
+use crate::model::units::as_f64;
 
 /// Steps over time and what happened on the way.
 #[derive(Debug, PartialEq)]
@@ -43,7 +44,7 @@ pub(super) enum What {
     Finished,
     Failed,
     Canceled,
-    /// A state that this version does not know.
+    /// A state that is unknown to this version.
     Other(JobStatus),
     /// It continues in another run, or from an earlier step, without a stop that was seen.
     AnotherRun,
@@ -57,7 +58,7 @@ impl What {
 }
 
 impl Course {
-    /// Tells what looks saw. Where nobody looked while it trained, the times at which samples were drawn tell as much;
+    /// What polls have seen. Where none was made while the job trained, the times at which samples were drawn show as much;
     /// the two come from two clocks, so they are not mixed.
     pub(super) fn new(moments: &[Moment], drawn: impl Iterator<Item = (i64, u64)>) -> Self {
         let mut points: Vec<(i64, u64)> =
@@ -120,8 +121,7 @@ fn pace(moments: &[Moment]) -> Option<f64> {
     let (first, last) = (&moments[first_at], &moments[last_at]);
     let steps = last.step?.checked_sub(first.step?)?;
     let seconds = last.at.checked_sub(first.at)?;
-    #[expect(clippy::cast_precision_loss, reason = "seconds and steps are far below 2^53")]
-    (steps > 0 && seconds > 0).then(|| seconds as f64 / steps as f64)
+    (steps > 0 && seconds > 0).then(|| as_f64(seconds.unsigned_abs()) / as_f64(steps))
 }
 
 #[cfg(test)]
@@ -164,7 +164,7 @@ mod tests {
         );
         assert_eq!(course.points[..2], [(100, 0), (200, 0)]);
         let late = Course::new(&moments[9..], [(150, 8), (50, 7)].into_iter());
-        assert_eq!(late.points, [(50, 7), (150, 8)], "nobody looked on: samples tell");
+        assert_eq!(late.points, [(50, 7), (150, 8)], "no look came while it trained: samples have the times");
         assert_eq!(late.turns[0].what, What::FirstSeen { status: JobStatus::Stopped, is_complete: true });
         assert_eq!(course.total, Some(1000));
         assert_eq!(Course::new(&moments[..8], std::iter::empty()).seconds_a_step, Some(2.0));

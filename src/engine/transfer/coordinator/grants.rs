@@ -116,11 +116,12 @@ impl Coordinator {
         rival: Option<&Arc<SharedEnd>>,
     ) {
         let (load, crowded) = (self.scheduler.load().all(), self.scheduler.is_crowded());
+        let portions = self.context.portions;
         let Some(slot) = self.slots.0.get_mut(&id) else {
             return self.scheduler.idle(taken.is_large, !taken.is_cold);
         };
         let artifact = slot.artifact.clone();
-        let new = || Arc::new(Download::new(artifact.key.clone(), artifact.path.file_name()));
+        let new = || Arc::new(Download::new(artifact.key.clone(), artifact.path.file_name(), portions));
         let download = slot.download.get_or_insert_with(new).clone();
         let is_raced = rival.is_some();
         let ticket = assignment.ticket;
@@ -222,11 +223,11 @@ async fn look_at(context: &Arc<Context>, task: &Task, is_left_over: bool, plain:
     if !is_left_over {
         return Found::Nothing;
     }
-    let (parts, artifact) = (context.parts.clone(), task.artifact.clone());
+    let (parts, artifact, portions) = (context.parts.clone(), task.artifact.clone(), context.portions);
     let taken = blocking(move || {
         let key = artifact.key.clone();
         let taken = parts.take_over(&key)?;
-        Ok(taken.map(|taken| Download::taken_over(key, artifact.path.file_name(), taken)))
+        Ok(taken.map(|taken| Download::taken_over(key, artifact.path.file_name(), portions, taken)))
     });
     match taken.await {
         Ok(Ok(Some((download, left)))) => Found::Part(Arc::new(download), left),

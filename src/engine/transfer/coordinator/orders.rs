@@ -61,9 +61,11 @@ impl Coordinator {
     pub(in crate::engine::transfer) fn perform_one(&mut self, id: FileId, command: Command) {
         let Some(slot) = self.slots.0.get_mut(&id) else { return };
         let artifact = slot.artifact.clone();
+        let portions = self.context.portions;
         match command {
             Command::Learned(known) => {
-                let new = || Arc::new(Download::new(artifact.key.clone(), artifact.path.file_name()));
+                let new =
+                    || Arc::new(Download::new(artifact.key.clone(), artifact.path.file_name(), portions));
                 slot.download.get_or_insert_with(new).learn(known);
             }
             Command::Habit(habit) => {

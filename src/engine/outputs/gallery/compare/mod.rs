@@ -112,10 +112,8 @@ pub fn refresh(root: &Path) -> Result<Compared, Error> {
         has_page: mirrored.has_page,
     });
     let comparison = Comparison::new(runs.collect());
-    let title =
-        root.file_name().map_or_else(|| root.display().to_string(), |name| name.to_string_lossy().into());
     let path = file::path(root);
-    let written = file::write_staged(root, root, &page::page(&title, &comparison))?;
+    let written = file::write_staged(root, root, &page::page(&title(root), &comparison))?;
     if written == Written::Foreign {
         return Err(Error::ForeignPage(path));
     }
@@ -127,6 +125,13 @@ pub fn refresh(root: &Path) -> Result<Compared, Error> {
         checkpoints: comparison.runs.iter().map(|run| run.album.checkpoints.len() as u64).sum(),
         left_out,
     })
+}
+
+/// Returns the name of the folder, also where `.` or `..` was typed.
+fn title(root: &Path) -> String {
+    let whole = root.file_name().is_none().then(|| root.canonicalize().ok()).flatten();
+    let name = whole.as_deref().unwrap_or(root).file_name();
+    name.map_or_else(|| root.display().to_string(), |name| name.to_string_lossy().into())
 }
 
 fn read_mirror(root: &Path, folder: &Path) -> Result<Mirrored, Error> {
