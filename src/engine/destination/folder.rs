@@ -180,7 +180,7 @@ impl Opening {
         let (dir, job) = (dir.as_path(), store.manifest().job.clone());
         recover(dir, &mut store, &parts, digests, Which::All)?;
         prune::finish(dir, store.manifest(), digests)?;
-        prune::drop_old_optimizers(dir, &mut store)?;
+        prune::drop_old_optimizers(dir, &mut store, digests)?;
         forget_gone_versions(dir, &mut store, reporter)?;
         let mut recollections = Recollections::new();
         let mut offered = HashSet::new();
