@@ -8,6 +8,7 @@ pub mod comfyui;
 pub mod datasets;
 pub mod fleet;
 pub mod formats;
+pub mod hooks;
 pub mod jobs;
 pub mod mirror;
 pub mod transfer;

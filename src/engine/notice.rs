@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use crate::decide::hooks::AfterFailure;
 use crate::decide::mirror::auto_resume::Stopped;
 use crate::decide::mirror::disk_forecast::Full;
 use crate::decide::mirror::eviction_forecast::Late;
@@ -233,21 +234,6 @@ pub enum HookEvent {
     Stalled,
     /// The end of the run.
     Done,
-}
-
-/// What follows the failure of a hook. The file is safe in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AfterFailure {
-    /// It is tried again.
-    Again,
-    /// The event is given up.
-    GivenUp {
-        /// Tries of it.
-        tries: u32,
-    },
-    /// The hook is not used any more in this run.
-    Unused,
 }
 
 /// Something about a ComfyUI folder.

@@ -166,12 +166,12 @@ pub struct Known {
     pub retired: BTreeMap<RelPath, Option<String>>,
     /// What was delivered to each hook, across runs and workers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub hooks: BTreeMap<EventId, Told>,
+    pub hooks: BTreeMap<EventId, Delivered>,
 }
 
 /// What was delivered to one hook.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct Delivered {
     /// Events that it need not get again.
     pub done: BTreeSet<EventId>,
     /// How often other events failed.
@@ -184,9 +184,13 @@ const MOST_EVENTS: usize = 4096;
 
 /// Whether lines are to be folded into a snapshot.
 #[must_use]
-pub fn are_many(lines: &[Line]) -> bool {
+pub fn are_many<'a>(lines: impl IntoIterator<Item = &'a Line>) -> bool {
     let events = |line: &Line| if let Line::Hook { done, .. } = line { done.len() } else { 0 };
-    lines.len() >= MOST_LINES || lines.iter().map(events).sum::<usize>() >= MOST_EVENTS
+    let (mut count, mut of_hooks) = (0, 0);
+    for line in lines {
+        (count, of_hooks) = (count + 1, of_hooks + events(line));
+    }
+    count >= MOST_LINES || of_hooks >= MOST_EVENTS
 }
 
 /// Adds a line to others; one that continues the last line becomes part of it.
@@ -265,13 +269,13 @@ impl Known {
             }
             Line::Doubt { key, doubt } => self.manifest.apply(Record::Doubt { key, doubt }),
             Line::Hook { hook, done, failed } => {
-                let told = self.hooks.entry(hook).or_default();
+                let delivered = self.hooks.entry(hook).or_default();
                 for id in done {
-                    told.failed.remove(&id);
-                    told.done.insert(id);
+                    delivered.failed.remove(&id);
+                    delivered.done.insert(id);
                 }
-                if let Some(id) = failed.filter(|id| !told.done.contains(id)) {
-                    *told.failed.entry(id).or_default() += 1;
+                if let Some(id) = failed.filter(|id| !delivered.done.contains(id)) {
+                    *delivered.failed.entry(id).or_default() += 1;
                 }
             }
             Line::Retire { path, tag } => {
@@ -322,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_hook_was_told_is_kept_and_lines_of_it_are_joined() {
+    fn what_was_delivered_to_a_hook_is_kept_and_lines_of_it_are_joined() {
         let id = |word: &str| EventId::of(&[word]);
         let done = |words: &[&str]| Line::Hook {
             hook: id("hook"),
@@ -337,9 +341,9 @@ mod tests {
         assert_eq!(lines.len(), 5, "only what continues the last line is part of it");
         let mut known = Known::new("job".parse().unwrap(), "o".to_owned());
         lines.into_iter().for_each(|line| known.apply(line));
-        let told = &known.hooks[&id("hook")];
-        assert_eq!(told.done, [id("a"), id("b"), id("d")].into());
-        assert_eq!(told.failed, [(id("c"), 2)].into());
+        let delivered = &known.hooks[&id("hook")];
+        assert_eq!(delivered.done, [id("a"), id("b"), id("d")].into());
+        assert_eq!(delivered.failed, [(id("c"), 2)].into());
         known.apply(done(&["c"]));
         assert!(known.hooks[&id("hook")].failed.is_empty());
         assert!(!are_many(&[done(&["a"])]) && are_many(&[done(&vec!["x"; MOST_EVENTS])]));

@@ -110,6 +110,12 @@ impl AutoResume {
         Self { most, first_wait, sent: 0, futile: 0, furthest: 0, phase }
     }
 
+    /// Whether a job in this state is resumed now or after a wait: of several processes, one alone may follow it then.
+    #[must_use]
+    pub fn is_due_for(&self, state: RunState) -> bool {
+        state == RunState::StoppedEarly && self.sent < self.most
+    }
+
     /// Takes in a poll and returns what to do.
     pub fn next(&mut self, now: Duration, seen: &Seen<'_>) -> Next {
         if !seen.state.is_over() {

@@ -59,6 +59,8 @@ pub(crate) struct Shelf {
     /// Requests that were carried out, and those of them that may change something.
     pub(crate) carried: AtomicU64,
     pub(crate) writes: AtomicU64,
+    /// Bytes of objects that were handed out.
+    pub(crate) read: AtomicU64,
     /// The store ignores conditions.
     pub(crate) careless: AtomicBool,
     /// The store knows no condition on completing, as GCS.
@@ -187,6 +189,7 @@ impl Shelf {
                         let at = |offset: u64| usize::try_from(offset).unwrap().min(length);
                         at(range.start)..at(range.end)
                     });
+                    self.read.fetch_add(part.len() as u64, Ordering::Relaxed);
                     Object { meta: stored.meta(), bytes: stored.bytes.slice(part) }
                 });
                 (Reply::Object(object), None)

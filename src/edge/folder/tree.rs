@@ -26,6 +26,15 @@ pub(crate) struct Tree {
     parts: Directory,
 }
 
+/// How a part got its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// By a rename: its time stamp is the part's.
+    Renamed,
+    /// As a copy on another disk, with this time stamp.
+    Copied(Option<i64>),
+}
+
 /// What a name may have that is given to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Over {
@@ -52,7 +61,7 @@ impl Tree {
     ///
     /// # Errors
     /// When the disk refuses; [`io::ErrorKind::AlreadyExists`] when the name is taken and that must not be.
-    pub(crate) fn publish(&mut self, part: &str, name: &str, over: Over) -> Result<(), Error> {
+    pub(crate) fn publish(&mut self, part: &str, name: &str, over: Over) -> Result<Published, Error> {
         let (folder, file) = split(name);
         let path = self.path(name);
         let published = match self.publish_in(part, folder, file, over)? {
@@ -72,15 +81,15 @@ impl Tree {
         folder: &str,
         file: &str,
         over: Over,
-    ) -> Result<io::Result<()>, Error> {
+    ) -> Result<io::Result<Published>, Error> {
         self.enter(folder)?;
         let Self { open, parts } = self;
         let Some(folder) = open.get(folder) else { return Ok(Err(io::ErrorKind::NotFound.into())) };
         Ok(match rename(parts, part, folder, file, over) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                publish_copy(parts, part, folder, file, over)
+                publish_copy(parts, part, folder, file, over).map(Published::Copied)
             }
-            result => result,
+            renamed => renamed.map(|()| Published::Renamed),
         })
     }
 
@@ -209,24 +218,32 @@ fn rename(from: &Directory, name: &str, to: &Directory, new: &str, over: Over) -
     }
 }
 
-/// The name may be on another disk that is mounted below DIR: a copy is made beside it, and gets the name.
-fn publish_copy(parts: &Directory, part: &str, folder: &Directory, file: &str, over: Over) -> io::Result<()> {
+/// The name may be on another disk that is mounted below DIR: a copy is made beside it, and gets the name. Returns its time
+/// stamp.
+fn publish_copy(
+    parts: &Directory,
+    part: &str,
+    folder: &Directory,
+    file: &str,
+    over: Over,
+) -> io::Result<Option<i64>> {
     // Named after the part's file and not after its writer, so that what a crash leaves here is found by the next try.
     let staged = format!(".{}.rcsync-part", part.split('.').next().unwrap_or("copy"));
-    let copied =
-        copy(parts, part, folder, &staged).and_then(|()| rename(folder, &staged, folder, file, over));
+    let copied = copy(parts, part, folder, &staged)
+        .and_then(|modified| rename(folder, &staged, folder, file, over).map(|()| modified));
     if copied.is_err() {
         // The error is returned; the next try replaces what is left.
         let _ = folder.remove(&staged);
     }
-    copied?;
+    let modified = copied?;
     // What is left of it here costs room and nothing else; the last pass sweeps it.
     let _ = parts.remove(part);
-    Ok(())
+    Ok(modified)
 }
 
-/// Copies a file to another disk, flushes the copy, and reads it back: that disk has not shown yet that it keeps bytes.
-fn copy(from: &Directory, name: &str, to: &Directory, new: &str) -> io::Result<()> {
+/// Copies a file to another disk, flushes the copy, and reads it back: that disk has not shown yet that it keeps bytes. Returns
+/// the copy's time stamp.
+fn copy(from: &Directory, name: &str, to: &Directory, new: &str) -> io::Result<Option<i64>> {
     // Creating the file fails where this did.
     let _ = to.remove(new);
     let source = from.open_regular(name)?;
@@ -250,7 +267,7 @@ fn copy(from: &Directory, name: &str, to: &Directory, new: &str) -> io::Result<(
             return Err(io::Error::other("the other disk holds other bytes than it was given"));
         }
         if count == 0 {
-            return Ok(());
+            return target.metadata().map(|metadata| disk::modified(&metadata));
         }
         at += count as u64;
     }
@@ -356,7 +373,13 @@ mod tests {
     fn a_copy_on_another_disk_is_proven_and_leaves_nothing_beside_it() {
         let (dir, tree) = tree();
         part(dir.path(), "abc.1.part");
-        publish_copy(&tree.parts, "abc.1.part", &tree.open[""], "a", Over::Nothing).unwrap();
+        let source = tree.parts.path().join("abc.1.part");
+        let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        File::options().write(true).open(&source).unwrap().set_modified(old).unwrap();
+        let stamp = publish_copy(&tree.parts, "abc.1.part", &tree.open[""], "a", Over::Nothing).unwrap();
+        let copy = fs::metadata(dir.path().join("a")).unwrap();
+        assert_eq!(stamp, disk::modified(&copy), "the stamp is the copy's, which is newer than the part's");
+        assert!(copy.modified().unwrap() > old);
         assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"abc.1.part");
         let names = |folder: &Path| fs::read_dir(folder).unwrap().count();
         assert_eq!((names(dir.path()), names(tree.parts.path())), (2, 0));

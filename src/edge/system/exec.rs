@@ -42,7 +42,7 @@ pub enum ExecFault {
     #[error("could not start `{program}`: {cause}")]
     NotStarted {
         program: String,
-        /// What the system said.
+        /// What the system reported.
         cause: String,
     },
     /// It ended with another code than 0.
@@ -104,7 +104,7 @@ impl Exec {
             cause: error.to_string(),
         };
         let mut child = self.command(dir, occasion).spawn().map_err(not_started)?;
-        let group = Group::of(&child);
+        let mut group = Group::of(&child);
         let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let mut tail = Tail::default();
         let mut err_tail = Tail::default();
@@ -126,11 +126,12 @@ impl Exec {
                     return Err(ExecFault::Interrupted);
                 }
             };
-            if ended.is_none() {
-                group.end(&mut child).await;
+            match ended {
+                Some(_) => group.leave(),
+                None => group.end(&mut child).await,
             }
             if !heard.is_terminated() {
-                // What was heard by then is enough.
+                // What was read by then is enough.
                 let _ = tokio::time::timeout(DRAIN, heard).await;
             }
             ended
@@ -197,8 +198,9 @@ fn how(status: ExitStatus) -> String {
     status.code().map_or_else(|| "no code".to_owned(), |code| format!("code {code}"))
 }
 
-/// A command and everything that it started, as far as the system keeps them together.
-#[derive(Debug, Clone, Copy)]
+/// A command and everything that it started, as far as the system keeps them together. Ended with this value, as the command is,
+/// unless it ended before.
+#[derive(Debug)]
 struct Group {
     #[cfg(unix)]
     leader: Option<rustix::process::Pid>,
@@ -214,14 +216,32 @@ impl Group {
     }
 
     /// Ends them all.
-    async fn end(self, child: &mut Child) {
+    async fn end(&mut self, child: &mut Child) {
+        self.kill();
+        // It fails where the command has ended by itself.
+        let _ = child.kill().await;
+    }
+
+    /// The command has ended by itself: what it started may continue.
+    fn leave(&mut self) {
         #[cfg(unix)]
-        if let Some(leader) = self.leader {
+        {
+            self.leader = None;
+        }
+    }
+
+    fn kill(&mut self) {
+        #[cfg(unix)]
+        if let Some(leader) = self.leader.take() {
             // A group that is gone needs no end.
             let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::KILL);
         }
-        // It fails where the command has ended by itself.
-        let _ = child.kill().await;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -298,12 +318,37 @@ mod tests {
         let limit = Duration::from_millis(300);
         let (ended, dir) = run("sh -c 'echo stuck; sleep 1000 & echo $! > child; wait'", limit).await;
         assert!(matches!(ended, Err(ExecFault::TimedOut { .. })), "{ended:?}");
-        let child = std::fs::read_to_string(dir.path().join("child")).unwrap();
+        assert_ends(&dir.path().join("child")).await;
+    }
+
+    /// Waits for the end of the process whose number is in a file. It is the kernel's to arrange; that it comes is all that counts.
+    async fn assert_ends(file: &Path) {
+        let child = std::fs::read_to_string(file).unwrap();
         let child = rustix::process::Pid::from_raw(child.trim().parse().unwrap()).unwrap();
-        // Its death is the kernel's to arrange; that it comes is all that counts.
-        while rustix::process::test_kill_process(child).is_ok() && !is_zombie(child) {
-            tokio::task::yield_now().await;
+        let ends = async {
+            while rustix::process::test_kill_process(child).is_ok() && !is_zombie(child) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), ends).await.expect("it is ended");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_is_waited_for_no_longer_is_ended_with_all_its_children() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "sh -c 'sleep 1000 & echo $! > child.new; mv child.new child; wait'";
+        let exec = Exec::new(CommandLine::parse(script).unwrap(), LONG);
+        let began = async {
+            while !dir.path().join("child").exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let occasion = occasion();
+        tokio::select! {
+            ended = exec.run(dir.path(), &occasion, std::future::pending()) => panic!("{ended:?}"),
+            () = began => {}
         }
+        assert_ends(&dir.path().join("child")).await;
     }
 
     /// In a container there may be no process that reaps it.

@@ -99,7 +99,12 @@ impl FromBucket {
         let mut seen: Option<Tag> = None;
         let mut looks = 0_u32;
         loop {
-            let now = match glance(&self.store).await {
+            let looked = tokio::select! {
+                biased;
+                () = stop.token().cancelled() => return stop.status(),
+                looked = glance(&self.store) => looked,
+            };
+            let now = match looked {
                 Ok(found) => found.map(|(_, tag, _)| tag),
                 Err(error) => {
                     self.report_trouble(&error);
@@ -176,7 +181,7 @@ impl FromBucket {
 
     /// Makes the folder, and writes what the bucket has of the job, from which its name is read.
     async fn prepare(&self) -> Result<(), Error> {
-        let job = self.store.small(JOB, JOB_BOUND).await?.map(|(bytes, _)| bytes);
+        let job = self.store.small_of_ours(JOB, JOB_BOUND).await?;
         let shadow = self.shadow.clone();
         let preparing = blocking(move || {
             let parts = shadow.join(PRIVATE).join(PARTS);

@@ -139,7 +139,11 @@ enum Stopped {
     RangesIgnored,
     /// A stream broke, and has to begin again.
     Again,
-    /// The store has the upload no more: a rule of the bucket removed it, or a person did.
+    /// The host is not to be asked before this: until then nothing is held.
+    Waits {
+        until: Instant,
+    },
+    /// The store has the upload no more: a rule of the bucket removed it, or its owner did.
     UploadGone,
     Unchanged(Revision),
     Unfinished {
@@ -226,6 +230,7 @@ impl File {
             match stopped {
                 Stopped::Ended(ending) => return ending,
                 Stopped::Again => continue,
+                Stopped::Waits { until } => tokio::time::sleep_until(until).await,
                 Stopped::Unfinished { declared, have } => return self.settling(declared, have),
                 Stopped::Unchanged(revision) => match self.unchanged(&revision).await {
                     Some(ending) => return ending,

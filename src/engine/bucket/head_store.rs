@@ -60,6 +60,8 @@ pub(crate) struct HeadStore {
 struct Held {
     head: Option<Head>,
     tag: Option<Tag>,
+    /// What was taken off the queue for the next swap.
+    next: Vec<Line>,
     /// A swap that was begun and is not resolved.
     trying: Option<Trying>,
     swapped_at: Instant,
@@ -70,6 +72,19 @@ struct Trying {
     head: Head,
     /// How far the queue is in it.
     upto: u64,
+    /// What became known in its snapshot, and is not in its lines.
+    folded: Vec<Line>,
+}
+
+/// What folding the lines of a head came to.
+enum Folded {
+    /// They are few.
+    No,
+    /// All of them are in a snapshot.
+    Yes {
+        /// The snapshot of before, which is of no use any more.
+        replaces: Option<String>,
+    },
 }
 
 /// What waits for the next swap.
@@ -142,7 +157,8 @@ impl HeadStore {
                 held: tokio::sync::Mutex::new(Held {
                     head: found.head.clone(),
                     tag: found.tag.clone(),
-                    trying: Some(Trying { head: next, upto: 0 }),
+                    next: Vec::new(),
+                    trying: Some(Trying { head: next, upto: 0, folded: Vec::new() }),
                     swapped_at: Instant::now(),
                 }),
                 known: Mutex::new(Arc::new(found.known.clone())),
@@ -223,7 +239,7 @@ impl HeadStore {
     }
 
     /// Records what was delivered to a hook. Goes out with the next swap: a kill before it repeats an event, and loses none.
-    pub(super) fn note_told(&self, line: Line) {
+    pub(super) fn note_delivered(&self, line: Line) {
         let mut queue = lock(&self.queue);
         queue.queued += 1;
         add_line(&mut queue.lines, line);
@@ -301,8 +317,13 @@ impl HeadStore {
         if !holds(Rule::FreshSequence) {
             next.sequence = before.sequence;
         }
-        let old_snapshot = self.fold(&mut next).await?;
-        let (upto, lines) = {
+        let upto = {
+            let mut queue = lock(&self.queue);
+            held.next.append(&mut queue.lines);
+            queue.queued
+        };
+        let folded = self.fold(&mut next, &held.next).await?;
+        {
             let mut queue = lock(&self.queue);
             let queue = &mut *queue;
             next.begun.retain(|begun| !queue.ended.contains(&begun.upload));
@@ -312,14 +333,20 @@ impl HeadStore {
             if let Some(seen) = queue.seen.take() {
                 next.seen = Some(seen);
             }
-            (queue.queued, std::mem::take(&mut queue.lines))
-        };
+        }
+        let lines = std::mem::take(&mut held.next);
         change(&mut next);
         if next.free {
             next.rest = self.at_rest(&next, &lines);
         }
-        next.lines.extend(lines);
-        held.trying = Some(Trying { head: next, upto });
+        let (folded, old_snapshot) = match folded {
+            Folded::No => {
+                next.lines.extend(lines);
+                (Vec::new(), None)
+            }
+            Folded::Yes { replaces } => (lines, replaces),
+        };
+        held.trying = Some(Trying { head: next, upto, folded });
         self.resolve(held).await?;
         if let Some(key) = old_snapshot {
             // No head names it any more. One that stays costs a few KB.
@@ -337,13 +364,14 @@ impl HeadStore {
         (length <= MOST_AT_REST).then(|| Box::new(known))
     }
 
-    /// Folds many lines into a snapshot; returns the snapshot that it replaces.
-    async fn fold(&self, next: &mut Head) -> Result<Option<String>, Error> {
-        if !are_many(&next.lines) {
-            return Ok(None);
+    /// Folds the lines of a head and `new` ones into a snapshot, where they are too many for a head.
+    async fn fold(&self, next: &mut Head, new: &[Line]) -> Result<Folded, Error> {
+        if !are_many(next.lines.iter().chain(new)) {
+            return Ok(Folded::No);
         }
-        let known = self.known();
-        let text = checksummed::seal(known.as_ref()).map_err(|error| self.unwritten(&error))?;
+        let mut known = Known::clone(&self.known());
+        new.iter().for_each(|line| known.apply(line.clone()));
+        let text = checksummed::seal(&known).map_err(|error| self.unwritten(&error))?;
         let digest =
             Sha256Digest::new(<sha2::Sha256 as sha2::digest::Digest>::digest(text.as_bytes()).into());
         let key = format!(".rcsync/snapshot-{}-{}.json", next.sequence, digest.short());
@@ -355,7 +383,7 @@ impl HeadStore {
         // Its name holds a hash of its bytes: what is there under it is the same.
         put.await?;
         next.lines.clear();
-        Ok(next.snapshot.replace(key))
+        Ok(Folded::Yes { replaces: next.snapshot.replace(key) })
     }
 
     fn unwritten(&self, error: &serde_json::Error) -> Error {
@@ -365,8 +393,9 @@ impl HeadStore {
 
     /// Sends the swap that was begun until it is known what became of it (R1, R6, R7).
     async fn resolve(&self, held: &mut Held) -> Result<(), Error> {
-        let Some(Trying { head, upto }) = held.trying.clone() else { return Ok(()) };
-        let text = checksummed::seal(&head).map_err(|error| self.unwritten(&error))?;
+        let Some(trying) = held.trying.clone() else { return Ok(()) };
+        let head = &trying.head;
+        let text = checksummed::seal(head).map_err(|error| self.unwritten(&error))?;
         let bytes = Bytes::from(text);
         let mut patience = self.store.patience();
         let mut refused = 0;
@@ -379,7 +408,7 @@ impl HeadStore {
             let put = self.store.bucket.put(HEAD, bytes.clone(), when, about(HEAD, &self.owner.id)).await;
             let fault = match put {
                 Ok(Put::Done(tag)) => {
-                    self.adopt(held, head, tag, upto);
+                    self.adopt(held, trying, tag);
                     return Ok(());
                 }
                 Ok(Put::Refused) => {
@@ -391,9 +420,9 @@ impl HeadStore {
             if matches!(fault, StoreFault::Unknown { .. }) {
                 let now = self.read().await?;
                 let seen = now.as_ref().map(|(head, _)| head);
-                match (after_swap(held.head.as_ref(), &head, seen), now) {
+                match (after_swap(held.head.as_ref(), head, seen), now) {
                     (AfterSwap::Ours, Some((_, tag))) => {
-                        self.adopt(held, head, tag, upto);
+                        self.adopt(held, trying, tag);
                         return Ok(());
                     }
                     (AfterSwap::Lost { .. }, Some((_, tag))) if !holds(Rule::RefusedMeansLost) => {
@@ -409,16 +438,17 @@ impl HeadStore {
         }
     }
 
-    fn adopt(&self, held: &mut Held, head: Head, tag: Tag, upto: u64) {
+    fn adopt(&self, held: &mut Held, Trying { head, upto, folded }: Trying, tag: Tag) {
         let before = held.head.as_ref().filter(|before| before.snapshot == head.snapshot);
         let from = match before {
             Some(before) => before.lines.len(),
-            // The lines that were folded are known already.
+            // The lines of before that were folded are known already.
             None => 0,
         };
         {
             let mut known = lock(&self.known);
             let changed = Arc::make_mut(&mut known);
+            folded.into_iter().for_each(|line| changed.apply(line));
             for line in head.lines.iter().skip(from) {
                 changed.apply(line.clone());
             }

@@ -13,8 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::decide::bucket::head::{Known, Line};
-use crate::engine::event::{AfterFailure, Event, HookEvent, HookTrouble, Notice, Reporter};
-use crate::engine::outputs::hooks::worker::{AGAIN, Trouble, after_failure, tell};
+use crate::decide::hooks::{AGAIN, AfterFailure, after_failure};
+use crate::engine::event::{Event, HookEvent, HookTrouble, Notice, Reporter};
+use crate::engine::outputs::hooks::worker::{Trouble, tell};
 use crate::engine::outputs::hooks::{
     Hook, HookPlan, Wording, alarm, end_of_run, id_of, present, publication,
 };
@@ -40,16 +41,16 @@ pub(crate) struct BucketHooks {
 }
 
 /// The hooks of one run, as its reporter.
-pub(super) struct Ears {
+pub(super) struct HookReporter {
     hooks: BucketHooks,
     job: JobId,
     reporter: Arc<dyn Reporter>,
     stop: Stop,
-    heard: Mutex<Heard>,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Heard {
+struct State {
     published: HashMap<RelPath, Event>,
     done: Option<Event>,
     /// Hooks at work, each with the events that it got, is getting, or need not get.
@@ -59,7 +60,7 @@ struct Heard {
 struct AtWork {
     identity: EventId,
     settled: HashSet<EventId>,
-    hears_alarms: bool,
+    gets_alarms: bool,
     work: UnboundedSender<Work>,
 }
 
@@ -68,27 +69,27 @@ type Work = (HookEvent, Occasion);
 
 /// The tasks of the hooks of one run.
 pub(super) struct Working {
-    ears: Arc<Ears>,
+    shared: Arc<HookReporter>,
     head: Arc<HeadStore>,
     store: Store,
     tasks: JoinSet<()>,
 }
 
-impl Ears {
+impl HookReporter {
     pub(super) fn new(hooks: BucketHooks, job: JobId, reporter: Arc<dyn Reporter>, stop: Stop) -> Arc<Self> {
-        Arc::new(Self { hooks, job, reporter, stop, heard: Mutex::default() })
+        Arc::new(Self { hooks, job, reporter, stop, state: Mutex::default() })
     }
 
-    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a hook lacks an event of an earlier run.
     pub(super) fn lacks_something(&self, known: &Known) -> bool {
         self.hooks.plan.published.iter().any(|(_, identity)| {
-            known.hooks.get(identity).is_some_and(|told| {
+            known.hooks.get(identity).is_some_and(|delivered| {
                 present(&known.manifest)
-                    .any(|(key, entry)| !told.done.contains(&id_of(&self.job, key, entry)))
+                    .any(|(key, entry)| !delivered.done.contains(&id_of(&self.job, key, entry)))
             })
         })
     }
@@ -117,33 +118,33 @@ impl Ears {
         let mut tasks = JoinSet::new();
         for (hook, identity) in &self.hooks.plan.published {
             let (work, works) = unbounded_channel();
-            let told = known.hooks.get(identity).cloned().unwrap_or_default();
+            let delivered = known.hooks.get(identity).cloned().unwrap_or_default();
             let worker = Worker {
                 hook: hook.clone(),
                 identity: identity.clone(),
-                failed: told.failed.into_iter().collect(),
-                ears: self.clone(),
+                failed: delivered.failed.into_iter().collect(),
+                shared: self.clone(),
                 head: head.clone(),
                 later: Vec::new(),
                 timeouts: 0,
             };
             tasks.spawn(worker.work(works));
-            self.heard().at_work.push(AtWork {
+            self.state().at_work.push(AtWork {
                 identity: identity.clone(),
-                settled: told.done.into_iter().collect(),
-                hears_alarms: matches!(hook, Hook::Webhook(_)),
+                settled: delivered.done.into_iter().collect(),
+                gets_alarms: matches!(hook, Hook::Webhook(_)),
                 work,
             });
         }
-        let working = Working { ears: self.clone(), head: head.clone(), store: store.clone(), tasks };
+        let working = Working { shared: self.clone(), head: head.clone(), store: store.clone(), tasks };
         // What a killed run published and did not deliver.
-        working.tell_all(&known);
+        working.deliver_all(&known);
         Ok(working)
     }
 
     /// Reports the end of the run, if it had one that could be reported. To be called once, after it.
     pub(super) async fn finish(&self) {
-        let Some(event) = self.heard().done.take() else { return };
+        let Some(event) = self.state().done.take() else { return };
         let occasion = end_of_run(&self.job, &self.hooks.wording, &event);
         for hook in &self.hooks.plan.done {
             if let Err(cause) = tell(hook, Path::new(HERE), &occasion, &self.stop).await {
@@ -155,20 +156,20 @@ impl Ears {
     }
 }
 
-impl Reporter for Ears {
+impl Reporter for HookReporter {
     fn report(&self, event: &Event) {
         match event {
             Event::Published { path, .. } => {
-                self.heard().published.insert(path.clone(), event.clone());
+                self.state().published.insert(path.clone(), event.clone());
             }
             Event::Stalled { step, .. } => {
                 let occasion = alarm(&self.job, &self.hooks.wording, event, *step);
-                for hook in self.heard().at_work.iter().filter(|hook| hook.hears_alarms) {
+                for hook in self.state().at_work.iter().filter(|hook| hook.gets_alarms) {
                     // A worker that ended has reported why.
                     let _ = hook.work.send((HookEvent::Stalled, occasion.clone()));
                 }
             }
-            Event::Done { .. } => self.heard().done = Some(event.clone()),
+            Event::Done { .. } => self.state().done = Some(event.clone()),
             _ => {}
         }
         self.reporter.report(event);
@@ -177,51 +178,52 @@ impl Reporter for Ears {
 
 impl Working {
     /// Hands over what was published since the last call.
-    pub(super) fn tell_news(&self) {
-        if !self.ears.heard().published.is_empty() {
-            self.hand_over(&self.head.known(), |heard, path| heard.published.contains_key(path));
+    pub(super) fn deliver_news(&self) {
+        if !self.shared.state().published.is_empty() {
+            self.deliver(&self.head.known(), |state, path| state.published.contains_key(path));
         }
     }
 
-    fn tell_all(&self, known: &Known) {
-        self.hand_over(known, |_, _| true);
+    fn deliver_all(&self, known: &Known) {
+        self.deliver(known, |_, _| true);
     }
 
-    fn hand_over(&self, known: &Known, is_news: impl Fn(&Heard, &RelPath) -> bool) {
-        let ears = &self.ears;
-        let mut heard = ears.heard();
-        let mut at_work = std::mem::take(&mut heard.at_work);
+    fn deliver(&self, known: &Known, is_news: impl Fn(&State, &RelPath) -> bool) {
+        let shared = &self.shared;
+        let mut state = shared.state();
+        let mut at_work = std::mem::take(&mut state.at_work);
         for hook in &mut at_work {
             let mut news: Vec<_> = present(&known.manifest)
-                .filter(|(_, entry)| is_news(&heard, &entry.path))
-                .map(|(key, entry)| (key, entry, id_of(&ears.job, key, entry)))
+                .filter(|(_, entry)| is_news(&state, &entry.path))
+                .map(|(key, entry)| (key, entry, id_of(&shared.job, key, entry)))
                 .filter(|(.., id)| !hook.settled.contains(id))
                 .collect();
             news.sort_by_key(|(_, entry, _)| (entry.step, &entry.path));
             for (key, entry, id) in news {
                 hook.settled.insert(id.clone());
-                let event = heard.published.get(&entry.path);
+                let event = state.published.get(&entry.path);
                 let url = self.store.url.object(entry.path.as_str());
-                let wording = &ears.hooks.wording;
-                let occasion = publication(&ears.job, wording, (key, entry), id, event, url);
+                let wording = &shared.hooks.wording;
+                let occasion = publication(&shared.job, wording, (key, entry), id, event, url);
                 // A worker that ended has reported why.
                 let _ = hook.work.send((HookEvent::Published(entry.path.clone()), occasion));
             }
         }
-        heard.at_work = at_work;
-        heard.published.clear();
+        state.at_work = at_work;
+        state.published.clear();
     }
 
-    /// Waits until all that was published is delivered. What was found in the bucket and adopted is no news.
-    pub(super) async fn finish(mut self) {
-        self.tell_news();
+    /// Waits until all that was published is delivered. What was found in the bucket and adopted is no news. Dropping the future
+    /// leaves what is at work to [`Self::stop`].
+    pub(super) async fn finish(&mut self) {
+        self.deliver_news();
         let known = self.head.known();
-        let at_work = std::mem::take(&mut self.ears.heard().at_work);
+        let at_work = std::mem::take(&mut self.shared.state().at_work);
         for AtWork { identity, settled, work, .. } in at_work {
-            let ids = present(&known.manifest).map(|(key, entry)| id_of(&self.ears.job, key, entry));
+            let ids = present(&known.manifest).map(|(key, entry)| id_of(&self.shared.job, key, entry));
             let adopted: Vec<EventId> = ids.filter(|id| !settled.contains(id)).collect();
             if !adopted.is_empty() {
-                self.head.note_told(Line::Hook { hook: identity, done: adopted, failed: None });
+                self.head.note_delivered(Line::Hook { hook: identity, done: adopted, failed: None });
             }
             drop(work);
         }
@@ -230,8 +232,8 @@ impl Working {
 
     /// Ends the hooks of a run that was stopped; the next run delivers what is left.
     pub(super) async fn stop(mut self) {
-        self.ears.heard().at_work.clear();
-        if !self.ears.stop.is_stopped() {
+        self.shared.state().at_work.clear();
+        if !self.shared.stop.is_stopped() {
             // The lease is lost, or the store refuses: nothing that is delivered now could be noted.
             self.tasks.abort_all();
         }
@@ -246,7 +248,7 @@ struct Worker {
     hook: Hook,
     identity: EventId,
     failed: HashMap<EventId, u32>,
-    ears: Arc<Ears>,
+    shared: Arc<HookReporter>,
     head: Arc<HeadStore>,
     later: Vec<(Instant, Work)>,
     timeouts: u32,
@@ -274,7 +276,7 @@ impl Worker {
                     self.later.swap_remove(at).1
                 }
             };
-            if self.ears.stop.is_stopped() || !self.tell(work).await {
+            if self.shared.stop.is_stopped() || !self.tell(work).await {
                 return;
             }
         }
@@ -282,7 +284,7 @@ impl Worker {
 
     /// Delivers one event; `false` when the hook gets nothing more in this run.
     async fn tell(&mut self, (about, occasion): Work) -> bool {
-        let told = tell(&self.hook, Path::new(HERE), &occasion, &self.ears.stop).await;
+        let told = tell(&self.hook, Path::new(HERE), &occasion, &self.shared.stop).await;
         self.timeouts = if matches!(told, Err(Trouble::TimedOut(_))) { self.timeouts + 1 } else { 0 };
         match told {
             Ok(()) => self.note(vec![occasion.id], None),
@@ -314,11 +316,11 @@ impl Worker {
     }
 
     fn note(&self, done: Vec<EventId>, failed: Option<EventId>) {
-        self.head.note_told(Line::Hook { hook: self.identity.clone(), done, failed });
+        self.head.note_delivered(Line::Hook { hook: self.identity.clone(), done, failed });
     }
 
     fn report(&self, what: HookTrouble) {
         let notice = Notice::Hook { hook: self.hook.kind(), what };
-        self.ears.reporter.report(&Event::Trouble { notice });
+        self.shared.reporter.report(&Event::Trouble { notice });
     }
 }

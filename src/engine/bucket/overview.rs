@@ -59,7 +59,7 @@ async fn look(root: &FleetRoot, url: String) -> Result<Option<Mirrored>, Error> 
         }
         Err(error) => return Err(error),
     };
-    let job = store.small(JOB, JOB_BOUND).await?;
-    let job = job.and_then(|(bytes, _)| reports::parse_job(&bytes, &manifest.job)).map(|read| read.job);
+    let job = store.small_of_ours(JOB, JOB_BOUND).await?;
+    let job = job.and_then(|bytes| reports::parse_job(&bytes, &manifest.job)).map(|read| read.job);
     Ok(Some((url, manifest, job)))
 }

@@ -1,10 +1,12 @@
 //! What other commands do with a bucket: list, verify, prune, draw the gallery, and ask the store step by step.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::decide::bucket::head::{Known, Publish};
 use crate::decide::mirror::retention::Pruned;
 use crate::decide::mirror::retention::{Retention, surplus};
+use crate::edge::bucket::Listed;
 use crate::edge::bucket::connect::Described;
 use crate::edge::folder::check::{BadFile, Checked, Problem};
 use crate::error::{BucketError, Error, explain_briefly};
@@ -19,7 +21,7 @@ use super::head_store::{HeadStore, Wish};
 use super::options::{BucketOptions, connect};
 use super::records::{self, Draft, PAGE, is_own_page};
 use super::run::{JOB, JOB_BOUND};
-use super::store::Store;
+use super::store::{Small, Store};
 use super::{probe, prune};
 
 /// Reads what is known of a destination. Changes nothing.
@@ -47,11 +49,12 @@ pub(crate) async fn check(
 pub(super) async fn check_over(store: &Store, listed: bool) -> Result<(Manifest, Checked), Error> {
     let known = Found::peek(store).await?.known;
     let objects = if listed { store.ask("list", "", || store.bucket.list("")).await? } else { Vec::new() };
+    let objects: BTreeMap<&str, &Listed> =
+        objects.iter().map(|object| (object.key.as_str(), object)).collect();
     let mut checked = Checked::default();
     for (key, path, size, sha256, is_older) in files(&known) {
         let problem = if listed {
-            let object = objects.iter().find(|object| object.key == path.as_str());
-            match object {
+            match objects.get(path.as_str()) {
                 None => Some(Problem::Missing),
                 Some(object) if object.size != size => {
                     Some(Problem::Length { found: object.size, expected: size, ranges: None })
@@ -183,10 +186,11 @@ pub(crate) async fn gallery(url: &BucketUrl, options: &BucketOptions) -> Result<
     let (store, _) = connect(url, options, true, false)?;
     let manifest = Found::peek(&store).await?.known.manifest;
     let page = url.object(PAGE);
-    let there = store.small(PAGE, JOB_BOUND).await?.map(|(bytes, _)| bytes);
-    if there.as_ref().is_some_and(|there| !is_own_page(there)) {
-        return Err(Error::ForeignPage(page.into()));
-    }
+    let there = match store.look(PAGE, JOB_BOUND).await? {
+        Small::Nothing => None,
+        Small::Whole(there, _) if is_own_page(&there) => Some(there),
+        Small::Whole(..) | Small::TooLarge { .. } => return Err(Error::ForeignPage(page.into())),
+    };
     let drawn = draw(&store, &manifest).await?;
     let changed = there.as_deref() != Some(drawn.text().as_bytes());
     if changed {
@@ -206,14 +210,14 @@ pub(crate) async fn gallery(url: &BucketUrl, options: &BucketOptions) -> Result<
 }
 
 async fn draw(store: &Store, manifest: &Manifest) -> Result<Draft, Error> {
-    let job = store.small(JOB, JOB_BOUND).await?;
-    Ok(Draft::page(manifest, job.as_ref().map(|(bytes, _)| bytes.as_ref())))
+    let job = store.small_of_ours(JOB, JOB_BOUND).await?;
+    Ok(Draft::page(manifest, job.as_deref()))
 }
 
 /// Draws the gallery anew after something was pruned; `job.json` follows with the next look at the job.
 async fn refresh(store: &Store, head: &HeadStore) -> Result<(), Error> {
-    let there = store.small(PAGE, JOB_BOUND).await?;
-    if there.is_some_and(|(bytes, _)| is_own_page(&bytes)) {
+    let there = store.small_of_ours(PAGE, JOB_BOUND).await?;
+    if there.is_some_and(|page| is_own_page(&page)) {
         let drawn = draw(store, &head.known().manifest).await?;
         records::write(store, head, PAGE, |_| drawn.clone()).await?;
     }

@@ -1,14 +1,15 @@
 //! The jobs that `fleet add` hands over, in a bucket: one small object a job, created and never changed, so that a laptop
 //! or CI may add while fleets run.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::edge::bucket::{Put, When};
 use crate::error::Error;
+use crate::model::destination::BucketUrl;
 
 use super::store::{Store, about, fresh_token};
 
@@ -31,6 +32,11 @@ impl Lines {
     /// The lines in a folder of a fleet's root.
     pub(crate) fn new(store: Store, folder: &str) -> Self {
         Self { store, folder: format!("{folder}/"), read: Mutex::default() }
+    }
+
+    /// The root of the fleet.
+    pub(crate) fn url(&self) -> &BucketUrl {
+        &self.store.url
     }
 
     /// Adds a line under a name; `false` where one is there already, which changes nothing.
@@ -59,23 +65,30 @@ impl Lines {
     /// When the store refuses.
     pub(crate) async fn read(&self, ending: &str) -> Result<String, Error> {
         let listed = self.store.ask("list", &self.folder, || self.store.bucket.list(&self.folder)).await?;
-        let mut known = std::mem::take(&mut *self.read.lock().unwrap_or_else(PoisonError::into_inner));
         let is_line = |key: &str| key.starts_with(&self.folder) && key.ends_with(ending);
-        known.retain(|key, _| listed.iter().any(|object| object.key == *key));
-        let new = listed.iter().filter(|object| is_line(&object.key) && !known.contains_key(&object.key));
-        let reading = stream::iter(new.map(|object| object.key.clone()).collect::<Vec<_>>());
-        let read: Vec<(String, String)> = reading
-            .map(|key| async move {
-                let found = self.store.small(&key, LONGEST).await?;
-                let text = found.map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned());
-                Ok::<_, Error>((key, text.unwrap_or_default()))
+        let keys: BTreeSet<String> =
+            listed.into_iter().map(|object| object.key).filter(|key| is_line(key)).collect();
+        let new: Vec<String> = {
+            let mut known = self.known();
+            known.retain(|key, _| keys.contains(key));
+            keys.into_iter().filter(|key| !known.contains_key(key)).collect()
+        };
+        // Kept as they come: where one cannot be read, the next look need not read the others again.
+        stream::iter(new)
+            .map(Ok::<_, Error>)
+            .try_for_each_concurrent(AT_ONCE, |key| async move {
+                // One that was removed since the list was made is not there any more.
+                if let Some((bytes, _)) = self.store.small(&key, LONGEST).await? {
+                    let line = String::from_utf8_lossy(&bytes).into_owned();
+                    self.known().insert(key, line);
+                }
+                Ok(())
             })
-            .buffer_unordered(AT_ONCE)
-            .try_collect()
             .await?;
-        known.extend(read);
-        let text = known.values().map(|line| format!("{line}\n")).collect();
-        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = known;
-        Ok(text)
+        Ok(self.known().values().map(|line| format!("{line}\n")).collect())
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

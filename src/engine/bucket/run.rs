@@ -16,12 +16,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::bucket::head::Known;
+use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::Recollection;
-use crate::decide::mirror::poll_interval::{Cadence, Look, Next, next_save};
+use crate::decide::mirror::poll_interval::{Cadence, Next};
 use crate::decide::mirror::reported::is_news;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
-use crate::decide::mirror::stall_alert::Sign;
 use crate::decide::transfer::task::FailureCause;
 use crate::edge::api::ApiClient;
 use crate::edge::net::http::ArtifactClient;
@@ -43,7 +43,7 @@ use super::file::{Ending, Shared};
 use super::fleet_root::FleetRoot;
 use super::head_read::Found;
 use super::head_store::HeadStore;
-use super::hooks::{BucketHooks, Ears, Working};
+use super::hooks::{BucketHooks, HookReporter, Working};
 use super::options::{BucketOptions, connect};
 use super::store::Store;
 
@@ -52,6 +52,9 @@ const WIND_UP: Duration = Duration::from_secs(10);
 
 /// How much longer than its timeout a run takes to write down what it did.
 const OVERTIME: Duration = Duration::from_secs(60);
+
+/// Why a store is away, where the user's time ended before it answered.
+const NO_ANSWER_IN_TIME: &str = "it did not answer while there was time to follow the job";
 
 pub(super) const JOB: &str = "job.json";
 
@@ -66,7 +69,7 @@ pub(crate) struct BucketMirror {
     pub(crate) to: String,
     pub(crate) options: SyncOptions,
     pub(crate) bucket: BucketOptions,
-    /// Hears of what is published.
+    /// Gets what is published.
     pub(crate) hooks: Option<BucketHooks>,
     /// Where this job is one of a fleet.
     pub(crate) fleet: Option<(Membership, Arc<FleetRoot>)>,
@@ -99,19 +102,20 @@ impl BucketMirror {
         stop: Stop,
     ) -> Result<ExitStatus, Error> {
         let hooks = self.hooks.take().filter(|hooks| !hooks.plan.is_empty() && !self.options.dry_run);
-        let Some(hooks) = hooks else { return self.run_heard(hosts, open, reporter, None, stop).await };
-        let ears = Ears::new(hooks, self.job.clone(), reporter, stop.clone());
-        let ended = self.run_heard(hosts, open, ears.clone(), Some(ears.clone()), stop).await;
-        ears.finish().await;
+        let Some(hooks) = hooks else { return self.run_reporting(hosts, open, reporter, None, stop).await };
+        let hook_reporter = HookReporter::new(hooks, self.job.clone(), reporter, stop.clone());
+        let ended =
+            self.run_reporting(hosts, open, hook_reporter.clone(), Some(hook_reporter.clone()), stop).await;
+        hook_reporter.finish().await;
         ended
     }
 
-    async fn run_heard(
+    async fn run_reporting(
         mut self,
         hosts: ArtifactClient,
         open: impl FnOnce(&BucketUrl) -> Result<Store, Error>,
         reporter: Arc<dyn Reporter>,
-        ears: Option<Arc<Ears>>,
+        hook_reporter: Option<Arc<HookReporter>>,
         stop: Stop,
     ) -> Result<ExitStatus, Error> {
         let began = Instant::now();
@@ -133,7 +137,7 @@ impl BucketMirror {
         };
         let store = open(&to)?;
         let mut run = Run::new(self, hosts, store, reporter, stop.clone(), began);
-        run.ears = ears;
+        run.hook_reporter = hook_reporter;
         let overtime = run.deadline().map(|deadline| deadline + OVERTIME);
         let followed = tokio::select! {
             biased;
@@ -142,7 +146,7 @@ impl BucketMirror {
             // A store that is away is asked for ever, but not for longer than the user wants to follow.
             () = until(overtime) => {
                 let to = run.store.url.to_string();
-                Err(BucketError::Away { to, cause: "it did not answer while there was time to follow the job".to_owned() }.into())
+                Err(BucketError::Away { to, cause: NO_ANSWER_IN_TIME.to_owned() }.into())
             }
         };
         let ended = match followed {
@@ -201,14 +205,12 @@ struct Run {
     received: Arc<AtomicU64>,
     published: u64,
     cadence: Cadence,
-    /// Listed files whose address cannot be used, at the last poll.
-    unreachable: u64,
     life: Life,
     /// The job's part in a fleet, and the right to look and to fetch where a fleet gives it to so many jobs at a time.
     member: Option<Arc<Member>>,
     turn: Option<OwnedSemaphorePermit>,
     root: Option<Arc<FleetRoot>>,
-    ears: Option<Arc<Ears>>,
+    hook_reporter: Option<Arc<HookReporter>>,
     /// The hooks, once the lease is taken.
     hooks: Option<Working>,
     told: Option<(Option<String>, JobStatus, Progress, Option<String>)>,
@@ -223,22 +225,6 @@ struct Run {
     page_is_foreign: bool,
     /// What is known where no lease was needed.
     idle_known: Option<Arc<Known>>,
-}
-
-/// What a pass found.
-#[derive(Debug, Default)]
-struct Pass {
-    state: Option<RunState>,
-    step: Option<u64>,
-    total: Option<u64>,
-    save_every: Option<u64>,
-    /// The newest checkpoint's step, and with a final one more than any step.
-    newest: Option<u64>,
-    ordered: u64,
-    lagging: bool,
-    wanted: Vec<ArtifactKey>,
-    /// What the user's choice finds nothing of.
-    nothing: Option<Notice>,
 }
 
 impl Run {
@@ -274,12 +260,11 @@ impl Run {
             received: Arc::default(),
             published: 0,
             cadence,
-            unreachable: 0,
             life,
             member,
             turn: turn.flatten(),
             root,
-            ears: None,
+            hook_reporter: None,
             hooks: None,
             told: None,
             planned: false,
@@ -300,6 +285,12 @@ impl Run {
     fn notice(&mut self, notice: Notice) {
         if is_news(&mut self.noticed, &notice) {
             self.tell(&Event::Notice { notice });
+        }
+    }
+
+    fn trouble(&mut self, notice: Notice) {
+        if is_news(&mut self.noticed, &notice) {
+            self.tell(&Event::Trouble { notice });
         }
     }
 
@@ -356,14 +347,8 @@ impl Run {
 
     /// Raises the alarm when the job has made nothing for far too long.
     fn watch(&mut self, pass: &Pass) {
-        let sign = Sign {
-            state: pass.state.unwrap_or(RunState::Queued),
-            step: pass.step,
-            newest: pass.newest,
-            save_every: pass.save_every,
-            seconds_a_step: self.cadence.seconds_a_step(),
-            between_looks: self.mirror.options.interval.unwrap_or(BETWEEN_LOOKS),
-        };
+        let between_looks = self.mirror.options.interval.unwrap_or(BETWEEN_LOOKS);
+        let sign = pass.sign(self.cadence.seconds_a_step(), between_looks);
         let (life, around) = self.life();
         life.watch(&around, &sign);
     }
@@ -462,27 +447,14 @@ impl Run {
     }
 
     fn next_look(&mut self, pass: &Pass) -> Option<Duration> {
-        let state = pass.state.unwrap_or(RunState::Running);
-        let news = pass.ordered > 0 || !self.files.is_empty();
-        let next = self.cadence.next(
-            self.began.elapsed(),
-            &Look { state, step: pass.step, save_every: pass.save_every, news, lagging: pass.lagging },
-        );
-        let Next::After(wait) = next else { return None };
+        let look = pass.look(!self.files.is_empty());
+        let Next::After(wait) = self.cadence.next(self.began.elapsed(), &look) else { return None };
         if let Some(member) = &self.member {
-            let steps = pass.step.zip(pass.save_every).and_then(|(step, every)| {
-                u32::try_from(next_save(step, every, pass.total)?.saturating_sub(step)).ok()
-            });
-            let after = self.cadence.seconds_a_step().zip(steps);
-            let after =
-                after.and_then(|(each, steps)| Duration::try_from_secs_f64(each * f64::from(steps)).ok());
-            member.expect_save(after);
+            member.expect_save(pass.until_next_save(self.cadence.seconds_a_step()));
         }
-        if state == RunState::Running {
+        if look.state == RunState::Running {
             let seconds_a_step = self.cadence.seconds_a_step();
-            let next_save =
-                pass.step.zip(pass.save_every).and_then(|(step, every)| next_save(step, every, pass.total));
-            self.tell(&Event::Pace { seconds_a_step, next_save });
+            self.tell(&Event::Pace { seconds_a_step, next_save: pass.next_save() });
         }
         self.tell(&Event::Waiting { wait });
         let rested =

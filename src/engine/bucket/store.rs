@@ -30,6 +30,17 @@ pub(crate) struct Store {
     pub(crate) is_endless: bool,
 }
 
+/// What is under a key where a small object is expected.
+#[derive(Debug)]
+pub(super) enum Small {
+    Nothing,
+    /// More than was asked for: no object of rcsync's.
+    TooLarge {
+        size: u64,
+    },
+    Whole(Bytes, Meta),
+}
+
 /// Waits between tries.
 #[derive(Debug)]
 pub(super) struct Patience {
@@ -111,8 +122,7 @@ impl Store {
             if let Some(first) = &first
                 && first.tag != object.meta.tag
             {
-                let cause = "it changed while it was read".to_owned();
-                return Err(self.error("read", key, StoreFault::Refused { status: 0, message: cause }));
+                return Err(self.unusable("read", key, "it changed while it was read".to_owned()));
             }
             at += object.bytes.len() as u64;
             feed(&object.bytes);
@@ -124,10 +134,44 @@ impl Store {
         }
     }
 
-    /// Reads a small object whole; `None` where nothing is, or more than `bound` bytes.
+    /// Reads an object whole where it has at most `bound` bytes; of a larger one no more than that is read.
+    pub(super) async fn look(&self, key: &str, bound: u64) -> Result<Small, Error> {
+        let object = self.ask("read", key, || self.bucket.get(key, Some(0..bound))).await?;
+        Ok(match object {
+            None => Small::Nothing,
+            Some(object) if object.meta.size > bound => Small::TooLarge { size: object.meta.size },
+            Some(object) => Small::Whole(object.bytes, object.meta),
+        })
+    }
+
+    /// Reads a small object whole; `None` where nothing is.
+    ///
+    /// # Errors
+    /// When the store refuses, or the object has more than `bound` bytes: what is in it is unknown then, and it is not treated as
+    /// if it were not there.
     pub(super) async fn small(&self, key: &str, bound: u64) -> Result<Option<(Bytes, Meta)>, Error> {
-        let object = self.ask("read", key, || self.bucket.get(key, None)).await?;
-        Ok(object.filter(|object| object.meta.size <= bound).map(|object| (object.bytes, object.meta)))
+        match self.look(key, bound).await? {
+            Small::Nothing => Ok(None),
+            Small::Whole(bytes, meta) => Ok(Some((bytes, meta))),
+            Small::TooLarge { size } => {
+                let cause =
+                    format!("it has {size} bytes, and an object of rcsync's has at most {bound} there");
+                Err(self.unusable("read", key, cause))
+            }
+        }
+    }
+
+    /// The same where another program's object may have the name: one that is too large to be rcsync's is as none.
+    pub(super) async fn small_of_ours(&self, key: &str, bound: u64) -> Result<Option<Bytes>, Error> {
+        Ok(match self.look(key, bound).await? {
+            Small::Whole(bytes, _) => Some(bytes),
+            Small::Nothing | Small::TooLarge { .. } => None,
+        })
+    }
+
+    /// Why an object cannot be used, where the store did what it was asked.
+    fn unusable(&self, verb: &'static str, key: &str, cause: String) -> Error {
+        BucketError::Refused { verb, object: self.url.object(key), cause }.into()
     }
 
     /// Makes a fault an error.

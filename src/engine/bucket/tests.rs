@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::decide::bucket::head::{HEAD, Head, Known};
+use crate::decide::bucket::head::{HEAD, Head, Known, Line as Claim, Publish};
 use crate::decide::comfyui::loras::Weights;
+use crate::decide::mirror::select::Selection;
 use crate::decide::transfer::task::FailureCause;
 use crate::edge::api::token::TokenSource;
 use crate::edge::api::{ApiClient, Limits};
@@ -22,13 +23,13 @@ use crate::edge::system::link::LinkMode;
 use crate::engine::event::Event;
 use crate::engine::options::SyncOptions;
 use crate::engine::outputs::comfyui::{ComfyOptions, ComfyUi, Patience};
-#[cfg(unix)]
 use crate::engine::outputs::hooks::HookPlan;
 use crate::engine::stop::Stop;
 use crate::error::{BucketError, Error, ExitStatus};
 use crate::model::artifact::ArtifactKind;
 use crate::model::destination::BucketUrl;
 use crate::model::digest::Sha256Digest;
+use crate::model::hook_event::EventId;
 use crate::model::job::{JobId, JobStatus, Progress};
 use crate::simulation::TOKEN;
 use crate::simulation::wire::Line;
@@ -37,10 +38,12 @@ use crate::simulator::{
 };
 
 use super::comfyui::FromBucket;
+use super::head_read::Found;
+use super::head_store::{HeadStore, Wish};
 use super::options::BucketOptions;
 use super::read::check_over;
 use super::run::BucketMirror;
-use super::store::Store;
+use super::store::{Small, Store};
 
 /// A world, a store, and what was reported.
 struct Rig {
@@ -85,13 +88,14 @@ impl Rig {
         hand: Arc<Hand>,
         change: F,
     ) -> impl Future<Output = Result<ExitStatus, Error>> + use<F> {
-        self.mirror(hand, None, change)
+        self.mirror(hand, None, &Stop::new(), change)
     }
 
     fn mirror<F: FnOnce(&mut SyncOptions, &mut BucketOptions)>(
         &self,
         hand: Arc<Hand>,
         hooks: Option<super::hooks::BucketHooks>,
+        stop: &Stop,
         change: F,
     ) -> impl Future<Output = Result<ExitStatus, Error>> + use<F> {
         let stall = Duration::from_secs(10);
@@ -107,7 +111,7 @@ impl Rig {
         let mirror = BucketMirror { api, job, to, options, bucket, hooks, fleet: None };
         let (store, events) = (self.store(hand), self.events.clone());
         let reporter = Arc::new(move |event: &Event| events.lock().unwrap().push(event.clone()));
-        mirror.run_over(hosts, move |_| Ok(store), reporter, Stop::new())
+        mirror.run_over(hosts, move |_| Ok(store), reporter, stop.clone())
     }
 
     #[cfg(unix)]
@@ -116,7 +120,7 @@ impl Rig {
         hand: Arc<Hand>,
         hooks: super::hooks::BucketHooks,
     ) -> Result<ExitStatus, Error> {
-        self.mirror(hand, Some(hooks), |_, _| {}).await
+        self.mirror(hand, Some(hooks), &Stop::new(), |_, _| {}).await
     }
 
     async fn once(&self) -> ExitStatus {
@@ -591,6 +595,258 @@ fn a_rule_that_removes_uploads_costs_time_and_no_file() {
     }
 }
 
+/// A host of so many files asks to be left alone for an hour, once some of them have begun.
+async fn a_host_that_is_busy_for_an_hour(files: u64, begun: u64) {
+    let file = |host: &str, name: &str, length| {
+        let path = format!("samples/{name}.xyz");
+        StaticFile::new(ArtifactKind::Sample, &path, StaticBytes::Noise { length })
+            .listed_as(format!("https://{host}.example/o/{path}"))
+    };
+    let mut files: Vec<_> =
+        (0..files).map(|number| file("busy", &format!("busy{number}"), 11 << 20)).collect();
+    files.push(file("other", "late", 1000));
+    let rig = listed(JobStatus::Stopped, files);
+    rig.world.set_host(|host| host.signed = false);
+    rig.world.fault(Fault::always("busy", What::retry_after(503, "3600")).after(begun));
+    // It comes when the memory is taken.
+    rig.world.fault(Fault::once("late", What::status(500)).times(4));
+    let follow = rig.run(Hand::steady(rig.shelf.clone()), |options, _| {
+        (options.once, options.timeout) = (false, Some(Duration::from_secs(1200)));
+    });
+    assert_eq!(follow.await.unwrap(), ExitStatus::TryAgain);
+    let names = rig.names();
+    assert!(names.iter().any(|name| name.ends_with("late.xyz")), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("busy")), "{names:?}");
+}
+
+#[test]
+fn files_that_wait_for_their_host_hold_no_memory_that_others_need() {
+    // Twice as many as there is memory for: those of the first answers, and those that wait for others.
+    virtually(20, a_host_that_is_busy_for_an_hour(14, 0));
+}
+
+#[test]
+fn nor_do_files_that_have_begun() {
+    virtually(21, a_host_that_is_busy_for_an_hour(7, 7));
+}
+
+/// An object is read as far as its bound, and one that is larger is not treated as if it were not there.
+#[test]
+fn an_object_that_is_too_large_is_neither_read_nor_overwritten() {
+    virtually(22, async {
+        let rig = Rig::finished(plan());
+        let (store, read) = (rig.steady(), || rig.shelf.read.load(Ordering::Relaxed));
+        for (size, bound) in [(0_usize, 10), (10, 10), (11, 10), (1 << 20, 10)] {
+            rig.shelf.set("x", Some(&vec![7; size]));
+            let before = read();
+            let found = store.look("x", bound).await.unwrap();
+            assert!(read() - before <= bound, "{size} bytes");
+            match (size as u64 <= bound, found) {
+                (true, Small::Whole(bytes, meta)) => {
+                    assert_eq!((bytes.len(), meta.size), (size, size as u64))
+                }
+                (false, Small::TooLarge { size: found }) => assert_eq!(found, size as u64),
+                (_, found) => panic!("{size} bytes: {found:?}"),
+            }
+        }
+        let error = store.small("x", 10).await.unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "could not read `s3://b/p/x`: it has 1048576 bytes, and an object of rcsync's has at most 10 there"
+        );
+        assert_eq!(store.small_of_ours("x", 10).await.unwrap(), None);
+        assert!(matches!(store.look("y", 10).await.unwrap(), Small::Nothing));
+        rig.shelf.set("x", None);
+        // A head of another program, or of a newer rcsync: nothing is written beside it.
+        rig.shelf.set(".rcsync/head.json", Some(&vec![b' '; 5 << 20]));
+        let writes = rig.shelf.writes.load(Ordering::Relaxed);
+        let error = rig.run(Hand::steady(rig.shelf.clone()), |_, _| {}).await.unwrap_err();
+        assert!(is(&error, |fault| matches!(fault, BucketError::Refused { .. })), "{error}");
+        assert_eq!(rig.shelf.writes.load(Ordering::Relaxed), writes);
+    });
+}
+
+/// What many files were to a hook fits into a head, at once: a part of it would make news of the rest.
+#[test]
+fn a_hook_that_is_first_given_to_many_files_makes_no_head_that_cannot_be_read() {
+    virtually(23, async {
+        let rig = Rig::finished(plan());
+        let origin = "https://api.example";
+        let look = async || Found::look(&rig.steady(), &rig.job, origin).await.unwrap();
+        let wish = Wish { lease: Duration::from_secs(60), waits: false };
+        let taken = HeadStore::take(rig.steady(), look().await, wish, Publish::Complete, |_| {}).await;
+        let head = taken.unwrap();
+        let (hook, small) = (EventId::of(&["hook"]), EventId::of(&["small"]));
+        let line = |hook: &EventId, count: u32| {
+            let done = (0..count).map(|number| EventId::of(&[&number.to_string()])).collect();
+            Claim::Hook { hook: hook.clone(), done, failed: None }
+        };
+        head.claim(vec![line(&small, 3)]).await.unwrap();
+        let writes = rig.shelf.writes.load(Ordering::Relaxed);
+        head.claim(vec![line(&hook, 150_000)]).await.unwrap();
+        let written = rig.shelf.writes.load(Ordering::Relaxed) - writes;
+        assert_eq!(written, 2, "a snapshot and one swap");
+        head.note_delivered(line(&small, 9));
+        head.release().await.unwrap();
+        let size = rig.shelf.objects()[".rcsync/head.json"].bytes.len();
+        assert!(size < 100_000, "{size} bytes");
+        for known in [look().await.known, Known::clone(&head.known())] {
+            assert_eq!((known.hooks[&hook].done.len(), known.hooks[&small].done.len()), (150_000, 9));
+        }
+    });
+}
+
+/// A signal that comes between the lease and the first claim of the hooks.
+#[test]
+fn a_run_that_ends_while_its_hooks_begin_frees_the_lease() {
+    virtually(24, async {
+        let rig = Rig::finished(plan());
+        let stop = Stop::new();
+        // Something is there, so that the hooks claim that it is no news.
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        rig.shelf.set("SHA256SUMS", None);
+        let epoch = |objects: &BTreeMap<String, crate::edge::bucket::memory::Stored>| {
+            let text = std::str::from_utf8(&objects[".rcsync/head.json"].bytes).unwrap();
+            let head: Head = checksummed::unseal(text).unwrap();
+            (head.epoch, head.free)
+        };
+        let before = epoch(&rig.shelf.objects()).0;
+        let plan = HookPlan::new(Some("never {path}"), None, None, Duration::from_secs(10)).unwrap();
+        let hooks = super::hooks::BucketHooks { plan, wording: Box::new(|_, id| id.as_str().to_owned()) };
+        let run = rig.mirror(Hand::steady(rig.shelf.clone()), Some(hooks), &stop, |_, _| {});
+        let signal = async {
+            while epoch(&rig.shelf.objects()).0 == before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // Claims are a second apart from the swap that took the lease.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            stop.stop(ExitStatus::Terminated);
+        };
+        let (ended, ()) = tokio::join!(run, signal);
+        assert_eq!(ended.unwrap(), ExitStatus::Terminated);
+        assert_eq!(epoch(&rig.shelf.objects()), (before + 1, true));
+    });
+}
+
+#[test]
+fn a_lease_that_is_not_free_in_time_is_reported_with_its_holder() {
+    virtually(25, async {
+        let rig = Rig::new(plan());
+        rig.world.advance_steps(&rig.job, 11);
+        let holds = rig.run(Hand::steady(rig.shelf.clone()), |options, _| options.once = false);
+        let waits = async {
+            while !rig.names().contains(&"dog_000000010.safetensors".to_owned()) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            rig.shelf.set("SHA256SUMS", None);
+            rig.run(Hand::steady(rig.shelf.clone()), for_20_seconds).await
+        };
+        let error = tokio::select! {
+            ended = holds => panic!("{ended:?}"),
+            ended = waits => ended.unwrap_err(),
+        };
+        let process = format!("process {} on ", std::process::id());
+        let is_held = |fault: &BucketError| matches!(fault, BucketError::Held { owner, .. } if owner.contains(&process));
+        assert!(is(&error, is_held), "{error}");
+    });
+}
+
+fn for_20_seconds(options: &mut SyncOptions, _: &mut BucketOptions) {
+    (options.once, options.timeout) = (false, Some(Duration::from_secs(20)));
+}
+
+#[test]
+fn a_lease_that_is_free_and_not_answered_is_not_reported_as_held() {
+    virtually(29, async {
+        let rig = Rig::new(plan());
+        rig.world.advance_steps(&rig.job, 11);
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        rig.world.finish(&rig.job);
+        let hand = Hand::steady(rig.shelf.clone());
+        // Head, list, head again and `job.json`; the swap that takes the lease is not answered.
+        hand.kill_before(4);
+        let began = tokio::time::Instant::now();
+        let error = rig.run(hand, for_20_seconds).await.unwrap_err();
+        assert!(is(&error, |fault| matches!(fault, BucketError::Away { .. })), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn what_is_wrong_at_every_poll_is_reported_once() {
+    virtually(26, async {
+        let odd = StaticFile::new(ArtifactKind::Sample, "samples/1.jpg", StaticBytes::Noise { length: 9 })
+            .listed_as("no address");
+        let rig = listed(JobStatus::Running, vec![odd]);
+        let ended = rig.run(Hand::steady(rig.shelf.clone()), |options, _| {
+            (options.once, options.timeout) = (false, Some(Duration::from_secs(600)));
+        });
+        assert_eq!(ended.await.unwrap(), ExitStatus::TryAgain);
+        let events = rig.events();
+        let count = |is_it: fn(&Event) -> bool| events.iter().filter(|event| is_it(event)).count();
+        assert!(count(|event| matches!(event, Event::Waiting { .. })) > 5);
+        assert_eq!(count(|event| matches!(event, Event::Trouble { .. })), 1, "{events:?}");
+        assert!(matches!(events.last(), Some(Event::Done { failed: 1, .. })), "{events:?}");
+    });
+}
+
+/// A selection that leaves out all files is reported when the job's end is first seen in this bucket.
+#[test]
+fn a_selection_of_nothing_is_reported_once_for_all_runs() {
+    virtually(27, async {
+        let rig = Rig::new(plan());
+        rig.world.advance_steps(&rig.job, 11);
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        rig.world.finish(&rig.job);
+        let mut count = 0;
+        for _ in 0..3 {
+            let run = rig.run(Hand::steady(rig.shelf.clone()), |options, _| {
+                options.selection = Selection::new(&[], &["nothing".to_owned()], &[], &[]).unwrap();
+            });
+            run.await.unwrap();
+            let is_it = |event: &Event| {
+                matches!(event, Event::Notice { notice: crate::engine::event::Notice::NothingChosen { .. } })
+            };
+            count += rig.events().iter().filter(|event| is_it(event)).count();
+        }
+        assert_eq!(count, 1);
+    });
+}
+
+/// Everything is mirrored, so neither process needs the lease to write; to resume the job, one of them takes it.
+#[test]
+fn two_processes_with_nothing_to_write_resume_a_job_once() {
+    virtually(28, async {
+        let rig = Rig::new(JobPlan { preempt_at: Some(12), ..plan() });
+        rig.world.advance_steps(&rig.job, 13);
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        rig.events();
+        let follow = || {
+            rig.run(Hand::steady(rig.shelf.clone()), |options, _| {
+                (options.once, options.auto_resume) = (false, 2);
+            })
+        };
+        let time = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                rig.world.advance_steps(&rig.job, 1);
+            }
+        };
+        let both = async { tokio::join!(follow(), follow()) };
+        let (one, other) = tokio::select! {
+            both = both => both,
+            () = time => unreachable!(),
+        };
+        assert_eq!((one.unwrap(), other.unwrap()), (ExitStatus::Complete, ExitStatus::Complete));
+        let resumptions = rig.events().into_iter().filter(|event| {
+            let refused =
+                matches!(event, Event::Notice { notice: crate::engine::event::Notice::NotResumed(_) });
+            refused || matches!(event, Event::Resumed { .. })
+        });
+        assert_eq!(resumptions.count(), 1);
+    });
+}
+
 #[test]
 fn a_job_that_stopped_early_is_resumed() {
     virtually(12, async {
@@ -665,11 +921,64 @@ async fn hooks_hear_of_each_object_once_across_runs_and_kills() {
     assert_eq!(told().lines().count(), text.lines().count() + 1, "each is delivered once");
 }
 
+/// A hook that is at work when the run is stopped has its time to end, and its event is not repeated.
+///
+/// In real time, since commands run in it.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_hook_at_work_is_not_killed_by_the_signal_that_ends_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::finished(plan());
+    let at = |name: &str| dir.path().join(name);
+    let script = format!(
+        "echo $0 >> {}; until test -e {}; do sleep 0.02; done; echo $0 >> {}",
+        at("begun").display(),
+        at("go").display(),
+        at("told").display()
+    );
+    let hooks = || {
+        let exec = format!("sh -c '{script}' {{path}}");
+        let plan = HookPlan::new(Some(&exec), None, None, Duration::from_secs(600)).unwrap();
+        super::hooks::BucketHooks { plan, wording: Box::new(|_, id| id.as_str().to_owned()) }
+    };
+    let lines = |name: &str| std::fs::read_to_string(at(name)).unwrap_or_default().lines().count();
+    let stop = Stop::new();
+    let run = rig.mirror(Hand::steady(rig.shelf.clone()), Some(hooks()), &stop, |_, _| {});
+    let signal = async {
+        while lines("begun") == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Where nothing is written any more, the run has nothing else to do but to wait for the hook.
+        let writes = || rig.shelf.writes.load(Ordering::Relaxed);
+        let mut before = u64::MAX;
+        while std::mem::replace(&mut before, writes()) != writes() {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        stop.stop(ExitStatus::Terminated);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        std::fs::write(at("go"), "").unwrap();
+    };
+    let (ended, ()) = tokio::join!(run, signal);
+    assert_eq!(ended.unwrap(), ExitStatus::Terminated);
+    assert_eq!((lines("begun"), lines("told")), (1, 1), "nothing else is begun");
+    let run = rig.mirror(Hand::steady(rig.shelf.clone()), Some(hooks()), &Stop::new(), |_, _| {});
+    assert_eq!(run.await.unwrap(), ExitStatus::Complete);
+    let told = std::fs::read_to_string(at("told")).unwrap();
+    let urls: BTreeSet<&str> = told.lines().collect();
+    let files =
+        rig.names().into_iter().filter(|name| !["SHA256SUMS", "job.json", "index.html"].contains(&&**name));
+    assert_eq!((urls.len(), told.lines().count()), (files.count(), urls.len()), "{told}");
+}
+
 /// A ComfyUI with a folder for LoRAs, and what follows a bucket for it.
 fn comfy(dir: &std::path::Path, keep: Option<u32>) -> Arc<ComfyUi> {
+    Arc::new(comfy_ui(dir, keep))
+}
+
+fn comfy_ui(dir: &std::path::Path, keep: Option<u32>) -> ComfyUi {
     let loras = dir.join("ComfyUI/models/loras");
     std::fs::create_dir_all(&loras).unwrap();
-    Arc::new(ComfyUi::new(ComfyOptions {
+    ComfyUi::new(ComfyOptions {
         folder: LoraFolder { path: loras, why: "a test".to_owned(), embeddings: None },
         subdir: "{name}".parse().unwrap(),
         keep,
@@ -677,7 +986,7 @@ fn comfy(dir: &std::path::Path, keep: Option<u32>) -> Arc<ComfyUi> {
         sidecars: true,
         weights: Weights::default(),
         url: None,
-    }))
+    })
 }
 
 fn from_bucket(rig: &Rig, dir: &std::path::Path, comfy: &Arc<ComfyUi>) -> FromBucket {
@@ -744,4 +1053,109 @@ async fn loras_of_a_bucket_are_placed_in_comfyui_and_fetched_once() {
     let outcome = from.once(Patience::Act).await.unwrap();
     assert!(!elsewhere.folder().path.join("dog/dog_000000015.safetensors").exists());
     assert_eq!((outcome.there, outcome.unsettled), (3, 1), "{outcome:?}");
+}
+
+/// `mirror s3://… --comfyui --watch`, in virtual time.
+#[test]
+fn a_bucket_that_is_watched_is_followed_until_a_signal() {
+    virtually(30, async {
+        let rig = Rig::new(plan());
+        rig.world.advance_steps(&rig.job, 11);
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        let dir = tempfile::tempdir().unwrap();
+        let comfy = comfy(dir.path(), None);
+        let folder = comfy.folder().path.join("dog");
+        let is_placed = |name: &str| {
+            let there = std::fs::read(folder.join(name)).ok();
+            there.is_some_and(|there| there == rig.shelf.objects()[name].bytes)
+        };
+        let placed = async |name: &str| {
+            while !is_placed(name) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let stop = Stop::new();
+        let watching = tokio::spawn(from_bucket(&rig, dir.path(), &comfy).watch(stop.clone()));
+        placed("dog_000000010.safetensors").await;
+        assert!(!is_placed("dog.safetensors"));
+        rig.world.finish(&rig.job);
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        let began = tokio::time::Instant::now();
+        placed("dog.safetensors").await;
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+        // Where nothing is new, a look is one request, and now and then a whole one. What its owner deleted stays deleted.
+        std::fs::remove_file(folder.join("dog.safetensors")).unwrap();
+        let asked = || (rig.shelf.carried.load(Ordering::Relaxed), rig.shelf.writes.load(Ordering::Relaxed));
+        let before = asked();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let requests = asked().0 - before.0;
+        assert!((55..100).contains(&requests), "{requests} requests in ten minutes");
+        assert_eq!(asked().1, before.1, "the bucket is only read");
+        assert!(!folder.join("dog.safetensors").exists());
+        // A trouble is reported once, waited out, and over when it is over.
+        rig.events();
+        let head = rig.shelf.objects()[".rcsync/head.json"].bytes.clone();
+        rig.shelf.set(".rcsync/head.json", Some(&vec![b'x'; 5 << 20]));
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        let troubles = rig.events().into_iter().filter(|event| matches!(event, Event::Trouble { .. }));
+        assert_eq!(troubles.count(), 1);
+        std::fs::remove_file(folder.join("dog_000000010.safetensors")).unwrap();
+        rig.shelf.set(".rcsync/head.json", Some(&head));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!watching.is_finished());
+        stop.stop(ExitStatus::Terminated);
+        let ended = tokio::time::timeout(Duration::from_secs(1), watching).await.unwrap();
+        assert_eq!(ended.unwrap(), ExitStatus::Terminated);
+    });
+}
+
+/// A store that does not answer keeps no watch from its end.
+#[test]
+fn a_watch_of_a_silent_bucket_ends_with_a_signal() {
+    virtually(31, async {
+        let rig = Rig::finished(plan());
+        let dir = tempfile::tempdir().unwrap();
+        let silent = Hand::steady(rig.shelf.clone());
+        silent.kill_before(0);
+        let comfy = comfy(dir.path(), None);
+        let from = FromBucket::over(rig.store(silent), comfy, dir.path(), Arc::new(|_: &Event| {}));
+        let stop = Stop::new();
+        let watching = tokio::spawn(from.watch(stop.clone()));
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        assert!(!watching.is_finished());
+        stop.stop(ExitStatus::Interrupted);
+        let ended = tokio::time::timeout(Duration::from_secs(1), watching).await.unwrap();
+        assert_eq!(ended.unwrap(), ExitStatus::Interrupted);
+    });
+}
+
+/// `mirror s3://… --comfyui --again`. In real time: it waits for disks.
+#[tokio::test]
+async fn what_is_gone_from_comfyui_is_fetched_from_the_bucket_again_where_that_is_asked_for() {
+    let rig = Rig::finished(plan());
+    assert_eq!(rig.once().await, ExitStatus::Complete);
+    let objects = rig.shelf.objects();
+    let dir = tempfile::tempdir().unwrap();
+    let comfy = comfy(dir.path(), None);
+    let folder = comfy.folder().path.join("dog");
+    let outcome = from_bucket(&rig, dir.path(), &comfy).once(Patience::Act).await.unwrap();
+    assert_eq!((outcome.placed, outcome.there), (2, 2), "{outcome:?}");
+    let (gone, moved) = ("dog.safetensors", "dog_000000010.safetensors");
+    std::fs::remove_file(folder.join(gone)).unwrap();
+    std::fs::rename(folder.join(moved), folder.join("mine.safetensors")).unwrap();
+    let outcome = from_bucket(&rig, dir.path(), &comfy).once(Patience::Act).await.unwrap();
+    assert_eq!((outcome.placed, outcome.withdrawn), (0, 2), "{outcome:?}");
+    let anew = Arc::new(comfy_ui(dir.path(), None).placing_anew());
+    let outcome = from_bucket(&rig, dir.path(), &anew).once(Patience::Act).await.unwrap();
+    assert_eq!((outcome.placed, outcome.withdrawn), (2, 0), "{outcome:?}");
+    for name in [gone, moved] {
+        assert_eq!(std::fs::read(folder.join(name)).unwrap(), objects[name].bytes, "{name}");
+    }
+    assert!(folder.join("mine.safetensors").exists(), "what its owner made of it stays");
+    // It is asked for once: the next look fetches nothing.
+    let read = rig.shelf.read.load(Ordering::Relaxed);
+    let outcome = from_bucket(&rig, dir.path(), &comfy).once(Patience::Act).await.unwrap();
+    assert_eq!((outcome.placed, outcome.there), (0, 2), "{outcome:?}");
+    let read = rig.shelf.read.load(Ordering::Relaxed) - read;
+    assert!(read < objects[gone].bytes.len() as u64, "{read} bytes");
 }

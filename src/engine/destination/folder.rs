@@ -196,7 +196,7 @@ impl Opening {
         store.set_unsettled(lines_without_entry(dir, store.manifest()));
         recover(dir, &mut store, &parts, digests, Which::All)?;
         prune::finish(dir, &store, digests)?;
-        prune::drop_old_optimizers(dir, &mut store)?;
+        prune::drop_old_optimizers(dir, &mut store, digests)?;
         forget_gone_versions(dir, &mut store, reporter)?;
         let (mut recollections, mut by_path) = (Recollections::new(), RowsByPath::new());
         let mut pruned_before = Vec::new();

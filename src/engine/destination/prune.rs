@@ -59,22 +59,23 @@ pub(crate) fn apply(dir: &Path, store: &Arc<Mutex<Store>>, retention: Retention)
 
 /// Removes the states of the optimizer that an earlier version kept beside the newest one: a state is of no use without
 /// its checkpoint. A file that was edited since stays, and is no longer recorded.
-pub(crate) fn drop_old_optimizers(dir: &Path, store: &mut Store) -> Result<(), Error> {
+pub(crate) fn drop_old_optimizers(dir: &Path, store: &mut Store, digests: &Digests) -> Result<(), Error> {
     let mut records = Vec::new();
-    let mut paths = Vec::new();
-    for (key, entry) in store.manifest().entries.iter().filter(|(key, _)| key.is_optimizer()) {
-        if !entry.older.is_empty() {
-            paths.extend(entry.older.iter().map(|older| &older.path));
-            records
-                .push(Record::Know { key: key.clone(), entry: Entry { older: Vec::new(), ..entry.clone() } });
-        }
+    for (key, entry) in old_optimizers(store.manifest()) {
+        records.push(Record::Know { key: key.clone(), entry: Entry { older: Vec::new(), ..entry.clone() } });
     }
     if records.is_empty() {
         return Ok(());
     }
-    write_list(dir, &paths)?;
+    let older = old_optimizers(store.manifest()).flat_map(|(_, entry)| &entry.older);
+    write_list(dir, &older.map(|older| &older.path).collect::<Vec<_>>())?;
     store.append(records)?;
-    finish(dir, store, &Digests::default())
+    finish(dir, store, digests)
+}
+
+/// The states of the optimizer that have older ones beside them.
+fn old_optimizers(manifest: &Manifest) -> impl Iterator<Item = (&ArtifactKey, &Entry)> {
+    manifest.entries.iter().filter(|(key, entry)| key.is_optimizer() && !entry.older.is_empty())
 }
 
 /// Completes what was begun: by [`apply`] or [`drop_old_optimizers`] just now, or by a run that was cut off.
@@ -82,7 +83,7 @@ pub(crate) fn finish(dir: &Path, store: &Store, digests: &Digests) -> Result<(),
     let Some(listed) = read_list(dir)? else { return Ok(()) };
     let manifest = store.manifest();
     reports::write_sums(dir, store, |_| true)?;
-    let known: BTreeSet<&RelPath> = manifest.paths().collect();
+    let known = known(manifest);
     for path in listed.iter().filter(|path| !known.contains(path) && is_named_by_its_hash(dir, path, digests))
     {
         disk::remove(&path.to_path(dir))?;
@@ -96,6 +97,11 @@ pub(crate) fn finish(dir: &Path, store: &Store, digests: &Digests) -> Result<(),
     }
     disk::flush_folder(dir)?;
     disk::remove(&list_path(dir))
+}
+
+/// Every path that the manifest names.
+fn known(manifest: &Manifest) -> BTreeSet<&RelPath> {
+    manifest.paths().collect()
 }
 
 /// Whether a file still has the bytes that a kept version is named by. The manifest has forgotten its hash by then.
@@ -115,17 +121,26 @@ fn going<'m>(
     manifest.entries.iter().filter(move |(_, entry)| is_going(entry))
 }
 
-/// Returns the files that [`finish`] needs the digests of: those whose time stamp changed since they were published.
+/// Returns the files that [`finish`] and [`drop_old_optimizers`] need the digests of: checkpoints whose time stamp changed since
+/// they were published, and old states of the optimizer.
 pub(crate) fn unread(dir: &Path, manifest: &Manifest) -> Result<Vec<Unread>, Error> {
     let listed = read_list(dir)?.unwrap_or_default();
-    let unread =
-        going(manifest, &listed).filter_map(|(_, entry)| match disk::look(dir, entry.path.as_str())? {
+    let mut unread: Vec<Unread> = going(manifest, &listed)
+        .filter_map(|(_, entry)| match disk::look(dir, entry.path.as_str())? {
             LocalFile::File { size, modified } if size == entry.size && modified != entry.modified => {
                 Some(Unread { path: entry.path.to_path(dir), size })
             }
             _ => None,
-        });
-    Ok(unread.collect())
+        })
+        .collect();
+    let known = known(manifest);
+    let begun = listed.iter().filter(|path| !known.contains(path));
+    let left = old_optimizers(manifest).flat_map(|(_, entry)| entry.older.iter().map(|older| &older.path));
+    unread.extend(begun.chain(left).filter_map(|path| match disk::look(dir, path.as_str())? {
+        LocalFile::File { size, .. } => Some(Unread { path: path.to_path(dir), size }),
+        LocalFile::Other => None,
+    }));
+    Ok(unread)
 }
 
 pub(crate) struct Judged {

@@ -124,9 +124,10 @@ impl<T: PartialEq + Send + Sync + 'static> Fleet<T> {
     /// # Errors
     /// When there is no list to begin with.
     pub(crate) async fn run(self) -> Result<Endings, Error> {
+        let began = Instant::now();
         // Watched before it is read: what changes in between is not missed.
         let watch = if self.once { None } else { self.source.watch() };
-        let text = self.source.read().await?;
+        let Some(text) = self.first_list().await? else { return Ok(Endings::new()) };
         let list = (self.read_list)(&text).map_err(Error::BadInput)?;
         let handles = fd_limit::share_out_among(list.len());
         let shared = Shared::new(self.hosts.clone(), self.budget, handles);
@@ -137,7 +138,7 @@ impl<T: PartialEq + Send + Sync + 'static> Fleet<T> {
             shared,
             open: Semaphore::new(handles.open),
             folders: Mutex::default(),
-            began: Instant::now(),
+            began,
             page: self.page.clone().map(Page::below).map(Arc::new),
             fleet: self,
         });
@@ -153,6 +154,22 @@ impl<T: PartialEq + Send + Sync + 'static> Fleet<T> {
         };
         page.finish(tell).await;
         endings
+    }
+
+    /// Reads the list that the fleet begins with; `None` where it is stopped before the source answers.
+    async fn first_list(&self) -> Result<Option<String>, Error> {
+        let over = async {
+            match self.timeout {
+                Some(timeout) => tokio::time::sleep(timeout).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.token().cancelled() => Ok(None),
+            text = self.source.read() => text.map(Some),
+            () = over => Err(self.source.no_answer()),
+        }
     }
 }
 
@@ -182,11 +199,19 @@ struct Course<T> {
 impl<T: PartialEq + Send + Sync + 'static> Course<T> {
     async fn follow(mut self, list: Vec<Listed<T>>, watch: Option<Changes>) -> Result<Endings, Error> {
         self.take_over(list);
-        let stop = self.crew.fleet.stop.clone();
-        let changed = async |stopped: bool| match &watch {
-            Some(watch) if !stopped => watch.wait().await,
-            _ => std::future::pending().await,
+        let crew = self.crew.clone();
+        let (stop, source) = (&crew.fleet.stop, &crew.fleet.source);
+        let next_list = || async {
+            match &watch {
+                Some(watch) => {
+                    watch.wait().await;
+                    source.read().await
+                }
+                None => std::future::pending().await,
+            }
         };
+        // Beside the jobs: a source that does not answer holds up neither their ends nor the end of the fleet.
+        let mut reading = std::pin::pin!(next_list());
         loop {
             tokio::select! {
                 biased;
@@ -196,7 +221,10 @@ impl<T: PartialEq + Send + Sync + 'static> Course<T> {
                     Some(Err(_)) => {}
                     None => break,
                 },
-                () = changed(stop.is_stopped()) => self.read_again().await,
+                read = reading.as_mut(), if !stop.is_stopped() => {
+                    self.take_in(read);
+                    reading.set(next_list());
+                }
             }
         }
         let lost = if stop.is_stopped() { stop.status() } else { ExitStatus::Disk };
@@ -213,10 +241,10 @@ impl<T: PartialEq + Send + Sync + 'static> Course<T> {
         }
     }
 
-    async fn read_again(&mut self) {
+    /// Takes in the list as it was read again.
+    fn take_in(&mut self, read: Result<String, Error>) {
         let fleet = &self.crew.fleet;
-        let read = fleet.source.read().await.map_err(|error| explain_briefly(&error));
-        match read {
+        match read.map_err(|error| explain_briefly(&error)) {
             Ok(text) if text == self.text => {}
             Ok(text) => {
                 let list = (fleet.read_list)(&text);
@@ -343,11 +371,12 @@ impl<T: Send + Sync + 'static> Crew<T> {
         let job = listed.job.clone();
         let listener = self.fleet.listener.clone();
         let page = self.page.clone();
-        let heard = Arc::new(Heard { job, listener, outlook: Mutex::default(), to: OnceLock::new(), page });
-        let ended = match self.mirror(listed, member, heard.clone(), stop).await {
-            Ok(Some(exit)) => Ended { exit, outlook: heard.outlook(), is_held: false },
+        let reporter =
+            Arc::new(JobReporter { job, listener, outlook: Mutex::default(), to: OnceLock::new(), page });
+        let ended = match self.mirror(listed, member, reporter.clone(), stop).await {
+            Ok(Some(exit)) => Ended { exit, outlook: reporter.outlook(), is_held: false },
             Ok(None) => {
-                let exit = interrupted(heard.as_ref(), stop, began);
+                let exit = interrupted(reporter.as_ref(), stop, began);
                 Ended { exit, outlook: None, is_held: false }
             }
             Err(error) => {
@@ -355,20 +384,20 @@ impl<T: Send + Sync + 'static> Crew<T> {
                 // What another process has is no trouble, and it ends only with this fleet.
                 match (ended.is_held, was_held) {
                     (true, true) => {}
-                    (true, false) => heard.report(&Event::Notice { notice: Notice::JobHeld(error) }),
-                    (false, _) => heard.report(&Event::Trouble { notice: Notice::JobFailed(error) }),
+                    (true, false) => reporter.report(&Event::Notice { notice: Notice::JobHeld(error) }),
+                    (false, _) => reporter.report(&Event::Trouble { notice: Notice::JobFailed(error) }),
                 }
                 if !ended.is_held || self.fleet.once {
                     let next_look = match again::next(&ended, again::failures(failures, &ended)) {
                         Next::After(wait) => Some(wait),
                         Next::Over => None,
                     };
-                    heard.report(&nothing_done(ended.exit, began.elapsed(), next_look));
+                    reporter.report(&nothing_done(ended.exit, began.elapsed(), next_look));
                 }
                 ended
             }
         };
-        (ended, heard.to.get().cloned())
+        (ended, reporter.to.get().cloned())
     }
 
     /// Looks at a job, finds its folder, and mirrors it; `None` when the fleet was stopped before that.
@@ -376,7 +405,7 @@ impl<T: Send + Sync + 'static> Crew<T> {
         &self,
         listed: &Arc<Listed<T>>,
         member: &Arc<Member>,
-        reporter: Arc<Heard>,
+        reporter: Arc<JobReporter>,
         stop: &Stop,
     ) -> Result<Option<ExitStatus>, Error> {
         let seat = stop.token().run_until_cancelled(self.open.acquire()).await;
@@ -425,7 +454,7 @@ impl<T: Send + Sync + 'static> Crew<T> {
 }
 
 /// Takes in the events of one job, and passes them on.
-struct Heard {
+struct JobReporter {
     job: JobId,
     listener: Arc<dyn Listener>,
     outlook: Mutex<Option<Outlook>>,
@@ -434,13 +463,13 @@ struct Heard {
     page: Option<Arc<Page>>,
 }
 
-impl Heard {
+impl JobReporter {
     fn outlook(&self) -> Option<Outlook> {
         *self.outlook.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Reporter for Heard {
+impl Reporter for JobReporter {
     fn report(&self, event: &Event) {
         if let Event::Done { next_look, .. } = event {
             let outlook = next_look.map_or(Outlook::Over, Outlook::Again);

@@ -1,8 +1,8 @@
 //! The page that compares the jobs of a fleet: ROOT/index.html, drawn again while jobs change.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
@@ -24,22 +24,40 @@ const SHARE: u32 = 20;
 /// The page of one fleet.
 #[derive(Debug)]
 pub(super) struct Page {
-    root: PathBuf,
-    /// Something changed since it was drawn.
-    is_old: AtomicBool,
+    drawing: Arc<Drawing>,
+    /// How often something changed that the page shows, and how often it had when the page was last drawn.
+    changes: AtomicU64,
+    drawn: AtomicU64,
     changed: Notify,
     trouble: Mutex<LastTrouble<Error>>,
 }
 
+/// What a thread needs to draw the page: it continues where the fleet waits for it no longer.
+#[derive(Debug)]
+struct Drawing {
+    root: PathBuf,
+    /// What was shown when the page was last drawn. Held while the page is drawn, so that no older page comes last.
+    shown: Mutex<Option<Stamps>>,
+}
+
+/// The time stamp of each `job.json`: it is written whenever a file is published and whenever the job's state changes.
+type Stamps = Vec<(PathBuf, Option<SystemTime>)>;
+
 impl Page {
     /// The page of the mirrors below a folder.
     pub(super) fn below(root: PathBuf) -> Self {
-        Self { root, is_old: AtomicBool::new(false), changed: Notify::new(), trouble: Mutex::default() }
+        Self {
+            drawing: Arc::new(Drawing { root, shown: Mutex::default() }),
+            changes: AtomicU64::new(0),
+            drawn: AtomicU64::new(0),
+            changed: Notify::new(),
+            trouble: Mutex::default(),
+        }
     }
 
     /// Something changed that the page shows.
     pub(super) fn touch(&self) {
-        self.is_old.store(true, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
     }
 
@@ -53,18 +71,20 @@ impl Page {
         }
     }
 
-    /// Draws the page a last time, where something changed.
+    /// Draws the page a last time, where something changed since a drawing that came to its end was begun.
     pub(super) async fn finish(&self, tell: impl Fn(News)) {
         self.draw(&tell).await;
     }
 
     async fn draw(&self, tell: &impl Fn(News)) {
-        if !self.is_old.swap(false, Ordering::Relaxed) {
+        let changes = self.changes.load(Ordering::Relaxed);
+        if self.drawn.load(Ordering::Relaxed) == changes {
             return;
         }
-        let root = self.root.clone();
-        let drawing = blocking(move || if is_current(&root) { Ok(()) } else { draw(&root) });
-        let drawn = drawing.await.unwrap_or_else(|gone| Err(lost("draw", &self.root)(gone)));
+        let drawing = self.drawing.clone();
+        let drawn = blocking(move || drawing.draw()).await;
+        let drawn = drawn.unwrap_or_else(|gone| Err(lost("draw", &self.drawing.root)(gone)));
+        self.drawn.store(changes, Ordering::Relaxed);
         let news = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).news(drawn.err());
         if let Some(error) = news {
             tell(News::NoPage(error));
@@ -72,44 +92,124 @@ impl Page {
     }
 }
 
-fn draw(root: &Path) -> Result<(), Error> {
-    compare::refresh(root).map(|_| ())
+impl Drawing {
+    /// Draws the page, where a mirror changed since it was drawn.
+    fn draw(&self) -> Result<(), Error> {
+        self.draw_by(|root| compare::refresh(root).map(|_| ()))
+    }
+
+    fn draw_by(&self, draw: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read before the page is drawn: what changes meanwhile may not be on it.
+        let now = stamps(&self.root);
+        let is_current = match &*shown {
+            Some(shown) => *shown == now,
+            None => is_current(&self.root, &now),
+        };
+        if !is_current {
+            draw(&self.root)?;
+        }
+        *shown = Some(now);
+        Ok(())
+    }
 }
 
-/// Whether the page is newer than everything that it shows, by time stamps alone: `job.json` is written whenever a file is
-/// published and whenever the job's state changes.
-fn is_current(root: &Path) -> bool {
-    let written = |path: &Path| -> Option<SystemTime> { path.metadata().ok()?.modified().ok() };
-    let mirrors = compare::mirrors(root);
-    if mirrors.is_empty() {
+fn stamps(root: &Path) -> Stamps {
+    let stamp = |dir: PathBuf| {
+        let job = dir.join("job.json");
+        let written = written(&job);
+        (job, written)
+    };
+    compare::mirrors(root).into_iter().map(stamp).collect()
+}
+
+fn written(path: &Path) -> Option<SystemTime> {
+    path.metadata().ok()?.modified().ok()
+}
+
+/// Whether the page of an earlier run is newer than everything that it shows, by time stamps alone.
+fn is_current(root: &Path, now: &Stamps) -> bool {
+    if now.is_empty() {
         return true;
     }
     let Some(page) = written(&root.join("index.html")) else { return false };
-    mirrors.iter().all(|dir| written(&dir.join("job.json")).is_none_or(|job| job < page))
+    now.iter().all(|(_, written)| written.is_none_or(|job| job < page))
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
+
+    fn mirror(root: &Path) -> PathBuf {
+        let dir = root.join("dog");
+        std::fs::create_dir_all(dir.join(".rcsync")).unwrap();
+        std::fs::write(dir.join("job.json"), "{}").unwrap();
+        dir.join("job.json")
+    }
+
+    fn at(path: &Path, seconds: u64) {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
 
     #[test]
     fn a_page_is_old_when_a_job_changed_since() {
         let root = tempfile::tempdir().unwrap();
-        assert!(is_current(root.path()), "nothing is mirrored yet");
-        let dir = root.path().join("dog");
-        std::fs::create_dir_all(dir.join(".rcsync")).unwrap();
-        std::fs::write(dir.join("job.json"), "{}").unwrap();
-        assert!(!is_current(root.path()), "there is no page");
+        let is_current = || is_current(root.path(), &stamps(root.path()));
+        assert!(is_current(), "nothing is mirrored yet");
+        let job = mirror(root.path());
+        assert!(!is_current(), "there is no page");
         let page = root.path().join("index.html");
         std::fs::write(&page, "x").unwrap();
-        let at = |path: &Path, seconds| {
-            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-            std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
-        };
-        for (job, drawn, expected) in [(100, 101, true), (101, 101, false), (102, 101, false)] {
-            at(&dir.join("job.json"), job);
+        for (changed, drawn, expected) in [(100, 101, true), (101, 101, false), (102, 101, false)] {
+            at(&job, changed);
             at(&page, drawn);
-            assert_eq!(is_current(root.path()), expected, "{job} {drawn}");
+            assert_eq!(is_current(), expected, "{changed} {drawn}");
         }
+    }
+
+    #[test]
+    fn what_changes_while_the_page_is_drawn_is_drawn_next() {
+        let root = tempfile::tempdir().unwrap();
+        let job = mirror(root.path());
+        at(&job, 100);
+        let drawing = Drawing { root: root.path().to_path_buf(), shown: Mutex::default() };
+        let draw = |changes_at: Option<u64>| {
+            let mut is_drawn = false;
+            let drawn = drawing.draw_by(|root| {
+                is_drawn = true;
+                changes_at.into_iter().for_each(|seconds| at(&job, seconds));
+                // Newer than the change that it does not show.
+                std::fs::write(root.join("index.html"), "x").unwrap();
+                Ok(())
+            });
+            drawn.unwrap();
+            is_drawn
+        };
+        assert!(draw(Some(101)), "there is no page");
+        assert!(draw(None), "the page does not show the last change");
+        assert!(!draw(None));
+        at(&job, 102);
+        let failed = drawing.draw_by(|root| Err(Error::ForeignPage(root.to_path_buf())));
+        assert!(failed.is_err() && draw(None), "it was not drawn");
+    }
+
+    /// The end of a fleet drops the future that draws, with a drawing under way.
+    #[tokio::test]
+    async fn a_drawing_that_was_dropped_is_done_again() {
+        let root = tempfile::tempdir().unwrap();
+        mirror(root.path());
+        let page = Page::below(root.path().to_path_buf());
+        page.touch();
+        let tell = |news| panic!("{news:?}");
+        let held = page.drawing.shown.lock().unwrap();
+        assert!(page.keep(tell).now_or_never().is_none());
+        let mut finishing = Box::pin(page.finish(tell));
+        assert!((&mut finishing).now_or_never().is_none(), "the page is not drawn yet");
+        drop(held);
+        finishing.await;
+        assert!(root.path().join("index.html").exists());
     }
 }

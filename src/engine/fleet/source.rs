@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
 use crate::edge::system::watch::Watch;
+#[cfg(feature = "buckets")]
+use crate::error::BucketError;
 use crate::error::Error;
 
 use super::registry::Registry;
@@ -40,6 +42,22 @@ impl Source {
             Self::File(path) => {
                 let file = path.clone();
                 blocking(move || read_file(&file)).await.map_err(lost("read", path))?
+            }
+        }
+    }
+
+    /// Why there is no list, where the source did not answer in the time that the fleet has.
+    pub(super) fn no_answer(&self) -> Error {
+        let late = |path: &Path| disk::fault("read", path)(std::io::ErrorKind::TimedOut.into());
+        match self {
+            // It is here already, and is read at once.
+            Self::Text(_) => late(Path::new("-")),
+            Self::File(path) => late(path),
+            Self::Registry(Registry::Folder(files)) => late(files.folder()),
+            #[cfg(feature = "buckets")]
+            Self::Registry(Registry::Bucket(lines)) => {
+                let cause = "it did not answer while there was time to follow the jobs".to_owned();
+                BucketError::Away { to: lines.url().to_string(), cause }.into()
             }
         }
     }

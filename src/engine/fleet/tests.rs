@@ -394,6 +394,90 @@ fn the_jobs_of_a_bucket_are_compared_on_one_page() {
     });
 }
 
+/// Lines never change, so each is read once, also where another one cannot be read.
+#[test]
+fn a_line_that_cannot_be_read_is_named_and_costs_no_other_line_a_second_read() {
+    virtually(6, async {
+        let rig = Rig::new(20_000);
+        let registry = Registry::in_bucket(&rig.steady());
+        for job in &rig.jobs {
+            assert!(registry.add(job, job.as_str()).await.unwrap());
+        }
+        let keys: Vec<String> = rig.shelf.objects().into_keys().collect();
+        let line = rig.shelf.objects()[&keys[0]].bytes.clone();
+        let asked = || rig.shelf.carried.load(std::sync::atomic::Ordering::Relaxed);
+        rig.shelf.set(&keys[0], Some(&vec![b'x'; 1 << 20]));
+        let error = registry.read().await.unwrap_err().to_string();
+        assert!(error.contains(&keys[0]) && error.contains("1048576 bytes"), "{error}");
+        // Those that were asked for beside it may have been dropped with it.
+        for _ in 0..9 {
+            assert_eq!(registry.read().await.unwrap_err().to_string(), error);
+        }
+        rig.shelf.set(&keys[0], Some(&line));
+        for requests in [2, 1] {
+            let before = asked();
+            let text = registry.read().await.unwrap();
+            assert_eq!(text.lines().filter(|line| !line.is_empty()).count(), JOBS, "{text}");
+            assert_eq!(asked() - before, requests, "a list, and each line once");
+        }
+    });
+}
+
+/// A fleet whose list is in a bucket that gives so many answers and no more; ended by a signal or by its time.
+async fn a_list_that_is_not_answered(answers: u64, signal: Option<u64>, timeout: Option<u64>) {
+    let what = format!("{answers} answers, a signal after {signal:?} s, {timeout:?} s of time");
+    let rig = Rig::new(20_000);
+    let registry = Registry::in_bucket(&rig.steady());
+    for job in &rig.jobs {
+        assert!(registry.add(job, job.as_str()).await.unwrap());
+    }
+    let silent = Hand::steady(rig.shelf.clone());
+    silent.kill_before(answers);
+    let root = rig.root(silent, &BucketOptions::default());
+    let mut process = rig.process("a", Hand::steady(rig.shelf.clone()), |options| {
+        options.timeout = timeout.map(Duration::from_secs);
+    });
+    process.fleet.source = Source::Registry(Registry::in_bucket(&root));
+    let (stop, began) = (process.stop, Instant::now());
+    let signalled = async {
+        if let Some(seconds) = signal {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            stop.stop(ExitStatus::Terminated);
+        }
+        std::future::pending::<()>().await;
+    };
+    let end = Duration::from_secs(signal.or(timeout).unwrap());
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(end + Duration::from_secs(20), process.fleet.run()) => ended.expect(&what),
+        () = signalled => unreachable!(),
+    };
+    assert!(began.elapsed() >= end, "{what}");
+    match ended {
+        Ok(endings) => {
+            assert_eq!(endings.len(), if answers == 0 { 0 } else { JOBS }, "{what}");
+            let expected = if signal.is_some() { ExitStatus::Terminated } else { ExitStatus::TryAgain };
+            assert!(endings.values().all(|exit| *exit == expected), "{what}: {endings:?}");
+        }
+        Err(error) => {
+            assert!(answers == 0 && signal.is_none(), "{what}: {error}");
+            assert_eq!(error.exit_status(), ExitStatus::Unavailable, "{what}");
+            assert!(error.to_string().contains("s3://b/loras"), "{what}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_list_that_never_comes_keeps_no_fleet_from_its_end() {
+    virtually(4, a_list_that_is_not_answered(0, Some(5), None));
+    virtually(4, a_list_that_is_not_answered(0, None, Some(20)));
+}
+
+#[test]
+fn a_list_that_is_not_read_again_keeps_no_fleet_from_its_end() {
+    virtually(5, a_list_that_is_not_answered(JOBS as u64 + 1, Some(100), None));
+    virtually(5, a_list_that_is_not_answered(JOBS as u64 + 1, None, Some(100)));
+}
+
 /// Two processes on one bucket where everything goes wrong, ended by signals and kills; then one that comes to the end.
 #[test]
 fn two_fleets_and_killed_ones_lose_and_double_nothing() {

@@ -96,7 +96,7 @@ impl Run {
         self.transfers.set_run_may_write(!state.is_over());
         let offer = Offer { snapshot, listing: &listing, state, generation };
         let actions = self.plan(&offer).await?;
-        let mut pass = Pass::of(snapshot, &listing, state, &actions, unreachable);
+        let mut pass = Pass { unreachable, ..Pass::of(snapshot, &listing, &actions, state) };
         let tasks = self.tasks(&offer, &actions);
         self.report_plan(&tasks, &actions);
         pass.ordered += self.transfers.order(tasks).await;
@@ -107,8 +107,7 @@ impl Run {
         // Reported at the end, and when that of the job is first seen in this folder: once for a crontab that selects nothing.
         let is_first_seen = self.folder.resumes.last.as_ref() != Some(&snapshot.status.status);
         let sight = Sight::of(state.is_over(), is_first_seen, self.mirror.options.once);
-        let nothing = nothing_found(&actions, &self.mirror.options.selection, sight);
-        self.nothing = nothing.map(|nothing| Notice::of_nothing(nothing, actions.len()));
+        pass.nothing = nothing_found(&actions, &self.mirror.options.selection, sight);
         if !is_whole {
             return Ok(pass);
         }

@@ -3,11 +3,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::decide::bucket::names::is_free;
@@ -102,7 +104,7 @@ impl File {
         let count = length.div_ceil(part);
         let window = self.shared.window;
         let mut fetches: FuturesOrdered<Fetch> = FuturesOrdered::new();
-        let mut next = 0;
+        let (mut next, mut hashed, mut waits_until) = (0, 0, None);
         // The first answer has the first part, unless parts of this file have to be larger.
         if part == self.shared.part {
             let (memory, first) = first.split();
@@ -118,19 +120,30 @@ impl File {
                 tokio::select! {
                     biased;
                     Some(fetched) = fetches.next(), if !fetches.is_empty() => {
-                        let (number, bytes, memory) = fetched?;
+                        let (number, bytes, memory) = match fetched {
+                            // What is not hashed yet is fetched again: its memory is for files of other hosts.
+                            Err(Stopped::Waits { until }) => {
+                                fetches.clear();
+                                (next, waits_until) = (hashed, Some(until));
+                                self.have.store(hashed * part, Ordering::Relaxed);
+                                continue;
+                            }
+                            fetched => fetched?,
+                        };
+                        hashed = number + 1;
                         hashes = hashes.feed_beside(bytes.clone()).await?;
                         if let Some(declared) = hashes.inspection().declared_length().filter(|own| *own > length) {
                             return Err(Stopped::Unfinished { declared: Some(declared), have: length });
                         }
                         sends.send(number, bytes, memory);
                     }
-                    memory = self.shared.memory.reserve(part.min(length.saturating_sub(next * part))), if next < count && fetches.len() < window => {
+                    memory = self.shared.memory.reserve(part.min(length.saturating_sub(next * part))), if waits_until.is_none() && next < count && fetches.len() < window => {
                         let range = next * part..((next + 1) * part).min(length);
                         fetches.push_back(self.clone().fetch(None, known.clone(), next, range, memory));
                         next += 1;
                     }
                     sent = sends.next(), if sends.is_busy() => drop(sent?),
+                    () = until(waits_until), if waits_until.is_some() => waits_until = None,
                     else => return Ok(hashes),
                 }
             }
@@ -194,7 +207,9 @@ impl File {
                 Ok(Whole { received: hashes.finish(), known, content: Content::Small(bytes, memory) })
             }
             Err(stopped) => {
-                if let Some((upload, sends)) = stream.upload {
+                let Stream { upload, slots, .. } = stream;
+                drop(slots);
+                if let Some((upload, sends)) = upload {
                     drop(sends);
                     upload.abort().await;
                 }
@@ -282,6 +297,13 @@ impl File {
                 return Ok((hashes, None));
             }
         }
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

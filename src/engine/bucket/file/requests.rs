@@ -1,6 +1,7 @@
 //! Requests to the host of a file, and what follows its answers and faults.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
@@ -25,6 +26,10 @@ use super::{Ending, File, Known, Permit, Stopped};
 
 /// Progress is reported each time that so many bytes arrived.
 const REPORT_EACH: u64 = 256 << 10;
+
+/// Memory is held over a wait that is no longer than this. Over a longer one the bytes that are not sent yet are dropped, a few
+/// parts at most, so that files of other hosts get their memory.
+const LONGEST_WAIT_WITH_MEMORY: Duration = Duration::from_secs(5);
 
 /// The right to one request and its answer.
 #[derive(Debug)]
@@ -66,9 +71,9 @@ impl First {
 }
 
 impl File {
-    /// Sends the first request, until it is accepted or the file's fetch ends.
+    /// Sends the first request, until it is accepted or the file's fetch ends. No memory is held while the file waits: it is
+    /// shared with files of other hosts, and in a fleet with other jobs.
     pub(super) async fn first(&self) -> Result<FirstAnswer, Stopped> {
-        let mut memory = Some(self.shared.memory.reserve(self.shared.part).await);
         loop {
             let (url, generation, whole_only, doubt, tolerate) = {
                 let story = self.story();
@@ -94,14 +99,13 @@ impl File {
                 compared: false,
                 unpacks: self.order.artifact.key.kind == ArtifactKind::Config,
             };
-            let (answer, connection) = match self.get(&url, &ask).await {
+            let (memory, (head, body), connection) = match self.get_with_memory(&url, &ask).await {
                 Ok(answer) => answer,
                 Err(fault) => {
                     self.stumble(fault, generation, false).await.map_err(Stopped::Ended)?;
                     continue;
                 }
             };
-            let (head, body) = answer;
             let judged = resume(&asked, &head);
             if let (Some(here), Answer::Take { total, .. }) = (&here, &judged)
                 && here.compare(&Revision { length: *total, ..head.revision.clone() }) == Agreement::Same
@@ -112,10 +116,6 @@ impl File {
                 Answer::Take { skip, take, total, ranges_proven } => {
                     let revision = Revision { length: total, ..head.revision.clone() };
                     let known = Known { revision, length: total, claims: head.claims };
-                    let memory = match memory.take() {
-                        Some(memory) => memory,
-                        None => self.shared.memory.reserve(self.shared.part).await,
-                    };
                     let first = First { body, known, skip, take, ranges_proven, connection, memory };
                     return Ok(FirstAnswer::Body(Box::new(first)));
                 }
@@ -130,10 +130,6 @@ impl File {
                         return Err(Stopped::Unfinished { declared: None, have: 0 });
                     }
                     Ok(text) => {
-                        let memory = match memory.take() {
-                            Some(memory) => memory,
-                            None => self.shared.memory.reserve(self.shared.part).await,
-                        };
                         // The validators are those of the packed form, the length is not.
                         let revision = Revision { length: None, ..head.revision };
                         let length = Some(text.len() as u64);
@@ -143,13 +139,32 @@ impl File {
                     Err(fault) => fault,
                 },
             };
-            drop(connection);
+            drop((connection, memory));
             self.stumble(fault, generation, false).await.map_err(Stopped::Ended)?;
         }
     }
 
-    /// Sends one request when a connection is free and the host wants to be asked.
-    async fn get(&self, url: &SourceUrl, ask: &RangeRequest) -> Result<((Head, Body), Connection), Fault> {
+    /// Sends one request for a first part, with memory for that part: reserved once the host may be asked, and before a
+    /// connection is taken.
+    async fn get_with_memory(
+        &self,
+        url: &SourceUrl,
+        ask: &RangeRequest,
+    ) -> Result<(OwnedSemaphorePermit, (Head, Body), Connection), Fault> {
+        let memory = loop {
+            self.pass_gate(url).await?;
+            let memory = self.shared.memory.reserve(self.shared.part).await;
+            // The wait for memory may have been long.
+            if self.shared.gates.closed(url.host()).is_none() {
+                break memory;
+            }
+        };
+        let (answer, connection) = self.get(url, ask).await?;
+        Ok((memory, answer, connection))
+    }
+
+    /// Waits until a host may be asked; a fault where that takes longer than a single pass waits.
+    async fn pass_gate(&self, url: &SourceUrl) -> Result<(), Fault> {
         if let Some(gate) = self.shared.gates.closed(url.host()) {
             let wait = gate.until.saturating_duration_since(Instant::now());
             if self.shared.options.once && wait > LONGEST_WAIT_IN_ONE_PASS {
@@ -157,6 +172,12 @@ impl File {
             }
         }
         self.shared.gates.pass(url.host()).await;
+        Ok(())
+    }
+
+    /// Sends one request when a connection is free and the host may be asked.
+    async fn get(&self, url: &SourceUrl, ask: &RangeRequest) -> Result<((Head, Body), Connection), Fault> {
+        self.pass_gate(url).await?;
         // The semaphore is never closed.
         let Ok(own) = self.shared.connections.clone().acquire_owned().await else {
             return std::future::pending().await;
@@ -243,7 +264,11 @@ impl File {
                 },
             };
             let progressed = (buffer.len() - before) as u64 >= LEAST_PROGRESS;
-            self.stumble(fault, generation, progressed).await.map_err(Stopped::Ended)?;
+            let wait = self.after_fault(fault, generation, progressed).await.map_err(Stopped::Ended)?;
+            if wait > LONGEST_WAIT_WITH_MEMORY {
+                return Err(Stopped::Waits { until: Instant::now() + wait });
+            }
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -268,6 +293,13 @@ impl File {
             compared: false,
             unpacks: false,
         };
+        if let Some(gate) = self.shared.gates.closed(url.host()) {
+            let wait = gate.until.saturating_duration_since(Instant::now());
+            let is_too_long = self.shared.options.once && wait > LONGEST_WAIT_IN_ONE_PASS;
+            if wait > LONGEST_WAIT_WITH_MEMORY && !is_too_long {
+                return Err(Stopped::Waits { until: gate.until });
+            }
+        }
         let ((head, body), connection) = match self.get(&url, &ask).await {
             Ok(answer) => answer,
             Err(fault) => return Ok(Err(fault)),
@@ -325,6 +357,13 @@ impl File {
         generation: u64,
         progressed: bool,
     ) -> Result<(), Ending> {
+        let wait = self.after_fault(fault, generation, progressed).await?;
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    /// Asks for a new link, or gives up; returns how long to wait before the next request, which is reported.
+    async fn after_fault(&self, fault: Fault, generation: u64, progressed: bool) -> Result<Duration, Ending> {
         let path = || self.order.artifact.path.clone();
         let tries = {
             let mut story = self.story();
@@ -343,10 +382,10 @@ impl File {
             After::Relist { gone } => {
                 // Another range of this file has a newer link since this one asked with the old one.
                 if self.story().generation > generation && !exhausted {
-                    return Ok(());
+                    return Ok(Duration::ZERO);
                 }
                 match self.renew_link(generation, gone, tries, exhausted).await {
-                    AfterLink::Use => return Ok(()),
+                    AfterLink::Use => return Ok(Duration::ZERO),
                     AfterLink::Vanish => return Err(Ending::Vanished),
                     AfterLink::Fail => return Err(self.failed(FailureCause::Network(fault))),
                     AfterLink::Wait => None,
@@ -362,8 +401,7 @@ impl File {
         }
         let cause = RetryCause::File(FailureCause::Network(fault));
         self.tell(&Event::Retrying { path: Some(path()), cause, wait });
-        tokio::time::sleep(wait).await;
-        Ok(())
+        Ok(wait)
     }
 
     /// Asks the API for a newer link than the one of `generation`.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::decide::bucket::head::Known;
-use crate::decide::mirror::poll_interval::{Left, Look};
+use crate::decide::mirror::pass::Pass;
+use crate::decide::mirror::poll_interval::Left;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::engine::event::{Event, Notice};
@@ -16,7 +17,7 @@ use crate::model::artifact::ArtifactKey;
 use crate::model::job::JobStatus;
 use crate::model::manifest::EntryState;
 
-use super::{Missing, Pass, Run, WIND_UP};
+use super::{Missing, Run, WIND_UP};
 
 impl Run {
     pub(super) async fn conclude(&mut self, looked: &JobSnapshot, pass: &Pass) -> Result<ExitStatus, Error> {
@@ -43,29 +44,31 @@ impl Run {
         let state = pass.state.unwrap_or(RunState::Running);
         let timed_out = self.deadline().is_some_and(|deadline| Instant::now() >= deadline);
         let exit = match () {
-            () if missing + self.unreachable > 0 => ExitStatus::TryAgain,
+            () if missing + pass.unreachable > 0 => ExitStatus::TryAgain,
             () if self.mirror.options.once => ExitStatus::Complete,
             () if timed_out && !state.is_over() => ExitStatus::TryAgain,
             () => state.exit_status(),
         };
         // The lease is kept meanwhile: what is delivered to hooks is recorded in the head.
-        if let Some(hooks) = self.hooks.take() {
-            hooks.finish().await;
+        if let Some(hooks) = &mut self.hooks {
+            // Where the run is stopped meanwhile, `wind_up` ends them.
+            tokio::select! {
+                biased;
+                () = self.fatal.token.cancelled() => return Err(self.fatal_error()),
+                () = hooks.finish() => {}
+            }
+            self.hooks = None;
         }
         if let Some(head) = &self.head {
             head.release().await?;
         }
-        let look = Look {
-            state,
-            step: pass.step,
-            save_every: pass.save_every,
-            news: pass.ordered > 0,
-            lagging: pass.lagging,
-        };
+        let look = pass.look(false);
         let left = Left { look, missing: missing > 0, settled: state.is_over(), state_age: None };
         let next_look = self.cadence.next_run(self.began.elapsed(), &left);
-        pass.nothing.iter().for_each(|notice| self.notice(notice.clone()));
-        self.done(exit, present, missing + self.unreachable, Some(looked.status.status.clone()), next_look);
+        if let Some(nothing) = pass.nothing.clone() {
+            self.notice(Notice::of_nothing(nothing, pass.offered));
+        }
+        self.done(exit, present, missing + pass.unreachable, Some(looked.status.status.clone()), next_look);
         Ok(exit)
     }
 

@@ -86,7 +86,7 @@ impl Run {
             Ok((key, path, ending)) => {
                 let ended = self.ended(key, path, ending);
                 if let Some(hooks) = &self.hooks {
-                    hooks.tell_news();
+                    hooks.deliver_news();
                 }
                 ended
             }

@@ -17,6 +17,7 @@ use crate::model::manifest::Entry;
 use super::super::head_store::HeadStore;
 use super::super::prune;
 use super::super::records::{self, Draft, PAGE, SUMS, is_own_page};
+use super::super::store::Small;
 use super::{JOB, JOB_BOUND, Run};
 
 impl Run {
@@ -26,7 +27,7 @@ impl Run {
         self.write_records(looked, &listing.artifacts).await
     }
 
-    /// Writes `SHA256SUMS`, `job.json` and the gallery where what they say has changed.
+    /// Writes `SHA256SUMS`, `job.json` and the gallery where their contents have changed.
     pub(super) async fn write_records(
         &mut self,
         looked: &JobSnapshot,
@@ -61,9 +62,12 @@ impl Run {
         if self.page_is_foreign || self.written.get(PAGE) == Some(&draft.meaning) {
             return Ok(());
         }
-        if let Some((page, _)) = self.store.small(PAGE, JOB_BOUND).await?
-            && !is_own_page(&page)
-        {
+        let is_foreign = match self.store.look(PAGE, JOB_BOUND).await? {
+            Small::Nothing => false,
+            Small::Whole(page, _) => !is_own_page(&page),
+            Small::TooLarge { .. } => true,
+        };
+        if is_foreign {
             self.page_is_foreign = true;
             let page = self.store.url.object(PAGE);
             self.notice(Notice::NoGallery(Error::ForeignPage(page.into())));

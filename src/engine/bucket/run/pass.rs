@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::decide::bucket::head::{Head, Known, Line, Publish};
+use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::{
     Action, Counts, FetchReason, Sight, Situation, Step, asked_stamp, nothing_found, plan,
 };
-use crate::decide::mirror::poll_interval::save_interval;
 use crate::decide::mirror::remembered::recollections;
 use crate::decide::mirror::retention::surplus;
 use crate::decide::mirror::run_state::RunState;
@@ -20,8 +20,7 @@ use crate::edge::folder::reports;
 use crate::edge::net::rate_limit::Limiter;
 use crate::engine::event::{Event, Notice};
 use crate::error::{BucketError, Condition, Error, ExitStatus};
-use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
-use crate::model::job::JobStatus;
+use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job_file::JobFile;
 use crate::model::listing::Listing;
 use crate::model::local::{Local, LocalFile};
@@ -35,7 +34,7 @@ use super::super::records::Draft;
 use super::super::upload::{STAGED, sweep};
 use super::super::{probe, prune};
 use super::ledger::job_draft;
-use super::{JOB, JOB_BOUND, Pass, Run, until};
+use super::{JOB, JOB_BOUND, NO_ANSWER_IN_TIME, Run, until};
 
 /// What is in the bucket at the begin of a pass.
 struct View {
@@ -160,7 +159,8 @@ impl Run {
             listing = self.listing(&view.known, looked);
             state = looked.state(&listing.artifacts);
             actions = self.plan(looked, &listing, &view, state);
-            if self.head.is_some() || self.is_idle(looked, &listing, &view, &actions) {
+            let needs_lease = !self.is_idle(looked, &listing, &view, &actions) || self.may_resume(state);
+            if self.head.is_some() || !needs_lease {
                 break;
             }
             self.take_lease(&view).await?;
@@ -175,11 +175,10 @@ impl Run {
         for row in &looked.result.unusable {
             self.notice(Notice::UnusableRow(row.clone()));
         }
-        self.unreachable = 0;
-        for file in looked.unreachable(&listing, &self.mirror.options.selection) {
-            self.unreachable += 1;
-            self.tell(&Event::Trouble { notice: file.into() });
-        }
+        let files = looked.unreachable(&listing, &self.mirror.options.selection);
+        let notices: Vec<Notice> = files.into_iter().map(Notice::from).collect();
+        let unreachable = notices.len() as u64;
+        notices.into_iter().for_each(|notice| self.trouble(notice));
         let generation = self.relister.learn(&listing).await;
         let mut orders = Vec::new();
         for action in &actions {
@@ -212,27 +211,16 @@ impl Run {
         let is_first_seen = self.last_seen.as_ref() != Some(&looked.status.status);
         let sight = Sight::of(state.is_over(), is_first_seen, self.mirror.options.once);
         let nothing = nothing_found(&actions, &self.mirror.options.selection, sight);
-        let nothing = nothing.map(|nothing| Notice::of_nothing(nothing, actions.len()));
         let ordered = self.start(orders);
         if self.head.is_some() {
             self.write_records(looked, &listing.artifacts).await?;
         }
-        let checkpoints =
-            listing.artifacts.iter().filter(|artifact| artifact.key.kind == ArtifactKind::Checkpoint);
-        let steps: Vec<u64> = checkpoints.filter_map(|artifact| artifact.step).collect();
-        let has_final = listing.artifacts.iter().any(|artifact| artifact.is_final_checkpoint(looked.name()));
-        let wanted = actions.iter().filter(|action| !matches!(action.step, Step::Skip(_)));
-        Ok(Pass {
-            state: Some(state),
-            step: looked.status.progress.current_step,
-            total: looked.status.progress.total_steps,
-            save_every: save_interval(&steps),
-            newest: steps.iter().max().copied().max(has_final.then_some(u64::MAX)),
-            ordered,
-            lagging: looked.result.status.as_ref().is_some_and(JobStatus::may_write),
-            wanted: wanted.map(|action| action.artifact.key.clone()).collect(),
-            nothing,
-        })
+        Ok(Pass { ordered, unreachable, nothing, ..Pass::of(looked, &listing, &actions, state) })
+    }
+
+    /// Whether this run resumes the job: two processes would both do so, so it takes the lease first.
+    fn may_resume(&self, state: RunState) -> bool {
+        !self.mirror.options.once && self.life.resumes(state)
     }
 
     /// Whether nothing has to be written: then no lease is taken.
@@ -242,9 +230,12 @@ impl Run {
         let is_written = |draft: &Draft| draft.is_written(head.written.get(draft.key), view.tag(draft.key));
         let prunes = self.mirror.options.retention;
         let prunes = prunes.is_some_and(|rule| !surplus(&view.known.manifest, rule).is_empty());
-        let is_untold = self.ears.as_ref().is_some_and(|ears| ears.lacks_something(&view.known));
+        let lacks_events = self
+            .hook_reporter
+            .as_ref()
+            .is_some_and(|hook_reporter| hook_reporter.lacks_something(&view.known));
         !has_work
-            && !is_untold
+            && !lacks_events
             && !prunes
             && !view.has_leftovers()
             && is_written(&Draft::sums(&view.known))
@@ -265,7 +256,7 @@ impl Run {
             (None, false) => probe::ask(&self.store).await?.publish,
         };
         if found.is_damaged() {
-            self.tell(&Event::Trouble { notice: Notice::HeadDamaged });
+            self.trouble(Notice::HeadDamaged);
         }
         if found.head.is_none() || view.listed.contains_key(JOB) {
             self.remember(found.head.is_none()).await?;
@@ -275,21 +266,28 @@ impl Run {
         let wish = Wish { lease: self.mirror.bucket.lease, waits };
         let reporter = self.reporter.clone();
         let to = self.store.url.to_string();
-        let mut told = false;
+        let mut holder = None;
         let waiting = |found: &Found| {
-            if !std::mem::replace(&mut told, true) {
+            if holder.is_none() {
                 let notice = Notice::WaitingForLease { to: to.clone(), holder: found.holder() };
                 reporter.report(&Event::Notice { notice });
             }
+            holder = Some(found.holder());
         };
         let taking = HeadStore::take(self.store.clone(), found, wish, publish, waiting);
         let taken = tokio::select! {
             taken = taking => taken?,
             () = until(self.deadline()) => {
-                return Err(BucketError::Held { to: self.store.url.to_string(), owner: "for as long as there was time to follow the job".to_owned() }.into());
+                return Err(match holder {
+                    Some(owner) => BucketError::Held { to, owner },
+                    None => BucketError::Away { to, cause: NO_ANSWER_IN_TIME.to_owned() },
+                }
+                .into());
             }
         };
         let head = Arc::new(taken);
+        // Known from now on: whatever ends the run, it frees the lease.
+        self.head = Some(head.clone());
         let (kept, fatal) = (head.clone(), self.fatal.clone());
         self.keeper.spawn(async move {
             if let Err(error) = kept.keep().await {
@@ -322,17 +320,16 @@ impl Run {
             received: self.received.clone(),
             options,
         }));
-        if let Some(ears) = self.ears.clone() {
-            self.hooks = Some(ears.begin(&self.store, &head).await?);
+        if let Some(hook_reporter) = self.hook_reporter.clone() {
+            self.hooks = Some(hook_reporter.begin(&self.store, &head).await?);
         }
-        self.head = Some(head);
         Ok(())
     }
 
     /// Reads an older `job.json`: its rows of files that are offered no more are kept; where the head is lost, its rows tell
     /// what the files are.
     async fn remember(&mut self, adopts: bool) -> Result<(), Error> {
-        let Some((bytes, _)) = self.store.small(JOB, JOB_BOUND).await? else { return Ok(()) };
+        let Some(bytes) = self.store.small_of_ours(JOB, JOB_BOUND).await? else { return Ok(()) };
         let Some(JobFile { artifacts, .. }) = reports::parse_job(&bytes, &self.mirror.job) else {
             return Ok(());
         };

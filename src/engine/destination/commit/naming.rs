@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::edge::folder::blocks::BlockFolder;
 use crate::edge::folder::manifest_store::Store;
 use crate::edge::folder::reports;
-use crate::edge::folder::tree::{Over, Tree};
+use crate::edge::folder::tree::{Over, Published, Tree};
 use crate::edge::system::disk::{self, fault};
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
@@ -155,7 +155,8 @@ impl Committer {
         }
         let over = if ready.set_aside.is_some() { Over::Old } else { Over::Nothing };
         let error = match tree.publish(&ready.file.part.name(), name, over) {
-            Ok(()) => return Ok(Named::Given(modified)),
+            Ok(Published::Renamed) => return Ok(Named::Given(modified)),
+            Ok(Published::Copied(modified)) => return Ok(Named::Given(modified)),
             Err(error) => error,
         };
         if matches!(&error, Error::Disk { source, .. } if source.kind() == io::ErrorKind::AlreadyExists) {

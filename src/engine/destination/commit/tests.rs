@@ -10,6 +10,7 @@ use crate::decide::transfer::verify::{Inspection, recognise};
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::folder::part_file::PartFolder;
 use crate::edge::folder::tree::Tree;
+use crate::edge::system::disk;
 use crate::edge::system::trace::{Change, Witness, call, dismiss};
 use crate::engine::destination::read_ahead::Digests;
 use crate::engine::destination::recover::{Which, recover};
@@ -123,6 +124,60 @@ async fn the_list_of_checksums_is_not_starved() {
         })
         .await;
     assert_eq!(*seen.lock().unwrap(), [0, 1], "the first file is in the list before the second has its name");
+}
+
+/// Refuses the change of this number, as a rename to another disk is refused.
+struct OtherDisk {
+    at: Cell<u32>,
+    has_copied: Cell<bool>,
+}
+
+impl Witness for OtherDisk {
+    fn allow(&self) -> io::Result<()> {
+        self.at.set(self.at.get().wrapping_sub(1));
+        if self.at.get() == 0 { Err(io::ErrorKind::CrossesDevices.into()) } else { Ok(()) }
+    }
+
+    fn saw(&self, change: Change) {
+        let is_staged = |path: &Path| path.to_string_lossy().ends_with(".rcsync-part");
+        if let Change::Opened { path, .. } = change {
+            self.has_copied.set(self.has_copied.get() || is_staged(&path));
+        }
+    }
+}
+
+/// A file in a folder that is another disk is a copy: what is known of it is the copy's time stamp, else each later run would
+/// read it again.
+#[tokio::test]
+async fn a_copy_on_another_disk_is_known_by_its_own_time_stamp() {
+    let mut copies = 0;
+    for at in 1..16 {
+        let dir = tempfile::tempdir().unwrap();
+        let private = dir.path().join(PRIVATE);
+        fs::create_dir_all(private.join("parts")).unwrap();
+        let parts = PartFolder::new(private.join("parts"));
+        let (store, _) = Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example").unwrap();
+        let committer = committer(dir.path(), store);
+        let store = committer.store.clone();
+        let file = finished(&parts, "a");
+        let key = file.task.artifact.key.clone();
+        let old = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        fs::File::options().write(true).open(file.part.path()).unwrap().set_modified(old).unwrap();
+        let (commit, items) = mpsc::channel(8);
+        commit.send(ToCommit::Publish(Box::new(file))).await.unwrap();
+        commit.send(ToCommit::End).await.unwrap();
+        let other = Rc::new(OtherDisk { at: Cell::new(at), has_copied: Cell::new(false) });
+        call(other.clone());
+        committer.run(items, |_| {}).await;
+        dismiss();
+        let store = store.lock().unwrap();
+        if let Some(entry) = store.manifest().entries.get(&key) {
+            let there = fs::metadata(dir.path().join("a")).unwrap();
+            assert_eq!(entry.modified, disk::modified(&there), "refused at change {at}");
+            copies += u32::from(other.has_copied.get());
+        }
+    }
+    assert_eq!(copies, 1);
 }
 
 /// Puts a link in the place of a folder of the mirror just before the change of this number.

@@ -3,7 +3,8 @@ use sha2::Digest as _;
 use crate::error::ExitStatus;
 use crate::model::artifact::ArtifactKind;
 use crate::model::digest::Sha256Digest;
-use crate::model::manifest::{Prepared, examples};
+use crate::model::manifest::{Entry, Older, Prepared, Record, examples};
+use crate::model::names::rel_path::RelPath;
 
 use super::*;
 
@@ -41,9 +42,8 @@ async fn open(dir: &Path, stop: &Stop) -> Option<Folder> {
     Folder::open(dir, &job(), ORIGIN, Portions::default().block, &silent(), stop).await.unwrap()
 }
 
-#[tokio::test]
-async fn what_a_crash_left_is_settled_on_one_thread_while_other_tasks_run() {
-    let root = interrupted(&[("a", 3), ("b", LARGE)]);
+/// Opens a folder on one thread; returns it with the turns that other tasks had meanwhile.
+async fn open_beside_others(dir: &Path) -> (Folder, usize) {
     let (stop, turns) = (Stop::new(), std::cell::Cell::new(0));
     let others = async {
         loop {
@@ -52,12 +52,47 @@ async fn what_a_crash_left_is_settled_on_one_thread_while_other_tasks_run() {
         }
     };
     let opened = tokio::select! {
-        opened = open(root.path(), &stop) => opened,
+        opened = open(dir, &stop) => opened,
         () = others => None,
     };
-    assert_eq!(opened.unwrap().lock().manifest().entries.len(), 2);
-    assert!(turns.get() >= LARGE >> 24, "{} turns", turns.get());
+    (opened.unwrap(), turns.get())
+}
+
+#[tokio::test]
+async fn what_a_crash_left_is_settled_on_one_thread_while_other_tasks_run() {
+    let root = interrupted(&[("a", 3), ("b", LARGE)]);
+    let (opened, turns) = open_beside_others(root.path()).await;
+    assert_eq!(opened.lock().manifest().entries.len(), 2);
+    assert!(turns >= LARGE >> 24, "{turns} turns");
     assert!(root.path().join("a").exists() && root.path().join("b").exists());
+}
+
+/// An earlier version kept old states of the optimizer; of one, a run that was cut off has forgotten all but its path.
+#[tokio::test]
+async fn old_states_of_the_optimizer_are_read_in_steps_before_they_go() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::open_at_once(root.path(), &job(), ORIGIN, silent().as_ref()).unwrap();
+    let kept = |byte: u8| {
+        let bytes = vec![byte; LARGE / 2];
+        let sha256 = Sha256Digest::new(sha2::Sha256::digest(&bytes).into());
+        let path = RelPath::parse(&format!("optimizer~{}.pt", sha256.short())).unwrap();
+        fs::write(path.to_path(root.path()), bytes).unwrap();
+        Older { path, size: (LARGE / 2) as u64, sha256 }
+    };
+    let (known, forgotten) = (kept(1), kept(2));
+    let edited = RelPath::parse("optimizer~00000000.pt").unwrap();
+    fs::write(edited.to_path(root.path()), "edited").unwrap();
+    let older = vec![known.clone(), Older { path: edited.clone(), ..known.clone() }];
+    let key = examples::key(ArtifactKind::Checkpoint, "optimizer.pt");
+    let entry = Entry { older, ..examples::entry("optimizer.pt", None) };
+    folder.lock().append(vec![Record::Know { key: key.clone(), entry }]).unwrap();
+    drop(folder);
+    prune::write_list(root.path(), &[&forgotten.path]).unwrap();
+    let (opened, turns) = open_beside_others(root.path()).await;
+    assert!(turns >= LARGE >> 24, "{turns} turns");
+    assert!(opened.lock().manifest().entries[&key].older.is_empty());
+    let left = |path: &RelPath| path.to_path(root.path()).exists();
+    assert!(!left(&known.path) && !left(&forgotten.path) && left(&edited));
 }
 
 #[tokio::test]

@@ -54,6 +54,11 @@ impl Life {
         Self { auto_resume, alarm: Alarm::default(), resumes }
     }
 
+    /// Whether a job in this state is resumed by this run.
+    pub(crate) fn resumes(&self, state: RunState) -> bool {
+        self.auto_resume.is_due_for(state)
+    }
+
     pub(crate) fn count(&mut self, looked: &mut JobSnapshot) {
         self.resumes.count(looked);
     }
@@ -148,14 +153,8 @@ impl Life {
 impl Run {
     /// Raises the alarm when the job has made nothing for far too long.
     pub(super) fn watch(&mut self, pass: &Pass) {
-        let sign = Sign {
-            state: pass.state.unwrap_or(RunState::Queued),
-            step: pass.step,
-            newest: pass.newest,
-            save_every: pass.save_every,
-            seconds_a_step: self.cadence.seconds_a_step(),
-            between_looks: self.mirror.options.interval.unwrap_or(BETWEEN_LOOKS),
-        };
+        let between_looks = self.mirror.options.interval.unwrap_or(BETWEEN_LOOKS);
+        let sign = pass.sign(self.cadence.seconds_a_step(), between_looks);
         let (life, around) = self.life();
         life.watch(&around, &sign);
     }

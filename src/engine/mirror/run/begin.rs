@@ -11,7 +11,7 @@ use crate::decide::mirror::poll_interval::Cadence;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::fd_limit;
 use crate::engine::destination::folder::Folder;
-use crate::engine::event::{Notice, Reporter};
+use crate::engine::event::Reporter;
 use crate::engine::mirror::Mirror;
 use crate::engine::outputs::followers::Followers;
 use crate::engine::stop::Stop;
@@ -49,8 +49,6 @@ pub(crate) struct Run {
     pub(super) inspected: bool,
     /// Polls after the job's end have found nothing new for long enough.
     pub(super) settled: bool,
-    /// What the user's choice finds nothing of, as of the last pass.
-    pub(super) nothing: Option<Notice>,
     /// For how long nothing has changed since an earlier run saw the end that the first poll sees.
     pub(super) known_end: Option<Duration>,
     /// How far the manifest was when `SHA256SUMS` and `job.json` were last written.
@@ -148,7 +146,6 @@ impl Run {
             fetching: HashSet::new(),
             settled: false,
             known_end: None,
-            nothing: None,
             written_at: None,
             trouble: None,
         })

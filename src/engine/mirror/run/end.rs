@@ -59,8 +59,8 @@ impl Run {
         if follows && exit == ExitStatus::TryAgain && self.is_timed_out() {
             self.reporter.report(&Event::Notice { notice: Notice::TimedOut });
         }
-        if let Some(nothing) = self.nothing.take() {
-            self.reported.notice(nothing);
+        if let Some(nothing) = pass.nothing.clone() {
+            self.reported.notice(Notice::of_nothing(nothing, pass.offered));
         }
         self.reporter.report(&Event::Done {
             exit,

@@ -5,23 +5,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crate::decide::hooks::{AGAIN, AfterFailure, after_failure};
 use crate::edge::system::exec::ExecFault;
-use crate::engine::event::{AfterFailure, Event, HookEvent, HookTrouble, Notice, Reporter};
+use crate::engine::event::{Event, HookEvent, HookTrouble, Notice, Reporter};
 use crate::engine::stop::Stop;
 use crate::model::hook_event::{EventId, Occasion};
 
 use super::Hook;
 use super::journal::Journal;
-
-/// Tries of one event, over all runs. A hook that fails as often is broken or does not want this event.
-const TRIES: u32 = 3;
-
-/// A failed event is tried again after this long, or by the next run: what failed it may need a moment to pass.
-pub(crate) const AGAIN: Duration = Duration::from_secs(60);
-
-/// A hook that was ended for running too long so many times in a row is not called again in this run: each costs its
-/// whole time, and the run waits for it at the end.
-const MOST_TIMEOUTS: u32 = 3;
 
 /// How long a hook may continue when rcsync is asked to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -66,17 +57,6 @@ impl std::fmt::Display for Trouble {
             Self::Failed(cause) | Self::TimedOut(cause) | Self::Broken(cause) => f.write_str(cause),
             Self::Interrupted => f.write_str("rcsync was asked to end"),
         }
-    }
-}
-
-/// Decides what follows the `times`th failure of one event, after so many timeouts of the hook in a row.
-pub(crate) const fn after_failure(times: u32, timeouts: u32) -> AfterFailure {
-    if times >= TRIES {
-        AfterFailure::GivenUp { tries: times }
-    } else if timeouts >= MOST_TIMEOUTS {
-        AfterFailure::Unused
-    } else {
-        AfterFailure::Again
     }
 }
 

@@ -1,0 +1,61 @@
+//! What follows the failure of a hook. The file is safe in any case.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Tries of one event, over all runs. A hook that fails as often is broken or does not want this event.
+const TRIES: u32 = 3;
+
+/// A failed event is tried again after this long, or by the next run: what failed it may need a moment to pass.
+pub const AGAIN: Duration = Duration::from_secs(60);
+
+/// A hook that was ended for running too long so many times in a row is not called again in this run: each costs its
+/// whole time, and the run waits for it at the end.
+const MOST_TIMEOUTS: u32 = 3;
+
+/// What follows the failure of a hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterFailure {
+    /// It is tried again.
+    Again,
+    /// The event is given up.
+    GivenUp {
+        /// Tries of it.
+        tries: u32,
+    },
+    /// The hook is not used any more in this run.
+    Unused,
+}
+
+/// Decides what follows the `times`th failure of one event, after so many timeouts of the hook in a row.
+#[must_use]
+pub const fn after_failure(times: u32, timeouts: u32) -> AfterFailure {
+    if times >= TRIES {
+        AfterFailure::GivenUp { tries: times }
+    } else if timeouts >= MOST_TIMEOUTS {
+        AfterFailure::Unused
+    } else {
+        AfterFailure::Again
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_given_up_before_a_hook_is() {
+        for (times, timeouts, expected) in [
+            (1, 0, AfterFailure::Again),
+            (2, 2, AfterFailure::Again),
+            (3, 0, AfterFailure::GivenUp { tries: 3 }),
+            (4, 9, AfterFailure::GivenUp { tries: 4 }),
+            (1, 3, AfterFailure::Unused),
+            (2, 4, AfterFailure::Unused),
+        ] {
+            assert_eq!(after_failure(times, timeouts), expected, "{times} failures, {timeouts} timeouts");
+        }
+    }
+}
