@@ -267,7 +267,8 @@ impl Tail {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use crate::model::hook_event::EventId;

@@ -17,7 +17,8 @@ use super::head_store::HeadStore;
 use super::sabotage::{Rule, holds};
 use super::store::{Store, about, fresh_token, kept};
 
-pub(super) use gallery::is_own_page;
+// The door of this room to the pages.
+pub(super) use gallery::{compare, is_own_page};
 
 /// The list of checksums.
 pub(super) const SUMS: &str = "SHA256SUMS";

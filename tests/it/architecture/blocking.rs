@@ -33,6 +33,11 @@ const ASKS: [&str; 9] = [
 /// Calls that are allowed in async functions of a room, each with the reason.
 const EXCEPT: &[(&str, &str, &str)] = &[
     (
+        "crate::engine::bucket::compare::refresh",
+        "crate::engine::bucket::fleet_root::FleetRoot::connect",
+        "reads settings and certificates once, at the beginning of a command that has nothing else under way",
+    ),
+    (
         "crate::engine::bucket",
         "crate::engine::bucket::options::connect",
         "reads settings and certificates once, at the beginning of a command that has nothing else under way",
