@@ -161,7 +161,7 @@ pub fn unrecorded(situation: &Situation<'_>, names: impl IntoIterator<Item = Rel
             && !taken.contains(&path.collision_key())
             && named(path, situation.job_name, "").is_some_and(|(key, step)| match key.kind {
                 ArtifactKind::Checkpoint => true,
-                // A picture may be anybody's where its name has no step in it.
+                // A picture whose name has no step in it may be another program's.
                 ArtifactKind::Sample => step.is_some(),
                 ArtifactKind::Config => false,
             })
