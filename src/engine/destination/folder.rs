@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::decide::mirror::plan::Recollection;
-use crate::decide::mirror::remembered::{pruned, recollection, recollections};
+use crate::decide::mirror::remembered::Remembered;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
 use crate::decide::transfer::portions::Portions;
 use crate::edge::folder::local_files::look_at_each;
@@ -30,7 +30,7 @@ use crate::model::job::{JobId, JobStatus};
 use crate::model::job_file::{JobArtifact, JobHead};
 use crate::model::listing::Listing;
 use crate::model::local::{Local, LocalFile};
-use crate::model::manifest::{Entry, EntryState, Manifest, Record};
+use crate::model::manifest::{Entry, Manifest, Record};
 use crate::model::names::rel_path::RelPath;
 
 mod upkeep;
@@ -92,7 +92,7 @@ pub(crate) struct Peeked {
 
 impl Peeked {
     fn read(dir: &Path, job: &JobId, origin: &str) -> Result<Self, Error> {
-        let manifest = match Store::peek(dir) {
+        let mut manifest = match Store::peek(dir) {
             Ok(manifest) => {
                 ensure_fit(dir, &manifest, job, origin)?;
                 manifest
@@ -101,10 +101,19 @@ impl Peeked {
             Err(Error::NoInput(_) | Error::NoMirror { .. }) => Manifest::new(job.clone(), origin.to_owned()),
             Err(error) => return Err(error),
         };
-        let recollections =
-            reports::read_job(dir, job).map(|read| recollections(&read.artifacts)).unwrap_or_default();
-        let resumes = reports::read_head(dir, job).map(|head| head.resumes()).unwrap_or_default();
-        Ok(Self { manifest, recollections, resumes })
+        let mut remembered = Remembered::default();
+        let read = reports::read_job_keeping(dir, job, |row| {
+            remembered.take(row, &manifest);
+            false
+        });
+        let Some(read) = read else {
+            // What was read is damaged, or of another job.
+            return Ok(Self { manifest, recollections: Recollections::new(), resumes: Resumes::default() });
+        };
+        for record in remembered.pruned {
+            manifest.apply(record);
+        }
+        Ok(Self { manifest, recollections: remembered.present, resumes: read.job.resumes() })
     }
 }
 
@@ -198,39 +207,26 @@ impl Opening {
         prune::finish(dir, &store, digests)?;
         prune::drop_old_optimizers(dir, &mut store, digests)?;
         forget_gone_versions(dir, &mut store, reporter)?;
-        let (mut recollections, mut by_path) = (Recollections::new(), RowsByPath::new());
-        let mut pruned_before = Vec::new();
+        let (mut remembered, mut by_path) = (Remembered::default(), RowsByPath::new());
         let mut offered = HashSet::new();
         let read = reports::read_job_keeping(dir, &job, |row| {
-            let key = row.key();
             if row.is_listed() {
-                offered.insert(hash(&key));
+                offered.insert(hash(&row.key()));
             }
             if store.unsettled().contains_key(row.path()) {
-                by_path.insert(row.path().clone(), (key.clone(), row.step()));
+                by_path.insert(row.path().clone(), (row.key(), row.step()));
             }
-            // What is in the manifest needs no recollection.
-            if !store.manifest().entries.contains_key(&key) {
-                match (recollection(row), pruned(row)) {
-                    (Some(memory), _) => drop(recollections.insert(key, memory)),
-                    // It was put back since.
-                    (None, Some(memory)) if disk::look(dir, memory.path.as_str()).is_some() => {
-                        recollections.insert(key, memory);
-                    }
-                    (None, Some(memory)) => pruned_before.push(known_as_pruned(key, memory)),
-                    (None, None) => {}
-                }
-            }
+            remembered.take(row, store.manifest());
             !row.is_listed()
         });
         if read.is_none() {
             // What was read is damaged, or of another job.
-            recollections.clear();
+            remembered = Remembered::default();
             by_path.clear();
-            pruned_before.clear();
             offered.clear();
         }
-        store.append(pruned_before)?;
+        let Remembered { present: recollections, pruned } = remembered;
+        store.append(pruned)?;
         let is_ours = reports::read_any_head(dir).is_none_or(|head| head.job_id == job);
         let resumes = read.as_ref().map(|read| read.job.resumes()).unwrap_or_default();
         let known_end = read.as_ref().and_then(|read| read.job.end()).map(|(status, run)| {
@@ -419,14 +415,6 @@ fn lines_without_entry(dir: &Path, manifest: &Manifest) -> BTreeMap<RelPath, Sha
         .collect();
     lines.retain(|path, _| here.contains(path));
     lines
-}
-
-/// What the manifest knows of a file that was pruned, by `job.json`.
-fn known_as_pruned(key: ArtifactKey, memory: Recollection) -> Record {
-    let Recollection { path, step, size, sha256, evidence, revision, run } = memory;
-    let (modified, state, older) = (None, EntryState::Pruned, Vec::new());
-    let entry = Entry { path, step, size, sha256, evidence, revision, run, modified, state, older };
-    Record::Know { key, entry }
 }
 
 /// Every listed and known path, once, in order.
