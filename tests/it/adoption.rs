@@ -72,8 +72,8 @@ fn public(dir: &Path) -> Vec<(std::path::PathBuf, (u64, std::time::SystemTime))>
     snapshot(dir).into_iter().filter(|(path, _)| !path.starts_with(&private)).collect()
 }
 
-/// What everything of rcsync shows of a folder: the same as before the loss, but for how files are proven that only
-/// `SHA256SUMS` recorded.
+/// Mirrors once, and asserts that nothing is fetched and that rcsync shows of the folder what it showed before the loss, how
+/// files are proven included.
 async fn assert_as_before(bench: &Bench, before: &[(String, Value, Value)], sums_before: &str, about: &str) {
     let run = pass(bench).await;
     assert_eq!(stderr(&run), "", "{about}: nothing to report");

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinError;
+
 use crate::decide::mirror::plan::Recollection;
 use crate::decide::mirror::remembered::Remembered;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
@@ -52,9 +54,9 @@ pub(crate) struct Folder {
     pub(crate) parts: PartFolder,
     pub(crate) recollections: Recollections,
     /// Of the lines of `SHA256SUMS` whose paths the manifest does not have.
-    pub(crate) rows: RowsByPath,
-    /// Whether `job.json` is not another job's.
-    pub(crate) is_ours: bool,
+    pub(crate) rows_of_lines: RowsByPath,
+    /// Whether these lines are of this job: `job.json` is not another job's.
+    pub(crate) lines_are_ours: bool,
     /// The manifest began anew when this was opened.
     pub(crate) is_new: bool,
     pub(crate) resumes: Resumes,
@@ -202,7 +204,7 @@ impl Opening {
         let Self { dir, mut store, parts, place, is_new } = self;
         let (dir, job) = (dir.as_path(), store.manifest().job.clone());
         // Before anything is written: what the list has beside the manifest's files stays in it until that is settled.
-        store.set_unsettled(lines_without_entry(dir, store.manifest()));
+        store.set_unsettled(lines_without_entry(dir, store.manifest())?);
         recover(dir, &mut store, &parts, digests, Which::All)?;
         prune::finish(dir, &store, digests)?;
         prune::drop_old_optimizers(dir, &mut store, digests)?;
@@ -227,7 +229,7 @@ impl Opening {
         }
         let Remembered { present: recollections, pruned } = remembered;
         store.append(pruned)?;
-        let is_ours = reports::read_any_head(dir).is_none_or(|head| head.job_id == job);
+        let lines_are_ours = reports::read_any_head(dir).is_none_or(|head| head.job_id == job);
         let resumes = read.as_ref().map(|read| read.job.resumes()).unwrap_or_default();
         let known_end = read.as_ref().and_then(|read| read.job.end()).map(|(status, run)| {
             // A clock that was set back makes it new, which costs two looks.
@@ -243,8 +245,8 @@ impl Opening {
             store,
             parts,
             recollections,
-            rows: by_path,
-            is_ours,
+            rows_of_lines: by_path,
+            lines_are_ours,
             is_new,
             resumes,
             known_end,
@@ -363,21 +365,30 @@ impl Folder {
         });
         let (dir, before, latest) = (self.dir.clone(), self.before.clone(), self.latest.clone());
         let (job, listed) = (JobHead::of(looked, job), listed.to_vec());
-        let writing = blocking(move || {
-            let before = {
-                let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
-                before.update(&dir, &job.job_id, &listed);
-                before.rows.clone()
-            };
-            let ledger = Ledger { job, listed, before };
-            ledger.write(&dir, &manifest)?;
-            latest.keep(&dir, ledger);
-            Ok(())
-        });
-        let (folded, written) = tokio::join!(folding, writing);
-        let folded = folded.map_err(lost("write", &self.dir.join("SHA256SUMS"))).unwrap_or_else(Err);
-        let written = written.map_err(lost("write", &self.dir.join("job.json"))).unwrap_or_else(Err);
-        folded.and(written)
+        let write_job = || async {
+            let writing = blocking(move || {
+                let before = {
+                    let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
+                    before.update(&dir, &job.job_id, &listed);
+                    before.rows.clone()
+                };
+                let ledger = Ledger { job, listed, before };
+                ledger.write(&dir, &manifest)?;
+                latest.keep(&dir, ledger);
+                Ok(())
+            });
+            writing.await.map_err(lost("write", &self.dir.join("job.json"))).unwrap_or_else(Err)
+        };
+        let folded = |folded: Result<Result<(), Error>, JoinError>| {
+            folded.map_err(lost("write", &self.dir.join("SHA256SUMS"))).unwrap_or_else(Err)
+        };
+        if !self.lines_are_ours {
+            // With this job's `job.json` beside them, the other job's lines would be taken for this job's after a kill.
+            folded(folding.await)?;
+            return write_job().await;
+        }
+        let (listed, written) = tokio::join!(folding, write_job());
+        folded(listed).and(written)
     }
 }
 
@@ -404,17 +415,19 @@ fn forget_gone_versions(dir: &Path, store: &mut Store, reporter: &dyn Reporter) 
     reports::write_sums(dir, store, |_| true)
 }
 
-/// Returns the lines of `SHA256SUMS` whose files are in DIR, and whose paths the manifest does not have.
-fn lines_without_entry(dir: &Path, manifest: &Manifest) -> BTreeMap<RelPath, Sha256Digest> {
+/// Returns the lines of `SHA256SUMS` whose files are in DIR, and whose paths the manifest does not have. What is being pruned
+/// is left out: the list must not have it any more before it is removed.
+fn lines_without_entry(dir: &Path, manifest: &Manifest) -> Result<BTreeMap<RelPath, Sha256Digest>, Error> {
     let prepared = manifest.prepared.values().map(|prepared| &prepared.entry.path);
-    let known: HashSet<&str> = manifest.paths().chain(prepared).map(RelPath::as_str).collect();
+    let going = prune::read_list(dir)?.unwrap_or_default();
+    let known: HashSet<&str> = manifest.paths().chain(prepared).chain(&going).map(RelPath::as_str).collect();
     let mut lines = reports::read_sums(dir, |path| !known.contains(path));
     let here: HashSet<RelPath> = look_at_each(dir, lines.keys().cloned())
         .filter(|(_, found)| matches!(found, LocalFile::File { .. }))
         .map(|(path, _)| path)
         .collect();
     lines.retain(|path, _| here.contains(path));
-    lines
+    Ok(lines)
 }
 
 /// Every listed and known path, once, in order.
