@@ -250,8 +250,10 @@ impl FromBucket {
     /// Fetches a file, or the rest of it; `false` where what is there is not what was published.
     async fn fetch(&self, entry: &Entry) -> Result<bool, Error> {
         let to = entry.path.to_path(&self.shadow);
-        if matches!(disk::look(&self.shadow, entry.path.as_str()), Some(LocalFile::File { size, .. }) if size == entry.size)
-        {
+        let (root, path) = (self.shadow.clone(), entry.path.clone());
+        let looking = blocking(move || disk::look(&root, path.as_str()));
+        let here = looking.await.map_err(lost("read", &to))?;
+        if matches!(here, Some(LocalFile::File { size, .. }) if size == entry.size) {
             return Ok(true);
         }
         let part = self.shadow.join(PRIVATE).join(PARTS).join(entry.sha256.to_string());
