@@ -6,14 +6,17 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use crate::decide::bucket::head::Publish;
 use crate::edge::bucket::{Put, StoreFault, When};
 use crate::edge::folder::reports;
+use crate::engine::outputs::gallery::compare::{
+    CONFIG_BOUND, DEPTH, Drawn, MOST_RUNS, Mirrored, newest_config, surplus,
+};
+use crate::engine::outputs::gallery::is_own_page;
 use crate::error::{BucketError, Error, explain_briefly};
 use crate::model::destination::BucketUrl;
 
 use super::fleet_root::FleetRoot;
 use super::head_read::Found;
 use super::options::BucketOptions;
-use super::records::compare::{CONFIG_BOUND, DEPTH, Drawn, MOST_RUNS, Mirrored, newest_config, surplus};
-use super::records::{PAGE, is_own_page};
+use super::records::PAGE;
 use super::run::{JOB, JOB_BOUND};
 use super::store::{Store, about, fresh_token};
 

@@ -24,13 +24,13 @@ use crate::decide::transfer::task::{DiskTrouble, FailureCause, Policy, Task};
 use crate::edge::folder::part_file::Part;
 use crate::edge::system::blocking::blocking;
 use crate::edge::system::clock;
+use crate::engine::destination::commit::{Committed, ToCommit};
 use crate::engine::event::Event;
 use crate::engine::options::SyncOptions;
 use crate::engine::transfer::link_refresh::Relister;
 use crate::error::explain_briefly;
 use crate::model::artifact::{Artifact, ArtifactKey};
 
-use super::commit::{Committed, ToCommit};
 use super::context::Context;
 use super::download::{Absorbed, Download};
 use super::messages::{Found, Message, Summary, Whole};
