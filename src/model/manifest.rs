@@ -59,7 +59,7 @@ pub struct Entry {
     /// Whether it should be here.
     #[serde(default)]
     pub state: EntryState,
-    /// Bytes that stood under its name before, kept beside it.
+    /// Bytes that were under its name before, kept beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub older: Vec<Older>,
 }

@@ -34,7 +34,7 @@ impl TransferState {
             // Equal bytes prove nothing where nothing is left that could write the rest.
             read_before: self.suspect.as_ref().filter(|_| !self.task.cut_off).map(|doubt| doubt.sha256),
         };
-        // Bytes that were proven before are proven, whatever the host claims of them turn.now.
+        // Bytes that were proven before are proven, whatever the host claims of them now.
         let before = self.task.entry.as_ref();
         let before = before.and_then(|entry| recognise(received, entry.sha256, entry.evidence));
         match (judge(received, &expected), before) {
@@ -143,7 +143,7 @@ impl TransferState {
             (_, _, Some(_)) if run_may_write => {
                 self.settle(revision.length, revision.length.unwrap_or_default(), turn);
             }
-            // The run is over turn.now, and the second download must really read the bytes.
+            // The run is over now, and the second download must really read the bytes.
             _ => {
                 if let Some(suspect) = &mut self.suspect {
                     suspect.revision = Revision::default();
