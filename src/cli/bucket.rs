@@ -61,7 +61,10 @@ impl Place {
             Kind::Folder.refuse_unfit(settings)?;
             return Ok(Self::Folder(None));
         };
-        typed.to_str().map_or(Ok(()), refuse_unknown_placeholders)?;
+        if let Some(text) = typed.to_str() {
+            Destination::ensure_slashes(text).map_err(Error::from)?;
+            refuse_unknown_placeholders(text)?;
+        }
         let example: JobId = "x".parse().unwrap_or_else(|_| unreachable!("a job id"));
         let filled = typed.to_str().map(|text| Destination::fill(text, &example, Some("x")));
         let Some(text) = filled.filter(|filled| !matches!(bucket(Path::new(filled)), Ok(None))) else {

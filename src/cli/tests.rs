@@ -60,6 +60,17 @@ fn usage_errors_say_what_and_end_with_64() {
         ("abc-1 out --sole-writer", "`--sole-writer` has no meaning for a folder"),
         ("fleet jobs.txt out/{id} --part-size 8M", "`--part-size` has no meaning for a folder"),
         ("demo gcs://x", "`gcs://…` is a URL, and `demo` writes into a folder of this machine"),
+        ("demo gcs:/x", "`gcs://…` is a URL, and `demo` writes into a folder of this machine"),
+        ("demo s3:/b", "`s3://…` is a URL, and `demo` writes into a folder of this machine"),
+        (
+            "abc-1 s3:/b/{name}",
+            "`s3:/b/{name}` is no bucket: two slashes follow the colon, as in `s3://b/{name}`",
+        ),
+        (
+            "fleet jobs.txt gs:/b/{id}",
+            "`gs:/b/{id}` is no bucket: two slashes follow the colon, as in `gs://b/{id}`",
+        ),
+        ("ls az:c/p", "`az:c/p` is no bucket: two slashes follow the colon, as in `az://c/p`"),
         ("demo s3://b/p", "`s3://…` is a URL, and `demo` writes into a folder of this machine"),
         (
             "result abc-1 --dir s3://b/p?sig=t0ken",
