@@ -104,7 +104,7 @@ async fn ls_shows_kind_step_size_evidence_sha256_and_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_tells_what_differs_and_what_is_missing() {
+async fn verify_names_what_differs_and_what_is_missing() {
     let bench = mirrored().await;
     let good = bench.run("verify DIR --output json", &[]).await;
     assert_eq!(code(&good), 0);

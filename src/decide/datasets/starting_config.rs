@@ -528,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn each_model_has_a_configuration_that_nothing_speaks_against() {
+    fn each_model_has_a_configuration_without_findings() {
         for model in BaseModel::ALL {
             for (trigger, clips, captions) in
                 [(None, 0, 20), (Some("d0gx"), 3, 0), (Some("a \"b\" \\ c: #"), 3, 1)]

@@ -348,7 +348,7 @@ config:
     }
 
     #[test]
-    fn each_shape_that_the_trainer_cannot_read_is_told_with_its_line() {
+    fn each_shape_that_the_trainer_cannot_read_is_reported_with_its_line() {
         const SECTION: &str = "has to hold `key: value` lines, indented below it";
         const LIST: &str = "is not a list; write `- ` before each of its entries, indented below the key";
         for (from, to, expected) in [
@@ -376,7 +376,7 @@ config:
     }
 
     #[test]
-    fn what_the_reader_ends_at_is_told_with_its_line_and_a_way_out() {
+    fn what_the_reader_ends_at_is_reported_with_its_line_and_a_way_out() {
         for (line, expected) in [
             ("x: \"a ${style} dog\"", "`${style}` is replaced by an environment variable"),
             ("# ${style}", "`${style}` is replaced by an environment variable"),
@@ -437,7 +437,7 @@ config:
     }
 
     #[test]
-    fn each_rule_is_told_with_its_line_and_its_right_value() {
+    fn each_rule_is_reported_with_its_line_and_its_right_value() {
         const FOLDER: &str = "it has to be `/app/ai-toolkit/datasets/` and the dataset's name";
         for (from, to, expected) in [
             ("  name: dog\n", "", "`config.name` is missing: the job's files are named after it".to_owned()),

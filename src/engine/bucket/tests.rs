@@ -408,7 +408,7 @@ fn a_newer_head_another_job_and_a_careless_store_are_refused() {
 }
 
 #[test]
-fn a_held_lease_is_told_and_taken_over_when_it_is_over() {
+fn a_held_lease_is_reported_and_taken_over_when_it_is_over() {
     virtually(8, async {
         let rig = Rig::finished(plan());
         // The first worker is killed before its tenth request: it holds the lease and writes no more.
@@ -519,7 +519,7 @@ fn listed(status: JobStatus, files: Vec<StaticFile>) -> Rig {
 }
 
 #[test]
-fn a_file_that_only_its_length_speaks_for_needs_two_equal_looks_while_the_run_may_write() {
+fn a_file_known_by_its_length_alone_needs_two_equal_looks_while_the_run_may_write() {
     virtually(9, async {
         let bytes = StaticBytes::Exact(Bytes::from_static(b"no format that can be checked"));
         let file = StaticFile::new(ArtifactKind::Sample, "samples/1__000000010_0.xyz", bytes);

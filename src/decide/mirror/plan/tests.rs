@@ -66,7 +66,7 @@ fn runs_have_names_of_their_own() {
 }
 
 #[test]
-fn what_only_its_length_speaks_for_is_asked_about_once_more_when_the_run_has_ended() {
+fn what_is_known_by_its_length_alone_is_asked_about_once_more_when_the_run_has_ended() {
     for name in ["dog_000000250.safetensors", "samples_1.jpg"] {
         for (before, now, reached, asked) in [
             ("a", "a", Some(900), false),

@@ -433,7 +433,7 @@ fn a_packed_configuration_is_unpacked() {
 }
 
 #[test]
-fn what_only_its_length_speaks_for_waits_for_a_second_look_while_it_may_be_written() {
+fn what_is_known_by_its_length_alone_waits_for_a_second_look_while_it_may_be_written() {
     let mut writing = Task { run_may_write: true, ..task(ArtifactKind::Checkpoint, "a.bin") };
     let mut play = Play::with(writing.clone(), POLICY);
     play.fetch(100);
