@@ -334,6 +334,8 @@ impl Run {
                         // The API refuses, but the addresses that it gave still work.
                         self.settle_all(self.deadline()).await?;
                         self.conclude_records(&looked).await?;
+                        // The next run is refused as well: it would deliver nothing.
+                        self.finish_hooks().await?;
                         return Err(refused);
                     }
                 },

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::decide::bucket::head::Known;
+use crate::decide::mirror::outcome::Outcome;
 use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::poll_interval::Left;
 use crate::decide::mirror::run_state::RunState;
@@ -43,22 +44,16 @@ impl Run {
         let missing = pass.wanted.iter().filter(|key| !is_here(key) && !is_pruned(key)).count() as u64;
         let state = pass.state.unwrap_or(RunState::Running);
         let timed_out = self.deadline().is_some_and(|deadline| Instant::now() >= deadline);
-        let exit = match () {
-            () if missing + pass.unreachable > 0 => ExitStatus::TryAgain,
-            () if self.mirror.options.once => ExitStatus::Complete,
-            () if timed_out && !state.is_over() => ExitStatus::TryAgain,
-            () => state.exit_status(),
+        let outcome = Outcome {
+            state,
+            once: self.mirror.options.once,
+            timed_out,
+            disk_refused: false,
+            trouble: None,
+            lacks_files: missing + pass.unreachable > 0,
         };
-        // The lease is kept meanwhile: what is delivered to hooks is recorded in the head.
-        if let Some(hooks) = &mut self.hooks {
-            // Where the run is stopped meanwhile, `wind_up` ends them.
-            tokio::select! {
-                biased;
-                () = self.fatal.token.cancelled() => return Err(self.fatal_error()),
-                () = hooks.finish() => {}
-            }
-            self.hooks = None;
-        }
+        let exit = outcome.exit_status();
+        self.finish_hooks().await?;
         if let Some(head) = &self.head {
             head.release().await?;
         }
@@ -70,6 +65,21 @@ impl Run {
         }
         self.done(exit, present, missing + pass.unreachable, Some(looked.status.status.clone()), next_look);
         Ok(exit)
+    }
+
+    /// Waits until the hooks have everything that was published. The lease is kept meanwhile: what is delivered to them is
+    /// recorded in the head.
+    pub(super) async fn finish_hooks(&mut self) -> Result<(), Error> {
+        if let Some(hooks) = &mut self.hooks {
+            // Where the run is stopped meanwhile, `wind_up` ends them.
+            tokio::select! {
+                biased;
+                () = self.fatal.token.cancelled() => return Err(self.fatal_error()),
+                () = hooks.finish() => {}
+            }
+            self.hooks = None;
+        }
+        Ok(())
     }
 
     fn done(
