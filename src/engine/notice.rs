@@ -174,6 +174,8 @@ impl Notice {
 pub enum NotAdopted {
     /// Their bytes are not those that `job.json` or `SHA256SUMS` records.
     Differs,
+    /// They cannot be read. The next run tries again.
+    Unreadable,
     /// Nothing records what they hold.
     Unrecorded,
 }

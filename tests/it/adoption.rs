@@ -72,8 +72,8 @@ fn public(dir: &Path) -> Vec<(std::path::PathBuf, (u64, std::time::SystemTime))>
     snapshot(dir).into_iter().filter(|(path, _)| !path.starts_with(&private)).collect()
 }
 
-/// What everything of rcsync shows of a folder: the same as before the loss, but for how files are proven that only
-/// `SHA256SUMS` recorded.
+/// Mirrors once, and asserts that nothing is fetched and that rcsync shows of the folder what it showed before the loss, how
+/// files are proven included.
 async fn assert_as_before(bench: &Bench, before: &[(String, Value, Value)], sums_before: &str, about: &str) {
     let run = pass(bench).await;
     assert_eq!(stderr(&run), "", "{about}: nothing to report");
@@ -215,6 +215,38 @@ async fn two_folders_of_one_job_that_were_merged_by_hand_are_one_mirror() {
             .any(|(path, step, evidence)| { path == FIRST && *step == 100 && *evidence == "trainer-hash" })
     );
     assert!(sums(&bench).contains(FIRST) && sums(&bench).contains(SECOND));
+    bench.assert_sums_pass();
+}
+
+/// With the manifest as without it: what the user puts under a pruned name is not the job's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_under_a_pruned_name_stays_when_the_private_folder_was_deleted() {
+    let bench = mirrored().await;
+    let dir = bench.dir();
+    let hosted = "my_first_lora_000000300.safetensors";
+    assert!(bench.simulator.hosted(&bench.job).iter().any(|path| path == hosted));
+    let original = fs::read(dir.join(FIRST)).unwrap();
+    let pruned = document(&bench, &["prune", dir.to_str().unwrap(), "--keep-last", "1"]);
+    assert_eq!(pruned["removed"].as_array().unwrap().len(), 3, "{pruned}");
+    fs::write(dir.join(FIRST), &original).unwrap();
+    fs::write(dir.join(hosted), "theirs").unwrap();
+    fs::remove_dir_all(dir.join(".rcsync")).unwrap();
+    bench.simulator.clear_requests();
+    let before = public(&dir);
+
+    let dry = bench.once(&["--dry-run"]).await;
+    assert_eq!(code(&dry), 0, "{}", stderr(&dry));
+    let planned = String::from_utf8_lossy(&dry.stdout).into_owned();
+    let of_hosted = planned.lines().find(|line| line.contains(hosted)).unwrap_or_default();
+    assert!(of_hosted.contains("skip (pruned)"), "{planned}");
+    assert_eq!(public(&dir), before);
+
+    let run = bench.once(&["--keep-last", "1"]).await;
+    assert_eq!((code(&run), stderr(&run).as_str()), (0, ""));
+    assert_eq!(bench.simulator.artifact_requests(), 0, "nothing that was pruned is fetched again");
+    assert_eq!(fs::read(dir.join(FIRST)).unwrap(), original);
+    assert_eq!(fs::read(dir.join(hosted)).unwrap(), b"theirs");
+    assert!(!listed(&bench).iter().any(|(path, ..)| path == FIRST || path == hosted));
     bench.assert_sums_pass();
 }
 

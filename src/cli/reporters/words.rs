@@ -155,15 +155,17 @@ pub(crate) fn notice(notice: &Notice) -> String {
             format!("`{path}` is gone: it was an older version, is no longer hosted, and is forgotten")
         }
         Notice::NotAdopted { paths, more, why } => {
-            let why = match why {
-                NotAdopted::Differs => "other bytes than `job.json` and `SHA256SUMS` record",
-                NotAdopted::Unrecorded => "no record of rcsync's",
-            };
             let (has, stays) = match (paths.as_slice(), more) {
                 ([_], 0) => ("has", "it stays as it is, and is not listed, verified or pruned"),
                 _ => ("have", "they stay as they are, and are not listed, verified or pruned"),
             };
-            format!("{} {has} {why}: {stays}", some(paths, *more))
+            let what = match why {
+                NotAdopted::Differs => format!("{has} other bytes than `job.json` and `SHA256SUMS` record"),
+                NotAdopted::Unrecorded => format!("{has} no record of rcsync's"),
+                NotAdopted::Unreadable => "cannot be read".to_owned(),
+            };
+            let again = if *why == NotAdopted::Unreadable { "; the next run tries again" } else { "" };
+            format!("{} {what}: {stays}{again}", some(paths, *more))
         }
         Notice::KeptEdited { path, kept } => {
             format!("`{path}` had been changed here; its bytes are kept as `{kept}`")

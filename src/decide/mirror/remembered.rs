@@ -7,6 +7,7 @@ use crate::model::digest::Sha256Digest;
 use crate::model::evidence::Evidence;
 use crate::model::job::{JobId, JobStatus};
 use crate::model::job_file::{JobArtifact, JobHead};
+use crate::model::manifest::{Entry, EntryState, Manifest, Record};
 
 use super::plan::{Recollection, run_stamp};
 use super::snapshot::{JobSnapshot, Resumes};
@@ -37,13 +38,39 @@ impl JobHead {
     }
 }
 
+/// What rows of `job.json` have of files that a manifest does not know.
+#[derive(Debug, Default)]
+pub(crate) struct Remembered {
+    /// Of files that were present, by file.
+    pub(crate) present: HashMap<ArtifactKey, Recollection>,
+    /// Files that were pruned: the manifest is to know them as such again. A file under such a name was put there by the
+    /// user, as with a manifest that was never lost.
+    pub(crate) pruned: Vec<Record>,
+}
+
+impl Remembered {
+    /// Takes what a row has, unless the manifest knows its file.
+    pub(crate) fn take(&mut self, row: &JobArtifact, manifest: &Manifest) {
+        let key = row.key();
+        if manifest.entries.contains_key(&key) {
+            return;
+        }
+        if let Some(memory) = recollection(row) {
+            self.present.insert(key, memory);
+        } else if let Some(memory) = pruned(row) {
+            let entry = Entry { state: EntryState::Pruned, ..memory.adopted(memory.step) };
+            self.pruned.push(Record::Know { key, entry });
+        }
+    }
+}
+
 /// Returns what a row has of a file that was present.
-pub(crate) fn recollection(row: &JobArtifact) -> Option<Recollection> {
+fn recollection(row: &JobArtifact) -> Option<Recollection> {
     row.proven().map(|recorded| remembered(row, recorded))
 }
 
 /// Returns what a row has of a file that was pruned.
-pub(crate) fn pruned(row: &JobArtifact) -> Option<Recollection> {
+fn pruned(row: &JobArtifact) -> Option<Recollection> {
     row.pruned().map(|recorded| remembered(row, recorded))
 }
 

@@ -83,6 +83,12 @@ impl Candidate {
         self.role != Role::Foreign && (by_row || self.line.is_some())
     }
 
+    /// Returns the digest that is recorded of it: its line's, or else its row's.
+    #[must_use]
+    pub fn recorded(&self) -> Option<Sha256Digest> {
+        self.line.or_else(|| self.memory.as_ref().map(|memory| memory.sha256))
+    }
+
     /// Returns who vouches for a file with this digest; `None` where nothing does.
     #[must_use]
     pub fn voucher(&self, sha256: Sha256Digest) -> Option<Voucher> {

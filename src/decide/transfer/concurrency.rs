@@ -1,11 +1,11 @@
 //! How many connections: more while more deliver more, fewer when a host pushes back.
 //!
 //! A host that throttles each connection is worth many; a full link, a full disk or a busy processor is not. Which
-//! it is cannot be seen from outside, so the count is doubled, and doubled again only if that gained something.
+//! it is cannot be seen from outside, so the count is raised, twofold or fourfold, and again only if that gained something.
 
 use std::time::Duration;
 
-/// A doubling that gains less than this was not worth it: noise between two measurements is about as large.
+/// A trial that gains less than this was not worth it: noise between two measurements is about as large.
 const WORTH: f64 = 1.15;
 
 /// How long a count that did not pay is not tried again, the first time: the first measurement may have seen the burst
@@ -18,15 +18,15 @@ const LONGEST_HOLD: Duration = Duration::from_secs(8);
 /// A measurement needs this long: shorter ones see bursts, longer ones leave a throttled host idle.
 const WINDOW: Duration = Duration::from_millis(150);
 
-/// A doubling that gains as much as this is believed sooner …
+/// A trial that gains as much as this is believed sooner …
 const CLEAR: f64 = 1.5;
+
+/// … after this long: a throttled host is reached in half a second, and a doubtful gain is still measured in full.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// What is tried instead of a doubling where the round trip is short and the hash is not what takes the time: such a host
 /// may throttle each connection, its downloads are short, and each trial costs a tenth of a second of them.
 const LEAP: usize = 4;
-
-/// … after this long: a throttled host is reached in half a second, and a doubtful gain is still measured in full.
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// The first measurement of all is this short: many downloads would be over before a longer one.
 const FIRST_WINDOW: Duration = Duration::from_millis(75);

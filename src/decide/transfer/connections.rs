@@ -1,8 +1,8 @@
 //! How many connections: by the round trip to the host, by what more of them deliver, and by what the host refuses.
 //!
 //! A small file on a far host costs a round trip and little else, so connections are worth as many files as fit into a
-//! round trip: they are opened in one step as soon as the first responses show how long it takes. From then on their
-//! count only goes down: when the host refuses, or lets every request wait. Large files are worth more connections while
+//! round trip: they are opened in one step as soon as the first responses show how long it takes, or as soon as the first
+//! request has waited for longer than it does at a near host (15 ms). From then on their count only goes down: when the host refuses, or lets every request wait. Large files are worth more connections while
 //! more of them deliver more; on a link that is faster than the processors hash, more than the processors cost time.
 
 mod fast_link;
@@ -114,6 +114,8 @@ pub struct Seen {
     pub bytes: u64,
     /// Connections in use.
     pub load: Load,
+    /// Those of them whose requests wait for a host or are answered.
+    pub requests: usize,
     /// A connection found nothing to do since the last look.
     pub starved: bool,
     /// Small files that wait for a connection.
@@ -221,8 +223,10 @@ impl Connections {
         self.suit_far_host();
     }
 
+    /// Raises the count for large files on a far host, unless it has refused connections.
     fn suit_far_host(&mut self) {
-        if self.round_trip.is_far() == Some(true) && !self.is_rate_limited {
+        let is_far = self.round_trip.is_far() == Some(true);
+        if is_far && !self.is_rate_limited && self.refused_at.is_none() {
             self.large.raise_to(FIRST - FIRST / SMALL_SHARE);
         }
     }
@@ -264,7 +268,9 @@ impl Connections {
     pub fn observe(&mut self, now: Duration, seen: &Seen) -> Shares {
         let refused = std::mem::take(&mut self.pushed_back);
         // In a fleet requests also wait for the pool.
-        if !self.is_pooled && seen.load.all() > 0 {
+        if seen.requests == 0 || self.is_pooled {
+            self.round_trip.stop_waiting();
+        } else {
             self.round_trip.wait(now);
             self.suit_far_host();
         }
@@ -402,13 +408,30 @@ mod tests {
     #[test]
     fn a_far_host_gets_them_before_its_first_answer() {
         let mut connections = Connections::new(&LIMITS);
-        let seen = Seen { load: busy(8), ..small(1000) };
+        let seen = Seen { load: busy(8), requests: 8, ..small(1000) };
+        let looking = Seen { requests: 0, ..seen };
+        for tick in 1..100 {
+            assert_eq!(connections.observe(millis(tick), &looking).small, 8, "what is here is looked at");
+        }
         assert_eq!(connections.observe(millis(25), &seen).small, 8);
         assert_eq!(connections.observe(millis(50), &seen).small, 96, "no near host takes 25 ms");
         connections.head(millis(60), false);
         assert_eq!(connections.observe(millis(75), &seen).small, 96);
         connections.head(millis(2), false);
         assert_eq!(connections.observe(millis(100), &seen).small, 8, "it was only slow to begin");
+    }
+
+    #[test]
+    fn a_far_host_that_refuses_large_files_keeps_fewer() {
+        let mut connections = Connections::new(&LIMITS);
+        connections.head(millis(150), true);
+        let load = Load { small: 0, large: 6 };
+        let seen = Seen { load, requests: 6, large_is_left: true, ..Seen::default() };
+        assert_eq!(connections.observe(millis(25), &seen).large, 6);
+        connections.push_back(millis(50), load);
+        for tick in 2..20 {
+            assert_eq!(connections.observe(millis(tick * 25), &seen).large, 3, "tick {tick}");
+        }
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub struct Scheduler {
     waiting: BinaryHeap<Reverse<(Duration, FileId)>>,
     deadlines: HashMap<FileId, Duration>,
     load: Load,
+    /// Connections of the load that look at what is here of a file, and wait for no host as far as it is known.
+    looks: usize,
     /// Connections that are open, from earlier requests, and have nothing to do.
     open_idle: usize,
     /// Counts turns while small files have no connection of their own.
@@ -124,6 +126,7 @@ impl Scheduler {
             waiting: BinaryHeap::new(),
             deadlines: HashMap::new(),
             load: Load::default(),
+            looks: 0,
             open_idle: 0,
             turn: 0,
             starved: false,
@@ -276,6 +279,7 @@ impl Scheduler {
         let seen = Seen {
             bytes,
             load: self.load,
+            requests: self.load.all().saturating_sub(self.looks),
             starved: std::mem::take(&mut self.starved),
             small_waiting: self.small.len(),
             large_is_left: !self.large.is_empty()
@@ -294,6 +298,12 @@ impl Scheduler {
         if stays_open {
             self.open_idle += 1;
         }
+    }
+
+    /// A connection has looked at what is here of a file.
+    pub const fn end_look(&mut self, taken: Taken) {
+        self.looks = self.looks.saturating_sub(1);
+        self.idle(taken.is_large, !taken.is_cold);
     }
 
     /// Whether connections that may work have nothing to do.
@@ -396,6 +406,7 @@ impl Scheduler {
             let id = queue.pop_front()?;
             let Some(state) = files.state(id) else { continue };
             if state.must_look() {
+                self.looks += 1;
                 return Some(Work::Look(id));
             }
             // Nothing is left of it, so no command follows.

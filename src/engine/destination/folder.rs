@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinError;
+
 use crate::decide::mirror::plan::Recollection;
-use crate::decide::mirror::remembered::{pruned, recollection, recollections};
+use crate::decide::mirror::remembered::Remembered;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
 use crate::decide::transfer::portions::Portions;
 use crate::edge::folder::local_files::look_at_each;
@@ -30,7 +32,7 @@ use crate::model::job::{JobId, JobStatus};
 use crate::model::job_file::{JobArtifact, JobHead};
 use crate::model::listing::Listing;
 use crate::model::local::{Local, LocalFile};
-use crate::model::manifest::{Entry, EntryState, Manifest, Record};
+use crate::model::manifest::{Entry, Manifest, Record};
 use crate::model::names::rel_path::RelPath;
 
 mod upkeep;
@@ -52,9 +54,9 @@ pub(crate) struct Folder {
     pub(crate) parts: PartFolder,
     pub(crate) recollections: Recollections,
     /// Of the lines of `SHA256SUMS` whose paths the manifest does not have.
-    pub(crate) rows: RowsByPath,
-    /// Whether `job.json` is not another job's.
-    pub(crate) is_ours: bool,
+    pub(crate) rows_of_lines: RowsByPath,
+    /// Whether these lines are of this job: `job.json` is not another job's.
+    pub(crate) lines_are_ours: bool,
     /// The manifest began anew when this was opened.
     pub(crate) is_new: bool,
     pub(crate) resumes: Resumes,
@@ -92,7 +94,7 @@ pub(crate) struct Peeked {
 
 impl Peeked {
     fn read(dir: &Path, job: &JobId, origin: &str) -> Result<Self, Error> {
-        let manifest = match Store::peek(dir) {
+        let mut manifest = match Store::peek(dir) {
             Ok(manifest) => {
                 ensure_fit(dir, &manifest, job, origin)?;
                 manifest
@@ -101,10 +103,19 @@ impl Peeked {
             Err(Error::NoInput(_) | Error::NoMirror { .. }) => Manifest::new(job.clone(), origin.to_owned()),
             Err(error) => return Err(error),
         };
-        let recollections =
-            reports::read_job(dir, job).map(|read| recollections(&read.artifacts)).unwrap_or_default();
-        let resumes = reports::read_head(dir, job).map(|head| head.resumes()).unwrap_or_default();
-        Ok(Self { manifest, recollections, resumes })
+        let mut remembered = Remembered::default();
+        let read = reports::read_job_keeping(dir, job, |row| {
+            remembered.take(row, &manifest);
+            false
+        });
+        let Some(read) = read else {
+            // What was read is damaged, or of another job.
+            return Ok(Self { manifest, recollections: Recollections::new(), resumes: Resumes::default() });
+        };
+        for record in remembered.pruned {
+            manifest.apply(record);
+        }
+        Ok(Self { manifest, recollections: remembered.present, resumes: read.job.resumes() })
     }
 }
 
@@ -193,45 +204,32 @@ impl Opening {
         let Self { dir, mut store, parts, place, is_new } = self;
         let (dir, job) = (dir.as_path(), store.manifest().job.clone());
         // Before anything is written: what the list has beside the manifest's files stays in it until that is settled.
-        store.set_unsettled(lines_without_entry(dir, store.manifest()));
+        store.set_unsettled(lines_without_entry(dir, store.manifest())?);
         recover(dir, &mut store, &parts, digests, Which::All)?;
         prune::finish(dir, &store, digests)?;
         prune::drop_old_optimizers(dir, &mut store, digests)?;
         forget_gone_versions(dir, &mut store, reporter)?;
-        let (mut recollections, mut by_path) = (Recollections::new(), RowsByPath::new());
-        let mut pruned_before = Vec::new();
+        let (mut remembered, mut by_path) = (Remembered::default(), RowsByPath::new());
         let mut offered = HashSet::new();
         let read = reports::read_job_keeping(dir, &job, |row| {
-            let key = row.key();
             if row.is_listed() {
-                offered.insert(hash(&key));
+                offered.insert(hash(&row.key()));
             }
             if store.unsettled().contains_key(row.path()) {
-                by_path.insert(row.path().clone(), (key.clone(), row.step()));
+                by_path.insert(row.path().clone(), (row.key(), row.step()));
             }
-            // What is in the manifest needs no recollection.
-            if !store.manifest().entries.contains_key(&key) {
-                match (recollection(row), pruned(row)) {
-                    (Some(memory), _) => drop(recollections.insert(key, memory)),
-                    // It was put back since.
-                    (None, Some(memory)) if disk::look(dir, memory.path.as_str()).is_some() => {
-                        recollections.insert(key, memory);
-                    }
-                    (None, Some(memory)) => pruned_before.push(known_as_pruned(key, memory)),
-                    (None, None) => {}
-                }
-            }
+            remembered.take(row, store.manifest());
             !row.is_listed()
         });
         if read.is_none() {
             // What was read is damaged, or of another job.
-            recollections.clear();
+            remembered = Remembered::default();
             by_path.clear();
-            pruned_before.clear();
             offered.clear();
         }
-        store.append(pruned_before)?;
-        let is_ours = reports::read_any_head(dir).is_none_or(|head| head.job_id == job);
+        let Remembered { present: recollections, pruned } = remembered;
+        store.append(pruned)?;
+        let lines_are_ours = reports::read_any_head(dir).is_none_or(|head| head.job_id == job);
         let resumes = read.as_ref().map(|read| read.job.resumes()).unwrap_or_default();
         let known_end = read.as_ref().and_then(|read| read.job.end()).map(|(status, run)| {
             // A clock that was set back makes it new, which costs two looks.
@@ -247,8 +245,8 @@ impl Opening {
             store,
             parts,
             recollections,
-            rows: by_path,
-            is_ours,
+            rows_of_lines: by_path,
+            lines_are_ours,
             is_new,
             resumes,
             known_end,
@@ -367,21 +365,30 @@ impl Folder {
         });
         let (dir, before, latest) = (self.dir.clone(), self.before.clone(), self.latest.clone());
         let (job, listed) = (JobHead::of(looked, job), listed.to_vec());
-        let writing = blocking(move || {
-            let before = {
-                let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
-                before.update(&dir, &job.job_id, &listed);
-                before.rows.clone()
-            };
-            let ledger = Ledger { job, listed, before };
-            ledger.write(&dir, &manifest)?;
-            latest.keep(&dir, ledger);
-            Ok(())
-        });
-        let (folded, written) = tokio::join!(folding, writing);
-        let folded = folded.map_err(lost("write", &self.dir.join("SHA256SUMS"))).unwrap_or_else(Err);
-        let written = written.map_err(lost("write", &self.dir.join("job.json"))).unwrap_or_else(Err);
-        folded.and(written)
+        let write_job = || async {
+            let writing = blocking(move || {
+                let before = {
+                    let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
+                    before.update(&dir, &job.job_id, &listed);
+                    before.rows.clone()
+                };
+                let ledger = Ledger { job, listed, before };
+                ledger.write(&dir, &manifest)?;
+                latest.keep(&dir, ledger);
+                Ok(())
+            });
+            writing.await.map_err(lost("write", &self.dir.join("job.json"))).unwrap_or_else(Err)
+        };
+        let folded = |folded: Result<Result<(), Error>, JoinError>| {
+            folded.map_err(lost("write", &self.dir.join("SHA256SUMS"))).unwrap_or_else(Err)
+        };
+        if !self.lines_are_ours {
+            // With this job's `job.json` beside them, the other job's lines would be taken for this job's after a kill.
+            folded(folding.await)?;
+            return write_job().await;
+        }
+        let (listed, written) = tokio::join!(folding, write_job());
+        folded(listed).and(written)
     }
 }
 
@@ -408,25 +415,19 @@ fn forget_gone_versions(dir: &Path, store: &mut Store, reporter: &dyn Reporter) 
     reports::write_sums(dir, store, |_| true)
 }
 
-/// Returns the lines of `SHA256SUMS` whose files are in DIR, and whose paths the manifest does not have.
-fn lines_without_entry(dir: &Path, manifest: &Manifest) -> BTreeMap<RelPath, Sha256Digest> {
+/// Returns the lines of `SHA256SUMS` whose files are in DIR, and whose paths the manifest does not have. What is being pruned
+/// is left out: the list must not have it any more before it is removed.
+fn lines_without_entry(dir: &Path, manifest: &Manifest) -> Result<BTreeMap<RelPath, Sha256Digest>, Error> {
     let prepared = manifest.prepared.values().map(|prepared| &prepared.entry.path);
-    let known: HashSet<&str> = manifest.paths().chain(prepared).map(RelPath::as_str).collect();
+    let going = prune::read_list(dir)?.unwrap_or_default();
+    let known: HashSet<&str> = manifest.paths().chain(prepared).chain(&going).map(RelPath::as_str).collect();
     let mut lines = reports::read_sums(dir, |path| !known.contains(path));
     let here: HashSet<RelPath> = look_at_each(dir, lines.keys().cloned())
         .filter(|(_, found)| matches!(found, LocalFile::File { .. }))
         .map(|(path, _)| path)
         .collect();
     lines.retain(|path, _| here.contains(path));
-    lines
-}
-
-/// What the manifest knows of a file that was pruned, by `job.json`.
-fn known_as_pruned(key: ArtifactKey, memory: Recollection) -> Record {
-    let Recollection { path, step, size, sha256, evidence, revision, run } = memory;
-    let (modified, state, older) = (None, EntryState::Pruned, Vec::new());
-    let entry = Entry { path, step, size, sha256, evidence, revision, run, modified, state, older };
-    Record::Know { key, entry }
+    Ok(lines)
 }
 
 /// Every listed and known path, once, in order.

@@ -83,7 +83,7 @@ pub(crate) fn finish(dir: &Path, store: &Store, digests: &Digests) -> Result<(),
     let Some(listed) = read_list(dir)? else { return Ok(()) };
     let manifest = store.manifest();
     reports::write_sums(dir, store, |_| true)?;
-    let known = known(manifest);
+    let known: BTreeSet<&RelPath> = manifest.paths().collect();
     for path in listed.iter().filter(|path| !known.contains(path) && is_named_by_its_hash(dir, path, digests))
     {
         disk::remove(&path.to_path(dir))?;
@@ -97,11 +97,6 @@ pub(crate) fn finish(dir: &Path, store: &Store, digests: &Digests) -> Result<(),
     }
     disk::flush_folder(dir)?;
     disk::remove(&list_path(dir))
-}
-
-/// Every path that the manifest names.
-fn known(manifest: &Manifest) -> BTreeSet<&RelPath> {
-    manifest.paths().collect()
 }
 
 /// Whether a file still has the bytes that a kept version is named by. The manifest has forgotten its hash by then.
@@ -133,7 +128,7 @@ pub(crate) fn unread(dir: &Path, manifest: &Manifest) -> Result<Vec<Unread>, Err
             _ => None,
         })
         .collect();
-    let known = known(manifest);
+    let known: BTreeSet<&RelPath> = manifest.paths().collect();
     let begun = listed.iter().filter(|path| !known.contains(path));
     let left = old_optimizers(manifest).flat_map(|(_, entry)| entry.older.iter().map(|older| &older.path));
     unread.extend(begun.chain(left).filter_map(|path| match disk::look(dir, path.as_str())? {

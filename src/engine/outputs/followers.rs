@@ -30,18 +30,10 @@ pub(crate) struct Followers {
 
 impl Followers {
     /// Calls [`Follower::begin`] of each, then starts the task that calls them at each nudge.
-    pub(crate) async fn start(
-        followers: Vec<Arc<dyn Follower>>,
-        dir: PathBuf,
-        job: JobId,
-        store: Arc<Mutex<Store>>,
-        latest: Arc<Latest>,
-        reporter: Arc<dyn Reporter>,
-    ) -> Self {
+    pub(crate) async fn start(crowd: Crowd) -> Self {
         let (nudge, end) = (Arc::new(Notify::new()), CancellationToken::new());
         let mut looking = JoinSet::new();
-        let crowd =
-            (!followers.is_empty()).then(|| Arc::new(Crowd { followers, dir, job, store, latest, reporter }));
+        let crowd = (!crowd.followers.is_empty()).then(|| Arc::new(crowd));
         if let Some(crowd) = &crowd {
             let beginning = crowd.clone();
             let begun = blocking(move || {
@@ -75,14 +67,14 @@ impl Followers {
     }
 }
 
-/// What each call needs.
-struct Crowd {
-    followers: Vec<Arc<dyn Follower>>,
-    dir: PathBuf,
-    job: JobId,
-    store: Arc<Mutex<Store>>,
-    latest: Arc<Latest>,
-    reporter: Arc<dyn Reporter>,
+/// The followers of one run, and what each call of them needs.
+pub(crate) struct Crowd {
+    pub(crate) followers: Vec<Arc<dyn Follower>>,
+    pub(crate) dir: PathBuf,
+    pub(crate) job: JobId,
+    pub(crate) store: Arc<Mutex<Store>>,
+    pub(crate) latest: Arc<Latest>,
+    pub(crate) reporter: Arc<dyn Reporter>,
 }
 
 impl Crowd {

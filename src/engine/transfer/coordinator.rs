@@ -266,7 +266,7 @@ impl Coordinator {
             Message::Booked { id, ticket, absorbed } => self.booked(id, ticket, absorbed),
             Message::Served { id, ticket, served, taken } => self.served(id, ticket, served, taken),
             Message::LookedAt { id, found, taken } => {
-                self.scheduler.idle(taken.is_large, !taken.is_cold);
+                self.scheduler.end_look(taken);
                 self.looked_at(id, *found);
             }
             Message::Carried { files, taken } => {

@@ -50,6 +50,12 @@ impl RoundTrip {
         self.is_overdue = now.saturating_sub(since) > FAR * COLD_ROUND_TRIPS;
     }
 
+    /// Takes in that no request is open.
+    pub(super) const fn stop_waiting(&mut self) {
+        self.waits_since = None;
+        self.is_overdue = false;
+    }
+
     pub(super) fn is_far(&self) -> Option<bool> {
         self.least.map(|least| least > FAR).or_else(|| self.is_overdue.then_some(true))
     }
@@ -101,6 +107,11 @@ mod tests {
             round_trip.wait(millis(now));
             assert_eq!(round_trip.is_far(), expected, "{now} ms");
         }
+        round_trip.stop_waiting();
+        round_trip.wait(millis(900));
+        assert_eq!(round_trip.is_far(), None, "another request");
+        round_trip.wait(millis(990));
+        assert_eq!(round_trip.is_far(), Some(true));
         round_trip.learn(millis(3), false);
         assert_eq!(round_trip.is_far(), Some(false));
     }

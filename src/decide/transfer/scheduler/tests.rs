@@ -163,6 +163,26 @@ fn what_an_earlier_run_left_is_looked_at_first_and_alone() {
     assert!(matches!(desk.next().unwrap().0, Work::Range(id, _) if id == left), "what is begun comes first");
 }
 
+/// A look reads the disk, so how long it takes shows nothing of the host.
+#[test]
+fn a_look_is_no_request() {
+    let mut desk = Desk::new(96);
+    desk.admit(ArtifactKind::Sample, "a.jpg", true).unwrap();
+    for number in 0..1000 {
+        desk.small(&format!("{number}.jpg"));
+    }
+    desk.observe(25);
+    let (work, taken) = desk.next().unwrap();
+    assert!(matches!(work, Work::Look(_)), "{work:?}");
+    (0..10).for_each(|_| desk.observe(25));
+    assert_eq!(desk.scheduler.shares().small, 8);
+    desk.scheduler.end_look(taken);
+    let (work, _) = desk.next().unwrap();
+    assert!(matches!(work, Work::Batch(_)), "{work:?}");
+    (0..10).for_each(|_| desk.observe(25));
+    assert!(desk.scheduler.shares().small > 8, "that one waits for its host");
+}
+
 #[test]
 fn a_file_that_waits_comes_back_when_its_time_has_come() {
     let mut desk = Desk::new(1);

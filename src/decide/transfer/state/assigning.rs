@@ -108,10 +108,14 @@ impl TransferState {
         self.quirks.renewed_links >= LINKS_FOR_SEVERAL
     }
 
+    /// Whether the request without a range is next, or open already.
+    pub(super) fn is_plain_sent(&self) -> bool {
+        self.quirks.plain_next || self.open.iter().any(|open| open.is_plain)
+    }
+
     /// Whether more than one request is open at a time. A request without a range brings the whole file: one is enough.
     fn may_have_several(&self) -> bool {
-        let is_plain = self.quirks.plain_next || self.open.iter().any(|open| open.is_plain);
-        self.known.serves_several() && !self.wears_links_out() && !is_plain
+        self.known.serves_several() && !self.wears_links_out() && !self.is_plain_sent()
     }
 
     pub(super) fn may_assign(&self) -> bool {

@@ -61,8 +61,7 @@ impl TransferState {
             return false;
         }
         // Another range of the file was refused a moment ago, and the request without a range is next, or open already.
-        let is_plain_sent = self.quirks.plain_next || self.open.iter().any(|open| open.is_plain);
-        if is_plain_sent && instead(self.habit, false, status, retry_after) == Instead::AtOnce {
+        if self.is_plain_sent() && instead(self.habit, false, status, retry_after) == Instead::AtOnce {
             return true;
         }
         match instead(self.habit, self.quirks.plain_tried, status, retry_after) {

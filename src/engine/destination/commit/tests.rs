@@ -46,6 +46,15 @@ fn finished(parts: &PartFolder, name: &str) -> Finished {
     Finished { task, part: Arc::new(part), verified, revision: Revision::default(), elapsed }
 }
 
+/// A folder into which nothing was mirrored yet, with its parts and its manifest.
+fn empty() -> (tempfile::TempDir, PartFolder, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let parts = dir.path().join(PRIVATE).join("parts");
+    fs::create_dir_all(&parts).unwrap();
+    let (store, _) = Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example").unwrap();
+    (dir, PartFolder::new(parts), store)
+}
+
 fn committer(dir: &Path, store: Store) -> Committer {
     Committer {
         dir: dir.to_path_buf(),
@@ -62,11 +71,7 @@ fn committer(dir: &Path, store: Store) -> Committer {
 #[tokio::test]
 async fn a_defect_is_reported_for_each_file() {
     for at in 1..16 {
-        let dir = tempfile::tempdir().unwrap();
-        let private = dir.path().join(PRIVATE);
-        fs::create_dir_all(private.join("parts")).unwrap();
-        let parts = PartFolder::new(private.join("parts"));
-        let (store, _) = Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example").unwrap();
+        let (dir, parts, store) = empty();
         let committer = committer(dir.path(), store);
         let (commit, items) = mpsc::channel(8);
         for name in ["a", "b", "c"] {
@@ -102,11 +107,7 @@ async fn a_defect_is_reported_for_each_file() {
 /// Under a stream of files there is always a next batch: the list does not wait until there is none.
 #[tokio::test]
 async fn the_list_of_checksums_is_not_starved() {
-    let dir = tempfile::tempdir().unwrap();
-    let private = dir.path().join(PRIVATE);
-    fs::create_dir_all(private.join("parts")).unwrap();
-    let parts = PartFolder::new(private.join("parts"));
-    let (store, _) = Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example").unwrap();
+    let (dir, parts, store) = empty();
     let committer = Committer { batch: 1, ..committer(dir.path(), store) };
     let (commit, items) = mpsc::channel(8);
     for name in ["a", "b"] {
@@ -152,11 +153,7 @@ impl Witness for OtherDisk {
 async fn a_copy_on_another_disk_is_known_by_its_own_time_stamp() {
     let mut copies = 0;
     for at in 1..16 {
-        let dir = tempfile::tempdir().unwrap();
-        let private = dir.path().join(PRIVATE);
-        fs::create_dir_all(private.join("parts")).unwrap();
-        let parts = PartFolder::new(private.join("parts"));
-        let (store, _) = Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example").unwrap();
+        let (dir, parts, store) = empty();
         let committer = committer(dir.path(), store);
         let store = committer.store.clone();
         let file = finished(&parts, "a");

@@ -1,8 +1,14 @@
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+
 use sha2::Digest as _;
 
+use crate::edge::system::trace::{Change, Witness, call, dismiss};
 use crate::error::ExitStatus;
 use crate::model::artifact::ArtifactKind;
 use crate::model::digest::Sha256Digest;
+use crate::model::job::{JobTimes, Progress, ResultAnswer, StatusAnswer};
 use crate::model::manifest::{Entry, Older, Prepared, Record, examples};
 use crate::model::names::rel_path::RelPath;
 
@@ -44,7 +50,7 @@ async fn open(dir: &Path, stop: &Stop) -> Option<Folder> {
 
 /// Opens a folder on one thread; returns it with the turns that other tasks had meanwhile.
 async fn open_beside_others(dir: &Path) -> (Folder, usize) {
-    let (stop, turns) = (Stop::new(), std::cell::Cell::new(0));
+    let (stop, turns) = (Stop::new(), Cell::new(0));
     let others = async {
         loop {
             turns.set(turns.get() + 1);
@@ -115,4 +121,70 @@ async fn a_stop_ends_the_opening_and_the_next_one_continues() {
     assert_eq!(opened.lock().manifest().entries.len(), 2);
     assert!(opened.lock().manifest().prepared.is_empty());
     assert_eq!(fs::metadata(root.path().join("b")).unwrap().len(), LARGE as u64);
+}
+
+/// Refuses the change of this number.
+struct Refusal(Cell<u32>);
+
+impl Witness for Refusal {
+    fn allow(&self) -> io::Result<()> {
+        self.0.set(self.0.get().wrapping_sub(1));
+        if self.0.get() == 0 { Err(io::Error::other("refused")) } else { Ok(()) }
+    }
+
+    fn saw(&self, _: Change) {}
+}
+
+/// Beside this job's `job.json` the lines are this job's: it comes after the list without the other job's.
+#[tokio::test]
+async fn lines_of_another_job_never_become_this_jobs() {
+    let looked = JobSnapshot {
+        status: StatusAnswer {
+            name: None,
+            status: JobStatus::Running,
+            progress: Progress::default(),
+            error: None,
+            times: JobTimes::default(),
+        },
+        result: ResultAnswer {
+            name: None,
+            status: None,
+            artifacts: Vec::new(),
+            unreachable: Vec::new(),
+            unusable: Vec::new(),
+            error: None,
+            times: JobTimes::default(),
+        },
+        resumes: 0,
+    };
+    for at in 1.. {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path();
+        fs::write(dir.join("theirs"), "theirs").unwrap();
+        let line = format!("{}  theirs\n", Sha256Digest::new(sha2::Sha256::digest("theirs").into()));
+        fs::write(dir.join("SHA256SUMS"), line).unwrap();
+        let other = serde_json::json!({
+            "job_id": "other", "name": null, "status": "RUNNING", "error": null,
+            "progress": { "current_step": null, "total_steps": null, "percent": null },
+            "created_at": null, "started_at": null, "finished_at": null, "artifacts": [],
+        });
+        fs::write(dir.join("job.json"), other.to_string()).unwrap();
+        let folder = open(dir, &Stop::new()).await.unwrap();
+        assert!(!folder.lines_are_ours);
+        assert_eq!(folder.lock().unsettled().len(), 1);
+        // As after the first pass: nothing of this job is known by that line.
+        folder.lock().set_unsettled(BTreeMap::new());
+        let refusal = Rc::new(Refusal(Cell::new(at)));
+        call(refusal.clone());
+        let written = folder.write_ledger(&looked, &[], &job()).await;
+        dismiss();
+        drop(folder);
+        let folder = open(dir, &Stop::new()).await.unwrap();
+        let lines = folder.lock().unsettled().len();
+        assert!(!folder.lines_are_ours || lines == 0, "{lines} lines after change {at} was refused");
+        if refusal.0.get() > 0 && refusal.0.get() < u32::MAX / 2 {
+            assert!(at > 4 && written.is_ok() && folder.lines_are_ours, "{at}");
+            return;
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! What a run does with its folder beside commits, each off the async workers: local files are read again, old checkpoints
 //! removed, and the newest one kept the newest.
 
+use std::collections::HashMap;
+use std::sync::PoisonError;
+
 use crate::decide::mirror::outcome::count;
 use crate::decide::mirror::plan::Action;
 use crate::decide::mirror::retention::{Pruned, Retention};
@@ -21,7 +24,7 @@ use crate::model::artifact::ArtifactKey;
 use crate::model::local::LocalFile;
 use crate::model::manifest::Entry;
 
-use super::{Folder, HashMap};
+use super::Folder;
 
 /// What is here at the end of a run.
 #[derive(Debug)]
@@ -104,7 +107,7 @@ impl Folder {
     ) -> Result<Tidied, Error> {
         let (dir, store, parts) = (self.dir.clone(), self.store.clone(), self.parts.clone());
         let tidying = blocking(move || {
-            let mut store = store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
             let is_untouched = |entry: &Entry| {
                 matches!(
                     disk::look(&dir, entry.path.as_str()),

@@ -203,7 +203,12 @@ fn with_old_optimizers() -> Mirrored {
     let sha256 = Sha256Digest::new(sha2::Sha256::digest("newest").into());
     let entry = Entry { size: 6, sha256, older, ..examples::entry("optimizer.pt", None) };
     let key = ArtifactKey { kind: ArtifactKind::Checkpoint, path: "/o/optimizer.pt".into() };
-    folder.lock().append(vec![Record::Know { key, entry }]).unwrap();
+    let mut store = folder.lock();
+    store.append(vec![Record::Know { key, entry }]).unwrap();
+    // They are in the list, as everything that was mirrored.
+    reports::write_sums(&dir, &store, |_| true).unwrap();
+    assert_eq!(fs::read_to_string(dir.join("SHA256SUMS")).unwrap().matches("optimizer~").count(), 3);
+    drop(store);
     drop(folder);
     mirrored
 }

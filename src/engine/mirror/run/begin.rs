@@ -13,7 +13,7 @@ use crate::edge::system::fd_limit;
 use crate::engine::destination::folder::Folder;
 use crate::engine::event::Reporter;
 use crate::engine::mirror::Mirror;
-use crate::engine::outputs::followers::Followers;
+use crate::engine::outputs::followers::{Crowd, Followers};
 use crate::engine::stop::Stop;
 use crate::engine::transfer::share::{Member, Membership};
 use crate::engine::transfer::{Setup, Transfers};
@@ -100,14 +100,14 @@ impl Run {
         let (member, turn) = mirror.fleet.take().map(Membership::into_parts).unzip();
         let shared = member.as_ref().map(|member: &Arc<Member>| member.shared());
         let handles = shared.map_or_else(fd_limit::share_out, |shared| shared.handles);
-        let followers = Followers::start(
-            std::mem::take(&mut mirror.followers),
-            mirror.dir.clone(),
-            mirror.job.clone(),
-            folder.store.clone(),
-            folder.latest.clone(),
-            reporter.clone(),
-        )
+        let followers = Followers::start(Crowd {
+            followers: std::mem::take(&mut mirror.followers),
+            dir: mirror.dir.clone(),
+            job: mirror.job.clone(),
+            store: folder.store.clone(),
+            latest: folder.latest.clone(),
+            reporter: reporter.clone(),
+        })
         .await;
         let nudge = followers.nudge();
         let transfers = Transfers::start(Setup {

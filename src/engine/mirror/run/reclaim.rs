@@ -21,7 +21,8 @@ const NAMED: usize = 5;
 
 impl Run {
     /// Records the files that the plan does not handle, as far as `job.json` and `SHA256SUMS` vouch for them, and reports
-    /// those that nothing vouches for: once, since the two no longer list them afterwards. Returns whether all were read.
+    /// those that nothing vouches for: once, since the two no longer list them afterwards. Those that cannot be read are
+    /// reported by each run until they can. Returns whether all were read.
     pub(super) async fn reclaim(&mut self, looked: &JobSnapshot, actions: &[Action]) -> Result<bool, Error> {
         if self.inspected {
             return Ok(true);
@@ -34,19 +35,21 @@ impl Run {
         } else {
             Vec::new()
         };
-        let (chosen, mut foreign) = {
+        // Commits need the lock meanwhile.
+        let (manifest, lines) = {
             let store = folder.lock();
-            let situation = Situation {
-                job_name: looked.name(),
-                actions,
-                manifest: store.manifest(),
-                recollections: &folder.recollections,
-                lines: store.unsettled(),
-                lines_are_ours: folder.is_ours,
-                rows: &folder.rows,
-            };
-            (candidates(&situation), unrecorded(&situation, names))
+            (store.manifest().clone(), store.unsettled().clone())
         };
+        let situation = Situation {
+            job_name: looked.name(),
+            actions,
+            manifest: &manifest,
+            recollections: &folder.recollections,
+            lines: &lines,
+            lines_are_ours: folder.lines_are_ours,
+            rows: &folder.rows_of_lines,
+        };
+        let (chosen, mut foreign) = (candidates(&situation), unrecorded(&situation, names));
         let reclaimed = folder.reclaim(chosen, looked.name(), self.reporter.as_ref(), &self.stop).await?;
         if !reclaimed.is_whole {
             return Ok(false);
@@ -57,7 +60,11 @@ impl Run {
             let establishing = blocking(move || folder.lock().establish());
             establishing.await.map_err(lost("write", &dir.join(".rcsync")))??;
         }
-        let notices = [(reclaimed.differing, NotAdopted::Differs), (foreign, NotAdopted::Unrecorded)];
+        let notices = [
+            (reclaimed.unreadable, NotAdopted::Unreadable),
+            (reclaimed.differing, NotAdopted::Differs),
+            (foreign, NotAdopted::Unrecorded),
+        ];
         let notices = notices.into_iter().filter(|(paths, _)| !paths.is_empty()).map(|(mut paths, why)| {
             let more = paths.len().saturating_sub(NAMED);
             paths.truncate(NAMED);

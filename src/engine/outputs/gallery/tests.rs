@@ -64,16 +64,16 @@ impl Folder {
     }
 
     fn look(&self, gallery: &Gallery, last: bool) -> Vec<Error> {
-        let told = Mutex::new(Vec::new());
+        let reported = Mutex::new(Vec::new());
         let reporter = |event: &Event| {
             if let Event::Notice { notice: Notice::NoGallery(error) } = event {
-                told.lock().unwrap().push(error.clone());
+                reported.lock().unwrap().push(error.clone());
             }
         };
         let latest = &Latest::default();
         let view = View { dir: self.dir(), job: &self.job, manifest: &self.manifest, last, latest };
         gallery.catch_up(&view, &reporter);
-        told.into_inner().unwrap()
+        reported.into_inner().unwrap()
     }
 
     fn page(&self) -> String {
@@ -224,7 +224,7 @@ fn a_page_is_written_when_it_differs_and_a_foreign_one_never() {
 }
 
 #[test]
-fn an_idle_look_changes_nothing_and_a_foreign_page_is_told_once() {
+fn an_idle_look_changes_nothing_and_a_foreign_page_is_reported_once() {
     let mut folder = Folder::new();
     folder.write_job("dog", "", 1);
     assert!(folder.look(&Gallery::default(), true).is_empty());
@@ -239,9 +239,9 @@ fn an_idle_look_changes_nothing_and_a_foreign_page_is_told_once() {
 
     fs::write(folder.dir().join("index.html"), "mine").unwrap();
     folder.add(ArtifactKind::Checkpoint, "dog.safetensors", None);
-    let told = folder.look(&Gallery::default(), true);
-    assert!(matches!(told.as_slice(), [Error::ForeignPage(_)]), "{told:?}");
-    assert!(folder.look(&Gallery::default(), true).is_empty(), "told once");
+    let reported = folder.look(&Gallery::default(), true);
+    assert!(matches!(reported.as_slice(), [Error::ForeignPage(_)]), "{reported:?}");
+    assert!(folder.look(&Gallery::default(), true).is_empty(), "reported once");
     assert_eq!(folder.page(), "mine");
     fs::remove_file(folder.dir().join("index.html")).unwrap();
     assert!(folder.look(&Gallery::default(), true).is_empty());

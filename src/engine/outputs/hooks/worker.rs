@@ -79,8 +79,8 @@ pub(crate) async fn tell(
             ExecFault::Interrupted => Trouble::Interrupted,
         }),
         Hook::Webhook(webhook) => tokio::select! {
-            told = webhook.post(occasion) => {
-                told.map_err(|cause| Trouble::Failed(format!("{}: {cause}", webhook.place())))
+            posted = webhook.post(occasion) => {
+                posted.map_err(|cause| Trouble::Failed(format!("{}: {cause}", webhook.place())))
             }
             () = grace => Err(Trouble::Interrupted),
         },
@@ -130,9 +130,9 @@ impl Worker {
         if self.out_of_order || self.stop.is_stopped() {
             return;
         }
-        let told = runtime.block_on(tell(&self.hook, &self.dir, &occasion, &self.stop));
-        self.timeouts = if matches!(told, Err(Trouble::TimedOut(_))) { self.timeouts + 1 } else { 0 };
-        match told {
+        let outcome = runtime.block_on(tell(&self.hook, &self.dir, &occasion, &self.stop));
+        self.timeouts = if matches!(outcome, Err(Trouble::TimedOut(_))) { self.timeouts + 1 } else { 0 };
+        match outcome {
             Ok(()) => self.note(occasion.id),
             Err(Trouble::Interrupted) => {}
             Err(Trouble::Broken(cause)) => {

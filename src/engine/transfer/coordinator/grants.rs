@@ -58,12 +58,8 @@ impl Coordinator {
 
     /// Has a connection look at what is here of a file.
     fn look_at(&mut self, id: FileId, taken: Taken) {
-        let Some(slot) = self.slots.0.get(&id) else {
-            return self.scheduler.idle(taken.is_large, !taken.is_cold);
-        };
-        let Some(state) = &slot.state else {
-            return self.scheduler.idle(taken.is_large, !taken.is_cold);
-        };
+        let Some(slot) = self.slots.0.get(&id) else { return self.scheduler.end_look(taken) };
+        let Some(state) = &slot.state else { return self.scheduler.end_look(taken) };
         let (context, task, is_left_over) =
             (self.context.clone(), state.task().clone(), state.is_left_over());
         let plain = self.habits.get(state.host()) == Some(&Habit::Refuses);
@@ -195,7 +191,7 @@ impl Coordinator {
             }
             Holds::Look(id, taken) => {
                 if let Some(taken) = taken {
-                    self.scheduler.idle(taken.is_large, !taken.is_cold);
+                    self.scheduler.end_look(taken);
                 }
                 let commands = self.step(id, Input::Disk(trouble()));
                 self.perform(id, commands);
