@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::decide::bucket::head::{HEAD, Head, Known, Line as Claim, Publish};
+use crate::decide::bucket::head::{FoldAt, HEAD, Head, Known, Line as Claim, Publish};
 use crate::decide::comfyui::loras::Weights;
 use crate::decide::mirror::select::Selection;
 use crate::decide::transfer::task::FailureCause;
@@ -674,7 +674,12 @@ fn an_object_that_is_too_large_is_neither_read_nor_overwritten() {
         rig.shelf.set(".rcsync/head.json", Some(&vec![b' '; 5 << 20]));
         let writes = rig.shelf.writes.load(Ordering::Relaxed);
         let error = rig.run(Hand::steady(rig.shelf.clone()), |_, _| {}).await.unwrap_err();
-        assert!(is(&error, |fault| matches!(fault, BucketError::Refused { .. })), "{error}");
+        assert!(is(&error, |fault| matches!(fault, BucketError::Unfit { .. })), "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("its `.rcsync/head.json` has 5242880 bytes, and rcsync's has at most 4194304")
+        );
         assert_eq!(rig.shelf.writes.load(Ordering::Relaxed), writes);
     });
 }
@@ -686,7 +691,7 @@ fn a_hook_that_is_first_given_to_many_files_makes_no_head_that_cannot_be_read() 
         let rig = Rig::finished(plan());
         let origin = "https://api.example";
         let look = async || Found::look(&rig.steady(), &rig.job, origin).await.unwrap();
-        let wish = Wish { lease: Duration::from_secs(60), waits: false };
+        let wish = Wish { lease: Duration::from_secs(60), waits: false, fold_at: FoldAt::default() };
         let taken = HeadStore::take(rig.steady(), look().await, wish, Publish::Complete, |_| {}).await;
         let head = taken.unwrap();
         let (hook, small) = (EventId::of(&["hook"]), EventId::of(&["small"]));
@@ -1047,6 +1052,49 @@ async fn hooks_get_what_is_published_although_the_api_refuses_meanwhile() {
     }
 }
 
+/// The user's time is for following the job. A hook that is at work when it is over has its own timeout, as in a folder.
+///
+/// Commands run in real time, and everything else in virtual time.
+#[cfg(unix)]
+#[test]
+fn a_slow_hook_at_the_end_of_the_users_time_is_waited_for() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(async {
+        let (rig, slow) = (Rig::new(plan()), SlowHook::new());
+        rig.world.advance_steps(&rig.job, 11);
+        let follow = |options: &mut SyncOptions, _: &mut BucketOptions| {
+            (options.once, options.timeout) = (false, Some(Duration::from_secs(20)));
+        };
+        let run = rig.mirror(Hand::steady(rig.shelf.clone()), Some(slow.hooks()), &Stop::new(), follow);
+        let hook = async {
+            slow.begun().await;
+            tokio::time::sleep(Duration::from_secs(200)).await;
+            slow.go();
+        };
+        let (ended, ()) = tokio::join!(run, hook);
+        assert_eq!(ended.unwrap(), ExitStatus::TryAgain);
+        assert!(rig.head().free);
+        slow.check(&rig);
+    });
+}
+
+/// An object that was deleted, and that cannot be fetched again, is missing.
+#[test]
+fn a_deleted_object_whose_file_is_hosted_no_more_is_missing() {
+    virtually(33, async {
+        let rig = Rig::finished(plan());
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        let name = "dog_000000010.safetensors";
+        rig.world.fault(Fault::always(name, What::status(404)));
+        rig.shelf.set(name, None);
+        rig.events();
+        assert_eq!(rig.once().await, ExitStatus::TryAgain);
+        let events = rig.events();
+        assert!(events.iter().any(|event| matches!(event, Event::Vanished { .. })), "{events:?}");
+        assert!(matches!(events.last(), Some(Event::Done { failed: 1, .. })), "{events:?}");
+    });
+}
+
 /// A ComfyUI with a folder for LoRAs, and what follows a bucket for it.
 fn comfy(dir: &std::path::Path, keep: Option<u32>) -> Arc<ComfyUi> {
     Arc::new(comfy_ui(dir, keep))
@@ -1163,10 +1211,14 @@ fn a_bucket_that_is_watched_is_followed_until_a_signal() {
         // Where nothing is new, a look is one request, and now and then a whole one. What its owner deleted stays deleted.
         std::fs::remove_file(folder.join("dog.safetensors")).unwrap();
         let asked = || (rig.shelf.carried.load(Ordering::Relaxed), rig.shelf.writes.load(Ordering::Relaxed));
-        let before = asked();
+        let (before, read) = (asked(), rig.shelf.read.load(Ordering::Relaxed));
         tokio::time::sleep(Duration::from_secs(600)).await;
         let requests = asked().0 - before.0;
         assert!((55..100).contains(&requests), "{requests} requests in ten minutes");
+        // Looks that find nothing new read nothing.
+        let [head, job] = [HEAD, "job.json"].map(|key| rig.shelf.objects()[key].bytes.len() as u64);
+        let read = rig.shelf.read.load(Ordering::Relaxed) - read;
+        assert!(read <= 11 * (head + job), "{read} bytes in ten minutes, of {head} and {job}");
         assert_eq!(asked().1, before.1, "the bucket is only read");
         assert!(!folder.join("dog.safetensors").exists());
         // A trouble is reported once, waited out, and over when it is over.
