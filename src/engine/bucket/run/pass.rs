@@ -299,7 +299,7 @@ impl Run {
         };
         let head = Arc::new(taken);
         let has_waited = holder.is_some();
-        let is_outdated = has_waited || self.is_newer(head.head().await, view);
+        let is_outdated = self.recall(head.head().await, view) || has_waited;
         // Known from now on: whatever ends the run, it frees the lease.
         self.head = Some(head.clone());
         let (kept, fatal) = (head.clone(), self.fatal.clone());
@@ -340,8 +340,8 @@ impl Run {
         Ok(is_outdated)
     }
 
-    /// Whether a head that was taken has more than what this run saw before. What it has of the job is taken over then.
-    fn is_newer(&mut self, taken: Option<Head>, view: &View) -> bool {
+    /// Takes over what a head that was taken has of the job; returns whether it has more than what this run saw before.
+    fn recall(&mut self, taken: Option<Head>, view: &View) -> bool {
         let Some(taken) = taken else { return false };
         let is_next = taken.sequence == view.head.as_ref().map_or(1, |seen| seen.sequence + 1);
         let is_newer = !is_next || taken.seen != self.seen;
