@@ -839,6 +839,13 @@ fn two_processes_with_nothing_to_write_resume_a_job_once() {
         rig.world.advance_steps(&rig.job, 13);
         assert_eq!(rig.once().await, ExitStatus::Complete);
         rig.events();
+        let steps: Arc<Mutex<Vec<u64>>> = Arc::default();
+        let written = steps.clone();
+        rig.shelf.watch(Box::new(move |_, change| {
+            let Some(object) = change.after.as_ref().filter(|_| change.key == "job.json") else { return };
+            let job: serde_json::Value = serde_json::from_slice(&object.bytes).unwrap();
+            written.lock().unwrap().extend(job["progress"]["current_step"].as_u64());
+        }));
         let follow = || {
             rig.run(Hand::steady(rig.shelf.clone()), |options, _| {
                 (options.once, options.auto_resume) = (false, 2);
@@ -865,6 +872,8 @@ fn two_processes_with_nothing_to_write_resume_a_job_once() {
         // The one that waited for the lease does not write what it saw before.
         let seen = rig.head().seen.unwrap();
         assert_eq!((seen.status, seen.resumes), (JobStatus::Stopped, 1));
+        let steps = steps.lock().unwrap();
+        assert!(steps.len() > 1 && steps.is_sorted(), "{steps:?}");
     });
 }
 
