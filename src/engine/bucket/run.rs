@@ -143,7 +143,7 @@ impl BucketMirror {
         run.hook_reporter = hook_reporter;
         let ended = tokio::select! {
             biased;
-            ended = run.run(first) => ended.map(Some),
+            ended = run.to_its_end(first) => ended.map(Some),
             () = stop.token().cancelled() => Ok(None),
         };
         let ended = match ended {
@@ -279,7 +279,7 @@ impl Run {
     }
 
     /// Follows the job, and ends in good order.
-    async fn run(&mut self, first: JobSnapshot) -> Result<ExitStatus, Error> {
+    async fn to_its_end(&mut self, first: JobSnapshot) -> Result<ExitStatus, Error> {
         let overtime = self.deadline().map(|deadline| deadline + OVERTIME);
         let followed = tokio::select! {
             biased;
@@ -344,7 +344,8 @@ impl Run {
 
     async fn look_again(&self) -> Result<Again, Error> {
         let (api, job, cancel) = (&self.mirror.api, &self.mirror.job, self.stop.token());
-        let asking = look(api, job, Patience::Endless, self.reporter.as_ref(), cancel);
+        let patience = if self.mirror.options.once { Patience::Short } else { Patience::Endless };
+        let asking = look(api, job, patience, self.reporter.as_ref(), cancel);
         tokio::select! {
             biased;
             () = self.fatal.token.cancelled() => Err(self.fatal_error()),
