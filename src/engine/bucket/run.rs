@@ -143,7 +143,7 @@ impl BucketMirror {
         run.hook_reporter = hook_reporter;
         let ended = tokio::select! {
             biased;
-            ended = run.to_its_end(first) => ended.map(Some),
+            ended = run.mirror_it(first) => ended.map(Some),
             () = stop.token().cancelled() => Ok(None),
         };
         let ended = match ended {
@@ -176,7 +176,7 @@ impl Fatal {
 
 /// What another look at the job came to.
 enum Again {
-    Looked(JobSnapshot),
+    Looked(Box<JobSnapshot>),
     TimeIsOver,
     /// The API refuses the job.
     Refused(Error),
@@ -279,7 +279,7 @@ impl Run {
     }
 
     /// Follows the job, and ends in good order.
-    async fn to_its_end(&mut self, first: JobSnapshot) -> Result<ExitStatus, Error> {
+    async fn mirror_it(&mut self, first: JobSnapshot) -> Result<ExitStatus, Error> {
         let overtime = self.deadline().map(|deadline| deadline + OVERTIME);
         let followed = tokio::select! {
             biased;
@@ -311,7 +311,7 @@ impl Run {
             let Some(pass) = self.pass(&looked, found.take()).await? else {
                 // What was polled before is not written over what another process wrote since.
                 looked = match self.look_again().await? {
-                    Again::Looked(next) => next,
+                    Again::Looked(next) => *next,
                     Again::TimeIsOver => return Ok(Followed::CutShort),
                     Again::Refused(refused) => return Ok(Followed::Refused(refused)),
                 };
@@ -330,7 +330,7 @@ impl Run {
                 return self.conclude(&looked, &pass).await;
             }
             match self.look_again().await? {
-                Again::Looked(next) => looked = next,
+                Again::Looked(next) => looked = *next,
                 Again::TimeIsOver => return self.conclude(&looked, &pass).await,
                 Again::Refused(refused) => {
                     // The API refuses, but the addresses that it gave still work.
@@ -351,7 +351,7 @@ impl Run {
             () = self.fatal.token.cancelled() => Err(self.fatal_error()),
             () = until(self.deadline()) => Ok(Again::TimeIsOver),
             next = asking => Ok(match next {
-                Ok(Some(next)) => Again::Looked(next),
+                Ok(Some(next)) => Again::Looked(Box::new(next)),
                 Ok(None) => Again::TimeIsOver,
                 Err(refused) => Again::Refused(refused),
             }),
