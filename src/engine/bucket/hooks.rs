@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::decide::bucket::head::{Known, Line};
 use crate::decide::hooks::{AGAIN, AfterFailure, after_failure};
+use crate::edge::system::clock::until;
 use crate::engine::event::{Event, HookEvent, HookTrouble, Notice, Reporter};
 use crate::engine::outputs::hooks::worker::{Trouble, tell};
 use crate::engine::outputs::hooks::{
@@ -258,12 +259,6 @@ impl Worker {
     async fn work(mut self, mut works: UnboundedReceiver<Work>) {
         loop {
             let due = self.later.iter().map(|(at, _)| *at).min();
-            let is_due = async {
-                match due {
-                    Some(due) => tokio::time::sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
             let work = tokio::select! {
                 biased;
                 work = works.recv() => match work {
@@ -271,7 +266,7 @@ impl Worker {
                     // What failed just now is left to the next run.
                     None => return,
                 },
-                () = is_due => {
+                () = until(due) => {
                     let at = self.later.iter().position(|(at, _)| Some(*at) == due).unwrap_or_default();
                     self.later.swap_remove(at).1
                 }

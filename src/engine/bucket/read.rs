@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::decide::bucket::head::{Known, Publish};
+use crate::decide::bucket::head::{FoldAt, Known, Publish};
 use crate::decide::mirror::retention::Pruned;
 use crate::decide::mirror::retention::{Retention, surplus};
 use crate::edge::bucket::Listed;
@@ -119,7 +119,7 @@ async fn hold(url: &BucketUrl, options: &BucketOptions) -> Result<(Store, Arc<He
     } else {
         store
     };
-    let wish = Wish { lease: options.lease, waits: false };
+    let wish = Wish { lease: options.lease, waits: false, fold_at: FoldAt::default() };
     let head = HeadStore::take(store.clone(), found, wish, publish, |_| {}).await?;
     Ok((store, Arc::new(head)))
 }

@@ -71,7 +71,7 @@ impl Run {
         if is_foreign {
             self.page_is_foreign = true;
             let page = self.store.url.object(PAGE);
-            self.notice(Notice::NoGallery(Error::ForeignPage(page.into())));
+            self.reported.notice(Notice::NoGallery(Error::ForeignPage(page.into())));
             return Ok(());
         }
         records::write(&self.store, head, PAGE, |_| draft.clone()).await?;

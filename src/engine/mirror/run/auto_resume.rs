@@ -54,6 +54,11 @@ impl Life {
         Self { auto_resume, alarm: Alarm::default(), resumes }
     }
 
+    /// Continues from what another process recorded meanwhile.
+    pub(crate) fn recall(&mut self, resumes: Resumes) {
+        self.resumes = resumes;
+    }
+
     /// Whether a job in this state is resumed by this run.
     pub(crate) fn resumes(&self, state: RunState) -> bool {
         self.auto_resume.is_due_for(state)
