@@ -14,7 +14,7 @@ use crate::decide::datasets::{Companion, Content, Finding, Report, Scan, Scanned
 use crate::edge::api::ApiClient;
 use crate::edge::api::base_url::ApiBase;
 use crate::edge::net::upload::UploadClient;
-use crate::engine::datasets::event::{PushEvent, PushReporter};
+use crate::engine::datasets::event::{PushEvent, PushNotice, PushReporter};
 use crate::engine::datasets::push::{Prepared, Push, PushFile, PushOptions};
 use crate::engine::datasets::scan::{ScanOptions, sizes};
 use crate::error::ExitStatus;
@@ -76,8 +76,8 @@ impl Folder {
         let (files, unsendable) = sendable(&scan);
         let left_out: Vec<String> = unsendable.iter().map(|file| file.name.clone()).collect();
         for name in &left_out {
-            let message = format!("`{name}` cannot be sent and is left out");
-            report.report(&PushEvent::Notice { message });
+            let notice = PushNotice::LeftOut(name.clone());
+            report.report(&PushEvent::Notice { notice });
         }
         Ok(Some(Checked { folder: self, name, files, left_out }))
     }

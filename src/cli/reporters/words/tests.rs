@@ -3,6 +3,7 @@ use crate::decide::mirror::disk_forecast::Full;
 use crate::decide::mirror::eviction_forecast::Late;
 use crate::model::dataset::DatasetStatus;
 use crate::model::fault::LocalFault;
+use crate::model::hook_fault::{Ending, HookFault};
 use crate::model::names::rel_path::RelPath;
 
 fn path(text: &str) -> RelPath {
@@ -106,16 +107,17 @@ fn a_job_that_stopped() {
 fn a_hook_that_fails() {
     let failed = |next| {
         let about = HookEvent::Published(path("a.bin"));
-        let what = HookTrouble::Failed { about, cause: "exit code 3".to_owned(), next };
+        let cause = HookFault::Failed { ending: Ending::Code(3), output: String::new() };
+        let what = HookTrouble::Failed { about, cause, next };
         notice(&Notice::Hook { hook: HookKind::Exec, what })
     };
     assert_eq!(
         failed(AfterFailure::Again),
-        "`--exec` failed for `a.bin`: exit code 3; the file is safe, and the hook is tried again"
+        "`--exec` failed for `a.bin`: it ended with code 3; the file is safe, and the hook is tried again"
     );
     assert_eq!(
         failed(AfterFailure::GivenUp { tries: 3 }),
-        "`--exec` failed for `a.bin`: exit code 3; given up after 3 tries, the file is safe"
+        "`--exec` failed for `a.bin`: it ended with code 3; given up after 3 tries, the file is safe"
     );
 }
 
