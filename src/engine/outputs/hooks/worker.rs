@@ -177,7 +177,7 @@ mod tests {
                 write!(stream, "HTTP/1.1 {head}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
             }
         });
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let occasion = Occasion { id: EventId::of(&["a"]), values: Vec::new(), json: "{}".to_owned() };
         let hook = Hook::Webhook(Webhook::new(&url).unwrap());
         deliver(&hook, std::path::Path::new("."), &occasion, &Stop::new()).await.unwrap();
