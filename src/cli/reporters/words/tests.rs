@@ -104,6 +104,17 @@ fn a_job_that_stopped() {
 }
 
 #[test]
+fn a_resumption_of_which_nothing_is_known() {
+    let cause = || "timed out after 30 s".to_owned();
+    for fault in [ApiError::Unknown { cause: cause() }, ApiError::Unintelligible { why: cause() }] {
+        assert_eq!(
+            notice(&Notice::ResumeUnknown(fault)),
+            "it is unknown whether the API resumed the job (timed out after 30 s): looking"
+        );
+    }
+}
+
+#[test]
 fn a_hook_that_fails() {
     let failed = |next| {
         let about = HookEvent::Published(path("a.bin"));
