@@ -11,6 +11,7 @@ pub mod error_code;
 pub mod evidence;
 pub mod fault;
 pub mod hook_event;
+pub mod hook_fault;
 pub mod job;
 pub(crate) mod job_file;
 pub(crate) mod lenient;

@@ -16,7 +16,7 @@ use crate::decide::transfer::portions::Portions;
 use crate::edge::folder::local_files::look_at_each;
 use crate::edge::folder::lock::FolderLock;
 use crate::edge::folder::manifest_store::{PRIVATE, Store, ensure_fit, ensure_no_other_job};
-use crate::edge::folder::part_file::PartFolder;
+use crate::edge::folder::part_folder::PartFolder;
 use crate::edge::folder::reports;
 use crate::edge::folder::reports::{Latest, Ledger};
 use crate::edge::system::blocking::{blocking, lost};

@@ -14,7 +14,7 @@ use crate::decide::transfer::outcome::{AtGate, at_gate};
 use crate::decide::transfer::portions::Portions;
 use crate::decide::transfer::protocol::Report;
 use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, FailureCause};
-use crate::edge::folder::part_file::PartFolder;
+use crate::edge::folder::part_folder::PartFolder;
 use crate::edge::net::http::{ArtifactClient, Body, RangeRequest};
 use crate::edge::net::rate_limit::Limiter;
 use crate::edge::system::{disk, fd_limit};

@@ -31,7 +31,7 @@ use crate::decide::transfer::ranges::Cut;
 use crate::decide::transfer::scheduler::Scheduler;
 use crate::decide::transfer::task::{Missing, Task};
 use crate::edge::api::ApiClient;
-use crate::edge::folder::part_file::PartFolder;
+use crate::edge::folder::part_folder::PartFolder;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::net::rate_limit::Limiter;
 use crate::edge::system::blocking::{blocking, lost};

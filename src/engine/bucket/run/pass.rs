@@ -191,11 +191,9 @@ impl Run {
         notices.into_iter().for_each(|notice| self.reported.trouble(notice));
         let generation = self.relister.learn(&listing).await;
         let mut orders = Vec::new();
+        let polled = Polled { looked, listing: &listing, known: &view.known, state, generation };
         for action in &actions {
-            let order = |step: &Step| Order {
-                run: asked_stamp(&looked.run(), &action.artifact, &listing),
-                ..self.order(looked, &view.known, action, step, state, generation)
-            };
+            let order = |step: &Step| polled.order(action, step);
             match &action.step {
                 Step::Fetch(_) => orders.push(order(&action.step)),
                 Step::Adopt { .. } | Step::Inspect { .. } => {
@@ -366,33 +364,6 @@ impl Run {
         Ok(())
     }
 
-    fn order(
-        &self,
-        looked: &JobSnapshot,
-        known: &Known,
-        action: &Action,
-        step: &Step,
-        state: RunState,
-        generation: u64,
-    ) -> Order {
-        let key = &action.artifact.key;
-        let recheck = match step {
-            Step::Fetch(FetchReason::Recheck(revision)) => Some(revision.clone()),
-            _ => None,
-        };
-        Order {
-            artifact: action.artifact.clone(),
-            recheck,
-            entry: known.manifest.entries.get(key).cloned(),
-            doubt: known.manifest.doubts.get(key).cloned(),
-            half_of_pair: action.artifact.pair_half(looked.name()).is_some(),
-            run_may_write: !state.is_over(),
-            cut_off: state.is_cut_off(),
-            run: looked.run(),
-            generation,
-        }
-    }
-
     /// Reads an object that may be what is known of it; returns what to do where it is not, or the host has to be asked.
     async fn inspect(&self, view: &View, action: &Action) -> Result<Option<Step>, Error> {
         let key = &action.artifact.key;
@@ -415,6 +386,36 @@ impl Run {
                 Ok(due.then_some(Step::Fetch(FetchReason::Recheck(revision))))
             }
             _ => Ok(Some(Step::Fetch(otherwise))),
+        }
+    }
+}
+
+/// What orders are made from after a poll.
+struct Polled<'a> {
+    looked: &'a JobSnapshot,
+    listing: &'a Listing,
+    known: &'a Known,
+    state: RunState,
+    generation: u64,
+}
+
+impl Polled<'_> {
+    fn order(&self, action: &Action, step: &Step) -> Order {
+        let key = &action.artifact.key;
+        let recheck = match step {
+            Step::Fetch(FetchReason::Recheck(revision)) => Some(revision.clone()),
+            _ => None,
+        };
+        Order {
+            artifact: action.artifact.clone(),
+            recheck,
+            entry: self.known.manifest.entries.get(key).cloned(),
+            doubt: self.known.manifest.doubts.get(key).cloned(),
+            half_of_pair: action.artifact.pair_half(self.looked.name()).is_some(),
+            run_may_write: !self.state.is_over(),
+            cut_off: self.state.is_cut_off(),
+            run: asked_stamp(&self.looked.run(), &action.artifact, self.listing),
+            generation: self.generation,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::decide::formats::Format;
 use crate::decide::transfer::task::examples::task;
 use crate::decide::transfer::verify::{Inspection, recognise};
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::edge::folder::part_file::PartFolder;
+use crate::edge::folder::part_folder::PartFolder;
 use crate::edge::folder::tree::Tree;
 use crate::edge::system::disk;
 use crate::edge::system::trace::{Change, Witness, call, dismiss};

@@ -133,8 +133,8 @@ impl Life {
             }
             // Never sent again before polls have shown for a while that it had no effect: an answer without a meaning may
             // come from a server that took the request.
-            Err(ApiError::Unknown { cause } | ApiError::Unintelligible { why: cause }) => {
-                around.notice(Notice::ResumeUnknown { cause });
+            Err(fault @ (ApiError::Unknown { .. } | ApiError::Unintelligible { .. })) => {
+                around.notice(Notice::ResumeUnknown(fault));
                 self.auto_resume.sent(now, run);
             }
             Err(fault) if fault.is_transient() => {
