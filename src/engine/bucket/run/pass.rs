@@ -183,7 +183,7 @@ impl Run {
         let mut orders = Vec::new();
         for action in &actions {
             let order = |step: &Step| Order {
-                run: asked_stamp(&looked.run(), &action.artifact, &listing),
+                run: asked_stamp(&looked.run(), &action.artifact, &listing).into(),
                 ..self.order(looked, &view.known, action, step, state, generation)
             };
             match &action.step {
@@ -362,7 +362,7 @@ impl Run {
             half_of_pair: action.artifact.pair_half(looked.name()).is_some(),
             run_may_write: !state.is_over(),
             cut_off: state.is_cut_off(),
-            run: looked.run(),
+            run: looked.run().into(),
             generation,
         }
     }
