@@ -24,6 +24,7 @@ pub mod placement;
 pub mod response_head;
 pub mod revision;
 pub mod seed;
+mod shared_text;
 pub mod source_url;
 pub mod training_config;
 pub mod units;

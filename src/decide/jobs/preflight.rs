@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::decide::datasets::{DATASETS, dataset_name, is_safe_name};
+use crate::model::names::sanitize::for_terminal;
 use crate::model::training_config::{Dataset, Located, Misshapen, Process, Shape, TrainingConfig};
 use crate::model::yaml11::{Meaning, RefusalKind};
 
@@ -254,8 +255,12 @@ fn is_uuid(name: &str) -> bool {
     lengths.eq([8, 4, 4, 4, 12]) && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
+/// The longest objection, in characters.
+const LONGEST: usize = 2000;
+
 fn object(found: &mut Vec<Objection>, line: Option<u64>, what: impl Into<String>) {
-    found.push(Objection { line, what: what.into() });
+    // It may repeat what is in the file.
+    found.push(Objection { line, what: for_terminal(&what.into(), LONGEST) });
 }
 
 #[cfg(test)]

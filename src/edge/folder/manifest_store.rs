@@ -409,7 +409,7 @@ mod tests {
                 last_modified: Some(LastModified { seconds: 5, strong: true }),
                 length: Some(7),
             },
-            run: "2026-01-31T12:00:00/2026-01-31T13:00:00".to_owned(),
+            run: "2026-01-31T12:00:00/2026-01-31T13:00:00".into(),
             modified: Some(1_790_000_000_123_456_789),
             state: EntryState::Pruned,
             older: vec![Older {

@@ -323,7 +323,7 @@ impl Worker {
             key: key(file, folder),
             step: None,
             revision: Revision::default(),
-            run: String::new(),
+            run: "".into(),
             keeps_older: true,
         };
         let plain = plain(file);

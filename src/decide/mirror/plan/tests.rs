@@ -26,7 +26,7 @@ fn step_proven(evidence: Evidence, name: &str, entry_run: &str, run: &str, reach
         sha256: Sha256Digest::new([1; 32]),
         evidence,
         revision: Revision::default(),
-        run: entry_run.to_owned(),
+        run: entry_run.into(),
         modified: Some(7),
         state: EntryState::Present,
         older: Vec::new(),

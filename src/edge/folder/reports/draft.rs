@@ -191,7 +191,7 @@ impl<'a> Row<'a> {
     }
 
     /// A file of which nothing is here.
-    const fn missing(path: &'a RelPath, key: &'a ArtifactKey, step: Option<u64>) -> Self {
+    fn missing(path: &'a RelPath, key: &'a ArtifactKey, step: Option<u64>) -> Self {
         Self {
             path,
             kind: key.kind,

@@ -414,7 +414,7 @@ impl Polled<'_> {
             half_of_pair: action.artifact.pair_half(self.looked.name()).is_some(),
             run_may_write: !self.state.is_over(),
             cut_off: self.state.is_cut_off(),
-            run: asked_stamp(&self.looked.run(), &action.artifact, self.listing),
+            run: asked_stamp(&self.looked.run(), &action.artifact, self.listing).into(),
             generation: self.generation,
         }
     }

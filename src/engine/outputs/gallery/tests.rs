@@ -49,7 +49,7 @@ impl Folder {
     fn sample(&mut self, path: &str, step: Option<u64>, prompt: &str) {
         let key = self.add(ArtifactKind::Sample, path, step);
         self.artifacts.push(serde_json::json!({
-            "path": path, "kind": "sample", "key": key.path, "listed": true, "state": "present",
+            "path": path, "kind": "sample", "key": &*key.path, "listed": true, "state": "present",
             "sample": { "prompt": prompt, "seed": "42\"onload=\"x" },
         }));
     }
