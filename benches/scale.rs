@@ -55,7 +55,7 @@ fn entry(path: &RelPath) -> Entry {
         sha256: Sha256Digest::new([7; 32]),
         evidence: Evidence::Structure,
         revision: Revision::default(),
-        run: "2026-01-31T12:00:00".to_owned(),
+        run: "2026-01-31T12:00:00".into(),
         modified: Some(1),
         state: EntryState::Present,
         older: Vec::new(),

@@ -142,10 +142,11 @@ pub mod causes {
     pub use crate::decide::transfer::disk_space::Shortage;
     pub use crate::decide::transfer::verify::Contradiction;
     pub use crate::engine::event::{
-        AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, ServerAnswer,
+        AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, NoStart, ServerAnswer,
     };
     pub use crate::error::{BucketError, Condition, NoMirror, SystemError, Unfit};
     pub use crate::model::destination::DestinationError;
     pub use crate::model::fault::{Fault, Forbidden, LocalFault, RangeFault};
+    pub use crate::model::hook_fault::{Ending, HookFault};
     pub use crate::model::weights_kind::WeightsKind;
 }

@@ -10,7 +10,7 @@ use crate::model::job::JobId;
 
 use super::config::Settings;
 use super::format::{shown, shown_value};
-use super::options::{ComfyArgs, SyncArgs};
+use super::options::SyncArgs;
 use super::suggest;
 
 /// Reads what was typed where a folder or a bucket is named.
@@ -61,7 +61,10 @@ impl Place {
             Kind::Folder.refuse_unfit(settings)?;
             return Ok(Self::Folder(None));
         };
-        typed.to_str().map_or(Ok(()), refuse_unknown_placeholders)?;
+        if let Some(text) = typed.to_str() {
+            Destination::ensure_slashes(text).map_err(Error::from)?;
+            refuse_unknown_placeholders(text)?;
+        }
         let example: JobId = "x".parse().unwrap_or_else(|_| unreachable!("a job id"));
         let filled = typed.to_str().map(|text| Destination::fill(text, &example, Some("x")));
         let Some(text) = filled.filter(|filled| !matches!(bucket(Path::new(filled)), Ok(None))) else {
@@ -115,39 +118,56 @@ struct OnlyFor {
     /// As it is typed, without the dashes.
     name: &'static str,
     is_given: fn(&SyncArgs) -> bool,
+    /// Makes it not given.
+    clear: fn(&mut SyncArgs),
     /// Why the other kind has no such thing.
     why: &'static str,
 }
 
-const A_BUCKET: &str = "it is for a bucket as DEST, such as `s3://BUCKET/PREFIX`";
+fn is_set<T: Default + PartialEq>(value: &T) -> bool {
+    *value != T::default()
+}
 
-const ONLY_FOR: [OnlyFor; 6] = [
-    OnlyFor { kind: Kind::Bucket, name: "lease", is_given: |given| given.lease.is_some(), why: A_BUCKET },
-    OnlyFor { kind: Kind::Bucket, name: "sole-writer", is_given: |given| given.sole_writer, why: A_BUCKET },
-    OnlyFor {
-        kind: Kind::Bucket,
-        name: "part-size",
-        is_given: |given| given.part_size.is_some(),
-        why: A_BUCKET,
-    },
-    OnlyFor {
-        kind: Kind::Folder,
-        name: "min-free",
-        is_given: |given| given.min_free.is_some(),
-        why: "no disk is used",
-    },
+fn reset<T: Default>(value: &mut T) {
+    *value = T::default();
+}
+
+/// The row of an option that a field of its own has: it is given where that is not its default.
+macro_rules! only_for {
+    ($kind:ident, $name:literal, $($field:ident).+, $why:expr) => {
+        OnlyFor {
+            kind: Kind::$kind,
+            name: $name,
+            is_given: |given| is_set(&given.$($field).+),
+            clear: |given| reset(&mut given.$($field).+),
+            why: $why,
+        }
+    };
+}
+
+const A_BUCKET: &str = "it is for a bucket as DEST, such as `s3://BUCKET/PREFIX`";
+const BESIDE: &str =
+    "`rcsync mirror s3://… --comfyui <PATH> --watch` places LoRAs from a bucket, on any machine";
+
+const ONLY_FOR: [OnlyFor; 12] = [
+    only_for!(Bucket, "lease", lease, A_BUCKET),
+    only_for!(Bucket, "sole-writer", sole_writer, A_BUCKET),
+    only_for!(Bucket, "part-size", part_size, A_BUCKET),
+    only_for!(Folder, "min-free", min_free, "no disk is used"),
     OnlyFor {
         kind: Kind::Folder,
         name: "on-change replace",
         is_given: |given| matches!(given.on_change, Some(OnChange::Replace)),
+        clear: |given| reset(&mut given.on_change),
         why: "there a name means one sequence of bytes for ever",
     },
-    OnlyFor {
-        kind: Kind::Folder,
-        name: "comfyui",
-        is_given: |given| given.comfy.comfyui.is_some(),
-        why: "`rcsync mirror s3://… --comfyui <PATH> --watch` places LoRAs from a bucket, on any machine",
-    },
+    only_for!(Folder, "comfyui", comfy.comfyui, BESIDE),
+    only_for!(Folder, "comfyui-subdir", comfy.comfyui_subdir, BESIDE),
+    only_for!(Folder, "comfyui-keep", comfy.comfyui_keep, BESIDE),
+    only_for!(Folder, "comfyui-link", comfy.comfyui_link, BESIDE),
+    only_for!(Folder, "comfyui-sidecars", comfy.comfyui_sidecars, BESIDE),
+    only_for!(Folder, "comfyui-pickles", comfy.comfyui_pickles, BESIDE),
+    only_for!(Folder, "comfyui-url", comfy.comfyui_url, BESIDE),
 ];
 
 impl Kind {
@@ -172,12 +192,8 @@ impl Kind {
     /// Returns the settings without what this kind of destination does not have.
     pub(crate) fn fit(self, settings: &Settings) -> Settings {
         let mut fit = settings.clone();
-        match self {
-            Self::Folder => (fit.sync.lease, fit.sync.sole_writer, fit.sync.part_size) = (None, false, None),
-            Self::Bucket => {
-                (fit.sync.min_free, fit.sync.on_change) = (None, None);
-                fit.sync.comfy = ComfyArgs::default();
-            }
+        for only in ONLY_FOR.iter().filter(|only| only.kind != self) {
+            (only.clear)(&mut fit.sync);
         }
         fit
     }
@@ -191,5 +207,60 @@ pub(crate) fn options(settings: &Settings) -> crate::engine::bucket::options::Bu
         lease: settings.sync.lease.unwrap_or(default.lease),
         sole_writer: settings.sync.sole_writer,
         part_size: settings.sync.part_size.or(default.part_size),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::cli::args::Cli;
+    use crate::cli::options::ComfyArgs;
+    use crate::edge::system::link::LinkMode;
+    use crate::model::units::ByteCount;
+
+    #[test]
+    fn each_option_for_comfyui_is_for_folders_alone() {
+        let program = Cli::command();
+        let sync = program.get_subcommands().find(|command| command.get_name() == "sync").unwrap();
+        let options = sync.get_arguments().filter(|option| !option.is_hide_set());
+        let typed: BTreeSet<&str> = options.filter_map(clap::Arg::get_long).collect();
+        let (comfy, others): (BTreeSet<&str>, _) =
+            ONLY_FOR.iter().map(|only| only.name).partition(|name| name.starts_with("comfyui"));
+        assert!(typed.iter().filter(|name| name.starts_with("comfyui")).eq(&comfy), "{comfy:?}");
+        let others: BTreeSet<&str> = others;
+        assert!(others.iter().all(|name| typed.contains(name.split(' ').next().unwrap())), "{others:?}");
+    }
+
+    #[test]
+    fn each_option_is_reset_by_its_row() {
+        let mut given = SyncArgs {
+            lease: Some(Duration::from_secs(30)),
+            sole_writer: true,
+            part_size: Some(ByteCount(5 << 20)),
+            min_free: Some(ByteCount(1)),
+            on_change: Some(OnChange::Replace),
+            comfy: ComfyArgs {
+                comfyui: Some("x".into()),
+                comfyui_subdir: Some("x".parse().unwrap()),
+                comfyui_keep: Some(1),
+                comfyui_link: Some(LinkMode::default()),
+                comfyui_sidecars: true,
+                comfyui_pickles: true,
+                comfyui_url: Some("http://127.0.0.1:8188".parse().unwrap()),
+                ..ComfyArgs::default()
+            },
+            ..SyncArgs::default()
+        };
+        for only in &ONLY_FOR {
+            assert!((only.is_given)(&given), "{}", only.name);
+            (only.clear)(&mut given);
+            assert!(!(only.is_given)(&given), "{}", only.name);
+        }
+        assert_eq!(given, SyncArgs::default());
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn ensure_folder(typed: &Path, what: &str) -> Result<(), CommandError
         return Ok(());
     }
     let typed = typed.to_string_lossy();
-    let scheme = typed.split("://").next().unwrap_or_default();
+    let scheme = typed.split(':').next().unwrap_or_default();
     Err(CommandError::misused(
         format!("`{}://…` is a URL, and {what} a folder of this machine", shown(scheme)),
         "name a folder; one of this name is typed with `./` before it",

@@ -220,7 +220,9 @@ impl PushReport {
                     &format!("{}  {}", of(path), shown(&words::failed_push(cause))),
                 );
             }
-            PushEvent::Notice { message } => self.line(Talk::Normal, "notice", &shown(message)),
+            PushEvent::Notice { notice } => {
+                self.line(Talk::Normal, "notice", &shown(&words::push_notice(notice)));
+            }
             PushEvent::Done { exit, sent, bytes, present, failed, elapsed } => {
                 let failures =
                     if *failed > 0 { format!(", {} failed", files(*failed)) } else { String::new() };
@@ -318,7 +320,7 @@ enum Fields<'a> {
         cause: String,
     },
     Notice {
-        message: &'a str,
+        message: String,
     },
     Done {
         exit_code: u8,
@@ -360,7 +362,7 @@ fn fields(event: &PushEvent) -> Option<(&'static str, Fields<'_>)> {
         PushEvent::Failed { path, cause } => {
             ("failed", Fields::Failed { path: path.as_deref(), cause: words::failed_push(cause) })
         }
-        PushEvent::Notice { message } => ("notice", Fields::Notice { message }),
+        PushEvent::Notice { notice } => ("notice", Fields::Notice { message: words::push_notice(notice) }),
         PushEvent::Done { exit, sent, bytes, present, failed, elapsed } => {
             let fields = Fields::Done {
                 exit_code: exit.code(),

@@ -60,6 +60,17 @@ fn usage_errors_say_what_and_end_with_64() {
         ("abc-1 out --sole-writer", "`--sole-writer` has no meaning for a folder"),
         ("fleet jobs.txt out/{id} --part-size 8M", "`--part-size` has no meaning for a folder"),
         ("demo gcs://x", "`gcs://…` is a URL, and `demo` writes into a folder of this machine"),
+        ("demo gcs:/x", "`gcs://…` is a URL, and `demo` writes into a folder of this machine"),
+        ("demo s3:/b", "`s3://…` is a URL, and `demo` writes into a folder of this machine"),
+        (
+            "abc-1 s3:/b/{name}",
+            "`s3:/b/{name}` is no bucket: two slashes follow the colon, as in `s3://b/{name}`",
+        ),
+        (
+            "fleet jobs.txt gs:/b/{id}",
+            "`gs:/b/{id}` is no bucket: two slashes follow the colon, as in `gs://b/{id}`",
+        ),
+        ("ls az:c/p", "`az:c/p` is no bucket: two slashes follow the colon, as in `az://c/p`"),
         ("demo s3://b/p", "`s3://…` is a URL, and `demo` writes into a folder of this machine"),
         (
             "result abc-1 --dir s3://b/p?sig=t0ken",
@@ -182,8 +193,12 @@ fn a_variable_for_buckets_does_not_end_a_mirror_into_a_folder() {
 #[cfg(feature = "buckets")]
 #[test]
 fn a_variable_for_folders_does_not_end_a_mirror_into_a_bucket() {
-    let variables =
-        [("RCSYNC_MIN_FREE", "1G"), ("RCSYNC_ON_CHANGE", "replace"), ("RCSYNC_COMFYUI", "/no/such/folder")];
+    let variables = [
+        ("RCSYNC_MIN_FREE", "1G"),
+        ("RCSYNC_ON_CHANGE", "replace"),
+        ("RCSYNC_COMFYUI", "/no/such/folder"),
+        ("RCSYNC_COMFYUI_KEEP", "3"),
+    ];
     for typed in ["abc-1 s3://b/p", "fleet jobs.txt s3://b/{id}"] {
         let Ran { code, err, .. } = ran_with(&variables, typed);
         assert_eq!(code, 77, "{typed}: {err}");
@@ -193,6 +208,12 @@ fn a_variable_for_folders_does_not_end_a_mirror_into_a_bucket() {
         ("abc-1 s3://b/p --min-free 1G", "--min-free"),
         ("abc-1 s3://b/p --on-change replace", "--on-change replace"),
         ("fleet jobs.txt s3://b/{id} --comfyui /no/such/folder", "--comfyui"),
+        ("abc-1 s3://b/p --comfyui-subdir x", "--comfyui-subdir"),
+        ("abc-1 s3://b/p --comfyui-keep 3", "--comfyui-keep"),
+        ("abc-1 s3://b/p --comfyui-link copy", "--comfyui-link"),
+        ("abc-1 s3://b/p --comfyui-sidecars", "--comfyui-sidecars"),
+        ("abc-1 s3://b/p --comfyui-pickles", "--comfyui-pickles"),
+        ("fleet jobs.txt s3://b/{id} --comfyui-url http://127.0.0.1:8188", "--comfyui-url"),
     ] {
         let Ran { code, err, .. } = ran_with(&variables, typed);
         assert_eq!(code, 64, "{typed}: {err}");

@@ -4,8 +4,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::decide::transfer::backoff::Policy;
+
 /// Tries of one event, over all runs. A hook that fails as often is broken or does not want this event.
 const TRIES: u32 = 3;
+
+/// Requests of one try of a webhook: a service that is being restarted answers a moment later. A wait that it asks for is
+/// granted up to a minute.
+pub const REQUESTS: Policy = Policy::patient(3, Duration::from_millis(500), Duration::from_secs(60));
 
 /// A failed event is tried again after this long, or by the next run: what failed it may need a moment to pass.
 pub const AGAIN: Duration = Duration::from_secs(60);

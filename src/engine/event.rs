@@ -19,7 +19,7 @@ use crate::model::names::rel_path::RelPath;
 use crate::model::units::{as_seconds, seconds};
 
 pub use super::notice::{
-    AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, NotAdopted, Notice, ServerAnswer,
+    AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, NoStart, NotAdopted, Notice, ServerAnswer,
 };
 
 /// Something that happened while mirroring one job.

@@ -12,8 +12,9 @@ use crate::decide::mirror::eviction_forecast::Late;
 use crate::decide::mirror::plan::NothingFound;
 use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::task::FailureCause;
-use crate::error::{ApiError, Error, lossy};
+use crate::error::{ApiError, Error, SystemError, lossy};
 use crate::model::artifact::ArtifactKind;
+use crate::model::hook_fault::HookFault;
 use crate::model::job::{JobId, Unreachable};
 use crate::model::names::rel_path::RelPath;
 use crate::model::units::as_seconds;
@@ -86,10 +87,7 @@ pub enum Notice {
         times: u32,
     },
     /// It is unknown whether the API resumed the job.
-    ResumeUnknown {
-        /// What happened to the request.
-        cause: String,
-    },
+    ResumeUnknown(ApiError),
     /// The API refused to resume the job.
     NotResumed(ApiError),
     /// The manifest was damaged and was put aside.
@@ -197,33 +195,34 @@ pub enum HookKind {
 #[serde(rename_all = "snake_case")]
 pub enum HookTrouble {
     /// It could not be started; it is not used in this run.
-    NotStarted {
-        /// What the system reported.
-        cause: String,
-    },
+    NotStarted(NoStart),
     /// It cannot run; it is not used in this run, and the next one delivers what it missed.
-    Broken {
-        /// What the system reported.
-        cause: String,
-    },
+    Broken(HookFault),
     /// It failed for one event.
     Failed {
         /// The event.
         about: HookEvent,
         /// How it failed.
-        cause: String,
+        cause: HookFault,
         /// What follows.
         next: AfterFailure,
     },
     /// It failed at the end of the run.
-    FailedAtEnd {
-        /// How it failed.
-        cause: String,
-    },
+    FailedAtEnd(HookFault),
     /// Its failure could not be recorded.
     FailureNotRecorded(Error),
     /// It ran, and this could not be recorded: it will run again.
     SuccessNotRecorded(Error),
+}
+
+/// Why a hook is not used in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoStart {
+    /// What was delivered to it cannot be read or recorded.
+    Journal(Error),
+    /// The system gives no thread to run it on.
+    Thread(SystemError),
 }
 
 /// What a hook runs for.

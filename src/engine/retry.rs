@@ -19,7 +19,7 @@ pub(crate) fn api_again(fault: &ApiError) -> Again {
     if fault.is_transient() { Again::After(fault.retry_after()) } else { Again::Never }
 }
 
-/// Does `work` until it succeeds, its error is final, or the policy is used up; returns the last outcome. `waits` hears each
+/// Does `work` until it succeeds, its error is final, or the policy is used up; returns the last outcome. `waits` gets each
 /// error that is followed by a wait. Dropping the future ends it, also during a wait.
 pub(crate) async fn retry<T, E, W>(
     policy: Policy,

@@ -13,6 +13,7 @@ use crate::model::names::local_name::{
 use crate::model::names::rel_path::RelPath;
 
 use super::seed::Seed;
+use super::shared_text;
 use super::source_url::SourceUrl;
 
 pub use kind::ArtifactKind;
@@ -24,7 +25,8 @@ pub struct ArtifactKey {
     /// Which list it is in.
     pub kind: ArtifactKind,
     /// The URL's path; with the host before it where one listing has two hosts for one path.
-    pub path: Box<str>,
+    #[serde(with = "shared_text")]
+    pub path: Arc<str>,
 }
 
 impl ArtifactKey {

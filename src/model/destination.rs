@@ -1,5 +1,6 @@
 //! Where a job is mirrored to: a folder of this machine, or a prefix of a bucket. Parsed once; holds no secret.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -43,7 +44,7 @@ pub struct BucketUrl {
 #[error("`{text}` is no bucket: {why}")]
 pub struct DestinationError {
     text: String,
-    why: &'static str,
+    why: Cow<'static, str>,
 }
 
 /// S3 and GCS take keys of 1,024 bytes; what is left is for file names and private objects.
@@ -85,7 +86,7 @@ impl StoreKind {
 }
 
 impl Destination {
-    /// Reads what was typed. A text without a scheme is a folder.
+    /// Reads what was typed. A text without a scheme is a folder; `s3:/BUCKET` has one, with a slash that is missing.
     ///
     /// # Errors
     /// When the text has the scheme of a bucket and names none, or another scheme.
@@ -94,11 +95,37 @@ impl Destination {
         if let Some(bucket) = BucketUrl::parse(typed) {
             return Ok(Self::Bucket(bucket?));
         }
+        Self::ensure_slashes(typed)?;
         match other_scheme(typed) {
             // The rest of a URL may hold a secret: it is not repeated.
-            Some(scheme) => Err(DestinationError { text: format!("{scheme}://…"), why: OTHER_SCHEME }),
+            Some(scheme) => {
+                Err(DestinationError { text: format!("{scheme}://…"), why: OTHER_SCHEME.into() })
+            }
             None => Ok(Self::Folder(text)),
         }
+    }
+
+    /// Refuses the scheme of a bucket without its two slashes: no folder called `s3:` is meant. Also for a text in which `{id}`
+    /// and `{name}` are not filled in yet.
+    ///
+    /// # Errors
+    /// The text, with the meant one.
+    pub fn ensure_slashes(text: &str) -> Result<(), DestinationError> {
+        let Some((scheme, rest)) = text.split_once(':').filter(|(_, rest)| !rest.starts_with("//")) else {
+            return Ok(());
+        };
+        let kinds = [StoreKind::S3, StoreKind::Gcs, StoreKind::Azure];
+        let scheme =
+            kinds.map(StoreKind::scheme).into_iter().find(|known| scheme.eq_ignore_ascii_case(known));
+        let Some(scheme) = scheme else { return Ok(()) };
+        let rest = rest.trim_start_matches(['/', '\\']);
+        // What has a user name or a query may hold a secret: it is not repeated.
+        let (text, meant) = if rest.is_empty() || rest.contains(['@', '?', '#']) {
+            (format!("{scheme}:…"), format!("{scheme}://BUCKET/PREFIX"))
+        } else {
+            (for_terminal(text, 200), for_terminal(&format!("{scheme}://{rest}"), 200))
+        };
+        Err(DestinationError { text, why: format!("two slashes follow the colon, as in `{meant}`").into() })
     }
 
     /// Fills `{id}` and `{name}` in. A name is free text: it becomes part of one folder's name, never a path of its own.
@@ -151,9 +178,10 @@ impl Destination {
     }
 }
 
-/// Returns the scheme of a URL: `gcs://bucket` is a mistyped bucket, and no folder called `gcs:`.
+/// Returns the scheme of a URL: `gcs://bucket` and `gcs:/bucket` are mistyped buckets, and no folder called `gcs:`. A drive
+/// has one letter.
 fn other_scheme(text: &str) -> Option<&str> {
-    let (scheme, _) = text.split_once("://")?;
+    let (scheme, _) = text.split_once(":/")?;
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.len() > 1
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
@@ -179,9 +207,9 @@ impl BucketUrl {
         Some(match fault(bucket, prefix) {
             // An address with a user name may hold a secret: it is not repeated.
             Some(why) if rest.contains('@') || rest.contains('?') => {
-                Err(DestinationError { text: format!("{}://…", store.scheme()), why })
+                Err(DestinationError { text: format!("{}://…", store.scheme()), why: why.into() })
             }
-            Some(why) => Err(DestinationError { text: for_terminal(text, 200), why }),
+            Some(why) => Err(DestinationError { text: for_terminal(text, 200), why: why.into() }),
             None => Ok(Self { store, bucket: bucket.into(), prefix: prefix.into() }),
         })
     }
@@ -315,16 +343,52 @@ mod tests {
 
     #[test]
     fn other_texts_are_folders() {
-        for text in ["", "x", "./s3:", "C:\\x", "c://x", "/s3://b", "./http://h/x", "a/b://x", "s3:/b"] {
+        for text in [
+            "",
+            "x",
+            "./s3:",
+            "C:\\x",
+            "c://x",
+            "/s3://b",
+            "./http://h/x",
+            "a/b://x",
+            "./s3:/b",
+            "a/s3:/b",
+            "s3",
+            "c:/x",
+            "a:b",
+        ] {
             assert_eq!(Destination::parse(text.into()).unwrap(), Destination::Folder(text.into()), "{text}");
         }
     }
 
     #[test]
+    fn a_bucket_without_its_slashes_is_no_folder() {
+        for (text, meant) in [
+            ("s3:/b", "s3://b"),
+            ("S3:/b/{name}", "s3://b/{name}"),
+            ("gs:/b/loras/dog", "gs://b/loras/dog"),
+            ("az:b/x", "az://b/x"),
+            ("s3:\\b", "s3://b"),
+            ("s3:", "s3://BUCKET/PREFIX"),
+            ("s3:/key:secret@b/p", "s3://BUCKET/PREFIX"),
+            ("az:/c/p?sig=secret", "az://BUCKET/PREFIX"),
+        ] {
+            let error = Destination::parse(text.into()).unwrap_err().to_string();
+            let way_out = format!("is no bucket: two slashes follow the colon, as in `{meant}`");
+            assert!(error.ends_with(&way_out) && !error.contains("secret"), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn urls_of_other_kinds_are_no_folders() {
-        for (text, scheme) in
-            [("http://h/x?key=secret", "http"), ("gcs://b/p", "gcs"), ("FTP://me:secret@h", "FTP")]
-        {
+        for (text, scheme) in [
+            ("http://h/x?key=secret", "http"),
+            ("gcs://b/p", "gcs"),
+            ("FTP://me:secret@h", "FTP"),
+            ("https:/me:secret@h", "https"),
+            ("gcs:/b", "gcs"),
+        ] {
             let error = Destination::parse(text.into()).unwrap_err().to_string();
             assert!(error.starts_with(&format!("`{scheme}://…` is no bucket: ")), "{error}");
             assert!(error.contains("`gs://`") && !error.contains("secret"), "{error}");

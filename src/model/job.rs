@@ -116,13 +116,15 @@ impl JobStatus {
 
 impl From<String> for JobStatus {
     fn from(word: String) -> Self {
+        // Cut before it is compared: what is written from it is read as the same.
+        let word: String = word.chars().filter(|c| !c.is_control()).take(64).collect();
         match word.trim().to_ascii_uppercase().as_str() {
             "IN_QUEUE" => Self::InQueue,
             "RUNNING" => Self::Running,
             "STOPPED" => Self::Stopped,
             "FAILED" => Self::Failed,
             "CANCELED" | "CANCELLED" => Self::Canceled,
-            _ => Self::Other(word.chars().filter(|c| !c.is_control()).take(64).collect::<String>().into()),
+            _ => Self::Other(word.into()),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What `job.json` holds: the job as it was last seen, and a row for each artifact.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind, Sample};
@@ -8,6 +10,7 @@ use crate::model::evidence::Evidence;
 use crate::model::job::{JobId, JobStatus, JobTimes, Progress};
 use crate::model::names::rel_path::RelPath;
 use crate::model::revision::Revision;
+use crate::model::shared_text;
 
 /// `job.json`: the last seen state of the job and every artifact. URLs are written without their queries.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +41,8 @@ pub(crate) struct JobArtifact {
     pub(crate) kind: ArtifactKind,
     #[serde(default)]
     pub(crate) step: Option<u64>,
-    pub(crate) key: Box<str>,
+    #[serde(with = "shared_text")]
+    pub(crate) key: Arc<str>,
     #[serde(default)]
     pub(crate) url: Option<String>,
     #[serde(default)]

@@ -4,6 +4,7 @@
 //! the fold claims only what was made durable before the record was.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ use super::digest::Sha256Digest;
 use super::evidence::Evidence;
 use super::job::JobId;
 use super::revision::Revision;
+use super::shared_text;
 
 /// Everything known of one folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,15 +53,15 @@ pub struct Entry {
     #[serde(default)]
     pub revision: Revision,
     /// The run of the job that it was last asked about in.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub run: String,
+    #[serde(default, with = "shared_text", skip_serializing_if = "str::is_empty")]
+    pub run: Arc<str>,
     /// The modification time that rcsync left on it, in nanoseconds since 1970; tells untouched files without a read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<i64>,
     /// Whether it should be here.
     #[serde(default)]
     pub state: EntryState,
-    /// Bytes that stood under its name before, kept beside it.
+    /// Bytes that were under its name before, kept beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub older: Vec<Older>,
 }

@@ -61,7 +61,7 @@ pub enum PlacedState {
     Placing,
     /// We put it there.
     Placed,
-    /// It stood there already with these bytes.
+    /// It was there already with these bytes.
     Adopted,
     /// It was changed; size and time stamp are those of the changed file.
     Edited,

@@ -110,6 +110,12 @@ impl SourceUrl {
         })
     }
 
+    /// Takes the text of an equal origin from another address, so that the files of one host have one copy of it.
+    #[must_use]
+    pub fn sharing_origin(self, other: &Self) -> Self {
+        if self.origin == other.origin { Self { origin: other.origin.clone(), ..self } } else { self }
+    }
+
     /// Returns the whole address, byte for byte as it came. For the HTTP client alone: the query is a secret.
     #[must_use]
     pub fn expose(&self) -> &str {

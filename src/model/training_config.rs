@@ -545,7 +545,7 @@ meta:
     }
 
     #[test]
-    fn what_is_no_yaml_is_told_with_its_place() {
+    fn what_is_no_yaml_is_reported_with_its_place() {
         for (text, at) in [
             ("a: [1\n", Some(1)),
             ("job: x\nconfig:\n  name: \"y\n", Some(3)),

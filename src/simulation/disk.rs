@@ -54,7 +54,7 @@ struct State {
     by_inode: HashMap<u64, usize>,
     /// What is where now: a node, or a folder.
     names: Names,
-    /// What stood where when everything was durable.
+    /// What was where when everything was durable.
     durable: Names,
     /// Changes of names since then, and whether each is durable.
     pending: Vec<(NameChange, bool)>,

@@ -47,7 +47,7 @@ pub struct TrueVersion {
     pub bytes: u64,
     /// The SHA-256 of all of it.
     pub sha256: Sha256Digest,
-    /// Which list it stood in.
+    /// Which list it was in.
     pub kind: ArtifactKind,
     /// The training step, where it has one.
     pub step: Option<u64>,

@@ -128,7 +128,7 @@ impl View {
 pub(crate) struct Version {
     /// The path under the job's output folder.
     pub(crate) path: String,
-    /// Which list it stood in.
+    /// Which list it was in.
     pub(crate) kind: ArtifactKind,
     pub(crate) step: Option<u64>,
     pub(crate) content: Arc<Content>,

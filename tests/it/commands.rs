@@ -168,7 +168,7 @@ async fn every_command_in_every_state() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_that_changed_after_the_look_is_told_in_the_same_words() {
+async fn a_state_that_changed_after_the_look_is_reported_in_the_same_words() {
     let bench = bench().await;
     let job = job_in(&bench.simulator, "RUNNING");
     // The look says STOPPED, the API knows better.
@@ -322,7 +322,7 @@ async fn one_command_from_a_configuration_to_a_mirror() {
 /// The signal comes while the API keeps its answer to itself.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(unix)]
-async fn a_signal_between_a_command_and_its_answer_is_told() {
+async fn a_signal_between_a_command_and_its_answer_is_reported() {
     use rustix::process::{Pid, Signal, kill_process};
     let bench = bench().await;
     write(&bench, "c.yaml", CONFIG);
@@ -357,7 +357,7 @@ async fn a_signal_between_a_command_and_its_answer_is_told() {
 /// The message names a job that was paid for, and does not suggest to pay again.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(unix)]
-async fn a_followed_submission_tells_its_job_at_once() {
+async fn a_followed_submission_names_its_job_at_once() {
     use rustix::process::{Pid, Signal, kill_process};
     let bench = bench().await;
     write(&bench, "c.yaml", CONFIG);
@@ -424,7 +424,7 @@ async fn a_dry_run_that_a_variable_asks_for_sends_and_changes_nothing() {
 
 /// What variables and the configuration file say is meant for real jobs.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demo_runs_nobody_s_hooks() {
+async fn a_demo_runs_no_hooks() {
     let bench = bench().await;
     let mut command = bench.command(&["demo", "show"]);
     // Taken for a demo's own, it would end the command.

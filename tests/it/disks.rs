@@ -128,7 +128,7 @@ async fn no_room_in_any_call_loses_nothing() {
 
 /// A disk without room for the lists, when old checkpoints go: the run still says how it ended.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_room_for_the_lists_at_the_end_is_told_with_the_last_event() {
+async fn no_room_for_the_lists_at_the_end_is_reported_with_the_last_event() {
     if !have(&["strace"]) {
         return;
     }
@@ -265,7 +265,7 @@ async fn a_quota_is_a_full_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_only_disk_is_told_and_still_read() {
+async fn a_read_only_disk_is_reported_and_still_read() {
     let Some(disk) = Disk::ext4() else { return };
     let (bench, dir) = (finished().await, disk.path().join("out"));
     assert_goes_on(&bench, &dir, "writable").await;
@@ -432,7 +432,7 @@ fn allow(path: &Path, mode: u32) {
 
 /// G7: a folder that may not be written is reported before anything is fetched; one below it costs its own files alone.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_not_be_written_is_told_and_costs_itself_alone() {
+async fn what_may_not_be_written_is_reported_and_costs_itself_alone() {
     let bench = finished().await;
     let dir = bench.dir();
     let once = |dir: &Path| without_privilege(&command(&bench, dir, &["--once"]));

@@ -42,7 +42,7 @@ fn published(bench: &Bench) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_published_file_is_told_once_and_no_secret_with_it() {
+async fn every_published_file_is_delivered_once_and_no_secret_with_it() {
     let bench = bench(HostOptions::default()).await;
     bench.simulator.advance_steps(&bench.job, 600);
     assert!([0, 75].contains(&code(&bench.once(&["--exclude", "samples/*"]).await)));
@@ -103,7 +103,7 @@ async fn a_killed_run_loses_no_event_and_repeats_it_under_its_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failing_hook_is_told_and_stops_nothing() {
+async fn a_failing_hook_is_reported_and_stops_nothing() {
     let bench = bench(HostOptions::default()).await;
     bench.simulator.finish(&bench.job);
     // It is a problem, so it is reported with `-q` too.
@@ -120,7 +120,7 @@ async fn a_failing_hook_is_told_and_stops_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hook_that_is_missing_is_told_once_and_what_it_missed_comes_later() {
+async fn a_hook_that_is_missing_is_reported_once_and_what_it_missed_comes_later() {
     let bench = bench(HostOptions::default()).await;
     bench.simulator.finish(&bench.job);
     let script = bench.dir().with_file_name("hook");
@@ -210,7 +210,7 @@ async fn a_webhook_gets_each_file_and_the_end_and_its_address_is_never_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_a_run_is_told_with_its_code() {
+async fn the_end_of_a_run_is_delivered_with_its_code() {
     let bench = bench(HostOptions::default()).await;
     bench.simulator.finish(&bench.job);
     let command = r#"sh -c 'printf "%s %s %s\n" "$1" "$RCSYNC_PUBLISHED" "$(cat)" > ../end' - {exit_code}"#;

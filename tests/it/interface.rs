@@ -104,7 +104,7 @@ async fn ls_shows_kind_step_size_evidence_sha256_and_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_tells_what_differs_and_what_is_missing() {
+async fn verify_names_what_differs_and_what_is_missing() {
     let bench = mirrored().await;
     let good = bench.run("verify DIR --output json", &[]).await;
     assert_eq!(code(&good), 0);
@@ -147,6 +147,14 @@ async fn a_folder_that_mirrors_nothing_is_66_and_an_empty_mirror_is_none_of_that
             assert!(stderr(&run).contains(why), "{}", stderr(&run));
         }
     }
+    for (folder, why) in [("DIR/nowhere", "there is no such folder"), ("DIR/file", "it is a file")] {
+        let run = bench.run(&format!("result JOB --dir {folder}"), &[]).await;
+        assert_eq!((code(&run), stdout(&run).as_str()), (66, ""), "{folder}: {}", stderr(&run));
+        let named = bench.dir().join(folder.trim_start_matches("DIR/")).display().to_string();
+        assert!(stderr(&run).contains(why) && stderr(&run).contains(&named), "{}", stderr(&run));
+    }
+    let nothing_yet = bench.run("result JOB --dir DIR", &[]).await;
+    assert_eq!(code(&nothing_yet), 0, "{}", stderr(&nothing_yet));
     assert_eq!(code(&bench.once(&[]).await), 0, "a job that has nothing yet");
     let listed = bench.run("ls DIR --output json", &[]).await;
     assert_eq!(code(&listed), 0, "{}", stderr(&listed));

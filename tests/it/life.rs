@@ -296,7 +296,7 @@ async fn a_job_that_went_on_is_noticed_although_no_time_stamp_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_goes_silent_is_told_once() {
+async fn a_job_that_goes_silent_is_reported_once() {
     let bench = bench().await;
     let job = bench.job.clone();
     let followed = Followed::start(&bench, &format!("{job} out --interval 50ms"));

@@ -11,7 +11,7 @@ use crate::support::{Bench, code, stderr};
 /// In a container whose first process reaps no child, a killed mirror stays in the list of processes for ever.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_one_that_nobody_buries_holds_nobody_up() {
+async fn a_killed_process_that_is_not_reaped_holds_no_lock() {
     use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
     let mut first = Following::start().await;
@@ -95,7 +95,7 @@ async fn the_second_one_ends_with_75_and_says_who_is_first() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn where_every_lock_is_granted_the_record_tells_who_is_first() {
+async fn where_every_lock_is_granted_the_record_names_the_first() {
     let mut first = Following::start().await;
     // The same record in a file that is not locked: what a network disk looks like that grants every lock.
     let record = first.wait_for_record().await;

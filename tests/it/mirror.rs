@@ -349,7 +349,7 @@ async fn the_list_of_checksums_is_there_while_the_rest_still_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_file_and_an_old_version_that_stay_are_told() {
+async fn a_foreign_file_and_an_old_version_that_stay_are_reported() {
     let bench = bench(HostOptions::default(), plan()).await;
     bench.simulator.finish(&bench.job);
     std::fs::create_dir_all(bench.dir()).unwrap();
@@ -377,7 +377,7 @@ async fn a_foreign_file_and_an_old_version_that_stay_are_told() {
 
 /// A slip in a pattern must not be silent success.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_choice_that_leaves_nothing_of_a_finished_job_is_told() {
+async fn a_choice_that_leaves_nothing_of_a_finished_job_is_reported() {
     let bench = bench(HostOptions::default(), plan()).await;
     bench.simulator.finish(&bench.job);
     let none = bench.once(&["--include", "nomatch*"]).await;

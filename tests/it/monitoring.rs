@@ -16,7 +16,7 @@ async fn finished() -> Bench {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_is_told_that_it_is_ready_and_that_it_ends() {
+async fn systemd_learns_that_it_is_ready_and_that_it_ends() {
     let bench = finished().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
@@ -63,7 +63,7 @@ async fn a_manager_that_does_not_listen_holds_nothing_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
-async fn a_manager_whose_socket_is_no_file_is_told_too() {
+async fn a_manager_whose_socket_is_no_file_is_notified_too() {
     use std::os::linux::net::SocketAddrExt as _;
     let bench = finished().await;
     let name = format!("rcsync-test-{}", std::process::id());

@@ -86,7 +86,7 @@ async fn what_was_pruned_is_not_fetched_again_and_everything_stays_true() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mirror_keeps_what_it_is_told_to_keep() {
+async fn a_mirror_keeps_what_its_rule_keeps() {
     let bench = bench(JobPlan { family: Family::Wan22, save_every: 100, optimizer: false, ..plan() }).await;
     let ui = bench.dir().with_file_name("ui");
     std::fs::create_dir_all(ui.join("models/loras")).unwrap();

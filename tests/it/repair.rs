@@ -77,7 +77,7 @@ fn rot(path: &PathBuf, at: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_folder_is_verified_without_network_and_repair_asks_nobody() {
+async fn a_whole_folder_is_verified_without_network_and_repair_asks_no_host() {
     let bench = mirrored().await;
     let before = snapshot(&bench.dir());
     let plain = verify(&bench, &[]).await;
@@ -183,7 +183,7 @@ async fn another_revision_is_fetched_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_hosted_no_more_is_told_and_left_alone() {
+async fn what_is_hosted_no_more_is_reported_and_left_alone() {
     let bench = mirrored().await;
     let path = checkpoint(&bench);
     rot(&path, 5);

@@ -120,7 +120,7 @@ async fn what_must_stay_free_stays_free() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_waits_for_the_slowest_connection() {
+async fn no_file_waits_for_the_slowest_connection() {
     let host = HostOptions { throttle: Some(2 * MIB), ..HostOptions::default() };
     let bench = bench(host, large()).await;
     bench.simulator.finish(&bench.job);
@@ -135,7 +135,7 @@ async fn nobody_waits_for_the_slowest_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_link_and_the_disk_will_not_bear_is_told_in_time() {
+async fn what_the_link_and_the_disk_will_not_bear_is_reported_in_time() {
     let host = HostOptions { throttle: Some(MIB / 8), ..HostOptions::default() };
     let config =
         SimulatorConfig { host, step_time: Some(Duration::from_millis(20)), ..SimulatorConfig::default() };

@@ -26,7 +26,10 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Co
         (None, Some(steps)) => Retention::KeepEvery(steps),
         (None, None) => {
             let why = "`prune` needs to know what stays: `--keep-last <N>` or `--keep-every <STEPS>`";
-            return Err(CommandError::misused(why, "nothing was removed; `--dry-run` shows what would be"));
+            return Err(CommandError::misused(
+                why,
+                "nothing was removed; `--keep-last 3 --dry-run` shows what would be removed",
+            ));
         }
     };
     let dry_run = context.settings.sync.dry_run;

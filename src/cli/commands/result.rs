@@ -84,7 +84,7 @@ fn here<'a>(dir: &'a Path, job: &JobId) -> Result<Here<'a>, CommandError> {
     ensure_folder(dir, "`result --dir` compares with")?;
     let manifest = match known(dir) {
         Ok(manifest) => Some(manifest),
-        Err(Error::NoMirror { job: None, why, .. }) if why != NoMirror::Damaged => None,
+        Err(Error::NoMirror { job: None, why: NoMirror::Empty, .. }) => None,
         Err(error) => return Err(error.into()),
     };
     match manifest.as_ref().filter(|manifest| manifest.job != *job) {

@@ -53,7 +53,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Resume) -> Result<ExitStatus, C
             let step = before.progress.current_step;
             let first = Event::Resumed { attempt: None, step, reason: ResumeReason::Asked };
             let times = times.unwrap_or_default();
-            return following.follow_resumed(context, &signals, api, job, times, first).await;
+            return following.after_resumption(times).follow(context, &signals, api, job, Some(first)).await;
         }
         let status = answer.status.as_ref().map(|status| status.as_str());
         let name = answer.name.as_deref();

@@ -29,7 +29,7 @@ use super::change::{self, Links};
 use super::dataset::folder::Target;
 use super::sync::Following;
 use super::{Context, wait_for};
-use datasets::{Folders, preflight};
+use datasets::{Folders, Submission, preflight};
 use once::Once;
 
 #[derive(Serialize)]
@@ -75,11 +75,13 @@ pub(super) fn run(context: &Context<'_>, typed: &Submit) -> Result<ExitStatus, C
     let count = gpu_count.unwrap_or(GpuCount::One);
     wait_for(context.world, |signals| async move {
         let events = following.is_some() && context.settings.format == Format::Json;
+        let (config, force) = (config.as_ref(), typed.force);
+        let submission = Submission { context, signals: &signals, config, force, events };
         if context.settings.sync.dry_run {
-            if folders.check(context, &signals, config.as_ref(), typed.force, false).await?.is_none() {
+            if folders.check(Submission { events: false, ..submission }).await?.is_none() {
                 return Ok(signals.status());
             }
-            let looking = preflight(context, &api, config.as_ref(), &sent, typed.force);
+            let looking = preflight(context, &api, config, &sent, force);
             let Some(looked) = signals.unless_ended(looking).await else { return Ok(signals.status()) };
             looked?;
             let called = name.as_deref().map_or_else(|| label.clone(), shown);
@@ -96,11 +98,11 @@ pub(super) fn run(context: &Context<'_>, typed: &Submit) -> Result<ExitStatus, C
             }
             return finish.with_job(&signals, api, SubmitAnswer { id: job, name }, following).await;
         }
-        let looking = preflight(context, &api, config.as_ref(), &sent, typed.force);
+        let looking = preflight(context, &api, config, &sent, force);
         let Some(looked) = signals.unless_ended(looking).await else { return Ok(signals.status()) };
         looked?;
         if let Some(target) = &target {
-            let exit = folders.send(context, target, &signals, config.as_ref(), typed.force, events).await?;
+            let exit = folders.send(submission, target).await?;
             if exit != ExitStatus::Complete {
                 return Ok(not_submitted(context, exit));
             }

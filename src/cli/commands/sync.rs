@@ -1,6 +1,7 @@
 //! `rcsync sync`: mirror a job until it ends.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::command_error::CommandError;
@@ -10,7 +11,6 @@ use crate::edge::api::ApiClient;
 use crate::edge::api::responses::SubmitAnswer;
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::Mirror;
-use crate::engine::options::SyncOptions;
 use crate::engine::outputs::hooks::HookPlan;
 use crate::engine::retry::{Again, retry};
 use crate::error::{ApiError, Error, ExitStatus};
@@ -111,18 +111,10 @@ impl Following {
         self.follow(context, signals, api, id, Some(first)).await
     }
 
-    /// The same for a job that was resumed just now, when it had these time stamps.
-    pub(super) async fn follow_resumed(
-        mut self,
-        context: &Context<'_>,
-        signals: &Signals,
-        api: ApiClient,
-        job: JobId,
-        times: JobTimes,
-        first: Event,
-    ) -> Result<ExitStatus, CommandError> {
+    /// The job was resumed just now, when it had these time stamps.
+    pub(super) fn after_resumption(mut self, times: JobTimes) -> Self {
         self.equipment.options.resumed_after = Some(times);
-        self.follow(context, signals, api, job, Some(first)).await
+        self
     }
 
     /// Reports `first`, and follows the job until it ends.
@@ -142,7 +134,14 @@ impl Following {
             Place::Folder(Some(dir)) => dir,
             #[cfg(feature = "buckets")]
             Place::Bucket(to) => {
-                return follow_to_bucket(context, signals, api, job, to, (options, hooks), first).await;
+                let again = match &first {
+                    None => THE_SAME_COMMAND.to_owned(),
+                    Some(_) => format!("`rcsync {job} {}`", shown(&to)),
+                };
+                let bucket = bucket::options(&context.settings);
+                let hooks = equipment::bucket_hooks(hooks, &job, context.world.now);
+                let mirror = BucketMirror { api, job, to, options, bucket, hooks, fleet: None };
+                return mirror_to_bucket(context, signals, mirror, first, again).await;
             }
             #[cfg(not(feature = "buckets"))]
             Place::Bucket(to) => PathBuf::from(to),
@@ -176,37 +175,6 @@ async fn filled(dir: &Path, api: &ApiClient, job: &JobId) -> Result<PathBuf, Com
     Ok(Destination::fill(text, job, name.as_deref()).into())
 }
 
-/// Mirrors into a bucket, and reports as the settings want it.
-#[cfg(feature = "buckets")]
-async fn follow_to_bucket(
-    context: &Context<'_>,
-    signals: &Signals,
-    api: ApiClient,
-    job: JobId,
-    to: String,
-    (options, hooks): (SyncOptions, HookPlan),
-    first: Option<Event>,
-) -> Result<ExitStatus, CommandError> {
-    let again = match &first {
-        None => THE_SAME_COMMAND.to_owned(),
-        Some(_) => format!("`rcsync {job} {}`", shown(&to)),
-    };
-    let begins = first.is_some();
-    let telling = Telling::new(context.world, &context.settings, &job, signals, &again);
-    if let Some(first) = first {
-        telling.report(&first);
-        if matches!(first, Event::Submitted { .. }) {
-            signals.unless_ended(until_known(&api, &job)).await;
-        }
-    }
-    let bucket = bucket::options(&context.settings);
-    let hooks = equipment::bucket_hooks(hooks, &job, context.world.now);
-    let mirror = BucketMirror { api, job, to, options, bucket, hooks, fleet: None };
-    let ended = mirror.run(telling.clone(), signals.stop.clone()).await;
-    telling.end();
-    ended.map_err(|error| of_follow(error, begins, again))
-}
-
 /// Reports `first`, mirrors, and reports the run as the settings want it; `again` is what continues after an early end.
 pub(super) async fn mirror(
     context: &Context<'_>,
@@ -218,16 +186,44 @@ pub(super) async fn mirror(
 ) -> Result<ExitStatus, CommandError> {
     context.events.are_of(&mirror.job);
     let begins = first.is_some();
-    let telling = Telling::new(context.world, &context.settings, &mirror.job, signals, &again);
-    if let Some(first) = first {
-        telling.report(&first);
-        if matches!(first, Event::Submitted { .. }) {
-            signals.unless_ended(until_known(&mirror.api, &mirror.job)).await;
-        }
-    }
+    let telling = begin(context, signals, (&mirror.api, &mirror.job), first, &again).await;
     let ended = equipment::run(mirror, hooks, context.world.now, telling.clone(), signals.stop.clone()).await;
     telling.end();
     ended.map_err(|error| of_follow(error, begins, again))
+}
+
+/// The same into a bucket.
+#[cfg(feature = "buckets")]
+async fn mirror_to_bucket(
+    context: &Context<'_>,
+    signals: &Signals,
+    mirror: BucketMirror,
+    first: Option<Event>,
+    again: String,
+) -> Result<ExitStatus, CommandError> {
+    let begins = first.is_some();
+    let telling = begin(context, signals, (&mirror.api, &mirror.job), first, &again).await;
+    let ended = mirror.run(telling.clone(), signals.stop.clone()).await;
+    telling.end();
+    ended.map_err(|error| of_follow(error, begins, again))
+}
+
+/// Reports `first`; a job that was submitted just now is waited for until the API knows it.
+async fn begin(
+    context: &Context<'_>,
+    signals: &Signals,
+    (api, job): (&ApiClient, &JobId),
+    first: Option<Event>,
+    again: &str,
+) -> Arc<Telling> {
+    let telling = Telling::new(context.world, &context.settings, job, signals, again);
+    if let Some(first) = first {
+        telling.report(&first);
+        if matches!(first, Event::Submitted { .. }) {
+            signals.unless_ended(until_known(api, job)).await;
+        }
+    }
+    telling
 }
 
 /// The error of a mirror; `begins`: of one that began with `submit` or `resume`, and is continued by `again`.

@@ -382,7 +382,7 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
     }
 
     #[test]
-    fn a_log_tells_every_tenth_of_the_training() {
+    fn a_log_has_every_tenth_of_the_training() {
         let looks: Vec<Event> = (0..=2000).step_by(10).map(running).collect();
         assert_eq!(reported(Talk::Normal, false, &looks).1.lines().count(), 11);
         assert_eq!(reported(Talk::Verbose, false, &looks).1.lines().count(), 201);

@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_others_is_overwritten_and_trouble_is_told_once() {
+    fn nothing_of_others_is_overwritten_and_trouble_is_reported_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("theirs.prom");
         std::fs::write(&path, "node_load1 3\n").unwrap();

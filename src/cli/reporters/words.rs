@@ -11,12 +11,13 @@ use crate::decide::mirror::plan::Counts;
 use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::task::FailureCause;
 use crate::decide::transfer::verify::Contradiction;
-use crate::engine::datasets::event::{FailedPush, Meanwhile, RetriedPush};
+use crate::engine::datasets::event::{FailedPush, Meanwhile, PushNotice, RetriedPush};
 use crate::engine::event::{
-    AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, NotAdopted, Notice, ResumeReason,
+    AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, NoStart, NotAdopted, Notice, ResumeReason,
     RetryCause, ServerAnswer,
 };
-use crate::error::{Error, explain_briefly};
+use crate::error::{ApiError, Error, explain_briefly};
+use crate::model::dataset;
 use crate::model::fault::{Fault, Forbidden};
 use crate::model::names::rel_path::RelPath;
 use crate::model::units::ByteCount;
@@ -86,6 +87,23 @@ pub(crate) fn failed_push(cause: &FailedPush) -> String {
     }
 }
 
+/// What users should know of a push.
+pub(crate) fn push_notice(notice: &PushNotice) -> String {
+    match notice {
+        PushNotice::NotRecorded(error) => format!(
+            "what is sent cannot be remembered, so that a later push compares names and lengths alone: {}",
+            explain_briefly(error)
+        ),
+        PushNotice::RecordedNoMore(error) => {
+            format!("what is sent is remembered no more: {}", explain_briefly(error))
+        }
+        PushNotice::LeftOut(name) => format!("`{name}` cannot be sent and is left out"),
+        PushNotice::OtherNames(names) => {
+            format!("the API keeps {} under other names", dataset::some(names))
+        }
+    }
+}
+
 /// Why something is tried again.
 pub(crate) fn retry(cause: &RetryCause) -> String {
     match cause {
@@ -144,7 +162,11 @@ pub(crate) fn notice(notice: &Notice) -> String {
                 stopped(at)
             )
         }
-        Notice::ResumeUnknown { cause } => {
+        Notice::ResumeUnknown(fault) => {
+            let cause = match fault {
+                ApiError::Unknown { cause } | ApiError::Unintelligible { why: cause } => cause,
+                other => &other.to_string(),
+            };
             format!("it is unknown whether the API resumed the job ({cause}): looking")
         }
         Notice::NotResumed(fault) => format!("the job could not be resumed: {fault}"),
@@ -230,8 +252,11 @@ pub(crate) const fn option(hook: HookKind) -> &'static str {
 
 fn of_hook(what: &HookTrouble) -> String {
     match what {
-        HookTrouble::NotStarted { cause } => format!("is skipped in this run: {cause}"),
-        HookTrouble::Broken { cause } => {
+        HookTrouble::NotStarted(NoStart::Journal(error)) => {
+            format!("is skipped in this run: {}", explain_briefly(error))
+        }
+        HookTrouble::NotStarted(NoStart::Thread(error)) => format!("is skipped in this run: {error}"),
+        HookTrouble::Broken(cause) => {
             format!("is skipped for the rest of this run: {cause}; the next run delivers what it missed")
         }
         HookTrouble::Failed { about, cause, next } => {
@@ -247,7 +272,7 @@ fn of_hook(what: &HookTrouble) -> String {
             };
             format!("failed for {about}: {cause}; {next}")
         }
-        HookTrouble::FailedAtEnd { cause } => format!("failed at the end of the run: {cause}"),
+        HookTrouble::FailedAtEnd(cause) => format!("failed at the end of the run: {cause}"),
         HookTrouble::FailureNotRecorded(error) => {
             format!("failed, which could not be recorded: {}", explain_briefly(error))
         }

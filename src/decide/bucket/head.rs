@@ -16,9 +16,6 @@ use crate::model::names::rel_path::RelPath;
 /// The format that this version writes. A newer one is refused.
 pub const FORMAT: u32 = 1;
 
-/// Lines that the head holds before they are folded into a snapshot: a head stays below some 100 KB.
-pub const MOST_LINES: usize = 128;
-
 /// The head's key below the prefix.
 pub const HEAD: &str = ".rcsync/head.json";
 
@@ -179,18 +176,31 @@ pub struct Delivered {
     pub failed: BTreeMap<EventId, u32>,
 }
 
-/// Ids of events that lines hold before they are folded into a snapshot.
-const MOST_EVENTS: usize = 4096;
+/// What lines hold before they are folded into a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoldAt {
+    /// So many lines.
+    pub lines: usize,
+    /// So many ids of events in them.
+    pub events: usize,
+}
+
+impl Default for FoldAt {
+    /// A head stays below some 100 KB.
+    fn default() -> Self {
+        Self { lines: 128, events: 4096 }
+    }
+}
 
 /// Whether lines are to be folded into a snapshot.
 #[must_use]
-pub fn are_many<'a>(lines: impl IntoIterator<Item = &'a Line>) -> bool {
+pub fn are_many<'a>(lines: impl IntoIterator<Item = &'a Line>, fold_at: FoldAt) -> bool {
     let events = |line: &Line| if let Line::Hook { done, .. } = line { done.len() } else { 0 };
     let (mut count, mut of_hooks) = (0, 0);
     for line in lines {
         (count, of_hooks) = (count + 1, of_hooks + events(line));
     }
-    count >= MOST_LINES || of_hooks >= MOST_EVENTS
+    count >= fold_at.lines || of_hooks >= fold_at.events
 }
 
 /// Adds a line to others; one that continues the last line becomes part of it.
@@ -346,6 +356,8 @@ mod tests {
         assert_eq!(delivered.failed, [(id("c"), 2)].into());
         known.apply(done(&["c"]));
         assert!(known.hooks[&id("hook")].failed.is_empty());
-        assert!(!are_many(&[done(&["a"])]) && are_many(&[done(&vec!["x"; MOST_EVENTS])]));
+        for (lines, events, are_few) in [(2, 4, true), (1, 4, false), (2, 3, false)] {
+            assert_eq!(are_many(&[done(&["a", "b", "c"])], FoldAt { lines, events }), !are_few);
+        }
     }
 }

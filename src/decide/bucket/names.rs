@@ -46,7 +46,7 @@ mod tests {
             sha256,
             evidence: Evidence::Length,
             revision: Revision::default(),
-            run: String::new(),
+            run: "".into(),
             modified: None,
             state,
             older: Vec::new(),

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formats_are_told_by_their_first_bytes() {
+    fn formats_are_distinguished_by_their_first_bytes() {
         for (bytes, name) in [
             (&b"\xff\xd8\xff\xe0\0\x10JFIF"[..], Some("JPEG")),
             (b"\0\0\0\x18ftypheic\0\0\0\0", Some("HEIC")),

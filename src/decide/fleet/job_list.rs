@@ -159,10 +159,12 @@ fn shown(text: &str) -> String {
 /// Writes one line of a list, as [`parse`] reads it.
 #[must_use]
 pub fn line(job: &JobId, overrides: &[(&str, String)]) -> String {
-    let words = overrides.iter().map(|(key, value)| format!("{key}={value}"));
-    let words: Vec<String> = std::iter::once(format!("id={job}")).chain(words).collect();
-    // An option's value has no NUL in it: it came from a command line.
-    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| format!("id={job}"))
+    let id = format!("id={job}");
+    // A NUL cannot be quoted, and no value that was typed has one.
+    let words =
+        overrides.iter().map(|(key, value)| format!("{key}={value}")).filter(|word| !word.contains('\0'));
+    let words: Vec<String> = std::iter::once(id).chain(words).collect();
+    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
 }
 
 #[cfg(test)]

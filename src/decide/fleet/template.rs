@@ -52,6 +52,7 @@ impl FromStr for Template {
     type Err = TemplateError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Destination::ensure_slashes(text)?;
         if text.replace(ID, "").replace(NAME, "").contains(['{', '}']) {
             return Err(TemplateError::UnknownPlaceholder);
         }

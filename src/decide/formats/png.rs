@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_stand_in_order() {
+    fn chunks_are_in_order() {
         let size = |width: u32, height: u32| {
             chunk(b"IHDR", &[&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 2, 0, 0, 0]].concat())
         };

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::decide::datasets::{DATASETS, dataset_name, is_safe_name};
+use crate::model::names::sanitize::for_terminal;
 use crate::model::training_config::{Dataset, Located, Misshapen, Process, Shape, TrainingConfig};
 use crate::model::yaml11::{Meaning, RefusalKind};
 
@@ -254,8 +255,12 @@ fn is_uuid(name: &str) -> bool {
     lengths.eq([8, 4, 4, 4, 12]) && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
+/// The longest objection, in characters.
+const LONGEST: usize = 2000;
+
 fn object(found: &mut Vec<Objection>, line: Option<u64>, what: impl Into<String>) {
-    found.push(Objection { line, what: what.into() });
+    // It may repeat what is in the file.
+    found.push(Objection { line, what: for_terminal(&what.into(), LONGEST) });
 }
 
 #[cfg(test)]
@@ -348,7 +353,7 @@ config:
     }
 
     #[test]
-    fn each_shape_that_the_trainer_cannot_read_is_told_with_its_line() {
+    fn each_shape_that_the_trainer_cannot_read_is_reported_with_its_line() {
         const SECTION: &str = "has to hold `key: value` lines, indented below it";
         const LIST: &str = "is not a list; write `- ` before each of its entries, indented below the key";
         for (from, to, expected) in [
@@ -376,7 +381,7 @@ config:
     }
 
     #[test]
-    fn what_the_reader_ends_at_is_told_with_its_line_and_a_way_out() {
+    fn what_the_reader_ends_at_is_reported_with_its_line_and_a_way_out() {
         for (line, expected) in [
             ("x: \"a ${style} dog\"", "`${style}` is replaced by an environment variable"),
             ("# ${style}", "`${style}` is replaced by an environment variable"),
@@ -437,7 +442,7 @@ config:
     }
 
     #[test]
-    fn each_rule_is_told_with_its_line_and_its_right_value() {
+    fn each_rule_is_reported_with_its_line_and_its_right_value() {
         const FOLDER: &str = "it has to be `/app/ai-toolkit/datasets/` and the dataset's name";
         for (from, to, expected) in [
             ("  name: dog\n", "", "`config.name` is missing: the job's files are named after it".to_owned()),

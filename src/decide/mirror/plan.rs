@@ -1,5 +1,6 @@
 //! Listing + manifest + local folder -> what to do with every file, and why. Pure: a dry run prints it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ impl Recollection {
             sha256: self.sha256,
             evidence: self.evidence,
             revision: self.revision.clone(),
-            run: self.run.clone(),
+            run: self.run.as_str().into(),
             modified: None,
             state: EntryState::Present,
             older: Vec::new(),
@@ -92,7 +93,7 @@ pub enum Step {
     /// Read the local file and compare: it may be the one an older run left.
     Adopt {
         /// What that run remembered of it.
-        memory: Recollection,
+        memory: Box<Recollection>,
         /// The job ran since: when it is that file, the host is asked whether it changed.
         due: bool,
     },
@@ -354,7 +355,7 @@ fn known(situation: &Situation<'_>, artifact: &Artifact, entry: &Entry) -> Step 
 fn unknown(situation: &Situation<'_>, artifact: &Artifact) -> Step {
     match (situation.local.get(&artifact.path), situation.recollections.get(&artifact.key)) {
         (Some(LocalFile::File { size, .. }), Some(memory)) if *size == memory.size => Step::Adopt {
-            memory: memory.clone(),
+            memory: Box::new(memory.clone()),
             due: is_due(situation, artifact, memory.evidence, &memory.run),
         },
         (Some(LocalFile::File { .. }), _) => Step::Fetch(FetchReason::Unproven),
@@ -389,7 +390,7 @@ fn is_due(situation: &Situation<'_>, artifact: &Artifact, evidence: Evidence, as
 /// Returns what is noted of a file that is asked about now: the run, and for the state of the optimizer also the newest
 /// checkpoint that is listed, since it is due again with each new one.
 #[must_use]
-pub fn asked_stamp(run: &str, artifact: &Artifact, listing: &Listing) -> String {
+pub fn asked_stamp<'a>(run: &'a str, artifact: &Artifact, listing: &Listing) -> Cow<'a, str> {
     let place = |artifact: &Arc<Artifact>| {
         let is_save = artifact.key.kind == ArtifactKind::Checkpoint;
         let is_final = artifact.key.kind.may_be_final(artifact.step, &artifact.path);
@@ -402,8 +403,8 @@ pub fn asked_stamp(run: &str, artifact: &Artifact, listing: &Listing) -> String 
     let order = |place: &String| place.parse().unwrap_or(u64::MAX);
     let newest = || listing.artifacts.iter().filter_map(place).max_by_key(order);
     match artifact.key.is_optimizer().then(newest).flatten() {
-        Some(newest) => format!("{run}@{newest}"),
-        None => run.to_owned(),
+        Some(newest) => format!("{run}@{newest}").into(),
+        None => run.into(),
     }
 }
 

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_its_length_speaks_for_is_adopted_where_every_byte_was_compared_and_nobody_writes() {
+    fn a_file_proven_by_its_length_alone_is_adopted_where_every_byte_was_compared_and_it_is_not_written() {
         let bytes = b"some text".as_slice();
         let judged = || {
             let mut inspection = Inspection::new(Format::Unknown, &[]);

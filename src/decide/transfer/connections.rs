@@ -294,7 +294,9 @@ impl Connections {
         let small = self.small_level(seen.small_waiting);
         let hurry = seen.hurry && seen.load.large > 0;
         self.one_each = deserve_one_each(seen.typical_rate * as_f64(seen.load.large as u64), hurry);
-        let large = self.large_level(now, large, seen, hurry);
+        let (large, is_capped) = self.large_level(now, large, seen, hurry);
+        // Elsewhere what small files leave is lent to large ones; here that costs more than it delivers.
+        let small = if is_capped { small.min(seen.small_waiting + seen.load.small) } else { small };
         self.shares = self.share(small, large, seen.large_is_left, hurry);
         self.shares
     }
@@ -315,16 +317,17 @@ impl Connections {
         self.small
     }
 
-    fn large_level(&mut self, now: Duration, level: usize, seen: &Seen, hurry: bool) -> usize {
+    /// Returns the connections for large files, and whether the link is so fast that more of them would cost time.
+    fn large_level(&mut self, now: Duration, level: usize, seen: &Seen, hurry: bool) -> (usize, bool) {
         let is_near = self.round_trip.is_far() == Some(false);
         if hurry || !is_near {
             self.link.release();
-            return level;
+            return (level, false);
         }
         // A rate that takes many connections is no proof of a fast link.
         let is_fast = self.one_each && !self.is_pooled && seen.load.large <= (self.processors + 1) * 2;
         let is_capped = self.link.is_capped(now, is_fast, seen.load.large > 0);
-        if is_capped { level.min(self.processors + 1) } else { level }
+        (if is_capped { level.min(self.processors + 1) } else { level }, is_capped)
     }
 
     /// Shares out between both kinds.
@@ -562,6 +565,36 @@ mod tests {
     fn a_link_that_is_faster_than_hashing_gets_one_connection_more_than_processors() {
         let counts = fast(|_| 1e9);
         assert!(counts.iter().all(|count| *count <= 5), "{counts:?}");
+    }
+
+    #[test]
+    fn a_fast_link_lends_no_connection_of_small_files_to_large_ones() {
+        let mut connections = Connections::new(&LIMITS);
+        connections.head(millis(2), true);
+        let mut bytes = 0;
+        let mut look = |step: u64, small_waiting: usize, load: Load| {
+            bytes += 25_000_000;
+            let seen = Seen {
+                bytes,
+                load,
+                small_waiting,
+                large_is_left: true,
+                typical_rate: 5e8,
+                ..Seen::default()
+            };
+            connections.observe(millis(step * 25), &seen)
+        };
+        let large = Load { small: 0, large: 3 };
+        for step in 1..20 {
+            look(step, 0, large);
+        }
+        assert_eq!(look(20, 0, large), Shares { small: 0, large: 3 });
+        assert_eq!(look(21, 40, large), Shares { small: 2, large: 3 }, "small files wait");
+        assert_eq!(
+            look(22, 0, Load { small: 1, large: 3 }),
+            Shares { small: 1, large: 3 },
+            "one is under way"
+        );
     }
 
     #[test]

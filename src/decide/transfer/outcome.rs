@@ -7,6 +7,10 @@ use crate::model::fault::Fault;
 /// A single pass fails a file rather than wait longer than this for a busy host; the next pass will find it less busy.
 pub const LONGEST_WAIT_IN_ONE_PASS: Duration = Duration::from_secs(60);
 
+/// A file keeps its memory over a wait that is no longer than this. Over a longer one the bytes that are not sent yet are
+/// dropped, a few parts at most, so that files of other hosts get their memory.
+pub const LONGEST_WAIT_WITH_MEMORY: Duration = Duration::from_secs(5);
+
 /// A file is gone when the host denies it this often in a row while it is still listed.
 pub const TRIES_OF_A_GONE_FILE: u32 = 2;
 
@@ -76,6 +80,27 @@ pub fn after(fault: &Fault, exhausted: bool, once: bool) -> After {
     }
 }
 
+/// What a file does whose host may not be asked for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtGate {
+    /// It fails in this pass.
+    Fail,
+    /// It waits.
+    Wait,
+    /// It waits, and gives its memory to others first.
+    WaitWithoutMemory,
+}
+
+/// Decides what a file does whose host may be asked after `wait`. `once`: a single pass.
+#[must_use]
+pub fn at_gate(wait: Duration, once: bool) -> AtGate {
+    match wait {
+        wait if once && wait > LONGEST_WAIT_IN_ONE_PASS => AtGate::Fail,
+        wait if wait > LONGEST_WAIT_WITH_MEMORY => AtGate::WaitWithoutMemory,
+        _ => AtGate::Wait,
+    }
+}
+
 /// What follows the answer to a question for a newer link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterLink {
@@ -107,6 +132,20 @@ pub const fn after_link(is_renewed: bool, gone: bool, tries: u32, exhausted: boo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_wait_costs_memory_and_a_single_pass_its_file() {
+        let rows = [
+            (Duration::ZERO, AtGate::Wait, AtGate::Wait),
+            (LONGEST_WAIT_WITH_MEMORY, AtGate::Wait, AtGate::Wait),
+            (LONGEST_WAIT_WITH_MEMORY * 2, AtGate::WaitWithoutMemory, AtGate::WaitWithoutMemory),
+            (LONGEST_WAIT_IN_ONE_PASS, AtGate::WaitWithoutMemory, AtGate::WaitWithoutMemory),
+            (LONGEST_WAIT_IN_ONE_PASS * 2, AtGate::WaitWithoutMemory, AtGate::Fail),
+        ];
+        for (wait, follows, once) in rows {
+            assert_eq!((at_gate(wait, false), at_gate(wait, true)), (follows, once), "{wait:?}");
+        }
+    }
 
     #[test]
     fn what_follows_a_fault() {

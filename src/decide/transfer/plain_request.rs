@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_follows_a_refusal_at_once_tells_of_the_host() {
+    fn only_what_follows_a_refusal_at_once_is_about_the_host() {
         for (at_once, served, before, expected) in [
             (true, true, Habit::Unknown, Habit::Refuses),
             (false, true, Habit::Unknown, Habit::Unknown),

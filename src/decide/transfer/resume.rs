@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_with_other_tags_are_taken_only_when_told() {
+    fn replicas_with_other_tags_are_taken_only_when_allowed() {
         let date = Some(LastModified { seconds: 7, strong: true });
         let known = Revision { last_modified: date, ..revision("\"a\"", 100) };
         let mut answer = head(206, Some("bytes 40-99/100"), Some(60), "\"b\"");

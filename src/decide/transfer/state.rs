@@ -89,9 +89,9 @@ pub struct TransferState {
     quirks: Quirks,
     tries: Tries,
     /// A body that contradicted its proof, in an earlier download or in this one.
-    suspect: Option<Doubt>,
+    suspect: Option<Box<Doubt>>,
     /// How the last download of this file in this run ended: the same end is not reported twice.
-    previous: Option<Missing>,
+    previous: Option<Box<Missing>>,
     is_left_over: bool,
     is_started: bool,
     /// Responses of this attempt were joined where only an overlap agreed.
@@ -165,7 +165,7 @@ impl TransferState {
                 not_before: Duration::ZERO,
             },
             suspect: task.doubt.clone(),
-            previous,
+            previous: previous.map(Box::new),
             is_left_over: left_over,
             is_started: false,
             is_joined: false,

@@ -15,21 +15,21 @@ use crate::model::manifest::{Doubt, Entry};
 use crate::model::names::rel_path::RelPath;
 use crate::model::revision::Revision;
 
-/// A file to fetch, and what is known of it.
+/// A file to fetch, and what is known of it. What few files have is boxed: tens of thousands may wait.
 #[derive(Debug, Clone)]
 pub struct Task {
     /// The file and the path it will get.
     pub artifact: Arc<Artifact>,
     /// The file is here: only ask whether it changed since this revision.
-    pub recheck: Option<Revision>,
+    pub recheck: Option<Box<Revision>>,
     /// The local bytes are not what was published, whatever their length and time stamp are.
     pub is_damaged: bool,
     /// A file that rcsync did not publish is here under its name: it may be this one.
     pub may_adopt: bool,
     /// The local file of that name, where rcsync published it.
-    pub entry: Option<Entry>,
+    pub entry: Option<Box<Entry>>,
     /// A body of it that contradicted its proof.
-    pub doubt: Option<Doubt>,
+    pub doubt: Option<Box<Doubt>>,
     /// It is half of a pair, whose header contains the hash of both halves.
     pub half_of_pair: bool,
     /// Whether the training may still be writing it.
@@ -37,7 +37,7 @@ pub struct Task {
     /// The training ended before its time, perhaps in the middle of a save.
     pub cut_off: bool,
     /// The run of the job; see [`crate::decide::mirror::plan::run_stamp`].
-    pub run: String,
+    pub run: Arc<str>,
     /// The listing that its URL is from.
     pub generation: u64,
 }
@@ -187,7 +187,7 @@ pub(crate) mod examples {
             half_of_pair: false,
             run_may_write: false,
             cut_off: false,
-            run: String::new(),
+            run: "".into(),
             generation: 0,
         }
     }

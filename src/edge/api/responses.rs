@@ -255,6 +255,10 @@ impl Offered {
         }
         match SourceUrl::parse(&path) {
             Ok(url) => {
+                let url = match self.artifacts.last() {
+                    Some(before) => url.sharing_origin(&before.url),
+                    None => url,
+                };
                 let sample = (kind == ArtifactKind::Sample).then(|| sample(&members));
                 self.artifacts.push(ListedArtifact { kind, url, sample: sample.map(Arc::new) });
             }

@@ -360,7 +360,7 @@ async fn a_closed_port_is_surely_not_reached() {
 }
 
 #[tokio::test]
-async fn what_speaks_no_tls_is_surely_not_sent() {
+async fn what_is_no_tls_is_surely_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("https://{}", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::edge::folder::checksummed;
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::edge::folder::part_file::{
-    Part, PartFolder, PartIdentity, PartRecord, RECORD_BOUND, trusted_ranges,
-};
+use crate::edge::folder::part_file::Part;
+use crate::edge::folder::part_folder::PartFolder;
+use crate::edge::folder::part_record::{PartIdentity, PartRecord, RECORD_BOUND};
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
 use crate::error::Error;
@@ -103,7 +103,7 @@ impl BlockSums {
         let mut bad = Vec::new();
         let mut upto = 0;
         let length = self.record.identity.length;
-        for good in trusted_ranges(&file, &self.record).into_iter().chain(std::iter::once(length..length)) {
+        for good in self.record.trusted_ranges(&file).into_iter().chain(std::iter::once(length..length)) {
             if good.start > upto {
                 bad.push(upto..good.start);
             }
@@ -126,7 +126,7 @@ impl BlockSums {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::folder::part_file::tests::BLOCK;
+    use crate::edge::folder::part_folder::tests::BLOCK;
     use crate::model::artifact::ArtifactKind;
     use crate::model::revision::{Etag, Revision};
 

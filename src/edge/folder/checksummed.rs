@@ -11,6 +11,9 @@ use serde_json::value::RawValue;
 
 use crate::edge::system::disk;
 
+const BEFORE_SUM: &[u8] = br#"{"crc32":""#;
+const BEFORE_BODY: &[u8] = br#"","body":"#;
+
 #[derive(Deserialize)]
 struct Sealed<B> {
     crc32: String,
@@ -19,14 +22,30 @@ struct Sealed<B> {
 
 /// Wraps a value; the result has no line break.
 pub(crate) fn seal<T: Serialize>(value: &T) -> serde_json::Result<String> {
-    let body = serde_json::to_string(value)?;
-    Ok(format!(r#"{{"crc32":"{}","body":{body}}}"#, checksum(&body)))
+    let mut text = Vec::new();
+    seal_behind(&mut text, value)?;
+    String::from_utf8(text).map_err(serde::ser::Error::custom)
+}
+
+/// Wraps a value behind what `text` has. In one buffer: a manifest of many files takes tens of megabytes. After an error what
+/// was added is no use.
+pub(crate) fn seal_behind<T: Serialize>(text: &mut Vec<u8>, value: &T) -> serde_json::Result<()> {
+    text.extend_from_slice(BEFORE_SUM);
+    let sum = text.len();
+    text.extend_from_slice(b"00000000");
+    text.extend_from_slice(BEFORE_BODY);
+    let body = text.len();
+    serde_json::to_writer(&mut *text, value)?;
+    let checked = checksum(&text[body..]);
+    text[sum..sum + checked.len()].copy_from_slice(checked.as_bytes());
+    text.push(b'}');
+    Ok(())
 }
 
 /// Unwraps a value; `None` for anything that is not exactly what was sealed.
 pub(crate) fn unseal<T: DeserializeOwned>(text: &str) -> Option<T> {
     let sealed: Sealed<&RawValue> = serde_json::from_str(text).ok()?;
-    (sealed.crc32 == checksum(sealed.body.get()))
+    (sealed.crc32 == checksum(sealed.body.get().as_bytes()))
         .then(|| serde_json::from_str(sealed.body.get()).ok())
         .flatten()
 }
@@ -38,8 +57,8 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path, bound: u64) -> Option<T> {
     unseal(text.trim_end())
 }
 
-fn checksum(text: &str) -> String {
-    format!("{:08x}", crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, text.as_bytes()))
+fn checksum(text: &[u8]) -> String {
+    format!("{:08x}", crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, text))
 }
 
 #[cfg(test)]

@@ -65,11 +65,11 @@ pub(crate) fn read<T: DeserializeOwned>(
 pub(crate) fn lines<T: Serialize>(
     path: &Path,
     records: impl IntoIterator<Item = T>,
-) -> Result<String, Error> {
-    let mut text = String::new();
+) -> Result<Vec<u8>, Error> {
+    let mut text = Vec::new();
     for record in records {
-        text += &checksummed::seal(&record).map_err(|error| fault("write", path)(error.into()))?;
-        text.push('\n');
+        checksummed::seal_behind(&mut text, &record).map_err(|error| fault("write", path)(error.into()))?;
+        text.push(b'\n');
     }
     Ok(text)
 }
@@ -80,7 +80,7 @@ pub(crate) fn replace<T: Serialize>(
     staging: &Path,
     records: impl IntoIterator<Item = T>,
 ) -> Result<(), Error> {
-    disk::replace(path, staging, lines(path, records)?.as_bytes(), Durability::Durable)
+    disk::replace(path, staging, &lines(path, records)?, Durability::Durable)
 }
 
 impl Journal {
@@ -97,7 +97,7 @@ impl Journal {
     /// Appends records, all with one write. A crash may take them back until [`Self::flush`].
     pub(crate) fn append<T: Serialize>(&self, records: impl IntoIterator<Item = T>) -> Result<(), Error> {
         let text = lines(&self.path, records)?;
-        disk::append(&self.file, text.as_bytes()).map_err(fault("write", &self.path))
+        disk::append(&self.file, &text).map_err(fault("write", &self.path))
     }
 
     /// A journal that the disk refuses to write.

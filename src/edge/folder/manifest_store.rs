@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::edge::folder::checksummed;
 use crate::edge::folder::journal::{self, Journal};
+use crate::edge::folder::reports::read_any_head;
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
 use crate::error::{Error, NoMirror, Unfit};
@@ -101,10 +102,12 @@ impl Store {
         let mut damage = Damage::default();
         let (manifest, sequence) = match read_snapshot(&folder)? {
             Loaded::Nothing => {
+                ensure_no_other_job(dir, job)?;
                 damage.is_new = true;
                 (Manifest::new(job.clone(), origin.to_owned()), 0)
             }
             Loaded::Damaged => {
+                ensure_no_other_job(dir, job)?;
                 damage.snapshot = true;
                 let aside = disk::private_name(&folder, "manifest", "damaged");
                 let path = folder.join("manifest.json");
@@ -319,6 +322,20 @@ enum Loaded {
     Snapshot(Box<Snapshot<Manifest>>),
 }
 
+/// Finds out whether a folder without a manifest that can be read is another job's, by its `job.json`: this job's files among
+/// the other one's would be under one list, and the other job's record would be lost.
+///
+/// # Errors
+/// When it is.
+pub(crate) fn ensure_no_other_job(dir: &Path, job: &JobId) -> Result<(), Error> {
+    match read_any_head(dir) {
+        Some(head) if head.job_id != *job => {
+            Err(Error::FolderUnfit { path: dir.to_path_buf(), why: Unfit::OtherJob(head.job_id) })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Finds out whether a folder mirrors this job, from there.
 ///
 /// # Errors
@@ -392,7 +409,7 @@ mod tests {
                 last_modified: Some(LastModified { seconds: 5, strong: true }),
                 length: Some(7),
             },
-            run: "2026-01-31T12:00:00/2026-01-31T13:00:00".to_owned(),
+            run: "2026-01-31T12:00:00/2026-01-31T13:00:00".into(),
             modified: Some(1_790_000_000_123_456_789),
             state: EntryState::Pruned,
             older: vec![Older {

@@ -338,9 +338,16 @@ pub(crate) struct ProxyAddress {
 
 impl ProxyAddress {
     /// Reads the value of a variable, with or without a scheme, a user name and a password; `None` where it is no address.
+    ///
+    /// An `@` after the host means that a `/`, `?` or `#` of the password ended the host: what was read as host and port is the
+    /// user name and the first digits of the password.
     pub(crate) fn of(value: &str) -> Option<Self> {
         let with_scheme = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
         let url = Url::parse(&with_scheme).ok()?;
+        let after_host = [Some(url.path()), url.query(), url.fragment()];
+        if after_host.into_iter().flatten().any(|part| part.contains('@')) {
+            return None;
+        }
         Some(Self { host: url.host_str()?.to_ascii_lowercase(), port: url.port_or_known_default() })
     }
 }

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use url::{ParseError, Url};
 
@@ -12,21 +11,13 @@ use crate::edge::api;
 use crate::edge::api::Limits;
 use crate::edge::net::names::{Dialled, Names, Resolver};
 use crate::model::hook_event::Occasion;
+use crate::model::hook_fault::HookFault;
 use crate::model::units::ByteCount;
 
 use super::client;
 use super::http::names_a_proxy;
 use super::retry_after::asked_wait;
 use super::wire;
-
-/// Tries of one call while nothing or a passing trouble comes back.
-const TRIES: u32 = 3;
-
-/// Waits between them: doubled each time, so that a service that is started anew is met again.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-
-/// The longest wait that a receiver may ask for between two tries.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// How long one try may take; receivers that work for longer than this should answer first.
 const LIMITS: Limits =
@@ -83,31 +74,11 @@ impl Webhook {
         self.url.as_str()
     }
 
-    /// Sends an event, a few times if need be.
+    /// Sends an event: one request, one answer.
     ///
     /// # Errors
-    /// What the last try came to, without the address.
-    pub async fn post(&self, occasion: &Occasion) -> Result<(), String> {
-        let mut wait = FIRST_WAIT;
-        let mut tries = 1;
-        loop {
-            let (cause, passing, asked) = match self.send(occasion).await {
-                Ok((status, _)) if status.is_success() => return Ok(()),
-                Ok((status, asked)) => (format!("HTTP {}", status.as_u16()), is_passing(status), asked),
-                Err(error) => (api::cause(&error, LIMITS), true, None),
-            };
-            if !passing || tries >= TRIES {
-                return Err(cause);
-            }
-            // The wait that a receiver asks for is granted, up to a minute.
-            tokio::time::sleep(asked.map_or(wait, |asked| asked.clamp(wait, LONGEST_WAIT))).await;
-            wait *= 2;
-            tries += 1;
-        }
-    }
-
-    /// Sends it once; returns the answer's status, and how long it asks to wait.
-    async fn send(&self, occasion: &Occasion) -> reqwest::Result<(StatusCode, Option<Duration>)> {
+    /// What the answer means, without the address.
+    pub async fn post(&self, occasion: &Occasion) -> Result<(), HookFault> {
         let request = self
             .wire
             .client
@@ -116,37 +87,21 @@ impl Webhook {
             // So that a receiver can recognise an event that it got before.
             .header("Idempotency-Key", occasion.id.as_str())
             .body(occasion.json.clone());
-        let answer = wire::send(self.wire.as_ref(), request).await?;
-        Ok((answer.status(), asked_wait(answer.headers())))
+        let place = self.place();
+        let answer = wire::send(self.wire.as_ref(), request).await.map_err(|error| {
+            HookFault::Unreachable { place: place.clone(), cause: api::cause(&error, LIMITS) }
+        })?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        let retry_after = asked_wait(answer.headers());
+        Err(HookFault::Refused { place, status: answer.status().as_u16(), retry_after })
     }
-}
-
-fn is_passing(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::hook_event::EventId;
-
-    #[tokio::test]
-    async fn the_wait_that_a_receiver_asks_for_is_granted() {
-        use std::io::{Read as _, Write as _};
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        std::thread::spawn(move || {
-            for head in ["429 Busy\r\nRetry-After: 1", "200 Fine"] {
-                let (mut stream, _) = listener.accept().unwrap();
-                let _ = stream.read(&mut [0; 4096]);
-                write!(stream, "HTTP/1.1 {head}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
-            }
-        });
-        let began = std::time::Instant::now();
-        let occasion = Occasion { id: EventId::of(&["a"]), values: Vec::new(), json: "{}".to_owned() };
-        Webhook::new(&url).unwrap().post(&occasion).await.unwrap();
-        assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
-    }
 
     #[test]
     fn an_address_is_never_shown() {

@@ -5,6 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+/// Waits until a moment; without one, for ever.
+pub(crate) async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Returns milliseconds since 1970. Within one process it moves with the clock that timers use, so that it is not set
 /// back in the middle of a run, and passes as fast as theirs where time is simulated.
 #[must_use]

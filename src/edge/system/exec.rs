@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 
 use crate::edge::api::token::SECRET_VARIABLES;
 use crate::model::hook_event::{CommandLine, Occasion};
+use crate::model::hook_fault::{Ending, HookFault};
 use crate::model::names::sanitize::for_terminal;
 
 /// Variables that are not the command's business: they may carry keys, or would let it speak to the service manager in
@@ -34,41 +35,6 @@ const OUTPUT_BOUND: usize = 4 << 10;
 
 /// What a command wrote before it ended is here by then; a child of its own that keeps the pipe open is not waited for.
 const DRAIN: Duration = Duration::from_millis(200);
-
-/// A command that does not start or run well.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ExecFault {
-    /// There is no such program, or it may not be run.
-    #[error("could not start `{program}`: {cause}")]
-    NotStarted {
-        program: String,
-        /// What the system reported.
-        cause: String,
-    },
-    /// It ended with another code than 0.
-    #[error("it ended with {how}{}", said(output))]
-    Failed {
-        /// Its code or signal.
-        how: String,
-        /// The last line that it wrote.
-        output: String,
-    },
-    /// It ran too long and was ended, with everything that it had started.
-    #[error("it was ended after {} s{}", after.as_secs_f64(), said(output))]
-    TimedOut {
-        /// How long it was let run.
-        after: Duration,
-        /// The last line that it wrote.
-        output: String,
-    },
-    /// It was ended because rcsync ends.
-    #[error("it was ended, as rcsync was asked to end")]
-    Interrupted,
-}
-
-fn said(output: &str) -> String {
-    if output.is_empty() { String::new() } else { format!(": {output}") }
-}
 
 /// The user's command.
 #[derive(Debug, Clone)]
@@ -98,10 +64,10 @@ impl Exec {
         dir: &Path,
         occasion: &Occasion,
         grace: impl Future<Output = ()>,
-    ) -> Result<(), ExecFault> {
-        let not_started = |error: io::Error| ExecFault::NotStarted {
+    ) -> Result<(), HookFault> {
+        let not_started = |error: io::Error| HookFault::NotStarted {
             program: for_terminal(self.command.program(), 200),
-            cause: error.to_string(),
+            cause: error.into(),
         };
         let mut child = self.command(dir, occasion).spawn().map_err(not_started)?;
         let mut group = Group::of(&child);
@@ -123,7 +89,7 @@ impl Exec {
                 () = tokio::time::sleep(self.limit) => None,
                 () = grace => {
                     group.end(&mut child).await;
-                    return Err(ExecFault::Interrupted);
+                    return Err(HookFault::Interrupted);
                 }
             };
             match ended {
@@ -138,9 +104,9 @@ impl Exec {
         };
         let output = err_tail.last_line().or_else(|| tail.last_line()).unwrap_or_default();
         match ended {
-            None => Err(ExecFault::TimedOut { after: self.limit, output }),
+            None => Err(HookFault::TimedOut { after: self.limit, output }),
             Some(Ok(status)) if status.success() => Ok(()),
-            Some(Ok(status)) => Err(ExecFault::Failed { how: how(status), output }),
+            Some(Ok(status)) => Err(HookFault::Failed { ending: ending(status), output }),
             Some(Err(error)) => Err(not_started(error)),
         }
     }
@@ -190,12 +156,12 @@ fn secret_variables() -> Vec<OsString> {
     own.chain(std::env::vars_os().filter(|(_, value)| holds(value)).map(|(name, _)| name)).collect()
 }
 
-fn how(status: ExitStatus) -> String {
+fn ending(status: ExitStatus) -> Ending {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
-        return format!("signal {signal}");
+        return Ending::Signal(signal);
     }
-    status.code().map_or_else(|| "no code".to_owned(), |code| format!("code {code}"))
+    status.code().map_or(Ending::Unknown, Ending::Code)
 }
 
 /// A command and everything that it started, as far as the system keeps them together. Ended with this value, as the command is,
@@ -284,7 +250,7 @@ mod tests {
         }
     }
 
-    async fn run(command: &str, limit: Duration) -> (Result<(), ExecFault>, tempfile::TempDir) {
+    async fn run(command: &str, limit: Duration) -> (Result<(), HookFault>, tempfile::TempDir) {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let exec = Exec::new(CommandLine::parse(command).expect("a command"), limit);
         let ended = exec.run(dir.path(), &occasion(), std::future::pending()).await;
@@ -311,14 +277,14 @@ mod tests {
         let (ended, _) = run("sh -c 'kill -9 $$'", LONG).await;
         assert_eq!(ended.unwrap_err().to_string(), "it ended with signal 9");
         let (ended, _) = run("/no/such/program", LONG).await;
-        assert!(matches!(ended, Err(ExecFault::NotStarted { .. })), "{ended:?}");
+        assert!(matches!(ended, Err(HookFault::NotStarted { .. })), "{ended:?}");
     }
 
     #[tokio::test]
     async fn a_command_that_hangs_is_ended_with_all_its_children() {
         let limit = Duration::from_millis(300);
         let (ended, dir) = run("sh -c 'echo stuck; sleep 1000 & echo $! > child; wait'", limit).await;
-        assert!(matches!(ended, Err(ExecFault::TimedOut { .. })), "{ended:?}");
+        assert!(matches!(ended, Err(HookFault::TimedOut { .. })), "{ended:?}");
         assert_ends(&dir.path().join("child")).await;
     }
 
@@ -376,6 +342,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let exec = Exec::new(CommandLine::parse("sleep 1000").unwrap(), LONG);
         let ended = exec.run(dir.path(), &occasion(), std::future::ready(())).await;
-        assert_eq!(ended, Err(ExecFault::Interrupted));
+        assert_eq!(ended, Err(HookFault::Interrupted));
     }
 }

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_there_is_never_overwritten() {
+    fn what_is_there_is_never_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let (from, to) = (folder.path().join("a"), folder.path().join("b"));
         fs::write(&from, "weights").unwrap();

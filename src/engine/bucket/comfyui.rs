@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::decide::bucket::head::Known;
+use crate::decide::bucket::head::{HEAD, Known};
 use crate::decide::comfyui::loras::{Kinds, candidates};
 use crate::decide::formats::safetensors_header::{LENGTH_BYTES, MAX_HEADER_BYTES, SafetensorsHeader};
 use crate::decide::mirror::reported::is_news;
@@ -34,7 +34,7 @@ use crate::model::local::LocalFile;
 use crate::model::manifest::{Entry, Manifest};
 use crate::model::weights_kind::{WeightsKind, of_pickle};
 
-use super::head_read::{Found, glance};
+use super::head_read::Found;
 use super::options::{BucketOptions, connect};
 use super::run::{JOB, JOB_BOUND};
 use super::store::Store;
@@ -102,10 +102,10 @@ impl FromBucket {
             let looked = tokio::select! {
                 biased;
                 () = stop.token().cancelled() => return stop.status(),
-                looked = glance(&self.store) => looked,
+                looked = self.store.stat(HEAD) => looked,
             };
             let now = match looked {
-                Ok(found) => found.map(|(_, tag, _)| tag),
+                Ok(found) => found.map(|meta| meta.tag),
                 Err(error) => {
                     self.report_trouble(&error);
                     None
@@ -250,8 +250,10 @@ impl FromBucket {
     /// Fetches a file, or the rest of it; `false` where what is there is not what was published.
     async fn fetch(&self, entry: &Entry) -> Result<bool, Error> {
         let to = entry.path.to_path(&self.shadow);
-        if matches!(disk::look(&self.shadow, entry.path.as_str()), Some(LocalFile::File { size, .. }) if size == entry.size)
-        {
+        let (root, path) = (self.shadow.clone(), entry.path.clone());
+        let looking = blocking(move || disk::look(&root, path.as_str()));
+        let here = looking.await.map_err(lost("read", &to))?;
+        if matches!(here, Some(LocalFile::File { size, .. }) if size == entry.size) {
             return Ok(true);
         }
         let part = self.shadow.join(PRIVATE).join(PARTS).join(entry.sha256.to_string());

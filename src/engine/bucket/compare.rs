@@ -1,19 +1,25 @@
 //! ROOT/index.html in a bucket: the page that compares the mirrors below a prefix.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::decide::bucket::head::Publish;
 use crate::edge::bucket::{Put, StoreFault, When};
 use crate::edge::folder::reports;
+use crate::engine::outputs::gallery::compare::{
+    CONFIG_BOUND, DEPTH, Drawn, MOST_RUNS, Mirrored, newest_config, surplus,
+};
+use crate::engine::outputs::gallery::is_own_page;
 use crate::error::{BucketError, Error, explain_briefly};
 use crate::model::destination::BucketUrl;
+use crate::model::manifest::Manifest;
 
 use super::fleet_root::FleetRoot;
 use super::head_read::Found;
 use super::options::BucketOptions;
-use super::records::compare::{CONFIG_BOUND, DEPTH, Drawn, MOST_RUNS, Mirrored, newest_config, surplus};
-use super::records::{PAGE, is_own_page};
+use super::records::PAGE;
 use super::run::{JOB, JOB_BOUND};
 use super::store::{Store, about, fresh_token};
 
@@ -76,7 +82,7 @@ struct Below {
 
 /// What one prefix is.
 enum Look {
-    Mirror(Box<Mirrored>, Publish),
+    Mirror(Box<Manifest>, Publish),
     Unreadable(String),
     NoMirror,
 }
@@ -86,7 +92,8 @@ async fn look_below(root: &FleetRoot) -> Result<Option<Below>, Error> {
     let mut below = Below::default();
     let mut looks = 0;
     let mut parents = vec![String::new()];
-    let mut mirrors = Vec::new();
+    let mut mirrors = BTreeMap::new();
+    let mut count = 0;
     for _ in 0..DEPTH {
         let listing = stream::iter(parents).map(|parent| folders(store, parent)).buffered(AT_ONCE);
         let mut folders: Vec<String> = listing.try_concat().await?;
@@ -101,9 +108,14 @@ async fn look_below(root: &FleetRoot) -> Result<Option<Below>, Error> {
         parents = Vec::new();
         for (folder, seen) in seen {
             match seen {
-                Look::Mirror(mirrored, publish) => {
+                Look::Mirror(manifest, publish) => {
                     below.has_sole |= publish == Publish::Sole;
-                    mirrors.push((folder, mirrored));
+                    count += 1;
+                    mirrors.insert(folder, manifest);
+                    // What the page does not show is not read.
+                    if mirrors.len() > MOST_RUNS {
+                        mirrors.pop_last();
+                    }
                 }
                 Look::Unreadable(why) => below.left_out.push(why),
                 Look::NoMirror => parents.push(folder),
@@ -113,9 +125,9 @@ async fn look_below(root: &FleetRoot) -> Result<Option<Below>, Error> {
     if mirrors.is_empty() && below.left_out.is_empty() {
         return Ok(None);
     }
-    mirrors.sort_by(|(one, _), (other, _)| one.cmp(other));
-    below.left_out.extend(surplus(mirrors.len()));
-    below.read = mirrors.into_iter().take(MOST_RUNS).map(|(_, mirrored)| *mirrored).collect();
+    below.left_out.extend(surplus(count));
+    let reading = stream::iter(mirrors).map(|(folder, manifest)| read(root, folder, *manifest));
+    below.read = reading.buffered(AT_ONCE).try_collect().await?;
     Ok(Some(below))
 }
 
@@ -127,9 +139,14 @@ async fn folders(store: &Store, parent: String) -> Result<Vec<String>, Error> {
     Ok(folders)
 }
 
+/// Returns the store of one folder; `None` where no destination can have that name.
+fn store_of(root: &FleetRoot, folder: &str) -> Result<Option<Store>, Error> {
+    let Some(Ok(url)) = BucketUrl::parse(&root.all().url.object(folder)) else { return Ok(None) };
+    root.store(&url).map(Some)
+}
+
 async fn look(root: &FleetRoot, folder: &str) -> Result<Look, Error> {
-    let Some(Ok(url)) = BucketUrl::parse(&root.all().url.object(folder)) else { return Ok(Look::NoMirror) };
-    let store = root.store(&url)?;
+    let Some(store) = store_of(root, folder)? else { return Ok(Look::NoMirror) };
     let found = match Found::peek(&store).await {
         Ok(found) => found,
         Err(Error::Bucket(fault)) if matches!(*fault, BucketError::NoMirror { .. }) => {
@@ -141,17 +158,23 @@ async fn look(root: &FleetRoot, folder: &str) -> Result<Look, Error> {
         Err(error) => return Err(error),
     };
     let publish = found.head.as_ref().map_or(Publish::Complete, |head| head.publish);
-    let manifest = found.known.manifest;
-    let job = store.small(JOB, JOB_BOUND).await?;
-    let job = job.and_then(|(bytes, _)| reports::parse_job(&bytes, &manifest.job));
+    Ok(Look::Mirror(Box::new(found.known.manifest), publish))
+}
+
+/// Reads what the page shows of one mirror beside its files.
+async fn read(root: &FleetRoot, folder: String, manifest: Manifest) -> Result<Mirrored, Error> {
+    let Some(store) = store_of(root, &folder)? else {
+        return Ok(Mirrored::in_bucket(folder, manifest, None, None, false));
+    };
+    let job = store.small_of_ours(JOB, JOB_BOUND).await?;
+    let job = job.and_then(|bytes| reports::parse_job(&bytes, &manifest.job));
     let config = match newest_config(&manifest) {
-        Some(path) => store.small(path.as_str(), CONFIG_BOUND).await?,
+        Some(path) => store.small_of_ours(path.as_str(), CONFIG_BOUND).await?,
         None => None,
     };
-    let config = config.map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned());
+    let config = config.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let has_page = store.stat(PAGE).await?.is_some();
-    let mirrored = Mirrored::in_bucket(folder.to_owned(), manifest, job, config.as_deref(), has_page);
-    Ok(Look::Mirror(Box::new(mirrored), publish))
+    Ok(Mirrored::in_bucket(folder, manifest, job, config.as_deref(), has_page))
 }
 
 fn is_unfit(error: &Error) -> bool {

@@ -1,5 +1,7 @@
 //! Creating a file where nothing is (R2), and the receipt without which nothing can be claimed (R3, R7).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::decide::bucket::head::{Known, Line};
@@ -31,7 +33,7 @@ pub(super) struct Origin {
     pub(super) key: ArtifactKey,
     pub(super) step: Option<u64>,
     pub(super) revision: Revision,
-    pub(super) run: String,
+    pub(super) run: Arc<str>,
     /// The object that the file had before is intact.
     pub(super) keeps_older: bool,
 }

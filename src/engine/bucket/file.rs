@@ -82,7 +82,7 @@ pub(super) struct Order {
     pub(super) half_of_pair: bool,
     pub(super) run_may_write: bool,
     pub(super) cut_off: bool,
-    pub(super) run: String,
+    pub(super) run: Arc<str>,
     pub(super) generation: u64,
 }
 

@@ -11,7 +11,7 @@ use crate::edge::folder::checksummed;
 use crate::error::{BucketError, Error};
 use crate::model::job::JobId;
 
-use super::store::Store;
+use super::store::{Small, Store};
 
 /// A head has some 100 KB, and at rest up to 2 MiB more; a snapshot of 100,000 files some 50 MB.
 pub(super) const HEAD_BOUND: u64 = 4 << 20;
@@ -107,7 +107,11 @@ enum Contents {
 async fn contents(store: &Store) -> Result<Contents, Error> {
     // A snapshot may be replaced between the two reads; then the head names another one.
     for _ in 0..8 {
-        let Some((bytes, meta)) = store.small(HEAD, HEAD_BOUND).await? else { return Ok(Contents::Nothing) };
+        let (bytes, meta) = match store.look(HEAD, HEAD_BOUND).await? {
+            Small::Nothing => return Ok(Contents::Nothing),
+            Small::Whole(bytes, meta) => (bytes, meta),
+            Small::TooLarge { size } => return Err(too_large(store, HEAD, size, HEAD_BOUND)),
+        };
         let mut head = match read_head(&bytes) {
             Ok(head) => head,
             Err(ReadFault::Newer(format)) => {
@@ -143,6 +147,10 @@ pub(super) async fn glance(store: &Store) -> Result<Option<(Head, Tag, Option<Du
     Ok(found.and_then(|(bytes, meta)| Some((read_head(&bytes).ok()?, meta.tag, meta.age))))
 }
 
+fn too_large(store: &Store, key: &str, size: u64, bound: u64) -> Error {
+    unfit(store, format!("its `{key}` has {size} bytes, and rcsync's has at most {bound}"))
+}
+
 fn unfit(store: &Store, why: String) -> Error {
     BucketError::Unfit { to: store.url.to_string(), why }.into()
 }
@@ -166,6 +174,10 @@ pub(super) fn read_head(bytes: &[u8]) -> Result<Head, ReadFault> {
 }
 
 async fn read_snapshot(store: &Store, key: &str) -> Result<Option<Known>, Error> {
-    let Some((bytes, _)) = store.small(key, SNAPSHOT_BOUND).await? else { return Ok(None) };
+    let bytes = match store.look(key, SNAPSHOT_BOUND).await? {
+        Small::Nothing => return Ok(None),
+        Small::Whole(bytes, _) => bytes,
+        Small::TooLarge { size } => return Err(too_large(store, key, size, SNAPSHOT_BOUND)),
+    };
     Ok(std::str::from_utf8(&bytes).ok().and_then(|text| checksummed::unseal(text.trim_end())))
 }

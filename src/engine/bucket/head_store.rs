@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::bucket::head::{
-    Begun, HEAD, Head, Known, Line, Owner, Publish, Seen, Written, add_line, are_many,
+    Begun, FoldAt, HEAD, Head, Known, Line, Owner, Publish, Seen, Written, add_line, are_many,
 };
 use crate::decide::bucket::lease::{AfterSwap, Standing, after_swap, beat, standing};
 use crate::edge::bucket::{Put, StoreFault, Tag, When};
@@ -16,6 +16,7 @@ use crate::edge::folder::checksummed;
 use crate::error::{BucketError, Error};
 use crate::model::digest::{Sha256Digest, hex};
 
+use super::at_rest::at_rest;
 use super::head_read::{Found, HEAD_BOUND, read_head};
 use super::sabotage::{Rule, holds};
 use super::store::{Store, about, fresh_token};
@@ -29,9 +30,6 @@ const MOST_REFUSALS: u32 = 3;
 /// A head whose lease another worker holds is looked at this often.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
 
-/// Bytes of what is known that a head at rest takes: some 4,000 files.
-const MOST_AT_REST: usize = 2 << 20;
-
 /// What a caller wants of the lease.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wish {
@@ -39,6 +37,7 @@ pub(crate) struct Wish {
     pub(crate) lease: Duration,
     /// Wait for a lease that another worker holds, rather than end.
     pub(crate) waits: bool,
+    pub(crate) fold_at: FoldAt,
 }
 
 /// The head, held under a lease.
@@ -47,6 +46,7 @@ pub(crate) struct HeadStore {
     store: Store,
     pub(crate) owner: Owner,
     lease: Duration,
+    fold_at: FoldAt,
     held: tokio::sync::Mutex<Held>,
     known: Mutex<Arc<Known>>,
     queue: Mutex<Queue>,
@@ -154,6 +154,7 @@ impl HeadStore {
                 store: store.clone(),
                 owner,
                 lease: wish.lease,
+                fold_at: wish.fold_at,
                 held: tokio::sync::Mutex::new(Held {
                     head: found.head.clone(),
                     tag: found.tag.clone(),
@@ -189,12 +190,12 @@ impl HeadStore {
         &self.lost
     }
 
-    /// Returns how files get their names here, and the uploads that an earlier owner left.
+    /// Returns the uploads that were begun and may have to be aborted, also those of an earlier owner.
     pub(crate) async fn begun(&self) -> Vec<Begun> {
         self.held.lock().await.head.as_ref().map(|head| head.begun.clone()).unwrap_or_default()
     }
 
-    /// Returns what was seen of the job last.
+    /// Returns the head as it was swapped last.
     pub(crate) async fn head(&self) -> Option<Head> {
         self.held.lock().await.head.clone()
     }
@@ -337,7 +338,7 @@ impl HeadStore {
         let lines = std::mem::take(&mut held.next);
         change(&mut next);
         if next.free {
-            next.rest = self.at_rest(&next, &lines);
+            next.rest = at_rest(&next, &self.known(), &lines);
         }
         let (folded, old_snapshot) = match folded {
             Folded::No => {
@@ -355,18 +356,9 @@ impl HeadStore {
         Ok(())
     }
 
-    /// Everything that is known with these new lines, where reading it would take a second request and it is small enough.
-    fn at_rest(&self, next: &Head, new: &[Line]) -> Option<Box<Known>> {
-        next.snapshot.as_ref()?;
-        let mut known = Known::clone(&self.known());
-        new.iter().for_each(|line| known.apply(line.clone()));
-        let length = serde_json::to_string(&known).ok()?.len();
-        (length <= MOST_AT_REST).then(|| Box::new(known))
-    }
-
     /// Folds the lines of a head and `new` ones into a snapshot, where they are too many for a head.
     async fn fold(&self, next: &mut Head, new: &[Line]) -> Result<Folded, Error> {
-        if !are_many(next.lines.iter().chain(new)) {
+        if !are_many(next.lines.iter().chain(new), self.fold_at) {
             return Ok(Folded::No);
         }
         let mut known = Known::clone(&self.known());

@@ -14,14 +14,16 @@ use tokio::time::Instant;
 
 use crate::decide::bucket::head::{Known, Line};
 use crate::decide::hooks::{AGAIN, AfterFailure, after_failure};
+use crate::edge::system::clock::until;
 use crate::engine::event::{Event, HookEvent, HookTrouble, Notice, Reporter};
-use crate::engine::outputs::hooks::worker::{Trouble, tell};
+use crate::engine::outputs::hooks::worker::deliver;
 use crate::engine::outputs::hooks::{
     Hook, HookPlan, Wording, alarm, end_of_run, id_of, present, publication,
 };
 use crate::engine::stop::Stop;
 use crate::error::Error;
 use crate::model::hook_event::{EventId, Occasion};
+use crate::model::hook_fault::HookFault;
 use crate::model::job::JobId;
 use crate::model::names::rel_path::RelPath;
 
@@ -147,8 +149,8 @@ impl HookReporter {
         let Some(event) = self.state().done.take() else { return };
         let occasion = end_of_run(&self.job, &self.hooks.wording, &event);
         for hook in &self.hooks.plan.done {
-            if let Err(cause) = tell(hook, Path::new(HERE), &occasion, &self.stop).await {
-                let what = HookTrouble::FailedAtEnd { cause: cause.to_string() };
+            if let Err(cause) = deliver(hook, Path::new(HERE), &occasion, &self.stop).await {
+                let what = HookTrouble::FailedAtEnd(cause);
                 let notice = Notice::Hook { hook: hook.kind_at_end(), what };
                 self.reporter.report(&Event::Notice { notice });
             }
@@ -258,12 +260,6 @@ impl Worker {
     async fn work(mut self, mut works: UnboundedReceiver<Work>) {
         loop {
             let due = self.later.iter().map(|(at, _)| *at).min();
-            let is_due = async {
-                match due {
-                    Some(due) => tokio::time::sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
             let work = tokio::select! {
                 biased;
                 work = works.recv() => match work {
@@ -271,29 +267,30 @@ impl Worker {
                     // What failed just now is left to the next run.
                     None => return,
                 },
-                () = is_due => {
+                () = until(due) => {
                     let at = self.later.iter().position(|(at, _)| Some(*at) == due).unwrap_or_default();
                     self.later.swap_remove(at).1
                 }
             };
-            if self.shared.stop.is_stopped() || !self.tell(work).await {
+            if self.shared.stop.is_stopped() || !self.deliver(work).await {
                 return;
             }
         }
     }
 
     /// Delivers one event; `false` when the hook gets nothing more in this run.
-    async fn tell(&mut self, (about, occasion): Work) -> bool {
-        let told = tell(&self.hook, Path::new(HERE), &occasion, &self.shared.stop).await;
-        self.timeouts = if matches!(told, Err(Trouble::TimedOut(_))) { self.timeouts + 1 } else { 0 };
-        match told {
+    async fn deliver(&mut self, (about, occasion): Work) -> bool {
+        let outcome = deliver(&self.hook, Path::new(HERE), &occasion, &self.shared.stop).await;
+        self.timeouts =
+            if matches!(outcome, Err(HookFault::TimedOut { .. })) { self.timeouts + 1 } else { 0 };
+        match outcome {
             Ok(()) => self.note(vec![occasion.id], None),
-            Err(Trouble::Interrupted) => return false,
-            Err(Trouble::Broken(cause)) => {
-                self.report(HookTrouble::Broken { cause });
+            Err(HookFault::Interrupted) => return false,
+            Err(cause @ HookFault::NotStarted { .. }) => {
+                self.report(HookTrouble::Broken(cause));
                 return false;
             }
-            Err(Trouble::Failed(cause) | Trouble::TimedOut(cause)) => {
+            Err(cause) => {
                 let times = self.failed.entry(occasion.id.clone()).or_default();
                 *times += 1;
                 let times = *times;

@@ -1,5 +1,6 @@
 //! A job mirrored to a bucket: no local disk, several workers, the protocol of [`crate::decide::bucket`].
 
+mod at_rest;
 mod below;
 pub(crate) mod comfyui;
 pub(crate) mod compare;

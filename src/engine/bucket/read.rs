@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::decide::bucket::head::{Known, Publish};
+use crate::decide::bucket::head::{FoldAt, Known, Publish};
 use crate::decide::mirror::retention::Pruned;
 use crate::decide::mirror::retention::{Retention, surplus};
 use crate::edge::bucket::Listed;
 use crate::edge::bucket::connect::Described;
 use crate::edge::folder::check::{BadFile, Checked, Problem};
+use crate::engine::outputs::gallery::is_own_page;
 use crate::error::{BucketError, Error, explain_briefly};
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::destination::BucketUrl;
@@ -19,7 +20,7 @@ use crate::model::names::rel_path::RelPath;
 use super::head_read::Found;
 use super::head_store::{HeadStore, Wish};
 use super::options::{BucketOptions, connect};
-use super::records::{self, Draft, PAGE, is_own_page};
+use super::records::{self, Draft, PAGE};
 use super::run::{JOB, JOB_BOUND};
 use super::store::{Small, Store};
 use super::{probe, prune};
@@ -118,7 +119,7 @@ async fn hold(url: &BucketUrl, options: &BucketOptions) -> Result<(Store, Arc<He
     } else {
         store
     };
-    let wish = Wish { lease: options.lease, waits: false };
+    let wish = Wish { lease: options.lease, waits: false, fold_at: FoldAt::default() };
     let head = HeadStore::take(store.clone(), found, wish, publish, |_| {}).await?;
     Ok((store, Arc::new(head)))
 }

@@ -17,9 +17,6 @@ use super::head_store::HeadStore;
 use super::sabotage::{Rule, holds};
 use super::store::{Store, about, fresh_token, kept};
 
-// The door of this room to the pages.
-pub(super) use gallery::{compare, is_own_page};
-
 /// The list of checksums.
 pub(super) const SUMS: &str = "SHA256SUMS";
 

@@ -15,19 +15,20 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::decide::bucket::head::Known;
+use crate::decide::bucket::head::{Known, Seen};
 use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::Recollection;
 use crate::decide::mirror::poll_interval::{Cadence, Next};
-use crate::decide::mirror::reported::is_news;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
-use crate::decide::transfer::task::FailureCause;
+use crate::decide::transfer::task::Missing;
 use crate::edge::api::ApiClient;
 use crate::edge::net::http::ArtifactClient;
-use crate::engine::event::{Event, Notice, Reporter};
+use crate::edge::system::clock::until;
+use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::poll::{Patience, look};
 use crate::engine::mirror::run::auto_resume::{Around, BETWEEN_LOOKS, Life};
+use crate::engine::mirror::run::reported::Reported;
 use crate::engine::options::{OnChange, SyncOptions};
 use crate::engine::stop::Stop;
 use crate::engine::transfer::link_refresh::Relister;
@@ -35,7 +36,7 @@ use crate::engine::transfer::share::{Member, Membership};
 use crate::error::{BucketError, Error, ExitStatus};
 use crate::model::artifact::ArtifactKey;
 use crate::model::destination::{BucketUrl, Destination};
-use crate::model::job::{JobId, JobStatus, Progress};
+use crate::model::job::JobId;
 use crate::model::job_file::JobArtifact;
 use crate::model::names::rel_path::RelPath;
 
@@ -46,6 +47,8 @@ use super::head_store::HeadStore;
 use super::hooks::{BucketHooks, HookReporter, Working};
 use super::options::{BucketOptions, connect};
 use super::store::Store;
+
+use end::Followed;
 
 /// How long the end of a run may take to free the lease and drop uploads.
 const WIND_UP: Duration = Duration::from_secs(10);
@@ -138,18 +141,12 @@ impl BucketMirror {
         let store = open(&to)?;
         let mut run = Run::new(self, hosts, store, reporter, stop.clone(), began);
         run.hook_reporter = hook_reporter;
-        let overtime = run.deadline().map(|deadline| deadline + OVERTIME);
-        let followed = tokio::select! {
+        let ended = tokio::select! {
             biased;
-            followed = run.follow(first) => followed.map(Some),
+            ended = run.mirror_it(first) => ended.map(Some),
             () = stop.token().cancelled() => Ok(None),
-            // A store that is away is asked for ever, but not for longer than the user wants to follow.
-            () = until(overtime) => {
-                let to = run.store.url.to_string();
-                Err(BucketError::Away { to, cause: NO_ANSWER_IN_TIME.to_owned() }.into())
-            }
         };
-        let ended = match followed {
+        let ended = match ended {
             Ok(Some(exit)) => Ok(exit),
             Ok(None) => Ok(run.stopped()),
             Err(error) => Err(run.explain_end(error).await),
@@ -177,12 +174,12 @@ impl Fatal {
     }
 }
 
-/// Why a file is not there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Missing {
-    Settling,
-    Vanished,
-    Failed(FailureCause),
+/// What another look at the job came to.
+enum Again {
+    Looked(Box<JobSnapshot>),
+    TimeIsOver,
+    /// The API refuses the job.
+    Refused(Error),
 }
 
 struct Run {
@@ -213,11 +210,10 @@ struct Run {
     hook_reporter: Option<Arc<HookReporter>>,
     /// The hooks, once the lease is taken.
     hooks: Option<Working>,
-    told: Option<(Option<String>, JobStatus, Progress, Option<String>)>,
+    reported: Reported,
     planned: bool,
-    noticed: Vec<Notice>,
-    /// The job's status when an earlier run last saw it.
-    last_seen: Option<JobStatus>,
+    /// What the head had of the job when it was read for this run.
+    seen: Option<Seen>,
     /// The files of an older `job.json`, where the head was lost.
     recollections: HashMap<ArtifactKey, Recollection>,
     before: Vec<JobArtifact>,
@@ -237,6 +233,7 @@ impl Run {
         began: Instant,
     ) -> Self {
         let relister = Arc::new(Relister::new(mirror.api.clone(), mirror.job.clone()));
+        let reported = Reported::new(reporter.clone());
         let cadence = Cadence::new(mirror.options.interval);
         let life = Life::new(&mirror.options, Resumes::default());
         let (fleet, root) = mirror.fleet.take().unzip();
@@ -266,10 +263,9 @@ impl Run {
             root,
             hook_reporter: None,
             hooks: None,
-            told: None,
+            reported,
             planned: false,
-            noticed: Vec::new(),
-            last_seen: None,
+            seen: None,
             recollections: HashMap::new(),
             before: Vec::new(),
             written: HashMap::new(),
@@ -282,23 +278,27 @@ impl Run {
         self.reporter.report(event);
     }
 
-    fn notice(&mut self, notice: Notice) {
-        if is_news(&mut self.noticed, &notice) {
-            self.tell(&Event::Notice { notice });
-        }
+    /// Follows the job, and ends in good order.
+    async fn mirror_it(&mut self, first: JobSnapshot) -> Result<ExitStatus, Error> {
+        let overtime = self.deadline().map(|deadline| deadline + OVERTIME);
+        let followed = tokio::select! {
+            biased;
+            followed = self.follow(first) => followed?,
+            // A store that is away is asked for ever, but not for longer than the user wants to follow.
+            () = until(overtime) => return Err(self.away()),
+        };
+        self.end(followed).await
     }
 
-    fn trouble(&mut self, notice: Notice) {
-        if is_news(&mut self.noticed, &notice) {
-            self.tell(&Event::Trouble { notice });
-        }
+    fn away(&self) -> Error {
+        BucketError::Away { to: self.store.url.to_string(), cause: NO_ANSWER_IN_TIME.to_owned() }.into()
     }
 
-    async fn follow(&mut self, first: JobSnapshot) -> Result<ExitStatus, Error> {
+    async fn follow(&mut self, first: JobSnapshot) -> Result<Followed, Error> {
         let mut looked = first;
         let found = self.look_at_head().await?;
         if let Some(seen) = found.head.as_ref().and_then(|head| head.seen.clone()) {
-            self.last_seen = Some(seen.status.clone());
+            self.seen = Some(seen.clone());
             let resumes = Resumes { last: Some(seen.status), count: seen.resumes };
             self.life = Life::new(&self.mirror.options, resumes);
         }
@@ -308,7 +308,15 @@ impl Run {
             if self.mirror.options.dry_run {
                 return self.rehearse(&looked, found.take()).await;
             }
-            let pass = self.pass(&looked, found.take()).await?;
+            let Some(pass) = self.pass(&looked, found.take()).await? else {
+                // What was polled before is not written over what another process wrote since.
+                looked = match self.look_again().await? {
+                    Again::Looked(next) => *next,
+                    Again::TimeIsOver => return Ok(Followed::CutShort),
+                    Again::Refused(refused) => return Ok(Followed::Refused(refused)),
+                };
+                continue;
+            };
             if self.mirror.options.once {
                 self.settle_all(self.deadline()).await?;
                 return self.conclude(&looked, &pass).await;
@@ -321,27 +329,32 @@ impl Run {
             if !self.wait(&looked, wait).await? || !self.take_turn().await? {
                 return self.conclude(&looked, &pass).await;
             }
-            let (api, job) = (self.mirror.api.clone(), self.mirror.job.clone());
-            let (reporter, cancel) = (self.reporter.clone(), self.stop.token().clone());
-            let asking = look(&api, &job, Patience::Endless, reporter.as_ref(), &cancel);
-            let next = tokio::select! {
-                biased;
-                () = self.fatal.token.cancelled() => return Err(self.fatal_error()),
-                () = until(self.deadline()) => None,
-                next = asking => match next {
-                    Ok(next) => next,
-                    Err(refused) => {
-                        // The API refuses, but the addresses that it gave still work.
-                        self.settle_all(self.deadline()).await?;
-                        self.conclude_records(&looked).await?;
-                        return Err(refused);
-                    }
-                },
-            };
-            match next {
-                Some(next) => looked = next,
-                None => return self.conclude(&looked, &pass).await,
+            match self.look_again().await? {
+                Again::Looked(next) => looked = *next,
+                Again::TimeIsOver => return self.conclude(&looked, &pass).await,
+                Again::Refused(refused) => {
+                    // The API refuses, but the addresses that it gave still work.
+                    self.settle_all(self.deadline()).await?;
+                    self.conclude_records(&looked).await?;
+                    return Ok(Followed::Refused(refused));
+                }
             }
+        }
+    }
+
+    async fn look_again(&self) -> Result<Again, Error> {
+        let (api, job, cancel) = (&self.mirror.api, &self.mirror.job, self.stop.token());
+        let patience = if self.mirror.options.once { Patience::Short } else { Patience::Endless };
+        let asking = look(api, job, patience, self.reporter.as_ref(), cancel);
+        tokio::select! {
+            biased;
+            () = self.fatal.token.cancelled() => Err(self.fatal_error()),
+            () = until(self.deadline()) => Ok(Again::TimeIsOver),
+            next = asking => Ok(match next {
+                Ok(Some(next)) => Again::Looked(Box::new(next)),
+                Ok(None) => Again::TimeIsOver,
+                Err(refused) => Again::Refused(refused),
+            }),
         }
     }
 
@@ -460,26 +473,5 @@ impl Run {
         let rested =
             self.cooling.values().map(|(until, _)| until.saturating_duration_since(Instant::now())).min();
         Some(wait.min(rested.unwrap_or(wait).max(Duration::from_millis(200))))
-    }
-
-    fn tell_job(&mut self, looked: &JobSnapshot) {
-        let now = (
-            looked.name().map(str::to_owned),
-            looked.status.status.clone(),
-            looked.status.progress,
-            looked.error().map(str::to_owned),
-        );
-        if self.told.as_ref() != Some(&now) {
-            let (name, status, progress, error) = now.clone();
-            self.tell(&Event::Job { name, status, progress, error });
-            self.told = Some(now);
-        }
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

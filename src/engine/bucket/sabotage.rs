@@ -28,6 +28,8 @@ pub(crate) enum Rule {
     UnknownIsNoRefusal,
     /// R7: an unknown answer to a create is not a success.
     UnknownIsNoSuccess,
+    /// The copy in a head at rest has the lines of its own swap.
+    RestHasNewLines,
     #[cfg(test)]
     /// An idle look writes nothing.
     IdleWritesNothing,

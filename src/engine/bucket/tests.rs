@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::decide::bucket::head::{HEAD, Head, Known, Line as Claim, Publish};
+use crate::decide::bucket::head::{FoldAt, HEAD, Head, Known, Line as Claim, Publish};
 use crate::decide::comfyui::loras::Weights;
 use crate::decide::mirror::select::Selection;
 use crate::decide::transfer::task::FailureCause;
@@ -143,6 +143,23 @@ impl Rig {
         assert_eq!(self.shelf.open_uploads(), 0, "no upload is left");
     }
 
+    fn head(&self) -> Head {
+        let bytes = self.shelf.objects()[HEAD].bytes.clone();
+        checksummed::unseal(std::str::from_utf8(&bytes).unwrap()).unwrap()
+    }
+
+    /// Whether the head has the tag of a gallery that was written after the list of all files.
+    #[cfg(unix)]
+    async fn has_noted_the_last_record(&self) -> bool {
+        let objects = self.shelf.objects();
+        let (Some(sums), Some(page)) = (objects.get("SHA256SUMS"), objects.get("index.html")) else {
+            return false;
+        };
+        let tag = self.steady().stat("index.html").await.unwrap().unwrap().tag;
+        let noted = self.head().written.remove("index.html");
+        page.written > sums.written && noted.is_some_and(|noted| noted.tag == tag.as_str())
+    }
+
     fn names(&self) -> Vec<String> {
         self.shelf.objects().into_keys().filter(|key| !key.starts_with(".rcsync/")).collect()
     }
@@ -225,10 +242,6 @@ fn an_idle_look_over_many_files_asks_twice_too() {
     virtually(30, async {
         let rig = Rig::new(JobPlan { steps: 200, sample_every: 1, save_every: 100, ..plan() });
         let asked = || (rig.shelf.carried.load(Ordering::Relaxed), rig.shelf.writes.load(Ordering::Relaxed));
-        let head = || -> Head {
-            let bytes = rig.shelf.objects()[HEAD].bytes.clone();
-            checksummed::unseal(std::str::from_utf8(&bytes).unwrap()).unwrap()
-        };
         for _ in 0..2 {
             rig.world.advance_steps(&rig.job, 100);
             assert_eq!(rig.once().await, ExitStatus::Complete);
@@ -236,7 +249,7 @@ fn an_idle_look_over_many_files_asks_twice_too() {
             let before = asked();
             assert_eq!(rig.once().await, ExitStatus::Complete);
             assert_eq!((asked().0 - before.0, asked().1 - before.1), (2, 0), "P6");
-            let head = head();
+            let head = rig.head();
             let snapshot = &rig.shelf.objects()[head.snapshot.as_ref().unwrap()].bytes;
             let mut known: Known = checksummed::unseal(std::str::from_utf8(snapshot).unwrap()).unwrap();
             head.lines.iter().for_each(|line| known.apply(line.clone()));
@@ -408,7 +421,7 @@ fn a_newer_head_another_job_and_a_careless_store_are_refused() {
 }
 
 #[test]
-fn a_held_lease_is_told_and_taken_over_when_it_is_over() {
+fn a_held_lease_is_reported_and_taken_over_when_it_is_over() {
     virtually(8, async {
         let rig = Rig::finished(plan());
         // The first worker is killed before its tenth request: it holds the lease and writes no more.
@@ -519,7 +532,7 @@ fn listed(status: JobStatus, files: Vec<StaticFile>) -> Rig {
 }
 
 #[test]
-fn a_file_that_only_its_length_speaks_for_needs_two_equal_looks_while_the_run_may_write() {
+fn a_file_known_by_its_length_alone_needs_two_equal_looks_while_the_run_may_write() {
     virtually(9, async {
         let bytes = StaticBytes::Exact(Bytes::from_static(b"no format that can be checked"));
         let file = StaticFile::new(ArtifactKind::Sample, "samples/1__000000010_0.xyz", bytes);
@@ -661,7 +674,12 @@ fn an_object_that_is_too_large_is_neither_read_nor_overwritten() {
         rig.shelf.set(".rcsync/head.json", Some(&vec![b' '; 5 << 20]));
         let writes = rig.shelf.writes.load(Ordering::Relaxed);
         let error = rig.run(Hand::steady(rig.shelf.clone()), |_, _| {}).await.unwrap_err();
-        assert!(is(&error, |fault| matches!(fault, BucketError::Refused { .. })), "{error}");
+        assert!(is(&error, |fault| matches!(fault, BucketError::Unfit { .. })), "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("its `.rcsync/head.json` has 5242880 bytes, and rcsync's has at most 4194304")
+        );
         assert_eq!(rig.shelf.writes.load(Ordering::Relaxed), writes);
     });
 }
@@ -673,7 +691,7 @@ fn a_hook_that_is_first_given_to_many_files_makes_no_head_that_cannot_be_read() 
         let rig = Rig::finished(plan());
         let origin = "https://api.example";
         let look = async || Found::look(&rig.steady(), &rig.job, origin).await.unwrap();
-        let wish = Wish { lease: Duration::from_secs(60), waits: false };
+        let wish = Wish { lease: Duration::from_secs(60), waits: false, fold_at: FoldAt::default() };
         let taken = HeadStore::take(rig.steady(), look().await, wish, Publish::Complete, |_| {}).await;
         let head = taken.unwrap();
         let (hook, small) = (EventId::of(&["hook"]), EventId::of(&["small"]));
@@ -821,6 +839,13 @@ fn two_processes_with_nothing_to_write_resume_a_job_once() {
         rig.world.advance_steps(&rig.job, 13);
         assert_eq!(rig.once().await, ExitStatus::Complete);
         rig.events();
+        let steps: Arc<Mutex<Vec<u64>>> = Arc::default();
+        let written = steps.clone();
+        rig.shelf.watch(Box::new(move |_, change| {
+            let Some(object) = change.after.as_ref().filter(|_| change.key == "job.json") else { return };
+            let job: serde_json::Value = serde_json::from_slice(&object.bytes).unwrap();
+            written.lock().unwrap().extend(job["progress"]["current_step"].as_u64());
+        }));
         let follow = || {
             rig.run(Hand::steady(rig.shelf.clone()), |options, _| {
                 (options.once, options.auto_resume) = (false, 2);
@@ -844,6 +869,11 @@ fn two_processes_with_nothing_to_write_resume_a_job_once() {
             refused || matches!(event, Event::Resumed { .. })
         });
         assert_eq!(resumptions.count(), 1);
+        // The one that waited for the lease does not write what it saw before.
+        let seen = rig.head().seen.unwrap();
+        assert_eq!((seen.status, seen.resumes), (JobStatus::Stopped, 1));
+        let steps = steps.lock().unwrap();
+        assert!(steps.len() > 1 && steps.is_sorted(), "{steps:?}");
     });
 }
 
@@ -921,53 +951,159 @@ async fn hooks_hear_of_each_object_once_across_runs_and_kills() {
     assert_eq!(told().lines().count(), text.lines().count() + 1, "each is delivered once");
 }
 
+/// A hook whose commands wait until they may end.
+#[cfg(unix)]
+struct SlowHook {
+    dir: tempfile::TempDir,
+}
+
+#[cfg(unix)]
+impl SlowHook {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn hooks(&self) -> super::hooks::BucketHooks {
+        let at = |name: &str| self.dir.path().join(name).display().to_string();
+        let (begun, go, ended) = (at("begun"), at("go"), at("ended"));
+        let script =
+            format!("echo $0 >> {begun}; until test -e {go}; do sleep 0.02; done; echo $0 >> {ended}");
+        let exec = format!("sh -c '{script}' {{path}}");
+        // Virtual time may pass while a command runs in real time.
+        let timeout = Duration::from_secs(30 * 24 * 3600);
+        let plan = HookPlan::new(Some(&exec), None, None, timeout).unwrap();
+        super::hooks::BucketHooks { plan, wording: Box::new(|_, id| id.as_str().to_owned()) }
+    }
+
+    fn lines(&self, name: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    async fn begun(&self) {
+        while self.lines("begun").is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn go(&self) {
+        std::fs::write(self.dir.path().join("go"), "").unwrap();
+    }
+
+    /// Every file was delivered, and each once.
+    fn check(&self, rig: &Rig) {
+        let ended = self.lines("ended");
+        let urls: BTreeSet<&String> = ended.iter().collect();
+        let is_file = |name: &String| !["SHA256SUMS", "job.json", "index.html"].contains(&&**name);
+        let files = rig.names().into_iter().filter(is_file).count();
+        assert_eq!((urls.len(), ended.len()), (files, files), "{ended:?} of {:?}", rig.names());
+    }
+}
+
 /// A hook that is at work when the run is stopped has its time to end, and its event is not repeated.
 ///
 /// In real time, since commands run in it.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_hook_at_work_is_not_killed_by_the_signal_that_ends_the_run() {
-    let dir = tempfile::tempdir().unwrap();
-    let rig = Rig::finished(plan());
-    let at = |name: &str| dir.path().join(name);
-    let script = format!(
-        "echo $0 >> {}; until test -e {}; do sleep 0.02; done; echo $0 >> {}",
-        at("begun").display(),
-        at("go").display(),
-        at("told").display()
-    );
-    let hooks = || {
-        let exec = format!("sh -c '{script}' {{path}}");
-        let plan = HookPlan::new(Some(&exec), None, None, Duration::from_secs(600)).unwrap();
-        super::hooks::BucketHooks { plan, wording: Box::new(|_, id| id.as_str().to_owned()) }
-    };
-    let lines = |name: &str| std::fs::read_to_string(at(name)).unwrap_or_default().lines().count();
+    let (rig, slow) = (Rig::finished(plan()), SlowHook::new());
     let stop = Stop::new();
-    let run = rig.mirror(Hand::steady(rig.shelf.clone()), Some(hooks()), &stop, |_, _| {});
+    // The head is swapped once a second.
+    let short = |_: &mut SyncOptions, bucket: &mut BucketOptions| bucket.lease = Duration::from_secs(3);
+    let run = rig.mirror(Hand::steady(rig.shelf.clone()), Some(slow.hooks()), &stop, short);
     let signal = async {
-        while lines("begun") == 0 {
+        slow.begun().await;
+        // The gallery is written last, and its tag is in the first swap after that: since then the run waits for its hooks.
+        while !rig.has_noted_the_last_record().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        // Where nothing is written any more, the run has nothing else to do but to wait for the hook.
-        let writes = || rig.shelf.writes.load(Ordering::Relaxed);
-        let mut before = u64::MAX;
-        while std::mem::replace(&mut before, writes()) != writes() {
-            tokio::time::sleep(Duration::from_millis(500)).await;
         }
         stop.stop(ExitStatus::Terminated);
         tokio::time::sleep(Duration::from_millis(200)).await;
-        std::fs::write(at("go"), "").unwrap();
+        slow.go();
     };
     let (ended, ()) = tokio::join!(run, signal);
     assert_eq!(ended.unwrap(), ExitStatus::Terminated);
-    assert_eq!((lines("begun"), lines("told")), (1, 1), "nothing else is begun");
-    let run = rig.mirror(Hand::steady(rig.shelf.clone()), Some(hooks()), &Stop::new(), |_, _| {});
+    let counts = (slow.lines("begun").len(), slow.lines("ended").len());
+    assert_eq!(counts, (1, 1), "it ended, and nothing else is begun");
+    let run = rig.mirror(Hand::steady(rig.shelf.clone()), Some(slow.hooks()), &Stop::new(), |_, _| {});
     assert_eq!(run.await.unwrap(), ExitStatus::Complete);
-    let told = std::fs::read_to_string(at("told")).unwrap();
-    let urls: BTreeSet<&str> = told.lines().collect();
-    let files =
-        rig.names().into_iter().filter(|name| !["SHA256SUMS", "job.json", "index.html"].contains(&&**name));
-    assert_eq!((urls.len(), told.lines().count()), (files.count(), urls.len()), "{told}");
+    slow.check(&rig);
+}
+
+/// No later run of a job that was deleted gets as far as its hooks.
+///
+/// In real time, since commands run in it.
+#[cfg(unix)]
+#[tokio::test]
+async fn hooks_get_what_is_published_although_the_api_refuses_meanwhile() {
+    for status in [404, 401] {
+        let (rig, slow) = (Rig::new(plan()), SlowHook::new());
+        rig.world.advance_steps(&rig.job, 11);
+        let follow = |options: &mut SyncOptions, _: &mut BucketOptions| {
+            (options.once, options.interval) = (false, Some(Duration::from_secs(1)));
+        };
+        let run = rig.mirror(Hand::steady(rig.shelf.clone()), Some(slow.hooks()), &Stop::new(), follow);
+        let refusal = async {
+            slow.begun().await;
+            while !rig.names().contains(&"dog_000000010.safetensors".to_owned()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            rig.world.fault(Fault::always("/jobs/", What::status(status)));
+            let asked = rig.world.api_requests();
+            while rig.world.api_requests() == asked {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            // The run that has ended by then has killed its hooks.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            slow.go();
+        };
+        let (ended, ()) = tokio::join!(run, refusal);
+        assert!(matches!(ended, Err(Error::Api(_))), "{ended:?}");
+        slow.check(&rig);
+    }
+}
+
+/// The user's time is for following the job. A hook that is at work when it is over has its own timeout, as in a folder.
+///
+/// Commands run in real time, and everything else in virtual time.
+#[cfg(unix)]
+#[test]
+fn a_slow_hook_at_the_end_of_the_users_time_is_waited_for() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(async {
+        let (rig, slow) = (Rig::new(plan()), SlowHook::new());
+        rig.world.advance_steps(&rig.job, 11);
+        let follow = |options: &mut SyncOptions, _: &mut BucketOptions| {
+            (options.once, options.timeout) = (false, Some(Duration::from_secs(20)));
+        };
+        let run = rig.mirror(Hand::steady(rig.shelf.clone()), Some(slow.hooks()), &Stop::new(), follow);
+        let hook = async {
+            slow.begun().await;
+            tokio::time::sleep(Duration::from_secs(200)).await;
+            slow.go();
+        };
+        let (ended, ()) = tokio::join!(run, hook);
+        assert_eq!(ended.unwrap(), ExitStatus::TryAgain);
+        assert!(rig.head().free);
+        slow.check(&rig);
+    });
+}
+
+/// An object that was deleted, and that cannot be fetched again, is missing.
+#[test]
+fn a_deleted_object_whose_file_is_hosted_no_more_is_missing() {
+    virtually(33, async {
+        let rig = Rig::finished(plan());
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        let name = "dog_000000010.safetensors";
+        rig.world.fault(Fault::always(name, What::status(404)));
+        rig.shelf.set(name, None);
+        rig.events();
+        assert_eq!(rig.once().await, ExitStatus::TryAgain);
+        let events = rig.events();
+        assert!(events.iter().any(|event| matches!(event, Event::Vanished { .. })), "{events:?}");
+        assert!(matches!(events.last(), Some(Event::Done { failed: 1, .. })), "{events:?}");
+    });
 }
 
 /// A ComfyUI with a folder for LoRAs, and what follows a bucket for it.
@@ -1086,10 +1222,14 @@ fn a_bucket_that_is_watched_is_followed_until_a_signal() {
         // Where nothing is new, a look is one request, and now and then a whole one. What its owner deleted stays deleted.
         std::fs::remove_file(folder.join("dog.safetensors")).unwrap();
         let asked = || (rig.shelf.carried.load(Ordering::Relaxed), rig.shelf.writes.load(Ordering::Relaxed));
-        let before = asked();
+        let (before, read) = (asked(), rig.shelf.read.load(Ordering::Relaxed));
         tokio::time::sleep(Duration::from_secs(600)).await;
         let requests = asked().0 - before.0;
         assert!((55..100).contains(&requests), "{requests} requests in ten minutes");
+        // Looks that find nothing new read nothing.
+        let [head, job] = [HEAD, "job.json"].map(|key| rig.shelf.objects()[key].bytes.len() as u64);
+        let read = rig.shelf.read.load(Ordering::Relaxed) - read;
+        assert!(read <= 11 * (head + job), "{read} bytes in ten minutes, of {head} and {job}");
         assert_eq!(asked().1, before.1, "the bucket is only read");
         assert!(!folder.join("dog.safetensors").exists());
         // A trouble is reported once, waited out, and over when it is over.

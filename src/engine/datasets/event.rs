@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::decide::datasets::push::plan::Renamed;
 use crate::decide::datasets::push::ready::Difference;
 use crate::decide::datasets::push::sending::{Route, SendFault};
-use crate::error::ExitStatus;
+use crate::error::{Error, ExitStatus};
 use crate::model::dataset::DatasetStatus;
 use crate::model::digest::Sha256Digest;
 
@@ -90,8 +92,8 @@ pub enum PushEvent {
     },
     /// Something that the user should know.
     Notice {
-        /// It, in words.
-        message: String,
+        /// It.
+        notice: PushNotice,
     },
     /// The end.
     Done {
@@ -108,6 +110,20 @@ pub enum PushEvent {
         /// Since it began.
         elapsed: Duration,
     },
+}
+
+/// What users should know of a push, beside its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PushNotice {
+    /// What is sent cannot be recorded: a later push compares names and lengths alone.
+    NotRecorded(Error),
+    /// From now on what is sent is not recorded.
+    RecordedNoMore(Error),
+    /// This file cannot be sent.
+    LeftOut(String),
+    /// The API keeps these files under other names.
+    OtherNames(Vec<String>),
 }
 
 /// Why something is tried again.

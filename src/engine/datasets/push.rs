@@ -18,13 +18,13 @@ use crate::edge::records::push_journal::PushJournal;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine::stop::Stop;
 use crate::error::{ApiError, Error, ExitStatus};
-use crate::model::dataset::{Dataset, DatasetId, DatasetName, DatasetStatus, some};
+use crate::model::dataset::{Dataset, DatasetId, DatasetName, DatasetStatus};
 use crate::model::digest::Sha256Digest;
 use crate::model::units::ByteCount;
 use crate::model::upload_record::{Stamp, UploadRecord, UploadRecords};
 
 use super::asking::{Patience, ask};
-use super::event::{FailedPush, Meanwhile, PushEvent, PushReporter};
+use super::event::{FailedPush, Meanwhile, PushEvent, PushNotice, PushReporter};
 use send_files::{Delivery, Outcome, Task};
 
 /// A file to be in the dataset.
@@ -192,11 +192,8 @@ impl Push {
             Ok(journal) => Ok(Arc::new(Mutex::new(Some(journal)))),
             Err(busy @ Error::DatasetInUse { .. }) => Err(busy),
             Err(error) => {
-                let message = format!(
-                    "what is sent cannot be remembered, so that a later push compares names and lengths alone: {}",
-                    crate::error::explain_briefly(&error)
-                );
-                reporter.report(&PushEvent::Notice { message });
+                let notice = PushNotice::NotRecorded(error);
+                reporter.report(&PushEvent::Notice { notice });
                 Ok(Journal::default())
             }
         }
@@ -388,8 +385,8 @@ impl Prepared {
             .map(|(name, _)| (*name).to_owned())
             .collect();
         if !other.is_empty() {
-            let message = format!("the API keeps {} under other names", some(&other));
-            reporter.report(&PushEvent::Notice { message });
+            let notice = PushNotice::OtherNames(other);
+            reporter.report(&PushEvent::Notice { notice });
         }
         let cause = renaming_fault(names.iter().copied())?;
         let cause = FailedPush::Renamed(cause);
@@ -493,9 +490,8 @@ pub(super) async fn note(journal: &Journal, name: &str, record: UploadRecord, re
         noted
     });
     if let Ok(Err(error)) = noted.await {
-        let message =
-            format!("what is sent is remembered no more: {}", crate::error::explain_briefly(&error));
-        reporter.report(&PushEvent::Notice { message });
+        let notice = PushNotice::RecordedNoMore(error);
+        reporter.report(&PushEvent::Notice { notice });
     }
 }
 

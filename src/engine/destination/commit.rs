@@ -51,7 +51,7 @@ pub(crate) enum ToCommit {
     /// A proven file wants its final name.
     Publish(Box<Finished>),
     /// The host answered in this run of the job that a file which is here did not change.
-    Unchanged(ArtifactKey, RelPath, String),
+    Unchanged(ArtifactKey, RelPath, Arc<str>),
     /// A file that is here already is proven to be a listed one.
     Adopt(ArtifactKey, Box<Entry>),
     /// A body contradicted its proof.
@@ -137,7 +137,7 @@ fn adopt(store: &mut Store, adopted: Vec<(ArtifactKey, Entry)>) -> Vec<(Artifact
 }
 
 /// What an answer that a file did not change adds to the manifest: nothing where the file was pruned since it was asked.
-fn asked_in(manifest: &Manifest, key: ArtifactKey, run: String) -> Option<Record> {
+fn asked_in(manifest: &Manifest, key: ArtifactKey, run: Arc<str>) -> Option<Record> {
     let entry = manifest.entries.get(&key).filter(|entry| entry.state == EntryState::Present)?;
     let entry = Entry { run, ..entry.clone() };
     Some(Record::Know { key, entry })
@@ -239,7 +239,7 @@ impl Committer {
 
     fn commit(
         &self,
-        unchanged: Vec<(ArtifactKey, RelPath, String)>,
+        unchanged: Vec<(ArtifactKey, RelPath, Arc<str>)>,
         adopted: Vec<(ArtifactKey, Entry)>,
         doubts: Vec<Record>,
         flushed: Vec<Flushed>,

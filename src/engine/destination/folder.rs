@@ -15,8 +15,8 @@ use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
 use crate::decide::transfer::portions::Portions;
 use crate::edge::folder::local_files::look_at_each;
 use crate::edge::folder::lock::FolderLock;
-use crate::edge::folder::manifest_store::{PRIVATE, Store, ensure_fit};
-use crate::edge::folder::part_file::PartFolder;
+use crate::edge::folder::manifest_store::{PRIVATE, Store, ensure_fit, ensure_no_other_job};
+use crate::edge::folder::part_folder::PartFolder;
 use crate::edge::folder::reports;
 use crate::edge::folder::reports::{Latest, Ledger};
 use crate::edge::system::blocking::{blocking, lost};
@@ -100,7 +100,10 @@ impl Peeked {
                 manifest
             }
             // A run begins anew then, and adopts what is here.
-            Err(Error::NoInput(_) | Error::NoMirror { .. }) => Manifest::new(job.clone(), origin.to_owned()),
+            Err(Error::NoInput(_) | Error::NoMirror { .. }) => {
+                ensure_no_other_job(dir, job)?;
+                Manifest::new(job.clone(), origin.to_owned())
+            }
             Err(error) => return Err(error),
         };
         let mut remembered = Remembered::default();
@@ -170,6 +173,10 @@ impl Opening {
     ) -> Result<Self, Error> {
         create(dir)?;
         let private = dir.join(PRIVATE);
+        if !private.exists() {
+            // Before anything is written there.
+            ensure_no_other_job(dir, job)?;
+        }
         create_private(&private)?;
         let lock = Arc::new(FolderLock::take(dir)?);
         let parts = private.join("parts");

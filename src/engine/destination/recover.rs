@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::edge::folder::manifest_store::Store;
-use crate::edge::folder::part_file::PartFolder;
+use crate::edge::folder::part_folder::PartFolder;
 use crate::edge::folder::tree::{Over, Tree};
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;

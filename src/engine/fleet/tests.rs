@@ -455,6 +455,20 @@ fn the_jobs_of_a_bucket_are_compared_on_one_page() {
         assert_eq!((&*compared.page, compared.changed, compared.runs), ("s3://b/loras/index.html", true, 4));
         assert!(compared.samples >= 4 * 2 && compared.checkpoints == 4 * 2, "{compared:?}");
         assert!(compared.left_out.len() == 1 && compared.left_out[0].contains("dog 4"), "{compared:?}");
+        // A head that is too large leaves out its own mirror alone; other objects that are not rcsync's leave out nothing.
+        let own = rig.shelf.objects();
+        rig.shelf.set("dog 2/.rcsync/head.json", Some(&vec![b' '; 5 << 20]));
+        rig.shelf.set("dog 0/config.yaml", Some(&vec![b' '; 5 << 20]));
+        let fewer = compare::refresh_over(&root).await.unwrap().unwrap();
+        assert_eq!((fewer.runs, fewer.left_out.len()), (3, 2), "{fewer:?}");
+        assert!(
+            fewer.left_out.iter().any(|why| why.contains("dog 2") && why.contains("5242880 bytes")),
+            "{fewer:?}"
+        );
+        for key in ["dog 2/.rcsync/head.json", "dog 0/config.yaml"] {
+            rig.shelf.set(key, Some(&own[key].bytes));
+        }
+        assert_eq!(compare::refresh_over(&root).await.unwrap().unwrap().runs, 4);
         let page = String::from_utf8(rig.shelf.objects()["index.html"].bytes.to_vec()).unwrap();
         for below in ["dog%200", "dog%201", "dog%202", "deep/3"] {
             assert!(page.contains(&format!("href=\"{below}/index.html\"")), "{below}");

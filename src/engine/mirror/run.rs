@@ -11,7 +11,7 @@ mod orders;
 mod reclaim;
 mod records;
 pub(crate) mod repair;
-mod reported;
+pub(crate) mod reported;
 mod schedule;
 
 use std::collections::HashSet;

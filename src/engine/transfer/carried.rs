@@ -15,7 +15,7 @@ use super::download::Download;
 #[derive(Debug)]
 pub(super) struct Carried {
     pub(super) id: FileId,
-    pub(super) state: TransferState,
+    pub(super) state: Box<TransferState>,
     pub(super) download: Option<Arc<Download>>,
     /// The part, once the file is proven.
     pub(super) part: Option<Arc<Part>>,
@@ -30,7 +30,7 @@ pub(super) struct Carried {
 }
 
 impl Carried {
-    pub(super) const fn new(id: FileId, state: TransferState) -> Self {
+    pub(super) const fn new(id: FileId, state: Box<TransferState>) -> Self {
         Self {
             id,
             state,

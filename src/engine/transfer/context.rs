@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::transfer::disk_space::Shortage;
-use crate::decide::transfer::outcome::LONGEST_WAIT_IN_ONE_PASS;
+use crate::decide::transfer::outcome::{AtGate, at_gate};
 use crate::decide::transfer::portions::Portions;
 use crate::decide::transfer::protocol::Report;
 use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, FailureCause};
-use crate::edge::folder::part_file::PartFolder;
+use crate::edge::folder::part_folder::PartFolder;
 use crate::edge::net::http::{ArtifactClient, Body, RangeRequest};
 use crate::edge::net::rate_limit::Limiter;
 use crate::edge::system::{disk, fd_limit};
@@ -140,7 +140,7 @@ impl Context {
     async fn pass_gate(&self, url: &SourceUrl) -> Result<(), Fault> {
         if let Some(gate) = self.gates.closed(url.host()) {
             let wait = gate.until.saturating_duration_since(Instant::now());
-            if self.once && wait > LONGEST_WAIT_IN_ONE_PASS {
+            if at_gate(wait, self.once) == AtGate::Fail {
                 return Err(Fault::Status { status: gate.status, retry_after: Some(wait), excerpt: None });
             }
             self.gates.pass(url.host()).await;

@@ -1,6 +1,7 @@
 //! Fresh links for expired ones: the job is asked again, once for all files that wait.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -8,10 +9,9 @@ use tokio::time::Instant;
 
 use crate::decide::transfer::protocol::Refreshed;
 use crate::edge::api::ApiClient;
-use crate::model::artifact::ArtifactKey;
+use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::{JobId, ListedArtifact};
 use crate::model::listing::Listing;
-use crate::model::source_url::SourceUrl;
 
 /// The API is not asked for links more often than this, whatever the hosts answer.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ pub(crate) struct Relister {
 #[derive(Debug, Default)]
 struct Links {
     generation: u64,
-    urls: HashMap<ArtifactKey, SourceUrl>,
+    offered: HashMap<ArtifactKey, Arc<Artifact>>,
     asked_at: Option<Instant>,
 }
 
@@ -66,8 +66,8 @@ impl Relister {
                 Err(_) => return Refreshed::Unknown,
             }
         }
-        match links.urls.get(key) {
-            Some(url) => Refreshed::Here { url: url.clone(), generation: links.generation },
+        match links.offered.get(key) {
+            Some(artifact) => Refreshed::Here { url: artifact.url.clone(), generation: links.generation },
             None => Refreshed::Gone,
         }
     }
@@ -76,8 +76,8 @@ impl Relister {
 impl Links {
     fn take_in(&mut self, listing: &Listing) {
         self.generation += 1;
-        self.urls =
-            listing.artifacts.iter().map(|artifact| (artifact.key.clone(), artifact.url.clone())).collect();
+        self.offered =
+            listing.artifacts.iter().map(|artifact| (artifact.key.clone(), artifact.clone())).collect();
     }
 }
 

@@ -13,12 +13,12 @@ use crate::decide::transfer::scheduler::{FileId, Taken};
 use crate::decide::transfer::task::{DiskTrouble, Missing, Task};
 use crate::decide::transfer::verify::Received;
 use crate::edge::folder::part_file::Part;
+use crate::engine::destination::commit::Committed;
 use crate::model::artifact::ArtifactKey;
 use crate::model::manifest::Entry;
 use crate::model::response_head::Head;
 
 use super::carried::Carried;
-use super::commit::Committed;
 use super::download::{Absorbed, Download};
 
 /// What is reported to the coordinator.

@@ -31,7 +31,7 @@ use crate::decide::transfer::ranges::Cut;
 use crate::decide::transfer::scheduler::Scheduler;
 use crate::decide::transfer::task::{Missing, Task};
 use crate::edge::api::ApiClient;
-use crate::edge::folder::part_file::PartFolder;
+use crate::edge::folder::part_folder::PartFolder;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::net::rate_limit::Limiter;
 use crate::edge::system::blocking::{blocking, lost};
@@ -41,9 +41,9 @@ use crate::model::artifact::ArtifactKey;
 use crate::model::job::JobId;
 use crate::model::listing::Listing;
 
+use super::destination::commit::Committer;
 use super::event::Reporter;
 use super::options::SyncOptions;
-use commit::Committer;
 use coordinator::{Beginning, Coordinator};
 use disk_space::Room;
 use host_backoff::Gates;
@@ -52,9 +52,6 @@ use messages::{Message, Summary};
 use share::Member;
 
 pub(super) use context::Context;
-
-/// How proven files get their names: the one thing that transfers use of the destination.
-use super::destination::commit;
 
 /// Proven files that may wait for their names; beyond that, transfers wait for the disk.
 const COMMIT_QUEUE: usize = 512;

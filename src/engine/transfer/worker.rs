@@ -26,8 +26,8 @@ use super::download::{Absorbed, Download};
 use super::messages::{Reply, Served};
 use super::shared_end::SharedEnd;
 
-/// Groups of bytes are small enough that all connections together, with one group arriving and one being written each, stay far below
-/// the memory budget of 64 MiB.
+/// Groups of bytes are small enough that all connections together, with one group arriving and one being written each, stay
+/// far below the memory budget of 64 MiB.
 const ALL_GROUPS: usize = 4 << 20;
 
 /// With more connections than this, bytes are copied out of the HTTP library's buffers, which are several times larger

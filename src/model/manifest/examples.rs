@@ -17,7 +17,7 @@ pub(crate) fn entry(path: &str, step: Option<u64>) -> Entry {
         sha256: Sha256Digest::new([7; 32]),
         evidence: Evidence::Structure,
         revision: Revision::default(),
-        run: String::new(),
+        run: "".into(),
         modified: Some(1),
         state: EntryState::Present,
         older: Vec::new(),

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_seen_wherever_one_can_stand() {
+    fn marks_are_seen_wherever_one_can_be() {
         for name in ["a~0123abcd", "a~0123ABCD.png", "a.png~0123abcd", "~00000000"] {
             assert!(looks_marked(name), "{name}");
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::digest::short_hash;
 use crate::model::names::component;
@@ -22,8 +22,8 @@ use super::collision_key::CollisionKey;
 /// - no part begins with `.`, `-`, `~` or white space, or ends in `.` or white space
 /// - no `<>:"|?*\`, no controls, no bidi controls, nothing of zero width
 /// - not one of rcsync's own names: `job.json`, `SHA256SUMS`, `index.html`, `.rcsync`, `….rcsync-part`
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct RelPath(Arc<str>);
 
 /// The text is not a path that rcsync would write to.
@@ -177,9 +177,9 @@ impl TryFrom<String> for RelPath {
     }
 }
 
-impl From<RelPath> for String {
-    fn from(path: RelPath) -> Self {
-        path.0.as_ref().to_owned()
+impl Serialize for RelPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 /// that takes no room on the screen is written as `\u{202e}`. A longer text ends in `…`, which counts.
 #[must_use]
 pub fn for_terminal(text: &str, max_chars: usize) -> String {
-    let mut line = String::new();
+    let mut line = String::with_capacity(text.len().min(max_chars));
     let mut used = 0;
     // Where to cut, should there turn out to be one character too many: always between two whole units.
     let mut last_cut = 0;

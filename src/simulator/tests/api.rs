@@ -107,7 +107,7 @@ async fn bad_submissions_are_400() {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_in_status_and_result() {
+async fn a_failure_is_in_status_and_result() {
     let simulator = start().await;
     let job = simulator.add_job(small());
     simulator.advance_steps(&job, 12);

@@ -20,7 +20,7 @@ async fn noise() -> (Simulator, String, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn other_answers_come_as_told() {
+async fn other_answers_come_as_planned() {
     let (simulator, url, right) = noise().await;
     simulator.fault(Fault::once("noise", What::retry_after(503, "7")));
     simulator.fault(Fault::once("noise", What::html()));

@@ -64,7 +64,7 @@ async fn conditions_are_kept() {
 }
 
 #[tokio::test]
-async fn head_tells_the_length_and_sends_nothing() {
+async fn head_has_the_length_and_sends_nothing() {
     let (simulator, url) = digits(HostOptions::default()).await;
     let answer = send(super::client().head(&url)).await.expect("an answer");
     assert_eq!((answer.status, answer.header("content-length"), answer.body.len()), (200, "10", 0));

@@ -81,13 +81,26 @@ fn words_of_the_command_line_are_found_wherever_they_are_written() {
 
 #[test]
 fn an_import_from_another_room_is_counted_once_a_file() {
-    let a = Source::parse("engine::a", "pub(crate) mod inner;");
+    let a = Source::parse(
+        "engine::a",
+        "pub(crate) mod inner; use super::b::door; pub(super) use door::deep as own;",
+    );
+    let by_alias = [
+        Source::parse("engine::a::private", "use super::door::thing;"),
+        Source::parse("engine::a::renamed", "fn f() { crate::engine::a::own::g(); }"),
+    ];
     let inner = Source::parse("engine::a::inner", "use crate::engine::b::{one, other};\nuse super::here;");
     let b =
         Source::parse("engine::b::inner", "fn f() { crate::engine::event::Event; super::super::a::g(); }");
     let event = Source::parse("engine::event", "use super::b::T;");
-    let sources = [a, inner, b, event];
-    let expected = [("engine::a::inner", "b"), ("engine::b::inner", "a")];
+    let sources: Vec<Source> = [a, inner, b, event].into_iter().chain(by_alias).collect();
+    let expected = [
+        ("engine::a", "b"),
+        ("engine::a::inner", "b"),
+        ("engine::a::private", "b"),
+        ("engine::a::renamed", "b"),
+        ("engine::b::inner", "a"),
+    ];
     assert!(imports_between_rooms(&sources).into_iter().eq(expected));
 }
 

@@ -15,6 +15,8 @@ pub(super) struct Source {
     pub(super) module: String,
     /// Absolute paths that it uses (`crate::model::job::JobId`, `std::fs::read`), and methods (`.sync_all`).
     pub(super) uses: BTreeSet<String>,
+    /// Names that its imports make, and what they mean: others may import by them, as by `pub use` and `use super::`.
+    pub(super) aliases: BTreeMap<String, String>,
     /// Its string literals, and the lines of its documentation.
     pub(super) texts: Vec<String>,
     /// The first line of its documentation.
@@ -29,7 +31,14 @@ impl Source {
         reader.items(&file.items);
         let texts = std::mem::take(&mut reader.texts);
         let summary = text.lines().next().and_then(|line| line.strip_prefix("//! ")).unwrap_or_default();
-        Self { module: module.to_owned(), uses: reader.resolved(), texts, summary: summary.to_owned() }
+        let aliases = reader.aliases().collect();
+        Self {
+            module: module.to_owned(),
+            uses: reader.resolved(),
+            aliases,
+            texts,
+            summary: summary.to_owned(),
+        }
     }
 }
 
@@ -209,6 +218,15 @@ impl Reader {
         uses
     }
 
+    /// Returns what is imported under a name: the name's absolute path, and that of what it means.
+    fn aliases(&self) -> impl Iterator<Item = (String, String)> {
+        self.imported.iter().map(|(module, name, meant)| {
+            let here = ["crate".to_owned()].into_iter().chain(module.iter().cloned()).chain([name.clone()]);
+            let here: Vec<String> = here.collect();
+            (here.join("::"), self.absolute(module, meant).join("::"))
+        })
+    }
+
     fn absolute(&self, module: &[String], path: &[String]) -> Vec<String> {
         let krate = || vec!["crate".to_owned()];
         let inside =
@@ -263,13 +281,9 @@ impl Names {
         [krate()].into_iter().chain(module.iter().cloned()).chain(path).collect()
     }
 
-    /// Returns what is imported under a name: the name's absolute path, and that of what it means.
+    /// As [`Reader::aliases`].
     pub(super) fn imports(&self) -> impl Iterator<Item = (String, String)> {
-        self.0.imported.iter().map(|(module, name, meant)| {
-            let here = ["crate".to_owned()].into_iter().chain(module.iter().cloned()).chain([name.clone()]);
-            let here: Vec<String> = here.collect();
-            (here.join("::"), self.absolute(module, meant).join("::"))
-        })
+        self.0.aliases()
     }
 }
 

@@ -142,7 +142,7 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, String> {
 /// F15, F16, L4, L5: what is where a file should go is not ours and is kept; no run hangs on it.
 #[cfg(unix)]
 #[test]
-fn f15_f16_l4_what_stands_in_the_way_is_left_alone() {
+fn f15_f16_l4_what_is_in_the_way_is_left_alone() {
     type Obstacle = fn(&Path, &Path);
     let obstacles: [(&str, Obstacle); 6] = [
         ("F15 a link to a file outside", |at, outside| {
@@ -236,7 +236,7 @@ fn f17_another_name_of_an_old_file_keeps_its_bytes() {
 
 /// L1 to L5: published files that changed between two runs.
 #[test]
-fn group_l_somebody_else_works_here_too() {
+fn group_l_other_programs_work_here_too() {
     type Change = fn(&Path);
     let rows: [(&str, Change, usize, i32); 4] = [
         ("L1 deleted: fetched again", |path| std::fs::remove_file(path).unwrap(), 1, 0),
@@ -324,7 +324,7 @@ fn l9_nothing_unfinished_has_a_model_s_name() {
 /// J6: while a run publishes, another program opens a published file, moves it away, and takes a part from under it. Each costs
 /// that file alone, and nothing of theirs is touched.
 #[test]
-fn j6_somebody_opens_moves_and_takes_files_meanwhile() {
+fn j6_another_program_opens_moves_and_takes_files_meanwhile() {
     let place = Arc::new(std::sync::Mutex::new(None::<PathBuf>));
     let touched = place.clone();
     let meddle = move |ask: &Ask| {

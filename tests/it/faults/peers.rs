@@ -136,7 +136,7 @@ fn two_stages() -> Vec<(&'static str, &'static str, Play, Make)> {
     ]
 }
 
-fn row(id: &str, about: &str, peer: &str, play: Play, rig: &Rig, stage: u16, can: bool) -> Value {
+fn row((id, about): (&str, &str), peer: &str, play: Play, rig: &Rig, stage: u16, can: bool) -> Value {
     let hosted = &rig.world.files[0];
     let truths: Vec<String> = hosted.truth.iter().map(|file| hex(&Sha256::digest(&*file.bytes))).collect();
     json!({
@@ -165,7 +165,7 @@ fn serve_for_peers() {
     let (mut rows, mut kept) = (Vec::new(), Vec::new());
     for case in simple_cases() {
         let rig = Rig::new(case.world().clone());
-        rows.push(row(case.id, case.about, &peer, Play::Run, &rig, 9, case.can_be_had()));
+        rows.push(row((case.id, case.about), &peer, Play::Run, &rig, 9, case.can_be_had()));
         kept.push((rig, None));
     }
     for (id, about, play, make) in two_stages() {
@@ -175,7 +175,7 @@ fn serve_for_peers() {
             stage.fetch_add(1, Ordering::SeqCst);
             Reply::new(200, b"next")
         }));
-        rows.push(row(id, about, &peer, play, &rig, next.port(), true));
+        rows.push(row((id, about), &peer, play, &rig, next.port(), true));
         kept.push((rig, Some(next)));
     }
     // Under its name only when it is whole: the script waits for the name.

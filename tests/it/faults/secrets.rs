@@ -94,7 +94,7 @@ fn secrets_and_tricks_stay_where_they_are() {
 
 /// The environment of a hook, where this version has hooks, and the body of a webhook.
 #[test]
-fn hooks_are_told_no_secret() {
+fn hooks_get_no_secret() {
     let rig = Rig::new(World::of(vec![Hosted::checkpoint(&weights(1, 10_000), honest)]));
     let help = rig.run(rig.command(&["sync", "--help"]));
     if !help.said().contains("--exec") {

@@ -1,8 +1,10 @@
 //! Group K, and C15 to C18: private state and parts that were damaged between two runs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use super::host::Ask;
 use super::reply::{End, Reply};
@@ -110,6 +112,49 @@ fn k5_k8_a_manifest_that_is_not_for_us() {
         }
         let after = crate::support::snapshot(rig.root()).len() - crate::support::snapshot(&rig.dir()).len();
         assert_eq!(outside, after, "{about}: something outside was written");
+    }
+}
+
+/// Everything in a folder but the file of its lock.
+fn unlocked(dir: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let mut files = crate::support::snapshot(dir);
+    files.retain(|path, _| !path.ends_with(".rcsync/lock"));
+    files
+}
+
+/// K7: a folder is another job's by its `job.json` too, where its manifest is gone or damaged: it stays as it is.
+#[test]
+fn k7_a_folder_of_another_job_whose_manifest_is_lost() {
+    type Damage = fn(&Path);
+    let rows: [(&str, Damage); 3] = [
+        ("gone", |dir| std::fs::remove_dir_all(dir.join(".rcsync")).unwrap()),
+        ("gone from its folder", |dir| std::fs::remove_file(dir.join(".rcsync/manifest.json")).unwrap()),
+        ("damaged", |dir| std::fs::write(dir.join(".rcsync/manifest.json"), "{").unwrap()),
+    ];
+    for (about, damage) in rows {
+        let rig = mirrored();
+        let asked = rig.host.asks().len();
+        damage(&rig.dir());
+        let list = rig.dir().join("job.json");
+        let text = std::fs::read_to_string(&list).unwrap();
+        std::fs::write(&list, text.replace(JOB, "job-0002")).unwrap();
+        let before = unlocked(&rig.dir());
+        for more in [&[][..], &["--dry-run"]] {
+            let run = rig.once(more);
+            assert_eq!(run.code, Some(73), "{about}: {}", run.said());
+            let folder = rig.dir().display().to_string();
+            for part in
+                [&folder, "it mirrors job `job-0002`", "nothing in it was changed", "name another folder"]
+            {
+                assert!(run.said().contains(part), "{about}, {part}: {}", run.said());
+            }
+            assert_eq!(unlocked(&rig.dir()), before, "{about}: the folder changed");
+        }
+        assert_eq!(rig.host.asks().len(), asked, "{about}: something was fetched");
+        // With its own `job.json` the files are adopted.
+        std::fs::write(&list, text).unwrap();
+        let run = rig.once(&[]);
+        assert_eq!(run.code, Some(0), "{about}: {}", run.said());
     }
 }
 

@@ -292,7 +292,7 @@ fn group_e_listed_addresses() {
 
 /// E12, E13: another origin gets the range, and nothing that is secret.
 #[test]
-fn e12_e13_another_origin_is_told_nothing() {
+fn e12_e13_another_origin_gets_nothing() {
     for login_page in [false, true] {
         let file = weights(1, 3 * MIB);
         let served = file.clone();

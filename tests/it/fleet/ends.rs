@@ -82,7 +82,7 @@ async fn a_killed_fleet_is_continued() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_is_told_about_all_jobs() {
+async fn systemd_learns_about_all_jobs() {
     let yard = Yard::new(3).await;
     yard.finish_all();
     let path = yard.root().join("notify");

@@ -146,7 +146,7 @@ async fn names_that_the_api_changes_are_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_validation_refuses_is_told_in_the_api_s_words() {
+async fn what_validation_refuses_is_reported_in_the_api_s_words() {
     let rig = Rig::new().await;
     rig.photos("dog", 1);
     rig.simulator.set_datasets(|options| options.failure = Some("2 images are corrupt".to_owned()));

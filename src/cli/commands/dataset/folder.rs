@@ -14,7 +14,7 @@ use crate::decide::datasets::{Companion, Content, Finding, Report, Scan, Scanned
 use crate::edge::api::ApiClient;
 use crate::edge::api::base_url::ApiBase;
 use crate::edge::net::upload::UploadClient;
-use crate::engine::datasets::event::{PushEvent, PushReporter};
+use crate::engine::datasets::event::{PushEvent, PushNotice, PushReporter};
 use crate::engine::datasets::push::{Prepared, Push, PushFile, PushOptions};
 use crate::engine::datasets::scan::{ScanOptions, sizes};
 use crate::error::ExitStatus;
@@ -34,6 +34,16 @@ pub(in crate::cli::commands) struct Folder {
     pub(in crate::cli::commands) scan: ScanOptions,
 }
 
+/// What a folder is checked against.
+#[derive(Clone, Copy)]
+pub(in crate::cli::commands) struct Against<'a> {
+    pub(in crate::cli::commands) config: Option<&'a TrainingConfig>,
+    /// Folders of control images and masks that belong to it.
+    pub(in crate::cli::commands) companions: &'a [Companion],
+    /// Errors keep nothing from being sent.
+    pub(in crate::cli::commands) force: bool,
+}
+
 /// A folder that was checked.
 pub(in crate::cli::commands) struct Checked {
     folder: Folder,
@@ -47,16 +57,15 @@ impl Folder {
     /// Reads the folder whole and reports what is wrong with it; `None` when a signal came.
     ///
     /// # Errors
-    /// When something is wrong with it, unless `force`; and a name that no dataset can have, in any case.
+    /// When something is wrong with it, unless the user forces it; and a name that no dataset can have, in any case.
     pub(in crate::cli::commands) async fn check(
         self,
         context: &Context<'_>,
         signals: &Signals,
         report: &PushReport,
-        config: Option<&TrainingConfig>,
-        companions: &[Companion],
-        force: bool,
+        against: Against<'_>,
     ) -> Result<Option<Checked>, CommandError> {
+        let Against { config, companions, force } = against;
         let scanning = scan_folder(context, &self.path, self.scan.clone(), signals.clone());
         let Some(scanned) = signals.unless_ended(scanning).await else { return Ok(None) };
         let Some(scan) = scanned? else { return Ok(None) };
@@ -76,8 +85,8 @@ impl Folder {
         let (files, unsendable) = sendable(&scan);
         let left_out: Vec<String> = unsendable.iter().map(|file| file.name.clone()).collect();
         for name in &left_out {
-            let message = format!("`{name}` cannot be sent and is left out");
-            report.report(&PushEvent::Notice { message });
+            let notice = PushNotice::LeftOut(name.clone());
+            report.report(&PushEvent::Notice { notice });
         }
         Ok(Some(Checked { folder: self, name, files, left_out }))
     }

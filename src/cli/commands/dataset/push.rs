@@ -24,7 +24,7 @@ use crate::model::training_config::TrainingConfig;
 use crate::model::units::ByteCount;
 
 use super::check::own_name;
-use super::folder::{Folder, Target, ended};
+use super::folder::{Against, Folder, Target, ended};
 
 pub(super) fn run(context: &Context<'_>, typed: &DatasetPush) -> Result<ExitStatus, CommandError> {
     let config =
@@ -125,7 +125,8 @@ impl Work<'_> {
             None => Vec::new(),
         };
         let name = folder.name.clone();
-        let checked = folder.check(context, signals, report, config, &companions, force).await?;
+        let against = Against { config, companions: &companions, force };
+        let checked = folder.check(context, signals, report, against).await?;
         let Some(checked) = checked else { return Ok(interrupted()) };
         let listed = read(&target.api, &signals.stop, |api| async move { api.datasets().await }).await?;
         let Some(listed) = listed else { return Ok(interrupted()) };

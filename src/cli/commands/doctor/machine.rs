@@ -182,6 +182,21 @@ mod tests {
             let (ok, text) = found(&[("HTTPS_PROXY", value)]).unwrap();
             assert!(!["s3", "cret"].iter().any(|part| text.contains(part)), "{value}: {ok} {text}");
         }
+        for scheme in ["", "http://", "https://", "socks5h://"] {
+            for password in ["12345/abc", "12345?abc", "12345#abc", "12345\\abc", "/", "1/2?3#4", "12345/a@b"]
+            {
+                let value = format!("{scheme}me:{password}@proxy.example:3128");
+                let (ok, text) = found(&[("HTTPS_PROXY", &value)]).unwrap();
+                // A backslash ends the host in addresses of HTTP alone.
+                let is_address = scheme.starts_with("socks") && password.contains('\\');
+                assert_eq!(
+                    (ok, text.contains("is no address of a proxy")),
+                    (is_address, !is_address),
+                    "{value}"
+                );
+                assert!(!["me:", "12345", "abc"].iter().any(|part| text.contains(part)), "{value}: {text}");
+            }
+        }
         let same = [("HTTPS_PROXY", "http://me:s3cret@A.example:1"), ("all_proxy", "a.example:1")];
         assert!(found(&same).unwrap().0, "one proxy, written in two ways");
         let (ok, text) = found(&[("HTTPS_PROXY", "a:1"), ("https_proxy", "b:2")]).unwrap();

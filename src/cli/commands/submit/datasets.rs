@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cli::command_error::CommandError;
 use crate::cli::commands::Context;
 use crate::cli::commands::dataset::check::{beside, own_name};
-use crate::cli::commands::dataset::folder::{Folder, Target};
+use crate::cli::commands::dataset::folder::{Against, Checked, Folder, Target};
 use crate::cli::commands::dataset::unknown;
 use crate::cli::exit::Signals;
 use crate::cli::format::shown;
@@ -25,6 +25,18 @@ use crate::model::training_config::TrainingConfig;
 /// Folders that are sent before the job is submitted.
 pub(super) struct Folders {
     folders: Vec<Folder>,
+}
+
+/// The submission that folders are sent for.
+#[derive(Clone, Copy)]
+pub(super) struct Submission<'a> {
+    pub(super) context: &'a Context<'a>,
+    pub(super) signals: &'a Signals,
+    pub(super) config: Option<&'a TrainingConfig>,
+    /// Errors of a folder keep nothing from being sent.
+    pub(super) force: bool,
+    /// Whether what happens to folders is part of the events of the command.
+    pub(super) events: bool,
 }
 
 /// What was typed behind `--dataset`.
@@ -92,14 +104,11 @@ impl Folders {
     /// What is wrong with a folder, the account or the API.
     pub(super) async fn send(
         self,
-        context: &Context<'_>,
+        submission: Submission<'_>,
         target: &Target<'_>,
-        signals: &Signals,
-        config: Option<&TrainingConfig>,
-        force: bool,
-        events: bool,
     ) -> Result<ExitStatus, CommandError> {
-        let Some(all) = self.prepare(context, target, signals, config, force, events).await? else {
+        let signals = submission.signals;
+        let Some(all) = self.prepare(submission, target).await? else {
             return Ok(signals.status());
         };
         for (prepared, report) in all {
@@ -119,16 +128,13 @@ impl Folders {
     /// What is wrong with a folder, the account or the API.
     pub(super) async fn prepare(
         self,
-        context: &Context<'_>,
+        submission: Submission<'_>,
         target: &Target<'_>,
-        signals: &Signals,
-        config: Option<&TrainingConfig>,
-        force: bool,
-        events: bool,
     ) -> Result<Option<Vec<(Prepared, Arc<PushReport>)>>, CommandError> {
-        let Some(checked) = self.check(context, signals, config, force, events).await? else {
+        let Some(checked) = self.check(submission).await? else {
             return Ok(None);
         };
+        let signals = submission.signals;
         let listed = read(&target.api, &signals.stop, |api| async move { api.datasets().await }).await?;
         let Some(listed) = listed else { return Ok(None) };
         let mut all = Vec::new();
@@ -144,20 +150,17 @@ impl Folders {
     /// Checks all folders, all of them before the first complaint.
     pub(super) async fn check(
         self,
-        context: &Context<'_>,
-        signals: &Signals,
-        config: Option<&TrainingConfig>,
-        force: bool,
-        events: bool,
-    ) -> Result<Option<Vec<(crate::cli::commands::dataset::folder::Checked, Arc<PushReport>)>>, CommandError>
-    {
+        submission: Submission<'_>,
+    ) -> Result<Option<Vec<(Checked, Arc<PushReport>)>>, CommandError> {
+        let Submission { context, signals, config, force, events } = submission;
         let paths: Vec<(String, PathBuf)> =
             self.folders.iter().map(|folder| (folder.name.clone(), folder.path.clone())).collect();
         let (mut all, mut first_fault) = (Vec::new(), None);
         for folder in self.folders {
             let report = PushReport::part(context.world, &context.settings, &folder.name, signals, events);
             let companions = companions(&folder, &paths, config)?;
-            match folder.check(context, signals, &report, config, &companions, force).await {
+            let against = Against { config, companions: &companions, force };
+            match folder.check(context, signals, &report, against).await {
                 Ok(None) => return Ok(None),
                 Ok(Some(checked)) => all.push((checked, report)),
                 Err(fault) => {

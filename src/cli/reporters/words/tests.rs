@@ -3,6 +3,7 @@ use crate::decide::mirror::disk_forecast::Full;
 use crate::decide::mirror::eviction_forecast::Late;
 use crate::model::dataset::DatasetStatus;
 use crate::model::fault::LocalFault;
+use crate::model::hook_fault::{Ending, HookFault};
 use crate::model::names::rel_path::RelPath;
 
 fn path(text: &str) -> RelPath {
@@ -103,19 +104,31 @@ fn a_job_that_stopped() {
 }
 
 #[test]
+fn a_resumption_of_which_nothing_is_known() {
+    let cause = || "timed out after 30 s".to_owned();
+    for fault in [ApiError::Unknown { cause: cause() }, ApiError::Unintelligible { why: cause() }] {
+        assert_eq!(
+            notice(&Notice::ResumeUnknown(fault)),
+            "it is unknown whether the API resumed the job (timed out after 30 s): looking"
+        );
+    }
+}
+
+#[test]
 fn a_hook_that_fails() {
     let failed = |next| {
         let about = HookEvent::Published(path("a.bin"));
-        let what = HookTrouble::Failed { about, cause: "exit code 3".to_owned(), next };
+        let cause = HookFault::Failed { ending: Ending::Code(3), output: String::new() };
+        let what = HookTrouble::Failed { about, cause, next };
         notice(&Notice::Hook { hook: HookKind::Exec, what })
     };
     assert_eq!(
         failed(AfterFailure::Again),
-        "`--exec` failed for `a.bin`: exit code 3; the file is safe, and the hook is tried again"
+        "`--exec` failed for `a.bin`: it ended with code 3; the file is safe, and the hook is tried again"
     );
     assert_eq!(
         failed(AfterFailure::GivenUp { tries: 3 }),
-        "`--exec` failed for `a.bin`: exit code 3; given up after 3 tries, the file is safe"
+        "`--exec` failed for `a.bin`: it ended with code 3; given up after 3 tries, the file is safe"
     );
 }
 

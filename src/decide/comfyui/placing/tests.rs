@@ -96,7 +96,7 @@ fn names_are_plain_or_marked_alike() {
 }
 
 #[test]
-fn what_stands_there_is_a_table() {
+fn what_is_there_is_a_table() {
     use PlacedState::{Adopted, Edited, Placed, Placing};
     let file = |size, modified| Some(LocalFile::File { size, modified: Some(modified) });
     let never = || -> Option<Sha256Digest> { panic!("must not be read") };

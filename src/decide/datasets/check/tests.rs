@@ -152,7 +152,7 @@ fn the_datasets_name_is_part_of_the_check() {
 }
 
 #[test]
-fn the_same_bytes_twice_are_told_with_the_first() {
+fn the_same_bytes_twice_are_reported_with_the_first() {
     let mut scan = scan(&["a.jpg", "b.jpg", "c.jpg", "d.jpg", "a.txt", "b.txt", "c.txt", "d.txt"]);
     for at in [0, 2, 3, 4, 5] {
         scan.files[at].sha256 = Some(Sha256Digest::new([7; 32]));

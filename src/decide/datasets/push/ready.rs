@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::model::dataset::{Dataset, DatasetStatus, RemoteFile, and_more, some};
 
 /// How long an inventory that is not the folder may stay as it is before that is taken as the last word.
@@ -38,7 +36,7 @@ pub enum Readiness {
 }
 
 /// What an inventory has otherwise than a folder.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Difference {
     /// Files that it does not have.
     pub missing: Vec<String>,

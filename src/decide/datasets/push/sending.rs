@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::error::ApiError;
 use crate::model::fault::{Fault, LocalFault};
 
@@ -41,8 +39,7 @@ impl Route {
 }
 
 /// Why one try to send a file failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendFault {
     /// The API.
     #[error(transparent)]

@@ -26,7 +26,7 @@ fn step_proven(evidence: Evidence, name: &str, entry_run: &str, run: &str, reach
         sha256: Sha256Digest::new([1; 32]),
         evidence,
         revision: Revision::default(),
-        run: entry_run.to_owned(),
+        run: entry_run.into(),
         modified: Some(7),
         state: EntryState::Present,
         older: Vec::new(),
@@ -66,7 +66,7 @@ fn runs_have_names_of_their_own() {
 }
 
 #[test]
-fn what_only_its_length_speaks_for_is_asked_about_once_more_when_the_run_has_ended() {
+fn what_is_known_by_its_length_alone_is_asked_about_once_more_when_the_run_has_ended() {
     for name in ["dog_000000250.safetensors", "samples_1.jpg"] {
         for (before, now, reached, asked) in [
             ("a", "a", Some(900), false),

@@ -136,7 +136,7 @@ impl TransferState {
             Some(_) => None,
             None => {
                 let suspect = self.suspect.as_ref().map(|doubt| doubt.revision.clone());
-                self.task.recheck.clone().or(suspect)
+                self.task.recheck.as_deref().cloned().or(suspect)
             }
         };
         let request = Request {

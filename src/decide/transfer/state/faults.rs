@@ -242,7 +242,7 @@ impl TransferState {
     }
 
     pub(super) fn vanish(&mut self, turn: &mut Turn) {
-        if self.previous != Some(Missing::Vanished) {
+        if self.previous.as_deref() != Some(&Missing::Vanished) {
             turn.push(Command::Report(Report::Vanished));
         }
         self.miss(Missing::Vanished, COOL_DOWN, turn);
@@ -250,7 +250,7 @@ impl TransferState {
 
     pub(super) fn fail(&mut self, cause: FailureCause, turn: &mut Turn) {
         let why = Missing::Failed(cause.clone());
-        if self.previous.as_ref() != Some(&why) {
+        if self.previous.as_deref() != Some(&why) {
             turn.push(Command::Report(Report::Failed(cause)));
         }
         self.miss(why, COOL_DOWN, turn);

@@ -34,7 +34,7 @@ impl TransferState {
             // Equal bytes prove nothing where nothing is left that could write the rest.
             read_before: self.suspect.as_ref().filter(|_| !self.task.cut_off).map(|doubt| doubt.sha256),
         };
-        // Bytes that were proven before are proven, whatever the host claims of them turn.now.
+        // Bytes that were proven before are proven, whatever the host claims of them now.
         let before = self.task.entry.as_ref();
         let before = before.and_then(|entry| recognise(received, entry.sha256, entry.evidence));
         match (judge(received, &expected), before) {
@@ -87,7 +87,7 @@ impl TransferState {
 
     /// Returns what a damaged file was when it was published, where this attempt began with its good blocks.
     pub(super) fn as_published(&self) -> Option<&Entry> {
-        self.task.entry.as_ref().filter(|_| self.task.is_damaged && self.resumed_from > 0)
+        self.task.entry.as_deref().filter(|_| self.task.is_damaged && self.resumed_from > 0)
     }
 
     pub(super) fn contradicted(
@@ -103,7 +103,7 @@ impl TransferState {
             Contradiction::Unwritten { .. } => Revision::default(),
             _ => revision,
         };
-        let next = doubted(received.sha256, self.suspect.as_ref(), self.task.run_may_write);
+        let next = doubted(received.sha256, self.suspect.as_deref(), self.task.run_may_write);
         let read_twice = next == Doubted::Condemned;
         let doubt = Doubt { sha256: received.sha256, revision, after_end, read_twice, first_look: None };
         turn.push(Command::NoteDoubt(doubt.clone()));
@@ -118,7 +118,7 @@ impl TransferState {
                     wait: SECOND_LOOK,
                 }));
                 // The bytes are wanted again even if the host reports no change.
-                self.suspect = Some(Doubt { revision: Revision::default(), ..doubt });
+                self.suspect = Some(Box::new(Doubt { revision: Revision::default(), ..doubt }));
                 self.begin_again(turn);
                 self.wait_until(turn.now + SECOND_LOOK, turn);
             }
@@ -143,7 +143,7 @@ impl TransferState {
             (_, _, Some(_)) if run_may_write => {
                 self.settle(revision.length, revision.length.unwrap_or_default(), turn);
             }
-            // The run is over turn.now, and the second download must really read the bytes.
+            // The run is over now, and the second download must really read the bytes.
             _ => {
                 if let Some(suspect) = &mut self.suspect {
                     suspect.revision = Revision::default();

@@ -90,7 +90,7 @@ impl TransferState {
             Answer::RangesIgnored => {
                 self.restart(Some(Quirks { ignores_ranges: true, ..self.quirks }), turn);
             }
-            // The length was unknown until turn.now, and the file ends where the request began.
+            // The length was unknown until now, and the file ends where the request began.
             Answer::Complete { total } if self.length().is_none() => {
                 self.note(head, Some(total), true, turn);
                 self.ranges.set_length(total);

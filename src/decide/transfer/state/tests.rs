@@ -249,12 +249,12 @@ fn responses_without_bytes() {
         sha256: received("a", b"12345").sha256,
         evidence: Evidence::Length,
         revision: revision("\"a\""),
-        run: String::new(),
+        run: "".into(),
         modified: None,
         state: EntryState::Present,
         older: Vec::new(),
     };
-    let recheck = Task { recheck: Some(revision("\"a\"")), entry: Some(entry), ..plain() };
+    let recheck = Task { recheck: Some(revision("\"a\"").into()), entry: Some(entry.into()), ..plain() };
     let (commands, _) = after(recheck.clone(), |_| Head { status: 304, ..Head::default() });
     assert_eq!(commands, ["drop", "space", "unchanged"]);
     let (commands, _) = after(recheck.clone(), |_| whole(Some(5), "\"a\""));
@@ -433,7 +433,7 @@ fn a_packed_configuration_is_unpacked() {
 }
 
 #[test]
-fn what_only_its_length_speaks_for_waits_for_a_second_look_while_it_may_be_written() {
+fn what_is_known_by_its_length_alone_waits_for_a_second_look_while_it_may_be_written() {
     let mut writing = Task { run_may_write: true, ..task(ArtifactKind::Checkpoint, "a.bin") };
     let mut play = Play::with(writing.clone(), POLICY);
     play.fetch(100);
@@ -441,7 +441,7 @@ fn what_only_its_length_speaks_for_waits_for_a_second_look_while_it_may_be_writt
     assert_eq!(names(&commands), ["doubt", "settling", "space", "missing"]);
     let Some(Command::NoteDoubt(doubt)) = commands.first() else { panic!() };
     let Some(Command::End(Ending::Missing { for_training: true, .. })) = commands.last() else { panic!() };
-    writing.doubt = Some(doubt.clone());
+    writing.doubt = Some(doubt.clone().into());
     let mut play = Play::with(writing, POLICY);
     play.fetch(100);
     let name = received("a.bin", &[1; 100]);
@@ -754,13 +754,16 @@ fn what_was_damaged_here_and_does_not_become_whole_is_fetched_whole() {
         sha256: received("a.bin", &bytes).sha256,
         evidence: Evidence::Length,
         revision: Revision { length: Some(100), ..revision("\"a\"") },
-        run: String::new(),
+        run: "".into(),
         modified: None,
         state: EntryState::Present,
         older: Vec::new(),
     };
-    let damaged =
-        Task { is_damaged: true, entry: Some(entry.clone()), ..task(ArtifactKind::Checkpoint, "a.bin") };
+    let damaged = Task {
+        is_damaged: true,
+        entry: Some(entry.clone().into()),
+        ..task(ArtifactKind::Checkpoint, "a.bin")
+    };
     for (bytes, expected) in
         [(vec![5; 100], vec!["publish"]), (vec![6; 100], vec!["abandon", "space", "restart"])]
     {
@@ -1143,7 +1146,7 @@ proptest! {
     ) {
         let mut task = task(ArtifactKind::Checkpoint, "a.bin");
         task.run_may_write = run_may_write;
-        task.recheck = recheck.then(|| revision("\"1\""));
+        task.recheck = recheck.then(|| revision("\"1\"").into());
         let mut state =
             TransferState::new(task, Policy { once, retries, ..POLICY }, 1, left.is_some(), None);
         let left = left.map(|blocks| Left {
@@ -1222,12 +1225,13 @@ fn a_known_file_is_recognised() {
         sha256: known.sha256,
         evidence: Evidence::Digest,
         revision: Revision::default(),
-        run: String::new(),
+        run: "".into(),
         modified: None,
         state: EntryState::Present,
         older: Vec::new(),
     };
-    let mut play = Play::with(Task { entry: Some(entry), ..task(ArtifactKind::Sample, "a.png") }, POLICY);
+    let mut play =
+        Play::with(Task { entry: Some(entry.into()), ..task(ArtifactKind::Sample, "a.png") }, POLICY);
     play.fetch(bytes.len() as u64);
     assert_eq!(names(&play.hashed(bytes)), ["publish"], "although it is no picture");
 }

@@ -172,45 +172,40 @@ impl<'a> Row<'a> {
     fn of(source: Source<'a>, manifest: &'a Manifest) -> Self {
         match source {
             Source::Listed(artifact) => Self {
-                path: &artifact.path,
-                kind: artifact.key.kind,
-                step: artifact.step,
-                key: &artifact.key.path,
                 url: Some(Address::Now(&artifact.url)),
                 sample: artifact.sample.as_deref(),
                 listed: true,
-                state: "missing",
-                size: None,
-                sha256: None,
-                evidence: None,
-                revision: None,
-                run: "",
+                ..Self::missing(&artifact.path, &artifact.key, artifact.step)
             }
             .known_as(manifest.entries.get(&artifact.key)),
             Source::Before(old) => Self { listed: false, state: "missing", ..Self::written(old) }
                 .known_as(manifest.entries.get(&old.key())),
-            Source::Known(key, entry) => Self {
-                path: &entry.path,
-                kind: key.kind,
-                step: entry.step,
-                key: &key.path,
-                url: None,
-                sample: None,
-                listed: false,
-                state: "missing",
-                size: None,
-                sha256: None,
-                evidence: None,
-                revision: None,
-                run: "",
-            }
-            .known_as(Some(entry)),
+            Source::Known(key, entry) => Self::missing(&entry.path, key, entry.step).known_as(Some(entry)),
             Source::Again(old) => {
                 let row = Self::written(old);
                 let state =
                     manifest.entries.get(&old.key()).map_or(row.state, |entry| state_word(entry.state));
                 Self { state, ..row }
             }
+        }
+    }
+
+    /// A file of which nothing is here.
+    fn missing(path: &'a RelPath, key: &'a ArtifactKey, step: Option<u64>) -> Self {
+        Self {
+            path,
+            kind: key.kind,
+            step,
+            key: &key.path,
+            url: None,
+            sample: None,
+            listed: false,
+            state: "missing",
+            size: None,
+            sha256: None,
+            evidence: None,
+            revision: None,
+            run: "",
         }
     }
 

@@ -9,13 +9,13 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::decide::bucket::names::is_free;
 use crate::decide::transfer::state::MOST_UNDECLARED;
 use crate::edge::bucket::PartTag;
 use crate::edge::system::blocking::lost;
+use crate::edge::system::clock::until;
 use crate::model::fault::{Fault, RangeFault};
 
 use super::super::part_memory::UNIT;
@@ -297,13 +297,6 @@ impl File {
                 return Ok((hashes, None));
             }
         }
-    }
-}
-
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -7,7 +7,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::decide::transfer::outcome::{After, AfterLink, LONGEST_WAIT_IN_ONE_PASS, after, after_link};
+use crate::decide::transfer::outcome::{
+    After, AfterLink, AtGate, LONGEST_WAIT_WITH_MEMORY, after, after_link, at_gate,
+};
 use crate::decide::transfer::protocol::Refreshed;
 use crate::decide::transfer::resume::{Answer, Asked, resume};
 use crate::decide::transfer::state::{LEAST_PROGRESS, RESTARTS_BEFORE_TOLERANCE};
@@ -26,10 +28,6 @@ use super::{Ending, File, Known, Permit, Stopped};
 
 /// Progress is reported each time that so many bytes arrived.
 const REPORT_EACH: u64 = 256 << 10;
-
-/// Memory is held over a wait that is no longer than this. Over a longer one the bytes that are not sent yet are dropped, a few
-/// parts at most, so that files of other hosts get their memory.
-const LONGEST_WAIT_WITH_MEMORY: Duration = Duration::from_secs(5);
 
 /// The right to one request and its answer.
 #[derive(Debug)]
@@ -167,7 +165,7 @@ impl File {
     async fn pass_gate(&self, url: &SourceUrl) -> Result<(), Fault> {
         if let Some(gate) = self.shared.gates.closed(url.host()) {
             let wait = gate.until.saturating_duration_since(Instant::now());
-            if self.shared.options.once && wait > LONGEST_WAIT_IN_ONE_PASS {
+            if at_gate(wait, self.shared.options.once) == AtGate::Fail {
                 return Err(Fault::Status { status: gate.status, retry_after: Some(wait), excerpt: None });
             }
         }
@@ -295,8 +293,7 @@ impl File {
         };
         if let Some(gate) = self.shared.gates.closed(url.host()) {
             let wait = gate.until.saturating_duration_since(Instant::now());
-            let is_too_long = self.shared.options.once && wait > LONGEST_WAIT_IN_ONE_PASS;
-            if wait > LONGEST_WAIT_WITH_MEMORY && !is_too_long {
+            if at_gate(wait, self.shared.options.once) == AtGate::WaitWithoutMemory {
                 return Err(Stopped::Waits { until: gate.until });
             }
         }

@@ -1,5 +1,6 @@
 //! How a run ends: what is there is counted, the lease is freed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,20 +8,44 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::decide::bucket::head::Known;
+use crate::decide::mirror::outcome::{Outcome, count};
 use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::poll_interval::Left;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::JobSnapshot;
+use crate::decide::transfer::task::Missing;
+use crate::edge::system::clock::until;
 use crate::engine::event::{Event, Notice};
 use crate::error::{Error, ExitStatus};
-use crate::model::artifact::ArtifactKey;
 use crate::model::job::JobStatus;
-use crate::model::manifest::EntryState;
+use crate::model::manifest::{Entry, Manifest};
+use crate::model::names::rel_path::RelPath;
 
-use super::{Missing, Run, WIND_UP};
+use super::{OVERTIME, Run, WIND_UP};
+
+/// How following a job ended. Hooks may still be at work.
+pub(super) enum Followed {
+    Concluded(Conclusion),
+    /// The time was over before the job could be polled again.
+    CutShort,
+    /// The API refuses the job.
+    Refused(Error),
+    Rehearsed,
+}
+
+/// What is reported once hooks have ended and the lease is free.
+pub(super) struct Conclusion {
+    exit: ExitStatus,
+    present: u64,
+    failed: u64,
+    job_status: JobStatus,
+    left: Left,
+    nothing: Option<Notice>,
+}
 
 impl Run {
-    pub(super) async fn conclude(&mut self, looked: &JobSnapshot, pass: &Pass) -> Result<ExitStatus, Error> {
+    /// Ends what is on its way, writes the records, and counts what is there.
+    pub(super) async fn conclude(&mut self, looked: &JobSnapshot, pass: &Pass) -> Result<Followed, Error> {
         self.files.abort_all();
         while self.files.join_next().await.is_some() {}
         self.retain().await?;
@@ -32,24 +57,77 @@ impl Run {
                 .clone()
                 .unwrap_or_else(|| Arc::new(Known::new(self.mirror.job.clone(), self.mirror.api.origin()))),
         };
-        let is_here = |key: &ArtifactKey| {
-            known.manifest.entries.get(key).is_some_and(|entry| entry.state == EntryState::Present)
-                && matches!(self.missing.get(key), None | Some(Missing::Vanished))
-        };
-        let is_pruned = |key: &ArtifactKey| {
-            known.manifest.entries.get(key).is_some_and(|entry| entry.state == EntryState::Pruned)
-        };
-        let present = known.manifest.entries.keys().filter(|key| is_here(key)).count() as u64;
-        let missing = pass.wanted.iter().filter(|key| !is_here(key) && !is_pruned(key)).count() as u64;
+        let there = self.still_there(&known.manifest).await?;
+        let is_untouched = |entry: &Entry| there.contains(&entry.path);
+        let (present, missing) = count(&known.manifest, &self.missing, &pass.wanted, is_untouched);
         let state = pass.state.unwrap_or(RunState::Running);
         let timed_out = self.deadline().is_some_and(|deadline| Instant::now() >= deadline);
-        let exit = match () {
-            () if missing + pass.unreachable > 0 => ExitStatus::TryAgain,
-            () if self.mirror.options.once => ExitStatus::Complete,
-            () if timed_out && !state.is_over() => ExitStatus::TryAgain,
-            () => state.exit_status(),
+        let outcome = Outcome {
+            state,
+            once: self.mirror.options.once,
+            timed_out,
+            disk_refused: false,
+            trouble: None,
+            lacks_files: !missing.is_empty() || pass.unreachable > 0,
         };
-        // The lease is kept meanwhile: what is delivered to hooks is recorded in the head.
+        Ok(Followed::Concluded(Conclusion {
+            exit: outcome.exit_status(),
+            present,
+            failed: missing.len() as u64 + pass.unreachable,
+            job_status: looked.status.status.clone(),
+            left: Left {
+                look: pass.look(false),
+                missing: !missing.is_empty(),
+                settled: state.is_over(),
+                state_age: None,
+            },
+            nothing: pass.nothing.clone().map(|nothing| Notice::of_nothing(nothing, pass.offered)),
+        }))
+    }
+
+    /// The objects that are there of those files that are hosted no more.
+    async fn still_there(&self, manifest: &Manifest) -> Result<HashSet<RelPath>, Error> {
+        let mut there = HashSet::new();
+        let vanished = self.missing.iter().filter(|(_, why)| matches!(why, Missing::Vanished));
+        for (key, _) in vanished {
+            let Some(entry) = manifest.entries.get(key) else { continue };
+            let meta = self.store.stat(entry.path.as_str()).await?;
+            if meta.is_some_and(|meta| meta.size == entry.size) {
+                there.insert(entry.path.clone());
+            }
+        }
+        Ok(there)
+    }
+
+    /// Waits for the hooks, as long as they take, frees the lease, and reports the end.
+    pub(super) async fn end(&mut self, followed: Followed) -> Result<ExitStatus, Error> {
+        // Where the API refuses the job, the next run is refused as well: it would deliver nothing.
+        self.finish_hooks().await?;
+        let conclusion = match followed {
+            Followed::Concluded(conclusion) => Some(conclusion),
+            Followed::CutShort => None,
+            Followed::Refused(refused) => return Err(refused),
+            Followed::Rehearsed => return Ok(ExitStatus::Complete),
+        };
+        if let Some(head) = &self.head {
+            let overtime = self.deadline().map(|_| Instant::now() + OVERTIME);
+            tokio::select! {
+                biased;
+                released = head.release() => released?,
+                () = until(overtime) => return Err(self.away()),
+            }
+        }
+        let Some(conclusion) = conclusion else { return Ok(self.cut_short(ExitStatus::TryAgain)) };
+        let Conclusion { exit, present, failed, job_status, left, nothing } = conclusion;
+        let next_look = self.cadence.next_run(self.began.elapsed(), &left);
+        nothing.into_iter().for_each(|nothing| self.reported.notice(nothing));
+        self.done(exit, present, failed, Some(job_status), next_look);
+        Ok(exit)
+    }
+
+    /// Waits until the hooks have everything that was published. The lease is kept meanwhile: what is delivered to them is
+    /// recorded in the head.
+    async fn finish_hooks(&mut self) -> Result<(), Error> {
         if let Some(hooks) = &mut self.hooks {
             // Where the run is stopped meanwhile, `wind_up` ends them.
             tokio::select! {
@@ -59,17 +137,7 @@ impl Run {
             }
             self.hooks = None;
         }
-        if let Some(head) = &self.head {
-            head.release().await?;
-        }
-        let look = pass.look(false);
-        let left = Left { look, missing: missing > 0, settled: state.is_over(), state_age: None };
-        let next_look = self.cadence.next_run(self.began.elapsed(), &left);
-        if let Some(nothing) = pass.nothing.clone() {
-            self.notice(Notice::of_nothing(nothing, pass.offered));
-        }
-        self.done(exit, present, missing + pass.unreachable, Some(looked.status.status.clone()), next_look);
-        Ok(exit)
+        Ok(())
     }
 
     fn done(
@@ -94,7 +162,11 @@ impl Run {
 
     /// The run was stopped by a signal.
     pub(super) fn stopped(&self) -> ExitStatus {
-        let exit = self.stop.status();
+        self.cut_short(self.stop.status())
+    }
+
+    /// The run ends before the job was looked at for the last time.
+    fn cut_short(&self, exit: ExitStatus) -> ExitStatus {
         let known = self.head.as_ref().map(|head| head.known()).or_else(|| self.idle_known.clone());
         let present = known.map_or(0, |known| known.manifest.present().len() as u64);
         self.done(exit, present, self.busy.len() as u64, None, Some(Duration::ZERO));

@@ -3,13 +3,15 @@
 use tokio::time::Instant;
 
 use crate::decide::transfer::protocol::{COOL_DOWN, SETTLE};
+use crate::decide::transfer::task::Missing;
+use crate::edge::system::clock::until;
 use crate::engine::event::Event;
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::names::rel_path::RelPath;
 
 use super::super::file::{Ending, File, Order};
-use super::{Missing, Run, until};
+use super::Run;
 
 impl Run {
     /// Starts what is not on its way and does not rest.

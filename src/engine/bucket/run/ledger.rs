@@ -8,6 +8,7 @@ use crate::decide::mirror::retention::surplus;
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::edge::folder::reports::{JobDraft, Rows};
 use crate::engine::event::{Event, Notice};
+use crate::engine::outputs::gallery::is_own_page;
 use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::JobId;
@@ -16,7 +17,7 @@ use crate::model::manifest::Entry;
 
 use super::super::head_store::HeadStore;
 use super::super::prune;
-use super::super::records::{self, Draft, PAGE, SUMS, is_own_page};
+use super::super::records::{self, Draft, PAGE, SUMS};
 use super::super::store::Small;
 use super::{JOB, JOB_BOUND, Run};
 
@@ -70,7 +71,7 @@ impl Run {
         if is_foreign {
             self.page_is_foreign = true;
             let page = self.store.url.object(PAGE);
-            self.notice(Notice::NoGallery(Error::ForeignPage(page.into())));
+            self.reported.notice(Notice::NoGallery(Error::ForeignPage(page.into())));
             return Ok(());
         }
         records::write(&self.store, head, PAGE, |_| draft.clone()).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::decide::bucket::head::{Head, Known, Line, Publish};
+use crate::decide::bucket::head::{FoldAt, Head, Known, Line, Publish};
 use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::{
     Action, Counts, FetchReason, Sight, Situation, Step, asked_stamp, nothing_found, plan,
@@ -14,10 +14,11 @@ use crate::decide::mirror::plan::{
 use crate::decide::mirror::remembered::recollections;
 use crate::decide::mirror::retention::surplus;
 use crate::decide::mirror::run_state::RunState;
-use crate::decide::mirror::snapshot::JobSnapshot;
+use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
 use crate::edge::bucket::Listed;
 use crate::edge::folder::reports;
 use crate::edge::net::rate_limit::Limiter;
+use crate::edge::system::clock::until;
 use crate::engine::event::{Event, Notice};
 use crate::error::{BucketError, Condition, Error, ExitStatus};
 use crate::model::artifact::{Artifact, ArtifactKey};
@@ -33,8 +34,9 @@ use super::super::part_memory::PartMemory;
 use super::super::records::Draft;
 use super::super::upload::{STAGED, sweep};
 use super::super::{probe, prune};
+use super::end::Followed;
 use super::ledger::job_draft;
-use super::{JOB, JOB_BOUND, NO_ANSWER_IN_TIME, Run, until};
+use super::{JOB, JOB_BOUND, NO_ANSWER_IN_TIME, Run};
 
 /// What is in the bucket at the begin of a pass.
 struct View {
@@ -124,8 +126,8 @@ impl Run {
         &mut self,
         looked: &JobSnapshot,
         found: Option<Found>,
-    ) -> Result<ExitStatus, Error> {
-        self.tell_job(looked);
+    ) -> Result<Followed, Error> {
+        self.reported.job(looked);
         let view = self.view(found.as_ref()).await?;
         let listing = self.listing(&view.known, looked);
         let state = looked.state(&listing.artifacts);
@@ -148,44 +150,50 @@ impl Run {
             job_status: Some(looked.status.status.clone()),
             next_look: Some(Duration::ZERO),
         });
-        Ok(exit)
+        Ok(Followed::Rehearsed)
     }
 
-    pub(super) async fn pass(&mut self, looked: &JobSnapshot, found: Option<Found>) -> Result<Pass, Error> {
-        self.tell_job(looked);
+    /// One pass; `None` where the lease had to be taken first, and another process wrote something since the job was polled.
+    pub(super) async fn pass(
+        &mut self,
+        looked: &JobSnapshot,
+        found: Option<Found>,
+    ) -> Result<Option<Pass>, Error> {
+        self.reported.job(looked);
         let mut view = self.view(found.as_ref()).await?;
         let (mut listing, mut state, mut actions);
         loop {
             listing = self.listing(&view.known, looked);
             state = looked.state(&listing.artifacts);
             actions = self.plan(looked, &listing, &view, state);
-            let needs_lease = !self.is_idle(looked, &listing, &view, &actions) || self.may_resume(state);
-            if self.head.is_some() || !needs_lease {
+            let is_held = self.head.is_some();
+            if is_held || (self.is_idle(looked, &listing, &view, &actions) && !self.may_resume(state)) {
                 break;
             }
-            self.take_lease(&view).await?;
+            let is_outdated = self.take_lease(&view).await?;
             view = self.view(None).await?;
             if let Some(head) = self.head.clone() {
                 sweep(&self.store, &head, &view.staged()).await?;
                 let listed: Vec<Listed> = view.listed.values().cloned().collect();
                 prune::finish(&self.store, &head, &listed).await?;
             }
+            if is_outdated {
+                return Ok(None);
+            }
         }
         self.idle_known = Some(view.known.clone());
         for row in &looked.result.unusable {
-            self.notice(Notice::UnusableRow(row.clone()));
+            self.reported.notice(Notice::UnusableRow(row.clone()));
         }
         let files = looked.unreachable(&listing, &self.mirror.options.selection);
         let notices: Vec<Notice> = files.into_iter().map(Notice::from).collect();
         let unreachable = notices.len() as u64;
-        notices.into_iter().for_each(|notice| self.trouble(notice));
+        notices.into_iter().for_each(|notice| self.reported.trouble(notice));
         let generation = self.relister.learn(&listing).await;
         let mut orders = Vec::new();
+        let polled = Polled { looked, listing: &listing, known: &view.known, state, generation };
         for action in &actions {
-            let order = |step: &Step| Order {
-                run: asked_stamp(&looked.run(), &action.artifact, &listing),
-                ..self.order(looked, &view.known, action, step, state, generation)
-            };
+            let order = |step: &Step| polled.order(action, step);
             match &action.step {
                 Step::Fetch(_) => orders.push(order(&action.step)),
                 Step::Adopt { .. } | Step::Inspect { .. } => {
@@ -208,14 +216,15 @@ impl Run {
             self.tell(&Event::plan(kept.plus(Counts { fetch, ask, present: ask })));
         }
         self.planned = true;
-        let is_first_seen = self.last_seen.as_ref() != Some(&looked.status.status);
+        let last_seen = self.seen.as_ref().map(|seen| &seen.status);
+        let is_first_seen = last_seen != Some(&looked.status.status);
         let sight = Sight::of(state.is_over(), is_first_seen, self.mirror.options.once);
         let nothing = nothing_found(&actions, &self.mirror.options.selection, sight);
         let ordered = self.start(orders);
         if self.head.is_some() {
             self.write_records(looked, &listing.artifacts).await?;
         }
-        Ok(Pass { ordered, unreachable, nothing, ..Pass::of(looked, &listing, &actions, state) })
+        Ok(Some(Pass { ordered, unreachable, nothing, ..Pass::of(looked, &listing, &actions, state) }))
     }
 
     /// Whether this run resumes the job: two processes would both do so, so it takes the lease first.
@@ -242,8 +251,9 @@ impl Run {
             && is_written(&job_draft(looked, &listing.artifacts, &view.known, &[], &self.mirror.job))
     }
 
-    /// Takes the lease; asks the store first, where this prefix is used for the first time.
-    async fn take_lease(&mut self, view: &View) -> Result<(), Error> {
+    /// Takes the lease; asks the store first, where this prefix is used for the first time. Returns whether another process may
+    /// have written something since this one looked.
+    async fn take_lease(&mut self, view: &View) -> Result<bool, Error> {
         let found = self.look_at_head().await?;
         let sole = self.mirror.bucket.sole_writer;
         let publish = match (&found.head, sole) {
@@ -256,14 +266,14 @@ impl Run {
             (None, false) => probe::ask(&self.store).await?.publish,
         };
         if found.is_damaged() {
-            self.trouble(Notice::HeadDamaged);
+            self.reported.trouble(Notice::HeadDamaged);
         }
         if found.head.is_none() || view.listed.contains_key(JOB) {
             self.remember(found.head.is_none()).await?;
         }
         // A fleet has other jobs to do meanwhile, and asks again.
         let waits = !self.mirror.options.once && self.member.is_none();
-        let wish = Wish { lease: self.mirror.bucket.lease, waits };
+        let wish = Wish { lease: self.mirror.bucket.lease, waits, fold_at: FoldAt::default() };
         let reporter = self.reporter.clone();
         let to = self.store.url.to_string();
         let mut holder = None;
@@ -286,6 +296,8 @@ impl Run {
             }
         };
         let head = Arc::new(taken);
+        let has_waited = holder.is_some();
+        let is_outdated = self.recall(head.head().await, view) || has_waited;
         // Known from now on: whatever ends the run, it frees the lease.
         self.head = Some(head.clone());
         let (kept, fatal) = (head.clone(), self.fatal.clone());
@@ -323,7 +335,19 @@ impl Run {
         if let Some(hook_reporter) = self.hook_reporter.clone() {
             self.hooks = Some(hook_reporter.begin(&self.store, &head).await?);
         }
-        Ok(())
+        Ok(is_outdated)
+    }
+
+    /// Takes over what a head that was taken has of the job; returns whether it has more than what this run saw before.
+    fn recall(&mut self, taken: Option<Head>, view: &View) -> bool {
+        let Some(taken) = taken else { return false };
+        let is_next = taken.sequence == view.head.as_ref().map_or(1, |seen| seen.sequence + 1);
+        let is_newer = !is_next || taken.seen != self.seen;
+        if let Some(seen) = taken.seen.filter(|_| is_newer) {
+            self.life.recall(Resumes { last: Some(seen.status.clone()), count: seen.resumes });
+            self.seen = Some(seen);
+        }
+        is_newer
     }
 
     /// Reads an older `job.json`: its rows of files that are offered no more are kept; where the head is lost, its rows tell
@@ -338,33 +362,6 @@ impl Run {
         }
         self.before = artifacts;
         Ok(())
-    }
-
-    fn order(
-        &self,
-        looked: &JobSnapshot,
-        known: &Known,
-        action: &Action,
-        step: &Step,
-        state: RunState,
-        generation: u64,
-    ) -> Order {
-        let key = &action.artifact.key;
-        let recheck = match step {
-            Step::Fetch(FetchReason::Recheck(revision)) => Some(revision.clone()),
-            _ => None,
-        };
-        Order {
-            artifact: action.artifact.clone(),
-            recheck,
-            entry: known.manifest.entries.get(key).cloned(),
-            doubt: known.manifest.doubts.get(key).cloned(),
-            half_of_pair: action.artifact.pair_half(looked.name()).is_some(),
-            run_may_write: !state.is_over(),
-            cut_off: state.is_cut_off(),
-            run: looked.run(),
-            generation,
-        }
     }
 
     /// Reads an object that may be what is known of it; returns what to do where it is not, or the host has to be asked.
@@ -389,6 +386,36 @@ impl Run {
                 Ok(due.then_some(Step::Fetch(FetchReason::Recheck(revision))))
             }
             _ => Ok(Some(Step::Fetch(otherwise))),
+        }
+    }
+}
+
+/// What orders are made from after a poll.
+struct Polled<'a> {
+    looked: &'a JobSnapshot,
+    listing: &'a Listing,
+    known: &'a Known,
+    state: RunState,
+    generation: u64,
+}
+
+impl Polled<'_> {
+    fn order(&self, action: &Action, step: &Step) -> Order {
+        let key = &action.artifact.key;
+        let recheck = match step {
+            Step::Fetch(FetchReason::Recheck(revision)) => Some(revision.clone()),
+            _ => None,
+        };
+        Order {
+            artifact: action.artifact.clone(),
+            recheck,
+            entry: self.known.manifest.entries.get(key).cloned(),
+            doubt: self.known.manifest.doubts.get(key).cloned(),
+            half_of_pair: action.artifact.pair_half(self.looked.name()).is_some(),
+            run_may_write: !self.state.is_over(),
+            cut_off: self.state.is_cut_off(),
+            run: asked_stamp(&self.looked.run(), &action.artifact, self.listing).into(),
+            generation: self.generation,
         }
     }
 }

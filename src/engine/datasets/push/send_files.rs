@@ -15,6 +15,7 @@ use crate::edge::api::ApiClient;
 use crate::edge::net::file_body::{FileBody, UploadMeter};
 use crate::edge::net::rate_limit::Limiter;
 use crate::edge::net::upload::UploadClient;
+use crate::edge::system::clock::until;
 use crate::engine::stop::Stop;
 use crate::error::{ApiError, Error, ExitStatus};
 use crate::model::dataset::DatasetId;
@@ -172,7 +173,7 @@ impl Delivery {
                         self.landed(&mut state, task, sent, began.elapsed());
                     }
                 }
-                () = sleep_until(wake) => {}
+                () = until(wake) => {}
             }
         }
     }
@@ -267,13 +268,6 @@ impl Running {
             SendFault::Host(fault) => Error::Storage(fault.clone()),
             SendFault::Local(fault) => Error::Unsent(fault.clone()),
         });
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::decide::formats::Format;
 use crate::decide::transfer::task::examples::task;
 use crate::decide::transfer::verify::{Inspection, recognise};
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::edge::folder::part_file::PartFolder;
+use crate::edge::folder::part_folder::PartFolder;
 use crate::edge::folder::tree::Tree;
 use crate::edge::system::disk;
 use crate::edge::system::trace::{Change, Witness, call, dismiss};
@@ -367,11 +367,11 @@ fn a_part_that_another_named_meanwhile_is_published() {
 fn a_late_answer_revives_nothing() {
     let (kind, path) = (ArtifactKind::Checkpoint, "a_000000250.safetensors");
     let (key, manifest) = (examples::key(kind, path), examples::manifest(&[(kind, path, Some(250))]));
-    let asked = asked_in(&manifest, key.clone(), "run 2".to_owned());
-    assert!(matches!(asked, Some(Record::Know { entry, .. }) if entry.run == "run 2"));
+    let asked = asked_in(&manifest, key.clone(), "run 2".into());
+    assert!(matches!(asked, Some(Record::Know { entry, .. }) if &*entry.run == "run 2"));
     let mut pruned = manifest;
     pruned.entries.get_mut(&key).unwrap().state = EntryState::Pruned;
-    assert_eq!(asked_in(&pruned, key.clone(), "run 2".to_owned()), None);
+    assert_eq!(asked_in(&pruned, key.clone(), "run 2".into()), None);
     pruned.entries.clear();
-    assert_eq!(asked_in(&pruned, key, "run 2".to_owned()), None);
+    assert_eq!(asked_in(&pruned, key, "run 2".into()), None);
 }

@@ -160,6 +160,8 @@ async fn lines_of_another_job_never_become_this_jobs() {
     for at in 1.. {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path();
+        // Without a manifest it would be the other job's folder.
+        open(dir, &Stop::new()).await.unwrap().lock().establish().unwrap();
         fs::write(dir.join("theirs"), "theirs").unwrap();
         let line = format!("{}  theirs\n", Sha256Digest::new(sha2::Sha256::digest("theirs").into()));
         fs::write(dir.join("SHA256SUMS"), line).unwrap();

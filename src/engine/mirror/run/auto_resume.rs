@@ -54,6 +54,11 @@ impl Life {
         Self { auto_resume, alarm: Alarm::default(), resumes }
     }
 
+    /// Continues from what another process recorded meanwhile.
+    pub(crate) fn recall(&mut self, resumes: Resumes) {
+        self.resumes = resumes;
+    }
+
     /// Whether a job in this state is resumed by this run.
     pub(crate) fn resumes(&self, state: RunState) -> bool {
         self.auto_resume.is_due_for(state)
@@ -128,8 +133,8 @@ impl Life {
             }
             // Never sent again before polls have shown for a while that it had no effect: an answer without a meaning may
             // come from a server that took the request.
-            Err(ApiError::Unknown { cause } | ApiError::Unintelligible { why: cause }) => {
-                around.notice(Notice::ResumeUnknown { cause });
+            Err(fault @ (ApiError::Unknown { .. } | ApiError::Unintelligible { .. })) => {
+                around.notice(Notice::ResumeUnknown(fault));
                 self.auto_resume.sent(now, run);
             }
             Err(fault) if fault.is_transient() => {

@@ -1,5 +1,8 @@
 //! The plan of a pass, and the tasks that transfers get for it.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use crate::decide::mirror::plan::{Action, FetchReason, Situation, Step, asked_stamp, plan};
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::JobSnapshot;
@@ -43,17 +46,17 @@ impl Run {
         offer: &Offer<'_>,
         actions: impl IntoIterator<Item = &'a Action>,
     ) -> Vec<Task> {
-        let run = offer.snapshot.run();
+        let run = offer.snapshot.run().into();
         let fetched = actions.into_iter().filter(|action| matches!(action.step, Step::Fetch(_)));
         fetched.map(|action| self.task(offer, action, &run)).collect()
     }
 
-    fn task(&self, offer: &Offer<'_>, action: &Action, run: &str) -> Task {
+    fn task(&self, offer: &Offer<'_>, action: &Action, run: &Arc<str>) -> Task {
         let store = self.folder.lock();
         let manifest = store.manifest();
         let key = &action.artifact.key;
         let recheck = match &action.step {
-            Step::Fetch(FetchReason::Recheck(revision)) => Some(revision.clone()),
+            Step::Fetch(FetchReason::Recheck(revision)) => Some(Box::new(revision.clone())),
             _ => None,
         };
         Task {
@@ -61,12 +64,15 @@ impl Run {
             recheck,
             is_damaged: action.step == Step::Fetch(FetchReason::Damaged),
             may_adopt: action.step == Step::Fetch(FetchReason::Unproven),
-            entry: manifest.entries.get(key).cloned(),
-            doubt: manifest.doubts.get(key).cloned(),
+            entry: manifest.entries.get(key).cloned().map(Box::new),
+            doubt: manifest.doubts.get(key).cloned().map(Box::new),
             half_of_pair: action.artifact.pair_half(offer.snapshot.name()).is_some(),
             run_may_write: !offer.state.is_over(),
             cut_off: offer.state.is_cut_off(),
-            run: asked_stamp(run, &action.artifact, offer.listing),
+            run: match asked_stamp(run, &action.artifact, offer.listing) {
+                Cow::Borrowed(_) => run.clone(),
+                Cow::Owned(stamp) => stamp.into(),
+            },
             generation: offer.generation,
         }
     }

@@ -17,7 +17,7 @@ use crate::decide::transfer::disk_space::floor;
 use crate::decide::transfer::task::{FailureCause, Missing};
 use crate::edge::folder::blocks::BlockFolder;
 use crate::edge::folder::check::{BadFile, Checked, Problem, check, problem};
-use crate::edge::folder::part_file::PartFolder;
+use crate::edge::folder::part_folder::PartFolder;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;

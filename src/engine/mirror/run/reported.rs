@@ -7,19 +7,19 @@ use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::engine::event::{Event, Notice, Reporter};
 
 /// What was reported.
-pub(super) struct Reported {
+pub(crate) struct Reported {
     reporter: Arc<dyn Reporter>,
     job: Option<Event>,
     notices: Vec<Notice>,
 }
 
 impl Reported {
-    pub(super) fn new(reporter: Arc<dyn Reporter>) -> Self {
+    pub(crate) fn new(reporter: Arc<dyn Reporter>) -> Self {
         Self { reporter, job: None, notices: Vec::new() }
     }
 
     /// Reports what the job is doing, where that changed.
-    pub(super) fn job(&mut self, snapshot: &JobSnapshot) {
+    pub(crate) fn job(&mut self, snapshot: &JobSnapshot) {
         let job = job_event(snapshot);
         if self.job.as_ref() != Some(&job) {
             self.reporter.report(&job);
@@ -28,14 +28,14 @@ impl Reported {
     }
 
     /// Reports something that users should know.
-    pub(super) fn notice(&mut self, notice: Notice) {
+    pub(crate) fn notice(&mut self, notice: Notice) {
         if is_news(&mut self.notices, &notice) {
             self.reporter.report(&Event::Notice { notice });
         }
     }
 
     /// Reports something that went wrong.
-    pub(super) fn trouble(&mut self, notice: Notice) {
+    pub(crate) fn trouble(&mut self, notice: Notice) {
         if is_news(&mut self.notices, &notice) {
             self.reporter.report(&Event::Trouble { notice });
         }

@@ -49,7 +49,7 @@ impl Folder {
     fn sample(&mut self, path: &str, step: Option<u64>, prompt: &str) {
         let key = self.add(ArtifactKind::Sample, path, step);
         self.artifacts.push(serde_json::json!({
-            "path": path, "kind": "sample", "key": key.path, "listed": true, "state": "present",
+            "path": path, "kind": "sample", "key": &*key.path, "listed": true, "state": "present",
             "sample": { "prompt": prompt, "seed": "42\"onload=\"x" },
         }));
     }
@@ -107,7 +107,7 @@ fn text_from_outside_is_never_markup_and_names_are_only_paths() {
 }
 
 #[test]
-fn the_page_may_load_what_stands_beside_it_and_run_its_own_script_alone() {
+fn the_page_may_load_what_is_beside_it_and_run_its_own_script_alone() {
     let mut folder = Folder::new();
     folder.sample("samples/1__000000500_0.jpg", Some(500), "a dog");
     folder.write_job("dog", "", 500);
@@ -132,7 +132,7 @@ fn the_page_may_load_what_stands_beside_it_and_run_its_own_script_alone() {
 }
 
 #[test]
-fn samples_stand_by_prompt_and_step_whatever_their_order() {
+fn samples_are_ordered_by_prompt_and_step_in_whatever_order_they_come() {
     let mut folder = Folder::new();
     for (time, step, number, prompt) in [
         (5, 1000, 10, "k"),

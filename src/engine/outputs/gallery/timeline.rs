@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preempted_job_tells_its_story() {
+    fn the_timeline_of_a_preempted_job_has_its_turns() {
         let moments = [
             moment(100, "IN_QUEUE", 0, ""),
             moment(200, "RUNNING", 0, "a"),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_known_is_nothing_told() {
+    fn nothing_known_gives_an_empty_timeline() {
         let course = Course::new(&[], std::iter::empty());
         assert!(course.points.is_empty() && course.turns.is_empty() && course.seconds_a_step.is_none());
     }

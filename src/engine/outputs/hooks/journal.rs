@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_here_is_no_news_and_what_was_told_stays_told() {
+    fn what_was_here_is_not_delivered_and_what_was_delivered_is_not_delivered_again() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(PRIVATE)).unwrap();
         let hook = id("hook");

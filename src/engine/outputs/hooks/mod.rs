@@ -20,10 +20,9 @@ use tracing::debug;
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::net::webhook::Webhook;
 use crate::edge::system::exec::Exec;
-use crate::engine::event::{Event, HookEvent, HookKind, HookTrouble, Notice, Reporter};
+use crate::engine::event::{Event, HookEvent, HookKind, HookTrouble, NoStart, Notice, Reporter};
 use crate::engine::follower::{Follower, View};
 use crate::engine::stop::Stop;
-use crate::error::explain_briefly;
 use crate::model::artifact::ArtifactKey;
 use crate::model::hook_event::{CommandLine, EventId, Occasion};
 use crate::model::job::JobId;
@@ -169,8 +168,8 @@ impl Hooks {
         let Some(event) = self.state().done.take() else { return };
         let occasion = end_of_run(&self.job, &self.wording, &event);
         for hook in &self.plan.done {
-            if let Err(cause) = worker::tell(hook, dir, &occasion, &self.stop).await {
-                self.note(hook.kind_at_end(), HookTrouble::FailedAtEnd { cause: cause.to_string() });
+            if let Err(cause) = worker::deliver(hook, dir, &occasion, &self.stop).await {
+                self.note(hook.kind_at_end(), HookTrouble::FailedAtEnd(cause));
             }
         }
     }
@@ -184,7 +183,7 @@ impl Hooks {
         let occasion = alarm(&self.job, &self.wording, event, step);
         for hook in self.state().running.iter().filter(|hook| hook.hears_alarms) {
             // A worker that ended has reported why.
-            let _ = hook.work.send(Work::Tell(HookEvent::Stalled, Box::new(occasion.clone())));
+            let _ = hook.work.send(Work::Deliver(HookEvent::Stalled, Box::new(occasion.clone())));
         }
     }
 
@@ -297,7 +296,7 @@ impl Follower for Hooks {
             let journal = match Journal::open(view.dir, identity, &here) {
                 Ok(journal) => journal,
                 Err(error) => {
-                    self.note(hook.kind(), HookTrouble::NotStarted { cause: explain_briefly(&error) });
+                    self.note(hook.kind(), HookTrouble::NotStarted(NoStart::Journal(error)));
                     continue;
                 }
             };
@@ -319,7 +318,7 @@ impl Follower for Hooks {
                     state.running.push(Running { settled, left_over, hears_alarms, work, thread });
                 }
                 Err(error) => {
-                    self.note(hook.kind(), HookTrouble::NotStarted { cause: error.to_string() });
+                    self.note(hook.kind(), HookTrouble::NotStarted(NoStart::Thread(error.into())));
                 }
             }
         }
@@ -358,7 +357,7 @@ impl Follower for Hooks {
                 let occasion = publication(&self.job, &self.wording, (key, entry), id, event, path);
                 let about = HookEvent::Published(entry.path.clone());
                 // A worker that ended has reported why.
-                let _ = hook.work.send(Work::Tell(about, Box::new(occasion)));
+                let _ = hook.work.send(Work::Deliver(about, Box::new(occasion)));
             }
         }
         if view.last {

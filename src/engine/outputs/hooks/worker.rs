@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::decide::hooks::{AGAIN, AfterFailure, after_failure};
-use crate::edge::system::exec::ExecFault;
-use crate::engine::event::{Event, HookEvent, HookTrouble, Notice, Reporter};
+use tracing::debug;
+
+use crate::decide::hooks::{AGAIN, AfterFailure, REQUESTS, after_failure};
+use crate::engine::event::{Event, HookEvent, HookTrouble, NoStart, Notice, Reporter};
+use crate::engine::retry::{Again, retry};
 use crate::engine::stop::Stop;
 use crate::model::hook_event::{EventId, Occasion};
+use crate::model::hook_fault::HookFault;
 
 use super::Hook;
 use super::journal::Journal;
@@ -23,7 +26,7 @@ pub(super) enum Work {
     /// This is no news.
     Known(EventId),
     /// Deliver this.
-    Tell(HookEvent, Box<Occasion>),
+    Deliver(HookEvent, Box<Occasion>),
 }
 
 /// A hook and what was delivered to it.
@@ -38,53 +41,41 @@ pub(super) struct Worker {
     out_of_order: bool,
 }
 
-/// Why an event could not be delivered.
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    /// It may be tried again.
-    Failed(String),
-    /// It took too long.
-    TimedOut(String),
-    /// Nothing can be delivered at all.
-    Broken(String),
-    /// rcsync ends; the next run delivers it.
-    Interrupted,
-}
-
-impl std::fmt::Display for Trouble {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Failed(cause) | Self::TimedOut(cause) | Self::Broken(cause) => f.write_str(cause),
-            Self::Interrupted => f.write_str("rcsync was asked to end"),
-        }
-    }
-}
-
 /// Delivers one event, once (to a webhook: a few times in short order).
-pub(crate) async fn tell(
+pub(crate) async fn deliver(
     hook: &Hook,
     dir: &std::path::Path,
     occasion: &Occasion,
     stop: &Stop,
-) -> Result<(), Trouble> {
+) -> Result<(), HookFault> {
     let grace = async {
         stop.token().cancelled().await;
         tokio::time::sleep(GRACE).await;
     };
     match hook {
-        Hook::Exec(exec) => exec.run(dir, occasion, grace).await.map_err(|fault| match fault {
-            ExecFault::NotStarted { .. } => Trouble::Broken(fault.to_string()),
-            ExecFault::Failed { .. } => Trouble::Failed(fault.to_string()),
-            ExecFault::TimedOut { .. } => Trouble::TimedOut(fault.to_string()),
-            ExecFault::Interrupted => Trouble::Interrupted,
-        }),
-        Hook::Webhook(webhook) => tokio::select! {
-            posted = webhook.post(occasion) => {
-                posted.map_err(|cause| Trouble::Failed(format!("{}: {cause}", webhook.place())))
+        Hook::Exec(exec) => exec.run(dir, occasion, grace).await,
+        Hook::Webhook(webhook) => {
+            let posted = retry(
+                REQUESTS,
+                || webhook.post(occasion),
+                again,
+                |fault, wait| {
+                    debug!(%fault, ?wait, "a webhook is called again");
+                },
+            );
+            tokio::select! {
+                posted = posted => posted,
+                () = grace => Err(HookFault::Interrupted),
             }
-            () = grace => Err(Trouble::Interrupted),
-        },
+        }
     }
+}
+
+fn again(fault: &HookFault) -> Again {
+    if !fault.is_transient() {
+        return Again::Never;
+    }
+    Again::After(fault.retry_after().map(|wait| wait.min(REQUESTS.longest)))
 }
 
 impl Worker {
@@ -102,48 +93,49 @@ impl Worker {
     pub(super) fn work(mut self, works: &Receiver<Work>) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
-            Err(error) => return self.report(HookTrouble::NotStarted { cause: error.to_string() }),
+            Err(error) => return self.report(HookTrouble::NotStarted(NoStart::Thread(error.into()))),
         };
         loop {
             let due = self.later.iter().map(|(at, ..)| *at).min();
             let wait = due.map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
             match works.recv_timeout(wait) {
                 Ok(Work::Known(id)) => self.note(id),
-                Ok(Work::Tell(about, occasion)) => self.tell(&runtime, about, occasion),
-                Err(RecvTimeoutError::Timeout) => self.tell_again(&runtime),
+                Ok(Work::Deliver(about, occasion)) => self.deliver(&runtime, about, occasion),
+                Err(RecvTimeoutError::Timeout) => self.deliver_again(&runtime),
                 // What failed just now is left to the next run.
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    fn tell_again(&mut self, runtime: &tokio::runtime::Runtime) {
+    fn deliver_again(&mut self, runtime: &tokio::runtime::Runtime) {
         let now = Instant::now();
         let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(at, ..)| *at <= now);
         self.later = later;
         for (_, about, occasion) in due {
-            self.tell(runtime, about, occasion);
+            self.deliver(runtime, about, occasion);
         }
     }
 
-    fn tell(&mut self, runtime: &tokio::runtime::Runtime, about: HookEvent, occasion: Box<Occasion>) {
+    fn deliver(&mut self, runtime: &tokio::runtime::Runtime, about: HookEvent, occasion: Box<Occasion>) {
         if self.out_of_order || self.stop.is_stopped() {
             return;
         }
-        let outcome = runtime.block_on(tell(&self.hook, &self.dir, &occasion, &self.stop));
-        self.timeouts = if matches!(outcome, Err(Trouble::TimedOut(_))) { self.timeouts + 1 } else { 0 };
+        let outcome = runtime.block_on(deliver(&self.hook, &self.dir, &occasion, &self.stop));
+        self.timeouts =
+            if matches!(outcome, Err(HookFault::TimedOut { .. })) { self.timeouts + 1 } else { 0 };
         match outcome {
             Ok(()) => self.note(occasion.id),
-            Err(Trouble::Interrupted) => {}
-            Err(Trouble::Broken(cause)) => {
+            Err(HookFault::Interrupted) => {}
+            Err(cause @ HookFault::NotStarted { .. }) => {
                 self.out_of_order = true;
-                self.report(HookTrouble::Broken { cause });
+                self.report(HookTrouble::Broken(cause));
             }
-            Err(Trouble::Failed(cause) | Trouble::TimedOut(cause)) => self.failed(about, occasion, cause),
+            Err(cause) => self.failed(about, occasion, cause),
         }
     }
 
-    fn failed(&mut self, about: HookEvent, occasion: Box<Occasion>, cause: String) {
+    fn failed(&mut self, about: HookEvent, occasion: Box<Occasion>, cause: HookFault) {
         let times = match self.journal.failed(&occasion.id) {
             Ok(times) => times,
             Err(error) => return self.report(HookTrouble::FailureNotRecorded(error)),
@@ -165,5 +157,30 @@ impl Worker {
 
     fn report(&self, what: HookTrouble) {
         self.reporter.report(&Event::Trouble { notice: Notice::Hook { hook: self.hook.kind(), what } });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::net::webhook::Webhook;
+
+    #[tokio::test]
+    async fn the_wait_that_a_receiver_asks_for_is_granted() {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for head in ["503 Busy", "429 Busy\r\nRetry-After: 1", "200 Fine"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                write!(stream, "HTTP/1.1 {head}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+            }
+        });
+        let began = Instant::now();
+        let occasion = Occasion { id: EventId::of(&["a"]), values: Vec::new(), json: "{}".to_owned() };
+        let hook = Hook::Webhook(Webhook::new(&url).unwrap());
+        deliver(&hook, std::path::Path::new("."), &occasion, &Stop::new()).await.unwrap();
+        assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
     }
 }

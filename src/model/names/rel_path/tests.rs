@@ -22,7 +22,7 @@ fn plain_names_keep_every_byte() {
         "❤\u{fe0f}.png",
         "_.-~x",
     ] {
-        assert_eq!(RelPath::parse(name).map(String::from), Ok(name.to_owned()));
+        assert_eq!(RelPath::parse(name).map(|path| path.to_string()), Ok(name.to_owned()));
         assert_eq!(remote(&name.replace('%', "%25")), name);
     }
 }

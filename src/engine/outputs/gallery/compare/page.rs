@@ -92,6 +92,18 @@ fn number(html: &mut Html, number: Option<u64>) {
     };
 }
 
+/// Ends the head of a table that has a column for each run.
+fn column_of_each_run(html: &mut Html, comparison: &Comparison<'_>) {
+    for (at, name) in comparison.names.iter().enumerate() {
+        html.raw("<th scope=\"col\" dir=\"auto\" data-run=\"")
+            .number(at as u64)
+            .raw("\">")
+            .text(name)
+            .raw("</th>");
+    }
+    html.raw("</tr></thead>\n<tbody>\n");
+}
+
 fn samples(html: &mut Html, comparison: &Comparison<'_>) {
     html.raw(
         "<section id=\"samples\" aria-labelledby=\"samples-title\">\n<h2 id=\"samples-title\">Samples</h2>\n",
@@ -109,14 +121,7 @@ fn samples(html: &mut Html, comparison: &Comparison<'_>) {
     html.raw("<div class=\"scroll grid\" id=\"grid\" role=\"region\" tabindex=\"0\" ");
     html.raw("aria-label=\"Samples, one row a prompt, one column a run\">\n<table>\n<thead><tr>");
     html.raw("<th scope=\"col\" class=\"corner\">Prompt</th>");
-    for (at, name) in comparison.names.iter().enumerate() {
-        html.raw("<th scope=\"col\" dir=\"auto\" data-run=\"")
-            .number(at as u64)
-            .raw("\">")
-            .text(name)
-            .raw("</th>");
-    }
-    html.raw("</tr></thead>\n<tbody>\n");
+    column_of_each_run(html, comparison);
     for (at, row) in comparison.rows.iter().enumerate() {
         sample_row(html, comparison, at as u64 + 1, row);
     }
@@ -192,14 +197,7 @@ fn settings(html: &mut Html, comparison: &Comparison<'_>) {
     }
     html.raw("<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"Settings that differ\">\n");
     html.raw("<table class=\"files\">\n<thead><tr><th scope=\"col\">Key</th>");
-    for (at, name) in comparison.names.iter().enumerate() {
-        html.raw("<th scope=\"col\" dir=\"auto\" data-run=\"")
-            .number(at as u64)
-            .raw("\">")
-            .text(name)
-            .raw("</th>");
-    }
-    html.raw("</tr></thead>\n<tbody>\n");
+    column_of_each_run(html, comparison);
     for difference in &comparison.differences {
         html.raw("<tr><th scope=\"row\"><code>").text(difference.key).raw("</code></th>");
         for (at, value) in difference.values.iter().enumerate() {
