@@ -107,7 +107,7 @@ fn plan_of_50_000(bencher: Bencher<'_, '_>) {
 }
 
 fn load(dir: &Path) -> Store {
-    Store::load(dir, &"job".parse().unwrap(), "https://api.example").unwrap().0
+    Store::load(dir, &"job".parse().unwrap(), "https://api.example", || None).unwrap().0
 }
 
 /// A manifest of fifty thousand entries is read from its snapshot.

@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod config_sources;
 mod exit;
+mod findings;
 mod fleet;
 mod format;
 mod local_folder;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::command_error::CommandError;
-use crate::cli::commands::{Findings, verdict};
+use crate::cli::findings::{Findings, verdict};
 use crate::cli::format::{files, shown, span};
 use crate::cli::process::{Process, Stream};
 use crate::cli::reporters::json;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::decide::transfer::backoff::Policy;
+use crate::model::hook_fault::HookFault;
 
 /// Tries of one event, over all runs. A hook that fails as often is broken or does not want this event.
 const TRIES: u32 = 3;
@@ -16,9 +17,18 @@ pub const REQUESTS: Policy = Policy::patient(3, Duration::from_millis(500), Dura
 /// A failed event is tried again after this long, or by the next run: what failed it may need a moment to pass.
 pub const AGAIN: Duration = Duration::from_secs(60);
 
-/// A hook that was ended for running too long so many times in a row is not called again in this run: each costs its
-/// whole time, and the run waits for it at the end.
+/// A hook that ran too long, or did not answer in time, for so many events in a row is not called again in this run: each costs
+/// its whole time, and the run waits for it at the end.
 const MOST_TIMEOUTS: u32 = 3;
+
+/// Returns how many events in a row took all the time that the hook has for one, after `before` of them.
+#[must_use]
+pub fn timeouts(before: u32, outcome: &Result<(), HookFault>) -> u32 {
+    match outcome {
+        Err(fault) if fault.is_timeout() => before + 1,
+        _ => 0,
+    }
+}
 
 /// What follows the failure of a hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -50,6 +60,17 @@ pub const fn after_failure(times: u32, timeouts: u32) -> AfterFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timeouts_in_a_row_are_counted_whatever_the_hook_is() {
+        let (place, cause) = (String::new(), String::new());
+        let ended = HookFault::TimedOut { after: AGAIN, output: String::new() };
+        let silent = HookFault::NoAnswer { place: place.clone(), cause: cause.clone() };
+        let closed = HookFault::Unreachable { place, cause };
+        for (outcome, expected) in [(Err(ended), 3), (Err(silent), 3), (Err(closed), 0), (Ok(()), 0)] {
+            assert_eq!(timeouts(2, &outcome), expected, "{outcome:?}");
+        }
+    }
 
     #[test]
     fn an_event_is_given_up_before_a_hook_is() {

@@ -49,7 +49,15 @@ pub enum HookFault {
         #[serde(serialize_with = "as_seconds_or_none")]
         retry_after: Option<Duration>,
     },
-    /// The webhook could not be reached, or did not answer.
+    /// The webhook did not answer in time.
+    #[error("{place}: {cause}")]
+    NoAnswer {
+        /// Its scheme and host.
+        place: String,
+        /// How long that was.
+        cause: String,
+    },
+    /// The webhook could not be reached.
     #[error("{place}: {cause}")]
     Unreachable {
         /// Its scheme and host.
@@ -89,11 +97,16 @@ impl HookFault {
     pub(crate) const fn is_transient(&self) -> bool {
         match self {
             Self::Refused { status, .. } => *status >= 500 || matches!(*status, 408 | 429),
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::NoAnswer { .. } => true,
             Self::NotStarted { .. } | Self::Failed { .. } | Self::TimedOut { .. } | Self::Interrupted => {
                 false
             }
         }
+    }
+
+    /// Whether the event took all the time that a hook is given for one.
+    pub(crate) const fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut { .. } | Self::NoAnswer { .. })
     }
 
     /// How long a webhook asked to wait.

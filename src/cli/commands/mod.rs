@@ -25,7 +25,6 @@ mod submit;
 mod sync;
 mod verify;
 
-pub(crate) use dataset::check::{Findings, verdict};
 pub(crate) use help::first_steps;
 
 use std::cell::{Cell, RefCell};

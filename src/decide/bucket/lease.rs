@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::head::{Head, Owner};
+use super::head::{Head, Owner, Seen};
 
 /// What a look at the head says of the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,14 @@ pub fn standing(head: Option<&Head>, age: Option<Duration>, observed: Duration, 
     let Some(head) = head else { return Standing::Takeable };
     let age = age.unwrap_or_default().max(observed);
     if head.free || age >= lease { Standing::Takeable } else { Standing::Held { wait: lease - age } }
+}
+
+/// Whether what a worker polled before it took the lease may be older than what the head has: it waited, or another worker
+/// wrote the head meanwhile. `before` is the head that it read, `seen` what that had of the job.
+#[must_use]
+pub fn is_outdated(before: Option<&Head>, seen: Option<&Seen>, taken: &Head, has_waited: bool) -> bool {
+    let is_next = taken.sequence == before.map_or(1, |before| before.sequence + 1);
+    has_waited || !is_next || taken.seen.as_ref() != seen
 }
 
 /// How often the owner writes the head when it has nothing to say: often enough that two lost beats cost no lease.
@@ -57,6 +65,8 @@ pub fn after_swap(before: Option<&Head>, sent: &Head, now: Option<&Head>) -> Aft
 #[cfg(test)]
 mod tests {
     use super::super::head::Publish;
+    use crate::model::job::JobStatus;
+
     use super::*;
 
     fn owner(id: &str) -> Owner {
@@ -84,6 +94,23 @@ mod tests {
             (Some(&held), None, seconds(61), Standing::Takeable),
         ] {
             assert_eq!(standing(head, age, observed, lease), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_polled_is_outdated_after_a_wait_and_after_another_worker() {
+        let seen = |resumes| Some(Seen { status: JobStatus::Running, resumes });
+        let (before, after) = (head("a", 7), |sequence, seen| Head { seen, ..head("b", sequence) });
+        for (before, last, taken, waited, expected) in [
+            (Some(&before), seen(1), after(8, seen(1)), false, false),
+            (Some(&before), seen(1), after(8, seen(1)), true, true),
+            (Some(&before), seen(1), after(9, seen(1)), false, true),
+            (Some(&before), seen(1), after(8, seen(2)), false, true),
+            (Some(&before), None, after(8, seen(0)), false, true),
+            (None, None, after(1, None), false, false),
+            (None, None, after(2, None), false, true),
+        ] {
+            assert_eq!(is_outdated(before, last.as_ref(), &taken, waited), expected, "{taken:?}, {waited}");
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! A small file on a far host costs a round trip and little else, so connections are worth as many files as fit into a
 //! round trip: they are opened in one step as soon as the first responses show how long it takes, or as soon as the first
-//! request has waited for longer than it does at a near host (15 ms). From then on their count only goes down: when the host refuses, or lets every request wait. Large files are worth more connections while
-//! more of them deliver more; on a link that is faster than the processors hash, more than the processors cost time.
+//! request has waited for longer than it does at a near host. From then on their count only goes down: when the host refuses,
+//! or lets every request wait. Large files are worth more connections while more of them deliver more; on a link that is
+//! faster than the processors hash, more than the processors cost time.
 
 mod fast_link;
 mod round_trip;

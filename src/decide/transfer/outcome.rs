@@ -9,7 +9,7 @@ pub const LONGEST_WAIT_IN_ONE_PASS: Duration = Duration::from_secs(60);
 
 /// A file keeps its memory over a wait that is no longer than this. Over a longer one the bytes that are not sent yet are
 /// dropped, a few parts at most, so that files of other hosts get their memory.
-pub const LONGEST_WAIT_WITH_MEMORY: Duration = Duration::from_secs(5);
+const LONGEST_WAIT_WITH_MEMORY: Duration = Duration::from_secs(5);
 
 /// A file is gone when the host denies it this often in a row while it is still listed.
 pub const TRIES_OF_A_GONE_FILE: u32 = 2;

@@ -281,7 +281,8 @@ impl Scheduler {
             load: self.load,
             requests: self.load.all().saturating_sub(self.looks),
             starved: std::mem::take(&mut self.starved),
-            small_waiting: self.small.len(),
+            // One that was begun waits again when its connection broke.
+            small_waiting: self.small.len() + self.begun.iter().filter(|begun| !begun.is_large).count(),
             large_is_left: !self.large.is_empty()
                 || self.load.large > 0
                 || self.begun.iter().any(|begun| begun.is_large),

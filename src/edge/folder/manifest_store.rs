@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::edge::folder::checksummed;
 use crate::edge::folder::journal::{self, Journal};
-use crate::edge::folder::reports::read_any_head;
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
 use crate::error::{Error, NoMirror, Unfit};
@@ -93,21 +92,27 @@ impl Store {
         }
     }
 
-    /// Loads what is known of a folder, or begins anew.
+    /// Loads what is known of a folder, or begins anew. `recorded`: the job that its `job.json` is of, which decides where there
+    /// is no manifest.
     ///
     /// # Errors
     /// When the disk refuses, or the folder belongs to another job, another API or a newer rcsync.
-    pub fn load(dir: &Path, job: &JobId, origin: &str) -> Result<(Self, Damage), Error> {
+    pub fn load(
+        dir: &Path,
+        job: &JobId,
+        origin: &str,
+        recorded: impl FnOnce() -> Option<JobId>,
+    ) -> Result<(Self, Damage), Error> {
         let folder = dir.join(PRIVATE);
         let mut damage = Damage::default();
         let (manifest, sequence) = match read_snapshot(&folder)? {
             Loaded::Nothing => {
-                ensure_no_other_job(dir, job)?;
+                ensure_no_other_job(dir, job, recorded())?;
                 damage.is_new = true;
                 (Manifest::new(job.clone(), origin.to_owned()), 0)
             }
             Loaded::Damaged => {
-                ensure_no_other_job(dir, job)?;
+                ensure_no_other_job(dir, job, recorded())?;
                 damage.snapshot = true;
                 let aside = disk::private_name(&folder, "manifest", "damaged");
                 let path = folder.join("manifest.json");
@@ -327,10 +332,10 @@ enum Loaded {
 ///
 /// # Errors
 /// When it is.
-pub(crate) fn ensure_no_other_job(dir: &Path, job: &JobId) -> Result<(), Error> {
-    match read_any_head(dir) {
-        Some(head) if head.job_id != *job => {
-            Err(Error::FolderUnfit { path: dir.to_path_buf(), why: Unfit::OtherJob(head.job_id) })
+pub(crate) fn ensure_no_other_job(dir: &Path, job: &JobId, recorded: Option<JobId>) -> Result<(), Error> {
+    match recorded {
+        Some(other) if other != *job => {
+            Err(Error::FolderUnfit { path: dir.to_path_buf(), why: Unfit::OtherJob(other) })
         }
         _ => Ok(()),
     }
@@ -427,7 +432,7 @@ mod tests {
     }
 
     fn load(dir: &Path) -> (Store, Damage) {
-        Store::load(dir, &"job".parse().unwrap(), "https://api.example").unwrap()
+        Store::load(dir, &"job".parse().unwrap(), "https://api.example", || None).unwrap()
     }
 
     fn records() -> Vec<Record> {
@@ -562,9 +567,10 @@ mod tests {
         let dir = folder();
         let (mut store, _) = load(dir.path());
         store.append(records()).unwrap();
-        let other = Store::load(dir.path(), &"other".parse().unwrap(), "https://api.example");
+        let other = Store::load(dir.path(), &"other".parse().unwrap(), "https://api.example", || None);
         assert!(matches!(other, Err(Error::FolderUnfit { .. })));
-        let elsewhere = Store::load(dir.path(), &"job".parse().unwrap(), "https://elsewhere.example");
+        let elsewhere =
+            Store::load(dir.path(), &"job".parse().unwrap(), "https://elsewhere.example", || None);
         assert!(matches!(elsewhere, Err(Error::FolderUnfit { .. })));
         let path = dir.path().join(PRIVATE).join("manifest.json");
         let mut bytes = fs::read(&path).unwrap();
@@ -574,7 +580,7 @@ mod tests {
         assert!(load(dir.path()).1.snapshot);
         let newer = Snapshot { format: FORMAT + 1, sequence: 0, manifest: 5 };
         fs::write(&path, checksummed::seal(&newer).unwrap()).unwrap();
-        let refused = Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example");
+        let refused = Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example", || None);
         assert!(matches!(refused, Err(Error::FolderUnfit { .. })));
         assert!(path.exists(), "a newer manifest is left alone");
     }

@@ -89,7 +89,12 @@ impl Webhook {
             .body(occasion.json.clone());
         let place = self.place();
         let answer = wire::send(self.wire.as_ref(), request).await.map_err(|error| {
-            HookFault::Unreachable { place: place.clone(), cause: api::cause(&error, LIMITS) }
+            let (place, cause) = (place.clone(), api::cause(&error, LIMITS));
+            if error.is_timeout() {
+                HookFault::NoAnswer { place, cause }
+            } else {
+                HookFault::Unreachable { place, cause }
+            }
         })?;
         if answer.status().is_success() {
             return Ok(());
@@ -102,6 +107,19 @@ impl Webhook {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::hook_event::EventId;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_does_not_answer_in_time_differs_from_one_that_cannot_be_reached() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = format!("http://{}/hook", listener.local_addr().unwrap());
+        let occasion = Occasion { id: EventId::of(&["id"]), values: Vec::new(), json: "{}".to_owned() };
+        let silent = Webhook::new(&place).unwrap().post(&occasion).await.unwrap_err();
+        assert!(matches!(silent, HookFault::NoAnswer { .. }), "{silent:?}");
+        drop(listener);
+        let closed = Webhook::new(&place).unwrap().post(&occasion).await.unwrap_err();
+        assert!(matches!(closed, HookFault::Unreachable { .. }), "{closed:?}");
+    }
 
     #[test]
     fn an_address_is_never_shown() {

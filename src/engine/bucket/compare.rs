@@ -1,6 +1,7 @@
 //! ROOT/index.html in a bucket: the page that compares the mirrors below a prefix.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -104,15 +105,15 @@ async fn look_below(root: &FleetRoot) -> Result<Option<Below>, Error> {
             let seen = look(root, &folder).await?;
             Ok::<_, Error>((folder, seen))
         });
-        let seen: Vec<(String, Look)> = seen.buffered(AT_ONCE).try_collect().await?;
+        let mut seen = pin!(seen.buffered(AT_ONCE));
         parents = Vec::new();
-        for (folder, seen) in seen {
+        while let Some((folder, seen)) = seen.try_next().await? {
             match seen {
                 Look::Mirror(manifest, publish) => {
                     below.has_sole |= publish == Publish::Sole;
                     count += 1;
                     mirrors.insert(folder, manifest);
-                    // What the page does not show is not read.
+                    // What the page does not show is neither held nor read.
                     if mirrors.len() > MOST_RUNS {
                         mirrors.pop_last();
                     }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::decide::bucket::head::{Known, Line};
-use crate::decide::hooks::{AGAIN, AfterFailure, after_failure};
+use crate::decide::hooks::{AGAIN, AfterFailure, after_failure, timeouts};
 use crate::edge::system::clock::until;
 use crate::engine::event::{Event, HookEvent, HookTrouble, Notice, Reporter};
 use crate::engine::outputs::hooks::worker::deliver;
@@ -281,8 +281,7 @@ impl Worker {
     /// Delivers one event; `false` when the hook gets nothing more in this run.
     async fn deliver(&mut self, (about, occasion): Work) -> bool {
         let outcome = deliver(&self.hook, Path::new(HERE), &occasion, &self.shared.stop).await;
-        self.timeouts =
-            if matches!(outcome, Err(HookFault::TimedOut { .. })) { self.timeouts + 1 } else { 0 };
+        self.timeouts = timeouts(self.timeouts, &outcome);
         match outcome {
             Ok(()) => self.note(vec![occasion.id], None),
             Err(HookFault::Interrupted) => return false,

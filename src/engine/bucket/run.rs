@@ -174,10 +174,11 @@ impl Fatal {
     }
 }
 
-/// What another look at the job came to.
-enum Again {
-    Looked(Box<JobSnapshot>),
-    TimeIsOver,
+/// What another poll of the job came to.
+enum NextPoll {
+    Polled(Box<JobSnapshot>),
+    /// The user's time is over, or a signal ends the run.
+    Ended,
     /// The API refuses the job.
     Refused(Error),
 }
@@ -212,7 +213,7 @@ struct Run {
     hooks: Option<Working>,
     reported: Reported,
     planned: bool,
-    /// What the head had of the job when it was read for this run.
+    /// What the head had of the job when it was last read or taken.
     seen: Option<Seen>,
     /// The files of an older `job.json`, where the head was lost.
     recollections: HashMap<ArtifactKey, Recollection>,
@@ -310,10 +311,10 @@ impl Run {
             }
             let Some(pass) = self.pass(&looked, found.take()).await? else {
                 // What was polled before is not written over what another process wrote since.
-                looked = match self.look_again().await? {
-                    Again::Looked(next) => *next,
-                    Again::TimeIsOver => return Ok(Followed::CutShort),
-                    Again::Refused(refused) => return Ok(Followed::Refused(refused)),
+                looked = match self.poll_again().await? {
+                    NextPoll::Polled(next) => *next,
+                    NextPoll::Ended => return Ok(Followed::CutShort),
+                    NextPoll::Refused(refused) => return Ok(Followed::Refused(refused)),
                 };
                 continue;
             };
@@ -329,10 +330,10 @@ impl Run {
             if !self.wait(&looked, wait).await? || !self.take_turn().await? {
                 return self.conclude(&looked, &pass).await;
             }
-            match self.look_again().await? {
-                Again::Looked(next) => looked = *next,
-                Again::TimeIsOver => return self.conclude(&looked, &pass).await,
-                Again::Refused(refused) => {
+            match self.poll_again().await? {
+                NextPoll::Polled(next) => looked = *next,
+                NextPoll::Ended => return self.conclude(&looked, &pass).await,
+                NextPoll::Refused(refused) => {
                     // The API refuses, but the addresses that it gave still work.
                     self.settle_all(self.deadline()).await?;
                     self.conclude_records(&looked).await?;
@@ -342,18 +343,18 @@ impl Run {
         }
     }
 
-    async fn look_again(&self) -> Result<Again, Error> {
+    async fn poll_again(&self) -> Result<NextPoll, Error> {
         let (api, job, cancel) = (&self.mirror.api, &self.mirror.job, self.stop.token());
         let patience = if self.mirror.options.once { Patience::Short } else { Patience::Endless };
         let asking = look(api, job, patience, self.reporter.as_ref(), cancel);
         tokio::select! {
             biased;
             () = self.fatal.token.cancelled() => Err(self.fatal_error()),
-            () = until(self.deadline()) => Ok(Again::TimeIsOver),
+            () = until(self.deadline()) => Ok(NextPoll::Ended),
             next = asking => Ok(match next {
-                Ok(Some(next)) => Again::Looked(Box::new(next)),
-                Ok(None) => Again::TimeIsOver,
-                Err(refused) => Again::Refused(refused),
+                Ok(Some(next)) => NextPoll::Polled(Box::new(next)),
+                Ok(None) => NextPoll::Ended,
+                Err(refused) => NextPoll::Refused(refused),
             }),
         }
     }

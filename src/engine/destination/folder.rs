@@ -101,7 +101,7 @@ impl Peeked {
             }
             // A run begins anew then, and adopts what is here.
             Err(Error::NoInput(_) | Error::NoMirror { .. }) => {
-                ensure_no_other_job(dir, job)?;
+                ensure_no_other_job(dir, job, recorded_job(dir))?;
                 Manifest::new(job.clone(), origin.to_owned())
             }
             Err(error) => return Err(error),
@@ -152,6 +152,11 @@ fn hash(key: &ArtifactKey) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
 }
 
+/// Returns the job that `job.json` is of, where there is one.
+fn recorded_job(dir: &Path) -> Option<JobId> {
+    reports::read_any_head(dir).map(|head| head.job_id)
+}
+
 /// DIR with its lock taken and its manifest loaded. What a crash left is not settled yet.
 struct Opening {
     dir: PathBuf,
@@ -175,7 +180,7 @@ impl Opening {
         let private = dir.join(PRIVATE);
         if !private.exists() {
             // Before anything is written there.
-            ensure_no_other_job(dir, job)?;
+            ensure_no_other_job(dir, job, recorded_job(dir))?;
         }
         create_private(&private)?;
         let lock = Arc::new(FolderLock::take(dir)?);
@@ -185,7 +190,7 @@ impl Opening {
             remove_staged(&private)?;
             remove_staged(&parts)?;
         }
-        let (store, damage) = Store::load(dir, job, origin)?;
+        let (store, damage) = Store::load(dir, job, origin, || recorded_job(dir))?;
         if damage.snapshot {
             reporter.report(&Event::Notice { notice: Notice::ManifestDamaged });
         }
@@ -236,7 +241,7 @@ impl Opening {
         }
         let Remembered { present: recollections, pruned } = remembered;
         store.append(pruned)?;
-        let lines_are_ours = reports::read_any_head(dir).is_none_or(|head| head.job_id == job);
+        let lines_are_ours = recorded_job(dir).is_none_or(|recorded| recorded == job);
         let resumes = read.as_ref().map(|read| read.job.resumes()).unwrap_or_default();
         let known_end = read.as_ref().and_then(|read| read.job.end()).map(|(status, run)| {
             // A clock that was set back makes it new, which costs two looks.

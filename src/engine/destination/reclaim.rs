@@ -226,7 +226,7 @@ mod tests {
 
     fn store(dir: &Path) -> Arc<Mutex<Store>> {
         std::fs::create_dir_all(dir.join(PRIVATE)).unwrap();
-        let (store, _) = Store::load(dir, &"job".parse().unwrap(), "https://api.example").unwrap();
+        let (store, _) = Store::load(dir, &"job".parse().unwrap(), "https://api.example", || None).unwrap();
         Arc::new(Mutex::new(store))
     }
 

@@ -23,6 +23,7 @@ use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::{Action, Counts, Sight, nothing_found};
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::decide::transfer::task::Task;
+use crate::edge::system::clock;
 use crate::edge::system::disk;
 use crate::engine::event::{Event, Notice};
 use crate::engine::mirror::poll::{Patience, look};
@@ -182,17 +183,11 @@ impl Run {
     }
 
     async fn wait_until_quiet(&self) {
-        let over = async {
-            match self.deadline() {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             () = self.stop.token().cancelled() => {}
             () = self.transfers.quiet() => {}
-            () = over => {}
+            () = clock::until(self.deadline()) => {}
         }
     }
 

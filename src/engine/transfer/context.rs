@@ -6,11 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::transfer::disk_space::Shortage;
-use crate::decide::transfer::outcome::{AtGate, at_gate};
 use crate::decide::transfer::portions::Portions;
 use crate::decide::transfer::protocol::Report;
 use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, FailureCause};
@@ -100,7 +98,7 @@ impl Context {
         sent: impl FnOnce(),
     ) -> Result<Option<(Head, Body)>, Fault> {
         let get = async {
-            self.pass_gate(url).await?;
+            self.gates.pass(url.host(), self.once).await?;
             sent();
             self.client.get(url, ask).await
         };
@@ -127,7 +125,7 @@ impl Context {
         let Some(member) = &self.member else { return Ok(Some(None)) };
         let permit = async {
             // A request that waits for its host must not hold a connection that others could use.
-            self.pass_gate(url).await?;
+            self.gates.pass(url.host(), self.once).await?;
             Ok(Some(Some(member.permit(artifact.key.kind, self.may_run_write()).await)))
         };
         tokio::select! {
@@ -135,17 +133,6 @@ impl Context {
             () = self.cancel.cancelled() => Ok(None),
             permit = permit => permit,
         }
-    }
-
-    async fn pass_gate(&self, url: &SourceUrl) -> Result<(), Fault> {
-        if let Some(gate) = self.gates.closed(url.host()) {
-            let wait = gate.until.saturating_duration_since(Instant::now());
-            if at_gate(wait, self.once) == AtGate::Fail {
-                return Err(Fault::Status { status: gate.status, retry_after: Some(wait), excerpt: None });
-            }
-            self.gates.pass(url.host()).await;
-        }
-        Ok(())
     }
 
     pub(crate) fn count_received(&self, count: u64) {

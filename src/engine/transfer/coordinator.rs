@@ -212,8 +212,8 @@ impl Coordinator {
             Some(message) = inbox.recv() => Woken::Message(Box::new(message)),
             _ = commit.reserve(), if is_proven => Woken::MayCommit,
             Some(ended) = tasks.join_next_with_id(), if has_tasks => Woken::TaskEnded(ended),
-            () = sleep_until(look), if may_look => Woken::Look,
-            () = sleep_until(deadline), if may_look => Woken::Due,
+            () = clock::until(look), if may_look => Woken::Look,
+            () = clock::until(deadline), if may_look => Woken::Due,
         }
     }
 
@@ -508,14 +508,6 @@ impl Coordinator {
             self.scheduler.place(id, state);
         }
         commands
-    }
-}
-
-/// Sleeps; for ever where there is nothing to wait for.
-async fn sleep_until(until: Option<Instant>) {
-    match until {
-        Some(until) => tokio::time::sleep_until(until).await,
-        None => std::future::pending().await,
     }
 }
 

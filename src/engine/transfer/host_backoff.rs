@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::decide::transfer::outcome::{AtGate, at_gate};
+use crate::model::fault::Fault;
+
 /// Requests that waited are not sent in one instant.
 const SPREAD: Duration = Duration::from_millis(500);
 
@@ -46,11 +49,19 @@ impl Gates {
         None
     }
 
-    /// Waits while the gate before a host is closed, and a moment longer.
-    pub(crate) async fn pass(&self, host: &str) {
+    /// Waits while the gate before a host is closed, and a moment longer. `once`: a single pass, which fails the request of a
+    /// host that is to be left alone for longer than it waits.
+    pub(crate) async fn pass(&self, host: &str, once: bool) -> Result<(), Fault> {
+        if let Some(gate) = self.closed(host) {
+            let wait = gate.until.saturating_duration_since(Instant::now());
+            if at_gate(wait, once) == AtGate::Fail {
+                return Err(Fault::Status { status: gate.status, retry_after: Some(wait), excerpt: None });
+            }
+        }
         while let Some(gate) = self.closed(host) {
             tokio::time::sleep_until(gate.until + SPREAD.mul_f64(fastrand::f64())).await;
         }
+        Ok(())
     }
 }
 
@@ -64,9 +75,9 @@ mod tests {
         gates.close("busy", 429, Duration::from_secs(7));
         gates.close("busy", 503, Duration::from_secs(2));
         let began = Instant::now();
-        gates.pass("idle").await;
+        gates.pass("idle", true).await.unwrap();
         assert_eq!(began.elapsed(), Duration::ZERO);
-        gates.pass("busy").await;
+        gates.pass("busy", true).await.unwrap();
         let waited = began.elapsed();
         assert!(waited >= Duration::from_secs(7), "{waited:?}");
         assert!(waited <= Duration::from_secs(7) + SPREAD + Duration::from_millis(1), "{waited:?}");

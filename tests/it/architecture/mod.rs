@@ -281,8 +281,14 @@ fn circles(sources: &[Source]) -> Vec<Vec<String>> {
     let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for source in sources {
         let targets = source.uses.iter().filter_map(|used| owner(used));
-        let targets = targets.filter(|target| !related(target, &source.module));
-        edges.entry(source.module.clone()).or_default().extend(targets);
+        let targets: Vec<String> = targets.filter(|target| !related(target, &source.module)).collect();
+        // What a module below it imports, a parent imports, too.
+        for module in
+            modules.iter().filter(|module| source.module == **module || is_below(&source.module, module))
+        {
+            let targets = targets.iter().filter(|target| !related(target, module)).cloned();
+            edges.entry((*module).to_owned()).or_default().extend(targets);
+        }
     }
     let reach = |from: &str| {
         let mut seen = BTreeSet::new();

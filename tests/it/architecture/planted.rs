@@ -110,6 +110,11 @@ fn a_circle_is_found() {
     let b = Source::parse("engine::b", "use crate::engine::c::C;");
     let c = Source::parse("engine::c", "fn f() { crate::engine::a::g(); }");
     assert_eq!(circles(&[a, b, c]), [["engine::a", "engine::b", "engine::c"]]);
+    // By what a parent has from a module below it.
+    let state = Source::parse("edge::state", "use super::reports::head;");
+    let reports = Source::parse("edge::reports", "mod list; pub use list::head;");
+    let list = Source::parse("edge::reports::list", "use crate::edge::state::State;");
+    assert_eq!(circles(&[state, reports, list]), [["edge::reports", "edge::state"]]);
     let parent = Source::parse("engine", "use a::A;");
     let child = Source::parse("engine::a", "use super::E;");
     assert!(circles(&[parent, child]).is_empty());

@@ -143,7 +143,7 @@ pub(super) fn manifest(bytes: &[u8]) {
         }
     }
     let job: JobId = "job".parse().expect("it is one");
-    let load = || Store::load(dir.path(), &job, "https://api.example");
+    let load = || Store::load(dir.path(), &job, "https://api.example", || None);
     let Ok((mut store, _)) = load() else { return };
     assert_eq!((&store.manifest().job, store.manifest().origin.as_str()), (&job, "https://api.example"));
     let claims = store.manifest().clone();

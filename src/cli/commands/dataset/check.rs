@@ -11,6 +11,7 @@ use crate::cli::command_error::CommandError;
 use crate::cli::commands::{Context, wait_for};
 use crate::cli::config::Talk;
 use crate::cli::exit::Signals;
+use crate::cli::findings::{Findings, verdict};
 use crate::cli::format::{columns, counted, shown};
 use crate::cli::local_folder::ensure_folder;
 use crate::cli::reporters::view::CheckView;
@@ -105,40 +106,6 @@ struct Document<'a> {
     findings: Findings<'a>,
 }
 
-/// What a check found, as JSON has it.
-#[derive(Serialize)]
-pub(crate) struct Findings<'a> {
-    errors: usize,
-    warnings: usize,
-    #[serde(flatten)]
-    counts: Counts,
-    findings: Vec<Row<'a>>,
-}
-
-#[derive(Serialize)]
-struct Row<'a> {
-    severity: Severity,
-    code: Code,
-    path: &'a str,
-    what: &'a str,
-    cure: String,
-}
-
-impl<'a> Findings<'a> {
-    pub(crate) fn of(report: &'a Report) -> Self {
-        let row = |finding: &'a Finding| {
-            let Finding { code, path, what, cure } = finding;
-            Row { severity: finding.severity(), code: *code, path, what, cure: sentences::cure(cure) }
-        };
-        Self {
-            errors: report.errors(),
-            warnings: report.warnings(),
-            counts: report.counts,
-            findings: report.findings.iter().map(row).collect(),
-        }
-    }
-}
-
 fn tell(context: &Context<'_>, folder: &Path, scan: &Scan, report: &Report) {
     let document = Document {
         folder: folder.to_string_lossy().into_owned(),
@@ -177,17 +144,6 @@ fn words(scan: &Scan, report: &Report, shown_warnings: usize) -> String {
 pub(in crate::cli::commands) fn own_name(folder: &Path) -> Result<String, CommandError> {
     ensure_folder(folder, "a dataset is made of")?;
     Ok(crate::engine::datasets::scan::folder_name(folder)?)
-}
-
-/// Returns how many errors and warnings there are, in words.
-pub(crate) fn verdict(report: &Report) -> String {
-    let parts = [(report.errors(), "error"), (report.warnings(), "warning")];
-    let parts: Vec<String> = parts
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, word)| counted(*count as u64, word))
-        .collect();
-    if parts.is_empty() { "nothing is wrong".to_owned() } else { parts.join(", ") }
 }
 
 /// Returns the findings as lines: those of one kind and cure together, the cure once below them.

@@ -204,6 +204,43 @@ fn a_file_that_waits_comes_back_when_its_time_has_come() {
     assert!(matches!(desk.next().unwrap().0, Work::Range(..)));
 }
 
+/// On a fast link connections of small files rest while there are none; one whose connection broke still has one.
+#[test]
+fn a_small_file_that_was_begun_has_a_connection_on_a_fast_link() {
+    for breaks in [true, false] {
+        let mut desk = Desk::new(96);
+        desk.scheduler.head(at(1), false);
+        let small = desk.small("s.jpg");
+        let (work, taken) = desk.next().unwrap();
+        assert!(matches!(work, Work::Batch(_)), "{work:?}");
+        for name in ["a", "b", "c"] {
+            desk.large(name);
+        }
+        for _ in 0..3 {
+            let (work, _) = desk.next().unwrap();
+            desk.answer(&work, 1 << 30);
+        }
+        let state = desk.files.get_mut(&small).unwrap();
+        let _ = state.step(desk.now, Input::Begun(None));
+        if breaks {
+            let ticket = state.assign(&CUT).unwrap().ticket;
+            let fault = Fault::Stalled { after: at(1000) };
+            desk.step(small, Input::RangeEnded { ticket, end: RangeEnd::Fault { fault, crowded: false } });
+            desk.now = desk.scheduler.next_deadline().unwrap();
+            assert_eq!(desk.scheduler.due(desk.now), Some(small));
+            desk.step(small, Input::Deadline);
+        }
+        desk.scheduler.idle(taken.is_large, true);
+        desk.scheduler.delivered(1 << 30, Duration::from_secs(1), at(1));
+        let mut shares = Shares::default();
+        for look in 1..20 {
+            desk.now += at(25);
+            shares = desk.scheduler.observe(desk.now, look * 25_000_000, false);
+        }
+        assert_eq!(shares, Shares { small: usize::from(breaks), large: 3 }, "{breaks}");
+    }
+}
+
 #[test]
 fn where_hashing_takes_the_time_each_connection_takes_a_file_of_its_own() {
     for (fast, second) in [(false, "old"), (true, "new")] {

@@ -7,9 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::decide::transfer::outcome::{
-    After, AfterLink, AtGate, LONGEST_WAIT_WITH_MEMORY, after, after_link, at_gate,
-};
+use crate::decide::transfer::outcome::{After, AfterLink, AtGate, after, after_link, at_gate};
 use crate::decide::transfer::protocol::Refreshed;
 use crate::decide::transfer::resume::{Answer, Asked, resume};
 use crate::decide::transfer::state::{LEAST_PROGRESS, RESTARTS_BEFORE_TOLERANCE};
@@ -163,14 +161,7 @@ impl File {
 
     /// Waits until a host may be asked; a fault where that takes longer than a single pass waits.
     async fn pass_gate(&self, url: &SourceUrl) -> Result<(), Fault> {
-        if let Some(gate) = self.shared.gates.closed(url.host()) {
-            let wait = gate.until.saturating_duration_since(Instant::now());
-            if at_gate(wait, self.shared.options.once) == AtGate::Fail {
-                return Err(Fault::Status { status: gate.status, retry_after: Some(wait), excerpt: None });
-            }
-        }
-        self.shared.gates.pass(url.host()).await;
-        Ok(())
+        self.shared.gates.pass(url.host(), self.shared.options.once).await
     }
 
     /// Sends one request when a connection is free and the host may be asked.
@@ -263,7 +254,7 @@ impl File {
             };
             let progressed = (buffer.len() - before) as u64 >= LEAST_PROGRESS;
             let wait = self.after_fault(fault, generation, progressed).await.map_err(Stopped::Ended)?;
-            if wait > LONGEST_WAIT_WITH_MEMORY {
+            if at_gate(wait, self.shared.options.once) != AtGate::Wait {
                 return Err(Stopped::Waits { until: Instant::now() + wait });
             }
             tokio::time::sleep(wait).await;

@@ -101,6 +101,8 @@ impl Run {
 
     /// Waits for the hooks, as long as they take, frees the lease, and reports the end.
     pub(super) async fn end(&mut self, followed: Followed) -> Result<ExitStatus, Error> {
+        // Nothing is fetched any more: another job of the fleet may.
+        self.rest();
         // Where the API refuses the job, the next run is refused as well: it would deliver nothing.
         self.finish_hooks().await?;
         let conclusion = match followed {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::decide::bucket::head::{FoldAt, Head, Known, Line, Publish};
+use crate::decide::bucket::lease::is_outdated;
 use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::{
     Action, Counts, FetchReason, Sight, Situation, Step, asked_stamp, nothing_found, plan,
@@ -297,7 +298,13 @@ impl Run {
         };
         let head = Arc::new(taken);
         let has_waited = holder.is_some();
-        let is_outdated = self.recall(head.head().await, view) || has_waited;
+        let is_outdated = match head.head().await {
+            Some(taken) if is_outdated(view.head.as_ref(), self.seen.as_ref(), &taken, has_waited) => {
+                self.recall(taken);
+                true
+            }
+            _ => has_waited,
+        };
         // Known from now on: whatever ends the run, it frees the lease.
         self.head = Some(head.clone());
         let (kept, fatal) = (head.clone(), self.fatal.clone());
@@ -338,16 +345,12 @@ impl Run {
         Ok(is_outdated)
     }
 
-    /// Takes over what a head that was taken has of the job; returns whether it has more than what this run saw before.
-    fn recall(&mut self, taken: Option<Head>, view: &View) -> bool {
-        let Some(taken) = taken else { return false };
-        let is_next = taken.sequence == view.head.as_ref().map_or(1, |seen| seen.sequence + 1);
-        let is_newer = !is_next || taken.seen != self.seen;
-        if let Some(seen) = taken.seen.filter(|_| is_newer) {
+    /// Takes over what a head that was taken has of the job.
+    fn recall(&mut self, taken: Head) {
+        if let Some(seen) = taken.seen {
             self.life.recall(Resumes { last: Some(seen.status.clone()), count: seen.resumes });
             self.seen = Some(seen);
         }
-        is_newer
     }
 
     /// Reads an older `job.json`: its rows of files that are offered no more are kept; where the head is lost, its rows tell

@@ -51,7 +51,8 @@ fn empty() -> (tempfile::TempDir, PartFolder, Store) {
     let dir = tempfile::tempdir().unwrap();
     let parts = dir.path().join(PRIVATE).join("parts");
     fs::create_dir_all(&parts).unwrap();
-    let (store, _) = Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example").unwrap();
+    let (store, _) =
+        Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example", || None).unwrap();
     (dir, PartFolder::new(parts), store)
 }
 
@@ -256,7 +257,8 @@ async fn a_folder_that_is_swapped_in_the_middle_of_a_group_takes_no_file_elsewhe
                 fs::create_dir(&samples).unwrap();
             }
             let parts = PartFolder::new(private.join("parts"));
-            let (store, _) = Store::load(&dir, &"job".parse().unwrap(), "https://api.example").unwrap();
+            let (store, _) =
+                Store::load(&dir, &"job".parse().unwrap(), "https://api.example", || None).unwrap();
             let mut committer = committer(&dir, store);
             committer.gather = Gather { enough: 8, longest: Duration::from_millis(1) };
             committer.batch = 8;
@@ -338,7 +340,8 @@ fn a_part_that_another_named_meanwhile_is_published() {
         let private = dir.path().join(PRIVATE);
         fs::create_dir_all(private.join("parts")).unwrap();
         let parts = PartFolder::new(private.join("parts"));
-        let load = || Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example").unwrap().0;
+        let load =
+            || Store::load(dir.path(), &"job".parse().unwrap(), "https://api.example", || None).unwrap().0;
         let committer = committer(dir.path(), load());
         let store = committer.store.clone();
         let file = finished(&parts, "a");

@@ -35,21 +35,23 @@ impl Run {
         } else {
             Vec::new()
         };
-        // Commits need the lock meanwhile.
-        let (manifest, lines) = {
-            let store = folder.lock();
-            (store.manifest().clone(), store.unsettled().clone())
+        let (chosen, mut foreign) = {
+            // Commits need the lock meanwhile. A manifest that is held while they write would be copied for them.
+            let (manifest, lines) = {
+                let store = folder.lock();
+                (store.manifest().clone(), store.unsettled().clone())
+            };
+            let situation = Situation {
+                job_name: looked.name(),
+                actions,
+                manifest: &manifest,
+                recollections: &folder.recollections,
+                lines: &lines,
+                lines_are_ours: folder.lines_are_ours,
+                rows: &folder.rows_of_lines,
+            };
+            (candidates(&situation), unrecorded(&situation, names))
         };
-        let situation = Situation {
-            job_name: looked.name(),
-            actions,
-            manifest: &manifest,
-            recollections: &folder.recollections,
-            lines: &lines,
-            lines_are_ours: folder.lines_are_ours,
-            rows: &folder.rows_of_lines,
-        };
-        let (chosen, mut foreign) = (candidates(&situation), unrecorded(&situation, names));
         let reclaimed = folder.reclaim(chosen, looked.name(), self.reporter.as_ref(), &self.stop).await?;
         if !reclaimed.is_whole {
             return Ok(false);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use crate::decide::hooks::{AGAIN, AfterFailure, REQUESTS, after_failure};
+use crate::decide::hooks::{AGAIN, AfterFailure, REQUESTS, after_failure, timeouts};
 use crate::engine::event::{Event, HookEvent, HookTrouble, NoStart, Notice, Reporter};
 use crate::engine::retry::{Again, retry};
 use crate::engine::stop::Stop;
@@ -122,8 +122,7 @@ impl Worker {
             return;
         }
         let outcome = runtime.block_on(deliver(&self.hook, &self.dir, &occasion, &self.stop));
-        self.timeouts =
-            if matches!(outcome, Err(HookFault::TimedOut { .. })) { self.timeouts + 1 } else { 0 };
+        self.timeouts = timeouts(self.timeouts, &outcome);
         match outcome {
             Ok(()) => self.note(occasion.id),
             Err(HookFault::Interrupted) => {}
