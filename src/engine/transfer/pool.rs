@@ -51,6 +51,11 @@ impl Pool {
         self.state().free > 0
     }
 
+    /// Connections that jobs hold now.
+    pub(super) fn in_use(&self) -> usize {
+        self.state().held.values().sum()
+    }
+
     /// Waits for a permit. May be dropped while it waits.
     pub(super) async fn permit(self: &Arc<Self>, wanted: Waiting) -> Permit {
         let (door, granted) = oneshot::channel();
@@ -140,6 +145,7 @@ mod tests {
     async fn no_more_than_there_are_and_what_is_at_risk_first() {
         let pool = Pool::new(2);
         let (first, second) = (pool.permit(sample(1)).await, pool.permit(sample(1)).await);
+        assert_eq!(pool.in_use(), 2, "of all jobs, and without those that wait");
         let order = Arc::new(Mutex::new(Vec::new()));
         let tasks: Vec<_> = [sample(2), at_risk(3)]
             .map(|wanted| {
