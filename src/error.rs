@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
+use crate::model::comfyui::{NoLoraFolder, PathsFault};
 use crate::model::dataset::{DatasetName, some};
 use crate::model::destination::DestinationError;
 use crate::model::error_code::ErrorCode;
@@ -87,17 +88,20 @@ pub enum Error {
         job: Option<JobId>,
     },
     /// A path is none of the places where ComfyUI keeps LoRAs.
-    #[error("`{}` is not a place that ComfyUI reads LoRAs from: {looked_for}", path.display())]
+    #[error("`{}` is not a place that ComfyUI reads LoRAs from: {why}", path.display())]
     NoComfyUi {
         /// The path.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// What was looked for there.
-        looked_for: String,
+        /// What is there instead.
+        why: NoLoraFolder,
         /// The file or folder that would be used if it existed; its disk may be away.
         #[serde(skip)]
         missing: Option<PathBuf>,
     },
+    /// A configuration of paths cannot be used.
+    #[error(transparent)]
+    Paths(#[from] PathsFault),
     /// An input is there, but is not valid.
     #[error("{0}")]
     BadInput(String),
@@ -214,7 +218,8 @@ impl Error {
             Self::FolderUnfit { .. } | Self::ForeignPage(_) => ExitStatus::CannotCreate,
             Self::NoMirror { why: NoMirror::Damaged, .. } => ExitStatus::BadData,
             Self::NoInput(_) | Self::NoMirror { .. } | Self::NoComfyUi { .. } => ExitStatus::NoInput,
-            Self::BadInput(_)
+            Self::Paths(_)
+            | Self::BadInput(_)
             | Self::Unsent(_)
             | Self::Storage(_)
             | Self::NameTaken { .. }

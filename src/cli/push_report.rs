@@ -376,3 +376,6 @@ fn fields(event: &PushEvent) -> Option<(&'static str, Fields<'_>)> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

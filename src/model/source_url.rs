@@ -38,7 +38,8 @@ pub struct SourceUrl {
 }
 
 /// The text cannot be the address of a hosted file. Never quotes more of it than the scheme.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum SourceUrlError {
     /// It is longer than [`SourceUrl::MAX_BYTES`].
     #[error("the URL is longer than 16 KiB")]

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::error::{BucketError, Condition, NoMirror, Unfit};
+use crate::model::comfyui::{NoLoraFolder, PathsFault, PathsRefusal};
 use crate::model::destination::Destination;
 use crate::model::fault::LocalFault;
 
@@ -236,10 +237,16 @@ hint: name the prefix that a job was mirrored to; `rcsync <JOB_ID> s3://BUCKET/P
 hint: move it away to get the gallery, and type `rcsync gallery <DIR>` then",
         ),
         (
-            Error::NoComfyUi { path: "/x".into(), looked_for: "there is nothing of this name".into(), missing: None }.into(),
+            Error::NoComfyUi { path: "/x".into(), why: NoLoraFolder::Missing, missing: None }.into(),
             ExitStatus::NoInput,
             "error: `/x` is not a place that ComfyUI reads LoRAs from: there is nothing of this name
 hint: name the folder that has `models/loras` in it, as in `--comfyui ~/ComfyUI`; `rcsync doctor` shows where ComfyUI is found here",
+        ),
+        (
+            Error::Paths(PathsFault::Refused { path: "/ui/paths.yaml".into(), why: PathsRefusal::NoSections }).into(),
+            ExitStatus::BadData,
+            "error: `/ui/paths.yaml` is passed over, since ComfyUI does not start with it: it has no sections
+hint: correct the input and type the same command again; nothing was changed",
         ),
         (
             CommandError::BadInput("`config.yaml` is not YAML".into()),
@@ -426,6 +433,7 @@ fn no_error_is_left_out() {
         Error::NoInput(_) => "no input",
         Error::NoMirror { .. } => "no mirror",
         Error::NoComfyUi { .. } => "no ComfyUI",
+        Error::Paths(_) => "paths",
         Error::BadInput(_) => "bad input",
         Error::Unsent(_) => "unsent",
         Error::Storage(_) => "storage",
@@ -449,7 +457,7 @@ fn no_error_is_left_out() {
     };
     let named: std::collections::BTreeSet<&str> =
         every_error().iter().map(|(error, ..)| name(error)).collect();
-    assert_eq!(named.len(), 39, "{named:?}");
+    assert_eq!(named.len(), 40, "{named:?}");
 }
 
 #[test]

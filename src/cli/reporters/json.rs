@@ -253,7 +253,7 @@ mod tests {
             head("vanished") + r#""path":"samples/1__000000250_0.jpg"}"#,
             head("failed") + r#""path":"samples/1__000000250_0.jpg","cause":"the host answered HTTP 403"}"#,
             head("mirrored") + r#""path":"dog_000000250.safetensors","to":"/ui/dog_250.safetensors","how":"hardlink"}"#,
-            head("notice") + r#""message":"\u001b]0;title\u0007 \u202e is harmless"}"#,
+            head("notice") + r#""message":"`\u001b]0;title\u0007 \u202e` has no `path`"}"#,
             head("stalled") + r#""step":700,"quiet_seconds":1080.0,"usual_seconds":350.0}"#,
             head("done") + r#""exit_code":75,"published":1,"bytes":171863244,"present":6,"failed":1,"seconds":80.0,"job_status":"RUNNING","over":false,"next_look_seconds":15.0}"#,
         ].join("\n"));

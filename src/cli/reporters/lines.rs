@@ -373,7 +373,7 @@ retrying   the API  in 2.0 s: the API answered HTTP 503
 vanished   samples/1__000000250_0.jpg  gone from the host before it was fetched
 failed     samples/1__000000250_0.jpg  the host answered HTTP 403
 mirrored   dog_000000250.safetensors  to /ui/dog_250.safetensors (hardlink)
-notice     \\u{1b}]0;title\\u{7} \\u{202e} is harmless
+notice     `\\u{1b}]0;title\\u{7} \\u{202e}` has no `path`
 stalled    nothing new at step 700 for 18m 00s, usually a save in 5m 50s; the GPU is still billing: `rcsync cancel abc-1` ends it
 waiting    20 s until the next look
 not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same command fetches the rest

@@ -27,6 +27,7 @@ use crate::engine::outputs::hooks::HookPlan;
 use crate::engine::stop::Stop;
 use crate::error::{BucketError, Error, ExitStatus};
 use crate::model::artifact::ArtifactKind;
+use crate::model::comfyui::LoraFolderReason;
 use crate::model::destination::BucketUrl;
 use crate::model::digest::Sha256Digest;
 use crate::model::hook_event::EventId;
@@ -1115,7 +1116,7 @@ fn comfy_ui(dir: &std::path::Path, keep: Option<u32>) -> ComfyUi {
     let loras = dir.join("ComfyUI/models/loras");
     std::fs::create_dir_all(&loras).unwrap();
     ComfyUi::new(ComfyOptions {
-        folder: LoraFolder { path: loras, why: "a test".to_owned(), embeddings: None },
+        folder: LoraFolder { path: loras, why: LoraFolderReason::Named, embeddings: None },
         subdir: "{name}".parse().unwrap(),
         keep,
         link: LinkMode::default(),

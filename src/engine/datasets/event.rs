@@ -150,8 +150,8 @@ pub enum FailedPush {
     Meanwhile(Meanwhile),
     /// The API gives names to files that part what belongs together: which files.
     Renamed(Renamed),
-    /// Validation refused the dataset: why, in the API's words.
-    Refused(String),
+    /// Validation refused the dataset: why, in the API's words, where it gives a reason.
+    Refused(Option<String>),
     /// Its inventory is not the folder's.
     Different {
         /// Its status.

@@ -27,8 +27,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 pub enum Readiness {
     /// It is READY and has exactly the folder's files.
     Ready,
-    /// Validation refused it; why, in the API's words.
-    Failed(String),
+    /// Validation refused it; why, in the API's words, where it gives a reason.
+    Failed(Option<String>),
     /// It may become ready.
     Waiting,
     /// Its files are not those of the folder, and nothing moves any more.
@@ -63,9 +63,7 @@ pub fn judge(dataset: &Dataset, expected: &Expected, past: Past) -> Readiness {
     let difference = dataset.files.as_deref().map(|files| difference(expected, files)).unwrap_or_default();
     match &dataset.status {
         DatasetStatus::Failed if past.had_failed && past.unchanged < STALE_FAILURE => Readiness::Waiting,
-        DatasetStatus::Failed => {
-            Readiness::Failed(dataset.error.clone().unwrap_or_else(|| "the API gives no reason".to_owned()))
-        }
+        DatasetStatus::Failed => Readiness::Failed(dataset.error.clone()),
         DatasetStatus::Ready if difference.is_empty() => Readiness::Ready,
         status => {
             let late = match status {
