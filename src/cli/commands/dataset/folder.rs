@@ -120,7 +120,7 @@ impl Checked {
         };
         let prepared = push.prepare(listed, report, &signals.stop).await?;
         if let Some(id) = prepared.as_ref().and_then(Prepared::id) {
-            report.knows(id.as_str());
+            report.set_id(id.as_str());
         }
         Ok(prepared)
     }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::model::dataset::{Dataset, DatasetStatus, RemoteFile, and_more, some};
 
 /// How long an inventory that is not the folder may stay as it is before that is taken as the last word.
@@ -36,7 +38,7 @@ pub enum Readiness {
 }
 
 /// What an inventory has otherwise than a folder.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Difference {
     /// Files that it does not have.
     pub missing: Vec<String>,
