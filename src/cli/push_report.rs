@@ -255,7 +255,7 @@ impl PushReporter for PushReport {
             if matches!(event, PushEvent::Done { .. } | PushEvent::Ready { .. }) {
                 view.end();
             } else {
-                view.learn(|facts, now| facts.hear(event, now));
+                view.learn(|facts, now| facts.apply(event, now));
             }
         }
         match &self.json {

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_by_what_it_says() {
+    fn equal_by_its_words() {
         let full = || SystemError::from(io::ErrorKind::StorageFull);
         assert_eq!(full(), full());
         assert_ne!(full(), SystemError::from(io::ErrorKind::PermissionDenied));

@@ -127,7 +127,7 @@ impl Signs {
 
     /// Whether the first dimension of a tensor of this name is the rank.
     #[must_use]
-    pub fn tells_rank(name: &str) -> bool {
+    pub fn has_rank(name: &str) -> bool {
         DOWN.iter().any(|sign| name.contains(sign))
     }
 

@@ -119,7 +119,7 @@ fn signal(child: &Child, name: &str) {
 /// I2: the machine sleeps in the middle of a file, for longer than anything waits, and its connections are gone when it
 /// wakes up. It resumes from what it has, with no burst of requests.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_slept_goes_on() {
+async fn a_mirror_continues_after_the_machine_slept() {
     let bench = running(HostOptions { throttle: Some(400_000), ..HostOptions::default() }).await;
     let child = follow(&bench, &["--stall-timeout", "1s"]).spawn().unwrap();
     while bench.simulator.artifact_bytes() < 300_000 {
@@ -221,7 +221,7 @@ async fn cron_s_surroundings_are_enough() {
 
 /// E5: a machine without any certificates says which variable names some, before anything is sent.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_without_certificates_says_what_helps() {
+async fn a_machine_without_certificates_has_the_way_out() {
     if !have(&["unshare", "mount"]) {
         return;
     }

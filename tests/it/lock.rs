@@ -77,7 +77,7 @@ fn follow(bench: &Bench) -> Command {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_second_one_ends_with_75_and_says_who_is_first() {
+async fn the_second_one_ends_with_75_and_names_the_first() {
     let mut first = Following::start().await;
     let second = first.bench.once(&[]).await;
     let said = stderr(&second);

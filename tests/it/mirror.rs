@@ -197,7 +197,7 @@ async fn a_host_without_ranges_or_validators_works_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_mirror_goes_on_and_ends_like_an_undisturbed_one() {
+async fn a_killed_mirror_continues_and_ends_like_an_undisturbed_one() {
     let host = HostOptions { throttle: Some(30_000_000), ..HostOptions::default() };
     let bench = bench(host, JobPlan { checkpoint_bytes: 6_000_000, ..plan() }).await;
     bench.simulator.finish(&bench.job);

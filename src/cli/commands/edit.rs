@@ -90,11 +90,11 @@ impl Push<'_> {
                 None => return Ok(false),
             }
         }
-        self.tell(edited.name.as_deref(), status.as_ref());
+        self.report(edited.name.as_deref(), status.as_ref());
         Ok(true)
     }
 
-    fn tell(&self, name: Option<&str>, status: Option<&JobStatus>) {
+    fn report(&self, name: Option<&str>, status: Option<&JobStatus>) {
         let (job, resumed) = (self.job, self.resume);
         let status = status.map(JobStatus::as_str);
         self.context.answer_of_change(&Document { job_id: job.as_str(), name, status, resumed }, || {

@@ -91,14 +91,14 @@ impl Metrics {
     }
 
     /// Hears an event of a job, and returns, once, why the file cannot be written.
-    pub(crate) fn hear(&self, job: &JobId, event: &Event) -> Option<String> {
+    pub(crate) fn apply(&self, job: &JobId, event: &Event) -> Option<String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = (self.now)();
         let numbers = match state.jobs.get_mut(job) {
             Some(numbers) => numbers,
             None => state.jobs.entry(job.clone()).or_insert_with(|| Numbers::new(job.clone(), now)),
         };
-        if !numbers.hear(event, now) {
+        if !numbers.apply(event, now) {
             return None;
         }
         // Of many jobs, one that ends is no reason to write more often.
@@ -153,7 +153,7 @@ impl Numbers {
     }
 
     /// Counts; `false` where nothing changed that is worth a new file.
-    fn hear(&mut self, event: &Event, now: Timestamp) -> bool {
+    fn apply(&mut self, event: &Event, now: Timestamp) -> bool {
         match event {
             Event::Job { name, status, progress, .. } => {
                 self.name.clone_from(name);
@@ -281,7 +281,7 @@ mod tests {
         check(&path).unwrap();
         let metrics = Metrics::new(path.clone(), [job()], noon);
         for event in every_event() {
-            assert_eq!(metrics.hear(&job(), &event), None);
+            assert_eq!(metrics.apply(&job(), &event), None);
         }
         let text = std::fs::read_to_string(&path).unwrap();
         let values: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -317,9 +317,9 @@ mod tests {
         let other: JobId = "b-2".parse().unwrap();
         let metrics = Metrics::new(path.clone(), [], noon);
         for event in every_event() {
-            assert_eq!(metrics.hear(&job(), &event), None);
+            assert_eq!(metrics.apply(&job(), &event), None);
         }
-        metrics.hear(&other, &every_event()[3]);
+        metrics.apply(&other, &every_event()[3]);
         assert_eq!(metrics.finish(), None);
         let text = std::fs::read_to_string(&path).unwrap();
         check(&path).unwrap();
@@ -344,7 +344,7 @@ mod tests {
         assert!(check(&path).unwrap_err().to_string().contains("did not write"));
         assert!(check(&dir.path().join("a.txt")).unwrap_err().to_string().contains("`.prom`"));
         let metrics = Metrics::new(dir.path().join("no/such/a.prom"), [job()], noon);
-        let reported = every_event().iter().filter_map(|event| metrics.hear(&job(), event)).count();
+        let reported = every_event().iter().filter_map(|event| metrics.apply(&job(), event)).count();
         assert_eq!(reported, 1);
     }
 

@@ -49,7 +49,7 @@ impl Service {
             let runtime = tokio::runtime::Handle::try_current().ok()?;
             Some(runtime.spawn(async move {
                 loop {
-                    living.say(&[NotifyState::Watchdog]);
+                    living.send(&[NotifyState::Watchdog]);
                     // The manager advises half the time.
                     tokio::time::sleep(every / 2).await;
                 }
@@ -60,7 +60,7 @@ impl Service {
 
     /// Says that the run ends.
     pub(crate) fn end(&self) {
-        self.manager.say(&[NotifyState::Stopping]);
+        self.manager.send(&[NotifyState::Stopping]);
         if let Some(watchdog) = &self.watchdog {
             watchdog.abort();
         }
@@ -85,9 +85,9 @@ impl Reporter for Service {
             }
             Event::Checking { files, of, bytes, of_bytes } => {
                 // Local files are read before the run is ready, which may take longer than the manager waits for a start.
-                self.manager.say(&[NotifyState::ExtendTimeoutUsec(MORE_TIME)]);
+                self.manager.send(&[NotifyState::ExtendTimeoutUsec(MORE_TIME)]);
                 let status = format!("checking {}", format::checking(*files, *of, *bytes, *of_bytes));
-                return self.tell(&mut state, &status);
+                return self.notify(&mut state, &status);
             }
             Event::Plan { present, .. } => state.present = *present,
             Event::Published { .. } => state.present += 1,
@@ -96,7 +96,7 @@ impl Reporter for Service {
         }
         state.seen |= matches!(event, Event::Plan { .. });
         let status = format!("{}; {} here", state.doing, format::files(state.present));
-        self.tell(&mut state, &status);
+        self.notify(&mut state, &status);
     }
 }
 
@@ -105,10 +105,10 @@ impl Service {
     pub(crate) fn report_fleet(&self, seen: bool, status: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.seen |= seen;
-        self.tell(&mut state, status);
+        self.notify(&mut state, status);
     }
 
-    fn tell(&self, state: &mut State, status: &str) {
+    fn notify(&self, state: &mut State, status: &str) {
         let mut news = Vec::new();
         if state.seen && !state.ready {
             news.push(NotifyState::Ready);
@@ -117,7 +117,7 @@ impl Service {
             news.push(NotifyState::Status(status));
         }
         // What did not fit into a full queue is said with the next event.
-        if !news.is_empty() && self.manager.say(&news) {
+        if !news.is_empty() && self.manager.send(&news) {
             state.ready = state.seen;
             status.clone_into(&mut state.reported);
         }
@@ -139,7 +139,7 @@ impl Manager {
     }
 
     /// Says it, unless the manager has more to read than fits; `false` then.
-    fn say(&self, news: &[NotifyState<'_>]) -> bool {
+    fn send(&self, news: &[NotifyState<'_>]) -> bool {
         let text: String = news.iter().map(|news| format!("{news}\n")).collect();
         self.socket.send_to_addr(text.as_bytes(), &self.address).is_ok()
     }

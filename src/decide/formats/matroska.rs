@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_segment_says_the_length() {
+    fn the_segment_declares_the_length() {
         for name in ["video.webm", "video.mkv"] {
             let file = whole(name);
             let length = file.len() as u64;
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_recording_does_not_say_where_it_ends() {
+    fn a_live_recording_does_not_declare_its_end() {
         let live = include_bytes!("fixtures/live.webm");
         assert_eq!(check(Format::Unknown, live), Verdict::Plausible);
         assert_eq!(check(Format::Unknown, &live[..live.len() / 2]), Verdict::Plausible);

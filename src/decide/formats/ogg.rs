@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_fit_their_checksums_and_the_last_one_says_so() {
+    fn pages_fit_their_checksums_and_the_last_one_is_marked() {
         for name in ["vorbis.ogg", "opus.ogg"] {
             let file = whole(name);
             for at in (0..file.len()).filter(|at| *at > 4) {

@@ -190,7 +190,7 @@ impl<'a> Entries<'a> {
         }
         // An element type from after this version: its size is not known, the layout still is.
         self.signs.see(&name);
-        if Signs::tells_rank(&name) {
+        if Signs::has_rank(&name) {
             self.rank = self.rank.max(tensor.shape.first);
         }
         self.spans.push(Span { name, begin, end });

@@ -13,7 +13,7 @@ fn broken(format: Format, bytes: &[u8]) -> (String, bool) {
 }
 
 #[test]
-fn a_name_says_what_a_file_should_be() {
+fn the_format_follows_from_the_name() {
     assert_eq!(Format::of("a.b.SafeTensors"), Format::Safetensors);
     assert_eq!(Format::of("1724085406830__000000500_0.JPG"), Format::Jpeg);
     assert_eq!(Format::of("config.yml"), Format::Yaml);

@@ -20,7 +20,7 @@ use crate::model::names::sanitize::{for_terminal, secrets_removed};
 
 use super::connect::{Connected, Described, Dialect, Level, connect};
 use super::credentials::{FromProfile, Variables};
-use super::faults::{self, has_expired, knows_no_checksum};
+use super::faults::{self, has_expired, lacks_checksum};
 use super::wire::{Seen, seen};
 use super::{About, Answer, Bucket, Listed, Meta, Object, PartTag, Put, StoreFault, Tag, UploadId, When};
 
@@ -88,7 +88,7 @@ impl Cloud {
         if has_expired(seen) && self.renewable.as_ref().is_some_and(|provider| provider.renew()) {
             return again;
         }
-        if knows_no_checksum(seen) && level + 1 < self.levels.len() {
+        if lacks_checksum(seen) && level + 1 < self.levels.len() {
             let next = level + 1;
             // Others may have noticed it already.
             let _ = self.level.compare_exchange(level, next, Ordering::Relaxed, Ordering::Relaxed);

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_of_other_bytes_than_the_body_say_nothing() {
+    fn digests_of_other_bytes_than_the_body_are_ignored() {
         let (md5, sha) = (format!("md5={}", STANDARD.encode([7; 16])), "ab".repeat(32));
         let tag = format!("\"{}\"", "ab".repeat(16));
         let base = [("x-goog-hash", &*md5), ("etag", &*tag)];

@@ -917,7 +917,7 @@ fn hooks(rig: &Rig, dir: &std::path::Path) -> super::hooks::BucketHooks {
 /// In real time, since commands run in it.
 #[cfg(unix)]
 #[tokio::test]
-async fn hooks_hear_of_each_object_once_across_runs_and_kills() {
+async fn hooks_run_for_each_object_once_across_runs_and_kills() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::new(plan());
     rig.world.advance_steps(&rig.job, 11);

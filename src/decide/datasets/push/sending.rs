@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_to_slow_down_halve_once_and_success_brings_it_back() {
+    fn requests_to_slow_down_halve_once_and_success_restores_it() {
         let second = Duration::from_secs(1);
         let mut pace = Pace::new(8);
         pace.slow_down(second, Duration::from_secs(3));
