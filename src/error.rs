@@ -3,9 +3,9 @@
 //! Each `Display` is one part of the message (a lower-case fragment, no full stop); [`explain_briefly`] appends the causes.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::model::comfyui::{NoLoraFolder, PathsFault};
 use crate::model::dataset::{DatasetName, some};
@@ -17,11 +17,14 @@ use crate::model::job::JobId;
 mod api;
 mod bucket;
 mod exit_status;
-mod system;
+pub(crate) mod system;
+mod token;
 pub use api::ApiError;
-pub use bucket::{BucketError, Condition};
+pub use bucket::{BucketError, Condition, UnfitPrefix};
 pub use exit_status::ExitStatus;
 pub use system::SystemError;
+pub(crate) use system::lossy;
+pub use token::TokenFault;
 
 /// Why something could not be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -254,11 +257,6 @@ pub fn explain_briefly(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Serializes a path as text; bytes that are no text are replaced.
-pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&path.display())
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ pub mod causes {
     pub use crate::engine::event::{
         AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, NoStart, ServerAnswer,
     };
-    pub use crate::error::{BucketError, Condition, NoMirror, SystemError, Unfit};
+    pub use crate::error::{BucketError, Condition, NoMirror, SystemError, TokenFault, Unfit, UnfitPrefix};
     pub use crate::model::comfyui::{
         AwayFolder, ConfiguredFolder, LoraFolderReason, NoList, NoLoraFolder, PathsFault, PathsPlace,
         PathsRefusal,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::error::{SystemError, lossy};
+use crate::error::system::{SystemError, lossy};
 use crate::model::units::as_seconds;
 use crate::model::yaml11::{Refusal, RefusalKind, Unreadable};
 

@@ -96,7 +96,7 @@ impl Item<'_> {
     }
 }
 
-/// Gives each file its key. A file that is listed again adds what the first mention does not say.
+/// Gives each file its key. A file that is listed again adds what the first mention lacks.
 fn identified(listed: &[ListedArtifact]) -> (Vec<Item<'_>>, Vec<Unreachable>) {
     let mut items: Vec<Item<'_>> = Vec::with_capacity(listed.len());
     let mut rejected = Vec::new();
@@ -117,7 +117,7 @@ fn identified(listed: &[ListedArtifact]) -> (Vec<Item<'_>>, Vec<Unreachable>) {
             Entry::Occupied(place) => {
                 let item = &mut items[*place.get()];
                 item.sample = item.sample.filter(|sample| ***sample != Sample::default()).or(sample.as_ref());
-                // Here the query alone tells files apart, and a query that changes with each signature cannot.
+                // Here the query alone distinguishes files, and a query that changes with each signature cannot.
                 if last_segment(url.url_path()).is_empty() && url.expose() != item.url.expose() {
                     let why = Unfetchable::NoFileName { url: shown(url) };
                     rejected.push(Unreachable { kind: *kind, why });

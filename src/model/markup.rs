@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-/// Elements that say what a page is about, best first. `Code` and `Message` are what object stores write.
+/// Elements that name what a page is about, best first. `Code` and `Message` are what object stores write.
 const TELLING: [&[&str]; 3] = [&["Code", "Message"], &["title"], &["h1"]];
 
 /// Elements whose content is no text for a reader.

@@ -325,7 +325,7 @@ mod tests {
             prop_assert!(!shown.contains(&value), "{shown}");
         }
 
-        /// What the client will request is what we said it would: same host, same segments.
+        /// What the client will request is what this type promises: same host, same segments.
         #[test]
         fn read_as_the_client_reads_it(
             rest in "(h|[a-z.@:/]{0,6})[/?#]?([a-c./%2eE?#@:\\[\\]|^`{}<>\" \u{a0}é~;=&-]|\\PC){0,24}",

@@ -95,7 +95,7 @@ async fn a_full_disk_ends_a_pass_with_74_and_the_next_one_continues() {
     assert_continues(&bench, &dir, "room again").await;
 }
 
-/// The disk says that there is room, and then there is none: in whatever call that shows, and from then on.
+/// The disk reports room, and then there is none: in whatever call that shows, and from then on.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_room_in_any_call_loses_nothing() {
     if !have(&["strace"]) {
@@ -126,7 +126,7 @@ async fn no_room_in_any_call_loses_nothing() {
     }
 }
 
-/// A disk without room for the lists, when old checkpoints go: the run still says how it ended.
+/// A disk without room for the lists, when old checkpoints go: the run still reports how it ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_room_for_the_lists_at_the_end_is_reported_with_the_last_event() {
     if !have(&["strace"]) {

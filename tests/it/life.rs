@@ -180,7 +180,7 @@ async fn a_resumption_whose_answer_gets_lost_is_not_sent_again() {
     bench.simulator.fault(Fault::once("/resume", What::Cut(3)));
     let followed = Followed::start(&bench, &format!("{job} out --auto-resume=1 --interval 100ms"));
     followed.wait_for("notice", |reported| reported["message"].as_str().unwrap().contains("unknown whether"));
-    // A 503 after a request that changes something says nothing, too: so the test resumes it by hand.
+    // A 503 after a request that changes something proves nothing, too: so the test resumes it by hand.
     assert!(bench.simulator.resume(&job));
     bench.simulator.finish(&job);
     assert_eq!(followed.end(), 0);

@@ -1,4 +1,4 @@
-//! Two at a time: the second one ends at once and says who is first, and a stale lock blocks nothing.
+//! Two at a time: the second one ends at once and names the first, and a stale lock blocks nothing.
 
 use std::path::PathBuf;
 use std::process::{Child, Command};

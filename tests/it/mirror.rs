@@ -136,7 +136,7 @@ async fn a_half_written_checkpoint_settles_and_is_published_when_whole() {
     }
 }
 
-/// Halves of a pair carry the hash of both, which proves neither: here the zeros at the end tell.
+/// Halves of a pair carry the hash of both, which proves neither: here the zeros at the end decide.
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_pair_that_ends_with_zeros_is_not_taken_for_whole() {
     let bench = bench(HostOptions::default(), JobPlan { family: Family::Wan22, ..plan() }).await;
@@ -330,7 +330,7 @@ async fn a_long_run_folds_its_journal() {
     bench.assert_sums_pass();
 }
 
-/// `SHA256SUMS` does not wait for the slowest file, and what it says after a kill is true.
+/// `SHA256SUMS` does not wait for the slowest file, and its lines are true after a kill.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_of_checksums_is_there_while_the_rest_still_comes() {
     let bench = bench(HostOptions::default(), plan()).await;

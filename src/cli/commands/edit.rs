@@ -21,7 +21,7 @@ use super::{Context, wait_for};
 struct Document<'a> {
     job_id: &'a str,
     name: Option<&'a str>,
-    /// What the job is doing now, where the API said so.
+    /// What the job is doing now, where the API reported it.
     status: Option<&'a str>,
     /// Whether it was resumed, too.
     resumed: bool,

@@ -122,12 +122,12 @@ struct Row {
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<&'static str>,
-    /// What the header says; absent without `--peek`, and for files that have none.
+    /// What the header holds; absent without `--peek`, and for files that have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     peek: Option<Peek>,
 }
 
-/// What a checkpoint's header says of it.
+/// What a checkpoint's header holds.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 enum Peek {
@@ -303,7 +303,7 @@ fn peek_table(document: &Document, room: Option<Room>) -> String {
             None => {}
         }
     }
-    // Not every training has a trigger word, and not every file tells its base model.
+    // Not every training has a trigger word, and not every file names its base model.
     for at in (0..columns.len()).rev() {
         if rows.iter().all(|row: &Vec<String>| row.get(at).is_none_or(String::is_empty)) {
             columns.remove(at);

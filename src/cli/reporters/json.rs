@@ -65,7 +65,7 @@ pub(crate) fn line(event: &Event, job: &JobId, now: Timestamp) -> Option<String>
     line_with(event, Some(job), now, None)
 }
 
-/// The same for a hook, which may get an event twice and knows by `event_id` that it is the same.
+/// The same for a hook, which may get an event twice: `event_id` is the same then.
 pub(crate) fn line_with_id(event: &Event, job: &JobId, now: Timestamp, id: &EventId) -> Option<String> {
     line_with(event, Some(job), now, Some(id))
 }

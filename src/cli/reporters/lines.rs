@@ -417,7 +417,7 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
             done(ExitStatus::Complete, 0, 0),
         ];
         assert_eq!(reported(Talk::Normal, true, &nothing), (String::new(), String::new()));
-        assert_eq!(reported(Talk::Normal, false, &nothing).1.lines().count(), 3, "people hear it");
+        assert_eq!(reported(Talk::Normal, false, &nothing).1.lines().count(), 3, "people read it");
     }
 
     #[test]

@@ -25,7 +25,7 @@ const HEAD: &str = "# rcsync: one run of a mirror\n";
 /// The node exporter collects every few seconds at the most.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Writes what it hears into a file.
+/// Writes events, counted, into a file.
 pub(crate) struct Metrics {
     path: PathBuf,
     now: fn() -> Timestamp,
@@ -90,7 +90,7 @@ impl Metrics {
         Self { path, now, state }
     }
 
-    /// Hears an event of a job, and returns, once, why the file cannot be written.
+    /// Counts an event of a job, and returns, once, why the file cannot be written.
     pub(crate) fn apply(&self, job: &JobId, event: &Event) -> Option<String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = (self.now)();
@@ -114,7 +114,7 @@ impl Metrics {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).jobs.remove(job);
     }
 
-    /// Writes what was heard last, and returns, once, why it cannot be written.
+    /// Writes the last numbers, and returns, once, why it cannot be written.
     pub(crate) fn finish(&self) -> Option<String> {
         self.write(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -234,7 +234,7 @@ fn seconds(time: Timestamp) -> Option<f64> {
     Some(time.as_duration().as_secs_f64())
 }
 
-/// All lines of one name stand together, as the format wants it.
+/// All lines of one name are in one block, as the format demands.
 fn text<'n>(jobs: impl Iterator<Item = &'n Numbers> + Clone) -> String {
     let mut text = HEAD.to_owned();
     for (name, kind, help, read) in MEASURES {
@@ -260,7 +260,7 @@ fn text<'n>(jobs: impl Iterator<Item = &'n Numbers> + Clone) -> String {
     text
 }
 
-/// Returns text as it may stand between a label's quotes.
+/// Escapes text for a label's quotes.
 fn label(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -1,6 +1,6 @@
 //! Under systemd (`Type=notify`): when the run is ready, what it does, that it lives, and that it ends.
 //!
-//! Only where `NOTIFY_SOCKET` is set. What cannot be said to the manager is not said: it is no reason to stop a mirror.
+//! Only where `NOTIFY_SOCKET` is set. What cannot be sent to the manager is dropped: it is no reason to stop a mirror.
 //! So nothing here waits for a manager that does not listen, as the library's own sending would once its queue is full.
 
 use std::ffi::OsStr;
@@ -44,7 +44,7 @@ impl Service {
         let manager = Arc::new(Manager::at(&socket).ok()?);
         let living = manager.clone();
         let every = sd_notify::watchdog_enabled().filter(|every| !every.is_zero());
-        // The run's own runtime says that it lives: where that hangs, nothing is said.
+        // The run's own runtime sends the watchdog's message: where that hangs, none is sent.
         let watchdog = every.and_then(|every| {
             let runtime = tokio::runtime::Handle::try_current().ok()?;
             Some(runtime.spawn(async move {
@@ -116,7 +116,7 @@ impl Service {
         if status != state.reported {
             news.push(NotifyState::Status(status));
         }
-        // What did not fit into a full queue is said with the next event.
+        // What did not fit into a full queue is sent with the next event.
         if !news.is_empty() && self.manager.send(&news) {
             state.ready = state.seen;
             status.clone_into(&mut state.reported);
@@ -138,7 +138,7 @@ impl Manager {
         Ok(Self { socket, address: address(path)? })
     }
 
-    /// Says it, unless the manager has more to read than fits; `false` then.
+    /// Sends it, unless the manager has more to read than fits; `false` then.
     fn send(&self, news: &[NotifyState<'_>]) -> bool {
         let text: String = news.iter().map(|news| format!("{news}\n")).collect();
         self.socket.send_to_addr(text.as_bytes(), &self.address).is_ok()

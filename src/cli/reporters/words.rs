@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::cli::command_error::hint;
 use crate::cli::format::files;
 use crate::decide::datasets::Cure;
+use crate::decide::datasets::push::ready::Difference;
 use crate::decide::datasets::push::sending::SendFault;
 use crate::decide::mirror::auto_resume::Stopped;
 use crate::decide::mirror::plan::Counts;
@@ -80,12 +81,28 @@ pub(crate) fn failed_push(cause: &FailedPush) -> String {
         }
         FailedPush::Refused(why) => why.as_deref().unwrap_or("the API gives no reason").to_owned(),
         FailedPush::Different { status, difference } => {
-            format!("it is {status} and not as the folder is: {}", difference.words())
+            format!("it is {status} and not as the folder is: {}", self::difference(difference))
         }
         FailedPush::NotReady { status, waited } => {
             format!("it is still {status} after {} s", waited.as_secs())
         }
     }
+}
+
+/// What an inventory has otherwise than a folder, with a few names.
+fn difference(Difference { missing, lengths, foreign }: &Difference) -> String {
+    let mut parts = Vec::new();
+    if !missing.is_empty() {
+        parts.push(format!("it lacks {}", dataset::some(missing)));
+    }
+    if let Some((name, expected, listed)) = lengths.first() {
+        let more = dataset::and_more(lengths.len() - 1);
+        parts.push(format!("`{name}` has {listed} bytes there and {expected} here{more}"));
+    }
+    if !foreign.is_empty() {
+        parts.push(format!("it has {}, which the folder lacks", dataset::some(foreign)));
+    }
+    parts.join("; ")
 }
 
 /// What users should know of a push.

@@ -1,4 +1,4 @@
-//! Ogg (Vorbis, Opus): pages with a checksum each; the last page of each stream says that it is the last.
+//! Ogg (Vorbis, Opus): pages with a checksum each; the last page of each stream is marked as the last.
 
 use crc_fast::{CrcAlgorithm, Digest};
 

@@ -1,4 +1,4 @@
-//! Safetensors: the header says exactly how long the file is; the body is not looked at.
+//! Safetensors: the header declares exactly how long the file is; the body is not looked at.
 
 use crate::decide::formats::safetensors_header::{MAX_HEADER_BYTES, MIN_HEADER_BYTES, SafetensorsHeader};
 

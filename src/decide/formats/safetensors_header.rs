@@ -1,4 +1,4 @@
-//! What a safetensors header says: where every tensor lies, how long the file must be, and what the trainer
+//! What a safetensors header holds: where every tensor lies, how long the file must be, and what the trainer
 //! noted about itself. A pure function of the header's bytes.
 
 mod training_metadata;

@@ -54,7 +54,7 @@ fn a_cut_file_is_unfinished_wherever_it_is_cut() {
             let at_fragment = name == "fragmented.mp4" && verdict == Verdict::Plausible;
             // So may sound end where a page does, as not every encoder marks the last one.
             let at_page = name.ends_with(".ogg") && verdict == Verdict::Plausible;
-            // The name says nothing, and too few bytes are here to say it.
+            // The name decides nothing, and too few bytes are here to decide it.
             let is_unknown = length < sniff::ENOUGH && verdict == Verdict::Unchecked;
             assert!(
                 verdict.is_unfinished() || at_fragment || at_page || is_unknown,

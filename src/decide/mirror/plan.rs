@@ -62,7 +62,7 @@ pub struct Situation<'a> {
     pub listing: &'a Listing,
     /// What is known of DIR.
     pub manifest: &'a Manifest,
-    /// What an older `job.json` remembers, by key; consulted where the manifest knows nothing.
+    /// What an older `job.json` remembers, by key; consulted where the manifest has no entry.
     pub recollections: &'a HashMap<ArtifactKey, Recollection>,
     /// What is in DIR at the listed and known paths.
     pub local: &'a Local,

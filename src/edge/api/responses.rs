@@ -48,7 +48,7 @@ pub struct SubmitAnswer {
 pub struct ChangeAnswer {
     /// The job's name (`config.name`), where the API gave one.
     pub name: Option<String>,
-    /// What the job is doing now, where the API says so.
+    /// What the job is doing now, where the API reports it.
     pub status: Option<JobStatus>,
 }
 
@@ -108,7 +108,7 @@ pub fn read_submit(body: &[u8]) -> Result<SubmitAnswer, ApiError> {
     Ok(SubmitAnswer { id, name: answer.text("name", NAME_BYTES) })
 }
 
-/// Reads the answer of a request that changes a job. An empty one is enough: the HTTP status has said it all.
+/// Reads the answer of a request that changes a job. An empty one is enough: the HTTP status is the answer.
 ///
 /// # Errors
 /// When it is an error body, speaks of another job, or is no answer at all.
@@ -237,7 +237,7 @@ impl Offered {
     fn take(&mut self, item: Loose<'_>, place: &str, kind: Option<ArtifactKind>) {
         let members = item.members();
         let place = || line(place);
-        // A list that this version does not know is one of samples if its items say what they show.
+        // A list that this version does not know is one of samples if its items have a step or a prompt.
         let like_sample = || ["step", "prompt"].iter().any(|name| members.get(name).is_some());
         let Some(kind) = kind.or_else(|| like_sample().then_some(ArtifactKind::Sample)) else {
             return self.note(UnusableRow::UnknownKind { place: place() });

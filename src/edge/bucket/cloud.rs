@@ -371,7 +371,7 @@ impl Bucket for Cloud {
             let (level, client) = self.client();
             let (answer, seen) = seen(client.store.copy_opts(&source, &target, options)).await;
             match answer {
-                // Azure may copy a large blob after it answered, and no store tells the new object's tag.
+                // Azure may copy a large blob after it answered, and no store returns the new object's tag.
                 Ok(()) => self.copied(from, to).await,
                 Err(error) if seen.status == Some(404) => {
                     Err(match self.fault(level, "copying objects", &seen, &error) {

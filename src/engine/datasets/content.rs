@@ -75,7 +75,7 @@ impl From<io::Error> for Cut {
 }
 
 impl Reading<'_> {
-    /// Reads the file as what its name says it is.
+    /// Reads the file as the kind that its name has.
     pub(super) fn read(mut self, caption_ext: &str) -> Result<Found, Cut> {
         if let Some(kind) = MediaKind::of(self.name) {
             self.media(kind)

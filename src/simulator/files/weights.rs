@@ -40,7 +40,7 @@ pub(crate) struct Weights {
     pub(crate) partner: Option<(u64, bool)>,
     /// About how long the file should be.
     pub(crate) bytes: u64,
-    /// What the header says about the body.
+    /// What the header declares about the body.
     pub(crate) hash: TrainerHash,
 }
 

@@ -22,7 +22,7 @@ const OWN: &[&str] = &["job.json", "SHA256SUMS", "index.html"];
 /// Answers the API's questions in place of the honest answer, where it returns something.
 pub(crate) type ApiScript = Arc<dyn Fn(&Ask, &Listing) -> Option<Reply> + Send + Sync>;
 
-/// What the API says when it is honest.
+/// What the API answers when it is honest.
 #[derive(Debug, Clone)]
 pub(crate) struct Listing {
     pub(crate) status: Value,
@@ -112,7 +112,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Everything it said.
+    /// Everything it wrote.
     pub(crate) fn output(&self) -> String {
         format!("{}{}", String::from_utf8_lossy(&self.stdout), String::from_utf8_lossy(&self.stderr))
     }
@@ -341,7 +341,7 @@ impl Case {
         Self::new(id, about, world, 0, published)
     }
 
-    /// A case in which nothing may be published, and the run says that something is missing.
+    /// A case in which nothing may be published, and the run reports that something is missing.
     pub(crate) fn refuses(id: &'static str, about: &'static str, world: World) -> Self {
         Self::new(id, about, world, 75, 0)
     }
@@ -387,7 +387,7 @@ impl Case {
         self
     }
 
-    /// It says this somewhere, on stdout or stderr.
+    /// It writes this somewhere, on stdout or stderr.
     pub(crate) fn prints(mut self, text: &'static str) -> Self {
         self.prints.push(text);
         self
@@ -455,7 +455,7 @@ impl Case {
             return Err(format!("{} files are here, not {}: {names:?}: {said}", names.len(), self.published));
         }
         if let Some(silent) = self.prints.iter().find(|text| !said.contains(**text)) {
-            return Err(format!("it does not say `{silent}`: {said}"));
+            return Err(format!("it does not write `{silent}`: {said}"));
         }
         let asks = rig.host.asks();
         if let Some(range) = &self.asks
@@ -472,7 +472,7 @@ pub(crate) fn ranges(asks: &[Ask]) -> String {
     ranges.join(" ")
 }
 
-/// Runs all cases, many at a time, since most of them wait; says which ones broke a promise.
+/// Runs all cases, many at a time, since most of them wait; reports which ones broke a promise.
 pub(crate) fn hold_all(cases: Vec<Case>) {
     let next = AtomicUsize::new(0);
     let work = || {

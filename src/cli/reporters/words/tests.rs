@@ -66,6 +66,16 @@ fn a_push_names_the_options_too() {
         failed_push(&FailedPush::NotReady { status: DatasetStatus::Uploading, waited }),
         "it is still UPLOADING after 60 s"
     );
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let difference = Difference {
+        missing: names(&["a", "b", "c", "d"]),
+        lengths: vec![("e".to_owned(), 2, 1)],
+        foreign: names(&["f"]),
+    };
+    assert_eq!(
+        failed_push(&FailedPush::Different { status: DatasetStatus::Ready, difference }),
+        "it is READY and not as the folder is: it lacks `a`, `b`, `c` and 1 more; `e` has 1 bytes there and 2 here; it has `f`, which the folder lacks"
+    );
     let refused = |why: Option<&str>| failed_push(&FailedPush::Refused(why.map(str::to_owned)));
     assert_eq!(refused(Some("no captions")), "no captions");
     assert_eq!(refused(None), "the API gives no reason");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::model::dataset::{Dataset, DatasetStatus, RemoteFile, and_more, some};
+use crate::model::dataset::{Dataset, DatasetStatus, RemoteFile};
 
 /// How long an inventory that is not the folder may stay as it is before that is taken as the last word.
 ///
@@ -112,23 +112,6 @@ impl Difference {
     pub fn is_sendable(&self) -> bool {
         self.foreign.is_empty()
     }
-
-    /// Returns it in words, with a few names.
-    #[must_use]
-    pub fn words(&self) -> String {
-        let mut parts = Vec::new();
-        if !self.missing.is_empty() {
-            parts.push(format!("it lacks {}", some(&self.missing)));
-        }
-        if let Some((name, expected, listed)) = self.lengths.first() {
-            let more = and_more(self.lengths.len() - 1);
-            parts.push(format!("`{name}` has {listed} bytes there and {expected} here{more}"));
-        }
-        if !self.foreign.is_empty() {
-            parts.push(format!("it has {}, which the folder lacks", some(&self.foreign)));
-        }
-        parts.join("; ")
-    }
 }
 
 /// Returns how long to wait after so many looks.
@@ -205,20 +188,6 @@ mod tests {
         };
         assert_eq!(judge_at(3), Readiness::Waiting);
         assert!(matches!(judge_at(20), Readiness::Failed(_)));
-    }
-
-    #[test]
-    fn a_difference_in_words() {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let difference = Difference {
-            missing: names(&["a", "b", "c", "d"]),
-            lengths: vec![("e".to_owned(), 2, 1)],
-            foreign: names(&["f"]),
-        };
-        assert_eq!(
-            difference.words(),
-            "it lacks `a`, `b`, `c` and 1 more; `e` has 1 bytes there and 2 here; it has `f`, which the folder lacks"
-        );
     }
 
     #[test]
