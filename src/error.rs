@@ -97,7 +97,7 @@ pub enum Error {
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
         /// What is there instead.
-        why: NoLoraFolder,
+        why: Box<NoLoraFolder>,
         /// The file or folder that would be used if it existed; its disk may be away.
         #[serde(skip)]
         missing: Option<PathBuf>,

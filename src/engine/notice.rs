@@ -250,7 +250,7 @@ pub enum ComfyNotice {
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
         /// Why this one.
-        why: LoraFolderReason,
+        why: Box<LoraFolderReason>,
     },
     /// A disk refused; the rest was placed.
     Incomplete {

@@ -237,7 +237,7 @@ hint: name the prefix that a job was mirrored to; `rcsync <JOB_ID> s3://BUCKET/P
 hint: move it away to get the gallery, and type `rcsync gallery <DIR>` then",
         ),
         (
-            Error::NoComfyUi { path: "/x".into(), why: NoLoraFolder::Missing, missing: None }.into(),
+            Error::NoComfyUi { path: "/x".into(), why: NoLoraFolder::Missing.into(), missing: None }.into(),
             ExitStatus::NoInput,
             "error: `/x` is not a place that ComfyUI reads LoRAs from: there is nothing of this name
 hint: name the folder that has `models/loras` in it, as in `--comfyui ~/ComfyUI`; `rcsync doctor` shows where ComfyUI is found here",

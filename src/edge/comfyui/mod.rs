@@ -79,7 +79,7 @@ pub fn find(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error>
     let path = absolute(&around.expand_user(path));
     let refuse = |why: NoLoraFolder| {
         let missing = Some(path.clone()).filter(|path| !path.exists());
-        Err(Error::NoComfyUi { path: path.clone(), why, missing })
+        Err(Error::NoComfyUi { path: path.clone(), why: why.into(), missing })
     };
     match () {
         () if path.is_dir() => in_folder(&path, around),
@@ -133,7 +133,7 @@ fn in_folder(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error
     }
     if path.join("folder_paths.py").is_file() {
         let why = NoLoraFolder::NoModels;
-        return Err(Error::NoComfyUi { path: path.to_path_buf(), why, missing: None });
+        return Err(Error::NoComfyUi { path: path.to_path_buf(), why: why.into(), missing: None });
     }
     found(path.to_path_buf(), LoraFolderReason::Named)
 }
@@ -141,7 +141,7 @@ fn in_folder(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error
 /// Nothing is made in the folder of a program other than ComfyUI.
 fn without_loras(path: &Path, models: &Path) -> Error {
     let why = NoLoraFolder::OtherProgram { models: models.to_path_buf() };
-    Error::NoComfyUi { path: path.to_path_buf(), why, missing: None }
+    Error::NoComfyUi { path: path.to_path_buf(), why: why.into(), missing: None }
 }
 
 /// Returns the first of these names that is there.
@@ -211,7 +211,7 @@ fn in_yaml(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error> 
             [first, ..] => NoLoraFolder::Away { folder: first.path.clone(), place: paths.place(first) },
         };
         let missing = order.first().map(|folder| folder.path.clone());
-        return Err(Error::NoComfyUi { path: path.to_path_buf(), why, missing });
+        return Err(Error::NoComfyUi { path: path.to_path_buf(), why: why.into(), missing });
     };
     let why = LoraFolderReason::PathsFile(paths.configured(&order, folder));
     let own = models.and_then(|models| first_of(&models, &EMBEDDINGS));

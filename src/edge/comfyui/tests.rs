@@ -240,6 +240,11 @@ fn a_default_that_is_away_does_not_stop_the_placing_and_is_named() {
     let place = PathsPlace { file: yaml.clone(), section: Some(("big".to_owned(), 3)) };
     let away = Some(AwayFolder { path: "/nowhere/at/all".into(), place });
     assert_eq!(folder.why, LoraFolderReason::ComfyUi { away });
+    // One that is no default and does not exist is passed over in silence.
+    fs::write(&yaml, "gone:\n  loras: gone/x\nnear:\n  loras: ../near\n").unwrap();
+    let place = PathsPlace { file: yaml.clone(), section: Some(("near".to_owned(), 4)) };
+    let configured = ConfiguredFolder { place, is_default: false, away: None };
+    assert_eq!(found(&yaml, None).unwrap().why, LoraFolderReason::PathsFile(configured));
     fs::write(&yaml, "big:\n  loras:\tx\n").unwrap();
     let folder = found(&ui, None).unwrap();
     assert_eq!(folder.path, ui.join("models/loras"));

@@ -216,7 +216,7 @@ impl ComfyUi {
     fn report_folder(&self, reporter: &dyn Reporter) {
         if !self.reported_folder.swap(true, Ordering::Relaxed) {
             let LoraFolder { path, why, .. } = &self.options.folder;
-            let folder = ComfyNotice::Folder { path: path.clone(), why: why.clone() };
+            let folder = ComfyNotice::Folder { path: path.clone(), why: why.clone().into() };
             reporter.report(&Event::Notice { notice: Notice::ComfyUi(folder) });
         }
     }
