@@ -3,10 +3,11 @@
 //! Each `Display` is one part of the message (a lower-case fragment, no full stop); [`explain_briefly`] appends the causes.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
+use crate::model::comfyui::{NoLoraFolder, PathsFault};
 use crate::model::dataset::{DatasetName, some};
 use crate::model::destination::DestinationError;
 use crate::model::error_code::ErrorCode;
@@ -16,11 +17,14 @@ use crate::model::job::JobId;
 mod api;
 mod bucket;
 mod exit_status;
-mod system;
+pub(crate) mod system;
+mod token;
 pub use api::ApiError;
-pub use bucket::{BucketError, Condition};
+pub use bucket::{BucketError, Condition, UnfitPrefix};
 pub use exit_status::ExitStatus;
 pub use system::SystemError;
+pub(crate) use system::lossy;
+pub use token::TokenFault;
 
 /// Why something could not be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -87,17 +91,20 @@ pub enum Error {
         job: Option<JobId>,
     },
     /// A path is none of the places where ComfyUI keeps LoRAs.
-    #[error("`{}` is not a place that ComfyUI reads LoRAs from: {looked_for}", path.display())]
+    #[error("`{}` is not a place that ComfyUI reads LoRAs from: {why}", path.display())]
     NoComfyUi {
         /// The path.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// What was looked for there.
-        looked_for: String,
+        /// What is there instead.
+        why: Box<NoLoraFolder>,
         /// The file or folder that would be used if it existed; its disk may be away.
         #[serde(skip)]
         missing: Option<PathBuf>,
     },
+    /// A configuration of paths cannot be used.
+    #[error(transparent)]
+    Paths(#[from] PathsFault),
     /// An input is there, but is not valid.
     #[error("{0}")]
     BadInput(String),
@@ -214,7 +221,8 @@ impl Error {
             Self::FolderUnfit { .. } | Self::ForeignPage(_) => ExitStatus::CannotCreate,
             Self::NoMirror { why: NoMirror::Damaged, .. } => ExitStatus::BadData,
             Self::NoInput(_) | Self::NoMirror { .. } | Self::NoComfyUi { .. } => ExitStatus::NoInput,
-            Self::BadInput(_)
+            Self::Paths(_)
+            | Self::BadInput(_)
             | Self::Unsent(_)
             | Self::Storage(_)
             | Self::NameTaken { .. }
@@ -249,11 +257,6 @@ pub fn explain_briefly(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Serializes a path as text; bytes that are no text are replaced.
-pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&path.display())
 }
 
 #[cfg(test)]

@@ -144,9 +144,20 @@ pub mod causes {
     pub use crate::engine::event::{
         AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, NoStart, ServerAnswer,
     };
-    pub use crate::error::{BucketError, Condition, NoMirror, SystemError, Unfit};
+    pub use crate::error::{BucketError, Condition, NoMirror, SystemError, TokenFault, Unfit, UnfitPrefix};
+    pub use crate::model::comfyui::{
+        AwayFolder, ConfiguredFolder, LoraFolderReason, NoList, NoLoraFolder, PathsFault, PathsPlace,
+        PathsRefusal,
+    };
     pub use crate::model::destination::DestinationError;
     pub use crate::model::fault::{Fault, Forbidden, LocalFault, RangeFault};
     pub use crate::model::hook_fault::{Ending, HookFault};
+    pub use crate::model::source_url::SourceUrlError;
+    pub use crate::model::unusable::{Unfetchable, UnusableRow};
     pub use crate::model::weights_kind::WeightsKind;
+
+    /// What is wrong with a YAML file.
+    pub mod yaml {
+        pub use crate::model::yaml11::{Meaning, Refusal, RefusalKind, Unreadable};
+    }
 }

@@ -245,7 +245,7 @@ pub(crate) fn hint(error: &Error) -> String {
         Error::ReplaceInBucket => "leave `--on-change replace` out, or mirror into a folder".to_owned(),
         Error::Settings(_) => USAGE.to_owned(),
         Error::Surroundings(_) => CORRECT_THE_SURROUNDINGS.to_owned(),
-        Error::BadInput(_) => CORRECT_THE_INPUT.to_owned(),
+        Error::Paths(_) | Error::BadInput(_) => CORRECT_THE_INPUT.to_owned(),
         Error::Unsent(_) => {
             "what was accepted stays; the same command again checks the folder anew and sends the rest".to_owned()
         }

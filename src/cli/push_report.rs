@@ -90,8 +90,8 @@ impl PushReport {
         })
     }
 
-    /// Names the dataset that there is already.
-    pub(crate) fn knows(&self, id: &str) {
+    /// Sets the id of a dataset that exists already.
+    pub(crate) fn set_id(&self, id: &str) {
         if let Some(json) = &self.json {
             *json.id.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.to_owned());
         }
@@ -100,7 +100,7 @@ impl PushReport {
     /// Reports what the check of the folder found.
     pub(crate) fn checked(&self, report: &Report) {
         if let Some(json) = &self.json {
-            self.write(json, "checked", &Findings::of(report));
+            self.write(json, json::text(&json::Named { event: "checked", fields: &Findings::of(report) }));
             return;
         }
         let found = verdict(report);
@@ -112,7 +112,8 @@ impl PushReport {
     /// Reports the error that ended the push; the event `done` follows.
     pub(crate) fn error(&self, error: &CommandError) {
         if let Some(json) = self.json.as_ref().filter(|_| !self.is_part) {
-            self.write(json, "error", &json::Failure::of(error));
+            let failure = json::Failure::of(error);
+            self.write(json, json::text(&json::Named { event: "error", fields: &failure }));
         }
     }
 
@@ -123,11 +124,11 @@ impl PushReport {
         }
     }
 
-    fn write<F: Serialize>(&self, json: &Json, event: &'static str, fields: &F) {
+    fn write(&self, json: &Json, fields: Option<String>) {
         let id = json.id.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (time, dataset) = (json::time((json.now)()), self.name.as_str());
-        let line = Line { event, time, job_id: None, dataset, dataset_id: id.as_deref(), fields };
-        if let Some(line) = json::text(&line) {
+        let stamp = Stamp { time, job_id: None, dataset, dataset_id: id.as_deref() };
+        if let Some(line) = fields.and_then(|fields| json::inserted(&fields, &stamp)) {
             json.out.line(&line);
             if json.out.is_closed() {
                 json.signals.end(ExitStatus::Interrupted);
@@ -142,9 +143,7 @@ impl PushReport {
         if self.is_part && matches!(event, PushEvent::Done { .. }) {
             return;
         }
-        if let Some((name, fields)) = fields(event) {
-            self.write(json, name, &fields);
-        }
+        self.write(json, fields(event));
     }
 
     fn line(&self, weight: Talk, mark: &str, text: &str) {
@@ -256,7 +255,7 @@ impl PushReporter for PushReport {
             if matches!(event, PushEvent::Done { .. } | PushEvent::Ready { .. }) {
                 view.end();
             } else {
-                view.learn(|facts, now| facts.hear(event, now));
+                view.learn(|facts, now| facts.apply(event, now));
             }
         }
         match &self.json {
@@ -266,54 +265,37 @@ impl PushReporter for PushReport {
     }
 }
 
+/// What every event has beside its own fields.
 #[derive(Serialize)]
-struct Line<'a, F> {
-    event: &'static str,
+struct Stamp<'a> {
     time: String,
     /// There is no job yet; every event has the field.
     job_id: Option<&'a str>,
     dataset: &'a str,
     dataset_id: Option<&'a str>,
-    #[serde(flatten)]
-    fields: &'a F,
 }
 
+/// Returns an event as JSON; `None` for those that are for bars alone.
+fn fields(event: &PushEvent) -> Option<String> {
+    match event {
+        PushEvent::Progress { .. } => None,
+        _ => match Worded::of(event) {
+            Some(worded) => json::text(&worded),
+            None => json::text(event),
+        },
+    }
+}
+
+/// Events that have words in place of a typed cause; all others are written as they serialize.
 #[derive(Serialize)]
-#[serde(untagged)]
-enum Fields<'a> {
-    Plan {
-        send: u64,
-        bytes: u64,
-        present: u64,
-        same_length: u64,
-    },
-    Nothing {},
-    Sending {
-        path: &'a str,
-        size: u64,
-        route: &'static str,
-    },
-    Sent {
-        path: &'a str,
-        size: u64,
-        sha256: String,
-        seconds: f64,
-    },
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Worded<'a> {
     Retrying {
         path: Option<&'a str>,
         cause: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         error_code: Option<&'a ErrorCode>,
         wait_seconds: f64,
-    },
-    Waiting {
-        status: &'a str,
-        files: Option<u64>,
-        of: u64,
-    },
-    Ready {
-        files: u64,
-        bytes: u64,
     },
     Failed {
         path: Option<&'a str>,
@@ -322,57 +304,28 @@ enum Fields<'a> {
     Notice {
         message: String,
     },
-    Done {
-        exit_code: u8,
-        sent: u64,
-        bytes: u64,
-        present: u64,
-        failed: u64,
-        seconds: f64,
-    },
 }
 
-fn fields(event: &PushEvent) -> Option<(&'static str, Fields<'_>)> {
-    Some(match event {
-        PushEvent::Planned { send, bytes, present, same_length } => {
-            let (send, bytes, present, same_length) = (*send, *bytes, *present, *same_length);
-            ("plan", Fields::Plan { send, bytes, present, same_length })
-        }
-        PushEvent::Created { .. } => ("created", Fields::Nothing {}),
-        PushEvent::Sending { path, size, route } => {
-            ("sending", Fields::Sending { path, size: *size, route: route.name() })
-        }
-        PushEvent::Progress { .. } => return None,
-        PushEvent::Sent { path, size, sha256, elapsed } => {
-            let (sha256, seconds) = (sha256.to_string(), seconds(*elapsed));
-            ("sent", Fields::Sent { path, size: *size, sha256, seconds })
-        }
-        PushEvent::Retrying { path, cause, wait } => {
-            let error_code = match &cause.fault {
-                SendFault::Api(fault) => fault.code(),
-                SendFault::Host(_) | SendFault::Local(_) => None,
-            };
-            let (path, cause, wait_seconds) = (path.as_deref(), words::retried_push(cause), seconds(*wait));
-            ("retrying", Fields::Retrying { path, cause, error_code, wait_seconds })
-        }
-        PushEvent::Waiting { status, listed, of } => {
-            ("waiting", Fields::Waiting { status: status.as_str(), files: *listed, of: *of })
-        }
-        PushEvent::Ready { files, bytes } => ("ready", Fields::Ready { files: *files, bytes: *bytes }),
-        PushEvent::Failed { path, cause } => {
-            ("failed", Fields::Failed { path: path.as_deref(), cause: words::failed_push(cause) })
-        }
-        PushEvent::Notice { notice } => ("notice", Fields::Notice { message: words::push_notice(notice) }),
-        PushEvent::Done { exit, sent, bytes, present, failed, elapsed } => {
-            let fields = Fields::Done {
-                exit_code: exit.code(),
-                sent: *sent,
-                bytes: *bytes,
-                present: *present,
-                failed: *failed,
-                seconds: seconds(*elapsed),
-            };
-            ("done", fields)
-        }
-    })
+impl<'a> Worded<'a> {
+    fn of(event: &'a PushEvent) -> Option<Self> {
+        Some(match event {
+            PushEvent::Retrying { path, cause, wait } => Self::Retrying {
+                path: path.as_deref(),
+                cause: words::retried_push(cause),
+                error_code: match &cause.fault {
+                    SendFault::Api(fault) => fault.code(),
+                    SendFault::Host(_) | SendFault::Local(_) => None,
+                },
+                wait_seconds: seconds(*wait),
+            },
+            PushEvent::Failed { path, cause } => {
+                Self::Failed { path: path.as_deref(), cause: words::failed_push(cause) }
+            }
+            PushEvent::Notice { notice } => Self::Notice { message: words::push_notice(notice) },
+            _ => return None,
+        })
+    }
 }
+
+#[cfg(test)]
+mod tests;

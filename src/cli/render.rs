@@ -101,7 +101,7 @@ impl Reporter for Telling {
     fn report_all(&self, events: &[Event]) {
         for event in events {
             // The notice before the event: nothing is reported after the last one.
-            if let Some(message) = self.metrics.as_ref().and_then(|metrics| metrics.hear(&self.job, event)) {
+            if let Some(message) = self.metrics.as_ref().and_then(|metrics| metrics.apply(&self.job, event)) {
                 self.note(&message);
             }
         }

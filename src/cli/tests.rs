@@ -22,7 +22,7 @@ fn ran(typed: &str) -> Ran {
 }
 
 #[test]
-fn usage_errors_say_what_and_end_with_64() {
+fn usage_errors_name_the_cause_and_end_with_64() {
     for (typed, part) in [
         ("sync", "`<JOB_ID>` is missing; the form is `rcsync sync <JOB_ID> [DEST]`"),
         ("ls", "`<DIR>` is missing; the form is `rcsync ls <DIR>`"),

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn force_sends_it_and_says_what_is_wrong() {
+    fn force_sends_it_and_warns_of_what_is_wrong() {
         let (mut world, _, err) = fake::world(&[]);
         world.read_file = |_| Ok("- a\n".to_owned());
         let file = TrainingFile::read(&world, Path::new("x.yaml")).unwrap();

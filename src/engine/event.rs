@@ -315,7 +315,7 @@ pub trait Reporter: Send + Sync {
     /// Takes one event.
     fn report(&self, event: &Event);
 
-    /// Hears events that happened together, in order: what is written of them may be written at once.
+    /// Takes events that happened together, in order: what is written of them may be written at once.
     fn report_all(&self, events: &[Event]) {
         events.iter().for_each(|event| self.report(event));
     }

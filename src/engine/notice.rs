@@ -14,10 +14,12 @@ use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::task::FailureCause;
 use crate::error::{ApiError, Error, SystemError, lossy};
 use crate::model::artifact::ArtifactKind;
+use crate::model::comfyui::{LoraFolderReason, NoList};
 use crate::model::hook_fault::HookFault;
 use crate::model::job::{JobId, Unreachable};
 use crate::model::names::rel_path::RelPath;
 use crate::model::units::as_seconds;
+use crate::model::unusable::{Unfetchable, UnusableRow};
 use crate::model::weights_kind::WeightsKind;
 
 /// Something users should know, which is neither progress nor the failure of one file.
@@ -25,14 +27,14 @@ use crate::model::weights_kind::WeightsKind;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Notice {
-    /// A part of the result cannot be used; the words name the part.
-    UnusableRow(String),
+    /// A part of the result cannot be used.
+    UnusableRow(UnusableRow),
     /// A listed file cannot be fetched, whatever its host would answer.
     Unfetchable {
         /// Its kind.
         kind: ArtifactKind,
-        /// Why, without a query.
-        why: String,
+        /// Why.
+        why: Unfetchable,
     },
     /// The job is over, and the selection leaves out all of its files.
     NothingChosen {
@@ -247,8 +249,8 @@ pub enum ComfyNotice {
         /// The folder.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// How it was found.
-        why: String,
+        /// Why this one.
+        why: Box<LoraFolderReason>,
     },
     /// A disk refused; the rest was placed.
     Incomplete {
@@ -318,7 +320,7 @@ pub enum ServerAnswer {
     /// It could not be asked.
     None {
         /// Why.
-        why: String,
+        why: NoList,
     },
     /// It lists them.
     Listed(Vec<RelPath>),

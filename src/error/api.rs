@@ -8,6 +8,7 @@ use crate::model::error_code::ErrorCode;
 use crate::model::job::JobId;
 
 use super::ExitStatus;
+use super::token::TokenFault;
 
 /// Why the Trainer API gave no usable answer. Never contains a token or a URL's query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -22,8 +23,8 @@ pub enum ApiError {
     BadToken {
         /// Where it was found: an environment variable or a file.
         origin: String,
-        /// What is wrong with it (never the token itself).
-        why: String,
+        /// What is wrong with it.
+        why: TokenFault,
     },
     /// 401 or 403. The second may be about the token, the owner of what was asked for, or the plan.
     #[error("{}{}", not_allowed(*status), detail(message))]

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::model::job::JobId;
+
 use super::ExitStatus;
 use super::api::detail;
 
@@ -72,7 +74,7 @@ pub enum BucketError {
         /// The destination.
         to: String,
         /// What does not fit.
-        why: String,
+        why: UnfitPrefix,
     },
     /// Nothing was mirrored there.
     #[error("`{to}` is no mirror of a job: there is no `.rcsync/head.json`")]
@@ -127,6 +129,43 @@ pub enum Condition {
     OneWriter,
 }
 
+/// What does not fit about a destination in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum UnfitPrefix {
+    /// It is another job's.
+    #[error("it holds the files of job `{0}`")]
+    OtherJob(JobId),
+    /// It is this job's, of another API.
+    #[error("it holds files of the API at `{0}`")]
+    OtherOrigin(String),
+    /// A newer version wrote it.
+    #[error("its private state has format {found}, and this rcsync knows {known}")]
+    NewerFormat {
+        /// The format that it has.
+        found: u32,
+        /// The newest format that this version reads.
+        known: u32,
+    },
+    /// Its head cannot be read.
+    #[error("its head is damaged; the next run of its job adopts what is there")]
+    DamagedHead,
+    /// A part of its private state does not exist.
+    #[error("its head names a snapshot that is not there")]
+    NoSnapshot,
+    /// A part of its private state is larger than rcsync makes one.
+    #[error("its `{key}` has {size} bytes, and rcsync's has at most {most}")]
+    TooLarge {
+        /// The object.
+        key: String,
+        /// Its length.
+        size: u64,
+        /// The most that it may have.
+        most: u64,
+    },
+}
+
 impl BucketError {
     pub(super) const fn exit_status(&self) -> ExitStatus {
         match self {
@@ -168,7 +207,7 @@ mod tests {
             (BucketError::Held { to: to(), owner: owner() }, 75),
             (BucketError::TakenOver { to: to(), owner: owner() }, 75),
             (BucketError::IgnoresConditions { to: to(), which: Condition::New }, 73),
-            (BucketError::Unfit { to: to(), why: "it holds another job".to_owned() }, 73),
+            (BucketError::Unfit { to: to(), why: UnfitPrefix::DamagedHead }, 73),
             (BucketError::WrongRegion { to: to(), region: Some("eu-west-1".to_owned()) }, 73),
             (BucketError::Refused { verb: "write", object: to(), cause: "HTTP 400".to_owned() }, 73),
             (BucketError::Away { to: to(), cause: "no answer".to_owned() }, 69),

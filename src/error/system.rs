@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
@@ -61,12 +62,17 @@ impl Serialize for SystemError {
     }
 }
 
+/// Serializes a path as text; bytes that are no text are replaced.
+pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn equal_by_what_it_says() {
+    fn equal_by_its_words() {
         let full = || SystemError::from(io::ErrorKind::StorageFull);
         assert_eq!(full(), full());
         assert_ne!(full(), SystemError::from(io::ErrorKind::PermissionDenied));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::error::system::SystemError;
 use crate::model::units::{as_seconds, as_seconds_or_none};
 
 /// How long a server is left alone, whatever its `Retry-After` asks: a quarter of an hour later it costs nothing to ask.
@@ -26,7 +27,10 @@ pub enum LocalFault {
     Gone,
     /// It cannot be read.
     #[error("it cannot be read: {0}")]
-    Unreadable(String),
+    Unreadable(SystemError),
+    /// The thread that read it ended.
+    #[error("it cannot be read: the reading thread ended")]
+    Interrupted,
 }
 
 /// Why one request for a hosted file delivered nothing, or less than it should. Never contains a URL's query.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::artifact::{ArtifactKind, Sample};
 use super::source_url::SourceUrl;
 use super::units::as_f64;
+use super::unusable::{Unfetchable, UnusableRow};
 
 /// A job's id: one URL path segment.
 ///
@@ -198,8 +199,8 @@ pub struct ResultAnswer {
     pub artifacts: Vec<ListedArtifact>,
     /// Listed files whose address cannot be used: they are offered, and cannot be had from there.
     pub unreachable: Vec<Unreachable>,
-    /// Items of the list that are no files, each with the reason in words fit for people.
-    pub unusable: Vec<String>,
+    /// Rows of the list that are no files.
+    pub unusable: Vec<UnusableRow>,
     /// What went wrong, as one sanitised, bounded line; can come with `STOPPED`.
     pub error: Option<String>,
     /// The time stamps.
@@ -211,8 +212,8 @@ pub struct ResultAnswer {
 pub struct Unreachable {
     /// The list that it is in.
     pub kind: ArtifactKind,
-    /// Why, in words fit for people; never with a query.
-    pub why: String,
+    /// Why.
+    pub why: Unfetchable,
 }
 
 /// The API's time stamps, as it wrote them (control characters removed, bounded): they are compared, not computed with.

@@ -17,6 +17,7 @@ use super::artifact::{Artifact, ArtifactKey, ArtifactKind, Sample};
 use super::digest::short_hash;
 use super::job::{ListedArtifact, Unreachable};
 use super::source_url::SourceUrl;
+use super::unusable::Unfetchable;
 
 /// The job's files with local names, each once.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -67,7 +68,7 @@ impl Listing {
                 })),
                 None => rejected.push(Unreachable {
                     kind: item.key.kind,
-                    why: format!("{}: no free name is left for it", shown(item.url)),
+                    why: Unfetchable::NoFreeName { url: shown(item.url) },
                 }),
             }
         }
@@ -95,7 +96,7 @@ impl Item<'_> {
     }
 }
 
-/// Gives each file its key. A file that is listed again adds what the first mention does not say.
+/// Gives each file its key. A file that is listed again adds what the first mention lacks.
 fn identified(listed: &[ListedArtifact]) -> (Vec<Item<'_>>, Vec<Unreachable>) {
     let mut items: Vec<Item<'_>> = Vec::with_capacity(listed.len());
     let mut rejected = Vec::new();
@@ -116,9 +117,9 @@ fn identified(listed: &[ListedArtifact]) -> (Vec<Item<'_>>, Vec<Unreachable>) {
             Entry::Occupied(place) => {
                 let item = &mut items[*place.get()];
                 item.sample = item.sample.filter(|sample| ***sample != Sample::default()).or(sample.as_ref());
-                // Here the query alone tells files apart, and a query that changes with each signature cannot.
+                // Here the query alone distinguishes files, and a query that changes with each signature cannot.
                 if last_segment(url.url_path()).is_empty() && url.expose() != item.url.expose() {
-                    let why = format!("{}: its path has no file name, and is not the only such", shown(url));
+                    let why = Unfetchable::NoFileName { url: shown(url) };
                     rejected.push(Unreachable { kind: *kind, why });
                 }
             }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-/// Elements that say what a page is about, best first. `Code` and `Message` are what object stores write.
+/// Elements that name what a page is about, best first. `Code` and `Message` are what object stores write.
 const TELLING: [&[&str]; 3] = [&["Code", "Message"], &["title"], &["h1"]];
 
 /// Elements whose content is no text for a reader.
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_are_reduced_to_what_they_say() {
+    fn pages_are_reduced_to_their_text() {
         for (page, said) in [
             (
                 "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n",

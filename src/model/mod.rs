@@ -4,6 +4,7 @@
 
 pub mod artifact;
 pub mod claim;
+pub mod comfyui;
 pub mod dataset;
 pub mod destination;
 pub mod digest;
@@ -28,6 +29,7 @@ mod shared_text;
 pub mod source_url;
 pub mod training_config;
 pub mod units;
+pub mod unusable;
 pub mod upload_record;
 pub mod weights_kind;
 pub mod yaml11;

@@ -38,7 +38,8 @@ pub struct SourceUrl {
 }
 
 /// The text cannot be the address of a hosted file. Never quotes more of it than the scheme.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum SourceUrlError {
     /// It is longer than [`SourceUrl::MAX_BYTES`].
     #[error("the URL is longer than 16 KiB")]
@@ -324,7 +325,7 @@ mod tests {
             prop_assert!(!shown.contains(&value), "{shown}");
         }
 
-        /// What the client will request is what we said it would: same host, same segments.
+        /// What the client will request is what this type promises: same host, same segments.
         #[test]
         fn read_as_the_client_reads_it(
             rest in "(h|[a-z.@:/]{0,6})[/?#]?([a-c./%2eE?#@:\\[\\]|^`{}<>\" \u{a0}é~;=&-]|\\PC){0,24}",

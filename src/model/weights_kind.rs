@@ -127,7 +127,7 @@ impl Signs {
 
     /// Whether the first dimension of a tensor of this name is the rank.
     #[must_use]
-    pub fn tells_rank(name: &str) -> bool {
+    pub fn has_rank(name: &str) -> bool {
         DOWN.iter().any(|sign| name.contains(sign))
     }
 
@@ -150,7 +150,7 @@ impl Signs {
     }
 }
 
-/// What the first bytes of a pickle say that it holds. It is not loaded, since that can run code: the names of an
+/// What a pickle holds, by its first bytes. It is not loaded, since that can run code: the names of an
 /// embedding's parts are in it as they are.
 #[must_use]
 pub fn of_pickle(first: &[u8]) -> Option<WeightsKind> {

@@ -8,10 +8,12 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use serde::Serialize;
 use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
 
 pub use meaning::Meaning;
-pub(crate) use value::{Text, Unreadable, Value, read};
+pub use value::Unreadable;
+pub(crate) use value::{Text, Value, read};
 
 /// Who reads the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,15 +26,17 @@ pub enum Loader {
 }
 
 /// Something that the loader refuses.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// Its line, counted from 1.
     pub line: u64,
+    /// What it is.
     pub kind: RefusalKind,
 }
 
 /// What the loader refuses.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RefusalKind {
     /// `${NAME}`, which AI Toolkit replaces by an environment variable that the trainer does not have.
     Variable(String),

@@ -45,7 +45,7 @@ impl Oracle<'_> {
         for (path, bytes) in walk(self.dir) {
             let Some(bytes) = bytes else { continue };
             let name = path.strip_prefix(self.dir).unwrap_or(&path).to_string_lossy().into_owned();
-            self.tell_no_secret(&name, &bytes)?;
+            self.without_secrets(&name, &bytes)?;
             if name.starts_with(".rcsync/") || name == "SHA256SUMS" || name == "job.json" {
                 continue;
             }
@@ -85,7 +85,7 @@ impl Oracle<'_> {
         truth
     }
 
-    fn tell_no_secret(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
+    fn without_secrets(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
         // Random bytes may hold a short word by chance; texts may not.
         let text = !name.ends_with(".safetensors") && !name.ends_with(".part") && !name.ends_with(".pt");
         for secret in [self.world.token().as_bytes(), b"sig=", b"expires="] {

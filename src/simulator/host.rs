@@ -55,19 +55,19 @@ pub(crate) fn answer(
     let etag = etag(&view, length, options, turn);
     let modified = http_date(view.modified_ms);
     let mut headers = Vec::new();
-    let mut say = |name: &str, value: String| headers.push((name.to_owned(), value));
-    say("content-type", media_type(&view.path).to_owned());
+    let mut add = |name: &str, value: String| headers.push((name.to_owned(), value));
+    add("content-type", media_type(&view.path).to_owned());
     if let Some(etag) = &etag {
-        say("etag", etag.clone());
+        add("etag", etag.clone());
     }
     if options.validators != Validators::None {
-        say("last-modified", modified.clone());
+        add("last-modified", modified.clone());
     }
     if options.ranges {
-        say("accept-ranges", "bytes".to_owned());
+        add("accept-ranges", "bytes".to_owned());
     }
     if view.is_whole() {
-        say_digests(&view, options, &mut say);
+        add_digests(&view, options, &mut add);
     }
     let zeros_from = view.zeros_from();
     let reply = |status, headers, start, length| Reply {
@@ -174,16 +174,16 @@ fn etag(view: &View, length: u64, options: &HostOptions, turn: u64) -> Option<St
     }
 }
 
-fn say_digests(view: &View, options: &HostOptions, say: &mut impl FnMut(&str, String)) {
+fn add_digests(view: &View, options: &HostOptions, add: &mut impl FnMut(&str, String)) {
     if options.repr_digest {
         let digest = STANDARD.encode(view.content.digests().sha256.as_bytes());
-        say("repr-digest", format!("sha-256=:{digest}:"));
+        add("repr-digest", format!("sha-256=:{digest}:"));
     }
     if options.crc32c {
-        say("x-amz-checksum-crc32c", STANDARD.encode(view.content.digests().crc32c.to_be_bytes()));
+        add("x-amz-checksum-crc32c", STANDARD.encode(view.content.digests().crc32c.to_be_bytes()));
     }
     if options.linked_etag {
-        say("x-linked-etag", format!("\"{}\"", view.content.digests().sha256));
+        add("x-linked-etag", format!("\"{}\"", view.content.digests().sha256));
     }
 }
 

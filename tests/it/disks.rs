@@ -61,7 +61,7 @@ fn assert_sound(bench: &Bench, dir: &Path, what: &str) -> usize {
     published
 }
 
-async fn assert_goes_on(bench: &Bench, dir: &Path, what: &str) {
+async fn assert_continues(bench: &Bench, dir: &Path, what: &str) {
     let run = run(bench, dir, &["--once", "--min-free", "0"]).await;
     assert_eq!(code(&run), 0, "{what}: {}", stderr(&run));
     assert_eq!(assert_sound(bench, dir, what), bench.simulator.hosted(&bench.job).len(), "{what}");
@@ -80,7 +80,7 @@ fn fill(disk: &Path, leave: u64) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_ends_a_pass_with_74_and_the_next_one_goes_on() {
+async fn a_full_disk_ends_a_pass_with_74_and_the_next_one_continues() {
     let Some(disk) = Disk::ext4() else { return };
     let (bench, dir) = (finished().await, disk.path().join("out"));
     let ballast = fill(&disk.path(), ALL * 2 / 3);
@@ -92,10 +92,10 @@ async fn a_full_disk_ends_a_pass_with_74_and_the_next_one_goes_on() {
         assert!(published < bench.simulator.hosted(&bench.job).len(), "it does not fit");
     }
     fs::remove_file(ballast).unwrap();
-    assert_goes_on(&bench, &dir, "room again").await;
+    assert_continues(&bench, &dir, "room again").await;
 }
 
-/// The disk says that there is room, and then there is none: in whatever call that shows, and from then on.
+/// The disk reports room, and then there is none: in whatever call that shows, and from then on.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_room_in_any_call_loses_nothing() {
     if !have(&["strace"]) {
@@ -119,14 +119,14 @@ async fn no_room_in_any_call_loses_nothing() {
                 if dir.exists() {
                     assert_sound(&bench, &dir, &what);
                 }
-                assert_goes_on(&bench, &dir, &what).await;
+                assert_continues(&bench, &dir, &what).await;
                 fs::remove_dir_all(&dir).unwrap();
             }
         }
     }
 }
 
-/// A disk without room for the lists, when old checkpoints go: the run still says how it ended.
+/// A disk without room for the lists, when old checkpoints go: the run still reports how it ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_room_for_the_lists_at_the_end_is_reported_with_the_last_event() {
     if !have(&["strace"]) {
@@ -137,7 +137,7 @@ async fn no_room_for_the_lists_at_the_end_is_reported_with_the_last_event() {
     simulator.finish(&job);
     let bench = Bench::new(simulator, job);
     let dir = bench.dir();
-    assert_goes_on(&bench, &dir, "first").await;
+    assert_continues(&bench, &dir, "first").await;
     let mut refused = 0;
     // strace(1) counts the calls of each thread, and threads take turns as they like: what fails in the second call of one is
     // tried until it was the other list.
@@ -163,7 +163,7 @@ async fn no_room_for_the_lists_at_the_end_is_reported_with_the_last_event() {
         assert_sound(&bench, &dir, &what);
         // Begun anew, with everything to be removed once more.
         fs::remove_dir_all(&dir).unwrap();
-        assert_goes_on(&bench, &dir, "again").await;
+        assert_continues(&bench, &dir, "again").await;
     }
     assert!(refused > 1, "both lists are replaced by renames");
 }
@@ -194,7 +194,7 @@ async fn a_failed_flush_is_never_tried_again() {
     assert!(failures > 0, "{said}");
     assert_eq!(status.code(), Some(74), "{said}");
     assert_sound(&bench, &dir, &said);
-    assert_goes_on(&bench, &dir, "after a failed flush").await;
+    assert_continues(&bench, &dir, "after a failed flush").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,7 +215,7 @@ async fn what_a_disk_cannot_do_is_done_without() {
         let dir = bench.dir().with_file_name("limited");
         let (status, _, said) = with_fault(&command(&bench, &dir, &["--once", "-q"]), inject, None);
         assert_eq!(status.code(), Some(0), "{inject}: {said}");
-        assert_goes_on(&bench, &dir, inject).await;
+        assert_continues(&bench, &dir, inject).await;
         fs::remove_dir_all(&dir).unwrap();
     }
 }
@@ -236,7 +236,7 @@ async fn no_inodes_are_no_room() {
     assert_eq!(code(&run), 74, "{}", stderr(&run));
     assert_sound(&bench, &dir, "no inodes");
     fs::remove_dir_all(disk.path().join("ballast")).unwrap();
-    assert_goes_on(&bench, &dir, "inodes again").await;
+    assert_continues(&bench, &dir, "inodes again").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,14 +266,14 @@ async fn a_quota_is_a_full_disk() {
     let mut disable = Command::new("btrfs");
     disable.args(["quota", "disable"]).arg(disk.path());
     assert!(limit("none") || disable.status().is_ok_and(|status| status.success()), "the quota stays");
-    assert_goes_on(&bench, &dir, "without a quota").await;
+    assert_continues(&bench, &dir, "without a quota").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_disk_is_reported_and_still_read() {
     let Some(disk) = Disk::ext4() else { return };
     let (bench, dir) = (finished().await, disk.path().join("out"));
-    assert_goes_on(&bench, &dir, "writable").await;
+    assert_continues(&bench, &dir, "writable").await;
     disk.remount("ro");
     for command in ["ls", "verify"] {
         let read = bench.command(&[command, dir.to_str().unwrap()]).output().unwrap();
@@ -310,7 +310,7 @@ async fn a_disk_that_breaks_ends_with_74() {
     disk.power_up();
     assert_sound(&bench, &dir, "broken disk");
     bench.simulator.set_host(|host| host.throttle = None);
-    assert_goes_on(&bench, &dir, "a whole disk again").await;
+    assert_continues(&bench, &dir, "a whole disk again").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -361,7 +361,7 @@ async fn few_open_files_are_enough() {
     limited.stdout(Stdio::piped()).stderr(Stdio::piped());
     let run = tokio::task::spawn_blocking(move || limited.output().unwrap()).await.unwrap();
     assert_eq!(code(&run), 0, "{}", stderr(&run));
-    assert_goes_on(&bench, &dir, "few open files").await;
+    assert_continues(&bench, &dir, "few open files").await;
 }
 
 /// Following, a full disk is a pause: it is reported once, and the run continues by itself when there is space.
@@ -405,7 +405,7 @@ async fn a_full_disk_pauses_a_follower() {
 
 /// The same when the disk fills up in the middle of a file, although there was room when it began.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_fills_up_in_mid_file_pauses_and_goes_on() {
+async fn a_disk_that_fills_up_in_mid_file_pauses_and_continues() {
     let Some(disk) = Disk::ext4() else { return };
     // Slow enough that the file is not here before the disk is full.
     let host = HostOptions { throttle: Some(400_000), ..HostOptions::default() };
@@ -463,7 +463,7 @@ async fn what_may_not_be_written_is_reported_and_costs_itself_alone() {
     let published = assert_sound(&bench, &dir, "samples may not be written");
     assert_eq!(published + samples, bench.simulator.hosted(&bench.job).len(), "{said}");
     allow(&dir.join("samples"), 0o755);
-    assert_goes_on(&bench, &dir, "may be written").await;
+    assert_continues(&bench, &dir, "may be written").await;
 }
 
 /// G8: files may grow no further than that (as on a disk that takes no large ones), and names no longer.
@@ -478,7 +478,7 @@ async fn files_that_may_not_grow_and_paths_that_are_too_long() {
     assert_eq!(run.status.code(), Some(74), "{:?}: {said}", run.status);
     assert!(said.contains("my_first_lora_000000250") && said.contains("File too large"), "{said}");
     assert!(assert_sound(&bench, &dir, "small files") > 0, "what fits is here: {said}");
-    assert_goes_on(&bench, &dir, "files may grow").await;
+    assert_continues(&bench, &dir, "files may grow").await;
 
     let mut deep = bench.dir().with_file_name("deep");
     while deep.as_os_str().len() < 4068 {

@@ -39,7 +39,7 @@ fn assert_all_here(bench: &Bench) {
     bench.assert_sums_pass();
 }
 
-/// Builds a library that moves the wall clock by as many seconds as a file says.
+/// Builds a library that moves the wall clock by as many seconds as a file holds.
 fn clock(folder: &Path) -> Option<PathBuf> {
     const CLOCK: &str = r#"
         #define _GNU_SOURCE
@@ -119,7 +119,7 @@ fn signal(child: &Child, name: &str) {
 /// I2: the machine sleeps in the middle of a file, for longer than anything waits, and its connections are gone when it
 /// wakes up. It resumes from what it has, with no burst of requests.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_slept_goes_on() {
+async fn a_mirror_continues_after_the_machine_slept() {
     let bench = running(HostOptions { throttle: Some(400_000), ..HostOptions::default() }).await;
     let child = follow(&bench, &["--stall-timeout", "1s"]).spawn().unwrap();
     while bench.simulator.artifact_bytes() < 300_000 {
@@ -193,7 +193,7 @@ impl Drop for Ends {
 }
 
 /// I5: from cron, with next to nothing in the environment, no terminal, another folder and any umask: private files are
-/// private, published ones are what the umask says, and nothing is said.
+/// private, published ones are what the umask allows, and nothing is reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn cron_s_surroundings_are_enough() {
     for (umask, published, folder) in [("077", 0o600, 0o700), ("000", 0o666, 0o777), ("022", 0o644, 0o755)] {
@@ -219,9 +219,9 @@ async fn cron_s_surroundings_are_enough() {
     }
 }
 
-/// E5: a machine without any certificates says which variable names some, before anything is sent.
+/// E5: a machine without any certificates: the message names the variable for some, before anything is sent.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_without_certificates_says_what_helps() {
+async fn a_machine_without_certificates_has_the_way_out() {
     if !have(&["unshare", "mount"]) {
         return;
     }

@@ -387,7 +387,7 @@ async fn only_include_and_exclude_choose() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_that_is_not_valid_is_78_and_says_where() {
+async fn a_configuration_that_is_not_valid_is_78_and_names_the_place() {
     let bench = bench().await;
     for (text, said) in [
         ("conections = 4", "line 1: unknown key `conections`; did you mean `connections`?"),

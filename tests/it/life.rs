@@ -180,7 +180,7 @@ async fn a_resumption_whose_answer_gets_lost_is_not_sent_again() {
     bench.simulator.fault(Fault::once("/resume", What::Cut(3)));
     let followed = Followed::start(&bench, &format!("{job} out --auto-resume=1 --interval 100ms"));
     followed.wait_for("notice", |reported| reported["message"].as_str().unwrap().contains("unknown whether"));
-    // A 503 after a request that changes something says nothing, too: so the test resumes it by hand.
+    // A 503 after a request that changes something proves nothing, too: so the test resumes it by hand.
     assert!(bench.simulator.resume(&job));
     bench.simulator.finish(&job);
     assert_eq!(followed.end(), 0);
@@ -264,7 +264,7 @@ async fn each_of_many_that_may_be_rewritten_is_asked_about_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_went_on_is_noticed_although_no_time_stamp_says_so() {
+async fn a_continued_job_is_noticed_without_a_new_time_stamp() {
     let bench = bench().await;
     let file = |name: &str, bytes| StaticFile::new(ArtifactKind::Checkpoint, name, bytes);
     let weights = |bytes, step| StaticBytes::Weights { bytes, step, hash: TrainerHash::Right };
@@ -313,7 +313,7 @@ async fn a_job_that_goes_silent_is_reported_once() {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_hears_of_a_silent_job() {
+async fn a_webhook_gets_the_event_of_a_silent_job() {
     let (address, reported) = crate::hooks::receiver(Vec::new());
     let bench = bench().await;
     let job = bench.job.clone();

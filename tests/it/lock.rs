@@ -1,4 +1,4 @@
-//! Two at a time: the second one ends at once and says who is first, and a stale lock blocks nothing.
+//! Two at a time: the second one ends at once and names the first, and a stale lock blocks nothing.
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -77,7 +77,7 @@ fn follow(bench: &Bench) -> Command {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_second_one_ends_with_75_and_says_who_is_first() {
+async fn the_second_one_ends_with_75_and_names_the_first() {
     let mut first = Following::start().await;
     let second = first.bench.once(&[]).await;
     let said = stderr(&second);

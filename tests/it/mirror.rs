@@ -136,7 +136,7 @@ async fn a_half_written_checkpoint_settles_and_is_published_when_whole() {
     }
 }
 
-/// Halves of a pair carry the hash of both, which proves neither: here the zeros at the end tell.
+/// Halves of a pair carry the hash of both, which proves neither: here the zeros at the end decide.
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_pair_that_ends_with_zeros_is_not_taken_for_whole() {
     let bench = bench(HostOptions::default(), JobPlan { family: Family::Wan22, ..plan() }).await;
@@ -197,7 +197,7 @@ async fn a_host_without_ranges_or_validators_works_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_mirror_goes_on_and_ends_like_an_undisturbed_one() {
+async fn a_killed_mirror_continues_and_ends_like_an_undisturbed_one() {
     let host = HostOptions { throttle: Some(30_000_000), ..HostOptions::default() };
     let bench = bench(host, JobPlan { checkpoint_bytes: 6_000_000, ..plan() }).await;
     bench.simulator.finish(&bench.job);
@@ -330,7 +330,7 @@ async fn a_long_run_folds_its_journal() {
     bench.assert_sums_pass();
 }
 
-/// `SHA256SUMS` does not wait for the slowest file, and what it says after a kill is true.
+/// `SHA256SUMS` does not wait for the slowest file, and its lines are true after a kill.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_of_checksums_is_there_while_the_rest_still_comes() {
     let bench = bench(HostOptions::default(), plan()).await;

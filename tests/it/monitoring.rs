@@ -83,7 +83,7 @@ async fn a_manager_whose_socket_is_no_file_is_notified_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_metrics_file_says_how_a_run_ended() {
+async fn the_metrics_file_shows_how_a_run_ended() {
     let bench = finished().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rcsync.prom");

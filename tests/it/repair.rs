@@ -205,7 +205,7 @@ async fn what_is_hosted_no_more_is_reported_and_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_had_now_says_try_again() {
+async fn what_cannot_be_had_now_ends_with_try_again() {
     let bench = mirrored().await;
     rot(&checkpoint(&bench), 5);
     bench.simulator.fault(Fault::always(".safetensors", What::status(500)));

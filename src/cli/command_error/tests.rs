@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::error::{BucketError, Condition, NoMirror, Unfit};
+use crate::error::{BucketError, Condition, NoMirror, TokenFault, Unfit, UnfitPrefix};
+use crate::model::comfyui::{NoLoraFolder, PathsFault, PathsRefusal};
 use crate::model::destination::Destination;
 use crate::model::fault::LocalFault;
 
@@ -62,7 +63,7 @@ hint: the output is lost or cut off, and everything else that the command does i
 hint: set `RUNCOMFY_TOKEN`, or run `runcomfy login`, or name a file that holds it: `--token-file <PATH>`",
         ),
         (
-            api(ApiError::BadToken { origin: "`RUNCOMFY_TOKEN`".into(), why: "it has a line break in it".into() }),
+            api(ApiError::BadToken { origin: "`RUNCOMFY_TOKEN`".into(), why: TokenFault::LineBreak }),
             ExitStatus::NoPermission,
             "error: the RunComfy token from `RUNCOMFY_TOKEN` is not usable: it has a line break in it
 hint: put the bare token, on one line, into `RUNCOMFY_TOKEN`",
@@ -236,10 +237,16 @@ hint: name the prefix that a job was mirrored to; `rcsync <JOB_ID> s3://BUCKET/P
 hint: move it away to get the gallery, and type `rcsync gallery <DIR>` then",
         ),
         (
-            Error::NoComfyUi { path: "/x".into(), looked_for: "there is nothing of this name".into(), missing: None }.into(),
+            Error::NoComfyUi { path: "/x".into(), why: NoLoraFolder::Missing.into(), missing: None }.into(),
             ExitStatus::NoInput,
             "error: `/x` is not a place that ComfyUI reads LoRAs from: there is nothing of this name
 hint: name the folder that has `models/loras` in it, as in `--comfyui ~/ComfyUI`; `rcsync doctor` shows where ComfyUI is found here",
+        ),
+        (
+            Error::Paths(PathsFault::Refused { path: "/ui/paths.yaml".into(), why: PathsRefusal::NoSections }).into(),
+            ExitStatus::BadData,
+            "error: `/ui/paths.yaml` is passed over, since ComfyUI does not start with it: it has no sections
+hint: correct the input and type the same command again; nothing was changed",
         ),
         (
             CommandError::BadInput("`config.yaml` is not YAML".into()),
@@ -373,7 +380,7 @@ fn no_hint_leads_in_a_circle() {
         let hint = error.hint().unwrap();
         let in_doctor = error.hint_in("doctor");
         assert!(in_doctor.as_ref().is_none_or(|hint| !hint.contains("`rcsync doctor")), "{in_doctor:?}");
-        // One for which nothing is left has more to say elsewhere.
+        // One for which nothing is left has its message elsewhere.
         assert!(in_doctor.is_some(), "{hint}");
         // These are typed first of all, and each of them fails with most of these errors.
         for command in ["status", "result", "sync", "submit"] {
@@ -426,6 +433,7 @@ fn no_error_is_left_out() {
         Error::NoInput(_) => "no input",
         Error::NoMirror { .. } => "no mirror",
         Error::NoComfyUi { .. } => "no ComfyUI",
+        Error::Paths(_) => "paths",
         Error::BadInput(_) => "bad input",
         Error::Unsent(_) => "unsent",
         Error::Storage(_) => "storage",
@@ -449,7 +457,7 @@ fn no_error_is_left_out() {
     };
     let named: std::collections::BTreeSet<&str> =
         every_error().iter().map(|(error, ..)| name(error)).collect();
-    assert_eq!(named.len(), 39, "{named:?}");
+    assert_eq!(named.len(), 40, "{named:?}");
 }
 
 #[test]
@@ -472,7 +480,7 @@ fn refused_credentials_are_those_of_the_store() {
         BucketError::Held { to: to(), owner: "7".to_owned() },
         BucketError::TakenOver { to: to(), owner: "7".to_owned() },
         BucketError::IgnoresConditions { to: to(), which: Condition::OneWriter },
-        BucketError::Unfit { to: to(), why: "it holds another job".to_owned() },
+        BucketError::Unfit { to: to(), why: UnfitPrefix::DamagedHead },
         BucketError::WrongRegion { to: to(), region: None },
         BucketError::Away { to: to(), cause: "no answer".to_owned() },
         BucketError::Refused { verb: "write", object: to(), cause: "HTTP 400".to_owned() },

@@ -88,7 +88,7 @@ fn misfit(command: Command, job: &JobId, status: &JobStatus) -> (String, String)
 }
 
 /// Reports that a signal came between a command and its answer: whether it was carried out is unknown.
-pub(super) fn tell_interrupted(context: &Context<'_>) {
+pub(super) fn report_interrupted(context: &Context<'_>) {
     let cause = "interrupted before the answer came".to_owned();
     context.complain(&ApiError::Unknown { cause }.into());
 }
@@ -113,7 +113,7 @@ impl Order<'_> {
     ) -> Result<Option<ChangeAnswer>, CommandError> {
         let Self { context, before, signals, .. } = self;
         let Some(answer) = signals.unless_ended(sending).await else {
-            tell_interrupted(context);
+            report_interrupted(context);
             return Ok(None);
         };
         let answer = match answer {

@@ -237,7 +237,8 @@ fn terminal(world: &Process) -> String {
 fn comfy_ui(world: &Process, settings: &Settings, report: &mut Report) {
     let around = world.surroundings();
     let found = |folder: &LoraFolder| {
-        format!("LoRAs would go to {}: {}", shown(&folder.path.display().to_string()), shown(&folder.why))
+        let why = words::lora_folder(&folder.why);
+        format!("LoRAs would go to {}: {}", shown(&folder.path.display().to_string()), shown(&why))
     };
     if let Some(path) = &settings.sync.comfy.comfyui {
         match comfyui::find(path, &around) {

@@ -21,7 +21,7 @@ use super::{Context, wait_for};
 struct Document<'a> {
     job_id: &'a str,
     name: Option<&'a str>,
-    /// What the job is doing now, where the API said so.
+    /// What the job is doing now, where the API reported it.
     status: Option<&'a str>,
     /// Whether it was resumed, too.
     resumed: bool,
@@ -90,11 +90,11 @@ impl Push<'_> {
                 None => return Ok(false),
             }
         }
-        self.tell(edited.name.as_deref(), status.as_ref());
+        self.report(edited.name.as_deref(), status.as_ref());
         Ok(true)
     }
 
-    fn tell(&self, name: Option<&str>, status: Option<&JobStatus>) {
+    fn report(&self, name: Option<&str>, status: Option<&JobStatus>) {
         let (job, resumed) = (self.job, self.resume);
         let status = status.map(JobStatus::as_str);
         self.context.answer_of_change(&Document { job_id: job.as_str(), name, status, resumed }, || {

@@ -47,7 +47,7 @@ impl Equipment {
     }
 }
 
-/// What hooks hear of a bucket, and in which words.
+/// Which events hooks get for a bucket, and in which words.
 #[cfg(feature = "buckets")]
 pub(super) fn bucket_hooks(plan: HookPlan, job: &JobId, now: fn() -> Timestamp) -> Option<BucketHooks> {
     let job = job.clone();

@@ -63,7 +63,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, how: How) -> Result<ExitSta
         context.events.are_of(&job);
         let telling = Telling::new(context.world, &context.settings, &job, &signals, THE_SAME_COMMAND);
         let ended = if watch {
-            say_where(context, &comfy);
+            show_folder(context, &comfy);
             Ok(watch::watch(comfy, dir.to_path_buf(), telling.clone(), signals.stop.clone()).await)
         } else {
             once(context, comfy, dir, telling.clone()).await
@@ -90,7 +90,7 @@ async fn found(
     loop {
         match comfy_ui(context) {
             Err(CommandError::Library(Error::NoComfyUi { missing: Some(missing), .. })) if watch => {
-                waits.tell(context, &format!("there is no {} yet", shown(&missing.display().to_string())));
+                waits.report(context, &format!("there is no {} yet", shown(&missing.display().to_string())));
             }
             comfy => return comfy.map(Some),
         }
@@ -107,7 +107,7 @@ struct Waits {
 }
 
 impl Waits {
-    fn tell(&mut self, context: &Context<'_>, why: &str) {
+    fn report(&mut self, context: &Context<'_>, why: &str) {
         if !self.is_reported && context.settings.talk > Talk::Quiet {
             context.world.err.line(&format!("{why}; waits for it"));
         }
@@ -128,10 +128,10 @@ async fn job(
         match known(dir) {
             Ok(manifest) => return Ok(Some(manifest.job)),
             Err(Error::NoMirror { job: None, .. }) if watch && !dir.exists() => {
-                waits.tell(context, &format!("there is no folder {name} yet"));
+                waits.report(context, &format!("there is no folder {name} yet"));
             }
             Err(Error::NoMirror { why, .. }) if watch && dir.is_dir() && why != NoMirror::Damaged => {
-                waits.tell(context, &format!("nothing is mirrored into {name} yet"));
+                waits.report(context, &format!("nothing is mirrored into {name} yet"));
             }
             Err(error) => return Err(error.into()),
         }
@@ -141,7 +141,7 @@ async fn job(
     }
 }
 
-fn say_where(context: &Context<'_>, comfy: &ComfyUi) {
+fn show_folder(context: &Context<'_>, comfy: &ComfyUi) {
     if context.settings.talk > Talk::Quiet && context.settings.format == Format::Pretty {
         let folder = shown(&comfy.folder().path.display().to_string());
         context.world.err.line(&format!("watches for new LoRAs, which go to {folder}; ends with Ctrl-C"));
@@ -201,7 +201,7 @@ fn from_bucket(context: &Context<'_>, url: &BucketUrl, how: How) -> Result<ExitS
         let telling = Telling::new(context.world, &context.settings, &job, &signals, THE_SAME_COMMAND);
         let mut from = FromBucket::connect(url, &options, comfy.clone(), &state, telling.clone())?;
         let ended = if watch {
-            say_where(context, &comfy);
+            show_folder(context, &comfy);
             Ok(from.watch(signals.stop.clone()).await)
         } else {
             match look(&signals, from.once(Patience::Act)).await {
@@ -229,7 +229,7 @@ async fn job_of_bucket(
     loop {
         match look(signals, engine::bucket::comfyui::job(url, options)).await {
             Err(CommandError::Library(error)) if watch && engine::bucket::comfyui::is_empty(&error) => {
-                waits.tell(context, &format!("nothing is mirrored into {url} yet"));
+                waits.report(context, &format!("nothing is mirrored into {url} yet"));
             }
             found => return found,
         }

@@ -50,12 +50,12 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Co
     let pruned = if dry_run {
         engine::mirror::prune::rehearse(&typed.dir, retention)?
     } else {
-        let tell = |event: &Event| {
+        let report = |event: &Event| {
             if let Event::Notice { notice } = event {
                 context.world.err.line(&shown(&words::notice(notice)));
             }
         };
-        engine::mirror::prune::prune(&typed.dir, retention, &tell, |dir, manifest| {
+        engine::mirror::prune::prune(&typed.dir, retention, &report, |dir, manifest| {
             engine::outputs::gallery::refresh(dir, manifest).map(drop)
         })?
     };

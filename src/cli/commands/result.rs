@@ -122,12 +122,12 @@ struct Row {
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<&'static str>,
-    /// What the header says; absent without `--peek`, and for files that have none.
+    /// What the header holds; absent without `--peek`, and for files that have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     peek: Option<Peek>,
 }
 
-/// What a checkpoint's header says of it.
+/// What a checkpoint's header holds.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 enum Peek {
@@ -187,7 +187,10 @@ fn document(
         status: answer.status.as_ref().map(|status| status.as_str().to_owned()),
         error: answer.error.clone(),
         artifacts: listing.artifacts.iter().map(peeked_row).collect(),
-        unusable: unreachable.map(|file| file.why.clone()).chain(answer.unusable.iter().cloned()).collect(),
+        unusable: unreachable
+            .map(|file| file.why.to_string())
+            .chain(answer.unusable.iter().map(ToString::to_string))
+            .collect(),
         with_dir: here.is_some(),
         with_peek: peeked.is_some(),
     }
@@ -300,7 +303,7 @@ fn peek_table(document: &Document, room: Option<Room>) -> String {
             None => {}
         }
     }
-    // Not every training has a trigger word, and not every file tells its base model.
+    // Not every training has a trigger word, and not every file names its base model.
     for at in (0..columns.len()).rev() {
         if rows.iter().all(|row: &Vec<String>| row.get(at).is_none_or(String::is_empty)) {
             columns.remove(at);
@@ -323,6 +326,7 @@ mod tests {
     use crate::model::artifact::ArtifactKind;
     use crate::model::job::{JobTimes, ListedArtifact};
     use crate::model::source_url::SourceUrl;
+    use crate::model::unusable::UnusableRow;
 
     fn answer() -> ResultAnswer {
         let listed =
@@ -337,7 +341,7 @@ mod tests {
                 listed(ArtifactKind::Checkpoint, "https://h/o/dog_000000250.safetensors"),
             ],
             unreachable: Vec::new(),
-            unusable: vec!["no path".to_owned()],
+            unusable: vec![UnusableRow::NoPath { place: "samples[3]".to_owned() }],
             error: None,
             times: JobTimes::default(),
         }
@@ -358,7 +362,7 @@ checkpoint   250  dog_000000250.safetensors
 checkpoint        dog.safetensors
 sample       250  samples/1__000000250_9.jpg
 sample       250  samples/1__000000250_10.jpg
-not usable: no path
+not usable: `samples[3]` has no `path`
 "
         );
     }

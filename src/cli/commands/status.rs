@@ -120,7 +120,7 @@ next:  rcsync abc-1         mirror it until it ends
     }
 
     #[test]
-    fn a_failed_job_says_why() {
+    fn a_failed_job_has_its_cause() {
         let text = words(&job(), &answer(JobStatus::Failed, 320, Some("out of \u{1b}memory")));
         assert!(
             text.contains("\nerror: out of \\u{1b}memory\n") && text.contains("fetch what it made"),

@@ -113,7 +113,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Submit) -> Result<ExitStatus, C
         }
         once.sending(context);
         let Some(answer) = signals.unless_ended(api.submit(&request)).await else {
-            change::tell_interrupted(context);
+            change::report_interrupted(context);
             return Ok(signals.status());
         };
         let answer = answer.map_err(|fault| {

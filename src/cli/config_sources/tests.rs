@@ -90,7 +90,7 @@ fn numbers_of_auto_resume() {
 }
 
 #[test]
-fn the_file_says_the_same_in_toml() {
+fn the_file_sets_the_same_in_toml() {
     let layer = from_file(
         "# mine\nonce = true\ninterval = 90\nstall_timeout = '1m'\nonly = ['config']\ninclude = '*.png'\nauto-resume = true\nquiet = false\n",
     )
@@ -126,7 +126,7 @@ fn a_bad_line_is_named() {
 }
 
 #[test]
-fn the_file_is_looked_for_where_xdg_says() {
+fn the_file_is_looked_for_in_the_folders_of_xdg() {
     let path = |variables: &[(&str, &str)]| file_path(&fake::world(variables).0);
     if cfg!(unix) {
         assert_eq!(path(&[("XDG_CONFIG_HOME", "/c"), ("HOME", "/h")]), Some("/c/rcsync/config.toml".into()));

@@ -159,11 +159,11 @@ impl FleetReporter {
     }
 
     #[cfg(unix)]
-    fn report_to_service(&self, now: Instant, hear: impl FnOnce(&mut Reported)) {
+    fn report_to_service(&self, now: Instant, change: impl FnOnce(&mut Reported)) {
         let Some((service, state)) = &self.service else { return };
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let was_seen = state.seen;
-        hear(&mut state);
+        change(&mut state);
         let is_due = state.at.is_none_or(|at| now.duration_since(at) >= STATUS_EVERY);
         if is_due || state.seen != was_seen {
             state.at = Some(now);
@@ -192,15 +192,15 @@ impl Listener for FleetReporter {
             let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
             *planned = planned.plus(counts);
         }
-        let trouble = self.metrics.as_ref().and_then(|metrics| metrics.hear(job, event));
+        let trouble = self.metrics.as_ref().and_then(|metrics| metrics.apply(job, event));
         if let Some(view) = &self.view {
-            view.learn(|facts, now| facts.hear(job, event, now));
+            view.learn(|facts, now| facts.apply(job, event, now));
         }
         #[cfg(unix)]
         self.report_to_service(Instant::now(), |state| {
             // The list is read and the API was asked.
             state.seen |= matches!(event, Event::Plan { .. } | Event::Done { .. });
-            state.facts.hear(job, event, Instant::now());
+            state.facts.apply(job, event, Instant::now());
         });
         if let Some(message) = trouble {
             self.write_line("notice", &message, Talk::Normal);

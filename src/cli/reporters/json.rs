@@ -65,20 +65,22 @@ pub(crate) fn line(event: &Event, job: &JobId, now: Timestamp) -> Option<String>
     line_with(event, Some(job), now, None)
 }
 
-/// The same for a hook, which may get an event twice and knows by `event_id` that it is the same.
+/// The same for a hook, which may get an event twice: `event_id` is the same then.
 pub(crate) fn line_with_id(event: &Event, job: &JobId, now: Timestamp, id: &EventId) -> Option<String> {
     line_with(event, Some(job), now, Some(id))
 }
 
 /// Returns the last line of a command that writes events and failed.
 pub(crate) fn error_line(error: &CommandError, job: Option<&JobId>, now: Timestamp) -> Option<String> {
-    #[derive(Serialize)]
-    struct Failed<'a> {
-        event: &'static str,
-        #[serde(flatten)]
-        failure: Failure<'a>,
-    }
-    stamped(&text(&Failed { event: "error", failure: Failure::of(error) })?, job, now, None)
+    stamped(&text(&Named { event: "error", fields: &Failure::of(error) })?, job, now, None)
+}
+
+/// An event that serializes without its name.
+#[derive(Serialize)]
+pub(crate) struct Named<'a, F> {
+    pub(crate) event: &'static str,
+    #[serde(flatten)]
+    pub(crate) fields: &'a F,
 }
 
 /// The fields of the event `error`.
@@ -117,11 +119,19 @@ fn stamped(fields: &str, job: Option<&JobId>, now: Timestamp, id: Option<&EventI
         time: String,
         job_id: Option<&'a str>,
     }
-    let stamp = text(&Stamp { time: time(now), job_id: job.map(JobId::as_str) })?;
-    let (name, rest) = fields.split_once(',')?;
-    let id = id.map_or_else(String::new, |id| format!(r#","event_id":"{}""#, id.as_str()));
-    let (stamp, rest) = (stamp.strip_prefix('{')?.strip_suffix('}')?, rest.strip_suffix('}')?);
-    Some(format!("{name},{stamp},{rest}{id}}}"))
+    let line = inserted(fields, &Stamp { time: time(now), job_id: job.map(JobId::as_str) })?;
+    match id {
+        Some(id) => Some(format!(r#"{},"event_id":"{}"}}"#, line.strip_suffix('}')?, id.as_str())),
+        None => Some(line),
+    }
+}
+
+/// Inserts the stamp's fields after the name of the event, which its fields begin with.
+pub(crate) fn inserted<S: Serialize>(fields: &str, stamp: &S) -> Option<String> {
+    let name = fields.find(',').or_else(|| fields.len().checked_sub(1))?;
+    let (name, rest) = fields.split_at_checked(name)?;
+    let stamp = text(stamp)?;
+    Some(format!("{name},{}{rest}", stamp.strip_prefix('{')?.strip_suffix('}')?))
 }
 
 /// Returns the document of a command that failed: what a program reads in place of the answer.
@@ -253,7 +263,7 @@ mod tests {
             head("vanished") + r#""path":"samples/1__000000250_0.jpg"}"#,
             head("failed") + r#""path":"samples/1__000000250_0.jpg","cause":"the host answered HTTP 403"}"#,
             head("mirrored") + r#""path":"dog_000000250.safetensors","to":"/ui/dog_250.safetensors","how":"hardlink"}"#,
-            head("notice") + r#""message":"\u001b]0;title\u0007 \u202e is harmless"}"#,
+            head("notice") + r#""message":"`\u001b]0;title\u0007 \u202e` has no `path`"}"#,
             head("stalled") + r#""step":700,"quiet_seconds":1080.0,"usual_seconds":350.0}"#,
             head("done") + r#""exit_code":75,"published":1,"bytes":171863244,"present":6,"failed":1,"seconds":80.0,"job_status":"RUNNING","over":false,"next_look_seconds":15.0}"#,
         ].join("\n"));

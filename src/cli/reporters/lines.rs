@@ -76,15 +76,15 @@ impl Reporter for Lines {
     fn report_all(&self, events: &[Event]) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines = Vec::with_capacity(events.len());
-        events.iter().for_each(|event| self.hear(event, &mut held, &mut lines));
+        events.iter().for_each(|event| self.apply(event, &mut held, &mut lines));
         self.print_all(&lines);
     }
 }
 
 impl Lines {
     /// Adds what is printed of an event to `lines`, or holds it back.
-    fn hear(&self, event: &Event, held: &mut Held, lines: &mut Vec<String>) {
-        let is_news = held.hear(event, self.bars);
+    fn apply(&self, event: &Event, held: &mut Held, lines: &mut Vec<String>) {
+        let is_news = held.apply(event, self.bars);
         if self.plan_only && matches!(event, Event::Done { .. }) {
             return;
         }
@@ -114,7 +114,7 @@ impl Lines {
 impl Held {
     /// Takes in what the job does, and returns whether that is news. A log of a long training has every tenth of it, and so
     /// has one of a check of local files; bars show the steps anyway, and `-v` shows every poll.
-    fn hear(&mut self, event: &Event, bars: bool) -> bool {
+    fn apply(&mut self, event: &Event, bars: bool) -> bool {
         if let Event::Checking { bytes, of_bytes, .. } = event {
             let tenth = bytes.saturating_mul(10) / (*of_bytes).max(1);
             return self.checked.replace(tenth) != Some(tenth);
@@ -373,7 +373,7 @@ retrying   the API  in 2.0 s: the API answered HTTP 503
 vanished   samples/1__000000250_0.jpg  gone from the host before it was fetched
 failed     samples/1__000000250_0.jpg  the host answered HTTP 403
 mirrored   dog_000000250.safetensors  to /ui/dog_250.safetensors (hardlink)
-notice     \\u{1b}]0;title\\u{7} \\u{202e} is harmless
+notice     `\\u{1b}]0;title\\u{7} \\u{202e}` has no `path`
 stalled    nothing new at step 700 for 18m 00s, usually a save in 5m 50s; the GPU is still billing: `rcsync cancel abc-1` ends it
 waiting    20 s until the next look
 not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same command fetches the rest
@@ -410,18 +410,18 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
     }
 
     #[test]
-    fn cron_hears_nothing_when_there_is_nothing() {
+    fn cron_gets_no_line_when_there_is_nothing() {
         let nothing = [
             running(320),
             Event::Plan { fetch: 0, ask: 0, bytes: None, present: 5 },
             done(ExitStatus::Complete, 0, 0),
         ];
         assert_eq!(reported(Talk::Normal, true, &nothing), (String::new(), String::new()));
-        assert_eq!(reported(Talk::Normal, false, &nothing).1.lines().count(), 3, "people hear it");
+        assert_eq!(reported(Talk::Normal, false, &nothing).1.lines().count(), 3, "people read it");
     }
 
     #[test]
-    fn cron_hears_the_whole_story_when_there_is_news() {
+    fn cron_gets_every_line_when_there_is_news() {
         let news = [running(320), published(), done(ExitStatus::Complete, 1, 0)];
         let (_, err) = reported(Talk::Normal, true, &news);
         let marks: Vec<&str> = err.lines().filter_map(|line| line.split_whitespace().next()).collect();
@@ -429,7 +429,7 @@ not done   1 new (164 MiB received), 6 here, 1 not here yet, in 1m 20s; the same
     }
 
     #[test]
-    fn quiet_says_what_is_wrong_and_nothing_else() {
+    fn quiet_reports_what_is_wrong_and_nothing_else() {
         assert_eq!(
             reported(Talk::Quiet, false, &[running(320), published(), done(ExitStatus::Complete, 1, 0)]).1,
             ""

@@ -25,7 +25,7 @@ const HEAD: &str = "# rcsync: one run of a mirror\n";
 /// The node exporter collects every few seconds at the most.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Writes what it hears into a file.
+/// Writes events, counted, into a file.
 pub(crate) struct Metrics {
     path: PathBuf,
     now: fn() -> Timestamp,
@@ -90,15 +90,15 @@ impl Metrics {
         Self { path, now, state }
     }
 
-    /// Hears an event of a job, and returns, once, why the file cannot be written.
-    pub(crate) fn hear(&self, job: &JobId, event: &Event) -> Option<String> {
+    /// Counts an event of a job, and returns, once, why the file cannot be written.
+    pub(crate) fn apply(&self, job: &JobId, event: &Event) -> Option<String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = (self.now)();
         let numbers = match state.jobs.get_mut(job) {
             Some(numbers) => numbers,
             None => state.jobs.entry(job.clone()).or_insert_with(|| Numbers::new(job.clone(), now)),
         };
-        if !numbers.hear(event, now) {
+        if !numbers.apply(event, now) {
             return None;
         }
         // Of many jobs, one that ends is no reason to write more often.
@@ -114,7 +114,7 @@ impl Metrics {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).jobs.remove(job);
     }
 
-    /// Writes what was heard last, and returns, once, why it cannot be written.
+    /// Writes the last numbers, and returns, once, why it cannot be written.
     pub(crate) fn finish(&self) -> Option<String> {
         self.write(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -153,7 +153,7 @@ impl Numbers {
     }
 
     /// Counts; `false` where nothing changed that is worth a new file.
-    fn hear(&mut self, event: &Event, now: Timestamp) -> bool {
+    fn apply(&mut self, event: &Event, now: Timestamp) -> bool {
         match event {
             Event::Job { name, status, progress, .. } => {
                 self.name.clone_from(name);
@@ -234,7 +234,7 @@ fn seconds(time: Timestamp) -> Option<f64> {
     Some(time.as_duration().as_secs_f64())
 }
 
-/// All lines of one name stand together, as the format wants it.
+/// All lines of one name are in one block, as the format demands.
 fn text<'n>(jobs: impl Iterator<Item = &'n Numbers> + Clone) -> String {
     let mut text = HEAD.to_owned();
     for (name, kind, help, read) in MEASURES {
@@ -260,7 +260,7 @@ fn text<'n>(jobs: impl Iterator<Item = &'n Numbers> + Clone) -> String {
     text
 }
 
-/// Returns text as it may stand between a label's quotes.
+/// Escapes text for a label's quotes.
 fn label(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -281,7 +281,7 @@ mod tests {
         check(&path).unwrap();
         let metrics = Metrics::new(path.clone(), [job()], noon);
         for event in every_event() {
-            assert_eq!(metrics.hear(&job(), &event), None);
+            assert_eq!(metrics.apply(&job(), &event), None);
         }
         let text = std::fs::read_to_string(&path).unwrap();
         let values: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
@@ -317,9 +317,9 @@ mod tests {
         let other: JobId = "b-2".parse().unwrap();
         let metrics = Metrics::new(path.clone(), [], noon);
         for event in every_event() {
-            assert_eq!(metrics.hear(&job(), &event), None);
+            assert_eq!(metrics.apply(&job(), &event), None);
         }
-        metrics.hear(&other, &every_event()[3]);
+        metrics.apply(&other, &every_event()[3]);
         assert_eq!(metrics.finish(), None);
         let text = std::fs::read_to_string(&path).unwrap();
         check(&path).unwrap();
@@ -344,7 +344,7 @@ mod tests {
         assert!(check(&path).unwrap_err().to_string().contains("did not write"));
         assert!(check(&dir.path().join("a.txt")).unwrap_err().to_string().contains("`.prom`"));
         let metrics = Metrics::new(dir.path().join("no/such/a.prom"), [job()], noon);
-        let reported = every_event().iter().filter_map(|event| metrics.hear(&job(), event)).count();
+        let reported = every_event().iter().filter_map(|event| metrics.apply(&job(), event)).count();
         assert_eq!(reported, 1);
     }
 

@@ -14,6 +14,7 @@ use crate::model::evidence::Evidence;
 use crate::model::fault::Fault;
 use crate::model::job::{JobId, JobStatus, Progress};
 use crate::model::names::rel_path::RelPath;
+use crate::model::unusable::UnusableRow;
 
 pub(crate) fn job() -> JobId {
     "abc-1".parse().unwrap()
@@ -105,7 +106,11 @@ pub(crate) fn every_event() -> Vec<Event> {
         Event::Vanished { path: sample() },
         Event::Failed { path: sample(), cause: refused() },
         Event::Mirrored { path: checkpoint(), to: "/ui/dog_250.safetensors".into(), how: "hardlink" },
-        Event::Notice { notice: Notice::UnusableRow("\u{1b}]0;title\u{7} \u{202e} is harmless".to_owned()) },
+        Event::Notice {
+            notice: Notice::UnusableRow(UnusableRow::NoPath {
+                place: "\u{1b}]0;title\u{7} \u{202e}".to_owned(),
+            }),
+        },
         Event::Pace { seconds_a_step: Some(1.5), next_save: Some(500) },
         Event::Stalled {
             job: job(),

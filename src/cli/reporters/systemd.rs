@@ -1,6 +1,6 @@
 //! Under systemd (`Type=notify`): when the run is ready, what it does, that it lives, and that it ends.
 //!
-//! Only where `NOTIFY_SOCKET` is set. What cannot be said to the manager is not said: it is no reason to stop a mirror.
+//! Only where `NOTIFY_SOCKET` is set. What cannot be sent to the manager is dropped: it is no reason to stop a mirror.
 //! So nothing here waits for a manager that does not listen, as the library's own sending would once its queue is full.
 
 use std::ffi::OsStr;
@@ -44,12 +44,12 @@ impl Service {
         let manager = Arc::new(Manager::at(&socket).ok()?);
         let living = manager.clone();
         let every = sd_notify::watchdog_enabled().filter(|every| !every.is_zero());
-        // The run's own runtime says that it lives: where that hangs, nothing is said.
+        // The run's own runtime sends the watchdog's message: where that hangs, none is sent.
         let watchdog = every.and_then(|every| {
             let runtime = tokio::runtime::Handle::try_current().ok()?;
             Some(runtime.spawn(async move {
                 loop {
-                    living.say(&[NotifyState::Watchdog]);
+                    living.send(&[NotifyState::Watchdog]);
                     // The manager advises half the time.
                     tokio::time::sleep(every / 2).await;
                 }
@@ -60,7 +60,7 @@ impl Service {
 
     /// Says that the run ends.
     pub(crate) fn end(&self) {
-        self.manager.say(&[NotifyState::Stopping]);
+        self.manager.send(&[NotifyState::Stopping]);
         if let Some(watchdog) = &self.watchdog {
             watchdog.abort();
         }
@@ -85,9 +85,9 @@ impl Reporter for Service {
             }
             Event::Checking { files, of, bytes, of_bytes } => {
                 // Local files are read before the run is ready, which may take longer than the manager waits for a start.
-                self.manager.say(&[NotifyState::ExtendTimeoutUsec(MORE_TIME)]);
+                self.manager.send(&[NotifyState::ExtendTimeoutUsec(MORE_TIME)]);
                 let status = format!("checking {}", format::checking(*files, *of, *bytes, *of_bytes));
-                return self.tell(&mut state, &status);
+                return self.notify(&mut state, &status);
             }
             Event::Plan { present, .. } => state.present = *present,
             Event::Published { .. } => state.present += 1,
@@ -96,7 +96,7 @@ impl Reporter for Service {
         }
         state.seen |= matches!(event, Event::Plan { .. });
         let status = format!("{}; {} here", state.doing, format::files(state.present));
-        self.tell(&mut state, &status);
+        self.notify(&mut state, &status);
     }
 }
 
@@ -105,10 +105,10 @@ impl Service {
     pub(crate) fn report_fleet(&self, seen: bool, status: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.seen |= seen;
-        self.tell(&mut state, status);
+        self.notify(&mut state, status);
     }
 
-    fn tell(&self, state: &mut State, status: &str) {
+    fn notify(&self, state: &mut State, status: &str) {
         let mut news = Vec::new();
         if state.seen && !state.ready {
             news.push(NotifyState::Ready);
@@ -116,8 +116,8 @@ impl Service {
         if status != state.reported {
             news.push(NotifyState::Status(status));
         }
-        // What did not fit into a full queue is said with the next event.
-        if !news.is_empty() && self.manager.say(&news) {
+        // What did not fit into a full queue is sent with the next event.
+        if !news.is_empty() && self.manager.send(&news) {
             state.ready = state.seen;
             status.clone_into(&mut state.reported);
         }
@@ -138,8 +138,8 @@ impl Manager {
         Ok(Self { socket, address: address(path)? })
     }
 
-    /// Says it, unless the manager has more to read than fits; `false` then.
-    fn say(&self, news: &[NotifyState<'_>]) -> bool {
+    /// Sends it, unless the manager has more to read than fits; `false` then.
+    fn send(&self, news: &[NotifyState<'_>]) -> bool {
         let text: String = news.iter().map(|news| format!("{news}\n")).collect();
         self.socket.send_to_addr(text.as_bytes(), &self.address).is_ok()
     }

@@ -90,10 +90,10 @@ impl<P: Picture> View<P> {
     }
 
     /// Learns something that is drawn soon.
-    pub(crate) fn learn(&self, hear: impl FnOnce(&mut P, Instant)) {
+    pub(crate) fn learn(&self, change: impl FnOnce(&mut P, Instant)) {
         let mut scene = self.shared.scene();
         let now = Instant::now();
-        hear(&mut scene.facts, now);
+        change(&mut scene.facts, now);
         scene.moved = true;
         if scene.may_draw(now) {
             self.shared.wake.notify_all();
@@ -116,7 +116,7 @@ impl Reporter for View {
         if matches!(event, Event::Done { .. }) {
             return self.end();
         }
-        self.learn(|facts, now| facts.hear(event, now));
+        self.learn(|facts, now| facts.apply(event, now));
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::cli::command_error::hint;
 use crate::cli::format::files;
 use crate::decide::datasets::Cure;
+use crate::decide::datasets::push::ready::Difference;
 use crate::decide::datasets::push::sending::SendFault;
 use crate::decide::mirror::auto_resume::Stopped;
 use crate::decide::mirror::plan::Counts;
@@ -17,6 +18,7 @@ use crate::engine::event::{
     RetryCause, ServerAnswer,
 };
 use crate::error::{ApiError, Error, explain_briefly};
+use crate::model::comfyui::{AwayFolder, ConfiguredFolder, LoraFolderReason};
 use crate::model::dataset;
 use crate::model::fault::{Fault, Forbidden};
 use crate::model::names::rel_path::RelPath;
@@ -77,14 +79,30 @@ pub(crate) fn failed_push(cause: &FailedPush) -> String {
         FailedPush::Renamed(which) => {
             format!("{which}: rename them to letters, digits, `_` and `-`, and push into a new dataset")
         }
-        FailedPush::Refused(why) => why.clone(),
+        FailedPush::Refused(why) => why.as_deref().unwrap_or("the API gives no reason").to_owned(),
         FailedPush::Different { status, difference } => {
-            format!("it is {status} and not as the folder is: {}", difference.words())
+            format!("it is {status} and not as the folder is: {}", self::difference(difference))
         }
         FailedPush::NotReady { status, waited } => {
             format!("it is still {status} after {} s", waited.as_secs())
         }
     }
+}
+
+/// What an inventory has otherwise than a folder, with a few names.
+fn difference(Difference { missing, lengths, foreign }: &Difference) -> String {
+    let mut parts = Vec::new();
+    if !missing.is_empty() {
+        parts.push(format!("it lacks {}", dataset::some(missing)));
+    }
+    if let Some((name, expected, listed)) = lengths.first() {
+        let more = dataset::and_more(lengths.len() - 1);
+        parts.push(format!("`{name}` has {listed} bytes there and {expected} here{more}"));
+    }
+    if !foreign.is_empty() {
+        parts.push(format!("it has {}, which the folder lacks", dataset::some(foreign)));
+    }
+    parts.join("; ")
 }
 
 /// What users should know of a push.
@@ -123,7 +141,7 @@ pub(crate) fn resumed(reason: &ResumeReason) -> String {
 /// What a run reports besides progress and failed files.
 pub(crate) fn notice(notice: &Notice) -> String {
     match notice {
-        Notice::UnusableRow(row) => row.clone(),
+        Notice::UnusableRow(row) => row.to_string(),
         Notice::Unfetchable { kind, why } => format!("a listed {kind} cannot be fetched: {why}"),
         Notice::NothingChosen { offered } => format!(
             "none of the {offered} files that the job offers is chosen: see `--only`, `--include`, `--exclude`, `--steps`, `--last`"
@@ -284,7 +302,9 @@ fn of_hook(what: &HookTrouble) -> String {
 
 fn of_comfyui(notice: &ComfyNotice) -> String {
     match notice {
-        ComfyNotice::Folder { path, why } => format!("LoRAs go to `{}`: {why}", path.display()),
+        ComfyNotice::Folder { path, why } => {
+            format!("LoRAs go to `{}`: {}", path.display(), lora_folder(why))
+        }
         ComfyNotice::Incomplete { error, again } => {
             let again = if *again { "; it is tried again" } else { "" };
             format!("not everything could be placed in ComfyUI: {}{again}", explain_briefly(error))
@@ -323,6 +343,34 @@ fn of_comfyui(notice: &ComfyNotice) -> String {
         }
         ComfyNotice::Server { origin, answer } => of_server(origin, answer),
     }
+}
+
+/// Why LoRAs go to a folder.
+pub(crate) fn lora_folder(why: &LoraFolderReason) -> String {
+    match why {
+        LoraFolderReason::Named => "the folder itself, as it was named".to_owned(),
+        LoraFolderReason::LoraFolder => "it is a loras folder itself".to_owned(),
+        LoraFolderReason::ModelsFolder => "the loras folder of the models folder there".to_owned(),
+        LoraFolderReason::OtherProgram => "the LoRA folder of the program there".to_owned(),
+        LoraFolderReason::ComfyUi { away: default } => {
+            format!("the loras folder of the ComfyUI there{}", away(default.as_ref()))
+        }
+        LoraFolderReason::ComfyUiAlone(fault) => format!("the loras folder of the ComfyUI there; {fault}"),
+        LoraFolderReason::ExtraPaths(ConfiguredFolder { place, is_default, away: default }) => {
+            let what = if *is_default { "the default for loras" } else { "`loras`" };
+            format!("{what} in {place}{}", away(default.as_ref()))
+        }
+        LoraFolderReason::PathsFile(ConfiguredFolder { place, is_default, away: default }) => {
+            let marked = if *is_default { ", marked as default" } else { "" };
+            format!("`loras` of {place}{marked}{}", away(default.as_ref()))
+        }
+    }
+}
+
+fn away(default: Option<&AwayFolder>) -> String {
+    default.map_or_else(String::new, |AwayFolder { path, place }| {
+        format!("; `{}` would come before it, and is not there ({place})", path.display())
+    })
 }
 
 fn of_server(origin: &str, answer: &ServerAnswer) -> String {

@@ -1,4 +1,4 @@
-//! Matroska and WebM: an EBML header, and a segment that says its length once its writer is done.
+//! Matroska and WebM: an EBML header, and a segment that declares its length once its writer is done.
 
 use super::cursor::pass;
 use super::verdict::{Fault, Verdict};
@@ -16,7 +16,7 @@ pub(super) struct Walk {
     state: State,
     head: Vec<u8>,
     position: u64,
-    /// The whole file's length, where the segment says its own.
+    /// The whole file's length, where the segment declares its own.
     declared: Option<u64>,
     /// What of the segment its elements have not filled yet; `None` before it.
     segment: Option<u64>,
@@ -95,7 +95,7 @@ impl Walk {
         if matches!(self.segment, Some(0)) { State::Behind } else { State::Head }
     }
 
-    /// Returns the file's whole length, where the segment says it.
+    /// Returns the file's whole length, where the segment declares it.
     pub(super) fn declared_length(&self) -> Option<u64> {
         self.declared.filter(|_| self.state != State::Odd)
     }
@@ -122,7 +122,7 @@ fn element(head: &[u8]) -> Result<(u64, Option<u64>), Incomplete> {
     Ok((id, Some(length & mask).filter(|length| *length != mask)))
 }
 
-/// Reads a number whose first byte tells, by its leading zeros, how many bytes it has; its marker bit stays.
+/// Reads a number whose length in bytes follows from the leading zeros of its first byte; its marker bit stays.
 fn number(bytes: &[u8], most: usize) -> Result<(u64, &[u8]), Incomplete> {
     let count = bytes.first().ok_or(Incomplete)?.leading_zeros() as usize + 1;
     let whole = if count <= most { bytes.split_at_checked(count) } else { None };
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_segment_says_the_length() {
+    fn the_segment_declares_the_length() {
         for name in ["video.webm", "video.mkv"] {
             let file = whole(name);
             let length = file.len() as u64;
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_recording_does_not_say_where_it_ends() {
+    fn a_live_recording_does_not_declare_its_end() {
         let live = include_bytes!("fixtures/live.webm");
         assert_eq!(check(Format::Unknown, live), Verdict::Plausible);
         assert_eq!(check(Format::Unknown, &live[..live.len() / 2]), Verdict::Plausible);

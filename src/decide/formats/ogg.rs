@@ -1,4 +1,4 @@
-//! Ogg (Vorbis, Opus): pages with a checksum each; the last page of each stream says that it is the last.
+//! Ogg (Vorbis, Opus): pages with a checksum each; the last page of each stream is marked as the last.
 
 use crc_fast::{CrcAlgorithm, Digest};
 
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_fit_their_checksums_and_the_last_one_says_so() {
+    fn pages_fit_their_checksums_and_the_last_one_is_marked() {
         for name in ["vorbis.ogg", "opus.ogg"] {
             let file = whole(name);
             for at in (0..file.len()).filter(|at| *at > 4) {

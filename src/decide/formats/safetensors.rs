@@ -1,4 +1,4 @@
-//! Safetensors: the header says exactly how long the file is; the body is not looked at.
+//! Safetensors: the header declares exactly how long the file is; the body is not looked at.
 
 use crate::decide::formats::safetensors_header::{MAX_HEADER_BYTES, MIN_HEADER_BYTES, SafetensorsHeader};
 
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_goes_on_with_zeros_is_unfinished() {
+    fn a_header_that_continues_with_zeros_is_unfinished() {
         let mut file = TINY_SAFETENSORS.to_vec();
         file[30..].fill(0);
         assert!(check(Format::Safetensors, &file).is_unfinished());
@@ -183,7 +183,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn valid_files_are_whole_as_the_library_says(tensors in tensors(), rotate in 0_usize..8, pretty: bool) {
+        fn valid_files_are_whole_as_the_library_takes_them(tensors in tensors(), rotate in 0_usize..8, pretty: bool) {
             let (json, body) = valid_json(&tensors, rotate, pretty);
             let file = safetensors(&json, body);
             prop_assert!(library_takes(&file), "{}", json);

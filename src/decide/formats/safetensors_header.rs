@@ -1,4 +1,4 @@
-//! What a safetensors header says: where every tensor lies, how long the file must be, and what the trainer
+//! What a safetensors header holds: where every tensor lies, how long the file must be, and what the trainer
 //! noted about itself. A pure function of the header's bytes.
 
 mod training_metadata;
@@ -190,7 +190,7 @@ impl<'a> Entries<'a> {
         }
         // An element type from after this version: its size is not known, the layout still is.
         self.signs.see(&name);
-        if Signs::tells_rank(&name) {
+        if Signs::has_rank(&name) {
             self.rank = self.rank.max(tensor.shape.first);
         }
         self.spans.push(Span { name, begin, end });

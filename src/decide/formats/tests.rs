@@ -13,7 +13,7 @@ fn broken(format: Format, bytes: &[u8]) -> (String, bool) {
 }
 
 #[test]
-fn a_name_says_what_a_file_should_be() {
+fn the_format_follows_from_the_name() {
     assert_eq!(Format::of("a.b.SafeTensors"), Format::Safetensors);
     assert_eq!(Format::of("1724085406830__000000500_0.JPG"), Format::Jpeg);
     assert_eq!(Format::of("config.yml"), Format::Yaml);
@@ -54,7 +54,7 @@ fn a_cut_file_is_unfinished_wherever_it_is_cut() {
             let at_fragment = name == "fragmented.mp4" && verdict == Verdict::Plausible;
             // So may sound end where a page does, as not every encoder marks the last one.
             let at_page = name.ends_with(".ogg") && verdict == Verdict::Plausible;
-            // The name says nothing, and too few bytes are here to say it.
+            // The name decides nothing, and too few bytes are here to decide it.
             let is_unknown = length < sniff::ENOUGH && verdict == Verdict::Unchecked;
             assert!(
                 verdict.is_unfinished() || at_fragment || at_page || is_unknown,

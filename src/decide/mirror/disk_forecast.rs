@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_where_nothing_is_known() {
+    fn there_is_no_forecast_where_nothing_is_known() {
         for odd in [
             Course { save_bytes: 0, ..COURSE },
             Course { save_every: 0, ..COURSE },

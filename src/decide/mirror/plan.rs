@@ -1,6 +1,5 @@
 //! Listing + manifest + local folder -> what to do with every file, and why. Pure: a dry run prints it.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -63,7 +62,7 @@ pub struct Situation<'a> {
     pub listing: &'a Listing,
     /// What is known of DIR.
     pub manifest: &'a Manifest,
-    /// What an older `job.json` remembers, by key; consulted where the manifest knows nothing.
+    /// What an older `job.json` remembers, by key; consulted where the manifest has no entry.
     pub recollections: &'a HashMap<ArtifactKey, Recollection>,
     /// What is in DIR at the listed and known paths.
     pub local: &'a Local,
@@ -370,7 +369,7 @@ fn is_due(situation: &Situation<'_>, artifact: &Artifact, evidence: Evidence, as
         return false;
     }
     if artifact.key.is_optimizer() {
-        return asked_in != asked_stamp(situation.run, artifact, situation.listing);
+        return *asked_in != *asked_stamp(&situation.run.into(), artifact, situation.listing);
     }
     let is_over = situation.reached.is_none();
     if evidence == Evidence::Length && is_over {
@@ -390,7 +389,7 @@ fn is_due(situation: &Situation<'_>, artifact: &Artifact, evidence: Evidence, as
 /// Returns what is noted of a file that is asked about now: the run, and for the state of the optimizer also the newest
 /// checkpoint that is listed, since it is due again with each new one.
 #[must_use]
-pub fn asked_stamp<'a>(run: &'a str, artifact: &Artifact, listing: &Listing) -> Cow<'a, str> {
+pub fn asked_stamp(run: &Arc<str>, artifact: &Artifact, listing: &Listing) -> Arc<str> {
     let place = |artifact: &Arc<Artifact>| {
         let is_save = artifact.key.kind == ArtifactKind::Checkpoint;
         let is_final = artifact.key.kind.may_be_final(artifact.step, &artifact.path);
@@ -404,7 +403,7 @@ pub fn asked_stamp<'a>(run: &'a str, artifact: &Artifact, listing: &Listing) -> 
     let newest = || listing.artifacts.iter().filter_map(place).max_by_key(order);
     match artifact.key.is_optimizer().then(newest).flatten() {
         Some(newest) => format!("{run}@{newest}").into(),
-        None => run.into(),
+        None => run.clone(),
     }
 }
 

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gibibyte_stays_free_or_a_hundredth_or_what_the_user_says() {
+    fn a_gibibyte_stays_free_or_a_hundredth_or_what_the_user_sets() {
         assert_eq!(floor(None, 1 << 40), 1 << 30);
         assert_eq!(floor(None, 50 << 30), (50 << 30) / 100);
         assert_eq!(floor(Some(ByteCount(7)), 1 << 40), 7);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn said_with_figures() {
+    fn a_shortage_has_figures() {
         let short = Shortage { wanted: 2 << 30, free: 3 << 29, floor: 1 << 30 };
         assert_eq!(
             short.to_string(),

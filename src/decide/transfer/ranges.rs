@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_cut_to_what_a_connection_brings() {
+    fn pieces_are_cut_to_what_a_connection_delivers() {
         const CUT: Cut = Cut { piece: 4 << 20, first: 16 << 20, split: 1 << 20, block: 1 << 20 };
         let mib = |length: u64, millis, wait| {
             let mut typical = Typical::default();

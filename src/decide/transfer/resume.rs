@@ -109,7 +109,7 @@ fn partial(asked: &Asked, head: &Head) -> Answer {
     match agreement(asked, head) {
         Agreement::Different => return Answer::Changed,
         Agreement::Suspect if !asked.tolerate_suspect => return Answer::Changed,
-        Agreement::Unknown if cannot_tell(asked) => return Answer::Changed,
+        Agreement::Unknown if may_differ(asked) => return Answer::Changed,
         Agreement::Same | Agreement::Suspect | Agreement::Unknown => {}
     }
     let skip = asked.start - start;
@@ -133,7 +133,7 @@ fn whole(asked: &Asked, head: &Head) -> Answer {
     if asked.start == 0 {
         return match agreement(asked, head) {
             Agreement::Different => Answer::Changed,
-            Agreement::Unknown if cannot_tell(asked) => Answer::Changed,
+            Agreement::Unknown if may_differ(asked) => Answer::Changed,
             _ if head.content_length == Some(0) => Answer::Empty,
             _ => Answer::Take {
                 skip: 0,
@@ -169,7 +169,7 @@ fn unsatisfied(asked: &Asked, head: &Head) -> Answer {
 
 /// Whether bytes that may be here cannot be shown to be of one revision with those of an answer without validators: the
 /// ones before it, or, where a revision could be fetched in several ranges, those after it.
-fn cannot_tell(asked: &Asked) -> bool {
+fn may_differ(asked: &Asked) -> bool {
     (asked.start > 0 && !asked.compared) || asked.known.as_ref().is_some_and(Revision::is_comparable)
 }
 

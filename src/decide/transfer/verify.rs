@@ -291,17 +291,40 @@ pub enum Judgement {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Contradiction {
-    /// The bytes disagree with a hash or digest: of the trainer, or of the server.
-    #[error("{0}")]
-    Hash(String),
+    /// The bytes disagree with a digest of the server.
+    #[error("its {algorithm} is {computed}, the server says {claimed}")]
+    Digest {
+        /// The algorithm's usual name.
+        algorithm: &'static str,
+        /// What the server claims, in lower-case hex.
+        claimed: Box<str>,
+        /// What was computed.
+        computed: String,
+    },
+    /// The bytes disagree with the hash in their own header.
+    #[error("its body hashes to {}…, its header says {}…", computed.short(), declared.short())]
+    TrainerHash {
+        /// What the trainer wrote.
+        declared: Sha256Digest,
+        /// What was computed.
+        computed: Sha256Digest,
+    },
     /// The bytes are not what the name suggests: another format, or a format's own rules are broken.
     #[error("{0}")]
     Format(String),
-    /// More or fewer bytes than the server declared, or their number is unknown.
-    #[error("{0}")]
-    Length(String),
+    /// More or fewer bytes than the server declared.
+    #[error("{arrived} bytes arrived of {declared}")]
+    Length {
+        /// Bytes that arrived.
+        arrived: u64,
+        /// Bytes that the server declared.
+        declared: u64,
+    },
+    /// The server declares no length, and the format has none.
+    #[error("the host does not say how long it is, and its format cannot be checked")]
+    UnknownLength,
     /// Nothing proves the body, and it ends with zeros: one that is still being written does, one with an empty tensor at
-    /// its end does too. The same bytes at a later look tell the two apart.
+    /// its end does too. The same bytes at a later look distinguish the two.
     #[error("it ends with {zeros} zero bytes, like one that was not written to its end")]
     Unwritten {
         /// How many.
@@ -316,11 +339,11 @@ pub fn judge(received: &Received, expected: &Expectation<'_>) -> Judgement {
     if let Some(length) = expected.length
         && length != size
     {
-        return Judgement::Contradicted(Contradiction::Length(format!("{size} bytes arrived of {length}")));
+        return Judgement::Contradicted(Contradiction::Length { arrived: size, declared: length });
     }
     let mut evidence = match server_proof(received, expected.claims) {
         Ok(evidence) => evidence,
-        Err(why) => return Judgement::Contradicted(Contradiction::Hash(why)),
+        Err(why) => return Judgement::Contradicted(why),
     };
     if size == 0 {
         return Judgement::Unfinished { declared: None, have: 0 };
@@ -342,9 +365,8 @@ pub fn judge(received: &Received, expected: &Expectation<'_>) -> Judgement {
         Some(hash) if hash.declared == hash.computed => evidence = Some(Evidence::TrainerHash),
         Some(_) if expected.half_of_pair || expected.accept_unproven => {}
         Some(hash) => {
-            let (declared, computed) = (hash.declared.short(), hash.computed.short());
-            let why = format!("its body hashes to {computed}…, its header says {declared}…");
-            return Judgement::Contradicted(Contradiction::Hash(why));
+            let TrainerHash { declared, computed } = hash;
+            return Judgement::Contradicted(Contradiction::TrainerHash { declared, computed });
         }
         None => {}
     }
@@ -354,15 +376,12 @@ pub fn judge(received: &Received, expected: &Expectation<'_>) -> Judgement {
         return Judgement::Contradicted(Contradiction::Unwritten { zeros: received.trailing_zeros });
     }
     evidence.map_or_else(
-        || {
-            let why = "the host does not say how long it is, and its format cannot be checked";
-            Judgement::Contradicted(Contradiction::Length(why.to_owned()))
-        },
+        || Judgement::Contradicted(Contradiction::UnknownLength),
         |evidence| Judgement::Proven(Verified { size, sha256: received.sha256, evidence }),
     )
 }
 
-fn server_proof(received: &Received, claims: &[Claim]) -> Result<Option<Evidence>, String> {
+fn server_proof(received: &Received, claims: &[Claim]) -> Result<Option<Evidence>, Contradiction> {
     let mut best = None;
     for claim in claims {
         let computed = match claim.algorithm {
@@ -375,8 +394,8 @@ fn server_proof(received: &Received, claims: &[Claim]) -> Result<Option<Evidence
             let rank = if claim.algorithm.is_strong() { Evidence::Digest } else { Evidence::Checksum };
             best = best.max(Some(rank));
         } else if claim.algorithm != Algorithm::Md5Tag {
-            let name = claim.algorithm.name();
-            return Err(format!("its {name} is {computed}, the server says {}", claim.hex));
+            let (algorithm, claimed) = (claim.algorithm.name(), claim.hex.clone());
+            return Err(Contradiction::Digest { algorithm, claimed, computed });
         }
     }
     Ok(best)
@@ -401,6 +420,13 @@ mod tests {
     fn evidence(judgement: Judgement) -> Evidence {
         match judgement {
             Judgement::Proven(verified) => verified.evidence(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn contradiction(judgement: Judgement) -> Contradiction {
+        match judgement {
+            Judgement::Contradicted(why) => why,
             other => panic!("{other:?}"),
         }
     }
@@ -442,7 +468,12 @@ mod tests {
         let length = Some(file.len() as u64);
         let plain = Expectation { length, ..Expectation::default() };
         let received = inspect(Format::Safetensors, &[], &file);
-        assert!(matches!(judge(&received, &plain), Judgement::Contradicted(_)));
+        let why = contradiction(judge(&received, &plain));
+        let (declared, computed) = match &why {
+            Contradiction::TrainerHash { declared, computed } => (declared.short(), computed.short()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(why.to_string(), format!("its body hashes to {computed}…, its header says {declared}…"));
         let pair = Expectation { half_of_pair: true, ..plain };
         assert_eq!(evidence(judge(&received, &pair)), Evidence::Structure);
         let accepted = Expectation { accept_unproven: true, ..plain };
@@ -450,13 +481,22 @@ mod tests {
 
         let claims = [Claim::new(Algorithm::Md5, &[0; 16]).unwrap()];
         let received = inspect(Format::Unknown, &claims, &file);
-        assert!(matches!(
-            judge(&received, &Expectation { claims: &claims, ..plain }),
-            Judgement::Contradicted(_)
-        ));
+        let why = contradiction(judge(&received, &Expectation { claims: &claims, ..plain }));
+        let (zeros, computed) = ("0".repeat(32), received.sums[0].1.clone());
+        assert_eq!(why.to_string(), format!("its MD5 is {computed}, the server says {zeros}"));
+        let claimed = zeros.into();
+        assert_eq!(why, Contradiction::Digest { algorithm: "MD5", claimed, computed });
         let tag = [Claim::new(Algorithm::Md5Tag, &[0; 16]).unwrap()];
         let received = inspect(Format::Unknown, &tag, &file);
         assert_eq!(evidence(judge(&received, &Expectation { claims: &tag, ..plain })), Evidence::Length);
+
+        let longer = Expectation { length: Some(1000), ..plain };
+        let why = contradiction(judge(&received, &longer));
+        let arrived = file.len() as u64;
+        assert_eq!(why, Contradiction::Length { arrived, declared: 1000 });
+        assert_eq!(why.to_string(), format!("{arrived} bytes arrived of 1000"));
+        let why = contradiction(judge(&received, &Expectation::default()));
+        assert_eq!(why, Contradiction::UnknownLength);
     }
 
     #[test]

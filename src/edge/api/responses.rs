@@ -15,6 +15,7 @@ use crate::model::lenient::{Loose, Members};
 use crate::model::names::sanitize::for_terminal;
 use crate::model::seed::Seed;
 use crate::model::source_url::{SourceUrl, SourceUrlError};
+use crate::model::unusable::{Unfetchable, UnusableRow};
 
 /// Five times the largest job that is planned for; each costs some hundred bytes here.
 const ARTIFACTS_BOUND: usize = 250_000;
@@ -47,7 +48,7 @@ pub struct SubmitAnswer {
 pub struct ChangeAnswer {
     /// The job's name (`config.name`), where the API gave one.
     pub name: Option<String>,
-    /// What the job is doing now, where the API says so.
+    /// What the job is doing now, where the API reports it.
     pub status: Option<JobStatus>,
 }
 
@@ -107,7 +108,7 @@ pub fn read_submit(body: &[u8]) -> Result<SubmitAnswer, ApiError> {
     Ok(SubmitAnswer { id, name: answer.text("name", NAME_BYTES) })
 }
 
-/// Reads the answer of a request that changes a job. An empty one is enough: the HTTP status has said it all.
+/// Reads the answer of a request that changes a job. An empty one is enough: the HTTP status is the answer.
 ///
 /// # Errors
 /// When it is an error body, speaks of another job, or is no answer at all.
@@ -193,7 +194,7 @@ fn times(answer: &Members<'_>) -> JobTimes {
 struct Offered {
     artifacts: Vec<ListedArtifact>,
     unreachable: Vec<Unreachable>,
-    unusable: Vec<String>,
+    unusable: Vec<UnusableRow>,
     /// Files beyond the most that are taken.
     left_out: usize,
     /// Complaints beyond the most that are kept.
@@ -204,7 +205,7 @@ impl Offered {
     fn take_all(&mut self, artifacts: Loose<'_>) {
         if !artifacts.is_object() {
             if !(artifacts.is_list() && is_empty(artifacts)) {
-                self.note(format!("`artifacts` is no object: `{}`", excerpt(artifacts.raw().as_bytes())));
+                self.note(UnusableRow::NoObject { excerpt: excerpt(artifacts.raw().as_bytes()) });
             }
             return;
         }
@@ -235,19 +236,20 @@ impl Offered {
 
     fn take(&mut self, item: Loose<'_>, place: &str, kind: Option<ArtifactKind>) {
         let members = item.members();
-        // A list that this version does not know is one of samples if its items say what they show.
+        let place = || line(place);
+        // A list that this version does not know is one of samples if its items have a step or a prompt.
         let like_sample = || ["step", "prompt"].iter().any(|name| members.get(name).is_some());
         let Some(kind) = kind.or_else(|| like_sample().then_some(ArtifactKind::Sample)) else {
-            return self.note(format!("`{place}` is of a kind that this version does not know"));
+            return self.note(UnusableRow::UnknownKind { place: place() });
         };
         let path = if item.is_string() { Some(item) } else { members.get("path") };
         let path = path.filter(|path| path.is_string()).and_then(|path| path.text(PATH_BYTES));
         let Some(path) = path.filter(|path| !path.trim().is_empty()) else {
-            return self.note(format!("`{place}` has no `path`"));
+            return self.note(UnusableRow::NoPath { place: place() });
         };
         if self.artifacts.len() >= ARTIFACTS_BOUND {
             if self.left_out == 0 {
-                let why = format!("`{place}` and what follows: more than {ARTIFACTS_BOUND} files are listed");
+                let why = Unfetchable::TooMany { place: place(), most: ARTIFACTS_BOUND };
                 self.unreachable.push(Unreachable { kind, why });
             }
             self.left_out += 1;
@@ -264,27 +266,27 @@ impl Offered {
             }
             // A word where a list should be ("none yet") is no file.
             Err(fault @ SourceUrlError::NotAbsolute) if item.is_string() => {
-                self.note(format!("`{place}`: {fault}"));
+                self.note(UnusableRow::NoAddress { place: place(), fault });
             }
             Err(fault) if self.unreachable.len() < UNUSABLE_BOUND => {
-                let why = line(&format!("`{place}`: {fault}"));
+                let why = Unfetchable::Address { place: place(), fault };
                 self.unreachable.push(Unreachable { kind, why });
             }
             Err(_) => self.surplus += 1,
         }
     }
 
-    fn note(&mut self, why: String) {
+    fn note(&mut self, row: UnusableRow) {
         if self.unusable.len() < UNUSABLE_BOUND {
-            self.unusable.push(line(&why));
+            self.unusable.push(row);
         } else {
             self.surplus += 1;
         }
     }
 
-    fn finish(mut self) -> (Vec<ListedArtifact>, Vec<Unreachable>, Vec<String>) {
+    fn finish(mut self) -> (Vec<ListedArtifact>, Vec<Unreachable>, Vec<UnusableRow>) {
         if self.surplus > 0 {
-            self.unusable.push(format!("and {} more", self.surplus));
+            self.unusable.push(UnusableRow::More { count: self.surplus });
         }
         (self.artifacts, self.unreachable, self.unusable)
     }

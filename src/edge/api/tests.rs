@@ -327,7 +327,7 @@ async fn heads_are_bounded() {
 }
 
 #[tokio::test]
-async fn lost_requests_say_whether_they_were_sent() {
+async fn a_lost_request_is_known_as_sent_or_not() {
     let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"id\"".to_vec();
     let limits = Limits { total: Duration::from_millis(80), ..Limits::default() };
     for (step, cause) in [

@@ -14,7 +14,7 @@ use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, TokenFault};
 
 /// A token is a few hundred bytes, a token file a few more; a larger file is something else.
 const FILE_BOUND: u64 = 64 << 10;
@@ -73,7 +73,8 @@ impl TokenSource {
     /// used.
     pub fn load(&self) -> Result<Token, ApiError> {
         if let Some(value) = (self.environment)(VARIABLE) {
-            let text = value.into_string().map_err(|_| bad(VARIABLE, "it is not text"))?;
+            let no_text = || TokenFault::Unreadable(io::ErrorKind::InvalidData.into());
+            let text = value.into_string().map_err(|_| bad(VARIABLE, no_text()))?;
             return Token::new(text, VARIABLE.to_owned());
         }
         for path in self.login_files() {
@@ -107,13 +108,13 @@ impl fmt::Debug for TokenSource {
 impl Token {
     fn new(text: String, origin: String) -> Result<Self, ApiError> {
         let fault = if text.is_empty() {
-            Some("it is empty")
+            Some(TokenFault::Empty)
         } else if text.contains(['\n', '\r']) {
-            Some("it has a line break in it")
+            Some(TokenFault::LineBreak)
         } else if text.contains(' ') {
-            Some("it has a space in it; it must be the token alone, without `Bearer`")
+            Some(TokenFault::Space)
         } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Some("it has control characters or characters outside ASCII in it")
+            Some(TokenFault::Characters)
         } else {
             None
         };
@@ -138,7 +139,7 @@ impl Token {
     pub(crate) fn header(&self) -> Result<HeaderValue, ApiError> {
         let text = format!("Bearer {}", self.secret.expose_secret());
         let mut value =
-            HeaderValue::from_str(&text).map_err(|_| bad(&self.origin, "it cannot be in a header"))?;
+            HeaderValue::from_str(&text).map_err(|_| bad(&self.origin, TokenFault::Characters))?;
         value.set_sensitive(true);
         Ok(value)
     }
@@ -199,30 +200,20 @@ fn read(path: &Path) -> io::Result<Option<String>> {
 
 fn token_in(text: io::Result<String>, path: &Path, format: Format) -> Result<Token, ApiError> {
     let origin = format!("`{}`", path.display());
-    let text = text.map_err(|error| bad(&origin, &unreadable(&error)))?;
+    let text = text.map_err(|error| bad(&origin, TokenFault::Unreadable(error.into())))?;
     // Some editors put a byte order mark at the begin, nearly all a line break at the end.
     let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
     if format == Format::Either && !text.trim_start().starts_with('{') {
         return Token::new(text.to_owned(), origin);
     }
-    // What the parser says might quote the token.
-    let login: Login = serde_json::from_str(text).map_err(|_| bad(&origin, "it is not valid JSON"))?;
-    let token = login.access_token.ok_or_else(|| bad(&origin, "it has no `access_token`"))?;
+    // The parser's message might quote the token.
+    let login: Login = serde_json::from_str(text).map_err(|_| bad(&origin, TokenFault::NotJson))?;
+    let token = login.access_token.ok_or_else(|| bad(&origin, TokenFault::NoAccessToken))?;
     Token::new(token, origin)
 }
 
-fn unreadable(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "it cannot be read (permission denied)".to_owned(),
-        io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
-        io::ErrorKind::InvalidData => "it is not text".to_owned(),
-        _ => format!("it cannot be read ({error})"),
-    }
-}
-
-fn bad(origin: &str, why: &str) -> ApiError {
-    ApiError::BadToken { origin: origin.to_owned(), why: why.to_owned() }
+fn bad(origin: &str, why: TokenFault) -> ApiError {
+    ApiError::BadToken { origin: origin.to_owned(), why }
 }
 
 #[cfg(test)]
@@ -314,8 +305,8 @@ mod tests {
             ("s3crét", "it has control characters or characters outside ASCII in it"),
         ] {
             let places = Places::new().with_variable("RUNCOMFY_TOKEN", token).with_file("file", "good");
-            let said = places.complaint();
-            assert_eq!(said, format!("the RunComfy token from RUNCOMFY_TOKEN is not usable: {why}"));
+            let complaint = places.complaint();
+            assert_eq!(complaint, format!("the RunComfy token from RUNCOMFY_TOKEN is not usable: {why}"));
         }
         for (text, why) in [
             ("", "it is empty"),
@@ -324,15 +315,15 @@ mod tests {
             ("{\"access_token\":null}", "it has no `access_token`"),
             ("{\"access_token\":\"\"}", "it is empty"),
         ] {
-            let said = Places::new().with_file("file", text).complaint();
-            assert!(said.ends_with(&format!("file` is not usable: {why}")), "{said}");
+            let complaint = Places::new().with_file("file", text).complaint();
+            assert!(complaint.ends_with(&format!("file` is not usable: {why}")), "{complaint}");
         }
-        let said = Places::new().with_file("file/x", "").complaint();
-        assert!(said.ends_with("it is a folder"), "{said}");
-        let said = Places::new().with_file("file", vec![b'a'; 1 << 17]).complaint();
-        assert!(said.ends_with("it is too large for a token)"), "{said}");
-        let said = Places::new().with_file("file", b"\xff").complaint();
-        assert!(said.ends_with("it is not text"), "{said}");
+        let complaint = Places::new().with_file("file/x", "").complaint();
+        assert!(complaint.ends_with("it is a folder"), "{complaint}");
+        let complaint = Places::new().with_file("file", vec![b'a'; 1 << 17]).complaint();
+        assert!(complaint.ends_with("it is too large for a token)"), "{complaint}");
+        let complaint = Places::new().with_file("file", b"\xff").complaint();
+        assert!(complaint.ends_with("it is not text"), "{complaint}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::model::names::sanitize::{for_terminal, secrets_removed};
 
 use super::connect::{Connected, Described, Dialect, Level, connect};
 use super::credentials::{FromProfile, Variables};
-use super::faults::{self, has_expired, knows_no_checksum};
+use super::faults::{self, has_expired, lacks_checksum};
 use super::wire::{Seen, seen};
 use super::{About, Answer, Bucket, Listed, Meta, Object, PartTag, Put, StoreFault, Tag, UploadId, When};
 
@@ -88,7 +88,7 @@ impl Cloud {
         if has_expired(seen) && self.renewable.as_ref().is_some_and(|provider| provider.renew()) {
             return again;
         }
-        if knows_no_checksum(seen) && level + 1 < self.levels.len() {
+        if lacks_checksum(seen) && level + 1 < self.levels.len() {
             let next = level + 1;
             // Others may have noticed it already.
             let _ = self.level.compare_exchange(level, next, Ordering::Relaxed, Ordering::Relaxed);
@@ -371,7 +371,7 @@ impl Bucket for Cloud {
             let (level, client) = self.client();
             let (answer, seen) = seen(client.store.copy_opts(&source, &target, options)).await;
             match answer {
-                // Azure may copy a large blob after it answered, and no store tells the new object's tag.
+                // Azure may copy a large blob after it answered, and no store returns the new object's tag.
                 Ok(()) => self.copied(from, to).await,
                 Err(error) if seen.status == Some(404) => {
                     Err(match self.fault(level, "copying objects", &seen, &error) {

@@ -10,7 +10,7 @@ pub(super) fn has_expired(seen: &Seen) -> bool {
 
 /// Whether a store refused a request for the checksum that was sent with it: it does not know this kind. A checksum that it
 /// knows and that does not fit is another matter.
-pub(super) fn knows_no_checksum(seen: &Seen) -> bool {
+pub(super) fn lacks_checksum(seen: &Seen) -> bool {
     let is_mismatch = matches!(
         &*seen.code,
         "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch"

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::model::yaml11::{self, Refusal, RefusalKind, Text, Unreadable, Value};
+use crate::model::comfyui::PathsRefusal;
+use crate::model::yaml11::{self, Text, Value};
 
 use super::{Surroundings, absolute};
 
@@ -31,9 +32,9 @@ pub(super) struct Folder {
 ///
 /// # Errors
 /// Why ComfyUI would not start with it.
-pub(super) fn parse(text: &str) -> Result<Vec<Section>, String> {
-    let Value::Map(pairs) = yaml11::read(text).map_err(|why| words(&why))? else {
-        return Err("it has no sections".to_owned());
+pub(super) fn parse(text: &str) -> Result<Vec<Section>, PathsRefusal> {
+    let Value::Map(pairs) = yaml11::read(text).map_err(PathsRefusal::Yaml)? else {
+        return Err(PathsRefusal::NoSections);
     };
     let mut sections = Vec::new();
     for (name, value) in pairs {
@@ -42,52 +43,22 @@ pub(super) fn parse(text: &str) -> Result<Vec<Section>, String> {
             Value::Null => {}
             Value::Map(pairs) => sections.push(section(name, pairs)?),
             empty @ (Value::Text(_) | Value::List(_)) if !empty.is_true() => {}
-            _ => return Err(format!("section `{name}` is not a list of keys and folders")),
+            _ => return Err(PathsRefusal::NoSection { section: name }),
         }
     }
     Ok(sections)
 }
 
-fn words(why: &Unreadable) -> String {
-    match why {
-        Unreadable::Syntax(why) => why.clone(),
-        Unreadable::Refused(Refusal { line, kind }) => format!("{} in line {line}", refused(kind)),
-        Unreadable::SecondDocument { line } => format!("a second document begins in line {line}"),
-        Unreadable::Cycle { line } => format!("an alias refers to what contains it in line {line}"),
-        Unreadable::TooLarge => {
-            "it is larger, deeper or more tangled than any configuration of paths".to_owned()
-        }
-    }
-}
-
-fn refused(kind: &RefusalKind) -> String {
-    match kind {
-        RefusalKind::Variable(name) => format!("`${{{name}}}` is not replaced"),
-        RefusalKind::Tab => "a tab where only blanks may be".to_owned(),
-        RefusalKind::LineBreak(c) => format!("the character U+{:04X} outside of quotes", u32::from(*c)),
-        RefusalKind::Scalar(text, _) => format!("`{text}`, which is neither text nor a value,"),
-        RefusalKind::Tag(tag) => format!("the unknown or unfitting tag `{tag}`"),
-        RefusalKind::Key => "a list or a mapping as a key".to_owned(),
-        RefusalKind::Merge => "`<<` without a mapping".to_owned(),
-        RefusalKind::Anchor(name) => format!("the anchor `&{name}` for the second time"),
-        RefusalKind::AnchorName(name) => {
-            format!(
-                "the anchor `&{name}`, which has other characters than letters from a to z, digits, `_` and `-`,"
-            )
-        }
-    }
-}
-
-fn section(name: String, pairs: Vec<(Value, Value)>) -> Result<Section, String> {
+fn section(name: String, pairs: Vec<(Value, Value)>) -> Result<Section, PathsRefusal> {
     let mut section = Section { name, base_path: None, is_default: false, kinds: Vec::new() };
     for (key, value) in pairs {
         let key = key.as_text().map_or_else(|| "?".to_owned(), |key| key.text.clone());
-        let not_text = || format!("`{key}` in section `{}` is not a path", section.name);
+        let no_path = || PathsRefusal::NoPath { section: section.name.clone(), key: key.clone() };
         match key.as_str() {
             "is_default" => section.is_default = value.is_true(),
-            "base_path" => section.base_path = Some(value.as_text().ok_or_else(not_text)?.clone()),
+            "base_path" => section.base_path = Some(value.as_text().ok_or_else(no_path)?.clone()),
             _ => {
-                let text = value.as_text().ok_or_else(not_text)?.clone();
+                let text = value.as_text().ok_or_else(no_path)?.clone();
                 section.kinds.push((key, text));
             }
         }
@@ -193,7 +164,7 @@ mod tests {
             ("a: =\n", "`=`"),
         ] {
             let error = parse(text).expect_err(text);
-            assert!(error.contains(words), "{text}: {error}");
+            assert!(error.to_string().contains(words), "{text}: {error}");
         }
         assert_eq!(parse("a:\nb: \"\"\nc: []\n"), Ok(Vec::new()), "empty sections are passed over");
     }

@@ -9,6 +9,9 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::edge::system::disk;
 use crate::error::Error;
+use crate::model::comfyui::{
+    AwayFolder, ConfiguredFolder, LoraFolderReason, NoLoraFolder, PathsFault, PathsPlace, PathsRefusal,
+};
 
 /// What a folder has that is a ComfyUI and not just anything with models in it.
 const MARKS: [&str; 5] = ["main.py", "folder_paths.py", "nodes.py", "custom_nodes", "comfy"];
@@ -61,8 +64,8 @@ pub struct Surroundings<'a> {
 pub struct LoraFolder {
     /// Its absolute path. It may not be there yet, but the folder that it is in is.
     pub path: PathBuf,
-    /// Why this one, for people: `the loras folder of the ComfyUI there`.
-    pub why: String,
+    /// Why this one.
+    pub why: LoraFolderReason,
     /// The folder that embeddings go to, where the same installation has one.
     pub embeddings: Option<PathBuf>,
 }
@@ -71,28 +74,28 @@ pub struct LoraFolder {
 /// paths; any other folder is taken as it is. Changes nothing.
 ///
 /// # Errors
-/// [`Error::NoComfyUi`], with the reason and what to name instead; [`Error::BadInput`] for a YAML file that ComfyUI would
-/// not start with.
+/// [`Error::NoComfyUi`], with the reason; [`Error::Paths`] for a YAML file that ComfyUI would not start with.
 pub fn find(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error> {
     let path = absolute(&around.expand_user(path));
-    let refuse = |why: &str| {
+    let refuse = |why: NoLoraFolder| {
         let missing = Some(path.clone()).filter(|path| !path.exists());
-        Err(Error::NoComfyUi { path: path.clone(), looked_for: why.to_owned(), missing })
+        Err(Error::NoComfyUi { path: path.clone(), why: why.into(), missing })
     };
     match () {
         () if path.is_dir() => in_folder(&path, around),
         () if !path.is_file() => match path.exists() {
-            true => refuse("it is neither a folder nor a file"),
-            false => refuse("there is nothing of this name"),
+            true => refuse(NoLoraFolder::Special),
+            false => refuse(NoLoraFolder::Missing),
         },
         () if path.extension().is_some_and(|end| end == "yaml" || end == "yml") => in_yaml(&path, around),
-        () => refuse("it is a file, and no configuration of paths (`.yaml`); name a folder or such a file"),
+        () => refuse(NoLoraFolder::File),
     }
 }
 
 fn in_folder(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error> {
-    let found =
-        |loras: PathBuf, why: String| Ok(LoraFolder { embeddings: embeddings(&loras), path: loras, why });
+    let found = |loras: PathBuf, why: LoraFolderReason| {
+        Ok(LoraFolder { embeddings: embeddings(&loras), path: loras, why })
+    };
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_lowercase();
     let is_comfy = MARKS.iter().any(|mark| path.join(mark).exists());
     let is_other = first_of(path, &OTHER_MARKS).is_some();
@@ -103,7 +106,7 @@ fn in_folder(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error
     }
     for models in MODELS.iter().map(|name| path.join(name)).filter(|models| models.is_dir()) {
         if let Some(loras) = first_of(&models, &LORAS) {
-            return found(loras, "the LoRA folder of the program there".to_owned());
+            return found(loras, LoraFolderReason::OtherProgram);
         }
         if is_other || is_other_models_folder(&models) {
             return Err(without_loras(path, &models));
@@ -114,34 +117,31 @@ fn in_folder(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error
         return in_folder(&portable, around);
     }
     if LORAS.iter().any(|loras| name.eq_ignore_ascii_case(loras)) {
-        return found(path.to_path_buf(), "it is a loras folder itself".to_owned());
+        return found(path.to_path_buf(), LoraFolderReason::LoraFolder);
     }
     if let Some(loras) = first_of(path, &LORAS) {
-        return found(loras, "the loras folder of the models folder there".to_owned());
+        return found(loras, LoraFolderReason::ModelsFolder);
     }
     if name == "models" && is_other_models_folder(path) {
         return Err(without_loras(path, path));
     }
     if name == "models" && is_models_folder(path) {
-        return found(path.join("loras"), "the loras folder of the models folder there".to_owned());
+        return found(path.join("loras"), LoraFolderReason::ModelsFolder);
     }
     if let Some(yaml) = first_of(path, &YAMLS) {
         return in_yaml(&yaml, around);
     }
     if path.join("folder_paths.py").is_file() {
-        let why = "it is a ComfyUI without a folder `models`; name the folder that has it (the base directory of that ComfyUI)";
-        return Err(Error::NoComfyUi { path: path.to_path_buf(), looked_for: why.to_owned(), missing: None });
+        let why = NoLoraFolder::NoModels;
+        return Err(Error::NoComfyUi { path: path.to_path_buf(), why: why.into(), missing: None });
     }
-    found(path.to_path_buf(), "the folder itself, as it was named".to_owned())
+    found(path.to_path_buf(), LoraFolderReason::Named)
 }
 
 /// Nothing is made in the folder of a program other than ComfyUI.
 fn without_loras(path: &Path, models: &Path) -> Error {
-    let why = format!(
-        "`{}` has the models of another program, and no folder `Lora`; start that program once, or make the folder, or name the folder that LoRAs are to go to",
-        models.display()
-    );
-    Error::NoComfyUi { path: path.to_path_buf(), looked_for: why, missing: None }
+    let why = NoLoraFolder::OtherProgram { models: models.to_path_buf() };
+    Error::NoComfyUi { path: path.to_path_buf(), why: why.into(), missing: None }
 }
 
 /// Returns the first of these names that is there.
@@ -173,24 +173,22 @@ fn is_other_models_folder(path: &Path) -> bool {
 
 /// Of the folders that a ComfyUI searches, the first that is there; its own is made where none is.
 fn in_comfy(root: &Path, own: PathBuf, around: &Surroundings<'_>) -> Result<LoraFolder, Error> {
-    let plain = |why: String| LoraFolder { path: own.clone(), why, embeddings: embeddings(&own) };
-    let own_is = "the loras folder of the ComfyUI there";
+    let plain = |why| LoraFolder { path: own.clone(), why, embeddings: embeddings(&own) };
     let yaml = root.join("extra_model_paths.yaml");
     if !yaml.is_file() {
-        return Ok(plain(own_is.to_owned()));
+        return Ok(plain(LoraFolderReason::ComfyUi { away: None }));
     }
     let paths = match ExtraPaths::read(&yaml, around) {
         Ok(paths) => paths,
         // Its own folder is the one in any case.
-        Err(why) => return Ok(plain(format!("{own_is}; {why}"))),
+        Err(fault) => return Ok(plain(LoraFolderReason::ComfyUiAlone(fault))),
     };
     let order = paths.folders("loras", Some(&own));
     let chosen = order.iter().find(|folder| folder.path.is_dir());
     let Some(folder) = chosen.filter(|folder| folder.path != absolute(&own)) else {
-        return Ok(plain(format!("{own_is}{}", paths.passed_over(&order, chosen))));
+        return Ok(plain(LoraFolderReason::ComfyUi { away: paths.away(&order, chosen) }));
     };
-    let default = if folder.is_default { "the default for loras" } else { "`loras`" };
-    let why = format!("{default} in {}{}", paths.place(folder), paths.passed_over(&order, chosen));
+    let why = LoraFolderReason::ExtraPaths(paths.configured(&order, folder));
     let own = loras_beside(&own, &EMBEDDINGS);
     Ok(LoraFolder { path: folder.path.clone(), why, embeddings: paths.first("embeddings", own.as_deref()) })
 }
@@ -201,29 +199,21 @@ fn loras_beside(loras: &Path, names: &[&str]) -> Option<PathBuf> {
 }
 
 fn in_yaml(path: &Path, around: &Surroundings<'_>) -> Result<LoraFolder, Error> {
-    let paths = ExtraPaths::read(path, around).map_err(Error::BadInput)?;
+    let paths = ExtraPaths::read(path, around)?;
     let models = paths.desktop_models();
     let own = models.as_ref().map(|models| models.join("loras"));
     let order = paths.folders("loras", own.as_deref());
     let can_be_made = |folder: &&extra_paths::Folder| disk::parent(&folder.path).is_dir();
     let is_there = |folder: &&extra_paths::Folder| folder.path.is_dir();
     let Some(folder) = order.iter().find(is_there).or_else(|| order.iter().find(can_be_made)) else {
-        let looked_for = match order.as_slice() {
-            [] => {
-                "no section of it has a key `loras`; name the ComfyUI itself, or its loras folder".to_owned()
-            }
-            [first, ..] => format!(
-                "the loras folder `{}` is not there ({}); name the ComfyUI itself, or its loras folder",
-                first.path.display(),
-                paths.place(first)
-            ),
+        let why = match order.as_slice() {
+            [] => NoLoraFolder::NoKey,
+            [first, ..] => NoLoraFolder::Away { folder: first.path.clone(), place: paths.place(first) },
         };
         let missing = order.first().map(|folder| folder.path.clone());
-        return Err(Error::NoComfyUi { path: path.to_path_buf(), looked_for, missing });
+        return Err(Error::NoComfyUi { path: path.to_path_buf(), why: why.into(), missing });
     };
-    let default = if folder.is_default { ", marked as default" } else { "" };
-    let why =
-        format!("`loras` of {}{default}{}", paths.place(folder), paths.passed_over(&order, Some(folder)));
+    let why = LoraFolderReason::PathsFile(paths.configured(&order, folder));
     let own = models.and_then(|models| first_of(&models, &EMBEDDINGS));
     Ok(LoraFolder { path: folder.path.clone(), why, embeddings: paths.first("embeddings", own.as_deref()) })
 }
@@ -236,19 +226,17 @@ struct ExtraPaths<'a> {
 }
 
 impl<'a> ExtraPaths<'a> {
-    fn read(path: &'a Path, around: &'a Surroundings<'a>) -> Result<Self, String> {
-        let bad = |why: &str| {
-            format!("`{}` is passed over, since ComfyUI does not start with it: {why}", path.display())
-        };
+    fn read(path: &'a Path, around: &'a Surroundings<'a>) -> Result<Self, PathsFault> {
+        let refused = |why| PathsFault::Refused { path: path.to_path_buf(), why };
         // Through links, as ComfyUI reads it; the check that it is a file keeps us from waiting at a pipe.
         let mut text = String::new();
         let read = std::fs::File::open(path)
             .and_then(|file| file.take(YAML_BOUND + 1).read_to_string(&mut text))
-            .map_err(|error| format!("could not read `{}`: {error}", path.display()))?;
+            .map_err(|error| PathsFault::Disk { path: path.to_path_buf(), cause: error.into() })?;
         if read as u64 > YAML_BOUND {
-            return Err(bad("it is larger than 1 MiB"));
+            return Err(refused(PathsRefusal::TooLarge));
         }
-        let sections = extra_paths::parse(&text).map_err(|why| bad(&why))?;
+        let sections = extra_paths::parse(&text).map_err(refused)?;
         Ok(Self { path, around, sections })
     }
 
@@ -272,24 +260,25 @@ impl<'a> ExtraPaths<'a> {
         extra_paths::desktop_models(&self.sections, disk::parent(self.path), self.around)
     }
 
-    /// Where a folder is named, for people.
-    fn place(&self, folder: &extra_paths::Folder) -> String {
-        match folder.line {
-            None => format!("`{}`", self.path.display()),
-            Some(line) => format!("section `{}` in line {line} of `{}`", folder.section, self.path.display()),
-        }
+    fn place(&self, folder: &extra_paths::Folder) -> PathsPlace {
+        let section = folder.line.map(|line| (folder.section.clone(), line));
+        PathsPlace { file: self.path.to_path_buf(), section }
     }
 
-    /// Names the default folder that comes before the chosen one and is not there: its disk may be away.
-    fn passed_over(&self, order: &[extra_paths::Folder], chosen: Option<&extra_paths::Folder>) -> String {
+    fn configured(&self, order: &[extra_paths::Folder], chosen: &extra_paths::Folder) -> ConfiguredFolder {
+        let (place, away) = (self.place(chosen), self.away(order, Some(chosen)));
+        ConfiguredFolder { place, is_default: chosen.is_default, away }
+    }
+
+    /// Returns the default folder that comes before the chosen one and does not exist.
+    fn away(
+        &self,
+        order: &[extra_paths::Folder],
+        chosen: Option<&extra_paths::Folder>,
+    ) -> Option<AwayFolder> {
         let mut before = order.iter().take_while(|folder| Some(*folder) != chosen);
-        before.find(|folder| folder.is_default).map_or_else(String::new, |folder| {
-            format!(
-                "; `{}` would come before it, and is not there ({})",
-                folder.path.display(),
-                self.place(folder)
-            )
-        })
+        let folder = before.find(|folder| folder.is_default)?;
+        Some(AwayFolder { path: folder.path.clone(), place: self.place(folder) })
     }
 }
 

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::edge::net::client;
+use crate::model::comfyui::NoList;
 
 /// A ComfyUI that is loading a model answers late; this check is optional and waits no longer than this.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,8 +43,8 @@ struct Kind {
 /// Asks for the list of LoRAs; ComfyUI reads its folders anew for that.
 ///
 /// # Errors
-/// Why there is no answer, for people, without the URL's secrets.
-pub async fn ask(base: &Url) -> Result<Listed, String> {
+/// Why there is no list.
+pub async fn ask(base: &Url) -> Result<Listed, NoList> {
     let client = client_for(base)?;
     let names: Vec<String> = get(&client, base, "models/loras").await?;
     // Older ones do not have these two; then only the names are known.
@@ -62,36 +63,40 @@ fn with_slashes(name: &str) -> String {
     name.replace('\\', "/")
 }
 
-fn client_for(base: &Url) -> Result<reqwest::Client, String> {
+fn client_for(base: &Url) -> Result<reqwest::Client, NoList> {
     // It runs here or next door; a proxy would not find it.
     let builder = client::builder().no_proxy().timeout(PATIENCE);
-    client::for_origin(builder, base.scheme() == "https")
+    client::for_origin(builder, base.scheme() == "https").map_err(NoList::NoClient)
 }
 
-async fn get<T: DeserializeOwned>(client: &reqwest::Client, base: &Url, path: &str) -> Result<T, String> {
+async fn get<T: DeserializeOwned>(
+    client: &reqwest::Client,
+    base: &Url,
+    path: &'static str,
+) -> Result<T, NoList> {
     let mut url = base.clone();
     url.set_query(None);
     url.set_fragment(None);
     url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
-    let describe = |error: reqwest::Error| {
+    let cause = |error: reqwest::Error| {
         if error.is_timeout() {
-            format!("it does not answer within {} s", PATIENCE.as_secs())
+            NoList::TimedOut { after: PATIENCE }
         } else if error.is_connect() {
-            "no program answers there".to_owned()
+            NoList::Unreachable
         } else {
-            "the answer broke off".to_owned()
+            NoList::Interrupted
         }
     };
-    let mut response = client.get(url).send().await.map_err(describe)?;
+    let mut response = client.get(url).send().await.map_err(cause)?;
     if !response.status().is_success() {
-        return Err(format!("it answered HTTP {} to `/{path}`", response.status().as_u16()));
+        return Err(NoList::Status { status: response.status().as_u16(), path });
     }
     let mut body = Vec::new();
-    while let Some(bytes) = response.chunk().await.map_err(describe)? {
+    while let Some(bytes) = response.chunk().await.map_err(cause)? {
         body.extend_from_slice(&bytes);
         if body.len() > ANSWER_BOUND {
-            return Err("its answer is too long".to_owned());
+            return Err(NoList::TooLong);
         }
     }
-    serde_json::from_slice(&body).map_err(|_| format!("its answer to `/{path}` is not that of a ComfyUI"))
+    serde_json::from_slice(&body).map_err(|_| NoList::Foreign { path })
 }

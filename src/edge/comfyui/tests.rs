@@ -48,14 +48,28 @@ fn every_kind_of_folder_leads_to_its_loras() {
         let root = folders(&there);
         let folder = found(&root.path().join(named), None).unwrap();
         assert_eq!(folder.path, root.path().join(expected), "{there:?} {named}");
-        assert!(!folder.why.is_empty());
     }
     let root = folders(&["models/loras"]);
     assert_eq!(found(Path::new("~"), Some(root.path())).unwrap().path, root.path().join("models/loras"));
 }
 
 #[test]
-fn what_is_refused_says_why_and_what_to_name() {
+fn every_folder_has_its_reason() {
+    for (there, named, why) in [
+        (vec!["mine/x"], "mine", LoraFolderReason::Named),
+        (vec!["any/loras"], "any/loras", LoraFolderReason::LoraFolder),
+        (vec!["shared/loras", "shared/vae"], "shared", LoraFolderReason::ModelsFolder),
+        (vec!["x/models/vae"], "x/models", LoraFolderReason::ModelsFolder),
+        (vec!["forge/models/Lora", "forge/models/Stable-diffusion"], "forge", LoraFolderReason::OtherProgram),
+        (vec!["models/loras"], "", LoraFolderReason::ComfyUi { away: None }),
+    ] {
+        let root = folders(&there);
+        assert_eq!(found(&root.path().join(named), None).unwrap().why, why, "{there:?} {named}");
+    }
+}
+
+#[test]
+fn what_is_refused_has_a_reason_and_what_to_name() {
     let root = folders(&["a1111/models/Stable-diffusion", "swarm/Models/controlnet", "bare"]);
     fs::write(root.path().join("file.txt"), "x").unwrap();
     fs::write(root.path().join("swarm/launch-linux.sh"), "x").unwrap();
@@ -211,24 +225,32 @@ fn a_default_that_is_away_does_not_stop_the_placing_and_is_named() {
     for named in [&ui, &yaml] {
         let folder = found(named, None).unwrap();
         assert_eq!(folder.path, root.path().join("near"));
-        let words = format!(
-            "`/nowhere/at/all` would come before it, and is not there (section `big` in line 5 of `{}`)",
-            yaml.display()
-        );
-        assert!(folder.why.contains(&words), "{}", folder.why);
+        let place = |line| PathsPlace { file: yaml.clone(), section: Some(("big".to_owned(), line)) };
+        let away = Some(AwayFolder { path: "/nowhere/at/all".into(), place: place(5) });
+        let configured = ConfiguredFolder { place: place(4), is_default: true, away };
+        let why = match named == &ui {
+            true => LoraFolderReason::ExtraPaths(configured),
+            false => LoraFolderReason::PathsFile(configured),
+        };
+        assert_eq!(folder.why, why);
     }
     fs::write(&yaml, "big:\n  is_default: true\n  loras: /nowhere/at/all\n").unwrap();
     let folder = found(&ui, None).unwrap();
     assert_eq!(folder.path, ui.join("models/loras"));
-    assert!(folder.why.contains("line 3"), "{}", folder.why);
+    let place = PathsPlace { file: yaml.clone(), section: Some(("big".to_owned(), 3)) };
+    let away = Some(AwayFolder { path: "/nowhere/at/all".into(), place });
+    assert_eq!(folder.why, LoraFolderReason::ComfyUi { away });
+    // One that is no default and does not exist is passed over in silence.
+    fs::write(&yaml, "gone:\n  loras: gone/x\nnear:\n  loras: ../near\n").unwrap();
+    let place = PathsPlace { file: yaml.clone(), section: Some(("near".to_owned(), 4)) };
+    let configured = ConfiguredFolder { place, is_default: false, away: None };
+    assert_eq!(found(&yaml, None).unwrap().why, LoraFolderReason::PathsFile(configured));
     fs::write(&yaml, "big:\n  loras:\tx\n").unwrap();
     let folder = found(&ui, None).unwrap();
     assert_eq!(folder.path, ui.join("models/loras"));
-    assert!(
-        folder.why.contains("ComfyUI does not start with it") && folder.why.contains("line 2"),
-        "{}",
-        folder.why
-    );
+    let LoraFolderReason::ComfyUiAlone(fault) = folder.why else { panic!("{:?}", folder.why) };
+    let words = format!("`{}` is passed over, since ComfyUI does not start with it: ", yaml.display());
+    assert!(fault.to_string().starts_with(&words) && fault.to_string().contains("line 2"), "{fault}");
 }
 
 #[test]
@@ -284,11 +306,9 @@ fn a_default_folder_beside_a_root_comes_before_its_own() {
     fs::write(&yaml, "big:\n  base_path: ../big\n  is_default: true\n  loras: loras\n").unwrap();
     let folder = found(&ui, None).unwrap();
     assert_eq!(folder.path, root.path().join("big/loras"));
-    assert!(
-        folder.why.contains("default") && folder.why.contains("extra_model_paths.yaml"),
-        "{}",
-        folder.why
-    );
+    let place = PathsPlace { file: yaml, section: Some(("big".to_owned(), 4)) };
+    let configured = ConfiguredFolder { place, is_default: true, away: None };
+    assert_eq!(folder.why, LoraFolderReason::ExtraPaths(configured));
 }
 
 #[test]

@@ -154,7 +154,7 @@ async fn next(shared: &Arc<Shared>, mut reading: Reading) -> Piece {
         let piece = reading.piece(&path, stamp, size);
         piece.map(|bytes| (bytes, reading))
     });
-    let lost = || Err(LocalFault::Unreadable("the reading thread ended".to_owned()));
+    let lost = || Err(LocalFault::Interrupted);
     match read.await.unwrap_or_else(|_| lost()) {
         Ok((bytes, reading)) => {
             let mut state = shared.state();
@@ -183,7 +183,7 @@ impl Reading {
         let mut bytes = vec![0; size];
         file.read_exact(&mut bytes).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => LocalFault::Changed,
-            _ => LocalFault::Unreadable(error.to_string()),
+            _ => LocalFault::Unreadable(error.into()),
         })?;
         self.hasher.update(&bytes);
         self.left -= size as u64;
@@ -197,24 +197,24 @@ impl Reading {
 }
 
 fn open(path: &std::path::Path, stamp: Stamp) -> Result<File, LocalFault> {
-    let file = File::open(path).map_err(|error| local(&error))?;
+    let file = File::open(path).map_err(local)?;
     if stamp_of(&file)? != stamp { Err(LocalFault::Changed) } else { Ok(file) }
 }
 
 fn stamp_of(file: &File) -> Result<Stamp, LocalFault> {
-    let metadata = file.metadata().map_err(|error| local(&error))?;
+    let metadata = file.metadata().map_err(local)?;
     Ok(Stamp { size: metadata.len(), modified: disk::modified(&metadata) })
 }
 
 fn stamp_at(path: &std::path::Path) -> Result<Stamp, LocalFault> {
-    let metadata = std::fs::metadata(path).map_err(|error| local(&error))?;
+    let metadata = std::fs::metadata(path).map_err(local)?;
     Ok(Stamp { size: metadata.len(), modified: disk::modified(&metadata) })
 }
 
-fn local(error: &io::Error) -> LocalFault {
+fn local(error: io::Error) -> LocalFault {
     match error.kind() {
         io::ErrorKind::NotFound => LocalFault::Gone,
-        _ => LocalFault::Unreadable(error.to_string()),
+        _ => LocalFault::Unreadable(error.into()),
     }
 }
 

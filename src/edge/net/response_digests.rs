@@ -9,7 +9,7 @@ use crate::model::claim::{Algorithm, Claim, merge};
 use crate::model::digest::unhex;
 
 /// Returns every claim about the whole file. `covers_all`: this answer's body is the whole file, so claims about the
-/// message or about a range are claims about the file. `length`: the whole file's, where the answer says it.
+/// message or about a range are claims about the file. `length`: the whole file's, where the answer declares it.
 pub(crate) fn read(headers: &HeaderMap, covers_all: bool, length: Option<u64>) -> Vec<Claim> {
     let mut claims = Vec::new();
     if speaks_of_other_bytes(headers, length) {
@@ -64,7 +64,7 @@ pub(crate) fn read(headers: &HeaderMap, covers_all: bool, length: Option<u64>) -
     claims
 }
 
-/// Whether the answer itself says that its body is not what is stored: then digests may be of either. Stores unpack on
+/// Whether the answer itself declares that its body is not what is stored: then digests may be of either. Stores unpack on
 /// the way, and proxies change what passes, without changing the headers that the store wrote before.
 fn speaks_of_other_bytes(headers: &HeaderMap, length: Option<u64>) -> bool {
     let is_identity = |word: &str| matches!(&*word.trim().to_ascii_lowercase(), "" | "identity");
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_of_other_bytes_than_the_body_say_nothing() {
+    fn digests_of_other_bytes_than_the_body_are_ignored() {
         let (md5, sha) = (format!("md5={}", STANDARD.encode([7; 16])), "ab".repeat(32));
         let tag = format!("\"{}\"", "ab".repeat(16));
         let base = [("x-goog-hash", &*md5), ("etag", &*tag)];

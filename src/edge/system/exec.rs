@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn failures_say_how_and_why() {
+    async fn failures_have_their_ending_and_cause() {
         let (ended, _) = run("sh -c 'echo out; echo no disk >&2; exit 3'", LONG).await;
         assert_eq!(ended.unwrap_err().to_string(), "it ended with code 3: no disk");
         let (ended, _) = run("sh -c 'kill -9 $$'", LONG).await;

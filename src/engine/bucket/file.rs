@@ -116,7 +116,7 @@ struct Story {
     whole_only: bool,
     may_be_direct: bool,
     doubt: Option<Doubt>,
-    told_started: bool,
+    reported_started: bool,
     /// Uploads that the store dropped before they were complete.
     lost_uploads: u32,
 }
@@ -201,7 +201,7 @@ impl File {
             whole_only: false,
             may_be_direct: true,
             doubt: order.doubt.clone(),
-            told_started: false,
+            reported_started: false,
             lost_uploads: 0,
         };
         let began = Instant::now();
@@ -279,7 +279,7 @@ impl File {
         let name = self.order.artifact.path.file_name().to_owned();
         let hashes = Hashes::new(&name, &first.known.claims);
         let length = first.known.length;
-        self.tell_started(length);
+        self.report_started(length);
         if let Some(length) = length.filter(|length| *length <= self.shared.part) {
             return self.small(first, length, hashes).await;
         }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::decide::bucket::head::{FORMAT, HEAD, Head, Known};
 use crate::edge::bucket::{Meta, Tag};
 use crate::edge::folder::checksummed;
-use crate::error::{BucketError, Error};
+use crate::error::{BucketError, Error, UnfitPrefix};
 use crate::model::job::JobId;
 
 use super::store::{Small, Store};
@@ -49,10 +49,10 @@ impl Found {
                 damaged: Some(bytes),
             }),
             Contents::Whole(head, ..) if head.job != *job => {
-                Err(unfit(store, format!("it holds the files of job `{}`", head.job)))
+                Err(unfit(store, UnfitPrefix::OtherJob(head.job.clone())))
             }
             Contents::Whole(head, ..) if head.origin != origin => {
-                Err(unfit(store, format!("it holds files of the API at `{}`", head.origin)))
+                Err(unfit(store, UnfitPrefix::OtherOrigin(head.origin.clone())))
             }
             Contents::Whole(head, known, meta) => {
                 let tag = Some(meta.tag);
@@ -68,10 +68,7 @@ impl Found {
     pub(crate) async fn peek(store: &Store) -> Result<Self, Error> {
         match contents(store).await? {
             Contents::Nothing => Err(BucketError::NoMirror { to: store.url.to_string() }.into()),
-            Contents::Damaged(..) => {
-                let why = "its head is damaged; the next run of its job adopts what is there".to_owned();
-                Err(unfit(store, why))
-            }
+            Contents::Damaged(..) => Err(unfit(store, UnfitPrefix::DamagedHead)),
             Contents::Whole(head, known, meta) => {
                 let tag = Some(meta.tag);
                 Ok(Self { head: Some(*head), known: *known, tag, age: meta.age, damaged: None })
@@ -115,7 +112,7 @@ async fn contents(store: &Store) -> Result<Contents, Error> {
         let mut head = match read_head(&bytes) {
             Ok(head) => head,
             Err(ReadFault::Newer(format)) => {
-                let why = format!("its private state has format {format}, and this rcsync knows {FORMAT}");
+                let why = UnfitPrefix::NewerFormat { found: format, known: FORMAT };
                 return Err(unfit(store, why));
             }
             Err(ReadFault::Damaged) => return Ok(Contents::Damaged(bytes, meta)),
@@ -135,7 +132,7 @@ async fn contents(store: &Store) -> Result<Contents, Error> {
         }
         return Ok(Contents::Whole(Box::new(head), Box::new(known), meta));
     }
-    Err(unfit(store, "its head names a snapshot that is not there".to_owned()))
+    Err(unfit(store, UnfitPrefix::NoSnapshot))
 }
 
 /// Looks at the head alone: one request. `None` where none that can be read is there.
@@ -148,10 +145,10 @@ pub(super) async fn glance(store: &Store) -> Result<Option<(Head, Tag, Option<Du
 }
 
 fn too_large(store: &Store, key: &str, size: u64, bound: u64) -> Error {
-    unfit(store, format!("its `{key}` has {size} bytes, and rcsync's has at most {bound}"))
+    unfit(store, UnfitPrefix::TooLarge { key: key.to_owned(), size, most: bound })
 }
 
-fn unfit(store: &Store, why: String) -> Error {
+fn unfit(store: &Store, why: UnfitPrefix) -> Error {
     BucketError::Unfit { to: store.url.to_string(), why }.into()
 }
 

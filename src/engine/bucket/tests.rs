@@ -27,6 +27,7 @@ use crate::engine::outputs::hooks::HookPlan;
 use crate::engine::stop::Stop;
 use crate::error::{BucketError, Error, ExitStatus};
 use crate::model::artifact::ArtifactKind;
+use crate::model::comfyui::LoraFolderReason;
 use crate::model::destination::BucketUrl;
 use crate::model::digest::Sha256Digest;
 use crate::model::hook_event::EventId;
@@ -916,7 +917,7 @@ fn hooks(rig: &Rig, dir: &std::path::Path) -> super::hooks::BucketHooks {
 /// In real time, since commands run in it.
 #[cfg(unix)]
 #[tokio::test]
-async fn hooks_hear_of_each_object_once_across_runs_and_kills() {
+async fn hooks_run_for_each_object_once_across_runs_and_kills() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::new(plan());
     rig.world.advance_steps(&rig.job, 11);
@@ -1115,7 +1116,7 @@ fn comfy_ui(dir: &std::path::Path, keep: Option<u32>) -> ComfyUi {
     let loras = dir.join("ComfyUI/models/loras");
     std::fs::create_dir_all(&loras).unwrap();
     ComfyUi::new(ComfyOptions {
-        folder: LoraFolder { path: loras, why: "a test".to_owned(), embeddings: None },
+        folder: LoraFolder { path: loras, why: LoraFolderReason::Named, embeddings: None },
         subdir: "{name}".parse().unwrap(),
         keep,
         link: LinkMode::default(),

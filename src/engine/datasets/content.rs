@@ -75,7 +75,7 @@ impl From<io::Error> for Cut {
 }
 
 impl Reading<'_> {
-    /// Reads the file as what its name says it is.
+    /// Reads the file as the kind that its name has.
     pub(super) fn read(mut self, caption_ext: &str) -> Result<Found, Cut> {
         if let Some(kind) = MediaKind::of(self.name) {
             self.media(kind)
@@ -290,7 +290,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_caption_is_what_the_standard_library_says(bytes in proptest::collection::vec(any::<u8>(), 0..40), chunk in 1..9_usize) {
+        fn a_caption_is_text_where_the_standard_library_reads_it(bytes in proptest::collection::vec(any::<u8>(), 0..40), chunk in 1..9_usize) {
             let offset = std::str::from_utf8(&bytes).err().map(|error| error.valid_up_to() as u64);
             match caption(&bytes, chunk) {
                 Caption::NotUtf8 { offset: found, .. } => prop_assert_eq!(Some(found), offset),

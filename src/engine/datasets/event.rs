@@ -1,4 +1,6 @@
 //! What happens while a folder is sent into a dataset.
+//!
+//! An event serializes as one object with the names that the JSON lines of the program have; causes are structured.
 
 use std::time::Duration;
 
@@ -10,12 +12,15 @@ use crate::decide::datasets::push::sending::{Route, SendFault};
 use crate::error::{Error, ExitStatus};
 use crate::model::dataset::DatasetStatus;
 use crate::model::digest::Sha256Digest;
+use crate::model::units::as_seconds;
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PushEvent {
     /// What is to be done is known.
+    #[serde(rename = "plan")]
     Planned {
         /// Files that will be sent.
         send: u64,
@@ -29,6 +34,7 @@ pub enum PushEvent {
     /// The dataset was created.
     Created {
         /// Its id.
+        #[serde(skip)]
         id: String,
     },
     /// A try to send a file begins.
@@ -40,7 +46,7 @@ pub enum PushEvent {
         /// Which way.
         route: Route,
     },
-    /// So much of a try is given to the connection.
+    /// So much of a try is given to the connection. For bars; not part of the JSON stream.
     Progress {
         /// The file.
         path: String,
@@ -56,6 +62,7 @@ pub enum PushEvent {
         /// The SHA-256 of what was sent.
         sha256: Sha256Digest,
         /// Since its first try began.
+        #[serde(rename = "seconds", serialize_with = "as_seconds")]
         elapsed: Duration,
     },
     /// Something is tried again after a wait.
@@ -65,6 +72,7 @@ pub enum PushEvent {
         /// Why.
         cause: RetriedPush,
         /// How long it waits.
+        #[serde(rename = "wait_seconds", serialize_with = "as_seconds")]
         wait: Duration,
     },
     /// All is sent; the dataset is not READY yet.
@@ -72,6 +80,7 @@ pub enum PushEvent {
         /// Its status.
         status: DatasetStatus,
         /// Files in its inventory, where it has one.
+        #[serde(rename = "files")]
         listed: Option<u64>,
         /// Files of the folder.
         of: u64,
@@ -98,6 +107,7 @@ pub enum PushEvent {
     /// The end.
     Done {
         /// How.
+        #[serde(rename = "exit_code")]
         exit: ExitStatus,
         /// Files that were sent.
         sent: u64,
@@ -108,6 +118,7 @@ pub enum PushEvent {
         /// Files that could not be sent.
         failed: u64,
         /// Since it began.
+        #[serde(rename = "seconds", serialize_with = "as_seconds")]
         elapsed: Duration,
     },
 }
@@ -127,7 +138,7 @@ pub enum PushNotice {
 }
 
 /// Why something is tried again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RetriedPush {
     /// What is wrong with the last try.
     pub fault: SendFault,
@@ -142,7 +153,8 @@ impl RetriedPush {
 }
 
 /// Why a file could not be sent, or the dataset is not what it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FailedPush {
     /// Sending it failed, and no other try would help.
     Fault(SendFault),
@@ -150,8 +162,8 @@ pub enum FailedPush {
     Meanwhile(Meanwhile),
     /// The API gives names to files that part what belongs together: which files.
     Renamed(Renamed),
-    /// Validation refused the dataset: why, in the API's words.
-    Refused(String),
+    /// Validation refused the dataset: why, in the API's words, where it gives a reason.
+    Refused(Option<String>),
     /// Its inventory is not the folder's.
     Different {
         /// Its status.
@@ -164,12 +176,14 @@ pub enum FailedPush {
         /// Its status.
         status: DatasetStatus,
         /// How long it was waited for.
+        #[serde(serialize_with = "as_seconds")]
         waited: Duration,
     },
 }
 
 /// What became of a file while others were sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Meanwhile {
     /// It is new in the folder.
     Came,
@@ -183,4 +197,37 @@ pub enum Meanwhile {
 pub trait PushReporter: Send + Sync {
     /// Takes one event.
     fn report(&self, event: &PushEvent);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fault::LocalFault;
+
+    #[test]
+    fn causes_are_structured() {
+        let json = |event: &PushEvent| serde_json::to_string(event).unwrap();
+        let cause = RetriedPush { fault: LocalFault::Changed.into(), at_a_time: Some(2) };
+        let wait = Duration::from_millis(1500);
+        assert_eq!(
+            json(&PushEvent::Retrying { path: Some("a.jpg".to_owned()), cause, wait }),
+            r#"{"event":"retrying","path":"a.jpg","cause":{"fault":{"local":"changed"},"at_a_time":2},"wait_seconds":1.5}"#
+        );
+        let difference = Difference {
+            missing: vec!["a.jpg".to_owned()],
+            lengths: vec![("b.jpg".to_owned(), 7, 8)],
+            foreign: Vec::new(),
+        };
+        let cause = FailedPush::Different { status: DatasetStatus::Ready, difference };
+        assert_eq!(
+            json(&PushEvent::Failed { path: None, cause }),
+            r#"{"event":"failed","path":null,"cause":{"different":{"status":"READY","difference":{"missing":["a.jpg"],"lengths":[["b.jpg",7,8]],"foreign":[]}}}}"#
+        );
+        let files = ("a.jpg".to_owned(), "b.jpg".to_owned());
+        let cause = FailedPush::Renamed(Renamed::Merged { files, stored_as: "x.jpg".to_owned() });
+        assert_eq!(
+            json(&PushEvent::Failed { path: None, cause }),
+            r#"{"event":"failed","path":null,"cause":{"renamed":{"merged":{"files":["a.jpg","b.jpg"],"stored_as":"x.jpg"}}}}"#
+        );
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
 
-use crate::decide::formats::safetensors_header::{LENGTH_BYTES, SafetensorsHeader};
+use crate::decide::formats::safetensors_header::{HeaderError, LENGTH_BYTES, SafetensorsHeader};
 use crate::decide::transfer::backoff::Policy;
 use crate::decide::transfer::outcome::{Verdict, verdict};
 use crate::decide::transfer::plain_request::{Habit, Instead, instead};
@@ -44,9 +44,24 @@ pub enum PeekError {
     /// The host did not answer as it should.
     #[error(transparent)]
     Fault(#[from] Fault),
-    /// What came is no safetensors header, or not yet all of one.
-    #[error("{0}")]
-    NoHeader(String),
+    /// The file is shorter than the length of a header.
+    #[error("only {here} bytes of it are there yet")]
+    TooShort {
+        /// Bytes that the host has.
+        here: usize,
+    },
+    /// It is no safetensors file: its header would be longer than any.
+    #[error("its header claims to have {length} bytes; it is no safetensors file")]
+    TooLong {
+        /// The length that its first bytes declare.
+        length: u64,
+    },
+    /// The trainer still writes the header.
+    #[error("its header is still being written")]
+    Unfinished,
+    /// What came is no safetensors header.
+    #[error(transparent)]
+    NoHeader(#[from] HeaderError),
 }
 
 /// Whether this artifact has a header to look at.
@@ -74,7 +89,10 @@ fn again(error: &PeekError) -> Again {
             Verdict::Retry { at_least } => Again::After(at_least),
             _ => Again::Never,
         },
-        PeekError::NoHeader(_) => Again::Never,
+        PeekError::TooShort { .. }
+        | PeekError::TooLong { .. }
+        | PeekError::Unfinished
+        | PeekError::NoHeader(_) => Again::Never,
     }
 }
 
@@ -82,12 +100,10 @@ async fn once(client: &ArtifactClient, source: &SourceUrl) -> Result<Peeked, Pee
     let (mut bytes, hosted) = read(client, source, 0, FIRST).await?;
     let length = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
     let Some(length) = length else {
-        return Err(PeekError::NoHeader(format!("only {} bytes of it are there yet", bytes.len())));
+        return Err(PeekError::TooShort { here: bytes.len() });
     };
     if length > LONGEST {
-        return Err(PeekError::NoHeader(format!(
-            "its header claims to have {length} bytes; it is no safetensors file"
-        )));
+        return Err(PeekError::TooLong { length });
     }
     let end = LENGTH_BYTES + length;
     if (bytes.len() as u64) < end {
@@ -95,8 +111,7 @@ async fn once(client: &ArtifactClient, source: &SourceUrl) -> Result<Peeked, Pee
         bytes.extend(more);
     }
     let header = usize::try_from(end).ok().and_then(|end| bytes.get(8..end));
-    let header = header.ok_or_else(|| PeekError::NoHeader("its header is still being written".to_owned()))?;
-    let header = SafetensorsHeader::parse(header).map_err(|error| PeekError::NoHeader(error.to_string()))?;
+    let header = SafetensorsHeader::parse(header.ok_or(PeekError::Unfinished)?)?;
     Ok(Peeked { header, hosted })
 }
 

@@ -221,7 +221,7 @@ impl Port for Own<'_> {
     fn booked(&mut self, ticket: Ticket, absorbed: Absorbed) {
         let Absorbed { count, declared, hopeless, .. } = absorbed;
         self.step(Input::Booked { ticket, count, declared, hopeless });
-        self.context.tell(&Event::Received {
+        self.context.emit(&Event::Received {
             path: self.artifact.path.clone(),
             have: self.file.state.have(),
             size: self.file.state.length(),

@@ -178,11 +178,11 @@ impl Context {
         self.room.spend(&artifact.key, count)?.map_or(Ok(()), |shortage| Err(no_room(artifact, shortage)))
     }
 
-    pub(super) fn tell(&self, event: &Event) {
+    pub(super) fn emit(&self, event: &Event) {
         self.reporter.report(event);
     }
 
-    pub(super) fn tell_all(&self, events: &[Event]) {
+    pub(super) fn emit_all(&self, events: &[Event]) {
         self.reporter.report_all(events);
     }
 
@@ -212,7 +212,7 @@ impl Context {
             Report::Vanished => Event::Vanished { path },
             Report::Failed(cause) => Event::Failed { path, cause },
         };
-        self.tell(&event);
+        self.emit(&event);
     }
 }
 

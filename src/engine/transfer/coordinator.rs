@@ -362,7 +362,7 @@ impl Coordinator {
             && let Some(state) = &slot.state
         {
             let (have, size) = (state.have(), state.length());
-            self.context.tell(&Event::Received { path: slot.artifact.path.clone(), have, size });
+            self.context.emit(&Event::Received { path: slot.artifact.path.clone(), have, size });
         }
         self.set_front(id);
         self.perform(id, commands);
@@ -456,7 +456,7 @@ impl Coordinator {
             };
             outcomes.push((key, outcome));
         }
-        self.context.tell_all(&events);
+        self.context.emit_all(&events);
         for (key, outcome) in outcomes {
             let Some(id) = self.state.by_key.get(&key).copied() else { continue };
             let commands = self.step(id, Input::Committed(outcome));

@@ -291,7 +291,7 @@ fn a_second_accident_is_survived_and_a_third_reported() {
     assert_eq!(listing.artifacts[0].path, suffixed(16));
     taken.push(suffixed(16));
     let listing = Listing::build(Some("j"), &listed, &|_| None, &taken);
-    let whys: Vec<&str> = listing.rejected.iter().map(|file| file.why.as_str()).collect();
+    let whys: Vec<String> = listing.rejected.iter().map(|file| file.why.to_string()).collect();
     assert_eq!(whys, ["https://h/j/samples/x.png?…: no free name is left for it"]);
 }
 

@@ -1,10 +1,14 @@
 //! What an unquoted word means to YAML 1.1: numbers, truths and dates where people mean words.
 
+use serde::Serialize;
+
 use super::Loader;
 
 /// What a scalar means to YAML 1.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Meaning {
+    /// What it is in most cases.
     #[default]
     Text,
     /// `~`, `null`, or no value.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use serde::Serialize;
 use serde_saphyr::granit_parser::{Event, ScalarStyle, Span};
 
 use super::meaning::{self, Meaning};
@@ -36,16 +37,23 @@ pub(crate) struct Text {
 }
 
 /// Why a text is no value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Unreadable {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unreadable {
     /// Not YAML; with the parser's words.
     Syntax(String),
     /// YAML that PyYAML refuses.
     Refused(Refusal),
     /// Another document begins.
-    SecondDocument { line: u64 },
+    SecondDocument {
+        /// The line that it begins in, counted from 1.
+        line: u64,
+    },
     /// An alias refers to what contains it.
-    Cycle { line: u64 },
+    Cycle {
+        /// The line of the alias, counted from 1.
+        line: u64,
+    },
     /// Larger or deeper than the bounds.
     TooLarge,
 }

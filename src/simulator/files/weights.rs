@@ -40,7 +40,7 @@ pub(crate) struct Weights {
     pub(crate) partner: Option<(u64, bool)>,
     /// About how long the file should be.
     pub(crate) bytes: u64,
-    /// What the header says about the body.
+    /// What the header declares about the body.
     pub(crate) hash: TrainerHash,
 }
 
@@ -126,14 +126,14 @@ impl Weights {
 
     fn metadata(&self, hash: Option<[u8; 32]>) -> Value {
         let mut metadata = Map::new();
-        let mut say = |key: &str, text: String| metadata.insert(key.to_owned(), Value::String(text));
-        say("format", "pt".to_owned());
-        say("name", self.name.clone());
-        say("version", "1.0".to_owned());
-        say("ss_output_name", self.name.clone());
-        say("ss_base_model_version", self.family.base_model().to_owned());
-        say("training_info", json!({"step": self.step, "epoch": self.step / 100}).to_string());
-        say(
+        let mut put = |key: &str, text: String| metadata.insert(key.to_owned(), Value::String(text));
+        put("format", "pt".to_owned());
+        put("name", self.name.clone());
+        put("version", "1.0".to_owned());
+        put("ss_output_name", self.name.clone());
+        put("ss_base_model_version", self.family.base_model().to_owned());
+        put("training_info", json!({"step": self.step, "epoch": self.step / 100}).to_string());
+        put(
             "software",
             json!({
                 "name": "ai-toolkit",
@@ -143,8 +143,8 @@ impl Weights {
             .to_string(),
         );
         if let Some(hash) = hash {
-            say("sshs_model_hash", hex(&hash));
-            say("sshs_legacy_hash", hex(&hash[..4]));
+            put("sshs_model_hash", hex(&hash));
+            put("sshs_legacy_hash", hex(&hash[..4]));
         }
         Value::Object(metadata)
     }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_valid_and_hashes_to_what_its_header_says() {
+    fn the_file_is_valid_and_hashes_to_what_its_header_declares() {
         let (bytes, body, metadata) = read(weights());
         assert_eq!(body % 8, 0);
         let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("a valid file");

@@ -110,7 +110,7 @@ async fn resuming_a_finished_job_rewrites_its_final_file() {
 }
 
 #[tokio::test]
-async fn preemption_stops_early_and_resuming_goes_on_from_the_latest_checkpoint() {
+async fn preemption_stops_early_and_resuming_continues_from_the_latest_checkpoint() {
     let simulator = start().await;
     let job = simulator.add_job(JobPlan { preempt_at: Some(25), ..small() });
     simulator.finish(&job);

@@ -26,7 +26,7 @@ fn map() -> String {
 }
 
 #[test]
-fn the_map_is_what_the_modules_say() {
+fn the_map_has_the_first_lines_of_the_modules() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
     let text = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = text.split_once(BEGIN).expect("a place for the map");

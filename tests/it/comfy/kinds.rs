@@ -105,7 +105,7 @@ async fn embeddings_full_models_and_adapters_stay_out_of_loras() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn peek_says_what_each_is() {
+async fn peek_shows_what_each_is() {
     let files = vec![
         checkpoint("ohwx_000000250.safetensors", EMBEDDING),
         checkpoint("my_lora_000000250.safetensors", FULL),

@@ -375,7 +375,7 @@ async fn a_final_that_changed_gets_a_name_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_mirror_leaves_whole_files_and_goes_on() {
+async fn a_killed_mirror_leaves_whole_files_and_continues() {
     let stage = Stage::finished(JobPlan { save_every: 20, checkpoint_bytes: 400_000, ..plan() }).await;
     let (dir, ui) = (stage.bench.dir(), stage.ui());
     let arguments =

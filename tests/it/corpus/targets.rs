@@ -65,7 +65,7 @@ pub(super) fn names(bytes: &[u8]) {
     let known = paths(&first);
     let again = Listing::build(job_name, &reversed, &|key| known.get(key).cloned(), known.values());
     holds_what_names_promise(&again);
-    // Files that only their hosts tell apart are named by which host comes first.
+    // Files that only their hosts distinguish are named by which host comes first.
     let hosts: BTreeSet<&str> = listed.iter().map(|listed| listed.url.authority()).collect();
     if hosts.len() < 2 {
         assert_eq!(paths(&again), known, "a known file changed its name");
@@ -110,12 +110,12 @@ fn holds_what_names_promise(listing: &Listing) {
             folder = path.parent();
         }
     }
-    for why in listing.rejected.iter().map(|file| &file.why) {
+    for why in listing.rejected.iter().map(|file| file.why.to_string()) {
         assert!(!why.chars().any(is_invisible), "{why:?} has invisible characters");
     }
 }
 
-/// The private state of a folder. The first byte says which file it is and whether its checksum is made right; a
+/// The private state of a folder. The first byte decides which file it is and whether its checksum is made right; a
 /// journal comes behind a whole snapshot.
 pub(super) fn manifest(bytes: &[u8]) {
     let Some((kind, rest)) = bytes.split_first() else { return };
@@ -198,7 +198,7 @@ fn offsets_in(json: &[u8]) -> usize {
     String::from_utf8_lossy(json).matches("data_offsets").count()
 }
 
-/// A whole file: the first byte says its format, the second where it is cut into chunks.
+/// A whole file: the first byte is its format, the second where it is cut into chunks.
 pub(super) fn formats(bytes: &[u8]) {
     const FORMATS: [Format; 12] = [
         Format::Safetensors,
@@ -242,9 +242,9 @@ pub(super) fn answers(body: &[u8]) {
     let fit = |text: &str| assert!(!text.chars().any(char::is_control), "{text:?}");
     if let Ok(result) = read_result(body, &job) {
         assert!(result.unusable.len() <= 101, "too many complaints");
-        result.unusable.iter().for_each(|why| fit(why));
+        result.unusable.iter().for_each(|row| fit(&row.to_string()));
         assert!(result.unreachable.len() <= 101, "too many complaints");
-        result.unreachable.iter().for_each(|file| fit(&file.why));
+        result.unreachable.iter().for_each(|file| fit(&file.why.to_string()));
         result.error.iter().for_each(|why| fit(why));
         for listed in result.artifacts.iter().filter_map(|listed| listed.sample.as_ref()) {
             assert!(listed.prompt.as_ref().is_none_or(|prompt| prompt.len() <= 64 << 10));
@@ -266,7 +266,7 @@ pub(super) fn answers(body: &[u8]) {
     fit(&read_refusal(body).message);
 }
 
-/// A `Content-Range`: what is taken is a range that fits, and says what the text says.
+/// A `Content-Range`: what is taken is a range that fits, with the numbers of the text.
 pub(super) fn content_range(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let digits: Vec<&str> = text.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).collect();

@@ -48,8 +48,8 @@ fn asked_for(rig: &Rig, length: usize) -> usize {
 fn adopts(rig: &Rig, file: &File, proven: &str) -> Run {
     let run = rig.once(&[]);
     rig.promises(&run).unwrap();
-    assert_eq!(run.code, Some(0), "{}", run.said());
-    assert_eq!(run.events("published"), Vec::<serde_json::Value>::new(), "{}", run.said());
+    assert_eq!(run.code, Some(0), "{}", run.output());
+    assert_eq!(run.events("published"), Vec::<serde_json::Value>::new(), "{}", run.output());
     let asked = asked_for(rig, file.len());
     assert!(asked <= 16 << 10, "{asked} bytes: {}", ranges(&rig.host.asks()));
     let found = evidence(rig);
@@ -112,7 +112,7 @@ fn what_cannot_be_proven_is_fetched_and_what_was_here_stays() {
     ] {
         let rig = with(vec![(Hosted::checkpoint(&right, File::honest), &here)]);
         let run = rig.once(&[]);
-        assert_eq!(run.code, Some(0), "{about}: {}", run.said());
+        assert_eq!(run.code, Some(0), "{about}: {}", run.output());
         let published = rig.published();
         assert_eq!(published[CHECKPOINT], here, "{about}: it is not ours");
         assert!(published.values().any(|bytes| *bytes == *right.bytes), "{about}: {:?}", published.keys());
@@ -125,7 +125,7 @@ fn weights_that_nothing_proves_are_fetched_and_found_to_be_the_same() {
     let file = unhashed_weights(1, MIB);
     let rig = with(vec![(Hosted::checkpoint(&file, File::honest), &file.bytes)]);
     let run = rig.once(&[]);
-    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert_eq!(run.code, Some(0), "{}", run.output());
     assert!(asked_for(&rig, file.len()) >= file.len());
     assert_eq!(rig.published().len(), 1, "{:?}", rig.published().keys());
 }

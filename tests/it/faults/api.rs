@@ -47,7 +47,7 @@ fn listed(change: impl Fn(&mut Value) + Send + Sync + 'static) -> World {
 fn outages() -> Vec<Case> {
     let mut cases = vec![
         Case::survives("A1", "502 once", once(|_, _| Reply::new(502, b"bad gateway"))),
-        Case::new("A1", "500 for ever", always(|_, _| Reply::new(500, b"oh")), 69, 0).says("HTTP 500").and(
+        Case::new("A1", "500 for ever", always(|_, _| Reply::new(500, b"oh")), 69, 0).prints("HTTP 500").and(
             |_, run| match run.events("retrying").len() {
                 1 => Ok(()),
                 count => Err(format!("an outage was reported {count} times")),
@@ -80,7 +80,8 @@ fn outages() -> Vec<Case> {
             0,
         ),
         Case::survives("A4", "a sign-in page once", once(|_, _| Reply::html(200))),
-        Case::new("A4", "a sign-in page for ever", always(|_, _| Reply::html(200)), 76, 0).says("HTML page"),
+        Case::new("A4", "a sign-in page for ever", always(|_, _| Reply::html(200)), 76, 0)
+            .prints("HTML page"),
         Case::survives(
             "A5",
             "a byte order mark",
@@ -121,7 +122,7 @@ fn meanings() -> Vec<Case> {
                 Some(Reply::json(&answer.to_string()))
             })
         })
-        .says("DEFRAGMENTING"),
+        .prints("DEFRAGMENTING"),
         Case::new(
             "A7",
             "entries that are none cost themselves alone",
@@ -152,7 +153,7 @@ fn meanings() -> Vec<Case> {
                 Some(Reply::json(&answer.to_string()))
             }),
         )
-        .says("1000"),
+        .prints("1000"),
         Case::new("A7", "no artifacts at all", listed(|result| result["artifacts"] = Value::Null), 0, 0),
         Case::survives(
             "A8",
@@ -177,12 +178,12 @@ fn meanings() -> Vec<Case> {
             76,
             0,
         )
-        .says("job-0002")
+        .prints("job-0002")
         .and(|rig, _| match rig.dir().exists() {
             true => Err("a folder was made for it".to_owned()),
             false => Ok(()),
         }),
-        Case::new("A13", "an unknown job", always(|_, _| Reply::new(404, b"{}")), 65, 0).says("job-0001"),
+        Case::new("A13", "an unknown job", always(|_, _| Reply::new(404, b"{}")), 65, 0).prints("job-0001"),
         Case::new("A13", "another account's job", always(|_, _| Reply::new(403, b"{}")), 77, 0),
         Case::survives("A19", "a nest of 100,000 lists, once", once(move |_, _| Reply::json(&deep))),
         Case::survives(
@@ -200,7 +201,7 @@ fn meanings() -> Vec<Case> {
 fn tokens() -> Vec<Case> {
     vec![
         Case::new("D2", "401", always(|_, _| Reply::new(401, br#"{"message":"who?"}"#)), 77, 0)
-            .says("who?")
+            .prints("who?")
             .and(|rig, _| match rig.api.asks().len() {
                 // Status and result are asked for at once.
                 1 | 2 => Ok(()),
@@ -281,7 +282,7 @@ fn links() -> Vec<Case> {
             75,
             2,
         )
-        .says("403")
+        .prints("403")
         .asks(4..=8),
         Case::survives("D8", "signed paths and queries arrive byte for byte", {
             let path = "/out%70ut/a+b%2Bc%20d%2Fe%c3%A9;v=1,2'(x)*~!@:$&=.safetensors";
@@ -313,12 +314,12 @@ fn links() -> Vec<Case> {
             75,
             2,
         )
-        .says("vanished")
+        .prints("vanished")
         .asks(4..=5),
         Case::refuses("D10", "410", {
             World::of(vec![Hosted::checkpoint(&weights(1, 1000), |_, _| Reply::new(410, b""))])
         })
-        .says("vanished"),
+        .prints("vanished"),
         Case::refuses("D10", "two hundred listed files that are all gone", {
             let each = |n: u64| {
                 let name = format!("1724085406830__000000250_{n}.png");
@@ -374,7 +375,7 @@ fn d1_unusable_tokens_send_nothing() {
             command.env_remove("RUNCOMFY_TOKEN");
             token.map(|token| command.env("RUNCOMFY_TOKEN", token));
         });
-        assert_eq!(run.code, Some(77), "D1 {token:?}: {}", run.said());
+        assert_eq!(run.code, Some(77), "D1 {token:?}: {}", run.output());
         assert_eq!(rig.api.asks().len(), 0, "D1 {token:?}");
     }
 }
@@ -397,7 +398,7 @@ fn a10_a11_signed_anew_is_the_same_file() {
     for pass in 0..3 {
         let run = rig.once(&[]);
         rig.promises(&run).unwrap();
-        assert_eq!((run.code, rig.host.asks().len()), (Some(0), 1), "pass {pass}: {}", run.said());
+        assert_eq!((run.code, rig.host.asks().len()), (Some(0), 1), "pass {pass}: {}", run.output());
     }
     assert_eq!(poll.load(Ordering::SeqCst), 3);
 }
@@ -436,7 +437,7 @@ fn a1_a_timeout_holds_while_the_api_is_away() {
     let began = std::time::Instant::now();
     let run = rig.run(rig.command(&arguments));
     rig.promises(&run).unwrap();
-    assert_eq!((run.code, rig.published().len()), (Some(75), 1), "{}", run.said());
+    assert_eq!((run.code, rig.published().len()), (Some(75), 1), "{}", run.output());
     assert!(began.elapsed() < std::time::Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
@@ -457,7 +458,7 @@ fn a16_a17_files_that_are_listed_after_the_end() {
         }));
         let run = rig.follow(&[]);
         rig.promises(&run).unwrap();
-        assert_eq!((run.code, rig.published().len()), (Some(0), 1), "{about}: {}", run.said());
+        assert_eq!((run.code, rig.published().len()), (Some(0), 1), "{about}: {}", run.output());
     }
 }
 
@@ -475,7 +476,7 @@ fn a18_foreign_addresses_in_answers_are_ignored() {
     }));
     let run = rig.once(&[]);
     rig.promises(&run).unwrap();
-    assert_eq!((run.code, evil.asks().len()), (Some(0), 0), "{}", run.said());
+    assert_eq!((run.code, evil.asks().len()), (Some(0), 0), "{}", run.output());
 }
 
 /// E12: whatever way the API points to, the token is not sent there, not even to another port of the same host.
@@ -490,7 +491,7 @@ fn e12_a_redirect_of_the_api_is_not_followed() {
         }));
         let run = rig.once(&[]);
         rig.promises(&run).unwrap();
-        assert_eq!((run.code, other.asks().len()), (Some(65), 0), "{status}: {}", run.said());
+        assert_eq!((run.code, other.asks().len()), (Some(65), 0), "{status}: {}", run.output());
     }
 }
 
@@ -524,7 +525,7 @@ fn d12_a_renewed_token_is_taken_up() {
         command.env_remove("RUNCOMFY_TOKEN");
     });
     rig.promises(&run).unwrap();
-    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert_eq!(run.code, Some(0), "{}", run.output());
 }
 
 /// D3: a token that is refused after hours ends the run with 77, but not before what is under way is here.
@@ -537,7 +538,7 @@ fn d3_a_token_refused_later_loses_nothing() {
     let rig = Rig::new(world.api(|ask, _| (ask.nth > 0).then(|| Reply::new(401, b"{}"))));
     let run = rig.follow(&[]);
     rig.promises(&run).unwrap();
-    assert_eq!((run.code, rig.published().len()), (Some(77), 1), "{}", run.said());
+    assert_eq!((run.code, rig.published().len()), (Some(77), 1), "{}", run.output());
 }
 
 /// I3: time stamps of any kind, or none, cost nothing: they are shown and kept as they came.
@@ -578,7 +579,7 @@ fn i3_time_stamps_of_any_kind() {
             let asked = rig.host.asks().len();
             let again = rig.once(&[]);
             let idle = again.code == Some(0) && rig.host.asks().len() == asked;
-            if idle { Ok(()) } else { Err(format!("a second pass is not idle: {}", again.said())) }
+            if idle { Ok(()) } else { Err(format!("a second pass is not idle: {}", again.output())) }
         })
     };
     hold_all(stamps.into_iter().map(case).collect());

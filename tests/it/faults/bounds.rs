@@ -40,7 +40,7 @@ fn group_n_bombs() {
             76,
             0,
         )
-        .says("longer than"),
+        .prints("longer than"),
         Case::new(
             "N1",
             "a list without end",
@@ -48,7 +48,7 @@ fn group_n_bombs() {
             76,
             0,
         )
-        .says("longer than"),
+        .prints("longer than"),
         Case::new(
             "N1",
             "a compressed bomb",
@@ -66,7 +66,7 @@ fn group_n_bombs() {
             76,
             0,
         )
-        .says("longer than")
+        .prints("longer than")
         .peak(160),
         Case::new(
             "N1",
@@ -75,7 +75,7 @@ fn group_n_bombs() {
             76,
             0,
         )
-        .says("`br`"),
+        .prints("`br`"),
         Case::new("N2", "the API's head has no end", api(headers_without_end), 76, 0),
         Case::refuses("N2", "the host's head has no end", host(|_, _| headers_without_end())),
         Case::refuses(

@@ -30,7 +30,7 @@ fn command(rig: &Rig, arguments: &[&str]) -> Run {
 }
 
 fn document(run: &Run) -> Value {
-    serde_json::from_slice(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}", run.said()))
+    serde_json::from_slice(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}", run.output()))
 }
 
 /// R1: the commands that read ride out what a mirror rides out.
@@ -51,7 +51,7 @@ fn p1_commands_that_read_ride_out_what_passes() {
                     let run = command(&rig(), arguments);
                     // The job is over, so there is nothing to cancel: the refusal is about that, and not about the API.
                     let expected = if arguments[0] == "cancel" { 65 } else { 0 };
-                    assert_eq!(run.code, Some(expected), "{arguments:?}, {about}: {}", run.said());
+                    assert_eq!(run.code, Some(expected), "{arguments:?}, {about}: {}", run.output());
                 }
                 let run = command(&rig(), &["doctor", JOB, "--output", "json"]);
                 let findings = document(&run)["findings"].clone();
@@ -81,8 +81,8 @@ fn p1_peek_rides_out_what_passes() {
         })]);
         let rig = Rig::new(world);
         let run = command(&rig, &["result", JOB, "--peek", "--output", "json"]);
-        assert_eq!(run.code, Some(0), "{}", run.said());
-        assert!(document(&run)["artifacts"][0]["peek"]["size"].is_u64(), "{}", run.said());
+        assert_eq!(run.code, Some(0), "{}", run.output());
+        assert!(document(&run)["artifacts"][0]["peek"]["size"].is_u64(), "{}", run.output());
     }
 }
 
@@ -91,10 +91,10 @@ fn p1_peek_rides_out_what_passes() {
 fn p1_what_does_not_pass_is_an_error() {
     let rig = Rig::new(at_first(100, || Reply::new(500, b"oh")));
     let run = command(&rig, &["status", JOB]);
-    assert_eq!((run.code, rig.api.asks().len()), (Some(69), 4), "{}", run.said());
+    assert_eq!((run.code, rig.api.asks().len()), (Some(69), 4), "{}", run.output());
     let rig = Rig::new(at_first(100, || Reply::new(429, b"").header("Retry-After", "600")));
     let run = command(&rig, &["status", JOB]);
-    assert_eq!((run.code, rig.api.asks().len()), (Some(75), 1), "{}", run.said());
+    assert_eq!((run.code, rig.api.asks().len()), (Some(75), 1), "{}", run.output());
 }
 
 /// R2: a date in `Retry-After` is measured from the answer's own `Date`: the server's clock is a day ahead here.
@@ -108,7 +108,7 @@ fn p2_a_date_to_retry_after_needs_no_common_clock() {
         }));
         let run = rig.once(&[]);
         rig.promises(&run).unwrap();
-        assert_eq!(run.code, Some(0), "{about}: {}", run.said());
+        assert_eq!(run.code, Some(0), "{about}: {}", run.output());
         let waits: Vec<f64> =
             run.events("retrying").iter().filter_map(|event| event["wait_seconds"].as_f64()).collect();
         assert!(
@@ -123,13 +123,13 @@ fn p2_a_date_to_retry_after_needs_no_common_clock() {
 fn p3_following_a_known_end_takes_two_requests() {
     let rig = Rig::new(finished());
     let first = rig.once(&[]);
-    assert_eq!(first.code, Some(0), "{}", first.said());
+    assert_eq!(first.code, Some(0), "{}", first.output());
     let before = crate::support::snapshot(&rig.dir());
     let (asked, fetched) = (rig.api.asks().len(), rig.host.asks().len());
     let began = Instant::now();
     let run = rig.follow(&[]);
-    assert_eq!(run.code, Some(0), "{}", run.said());
-    assert_eq!(rig.api.asks().len() - asked, 2, "{}", run.said());
+    assert_eq!(run.code, Some(0), "{}", run.output());
+    assert_eq!(rig.api.asks().len() - asked, 2, "{}", run.output());
     assert_eq!(rig.host.asks().len(), fetched);
     assert!(run.events("waiting").is_empty() && began.elapsed() < Duration::from_secs(30));
     assert_eq!(crate::support::snapshot(&rig.dir()), before, "no file is changed");
@@ -140,12 +140,12 @@ fn p3_following_a_known_end_takes_two_requests() {
 fn p3_an_end_that_is_new_is_waited_out() {
     let rig = Rig::new(finished());
     let run = rig.follow(&[]);
-    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert_eq!(run.code, Some(0), "{}", run.output());
     assert!(rig.api.asks().len() > 4, "the last save may be listed late");
     let asked = rig.api.asks().len();
     std::fs::remove_file(rig.dir().join("lora.safetensors")).unwrap();
     let run = rig.follow(&[]);
-    assert_eq!((run.code, rig.published().len()), (Some(0), 1), "{}", run.said());
+    assert_eq!((run.code, rig.published().len()), (Some(0), 1), "{}", run.output());
     assert!(rig.api.asks().len() - asked > 2);
 }
 
@@ -163,7 +163,7 @@ fn p4_fields_of_the_api_keep_their_types() {
     });
     let rig = Rig::new(world);
     let run = rig.once(&[]);
-    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert_eq!(run.code, Some(0), "{}", run.output());
     let path = rig.dir().join("job.json");
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.contains(&format!("\"seed\": {SEED}")), "{text}");
@@ -172,7 +172,7 @@ fn p4_fields_of_the_api_keep_their_types() {
     std::fs::remove_dir_all(rig.dir().join(".rcsync")).unwrap();
     let fetched = rig.host.asks().len();
     let run = rig.once(&[]);
-    assert_eq!((run.code, rig.host.asks().len()), (Some(0), fetched), "adopted: {}", run.said());
+    assert_eq!((run.code, rig.host.asks().len()), (Some(0), fetched), "adopted: {}", run.output());
     assert!(std::fs::read_to_string(&path).unwrap().contains(&format!("\"seed\": {SEED}")));
 }
 
@@ -192,16 +192,16 @@ fn p5_a_listed_file_without_a_usable_address_is_missing() {
     let rig = Rig::new(world());
     let run = rig.once(&[]);
     rig.promises(&run).unwrap();
-    assert_eq!((run.code, rig.published().len()), (Some(75), 1), "{}", run.said());
+    assert_eq!((run.code, rig.published().len()), (Some(75), 1), "{}", run.output());
     assert_eq!(run.events("done")[0]["failed"], 1);
-    let named = |run: &Run| run.said().contains("a listed checkpoint cannot be fetched: `checkpoints[2]`");
-    assert!(named(&run), "{}", run.said());
+    let named = |run: &Run| run.output().contains("a listed checkpoint cannot be fetched: `checkpoints[2]`");
+    assert!(named(&run), "{}", run.output());
     let dir = rig.dir();
     let run = command(&rig, &[JOB, dir.to_str().unwrap(), "--once", "-q"]);
-    assert!(run.code == Some(75) && named(&run), "also where errors alone are wanted: {}", run.said());
+    assert!(run.code == Some(75) && named(&run), "also where errors alone are wanted: {}", run.output());
     // A selection without checkpoints misses none.
     let run = Rig::new(world()).once(&["--only", "samples"]);
-    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert_eq!(run.code, Some(0), "{}", run.output());
 }
 
 /// R6: slashes of an address may be percent-encoded: the names are the same.
@@ -239,9 +239,9 @@ fn p7_no_markup_is_shown() {
     let run = command(&rig, &["status", JOB]);
     assert_eq!(run.code, Some(69));
     assert!(
-        run.said().contains("an HTML page: `502 Bad Gateway`") && !run.said().contains("<h"),
+        run.output().contains("an HTML page: `502 Bad Gateway`") && !run.output().contains("<h"),
         "{}",
-        run.said()
+        run.output()
     );
     let refused = |_: &File, _: &Ask| {
         Reply::new(
@@ -309,11 +309,11 @@ fn p8_the_apis_own_words() {
     ] {
         let rig = Rig::new(world);
         let run = command(&rig, &["status", JOB, "--output", "json"]);
-        assert_eq!(run.code, Some(code), "{about}: {}", run.said());
+        assert_eq!(run.code, Some(code), "{about}: {}", run.output());
         let document = document(&run);
         assert_eq!((&document["error_code"], &document["exit_code"]), (&error_code, &json!(code)), "{about}");
         for text in says {
-            assert!(run.said().contains(text), "{about}: {}", run.said());
+            assert!(run.output().contains(text), "{about}: {}", run.output());
         }
         // A mirror reports it as its last event.
         let run = rig.once(&[]);
@@ -331,14 +331,14 @@ fn p8_a_429_keeps_its_text() {
     let world = || at_first(1, || Reply::json(BODY).status(429).header("Retry-After", "1"));
     let rig = Rig::new(world());
     let run = rig.once(&[]);
-    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert_eq!(run.code, Some(0), "{}", run.output());
     let event = &run.events("retrying")[0];
     assert_eq!(event["error_code"], 42951);
     assert!(event["cause"].as_str().unwrap().contains("20 requests a minute"), "{event}");
     let rig = Rig::new(at_first(9, || Reply::json(BODY).status(429).header("Retry-After", "600")));
     let run = command(&rig, &["status", JOB]);
     assert_eq!(run.code, Some(75));
-    assert!(run.said().contains("(HTTP 429): 20 requests a minute"), "{}", run.said());
+    assert!(run.output().contains("(HTTP 429): 20 requests a minute"), "{}", run.output());
 }
 
 /// R9: output on a full disk ends a command that is for its output, and no mirror.

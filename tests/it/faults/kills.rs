@@ -64,7 +64,7 @@ fn ended_by(signal: rustix::process::Signal, file: &File, connections: usize, af
     let arrived = arrived(&rig.host.asks(), file);
     let run = rig.once(&[]);
     rig.promises(&run).unwrap();
-    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert_eq!(run.code, Some(0), "{}", run.output());
     (arrived, resumed_from(&run))
 }
 

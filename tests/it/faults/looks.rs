@@ -53,10 +53,10 @@ fn half_a_file_is_not_published_while_it_grows() {
     let rig = Rig::new(growing(9, |look| 60_000 * (look + 1)));
     let run = rig.follow(&[]);
     rig.promises(&run).unwrap();
-    assert_eq!(run.code, Some(0), "{}", run.said());
-    assert_eq!(sizes(&run), [300_000], "{}", run.said());
+    assert_eq!(run.code, Some(0), "{}", run.output());
+    assert_eq!(sizes(&run), [300_000], "{}", run.output());
     assert_eq!(run.events("published")[0]["evidence"], "length");
-    assert!(!run.events("settling").is_empty(), "{}", run.said());
+    assert!(!run.events("settling").is_empty(), "{}", run.output());
     let names: Vec<String> = rig.published().into_keys().collect();
     assert_eq!(names, [NAME], "nothing is kept beside it");
 }
@@ -68,13 +68,13 @@ fn a_file_is_whole_at_the_end_even_where_its_writer_paused_for_two_looks() {
     world.files[0] = world.files[0].clone().or(&half);
     let rig = Rig::new(world);
     let run = rig.follow(&[]);
-    assert_eq!(run.code, Some(0), "{}", run.said());
-    assert_eq!(sizes(&run), [120_000, 300_000], "it was asked about again: {}", run.said());
+    assert_eq!(run.code, Some(0), "{}", run.output());
+    assert_eq!(sizes(&run), [120_000, 300_000], "it was asked about again: {}", run.output());
     assert_eq!(rig.published()[NAME].len(), 300_000);
     // And never again.
     let asked = rig.host.asks().len();
     let again = rig.once(&[]);
-    assert_eq!((again.code, rig.host.asks().len()), (Some(0), asked), "{}", again.said());
+    assert_eq!((again.code, rig.host.asks().len()), (Some(0), asked), "{}", again.output());
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn the_first_of_two_looks_is_remembered_from_pass_to_pass() {
     let rig = Rig::new(growing(usize::MAX, |_| 300_000));
     let began = Instant::now();
     let first = rig.once(&[]);
-    assert_eq!(first.code, Some(75), "{}", first.said());
+    assert_eq!(first.code, Some(75), "{}", first.output());
     assert_eq!(rig.published(), BTreeMap::new());
     // Passes that come too soon prove nothing, and do not put off the one that does.
     let published = loop {
@@ -90,8 +90,8 @@ fn the_first_of_two_looks_is_remembered_from_pass_to_pass() {
         if pass.code == Some(0) {
             break pass;
         }
-        assert_eq!(pass.code, Some(75), "{}", pass.said());
-        assert!(began.elapsed() < Duration::from_secs(60), "{}", pass.said());
+        assert_eq!(pass.code, Some(75), "{}", pass.output());
+        assert!(began.elapsed() < Duration::from_secs(60), "{}", pass.output());
         std::thread::sleep(Duration::from_millis(500));
     };
     assert_eq!(sizes(&published), [300_000]);

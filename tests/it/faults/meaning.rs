@@ -51,7 +51,7 @@ impl Stage {
         let before = self.rig.host.asks().len();
         let run = self.rig.once(more);
         self.rig.promises(&run).unwrap();
-        assert_eq!(run.code, Some(code), "act {act}: {}", run.said());
+        assert_eq!(run.code, Some(code), "act {act}: {}", run.output());
         self.rig.host.asks().len() - before
     }
 
@@ -135,7 +135,7 @@ fn m6_a_job_that_is_revived() {
     }));
     let run = rig.follow(&[]);
     rig.promises(&run).unwrap();
-    assert_eq!((run.code, rig.published().len()), (Some(0), 1), "{}", run.said());
+    assert_eq!((run.code, rig.published().len()), (Some(0), 1), "{}", run.output());
 }
 
 /// M8: an edited configuration is a new version; the old one is kept beside it.
@@ -163,7 +163,7 @@ fn m8_an_edited_configuration() {
         act.store(pass, Ordering::SeqCst);
         let run = rig.once(&[]);
         rig.promises(&run).unwrap();
-        assert_eq!(run.code, Some(0), "{}", run.said());
+        assert_eq!(run.code, Some(0), "{}", run.output());
     }
     let versions: Vec<String> = rig.published().into_keys().collect();
     assert_eq!(versions.len(), 2, "M8: {versions:?}");

@@ -170,7 +170,7 @@ fn f15_f16_l4_what_is_in_the_way_is_left_alone() {
         let kind = std::fs::symlink_metadata(&place).unwrap().file_type();
         let before = contents(&outside);
         let run = rig.once(&[]);
-        assert_eq!(run.code, Some(0), "{about}: {}", run.said());
+        assert_eq!(run.code, Some(0), "{about}: {}", run.output());
         assert_eq!(contents(&outside), before, "{about}: something outside was changed");
         assert_eq!(std::fs::symlink_metadata(&place).unwrap().file_type(), kind, "{about}: it was replaced");
         let whole = &*rig.world.files[0].truth[0].bytes;
@@ -178,7 +178,7 @@ fn f15_f16_l4_what_is_in_the_way_is_left_alone() {
             entry.file_type().is_ok_and(|kind| kind.is_file())
                 && std::fs::read(entry.path()).is_ok_and(|bytes| bytes == *whole)
         });
-        assert!(beside, "{about}: the file is not beside it: {}", run.said());
+        assert!(beside, "{about}: the file is not beside it: {}", run.output());
         let asks = rig.host.asks().len();
         assert_eq!(rig.once(&[]).code, Some(0), "{about}, again");
         assert_eq!(rig.host.asks().len(), asks, "{about}: fetched twice");
@@ -198,7 +198,7 @@ fn f15_a_linked_folder_is_not_followed() {
         std::fs::create_dir_all(place.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink(&outside, &place).unwrap();
         let run = rig.once(&[]);
-        assert!(run.code.is_some_and(|code| [0, 73, 74, 75].contains(&code)), "{linked}: {}", run.said());
+        assert!(run.code.is_some_and(|code| [0, 73, 74, 75].contains(&code)), "{linked}: {}", run.output());
         let written: Vec<PathBuf> = crate::support::snapshot(&outside).into_keys().collect();
         assert!(written.is_empty(), "{linked}: written through the link: {written:?}");
     }
@@ -229,7 +229,7 @@ fn f17_another_name_of_an_old_file_keeps_its_bytes() {
     std::fs::hard_link(rig.dir().join(NAME), &other).unwrap();
     act.store(1, Ordering::SeqCst);
     let run = rig.once(&["--on-change", "replace"]);
-    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert_eq!(run.code, Some(0), "{}", run.output());
     assert_eq!(std::fs::read(&other).unwrap(), *old.bytes);
     assert_eq!(std::fs::read(rig.dir().join(NAME)).unwrap(), *new.bytes);
 }
@@ -274,8 +274,8 @@ fn group_l_other_programs_work_here_too() {
         change(&rig.dir().join(NAME));
         let before = rig.host.asks().len();
         let run = rig.once(&[]);
-        assert_eq!(run.code, Some(code), "{about}: {}", run.said());
-        assert_eq!(rig.host.asks().len() - before, asks, "{about}: {}", run.said());
+        assert_eq!(run.code, Some(code), "{about}: {}", run.output());
+        assert_eq!(rig.host.asks().len() - before, asks, "{about}: {}", run.output());
         let whole = &rig.world.files[0].truth[0].bytes;
         assert!(rig.published().values().any(|bytes| *bytes == **whole), "{about}");
     }
@@ -293,8 +293,8 @@ fn l2_verify_reads_every_byte() {
     std::fs::write(&path, bytes).unwrap();
     std::fs::File::options().append(true).open(&path).unwrap().set_modified(modified).unwrap();
     let run = rig.run(rig.command(&["verify", rig.dir().to_str().unwrap()]));
-    assert_eq!(run.code, Some(1), "{}", run.said());
-    assert!(run.said().contains(NAME), "{}", run.said());
+    assert_eq!(run.code, Some(1), "{}", run.output());
+    assert!(run.output().contains(NAME), "{}", run.output());
 }
 
 /// L9: while a file is on its way, nothing has its name, nor any that a model loader would list.
@@ -317,7 +317,7 @@ fn l9_nothing_unfinished_has_a_model_s_name() {
     dir.set(rig.dir()).unwrap();
     let run = rig.once(&[]);
     rig.promises(&run).unwrap();
-    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert_eq!(run.code, Some(0), "{}", run.output());
     assert!(seen.lock().unwrap().is_empty(), "{:?}", seen.lock().unwrap());
 }
 
@@ -364,9 +364,9 @@ fn j6_another_program_opens_moves_and_takes_files_meanwhile() {
     assert!(moved == *rig.world.files[1].truth[0].bytes, "what was moved is whole");
     std::fs::rename(rig.dir().join("moved.png"), rig.root().join("moved.png")).unwrap();
     rig.promises(&run).unwrap();
-    assert!(matches!(run.code, Some(0 | 74 | 75)), "{:?}: {}", run.code, run.said());
-    assert!(rig.published().contains_key("samples/1724085406830__000000250_1.png"), "{}", run.said());
+    assert!(matches!(run.code, Some(0 | 74 | 75)), "{:?}: {}", run.code, run.output());
+    assert!(rig.published().contains_key("samples/1724085406830__000000250_1.png"), "{}", run.output());
     let next = rig.once(&[]);
     rig.promises(&next).unwrap();
-    assert_eq!((next.code, rig.published().len()), (Some(0), 3), "{}", next.said());
+    assert_eq!((next.code, rig.published().len()), (Some(0), 3), "{}", next.output());
 }

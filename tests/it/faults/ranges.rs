@@ -390,7 +390,7 @@ fn digests() -> Vec<Case> {
     let dictionary = |value: &str| format!("sha-256=:{value}:");
     vec![
         Case::refuses("C21", "Repr-Digest is wrong", world(vec![("Repr-Digest", dictionary(&wrong))]))
-            .says("SHA-256"),
+            .prints("SHA-256"),
         Case::survives(
             "C21",
             "Repr-Digest is right",

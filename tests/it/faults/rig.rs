@@ -22,7 +22,7 @@ const OWN: &[&str] = &["job.json", "SHA256SUMS", "index.html"];
 /// Answers the API's questions in place of the honest answer, where it returns something.
 pub(crate) type ApiScript = Arc<dyn Fn(&Ask, &Listing) -> Option<Reply> + Send + Sync>;
 
-/// What the API says when it is honest.
+/// What the API answers when it is honest.
 #[derive(Debug, Clone)]
 pub(crate) struct Listing {
     pub(crate) status: Value,
@@ -112,8 +112,8 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Everything it said.
-    pub(crate) fn said(&self) -> String {
+    /// Everything it wrote.
+    pub(crate) fn output(&self) -> String {
         format!("{}{}", String::from_utf8_lossy(&self.stdout), String::from_utf8_lossy(&self.stderr))
     }
 
@@ -251,7 +251,7 @@ impl Rig {
     /// Holds the promises that no fault excuses: nothing wrong under a final name, no secret anywhere, no hang.
     pub(crate) fn promises(&self, run: &Run) -> Result<(), String> {
         if run.code.is_none() {
-            let said = run.said();
+            let said = run.output();
             return Err(format!("it hung: {}", said.get(..1500).unwrap_or(&said)));
         }
         for (path, bytes) in self.published() {
@@ -286,7 +286,7 @@ impl Rig {
             return Err(format!("it logged `{secret}`: {}", run.log));
         }
         if holds(&run.stdout) || holds(&run.stderr) {
-            return Err(format!("it printed `{secret}`: {}", run.said()));
+            return Err(format!("it printed `{secret}`: {}", run.output()));
         }
         for path in crate::support::snapshot(self.root.path()).into_keys() {
             if std::fs::read(&path).is_ok_and(|bytes| holds(&bytes)) {
@@ -326,7 +326,7 @@ pub(crate) struct Case {
     code: i32,
     /// How many files are here in the end.
     published: usize,
-    says: Vec<&'static str>,
+    prints: Vec<&'static str>,
     /// How many requests the files' host may get.
     asks: Option<std::ops::RangeInclusive<usize>>,
     more: Option<Check>,
@@ -341,7 +341,7 @@ impl Case {
         Self::new(id, about, world, 0, published)
     }
 
-    /// A case in which nothing may be published, and the run says that something is missing.
+    /// A case in which nothing may be published, and the run reports that something is missing.
     pub(crate) fn refuses(id: &'static str, about: &'static str, world: World) -> Self {
         Self::new(id, about, world, 75, 0)
     }
@@ -360,7 +360,7 @@ impl Case {
             arguments: Vec::new(),
             code,
             published,
-            says: Vec::new(),
+            prints: Vec::new(),
             asks: None,
             more: None,
         }
@@ -387,9 +387,9 @@ impl Case {
         self
     }
 
-    /// It says this somewhere, on stdout or stderr.
-    pub(crate) fn says(mut self, text: &'static str) -> Self {
-        self.says.push(text);
+    /// It writes this somewhere, on stdout or stderr.
+    pub(crate) fn prints(mut self, text: &'static str) -> Self {
+        self.prints.push(text);
         self
     }
 
@@ -445,7 +445,7 @@ impl Case {
         let run = rig.once(&self.arguments);
         rig.promises(&run)?;
         let published = rig.published();
-        let said = run.said();
+        let said = run.output();
         let said = said.get(..1500).unwrap_or(&said);
         if run.code != Some(self.code) {
             return Err(format!("exit code {:?}, not {}: {said}", run.code, self.code));
@@ -454,8 +454,8 @@ impl Case {
             let names: Vec<&String> = published.keys().collect();
             return Err(format!("{} files are here, not {}: {names:?}: {said}", names.len(), self.published));
         }
-        if let Some(silent) = self.says.iter().find(|text| !said.contains(**text)) {
-            return Err(format!("it does not say `{silent}`: {said}"));
+        if let Some(silent) = self.prints.iter().find(|text| !said.contains(**text)) {
+            return Err(format!("it does not write `{silent}`: {said}"));
         }
         let asks = rig.host.asks();
         if let Some(range) = &self.asks
@@ -472,7 +472,7 @@ pub(crate) fn ranges(asks: &[Ask]) -> String {
     ranges.join(" ")
 }
 
-/// Runs all cases, many at a time, since most of them wait; says which ones broke a promise.
+/// Runs all cases, many at a time, since most of them wait; reports which ones broke a promise.
 pub(crate) fn hold_all(cases: Vec<Case>) {
     let next = AtomicUsize::new(0);
     let work = || {

@@ -97,7 +97,7 @@ fn secrets_and_tricks_stay_where_they_are() {
 fn hooks_get_no_secret() {
     let rig = Rig::new(World::of(vec![Hosted::checkpoint(&weights(1, 10_000), honest)]));
     let help = rig.run(rig.command(&["sync", "--help"]));
-    if !help.said().contains("--exec") {
+    if !help.output().contains("--exec") {
         println!("skipped: this version has no hooks");
         return;
     }
@@ -105,10 +105,10 @@ fn hooks_get_no_secret() {
     let webhook = format!("http://127.0.0.1:{}/hook", heard.port());
     let run = rig.once(&["--exec", "sh -c 'env > ../hook-environment'", "--webhook", &webhook]);
     rig.promises(&run).unwrap();
-    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert_eq!(run.code, Some(0), "{}", run.output());
     let reported =
         crate::support::snapshot(rig.root()).into_keys().any(|path| path.ends_with("hook-environment"));
-    assert!(reported, "the hook did not run: {}", run.said());
+    assert!(reported, "the hook did not run: {}", run.output());
     for ask in heard.asks() {
         assert!(!format!("{ask:?}").contains(TOKEN), "the webhook was sent the token");
     }

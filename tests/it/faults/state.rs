@@ -22,7 +22,7 @@ fn mirrored() -> Rig {
     files.push(Hosted::checkpoint(&weights(1, 100_000), honest));
     let rig = Rig::new(World::of(files));
     let run = rig.once(&[]);
-    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert_eq!(run.code, Some(0), "{}", run.output());
     rig
 }
 
@@ -68,11 +68,11 @@ fn k1_k4_a_damaged_manifest() {
         let before = rig.published();
         let run = rig.once(&[]);
         rig.promises(&run).unwrap();
-        assert_eq!(run.code, Some(0), "{about}: {}", run.said());
+        assert_eq!(run.code, Some(0), "{about}: {}", run.output());
         assert_eq!(rig.published(), before, "{about}: the files changed");
-        assert_eq!(rig.host.asks().len(), asked, "{about}: something was fetched again: {}", run.said());
+        assert_eq!(rig.host.asks().len(), asked, "{about}: something was fetched again: {}", run.output());
         let verify = rig.run(rig.command(&["verify", rig.dir().to_str().unwrap()]));
-        assert_eq!(verify.code, Some(0), "{about}: {}", verify.said());
+        assert_eq!(verify.code, Some(0), "{about}: {}", verify.output());
     }
 }
 
@@ -106,7 +106,7 @@ fn k5_k8_a_manifest_that_is_not_for_us() {
         let before = std::fs::read(&path).unwrap();
         let outside = crate::support::snapshot(rig.root()).len() - crate::support::snapshot(&rig.dir()).len();
         let run = rig.once(&[]);
-        assert_eq!(run.code, Some(code), "{about}: {}", run.said());
+        assert_eq!(run.code, Some(code), "{about}: {}", run.output());
         if code != 0 {
             assert_eq!(std::fs::read(&path).unwrap(), before, "{about}: it was written to");
         }
@@ -141,12 +141,12 @@ fn k7_a_folder_of_another_job_whose_manifest_is_lost() {
         let before = unlocked(&rig.dir());
         for more in [&[][..], &["--dry-run"]] {
             let run = rig.once(more);
-            assert_eq!(run.code, Some(73), "{about}: {}", run.said());
+            assert_eq!(run.code, Some(73), "{about}: {}", run.output());
             let folder = rig.dir().display().to_string();
             for part in
                 [&folder, "it mirrors job `job-0002`", "nothing in it was changed", "name another folder"]
             {
-                assert!(run.said().contains(part), "{about}, {part}: {}", run.said());
+                assert!(run.output().contains(part), "{about}, {part}: {}", run.output());
             }
             assert_eq!(unlocked(&rig.dir()), before, "{about}: the folder changed");
         }
@@ -154,7 +154,7 @@ fn k7_a_folder_of_another_job_whose_manifest_is_lost() {
         // With its own `job.json` the files are adopted.
         std::fs::write(&list, text).unwrap();
         let run = rig.once(&[]);
-        assert_eq!(run.code, Some(0), "{about}: {}", run.said());
+        assert_eq!(run.code, Some(0), "{about}: {}", run.output());
     }
 }
 
@@ -173,13 +173,13 @@ fn interrupted(damage: impl Fn(&Path)) -> (Rig, usize) {
     });
     let rig = Rig::new(World::of(vec![hosted]));
     let run = rig.once(&["--retries", "1", "--connections", "1"]);
-    assert_eq!(run.code, Some(75), "{}", run.said());
+    assert_eq!(run.code, Some(75), "{}", run.output());
     damage(&rig.dir().join(".rcsync/parts"));
     honest_now.store(true, Ordering::SeqCst);
     let before = rig.host.asks().len();
     let run = rig.once(&["--connections", "1"]);
     rig.promises(&run).unwrap();
-    assert_eq!((run.code, rig.published().len()), (Some(0), 1), "{}", run.said());
+    assert_eq!((run.code, rig.published().len()), (Some(0), 1), "{}", run.output());
     let end = rig.world.files[0].truth[0].len();
     let length = |ask: &Ask| {
         let (first, last) = ask.range().unwrap_or((0, None));

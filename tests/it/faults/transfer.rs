@@ -72,9 +72,9 @@ fn connections() -> Vec<Case> {
     let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     vec![
         Case::refuses("B1", "connection refused", at(&format!("http://{refused}")))
-            .says("refused")
+            .prints("refused")
             .asks(0..=0),
-        Case::refuses("B1", "no such host", at("http://no-such-host.invalid")).says("no-such-host.invalid"),
+        Case::refuses("B1", "no such host", at("http://no-such-host.invalid")).prints("no-such-host.invalid"),
         Case::new(
             "B1",
             "one host refuses, the other one serves",
@@ -94,7 +94,7 @@ fn connections() -> Vec<Case> {
             75,
             1,
         )
-        .says("refused")
+        .prints("refused")
         .asks(1..=2),
         Case::survives("B20", "the first of the host's addresses is dead", at("http://localhost:{port}")),
         Case::survives("B13", "a connection that closes after each answer, unannounced", {
@@ -164,7 +164,7 @@ fn endings() -> Vec<Case> {
                 reply.start("HTTP/1.1 200 OK").without("Content-Range").unsized_body().cut(HALF, End::Close)
             }),
         )
-        .says("settling"),
+        .prints("settling"),
         Case::survives("B7", "a stall in the middle", first(|reply| reply.cut(HALF, End::Hold))).resumed(),
         Case::survives("B7", "a stall before the head", first(|_| Reply::raw(b"").end(End::Hold))),
         Case::survives(
@@ -264,7 +264,7 @@ fn bodies() -> Vec<Case> {
             "a checkpoint stored packed",
             World::of(vec![Hosted::checkpoint(&weights(1, MIB), |file, _| packed(file))]),
         )
-        .says("Content-Encoding"),
+        .prints("Content-Encoding"),
         Case::survives("B11", "a configuration stored packed", {
             World::of(vec![Hosted::config(&yaml(), |file, _| packed(file))])
         })
@@ -279,14 +279,14 @@ fn bodies() -> Vec<Case> {
         Case::refuses("B11", "a packed configuration that cannot be unpacked", {
             World::of(vec![Hosted::config(&yaml(), |file, _| packed(file).map_body(|body| body[20] ^= 0xff))])
         })
-        .says("cannot be unpacked"),
+        .prints("cannot be unpacked"),
         Case::refuses("B11", "a packed configuration that unpacks to 400 MiB", {
             let bomb = gzip(&vec![b' '; 400 * MIB]);
             World::of(vec![Hosted::config(&yaml(), move |_, _| {
                 Reply::new(200, &bomb).header("Content-Encoding", "gzip")
             })])
         })
-        .says("longer than any configuration")
+        .prints("longer than any configuration")
         .peak(64),
         Case::survives("B11", "a word of the store's own upload protocol", {
             World::of(vec![Hosted::checkpoint(&weights(1, MIB), |file, ask| {
@@ -300,7 +300,7 @@ fn bodies() -> Vec<Case> {
         Case::survives("B17", "a status that only some CDN knows, once", once(499)),
         Case::survives("B15", "one bit wrong, once", first(move |reply| reply.map_body(flipped))),
         Case::refuses("B15", "one bit wrong, always", always(move |reply| reply.map_body(flipped)))
-            .says("hashes to"),
+            .prints("hashes to"),
         Case::refuses("B15", "a picture with one bit wrong", {
             World::of(vec![Hosted::sample("1724085406830__000000250_0.png", &picture(1), |file, ask| {
                 file.honest(ask).map_body(|body| body[60] ^= 4)
@@ -378,7 +378,7 @@ fn b19_a_proxy_that_refuses_to_connect() {
         command.env("HTTPS_PROXY", &address).env("https_proxy", &address);
     });
     rig.promises(&run).unwrap();
-    assert_eq!((run.code, rig.published().len()), (Some(75), 0), "{}", run.said());
+    assert_eq!((run.code, rig.published().len()), (Some(75), 0), "{}", run.output());
     assert!(proxy.asks().iter().all(|ask| ask.method == "CONNECT"), "{:?}", proxy.asks());
     assert!(!proxy.asks().is_empty() && rig.host.asks().is_empty());
 }
@@ -403,7 +403,7 @@ fn b19_a_proxy_that_speaks_socks() {
         command.env("ALL_PROXY", format!("socks5h://{address}")).env("NO_PROXY", "127.0.0.1");
     });
     rig.promises(&run).unwrap();
-    assert_eq!((run.code, rig.published().len()), (Some(0), 1), "{}", run.said());
+    assert_eq!((run.code, rig.published().len()), (Some(0), 1), "{}", run.output());
 }
 
 /// Serves one client of a SOCKS 5 proxy that knows one name.
@@ -436,9 +436,9 @@ fn b19_a_proxy_that_refuses() {
             command.env("HTTP_PROXY", &address).env("http_proxy", &address).env("NO_PROXY", no_proxy);
         });
         rig.promises(&run).unwrap();
-        assert_eq!(run.code, Some(code), "B19 with NO_PROXY={no_proxy}: {}", run.said());
+        assert_eq!(run.code, Some(code), "B19 with NO_PROXY={no_proxy}: {}", run.output());
         if code == 75 {
-            assert!(run.said().contains("407"), "{}", run.said());
+            assert!(run.output().contains("407"), "{}", run.output());
             assert_eq!(rig.host.asks().len(), 0);
         }
     }

@@ -153,11 +153,11 @@ fn group_e_tls() {
     ];
     for (about, world, code, says) in rows {
         let (rig, run) = run(world, &ours.pem);
-        assert_eq!(run.code, Some(code), "{about}: {}", run.said());
-        assert!(run.said().to_lowercase().contains(&says.to_lowercase()), "{about}: {}", run.said());
+        assert_eq!(run.code, Some(code), "{about}: {}", run.output());
+        assert!(run.output().to_lowercase().contains(&says.to_lowercase()), "{about}: {}", run.output());
         if about.starts_with("E1") || about.starts_with("E7") {
             // No later try can do better, so there is none.
-            assert_eq!(run.events("retrying").len(), 0, "{about}: {}", run.said());
+            assert_eq!(run.events("retrying").len(), 0, "{about}: {}", run.output());
             assert!(rig.host.asks().len() <= 1, "{about}");
         }
     }
@@ -170,14 +170,14 @@ fn b12_n4_http_2_is_never_spoken() {
     let ours = Authority::new("ours");
     let both = over_tls(ours.serve_speaking("localhost", &["h2", "http/1.1"]), honest);
     let (rig, spoken) = run(both, &ours.pem);
-    assert_eq!(spoken.code, Some(0), "{}", spoken.said());
+    assert_eq!(spoken.code, Some(0), "{}", spoken.output());
     for ask in rig.host.asks() {
         assert_eq!(ask.method, "GET", "no preface of HTTP/2");
         assert!(ask.header("upgrade").is_none() && ask.header("http2-settings").is_none());
     }
     // A server that knows nothing else cannot be spoken with: the handshake fails, and that is all.
     let (rig, run) = run(over_tls(ours.serve_speaking("localhost", &["h2"]), honest), &ours.pem);
-    assert_eq!((run.code, rig.host.asks().len()), (Some(75), 0), "{}", run.said());
+    assert_eq!((run.code, rig.host.asks().len()), (Some(75), 0), "{}", run.output());
     // SETTINGS, a flood of them, and resets, where an answer is due.
     let flood = [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 1, 0, 0, 0, 8].repeat(10_000);
     hold_all(vec![Case::refuses("B12, N4", "frames of HTTP/2 instead of an answer", {
@@ -188,10 +188,10 @@ fn b12_n4_http_2_is_never_spoken() {
 /// E1: a certificate that the library refuses is refused in words, with the way out: for the files, and for the API.
 /// P13: the words for it.
 #[test]
-fn e1_a_self_signed_certificate_says_how_to_make_one() {
+fn e1_a_refused_self_signed_certificate_has_the_way_to_make_one() {
     let (secure, pem) = self_signed("localhost");
     let (rig, run) = run(over_tls(secure.clone(), honest), &pem);
-    assert_eq!(run.code, Some(75), "{}", run.said());
+    assert_eq!(run.code, Some(75), "{}", run.output());
     let cause = run.events("failed")[0]["cause"].as_str().unwrap().to_owned();
     assert!(cause.contains("basicConstraints=CA:FALSE") && !cause.contains("Other"), "{cause}");
     let api = Host::start_with(Arc::new(|_| Reply::new(500, b"")), Some(secure));
@@ -200,9 +200,9 @@ fn e1_a_self_signed_certificate_says_how_to_make_one() {
         .env("SSL_CERT_FILE", rig.root().join("roots.pem"))
         .env("RUNCOMFY_TRAINER_API_BASE", format!("https://localhost:{}", api.port()));
     let run = rig.run(command);
-    assert_eq!(run.code, Some(69), "{}", run.said());
-    assert!(run.said().contains("basicConstraints=CA:FALSE"), "{}", run.said());
-    assert!(!run.said().contains("check the network"), "{}", run.said());
+    assert_eq!(run.code, Some(69), "{}", run.output());
+    assert!(run.output().contains("basicConstraints=CA:FALSE"), "{}", run.output());
+    assert!(!run.output().contains("check the network"), "{}", run.output());
 }
 
 /// E4: a file of authorities that cannot be read is named, instead of "unknown issuer".
@@ -215,10 +215,10 @@ fn e4_a_bad_file_of_authorities_is_named() {
     });
     rig.promises(&run).unwrap();
     assert!(
-        run.code != Some(0) && run.said().contains("/no/such/roots.pem"),
+        run.code != Some(0) && run.output().contains("/no/such/roots.pem"),
         "{:?}: {}",
         run.code,
-        run.said()
+        run.output()
     );
 }
 
@@ -281,10 +281,10 @@ fn group_e_listed_addresses() {
     let case = |address| {
         Case::new("E8, E11", address, listing(address), 75, 1)
             .asks(1..=1)
-            .says("a listed checkpoint cannot be fetched")
+            .prints("a listed checkpoint cannot be fetched")
             .and(|_, run| {
-                let leaked = run.said().contains("canary-password");
-                if leaked { Err(format!("the password is shown: {}", run.said())) } else { Ok(()) }
+                let leaked = run.output().contains("canary-password");
+                if leaked { Err(format!("the password is shown: {}", run.output())) } else { Ok(()) }
             })
     };
     hold_all(addresses.into_iter().map(case).collect());
@@ -307,7 +307,7 @@ fn e12_e13_another_origin_gets_nothing() {
             Rig::new(World { files: vec![Hosted { truth: vec![file], ..world.files[0].clone() }], ..world });
         let run = rig.once(&[]);
         rig.promises(&run).unwrap();
-        assert_eq!(run.code, Some(if login_page { 75 } else { 0 }), "{}", run.said());
+        assert_eq!(run.code, Some(if login_page { 75 } else { 0 }), "{}", run.output());
         let asks = other.asks();
         for ask in &asks {
             for secret in ["authorization", "cookie", "referer"] {

@@ -63,7 +63,7 @@ async fn a_signal_ends_a_push_in_good_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_submission_that_is_killed_while_it_sends_goes_on_and_submits_once() {
+async fn a_submission_that_is_killed_while_it_sends_continues_and_submits_once() {
     let rig = Rig::new().await;
     rig.photos("dog", 20);
     rig.write("dog.yaml", config(&["dog"]));

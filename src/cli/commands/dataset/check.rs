@@ -63,7 +63,7 @@ pub(super) fn run(context: &Context<'_>, typed: &DatasetCheck) -> Result<ExitSta
         None => Vec::new(),
     };
     let report = check_with(&scan, config.as_ref(), &companions);
-    tell(context, &typed.folder, &scan, &report);
+    show(context, &typed.folder, &scan, &report);
     Ok(if report.errors() == 0 { ExitStatus::Complete } else { ExitStatus::BadData })
 }
 
@@ -106,7 +106,7 @@ struct Document<'a> {
     findings: Findings<'a>,
 }
 
-fn tell(context: &Context<'_>, folder: &Path, scan: &Scan, report: &Report) {
+fn show(context: &Context<'_>, folder: &Path, scan: &Scan, report: &Report) {
     let document = Document {
         folder: folder.to_string_lossy().into_owned(),
         name: &scan.name,

@@ -71,7 +71,7 @@ impl Folder {
         let Some(scan) = scanned? else { return Ok(None) };
         let found = check_with(&scan, config, companions);
         report.checked(&found);
-        tell(context, &found);
+        show(context, &found);
         if found.errors() > 0 && !force {
             let count = counted(found.errors() as u64, "error");
             return Err(CommandError::Declined {
@@ -120,7 +120,7 @@ impl Checked {
         };
         let prepared = push.prepare(listed, report, &signals.stop).await?;
         if let Some(id) = prepared.as_ref().and_then(Prepared::id) {
-            report.knows(id.as_str());
+            report.set_id(id.as_str());
         }
         Ok(prepared)
     }
@@ -171,7 +171,7 @@ fn nanoseconds(time: SystemTime) -> Option<i64> {
 }
 
 /// Shows findings; those that keep nothing from being sent only where there is talk.
-fn tell(context: &Context<'_>, report: &Report) {
+fn show(context: &Context<'_>, report: &Report) {
     // JSON has counts of them; the errors themselves are for the user, who has to correct them.
     let is_pretty = context.settings.format == crate::cli::values::Format::Pretty;
     let talk = context.settings.talk;

@@ -41,7 +41,7 @@ pub(super) struct Transfer {
 }
 
 impl Facts {
-    pub(super) fn hear(&mut self, event: &Event, now: Instant) {
+    pub(super) fn apply(&mut self, event: &Event, now: Instant) {
         match event {
             Event::Job { name, status, progress, .. } => {
                 if progress.current_step != self.progress.current_step {

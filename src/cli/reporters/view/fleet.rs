@@ -66,7 +66,7 @@ impl FleetFacts {
     }
 
     /// Takes in an event of a job.
-    pub(crate) fn hear(&mut self, job: &JobId, event: &Event, now: Instant) {
+    pub(crate) fn apply(&mut self, job: &JobId, event: &Event, now: Instant) {
         // One that was taken off the list ends a little later.
         let Some(job) = self.jobs.get_mut(job) else { return };
         job.waits = None;
@@ -75,7 +75,7 @@ impl FleetFacts {
                 job.facts.leave();
                 job.waits = next_look.map(|wait| now + wait);
             }
-            _ => job.facts.hear(event, now),
+            _ => job.facts.apply(event, now),
         }
     }
 

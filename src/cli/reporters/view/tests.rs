@@ -30,11 +30,11 @@ fn busy(began: Instant) -> (Facts, Instant) {
         started(newer, checkpoint, Some(500), 171_863_244),
         started(older, checkpoint, Some(250), 171_863_244),
     ] {
-        facts.hear(&event, began);
+        facts.apply(&event, began);
     }
-    facts.hear(&received(older, 50_000_000), began + Duration::from_secs(8));
-    facts.hear(&received(newer, 10_000_000), began + Duration::from_secs(9));
-    facts.hear(&received("samples/1724085406830__000000500_0.jpg", 120_000), began + Duration::from_secs(9));
+    facts.apply(&received(older, 50_000_000), began + Duration::from_secs(8));
+    facts.apply(&received(newer, 10_000_000), began + Duration::from_secs(9));
+    facts.apply(&received("samples/1724085406830__000000500_0.jpg", 120_000), began + Duration::from_secs(9));
     (facts, began + Duration::from_secs(10))
 }
 
@@ -47,12 +47,12 @@ fn drawn(columns: usize, rows: usize, look: Look) -> String {
 fn a_check_of_local_files_has_a_line_while_it_lasts() {
     let (mut facts, now) = (Facts::default(), Instant::now());
     let check = |files| Event::Checking { files, of: 120, bytes: files << 30, of_bytes: 120 << 30 };
-    facts.hear(&check(3), now);
+    facts.apply(&check(3), now);
     assert_eq!(
         frame::frame(&mut facts, now, 80, 24, PLAIN).join("\n"),
         "looking at the job …\nchecking 3 of 120 files, 3.0 GiB of 120 GiB\n0 files here"
     );
-    facts.hear(&check(120), now);
+    facts.apply(&check(120), now);
     assert_eq!(facts.checking, None);
 }
 
@@ -121,7 +121,7 @@ fn a_checkpoint_that_is_due_within_a_second_comes_any_moment() {
 #[test]
 fn without_unicode_there_is_none() {
     let (mut facts, now) = busy(Instant::now());
-    facts.hear(
+    facts.apply(
         &Event::Job {
             name: Some("犬".to_owned()),
             status: JobStatus::Running,
@@ -141,8 +141,8 @@ fn no_line_is_wider_than_the_terminal_and_no_frame_higher() {
     let (mut facts, now) = busy(Instant::now());
     for number in 0..20 {
         let name = format!("samples/{}犬{number}.jpg", "long".repeat(30));
-        facts.hear(&started(&name, ArtifactKind::Sample, None, u64::MAX), now);
-        facts.hear(&received(&name, u64::MAX / 3), now);
+        facts.apply(&started(&name, ArtifactKind::Sample, None, u64::MAX), now);
+        facts.apply(&received(&name, u64::MAX / 3), now);
     }
     let name = Some("犬の訓練".repeat(40));
     let progress = crate::model::job::Progress {
@@ -152,7 +152,7 @@ fn no_line_is_wider_than_the_terminal_and_no_frame_higher() {
     };
     for status in ["RUNNING", "IN_QUEUE", "SOMETHING_QUITE_NEW_AND_LONG_INDEED_SO_LONG"] {
         let status = JobStatus::from(status.to_owned());
-        facts.hear(&Event::Job { name: name.clone(), status, progress, error: None }, now);
+        facts.apply(&Event::Job { name: name.clone(), status, progress, error: None }, now);
         for columns in 40..=200 {
             for rows in [4, 10, 24] {
                 let lines = frame::frame(&mut facts, now, columns, rows, PLAIN);
@@ -172,11 +172,11 @@ fn a_transfer_is_shown_until_it_is_over() {
         frame::frame(facts, now, 80, 24, PLAIN).iter().any(|line| line.contains(name))
     };
     assert!(shown(&mut facts, "dog_000000250"));
-    facts.hear(&published(), now);
+    facts.apply(&published(), now);
     assert!(!shown(&mut facts, "dog_000000250") && facts.present == 8);
-    facts.hear(&Event::Vanished { path: path("dog_000000500.safetensors") }, now);
+    facts.apply(&Event::Vanished { path: path("dog_000000500.safetensors") }, now);
     assert!(!shown(&mut facts, "dog_000000500"));
-    facts.hear(
+    facts.apply(
         &Event::Failed {
             path: path("samples/1724085406830__000000500_0.jpg"),
             cause: crate::cli::reporters::samples::refused(),
@@ -191,7 +191,7 @@ fn a_transfer_that_waits_shows_how_long() {
     let (mut facts, now) = busy(Instant::now());
     let cause = crate::engine::event::RetryCause::File(crate::cli::reporters::samples::refused());
     let wait = Duration::from_secs(12);
-    facts.hear(&Event::Retrying { path: Some(path("dog_000000250.safetensors")), cause, wait }, now);
+    facts.apply(&Event::Retrying { path: Some(path("dog_000000250.safetensors")), cause, wait }, now);
     let lines = frame::frame(&mut facts, now, 80, 24, PLAIN);
     assert!(
         lines.iter().any(|line| line.starts_with("! dog_000000250") && line.ends_with("again in    12 s")),
@@ -207,7 +207,7 @@ fn before_the_first_look_and_after_the_end() {
     let (mut facts, now) = busy(now);
     let progress =
         crate::model::job::Progress { current_step: Some(2000), total_steps: Some(2000), percent: None };
-    facts.hear(&Event::Job { name: None, status: JobStatus::Stopped, progress, error: None }, now);
+    facts.apply(&Event::Job { name: None, status: JobStatus::Stopped, progress, error: None }, now);
     let lines = frame::frame(&mut facts, now, 80, 24, PLAIN).join("\n");
     assert!(lines.starts_with("STOPPED  ━━━━━━━━━━  step 2000 of 2000 (100 %)\n7 files here"), "{lines}");
     assert!(!lines.contains('!'), "nothing is deleted any more: {lines}");

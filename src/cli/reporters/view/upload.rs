@@ -34,7 +34,7 @@ pub(crate) struct UploadFacts {
 
 impl UploadFacts {
     /// Takes in an event.
-    pub(crate) fn hear(&mut self, event: &PushEvent, now: Instant) {
+    pub(crate) fn apply(&mut self, event: &PushEvent, now: Instant) {
         match event {
             PushEvent::Planned { send, bytes, .. } => (self.files, self.bytes) = (*send, *bytes),
             PushEvent::Sending { path, .. } => {
@@ -102,13 +102,13 @@ mod tests {
         let began = Instant::now();
         let path = |name: &str| name.to_owned();
         assert_eq!(facts.lines(began, 80, 24, Look::default()), [""; 0]);
-        facts.hear(&PushEvent::Planned { send: 4, bytes: 4000, present: 0, same_length: 0 }, began);
-        facts.hear(&PushEvent::Sending { path: path("a"), size: 1000, route: Route::Multipart }, began);
-        facts.hear(&PushEvent::Progress { path: path("a"), bytes: 1000 }, began);
+        facts.apply(&PushEvent::Planned { send: 4, bytes: 4000, present: 0, same_length: 0 }, began);
+        facts.apply(&PushEvent::Sending { path: path("a"), size: 1000, route: Route::Multipart }, began);
+        facts.apply(&PushEvent::Progress { path: path("a"), bytes: 1000 }, began);
         let sha256 = crate::model::digest::Sha256Digest::new([0; 32]);
-        facts.hear(&PushEvent::Sent { path: path("a"), size: 1000, sha256, elapsed: Duration::ZERO }, began);
-        facts.hear(&PushEvent::Sending { path: path("b"), size: 1000, route: Route::Multipart }, began);
-        facts.hear(&PushEvent::Progress { path: path("b"), bytes: 500 }, began);
+        facts.apply(&PushEvent::Sent { path: path("a"), size: 1000, sha256, elapsed: Duration::ZERO }, began);
+        facts.apply(&PushEvent::Sending { path: path("b"), size: 1000, route: Route::Multipart }, began);
+        facts.apply(&PushEvent::Progress { path: path("b"), bytes: 500 }, began);
         let later = began + Duration::from_secs(1);
         assert_eq!(
             facts.lines(later, 80, 24, Look::default()),
@@ -117,7 +117,7 @@ mod tests {
                 "bytes  =======-------------  1.5 KiB of 3.9 KiB  1.5 KiB/s  1 s left",
             ]
         );
-        facts.hear(
+        facts.apply(
             &PushEvent::Retrying {
                 path: Some(path("b")),
                 cause: RetriedPush::after(LocalFault::Changed),

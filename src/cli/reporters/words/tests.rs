@@ -1,10 +1,14 @@
 use super::*;
 use crate::decide::mirror::disk_forecast::Full;
 use crate::decide::mirror::eviction_forecast::Late;
+use crate::model::artifact::ArtifactKind;
+use crate::model::comfyui::{NoList, PathsFault, PathsPlace, PathsRefusal};
 use crate::model::dataset::DatasetStatus;
 use crate::model::fault::LocalFault;
 use crate::model::hook_fault::{Ending, HookFault};
 use crate::model::names::rel_path::RelPath;
+use crate::model::source_url::SourceUrlError;
+use crate::model::unusable::{Unfetchable, UnusableRow};
 
 fn path(text: &str) -> RelPath {
     RelPath::parse(text).unwrap()
@@ -49,9 +53,9 @@ fn causes_name_the_options_that_change_them() {
 #[test]
 fn a_push_names_the_options_too() {
     let refused = || Fault::Forbidden { host: "h".to_owned(), why: Forbidden::Private };
-    let said = "`h` is refused: it is an address in a private network (see `--allow-private-hosts`)";
-    assert_eq!(retried_push(&RetriedPush::after(refused())), said);
-    assert_eq!(failed_push(&FailedPush::Fault(refused().into())), said);
+    let expected = "`h` is refused: it is an address in a private network (see `--allow-private-hosts`)";
+    assert_eq!(retried_push(&RetriedPush::after(refused())), expected);
+    assert_eq!(failed_push(&FailedPush::Fault(refused().into())), expected);
     let fault = SendFault::Local(LocalFault::Changed);
     assert_eq!(
         retried_push(&RetriedPush { fault, at_a_time: Some(2) }),
@@ -62,6 +66,19 @@ fn a_push_names_the_options_too() {
         failed_push(&FailedPush::NotReady { status: DatasetStatus::Uploading, waited }),
         "it is still UPLOADING after 60 s"
     );
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let difference = Difference {
+        missing: names(&["a", "b", "c", "d"]),
+        lengths: vec![("e".to_owned(), 2, 1)],
+        foreign: names(&["f"]),
+    };
+    assert_eq!(
+        failed_push(&FailedPush::Different { status: DatasetStatus::Ready, difference }),
+        "it is READY and not as the folder is: it lacks `a`, `b`, `c` and 1 more; `e` has 1 bytes there and 2 here; it has `f`, which the folder lacks"
+    );
+    let refused = |why: Option<&str>| failed_push(&FailedPush::Refused(why.map(str::to_owned)));
+    assert_eq!(refused(Some("no captions")), "no captions");
+    assert_eq!(refused(None), "the API gives no reason");
 }
 
 #[test]
@@ -134,24 +151,90 @@ fn a_hook_that_fails() {
 
 #[test]
 fn what_a_running_comfyui_answers() {
-    let said = |answer| {
+    let sentence = |answer| {
         let origin = "http://127.0.0.1:8188".to_owned();
         notice(&Notice::ComfyUi(ComfyNotice::Server { origin, answer }))
     };
     let dog = || path("dog/dog.safetensors");
     assert_eq!(
-        said(ServerAnswer::Listed(vec![dog()])),
+        sentence(ServerAnswer::Listed(vec![dog()])),
         "ComfyUI at http://127.0.0.1:8188 lists `dog/dog.safetensors`; press `r` there to see it in the nodes"
     );
     let roots = vec!["/big/loras".to_owned(), "/ui/models/loras".to_owned()];
     assert_eq!(
-        said(ServerAnswer::Unlisted { path: dog(), root: "/ui/models/loras".into(), roots }),
+        sentence(ServerAnswer::Unlisted { path: dog(), root: "/ui/models/loras".into(), roots }),
         "ComfyUI at http://127.0.0.1:8188 does not list `dog/dog.safetensors`: it does not read `/ui/models/loras`; it reads `/big/loras`, `/ui/models/loras`"
     );
     assert_eq!(
-        said(ServerAnswer::Shadowed { path: dog(), by: "/big/loras".into() }),
+        sentence(ServerAnswer::Shadowed { path: dog(), by: "/big/loras".into() }),
         "ComfyUI at http://127.0.0.1:8188 lists `dog/dog.safetensors`, but takes the file of that name in `/big/loras`, which it searches first"
     );
+}
+
+#[test]
+fn what_cannot_be_asked_or_fetched_has_its_cause() {
+    let origin = || "http://127.0.0.1:8188".to_owned();
+    for (why, expected) in [
+        (NoList::NoClient("there are no certificates".to_owned()), "there are no certificates"),
+        (NoList::TimedOut { after: Duration::from_secs(5) }, "it does not answer within 5 s"),
+        (NoList::Unreachable, "no program answers there"),
+        (NoList::Interrupted, "the answer broke off"),
+        (NoList::Status { status: 404, path: "models/loras" }, "it answered HTTP 404 to `/models/loras`"),
+        (NoList::TooLong, "its answer is too long"),
+        (NoList::Foreign { path: "models/loras" }, "its answer to `/models/loras` is not that of a ComfyUI"),
+    ] {
+        let answer = ServerAnswer::None { why };
+        assert_eq!(
+            notice(&Notice::ComfyUi(ComfyNotice::Server { origin: origin(), answer })),
+            format!(
+                "ComfyUI at http://127.0.0.1:8188 was not asked whether it lists the new LoRAs: {expected}"
+            )
+        );
+    }
+    let why = Unfetchable::Address { place: "checkpoints[5]".to_owned(), fault: SourceUrlError::NotAbsolute };
+    assert_eq!(
+        notice(&Notice::Unfetchable { kind: ArtifactKind::Checkpoint, why }),
+        "a listed checkpoint cannot be fetched: `checkpoints[5]`: the URL is not absolute"
+    );
+    assert_eq!(notice(&Notice::UnusableRow(UnusableRow::More { count: 7 })), "and 7 more");
+}
+
+#[test]
+fn why_loras_go_to_a_folder() {
+    let file = || std::path::PathBuf::from("/ui/paths.yaml");
+    let place = |line| PathsPlace { file: file(), section: Some(("big".to_owned(), line)) };
+    let away = || Some(AwayFolder { path: "/away".into(), place: place(5) });
+    let configured = |is_default, away| ConfiguredFolder { place: place(4), is_default, away };
+    let fault = PathsFault::Refused { path: file(), why: PathsRefusal::NoSections };
+    for (why, expected) in [
+        (LoraFolderReason::Named, "the folder itself, as it was named"),
+        (LoraFolderReason::LoraFolder, "it is a loras folder itself"),
+        (LoraFolderReason::ModelsFolder, "the loras folder of the models folder there"),
+        (LoraFolderReason::OtherProgram, "the LoRA folder of the program there"),
+        (LoraFolderReason::ComfyUi { away: None }, "the loras folder of the ComfyUI there"),
+        (
+            LoraFolderReason::ComfyUi { away: away() },
+            "the loras folder of the ComfyUI there; `/away` would come before it, and is not there (section `big` in line 5 of `/ui/paths.yaml`)",
+        ),
+        (
+            LoraFolderReason::ComfyUiAlone(fault),
+            "the loras folder of the ComfyUI there; `/ui/paths.yaml` is passed over, since ComfyUI does not start with it: it has no sections",
+        ),
+        (
+            LoraFolderReason::ExtraPaths(configured(true, None)),
+            "the default for loras in section `big` in line 4 of `/ui/paths.yaml`",
+        ),
+        (
+            LoraFolderReason::ExtraPaths(configured(false, None)),
+            "`loras` in section `big` in line 4 of `/ui/paths.yaml`",
+        ),
+        (
+            LoraFolderReason::PathsFile(configured(true, away())),
+            "`loras` of section `big` in line 4 of `/ui/paths.yaml`, marked as default; `/away` would come before it, and is not there (section `big` in line 5 of `/ui/paths.yaml`)",
+        ),
+    ] {
+        assert_eq!(lora_folder(&why), expected);
+    }
 }
 
 #[test]

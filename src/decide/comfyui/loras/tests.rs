@@ -100,7 +100,7 @@ fn a_half_whose_own_hash_fits_was_trained_alone() {
 }
 
 #[test]
-fn the_header_says_what_a_file_is() {
+fn the_header_decides_what_a_file_is() {
     let mut manifest = manifest(&[
         (Checkpoint, "dog_000000250.safetensors", Some(250)),
         (Checkpoint, "dog_refiner_000000250.safetensors", Some(250)),

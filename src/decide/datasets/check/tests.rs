@@ -127,7 +127,7 @@ fn folders_in_the_folder_are_refused_with_what_is_in_them() {
 }
 
 #[test]
-fn a_folder_of_a_phones_pictures_has_one_error_and_says_what_to_do() {
+fn a_folder_of_a_phones_pictures_has_one_error_and_a_cure() {
     let report = check(&scan(&["IMG_1.HEIC", "IMG_2.HEIC", "IMG_3.heic", "IMG_3.gif"]), None);
     let errors: Vec<_> = report.findings.iter().filter(|it| it.severity() == Severity::Error).collect();
     assert_eq!(errors.len(), 1);

@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::model::dataset::RemoteFile;
 use crate::model::digest::Sha256Digest;
 use crate::model::upload_record::{Stamp, UploadRecord, UploadRecords};
@@ -139,7 +141,8 @@ fn step(local: Stamp, remote: Remote, record: Option<&UploadRecord>) -> Step {
 }
 
 /// What is wrong with the names that the API gave to a folder's files.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Renamed {
     /// Two files have one name.
     Merged {

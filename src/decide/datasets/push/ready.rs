@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::dataset::{Dataset, DatasetStatus, RemoteFile, and_more, some};
+use serde::Serialize;
+
+use crate::model::dataset::{Dataset, DatasetStatus, RemoteFile};
 
 /// How long an inventory that is not the folder may stay as it is before that is taken as the last word.
 ///
@@ -27,8 +29,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 pub enum Readiness {
     /// It is READY and has exactly the folder's files.
     Ready,
-    /// Validation refused it; why, in the API's words.
-    Failed(String),
+    /// Validation refused it; why, in the API's words, where it gives a reason.
+    Failed(Option<String>),
     /// It may become ready.
     Waiting,
     /// Its files are not those of the folder, and nothing moves any more.
@@ -36,7 +38,7 @@ pub enum Readiness {
 }
 
 /// What an inventory has otherwise than a folder.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Difference {
     /// Files that it does not have.
     pub missing: Vec<String>,
@@ -63,9 +65,7 @@ pub fn judge(dataset: &Dataset, expected: &Expected, past: Past) -> Readiness {
     let difference = dataset.files.as_deref().map(|files| difference(expected, files)).unwrap_or_default();
     match &dataset.status {
         DatasetStatus::Failed if past.had_failed && past.unchanged < STALE_FAILURE => Readiness::Waiting,
-        DatasetStatus::Failed => {
-            Readiness::Failed(dataset.error.clone().unwrap_or_else(|| "the API gives no reason".to_owned()))
-        }
+        DatasetStatus::Failed => Readiness::Failed(dataset.error.clone()),
         DatasetStatus::Ready if difference.is_empty() => Readiness::Ready,
         status => {
             let late = match status {
@@ -111,23 +111,6 @@ impl Difference {
     #[must_use]
     pub fn is_sendable(&self) -> bool {
         self.foreign.is_empty()
-    }
-
-    /// Returns it in words, with a few names.
-    #[must_use]
-    pub fn words(&self) -> String {
-        let mut parts = Vec::new();
-        if !self.missing.is_empty() {
-            parts.push(format!("it lacks {}", some(&self.missing)));
-        }
-        if let Some((name, expected, listed)) = self.lengths.first() {
-            let more = and_more(self.lengths.len() - 1);
-            parts.push(format!("`{name}` has {listed} bytes there and {expected} here{more}"));
-        }
-        if !self.foreign.is_empty() {
-            parts.push(format!("it has {}, which the folder lacks", some(&self.foreign)));
-        }
-        parts.join("; ")
     }
 }
 
@@ -205,20 +188,6 @@ mod tests {
         };
         assert_eq!(judge_at(3), Readiness::Waiting);
         assert!(matches!(judge_at(20), Readiness::Failed(_)));
-    }
-
-    #[test]
-    fn a_difference_in_words() {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let difference = Difference {
-            missing: names(&["a", "b", "c", "d"]),
-            lengths: vec![("e".to_owned(), 2, 1)],
-            foreign: names(&["f"]),
-        };
-        assert_eq!(
-            difference.words(),
-            "it lacks `a`, `b`, `c` and 1 more; `e` has 1 bytes there and 2 here; it has `f`, which the folder lacks"
-        );
     }
 
     #[test]

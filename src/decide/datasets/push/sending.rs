@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::error::ApiError;
 use crate::model::fault::{Fault, LocalFault};
 
@@ -13,7 +15,8 @@ pub const MULTIPART_LIMIT: u64 = 150_000_000;
 const SUSPECT_LENGTH: u64 = 32 << 20;
 
 /// The way of a file's bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Route {
     /// A part of a form, sent to the API.
     Multipart,
@@ -28,7 +31,7 @@ impl Route {
         if size > MULTIPART_LIMIT { Self::Signed } else { Self::Multipart }
     }
 
-    /// Returns its name in events.
+    /// Returns its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -39,7 +42,8 @@ impl Route {
 }
 
 /// Why one try to send a file failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum SendFault {
     /// The API.
     #[error(transparent)]
@@ -232,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_to_slow_down_halve_once_and_success_brings_it_back() {
+    fn requests_to_slow_down_halve_once_and_success_restores_it() {
         let second = Duration::from_secs(1);
         let mut pace = Pace::new(8);
         pace.slow_down(second, Duration::from_secs(3));

@@ -153,8 +153,9 @@ fn lists_in_every_dress() {
     ] {
         let answer = result_of(&format!(r#"{{"id":"job-1","artifacts":{artifacts}}}"#));
         assert_eq!(answer.artifacts.len(), count, "{artifacts}");
-        assert_eq!(answer.unusable, notes, "{artifacts}");
-        let whys: Vec<&str> = answer.unreachable.iter().map(|file| file.why.as_str()).collect();
+        let rows: Vec<String> = answer.unusable.iter().map(ToString::to_string).collect();
+        assert_eq!(rows, notes, "{artifacts}");
+        let whys: Vec<String> = answer.unreachable.iter().map(|file| file.why.to_string()).collect();
         assert_eq!(whys, unreachable, "{artifacts}");
     }
 }
@@ -184,7 +185,7 @@ fn complaints_are_bounded() {
     let bad = format!(r#"{{"artifacts":{{"checkpoints":[{}0]}}}}"#, "0,".repeat(4999));
     let answer = result_of(&bad);
     assert_eq!(answer.unusable.len(), UNUSABLE_BOUND + 1);
-    assert_eq!(answer.unusable.last().unwrap(), "and 4900 more");
+    assert_eq!(answer.unusable.last(), Some(&UnusableRow::More { count: 4900 }));
     let images = vec!["x"; 100_000];
     let answer = result_of(
         &json!({"artifacts": {"samples": {"path": "https://h/a", "control_image": images}}}).to_string(),
@@ -297,7 +298,7 @@ fn nests_and_huge_numbers_do_no_harm() {
         "[".repeat(9000),
         "]".repeat(9000)
     );
-    assert_eq!(result_of(&path).unusable, ["`checkpoints[1]` has no `path`"]);
+    assert_eq!(result_of(&path).unusable, [UnusableRow::NoPath { place: "checkpoints[1]".to_owned() }]);
     assert!(read_status("[".repeat(300_000).as_bytes(), &job()).is_err());
     assert_eq!(
         status_of(r#"{"status":"RUNNING","progress":{"current_step":1e400}}"#).progress.current_step,
@@ -387,8 +388,8 @@ proptest! {
             let faults = [status.clone().err(), result.clone().err(), submit.err(), change.err()];
             let shown = faults.iter().flatten().map(ToString::to_string)
                 .chain(status.ok().and_then(|answer| answer.error))
-                .chain(result.iter().flat_map(|answer| answer.unusable.clone()))
-                .chain(result.iter().flat_map(|answer| answer.unreachable.iter().map(|file| file.why.clone())));
+                .chain(result.iter().flat_map(|answer| answer.unusable.iter().map(ToString::to_string)))
+                .chain(result.iter().flat_map(|answer| answer.unreachable.iter().map(|file| file.why.to_string())));
             for line in shown {
                 prop_assert!(!line.chars().any(crate::model::names::sanitize::is_invisible), "{line:?}");
                 prop_assert!(line.chars().count() < 700);

@@ -151,7 +151,7 @@ async fn each_refusal_of_a_store_has_one_meaning() {
 }
 
 #[tokio::test]
-async fn a_store_that_knows_no_checksum_is_asked_with_an_older_one_and_then_without() {
+async fn a_store_without_a_checksum_is_asked_with_an_older_one_and_then_without() {
     let unknown = |header: &'static str| {
         move |head: &str| {
             head.to_ascii_lowercase().contains(header).then(|| {

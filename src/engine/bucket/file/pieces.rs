@@ -78,7 +78,7 @@ impl File {
         known: Known,
         memory: OwnedSemaphorePermit,
     ) -> Result<Whole, Stopped> {
-        self.tell_started(known.length);
+        self.report_started(known.length);
         let hashes = Hashes::new(self.order.artifact.path.file_name(), &[]);
         let hashes = hashes.feed_beside(text.clone()).await?;
         Ok(Whole { received: hashes.finish(), known, content: Content::Small(text, memory) })

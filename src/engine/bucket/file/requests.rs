@@ -198,8 +198,8 @@ impl File {
         Ok(unpacked.map(Bytes::from).map_err(|why| Fault::Range(RangeFault::Packed(why))))
     }
 
-    pub(super) fn tell_started(&self, size: Option<u64>) {
-        if !std::mem::replace(&mut self.story().told_started, true) {
+    pub(super) fn report_started(&self, size: Option<u64>) {
+        if !std::mem::replace(&mut self.story().reported_started, true) {
             let artifact = &self.order.artifact;
             self.tell(&Event::Started {
                 path: artifact.path.clone(),

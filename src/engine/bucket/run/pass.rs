@@ -192,7 +192,8 @@ impl Run {
         notices.into_iter().for_each(|notice| self.reported.trouble(notice));
         let generation = self.relister.learn(&listing).await;
         let mut orders = Vec::new();
-        let polled = Polled { looked, listing: &listing, known: &view.known, state, generation };
+        let run = looked.run().into();
+        let polled = Polled { looked, run, listing: &listing, known: &view.known, state, generation };
         for action in &actions {
             let order = |step: &Step| polled.order(action, step);
             match &action.step {
@@ -396,6 +397,7 @@ impl Run {
 /// What orders are made from after a poll.
 struct Polled<'a> {
     looked: &'a JobSnapshot,
+    run: Arc<str>,
     listing: &'a Listing,
     known: &'a Known,
     state: RunState,
@@ -417,7 +419,7 @@ impl Polled<'_> {
             half_of_pair: action.artifact.pair_half(self.looked.name()).is_some(),
             run_may_write: !self.state.is_over(),
             cut_off: self.state.is_cut_off(),
-            run: asked_stamp(&self.looked.run(), &action.artifact, self.listing).into(),
+            run: asked_stamp(&self.run, &action.artifact, self.listing),
             generation: self.generation,
         }
     }

@@ -1,6 +1,5 @@
 //! The plan of a pass, and the tasks that transfers get for it.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::decide::mirror::plan::{Action, FetchReason, Situation, Step, asked_stamp, plan};
@@ -69,10 +68,7 @@ impl Run {
             half_of_pair: action.artifact.pair_half(offer.snapshot.name()).is_some(),
             run_may_write: !offer.state.is_over(),
             cut_off: offer.state.is_cut_off(),
-            run: match asked_stamp(run, &action.artifact, offer.listing) {
-                Cow::Borrowed(_) => run.clone(),
-                Cow::Owned(stamp) => stamp.into(),
-            },
+            run: asked_stamp(run, &action.artifact, offer.listing),
             generation: offer.generation,
         }
     }

@@ -64,14 +64,14 @@ pub struct ComfyUi {
     /// disk that is not mounted.
     seen: AtomicBool,
     /// Whether it was reported where LoRAs go.
-    told_where: AtomicBool,
+    reported_folder: AtomicBool,
     /// The job's name, once it is known: it never changes.
     name: OnceLock<String>,
     /// The last trouble that was reported, and when; a trouble that lasts is reported once, and once more by a run that ends
     /// long after.
     trouble: Mutex<Option<(Error, Instant)>>,
     /// Whether the last look reported files that it did not place: such a look may be repeated.
-    told_unsettled: AtomicBool,
+    reported_unsettled: AtomicBool,
     headers: Headers,
     /// Whether it was reported that the newest checkpoint could not be made the newest by change time.
     told_newest: AtomicBool,
@@ -129,11 +129,11 @@ impl ComfyUi {
         Self {
             options,
             seen: AtomicBool::default(),
-            told_where: AtomicBool::default(),
+            reported_folder: AtomicBool::default(),
             name: OnceLock::new(),
             trouble: Mutex::default(),
             headers: Headers::default(),
-            told_unsettled: AtomicBool::default(),
+            reported_unsettled: AtomicBool::default(),
             told_newest: AtomicBool::default(),
             anew: AtomicBool::default(),
         }
@@ -213,17 +213,17 @@ impl ComfyUi {
         Ok(root)
     }
 
-    fn tell_where(&self, reporter: &dyn Reporter) {
-        if !self.told_where.swap(true, Ordering::Relaxed) {
+    fn report_folder(&self, reporter: &dyn Reporter) {
+        if !self.reported_folder.swap(true, Ordering::Relaxed) {
             let LoraFolder { path, why, .. } = &self.options.folder;
-            let folder = ComfyNotice::Folder { path: path.clone(), why: why.clone() };
+            let folder = ComfyNotice::Folder { path: path.clone(), why: why.clone().into() };
             reporter.report(&Event::Notice { notice: Notice::ComfyUi(folder) });
         }
     }
 
     /// Reports a trouble once, as long as it lasts; `again`: it is tried again by itself; `is_last`: a report that the user may
     /// have forgotten by now is repeated.
-    fn tell_trouble(
+    fn report_trouble(
         &self,
         result: &Result<Outcome, Error>,
         again: bool,
@@ -249,10 +249,10 @@ impl Follower for ComfyUi {
     fn catch_up(&self, view: &View<'_>, reporter: &dyn Reporter) {
         let patience = if view.last { Patience::Act } else { Patience::Wait };
         let result = self.place(view.dir, view.job, view.manifest, patience, reporter);
-        self.tell_trouble(&result, false, view.last, reporter);
+        self.report_trouble(&result, false, view.last, reporter);
         if view.last
             && let Ok(Outcome { unsettled: files @ 1.., .. }) = result
-            && !self.told_unsettled.swap(true, Ordering::Relaxed)
+            && !self.reported_unsettled.swap(true, Ordering::Relaxed)
         {
             reporter.report(&Event::Notice { notice: Notice::ComfyUi(ComfyNotice::Unsettled { files }) });
         }

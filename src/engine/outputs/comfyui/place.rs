@@ -75,7 +75,7 @@ impl Placing<'_> {
         let placed = [(&placed, WeightsKind::Lora), (&embedded, WeightsKind::Embedding)];
         let kinds = self.comfy.headers.kinds(self.dir, self.manifest, options.weights, &placed);
         let found = loras::find(self.manifest, self.name, options.weights, &kinds);
-        self.tell(&found, embeddings)?;
+        self.report_not_placed(&found, embeddings)?;
         let mut outcome = Outcome {
             halves: found.halves.len() as u64,
             unsettled: found.unread.len() as u64,
@@ -116,7 +116,7 @@ impl Placing<'_> {
     }
 
     /// Reports once what is not placed.
-    fn tell(&self, found: &Loras<'_>, embeddings: Option<&Path>) -> Result<(), Error> {
+    fn report_not_placed(&self, found: &Loras<'_>, embeddings: Option<&Path>) -> Result<(), Error> {
         let mut notices = Vec::new();
         for (part, kind) in &found.others {
             notices.push(ComfyNotice::NotALora { path: part.entry.path.clone(), kind: *kind });
@@ -136,7 +136,7 @@ impl Placing<'_> {
         let root = &self.comfy.options.folder.path;
         let held = Held::take(self.dir, root)?;
         let mut work = Work { on: self, root, held, outcome: Outcome::default(), new: Vec::new() };
-        notices.into_iter().for_each(|notice| work.tell_once(notice));
+        notices.into_iter().for_each(|notice| work.report_once(notice));
         work.held.save()
     }
 }
@@ -197,7 +197,7 @@ impl<'a> Work<'a> {
                 .iter()
                 .zip(names)
                 .map(|(part, to)| {
-                    let standing = self.stands_at(&to, part);
+                    let standing = self.standing_at(&to, part);
                     (*part, to, standing)
                 })
                 .collect();
@@ -206,7 +206,7 @@ impl<'a> Work<'a> {
                 None => {
                     for (_, to, _) in files.iter().filter(|(.., standing)| *standing == Standing::Withdrawn) {
                         self.outcome.withdrawn += 1;
-                        self.tell_once(ComfyNotice::Withdrawn(to.clone()));
+                        self.report_once(ComfyNotice::Withdrawn(to.clone()));
                     }
                     return Ok(Some(Seat { lora, files }));
                 }
@@ -214,7 +214,7 @@ impl<'a> Work<'a> {
         }
         self.outcome.blocked += lora.files.len() as u64;
         let name = lora.files[0].entry.path.file_name().to_owned();
-        self.tell_once(match taken {
+        self.report_once(match taken {
             Some(at) => ComfyNotice::NameTaken { name, at },
             None => ComfyNotice::NameTooLong { name },
         });
@@ -229,7 +229,7 @@ impl<'a> Work<'a> {
         if is_marked { [Naming::Marked, Naming::Plain] } else { [Naming::Plain, Naming::Marked] }
     }
 
-    fn stands_at(&mut self, to: &RelPath, part: &Part<'_>) -> Standing {
+    fn standing_at(&mut self, to: &RelPath, part: &Part<'_>) -> Standing {
         let entry = part.entry;
         let found = disk::look_through_links(self.root, to.as_str());
         let path = to.to_path(self.root);
@@ -368,7 +368,7 @@ impl<'a> Work<'a> {
         if staged.iter().any(|staged| staged.linked.is_none()) {
             return Ok(false);
         }
-        self.on.comfy.tell_where(self.on.reporter);
+        self.on.comfy.report_folder(self.on.reporter);
         let mut named: Vec<PathBuf> = Vec::new();
         for Staged { path: from, to, .. } in staged {
             let path = to.to_path(self.root);
@@ -398,7 +398,7 @@ impl<'a> Work<'a> {
     }
 
     /// Reports what was not reported yet by any run.
-    pub(super) fn tell_once(&mut self, notice: ComfyNotice) {
+    pub(super) fn report_once(&mut self, notice: ComfyNotice) {
         // Recorded as a value: its words may change with the version.
         let Ok(record) = serde_json::to_string(&notice) else { return };
         if is_news(&mut self.held.placements.told, &record) {

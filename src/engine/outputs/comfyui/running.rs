@@ -18,7 +18,7 @@ pub(super) fn ask(url: &Url, root: &Path, new: &[RelPath], reporter: &dyn Report
     }
     let origin = url.origin().ascii_serialization();
     let answer = match runtime.block_on(server::ask(url)) {
-        Err(why) => ServerAnswer::None { why: why.to_string() },
+        Err(why) => ServerAnswer::None { why },
         Ok(listed) => judge(&listed, root, new),
     };
     let notice = Notice::ComfyUi(ComfyNotice::Server { origin, answer });

@@ -44,16 +44,16 @@ impl Work<'_> {
                 }
                 Ok(false) => self.forget(&placed.to),
                 // A program that has it open may keep it from being removed; the next look tries again.
-                Err(error) => self.tell_once(ComfyNotice::NotRemoved(error)),
+                Err(error) => self.report_once(ComfyNotice::NotRemoved(error)),
             }
         }
         for lora in &removed {
-            self.tell_left_beside(lora);
+            self.report_left_beside(lora);
         }
     }
 
     /// Names what other tools wrote beside a LoRA that is gone: it stays, and is of no use any more.
-    fn tell_left_beside(&self, lora: &RelPath) {
+    fn report_left_beside(&self, lora: &RelPath) {
         let (stem, _) = lora.stem_and_extension();
         let folder = lora.to_path(self.root);
         let left: BTreeSet<String> = fs::read_dir(disk::parent(&folder))

@@ -48,7 +48,7 @@ pub async fn watch(comfy: Arc<ComfyUi>, dir: PathBuf, reporter: Arc<dyn Reporter
             let (placer, folder, reported) = (comfy.clone(), dir.clone(), reporter.clone());
             let placing = blocking(move || once(&placer, &folder, Patience::Wait, reported.as_ref()));
             let result = placing.await.unwrap_or_else(|gone| Err(lost("look into", &dir)(gone)));
-            comfy.tell_trouble(&result, true, false, reporter.as_ref());
+            comfy.report_trouble(&result, true, false, reporter.as_ref());
             // A look that failed, or found files that are still written, does not count: the next one tries again.
             let is_done = result.is_ok_and(|outcome| outcome.unsettled == 0);
             seen = Some(if is_done { now } else { [None, None] });

@@ -337,14 +337,14 @@ fn training(html: &mut Html, album: &Album<'_>) {
     } else {
         html.raw("<ol class=\"turns\">\n");
         for turn in &course.turns {
-            told(html, turn);
+            write_turn(html, turn);
         }
         html.raw("</ol>\n<p>As this machine saw it, by its own clock.</p>\n");
     }
     html.raw("</section>\n");
 }
 
-fn told(html: &mut Html, turn: &Turn) {
+fn write_turn(html: &mut Html, turn: &Turn) {
     let words = match &turn.what {
         What::FirstSeen { status, is_complete } => format!("first seen: {}", state(status, *is_complete).0),
         What::Queued => "waits for a GPU".to_owned(),

@@ -24,22 +24,22 @@ fn seen(name: &str, status: &str, step: u64) -> Event {
 fn fetch(facts: &mut FleetFacts, job: &JobId, name: &str, have: u64, began: Instant) {
     let (kind, size) = (ArtifactKind::Checkpoint, Some(171_863_244));
     let event = Event::Started { path: path(name), kind, step: Some(250), size, resumed_from: 0 };
-    facts.hear(job, &event, began);
-    facts.hear(job, &Event::Received { path: path(name), have, size }, began + Duration::from_secs(9));
+    facts.apply(job, &event, began);
+    facts.apply(job, &Event::Received { path: path(name), have, size }, began + Duration::from_secs(9));
 }
 
 /// Five jobs of every kind, ten seconds after they were seen.
 fn five(began: Instant) -> (FleetFacts, Instant) {
     let mut facts = FleetFacts::default();
     (1..=5).for_each(|number| facts.list(&id(number)));
-    let mut hear = |number: usize, event: Event| facts.hear(&id(number), &event, began);
-    hear(1, seen("dog", "RUNNING", 520));
-    hear(1, Event::Pace { seconds_a_step: Some(1.5), next_save: Some(750) });
-    hear(2, seen("a cat with a rather long name, lr 1e-4", "RUNNING", 1900));
-    hear(2, Event::Plan { fetch: 2, ask: 0, bytes: None, present: 41 });
-    hear(3, seen("犬", "IN_QUEUE", 0));
-    hear(4, seen("house", "FAILED", 700));
-    hear(4, done(ExitStatus::Negative, 3, 0));
+    let mut apply = |number: usize, event: Event| facts.apply(&id(number), &event, began);
+    apply(1, seen("dog", "RUNNING", 520));
+    apply(1, Event::Pace { seconds_a_step: Some(1.5), next_save: Some(750) });
+    apply(2, seen("a cat with a rather long name, lr 1e-4", "RUNNING", 1900));
+    apply(2, Event::Plan { fetch: 2, ask: 0, bytes: None, present: 41 });
+    apply(3, seen("犬", "IN_QUEUE", 0));
+    apply(4, seen("house", "FAILED", 700));
+    apply(4, done(ExitStatus::Negative, 3, 0));
     fetch(&mut facts, &id(2), "cat_000001750.safetensors", 50_000_000, began);
     fetch(&mut facts, &id(2), "cat_000001800.safetensors", 10_000_000, began);
     facts.end(&id(4), ExitStatus::Negative);
@@ -101,14 +101,14 @@ fn sixty(began: Instant) -> (FleetFacts, Instant) {
         facts.list(&job);
         let step = number as u64 * 33;
         let (status, step) = if number % 5 == 4 { ("STOPPED", 2000) } else { ("RUNNING", step) };
-        facts.hear(&job, &seen(&format!("lora-{number:02}"), status, step), began);
-        facts.hear(&job, &Event::Pace { seconds_a_step: Some(1.0), next_save: None }, began);
+        facts.apply(&job, &seen(&format!("lora-{number:02}"), status, step), began);
+        facts.apply(&job, &Event::Pace { seconds_a_step: Some(1.0), next_save: None }, began);
         if number % 20 == 0 {
             fetch(&mut facts, &job, "x_000000250.safetensors", 1_000_000 * (number as u64 + 1), began);
         }
         if status == "STOPPED" {
             let exit = if number == 19 { ExitStatus::TryAgain } else { ExitStatus::Complete };
-            facts.hear(&job, &done(exit, 1, 0), began);
+            facts.apply(&job, &done(exit, 1, 0), began);
             facts.end(&job, exit);
         }
     }
@@ -157,7 +157,7 @@ fn no_line_is_wider_than_the_terminal_and_no_frame_higher() {
 fn what_is_taken_off_the_list_is_gone_and_its_last_events_are_passed_over() {
     let (mut facts, now) = five(Instant::now());
     facts.remove(&id(1));
-    facts.hear(&id(1), &done(ExitStatus::Interrupted, 0, 0), now);
+    facts.apply(&id(1), &done(ExitStatus::Interrupted, 0, 0), now);
     let lines = facts.lines(now, 80, 24, PLAIN).join("\n");
     assert!(!lines.contains("dog") && lines.contains("4 jobs"), "{lines}");
 }
