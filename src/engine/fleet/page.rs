@@ -208,13 +208,12 @@ mod tests {
         let page = Page::below(root.path().to_path_buf());
         page.touch();
         let tell = |news| panic!("{news:?}");
+        let mut keeping = Box::pin(page.keep(tell));
+        assert!((&mut keeping).now_or_never().is_none(), "changes are gathered");
+        tokio::time::advance(GATHER).await;
         let held = page.drawing.shown.lock().unwrap();
-        {
-            let mut keeping = Box::pin(page.keep(tell));
-            assert!((&mut keeping).now_or_never().is_none(), "changes are gathered");
-            tokio::time::advance(GATHER).await;
-            assert!((&mut keeping).now_or_never().is_none(), "another drawing is under way");
-        }
+        assert!((&mut keeping).now_or_never().is_none(), "another drawing is under way");
+        drop(keeping);
         let mut finishing = Box::pin(page.finish(tell));
         assert!((&mut finishing).now_or_never().is_none(), "the page is not drawn yet");
         drop(held);
