@@ -17,6 +17,7 @@ use crate::engine::destination::recover::{Which, recover};
 use crate::model::artifact::ArtifactKind;
 use crate::model::evidence::Evidence;
 use crate::model::manifest::{Prepared, examples};
+use crate::model::revision::Revision;
 
 use super::place::Placed;
 use super::*;

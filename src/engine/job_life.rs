@@ -1,57 +1,67 @@
-//! The job's life during a run: counted resumptions, resuming it, and the alarm for a job without progress.
+//! The life of a job during a run: counted resumptions, resuming it, and the alarm for a job without progress.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::decide::mirror::auto_resume::{AutoResume, Next, Seen, Stopped, WillResume};
 use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::run_stamp;
 use crate::decide::mirror::run_state::RunState;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
-use crate::decide::mirror::stall_alert::{Alarm, Sign};
+use crate::decide::mirror::stall_alert::Alarm;
 use crate::edge::api::ApiClient;
 use crate::engine::event::{Event, Notice, Reporter, ResumeReason};
-use crate::engine::mirror::poll::outage;
 use crate::engine::options::SyncOptions;
+use crate::engine::poll::outage;
+use crate::engine::stop::Stop;
 use crate::error::ApiError;
 use crate::model::job::{JobId, JobStatus};
 
-use super::Run;
-
 /// The longest wait between two polls where the user did not set one.
-pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
+const BETWEEN_POLLS: Duration = Duration::from_secs(60);
 
 /// What one run knows of the job's life.
-#[derive(Debug)]
 pub(crate) struct Life {
+    around: Around,
+    /// The longest wait between two polls.
+    between_polls: Duration,
     auto_resume: AutoResume,
     alarm: Alarm,
     resumes: Resumes,
 }
 
 /// The run that a life belongs to.
-pub(crate) struct Around<'a> {
-    pub(crate) api: &'a ApiClient,
-    pub(crate) job: &'a JobId,
-    pub(crate) reporter: &'a dyn Reporter,
-    pub(crate) cancel: &'a CancellationToken,
+pub(crate) struct Around {
+    pub(crate) api: ApiClient,
+    pub(crate) job: JobId,
+    pub(crate) reporter: Arc<dyn Reporter>,
+    pub(crate) stop: Stop,
     pub(crate) began: Instant,
 }
 
-impl Around<'_> {
+impl Around {
     fn notice(&self, notice: Notice) {
         self.reporter.report(&Event::Notice { notice });
     }
 }
 
 impl Life {
-    pub(crate) fn new(options: &SyncOptions, resumes: Resumes) -> Self {
-        let old = options.resumed_after.as_ref();
-        let old = old.map(|times| run_stamp(&JobStatus::Stopped, times, resumes.count));
-        let auto_resume = AutoResume::new(options.auto_resume, options.interval, old);
-        Self { auto_resume, alarm: Alarm::default(), resumes }
+    pub(crate) fn new(around: Around, options: &SyncOptions, resumes: Resumes) -> Self {
+        Self {
+            around,
+            between_polls: options.interval.unwrap_or(BETWEEN_POLLS),
+            auto_resume: auto_resume(options, &resumes),
+            alarm: Alarm::default(),
+            resumes,
+        }
+    }
+
+    /// Begins from what an earlier run recorded, as if it had been known when this one began.
+    pub(crate) fn begin_from(&mut self, options: &SyncOptions, resumes: Resumes) {
+        self.auto_resume = auto_resume(options, &resumes);
+        self.resumes = resumes;
     }
 
     /// Continues from what another process recorded meanwhile.
@@ -69,8 +79,9 @@ impl Life {
     }
 
     /// Raises the alarm when the job has made nothing for far too long.
-    pub(crate) fn watch(&mut self, around: &Around<'_>, sign: &Sign) {
-        if let Some(stall) = self.alarm.next(around.began.elapsed(), sign) {
+    pub(crate) fn watch(&mut self, pass: &Pass, seconds_a_step: Option<f64>) {
+        let (around, sign) = (&self.around, pass.sign(seconds_a_step, self.between_polls));
+        if let Some(stall) = self.alarm.next(around.began.elapsed(), &sign) {
             around.reporter.report(&Event::Stalled {
                 step: sign.step,
                 quiet: stall.quiet,
@@ -82,13 +93,10 @@ impl Life {
 
     /// Resumes the job where the options ask for it. Returns how long to wait for the next poll where the job's end may not be
     /// final.
-    pub(crate) async fn keep_going(
-        &mut self,
-        around: &Around<'_>,
-        looked: &JobSnapshot,
-        state: RunState,
-    ) -> Option<Duration> {
+    pub(crate) async fn keep_going(&mut self, looked: &JobSnapshot, pass: &Pass) -> Option<Duration> {
+        let around = &self.around;
         let run = looked.run();
+        let state = pass.state.unwrap_or(RunState::Queued);
         let seen = Seen { state, run: &run, progress: &looked.status.progress };
         match self.auto_resume.next(around.began.elapsed(), &seen) {
             Next::Leave => None,
@@ -104,24 +112,24 @@ impl Life {
                 Some(after)
             }
             Next::Resume { attempt, most, stopped } => {
-                self.resume(around, looked, &run, (attempt, most), stopped).await
+                self.resume(looked, &run, (attempt, most), stopped).await
             }
         }
     }
 
     async fn resume(
         &mut self,
-        around: &Around<'_>,
         looked: &JobSnapshot,
         run: &str,
         attempt: (u32, u32),
         stopped: Stopped,
     ) -> Option<Duration> {
+        let around = &self.around;
         let answer = tokio::select! {
             biased;
             // The loop ends by itself; whether the request arrived does not matter to what is here.
-            () = around.cancel.cancelled() => return Some(Duration::ZERO),
-            answer = around.api.resume(around.job) => answer,
+            () = around.stop.token().cancelled() => return Some(Duration::ZERO),
+            answer = around.api.resume(&around.job) => answer,
         };
         let now = around.began.elapsed();
         match answer {
@@ -155,30 +163,8 @@ impl Life {
     }
 }
 
-impl Run {
-    /// Raises the alarm when the job has made nothing for far too long.
-    pub(super) fn watch(&mut self, pass: &Pass) {
-        let between_looks = self.mirror.options.interval.unwrap_or(BETWEEN_LOOKS);
-        let sign = pass.sign(self.cadence.seconds_a_step(), between_looks);
-        let (life, around) = self.life();
-        life.watch(&around, &sign);
-    }
-
-    /// Resumes the job where the options ask for it. Returns how long to wait for the next poll where the job's end may not be
-    /// final.
-    pub(super) async fn keep_going(&mut self, looked: &JobSnapshot, pass: &Pass) -> Option<Duration> {
-        let (life, around) = self.life();
-        life.keep_going(&around, looked, pass.state.unwrap_or(RunState::Queued)).await
-    }
-
-    fn life(&mut self) -> (&mut Life, Around<'_>) {
-        let around = Around {
-            api: &self.mirror.api,
-            job: &self.mirror.job,
-            reporter: self.reporter.as_ref(),
-            cancel: self.stop.token(),
-            began: self.began,
-        };
-        (&mut self.life, around)
-    }
+fn auto_resume(options: &SyncOptions, resumes: &Resumes) -> AutoResume {
+    let old = options.resumed_after.as_ref();
+    let old = old.map(|times| run_stamp(&JobStatus::Stopped, times, resumes.count));
+    AutoResume::new(options.auto_resume, options.interval, old)
 }
