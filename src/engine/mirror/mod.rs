@@ -65,7 +65,7 @@ impl Mirror {
     }
 
     /// Mirrors until the job is over (or, with `once`, one pass), or until `stop` is used; every event goes to
-    /// `reporter`, [`Event::Done`] last.
+    /// `reporter`, [`Event::Done`](crate::engine::event::Event::Done) last.
     ///
     /// # Errors
     /// What kept the run from doing its work at all; faults of single files are events and decide the status.
