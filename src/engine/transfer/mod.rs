@@ -44,7 +44,7 @@ use crate::model::listing::Listing;
 use super::destination::commit::Committer;
 use super::event::Reporter;
 use super::options::SyncOptions;
-use coordinator::{Beginning, Coordinator};
+use coordinator::{Coordinator, State};
 use disk_space::Room;
 use host_backoff::Gates;
 use link_refresh::Relister;
@@ -114,7 +114,7 @@ impl Transfers {
             parts,
             options,
             reporter,
-            committer: commits,
+            committer: mut commits,
             cancel,
             handles,
             member,
@@ -135,6 +135,7 @@ impl Transfers {
             processors: std::thread::available_parallelism().map_or(2, usize::from),
             is_pooled: member.is_some(),
         };
+        let shared_connections = member.is_some();
         let shared = member.as_ref().map(|member| member.shared());
         let gates: Arc<Gates> = shared.map_or_else(Arc::default, |shared| shared.gates.clone());
         let limiter = shared.and_then(|shared| shared.limiter.clone());
@@ -156,6 +157,10 @@ impl Transfers {
             run_may_write: AtomicBool::new(false),
             hurry: AtomicBool::new(false),
         });
+        if shared_connections {
+            commits.gather = commits.gather.in_a_fleet();
+        }
+        let coming = commits.coming.clone();
         let mut committer = JoinSet::new();
         committer.spawn(commits.run(items, move |group| {
             if inbox.send(Message::Committed(group)).is_err() {
@@ -166,7 +171,7 @@ impl Transfers {
         let relister = Arc::new(Relister::new(api, job));
         let mut coordinator = JoinSet::new();
         coordinator.spawn(
-            Coordinator::new(Beginning {
+            Coordinator {
                 context: context.clone(),
                 inbox: messages,
                 scheduler: Scheduler::new(
@@ -176,12 +181,14 @@ impl Transfers {
                 ),
                 relister: relister.clone(),
                 commit,
+                coming,
                 committer,
                 is_quiet: shown,
                 options,
                 leftovers,
                 most_proven: (handles.finished / 2).max(1),
-            })
+                state: State::default(),
+            }
             .run(),
         );
         Ok(Self { context, relister, is_quiet, coordinator, summary: Summary::default() })

@@ -2,7 +2,7 @@
 //! removed, and the newest one kept the newest.
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use crate::decide::mirror::outcome::count;
 use crate::decide::mirror::plan::Action;
@@ -92,6 +92,7 @@ impl Folder {
             store: self.store.clone(),
             on_change: options.on_change,
             gather: options.gather,
+            coming: Arc::default(),
             batch: BATCH.min(handles),
             place: Some(self.place.clone()),
         }
