@@ -168,3 +168,66 @@ fn auto_resume(options: &SyncOptions, resumes: &Resumes) -> AutoResume {
     let old = old.map(|times| run_stamp(&JobStatus::Stopped, times, resumes.count));
     AutoResume::new(options.auto_resume, options.interval, old)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::api::Limits;
+    use crate::edge::api::token::TokenSource;
+    use crate::model::job::{JobTimes, Progress, ResultAnswer, StatusAnswer};
+
+    fn around() -> Around {
+        let base = "https://api.example".parse().unwrap();
+        Around {
+            api: ApiClient::new(base, TokenSource::fixed("token"), Limits::default()).unwrap(),
+            job: "job".parse().unwrap(),
+            reporter: Arc::new(|_: &Event| {}),
+            stop: Stop::new(),
+            began: Instant::now(),
+        }
+    }
+
+    fn stopped(times: &JobTimes) -> JobSnapshot {
+        JobSnapshot {
+            status: StatusAnswer {
+                name: None,
+                status: JobStatus::Stopped,
+                progress: Progress::default(),
+                error: None,
+                times: times.clone(),
+            },
+            result: ResultAnswer {
+                name: None,
+                status: None,
+                artifacts: Vec::new(),
+                unreachable: Vec::new(),
+                unusable: Vec::new(),
+                error: None,
+                times: times.clone(),
+            },
+            resumes: 0,
+        }
+    }
+
+    /// How often a job was resumed is part of which end is the old one, known at the beginning or from a head read later.
+    #[tokio::test]
+    async fn the_end_before_a_resumption_is_waited_out() {
+        let times = JobTimes {
+            started_at: Some("2026-01-31T10:00:00".to_owned()),
+            finished_at: Some("2026-01-31T12:00:00".to_owned()),
+            ..JobTimes::default()
+        };
+        let options = SyncOptions { resumed_after: Some(times.clone()), ..SyncOptions::default() };
+        let pass = Pass { state: Some(RunState::StoppedEarly), ..Pass::default() };
+        let recorded = Resumes { last: Some(JobStatus::Stopped), count: 1 };
+        let at_once = Life::new(around(), &options, recorded.clone());
+        let mut later = Life::new(around(), &options, Resumes::default());
+        later.begin_from(&options, recorded);
+        let not_resumed = Life::new(around(), &SyncOptions::default(), Resumes::default());
+        for (mut life, waits) in [(at_once, true), (later, true), (not_resumed, false)] {
+            let mut looked = stopped(&times);
+            life.count(&mut looked);
+            assert_eq!(life.keep_going(&looked, &pass).await.is_some(), waits, "{:?}", life.resumes);
+        }
+    }
+}

@@ -92,3 +92,51 @@ impl Awaited<'_> {
         Ok(Some(exit))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::edge::api::token::TokenSource;
+    use crate::edge::api::{ApiClient, Limits};
+    use crate::edge::net::upload::UploadClient;
+    use crate::engine::datasets::asking::Silent;
+    use crate::engine::datasets::push::PushOptions;
+    use crate::simulation::TOKEN;
+    use crate::simulation::wire::Line;
+    use crate::simulator::{Fault, Origin, Simulator, SimulatorConfig, What};
+
+    /// Waits for a dataset that is READY, where the API refuses to answer so many times first.
+    async fn wait_through(faults: u64, timeout: Duration) -> (Result<ExitStatus, Error>, Duration) {
+        let config = SimulatorConfig { token: TOKEN.to_owned(), ..SimulatorConfig::default() };
+        let world = Arc::new(Simulator::unconnected(config));
+        let id = world.add_dataset("dog", DatasetStatus::Ready, &[("a.txt", b"a dog")]);
+        world.fault(Fault::always("", What::status(500)).times(faults));
+        let base = world.api_base().parse().unwrap();
+        let api = ApiClient::new(base, TokenSource::fixed(TOKEN), Limits::default()).unwrap();
+        let push = Push {
+            api: api.over(Line::new(world.clone(), Origin::Api, Duration::from_secs(10), 7)),
+            uploads: UploadClient::new(false).unwrap(),
+            name: "dog".parse().unwrap(),
+            files: Vec::new(),
+            options: PushOptions { timeout, ..PushOptions::default() },
+            state: None,
+            relist: Arc::new(|| Ok(Vec::new())),
+        };
+        let (id, expected) = (id.parse().unwrap(), Expected::from([("a.txt".to_owned(), 5)]));
+        let awaited = Awaited { push: &push, id: &id, expected: &expected, had_failed: false };
+        let began = Instant::now();
+        (awaited.until_ready(&Silent, &Stop::new()).await, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_that_is_away_is_asked_as_long_as_the_user_waits() {
+        let half_an_hour = Duration::from_secs(30 * 60);
+        assert_eq!(wait_through(12, half_an_hour).await.0, Ok(ExitStatus::Complete));
+        let (ended, took) = wait_through(1000, half_an_hour).await;
+        assert!(matches!(ended, Err(Error::Api(_))), "{ended:?}");
+        assert!(took > half_an_hour - Duration::from_secs(65) && took < half_an_hour, "{took:?}");
+    }
+}

@@ -3,6 +3,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::decide::formats::Format;
 use crate::decide::transfer::task::examples::task;
