@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::decide::transfer::backoff::{Policy, Tries};
 use crate::error::ApiError;
+
+/// The patience of a single pass, of the first poll of all, and of a command that only reads: about four seconds.
+pub(crate) const SHORT: Policy = Policy::patient(4, Duration::from_millis(500), Duration::from_secs(60));
 
 /// What an error means for the next try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +36,7 @@ where
     W: Future<Output = Result<T, E>>,
 {
     let mut tries = Tries::new(policy, fastrand::u64(..));
+    let began = Instant::now();
     loop {
         let error = match work().await {
             Ok(done) => return Ok(done),
@@ -38,7 +44,7 @@ where
         };
         let wait = match again(&error) {
             Again::Never => None,
-            Again::After(asked) => tries.next_wait(asked),
+            Again::After(asked) => tries.next_wait(began.elapsed(), asked),
         };
         let Some(wait) = wait else { return Err(error) };
         waits(&error, wait);
@@ -50,11 +56,7 @@ where
 mod tests {
     use std::cell::Cell;
 
-    use tokio::time::Instant;
-
     use super::*;
-
-    const POLICY: Policy = Policy::patient(4, Duration::from_millis(500), Duration::from_secs(60));
 
     /// Runs work that fails `failures` times; returns its outcome, how often it ran, and how long it took.
     async fn run(policy: Policy, failures: u32, again: Again) -> (Result<u32, u32>, u32, Duration) {
@@ -72,26 +74,33 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_passes_is_ridden_out_and_what_stays_is_returned() {
         let soon = Again::After(None);
-        assert_eq!(run(POLICY, 1, soon).await.0, Ok(2));
-        assert_eq!(run(POLICY, 3, soon).await.0, Ok(4));
-        let (outcome, ran, took) = run(POLICY, 9, soon).await;
+        assert_eq!(run(SHORT, 1, soon).await.0, Ok(2));
+        assert_eq!(run(SHORT, 3, soon).await.0, Ok(4));
+        let (outcome, ran, took) = run(SHORT, 9, soon).await;
         assert_eq!((outcome, ran), (Err(4), 4));
         assert!(took >= Duration::from_millis(1750) && took <= Duration::from_millis(3510), "{took:?}");
-        assert_eq!(run(POLICY, 9, Again::Never).await.1, 1);
-        assert_eq!(run(Policy { tries: None, ..POLICY }, 100, soon).await.0, Ok(101));
+        assert_eq!(run(SHORT, 9, Again::Never).await.1, 1);
+        assert_eq!(run(SHORT.endless(), 100, soon).await.0, Ok(101));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_was_asked_for_is_kept_where_it_is_short_enough() {
         let asked = |seconds| Again::After(Some(Duration::from_secs(seconds)));
-        let (outcome, _, took) = run(POLICY, 1, asked(7)).await;
+        let (outcome, _, took) = run(SHORT, 1, asked(7)).await;
         assert_eq!(outcome, Ok(2));
         assert!(took >= Duration::from_secs(7) && took < Duration::from_secs(9), "{took:?}");
-        assert_eq!(run(POLICY, 1, asked(61)).await.1, 1, "longer than a person waits");
-        assert_eq!(
-            run(Policy { tries: None, ..POLICY }, 1, asked(61)).await.1,
-            2,
-            "no limit to the patience"
-        );
+        assert_eq!(run(SHORT, 1, asked(61)).await.1, 1, "longer than a person waits");
+        assert_eq!(run(SHORT.endless(), 1, asked(61)).await.1, 2, "no limit to the patience");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_ends_the_tries_before_a_wait_that_would_last_until_then() {
+        let policy = SHORT.within(Duration::from_secs(100));
+        let (outcome, ran, took) = run(policy, 99, Again::After(None)).await;
+        assert!(outcome.is_err() && ran > 7, "{ran} tries: their number does not end them");
+        assert!(took >= Duration::from_secs(40) && took < Duration::from_secs(100), "{took:?}");
+        assert_eq!(run(policy, 1, Again::After(Some(Duration::from_secs(90)))).await.1, 2);
+        let (outcome, ran, took) = run(policy, 1, Again::After(Some(Duration::from_secs(100)))).await;
+        assert_eq!((outcome, ran, took), (Err(1), 1, Duration::ZERO));
     }
 }

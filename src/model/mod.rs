@@ -26,6 +26,7 @@ pub mod response_head;
 pub mod revision;
 pub mod seed;
 mod shared_text;
+pub mod signed_page;
 pub mod source_url;
 pub mod training_config;
 pub mod units;

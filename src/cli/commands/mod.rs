@@ -38,8 +38,7 @@ use crate::cli::command_error::CommandError;
 use crate::cli::format::{shown, span};
 use crate::cli::process::Process;
 use crate::cli::reporters::{json, logs};
-use crate::engine::mirror::poll::SHORT;
-use crate::engine::retry::{api_again, retry};
+use crate::engine::retry::{SHORT, api_again, retry};
 use crate::error::{ApiError, Error, ExitStatus};
 use crate::model::job::JobId;
 

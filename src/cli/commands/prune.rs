@@ -48,14 +48,14 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Co
     #[cfg(not(feature = "buckets"))]
     bucket::bucket(&typed.dir)?;
     let pruned = if dry_run {
-        engine::mirror::prune::rehearse(&typed.dir, retention)?
+        engine::destination::prune_at_rest::rehearse(&typed.dir, retention)?
     } else {
         let report = |event: &Event| {
             if let Event::Notice { notice } = event {
                 context.world.err.line(&shown(&words::notice(notice)));
             }
         };
-        engine::mirror::prune::prune(&typed.dir, retention, &report, |dir, manifest| {
+        engine::destination::prune_at_rest::prune(&typed.dir, retention, &report, |dir, manifest| {
             engine::outputs::gallery::refresh(dir, manifest).map(drop)
         })?
     };

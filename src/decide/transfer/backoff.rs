@@ -10,21 +10,43 @@ const SPREAD_BEHIND_WISH: Duration = Duration::from_secs(1);
 /// The longest wait is reached long before; a bound keeps the shift from overflowing.
 const MOST_DOUBLINGS: u32 = 16;
 
-/// How often something is tried, and how long is waited in between.
+/// How long something is tried, and how long is waited in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Tries in all; `None`: no end.
-    pub tries: Option<u32>,
+    limit: Limit,
     /// The first wait, which doubles from try to try …
-    pub first: Duration,
-    /// … up to this. A policy with an end does not accept a request to wait for longer.
+    first: Duration,
+    /// … up to this.
     pub longest: Duration,
+}
+
+/// After which failure there is no further try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    /// After so many tries, and after one that asks for a longer wait than the policy's longest.
+    Tries(u32),
+    /// After one whose wait would not be over so long after the first try began.
+    Time(Duration),
+    /// There always is one.
+    None,
 }
 
 impl Policy {
     #[must_use]
     pub const fn patient(tries: u32, first: Duration, longest: Duration) -> Self {
-        Self { tries: Some(tries), first, longest }
+        Self { limit: Limit::Tries(tries), first, longest }
+    }
+
+    /// The same waits without an end.
+    #[must_use]
+    pub const fn endless(self) -> Self {
+        Self { limit: Limit::None, ..self }
+    }
+
+    /// The same waits, as often as there is time for: no wait lasts until `time` after the first try began.
+    #[must_use]
+    pub const fn within(self, time: Duration) -> Self {
+        Self { limit: Limit::Time(time), ..self }
     }
 }
 
@@ -43,14 +65,19 @@ impl Tries {
         Self { policy, failed: 0, backoff: Backoff::new(seed, policy.first, policy.longest) }
     }
 
-    /// A try failed, and the other side may have asked for a wait. Returns the wait before the next one; `None` where there
-    /// is none.
-    pub fn next_wait(&mut self, asked: Option<Duration>) -> Option<Duration> {
+    /// A try failed `elapsed` after the first one began, and the other side may have asked for a wait. Returns the wait
+    /// before the next try; `None` where there is none.
+    pub fn next_wait(&mut self, elapsed: Duration, asked: Option<Duration>) -> Option<Duration> {
         self.failed = self.failed.saturating_add(1);
-        let ends = self.policy.tries.is_some_and(|tries| {
-            self.failed >= tries || asked.is_some_and(|wait| wait > self.policy.longest)
-        });
-        (!ends).then(|| self.backoff.next(asked))
+        let wait = self.backoff.next(asked);
+        let continues = match self.policy.limit {
+            Limit::Tries(tries) => {
+                self.failed < tries && asked.is_none_or(|asked| asked <= self.policy.longest)
+            }
+            Limit::Time(time) => elapsed.saturating_add(wait) < time,
+            Limit::None => true,
+        };
+        continues.then_some(wait)
     }
 }
 
@@ -109,6 +136,35 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next(None) <= FIRST);
+    }
+
+    #[test]
+    fn a_policy_ends_after_so_many_tries_after_so_long_or_never() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let patient = Policy::patient(3, SECOND, 8 * SECOND);
+        // Waits are from half of their range to all of it: half a second to a second at first.
+        for (policy, failed, elapsed, asked, continues) in [
+            (patient, 2, 0, None, true),
+            (patient, 3, 0, None, false),
+            (patient, 1, 900, None, true),
+            (patient, 1, 0, Some(8), true),
+            (patient, 1, 0, Some(9), false),
+            (patient.within(10 * SECOND), 1, 8, None, true),
+            (patient.within(10 * SECOND), 1, 10, None, false),
+            (patient.within(10 * SECOND), 5, 0, None, true),
+            (patient.within(10 * SECOND), 5, 6, None, false),
+            (patient.within(20 * SECOND), 1, 0, Some(18), true),
+            (patient.within(20 * SECOND), 1, 0, Some(20), false),
+            (patient.within(Duration::MAX), 99, 900, Some(900), true),
+            (patient.endless(), 99, 900, Some(900), true),
+        ] {
+            let mut tries = Tries::new(policy, 7);
+            for _ in 1..failed {
+                tries.next_wait(Duration::ZERO, None);
+            }
+            let wait = tries.next_wait(SECOND * elapsed, asked.map(Duration::from_secs));
+            assert_eq!(wait.is_some(), continues, "{policy:?}, {failed} failed, {elapsed} s, {asked:?}");
+        }
     }
 
     #[test]

@@ -12,10 +12,10 @@ use crate::edge::folder::reports;
 use crate::engine::outputs::gallery::compare::{
     CONFIG_BOUND, DEPTH, Drawn, MOST_RUNS, Mirrored, newest_config, surplus,
 };
-use crate::engine::outputs::gallery::is_own_page;
 use crate::error::{BucketError, Error, explain_briefly};
 use crate::model::destination::BucketUrl;
 use crate::model::manifest::Manifest;
+use crate::model::signed_page::is_own;
 
 use super::fleet_root::FleetRoot;
 use super::head_read::Found;
@@ -211,7 +211,7 @@ async fn write(store: &Store, page: Bytes) -> Result<bool, Error> {
                 // It went meanwhile.
                 None => When::New,
                 Some((there, _)) if there == page => return Ok(has_sent),
-                Some((there, _)) if !is_own_page(&there) => return Err(foreign()),
+                Some((there, _)) if !is_own(&there) => return Err(foreign()),
                 Some((_, meta)) => When::Unchanged(meta.tag),
             },
         };

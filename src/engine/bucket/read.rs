@@ -9,13 +9,13 @@ use crate::decide::mirror::retention::{Retention, surplus};
 use crate::edge::bucket::Listed;
 use crate::edge::bucket::connect::Described;
 use crate::edge::folder::check::{BadFile, Checked, Problem};
-use crate::engine::outputs::gallery::is_own_page;
 use crate::error::{BucketError, Error, explain_briefly};
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::destination::BucketUrl;
 use crate::model::digest::Sha256Digest;
 use crate::model::manifest::{Entry, EntryState, Manifest};
 use crate::model::names::rel_path::RelPath;
+use crate::model::signed_page::is_own;
 
 use super::head_read::Found;
 use super::head_store::{HeadStore, Wish};
@@ -189,7 +189,7 @@ pub(crate) async fn gallery(url: &BucketUrl, options: &BucketOptions) -> Result<
     let page = url.object(PAGE);
     let there = match store.look(PAGE, JOB_BOUND).await? {
         Small::Nothing => None,
-        Small::Whole(there, _) if is_own_page(&there) => Some(there),
+        Small::Whole(there, _) if is_own(&there) => Some(there),
         Small::Whole(..) | Small::TooLarge { .. } => return Err(Error::ForeignPage(page.into())),
     };
     let drawn = draw(&store, &manifest).await?;
@@ -218,7 +218,7 @@ async fn draw(store: &Store, manifest: &Manifest) -> Result<Draft, Error> {
 /// Draws the gallery anew after something was pruned; `job.json` follows with the next look at the job.
 async fn refresh(store: &Store, head: &HeadStore) -> Result<(), Error> {
     let there = store.small_of_ours(PAGE, JOB_BOUND).await?;
-    if there.is_some_and(|page| is_own_page(&page)) {
+    if there.is_some_and(|page| is_own(&page)) {
         let drawn = draw(store, &head.known().manifest).await?;
         records::write(store, head, PAGE, |_| drawn.clone()).await?;
     }

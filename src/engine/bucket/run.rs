@@ -26,10 +26,10 @@ use crate::edge::api::ApiClient;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::clock::until;
 use crate::engine::event::{Event, Reporter};
-use crate::engine::mirror::poll::{Patience, look};
-use crate::engine::mirror::run::auto_resume::{Around, BETWEEN_LOOKS, Life};
-use crate::engine::mirror::run::reported::Reported;
+use crate::engine::job_life::{Around, Life};
 use crate::engine::options::{OnChange, SyncOptions};
+use crate::engine::poll::{Patience, interrupted, look};
+use crate::engine::reported::Reported;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::link_refresh::Relister;
 use crate::engine::transfer::share::{Member, Membership};
@@ -131,7 +131,7 @@ impl BucketMirror {
             None => look(&self.api, &self.job, Patience::Short, reporter.as_ref(), stop.token()).await?,
         };
         let Some(first) = first else {
-            return Ok(crate::engine::mirror::interrupted(reporter.as_ref(), &stop, began));
+            return Ok(interrupted(reporter.as_ref(), &stop, began));
         };
         let to = Destination::fill(&self.to, &self.job, first.name());
         let to = match Destination::parse(to.into())? {
@@ -236,7 +236,14 @@ impl Run {
         let relister = Arc::new(Relister::new(mirror.api.clone(), mirror.job.clone()));
         let reported = Reported::new(reporter.clone());
         let cadence = Cadence::new(mirror.options.interval);
-        let life = Life::new(&mirror.options, Resumes::default());
+        let around = Around {
+            api: mirror.api.clone(),
+            job: mirror.job.clone(),
+            reporter: reporter.clone(),
+            stop: stop.clone(),
+            began,
+        };
+        let life = Life::new(around, &mirror.options, Resumes::default());
         let (fleet, root) = mirror.fleet.take().unzip();
         let (member, turn) = fleet.map(Membership::into_parts).unzip();
         Self {
@@ -301,7 +308,7 @@ impl Run {
         if let Some(seen) = found.head.as_ref().and_then(|head| head.seen.clone()) {
             self.seen = Some(seen.clone());
             let resumes = Resumes { last: Some(seen.status), count: seen.resumes };
-            self.life = Life::new(&self.mirror.options, resumes);
+            self.life.begin_from(&self.mirror.options, resumes);
         }
         let mut found = Some(found);
         loop {
@@ -322,8 +329,8 @@ impl Run {
                 self.settle_all(self.deadline()).await?;
                 return self.conclude(&looked, &pass).await;
             }
-            self.watch(&pass);
-            let going = self.keep_going(&looked, &pass).await;
+            self.life.watch(&pass, self.cadence.seconds_a_step());
+            let going = self.life.keep_going(&looked, &pass).await;
             let Some(wait) = going.or_else(|| self.next_look(&pass)) else {
                 return self.conclude(&looked, &pass).await;
             };
@@ -357,32 +364,6 @@ impl Run {
                 Err(refused) => NextPoll::Refused(refused),
             }),
         }
-    }
-
-    /// Raises the alarm when the job has made nothing for far too long.
-    fn watch(&mut self, pass: &Pass) {
-        let between_looks = self.mirror.options.interval.unwrap_or(BETWEEN_LOOKS);
-        let sign = pass.sign(self.cadence.seconds_a_step(), between_looks);
-        let (life, around) = self.life();
-        life.watch(&around, &sign);
-    }
-
-    /// Resumes the job where the options ask for it. Returns how long to wait for the next look where the job's end may not be
-    /// final.
-    async fn keep_going(&mut self, looked: &JobSnapshot, pass: &Pass) -> Option<Duration> {
-        let (life, around) = self.life();
-        life.keep_going(&around, looked, pass.state.unwrap_or(RunState::Queued)).await
-    }
-
-    fn life(&mut self) -> (&mut Life, Around<'_>) {
-        let around = Around {
-            api: &self.mirror.api,
-            job: &self.mirror.job,
-            reporter: self.reporter.as_ref(),
-            cancel: self.stop.token(),
-            began: self.began,
-        };
-        (&mut self.life, around)
     }
 
     /// Gives up the turn: everything that was ordered is there or failed, so another job of the fleet may use it.

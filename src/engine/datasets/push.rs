@@ -1,21 +1,21 @@
-//! Sends a folder into a dataset: looks what is there, sends what is missing or changed, waits until the dataset is
-//! READY and has exactly the folder's files.
+//! Sends a folder into a dataset: compares it with what is there, sends what is missing or changed, and has `ready` wait
+//! until the dataset can be trained on.
 
+mod ready;
 mod send_files;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::decide::datasets::push::plan::{Kept, LocalFile, Reason, Step, plan, renaming_fault, stored_as};
-use crate::decide::datasets::push::ready::{Expected, Past, Readiness, judge, wait_after};
+use crate::decide::datasets::push::ready::Expected;
 use crate::edge::api::ApiClient;
 use crate::edge::net::file_body;
 use crate::edge::net::upload::UploadClient;
 use crate::edge::records::push_journal::PushJournal;
 use crate::edge::system::blocking::{blocking, lost};
+use crate::engine::retry::SHORT;
 use crate::engine::stop::Stop;
 use crate::error::{ApiError, Error, ExitStatus};
 use crate::model::dataset::{Dataset, DatasetId, DatasetName, DatasetStatus};
@@ -23,8 +23,9 @@ use crate::model::digest::Sha256Digest;
 use crate::model::units::ByteCount;
 use crate::model::upload_record::{Stamp, UploadRecord, UploadRecords};
 
-use super::asking::{Patience, ask};
+use super::asking::ask;
 use super::event::{FailedPush, Meanwhile, PushEvent, PushNotice, PushReporter};
+use ready::Awaited;
 use send_files::{Delivery, Outcome, Task};
 
 /// A file to be in the dataset.
@@ -138,7 +139,7 @@ impl Push {
         reporter: &dyn PushReporter,
         stop: &Stop,
     ) -> Result<Option<Prepared>, Error> {
-        let Some(dataset) = ask(reporter, stop, Patience::Short, || self.api.dataset(&id)).await? else {
+        let Some(dataset) = ask(reporter, stop, SHORT, || self.api.dataset(&id)).await? else {
             return Ok(None);
         };
         let journal = self.open_journal(&dataset.id, reporter).await?;
@@ -295,7 +296,8 @@ impl Prepared {
             return Ok(pushed(ExitStatus::Complete, 0));
         }
         let expected = self.expected(&outcome, &records);
-        let exit = self.until_ready(&dataset.id, &expected, had_failed, reporter.as_ref(), stop).await?;
+        let awaited = Awaited { push: &self.push, id: &dataset.id, expected: &expected, had_failed };
+        let exit = awaited.until_ready(reporter.as_ref(), stop).await?;
         Ok(pushed(exit, 0))
     }
 
@@ -306,7 +308,7 @@ impl Prepared {
         stop: &Stop,
     ) -> Result<Option<(Dataset, bool)>, Error> {
         let push = &self.push;
-        let fault = match ask(reporter, stop, Patience::Short, || push.api.create_dataset(&push.name)).await {
+        let fault = match ask(reporter, stop, SHORT, || push.api.create_dataset(&push.name)).await {
             Ok(Some(dataset)) => return Ok(Some((dataset, true))),
             Ok(None) => return Ok(None),
             Err(fault) => fault,
@@ -315,7 +317,7 @@ impl Prepared {
             return Err(fault.into());
         }
         // An earlier try may have been carried out although its answer was lost, or another client was faster.
-        let Some(listed) = ask(reporter, stop, Patience::Short, || push.api.datasets()).await? else {
+        let Some(listed) = ask(reporter, stop, SHORT, || push.api.datasets()).await? else {
             return Ok(None);
         };
         let found = listed.into_iter().find(|dataset| dataset.name.as_deref() == Some(push.name.as_str()));
@@ -411,66 +413,6 @@ impl Prepared {
         let sizes = self.push.files.iter().map(|file| file.stamp.size);
         self.names(outcome, records).zip(sizes).map(|((_, stored), size)| (stored.to_owned(), size)).collect()
     }
-
-    async fn until_ready(
-        &self,
-        id: &DatasetId,
-        expected: &Expected,
-        had_failed: bool,
-        reporter: &dyn PushReporter,
-        stop: &Stop,
-    ) -> Result<ExitStatus, Error> {
-        let end = Instant::now() + self.push.options.timeout;
-        let (mut looks, mut last, mut since) = (0, None, Instant::now());
-        loop {
-            let answer = ask(reporter, stop, Patience::Until(end), || self.push.api.dataset(id)).await?;
-            let Some(dataset) = answer else { return Ok(stop.status()) };
-            let now = Instant::now();
-            let listed = dataset.files.as_ref().map(|files| files.len() as u64);
-            let state = (dataset.status.clone(), dataset.updated_at.clone(), dataset.files.clone());
-            if last.as_ref() != Some(&state) {
-                (last, since, looks) = (Some(state), now, 0);
-            }
-            let past = Past { unchanged: now.duration_since(since), had_failed };
-            match judge(&dataset, expected, past) {
-                Readiness::Ready => {
-                    let (files, bytes) = (expected.len() as u64, expected.values().sum());
-                    reporter.report(&PushEvent::Ready { files, bytes });
-                    return Ok(ExitStatus::Complete);
-                }
-                Readiness::Failed(why) => {
-                    reporter.report(&PushEvent::Failed { path: None, cause: FailedPush::Refused(why) });
-                    return Ok(ExitStatus::Negative);
-                }
-                Readiness::Different(difference)
-                    if !difference.is_sendable() && difference.missing.is_empty() =>
-                {
-                    return Err(conflict(self.push.name.as_str(), &difference.foreign));
-                }
-                Readiness::Different(difference) => {
-                    let cause = FailedPush::Different { status: dataset.status.clone(), difference };
-                    reporter.report(&PushEvent::Failed { path: None, cause });
-                    return Ok(ExitStatus::TryAgain);
-                }
-                Readiness::Waiting if looks == 0 => {
-                    let (status, of) = (dataset.status.clone(), expected.len() as u64);
-                    reporter.report(&PushEvent::Waiting { status, listed, of });
-                }
-                Readiness::Waiting => {}
-            }
-            let wait = wait_after(looks);
-            looks += 1;
-            if now + wait >= end {
-                let (status, waited) = (dataset.status.clone(), self.push.options.timeout);
-                let cause = FailedPush::NotReady { status, waited };
-                reporter.report(&PushEvent::Failed { path: None, cause });
-                return Ok(ExitStatus::TryAgain);
-            }
-            if stop.token().run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-                return Ok(stop.status());
-            }
-        }
-    }
 }
 
 fn records(journal: &Journal) -> UploadRecords {
@@ -496,6 +438,6 @@ pub(super) async fn note(journal: &Journal, name: &str, record: UploadRecord, re
 }
 
 /// The dataset has files that the folder lacks: AI Toolkit would train on them too, and the API deletes no single file.
-pub(crate) fn conflict(name: &str, foreign: &[String]) -> Error {
+fn conflict(name: &str, foreign: &[String]) -> Error {
     Error::ForeignFiles { name: name.to_owned(), foreign: foreign.to_vec() }
 }

@@ -11,25 +11,20 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::decide::transfer::group_commit::{FlushCost, Gather};
-use crate::decide::transfer::task::Task;
-use crate::decide::transfer::verify::Verified;
 use crate::edge::folder::lock::FolderLock;
 use crate::edge::folder::manifest_store::Store;
-use crate::edge::folder::part_file::Part;
 use crate::edge::system::blocking::blocking;
-use crate::engine::event::{Event, Notice};
+use crate::engine::commit_queue::{Committed, Finished, ToCommit};
 use crate::engine::options::OnChange;
 use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
-use crate::model::manifest::{Doubt, Entry, EntryState, Manifest, Record};
+use crate::model::manifest::{Entry, EntryState, Manifest, Record};
 use crate::model::names::rel_path::RelPath;
-use crate::model::revision::Revision;
 
 use flush::{FLUSHERS, Flushed, ToFlush, flush_all, lost_to_a_defect};
 use place::Unplaced;
@@ -45,21 +40,6 @@ const SMALL: u64 = 512 << 10;
 /// The gathering of a group looks for more files this often in its longest time.
 const LOOKS: u32 = 5;
 
-/// Something for the manifest.
-#[derive(Debug)]
-pub(crate) enum ToCommit {
-    /// A proven file wants its final name.
-    Publish(Box<Finished>),
-    /// The host answered in this run of the job that a file which is here did not change.
-    Unchanged(ArtifactKey, RelPath, Arc<str>),
-    /// A file that is here already is proven to be a listed one.
-    Adopt(ArtifactKey, Box<Entry>),
-    /// A body contradicted its proof.
-    Doubt(ArtifactKey, Doubt),
-    /// Nothing more comes.
-    End,
-}
-
 impl ToCommit {
     /// Whether it does not wait for others: a large file's name is worth a flush of its own, and at the end nothing comes.
     fn is_urgent(&self) -> bool {
@@ -71,32 +51,11 @@ impl ToCommit {
     }
 }
 
-/// A proven file.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    pub(crate) task: Task,
-    pub(crate) part: Arc<Part>,
-    pub(crate) verified: Verified,
-    pub(crate) revision: Revision,
-    pub(crate) elapsed: Duration,
-}
-
 impl Finished {
     fn name(&self) -> (ArtifactKey, RelPath) {
         let Artifact { key, path, .. } = self.task.artifact.as_ref();
         (key.clone(), path.clone())
     }
-}
-
-/// What became of one item.
-#[derive(Debug)]
-pub(crate) enum Committed {
-    /// It has its final name, and what else the user should know of that.
-    Published(Event, Option<Notice>),
-    /// It was here already with the same bytes.
-    Known,
-    /// It could not get its name.
-    Failed(Error),
 }
 
 /// Gives proven files their final names.

@@ -1,8 +1,6 @@
 //! One job, mirrored into one destination.
 
 pub mod peek;
-pub(crate) mod poll;
-pub(crate) mod prune;
 mod rehearse;
 pub(crate) mod run;
 
@@ -11,18 +9,17 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::decide::mirror::poll_interval::Cadence;
 use crate::edge::api::ApiClient;
 use crate::edge::net::http::ArtifactClient;
-use crate::engine::event::{Event, Reporter};
+use crate::engine::event::Reporter;
 use crate::engine::follower::Follower;
 use crate::engine::options::SyncOptions;
+use crate::engine::poll::{Patience, interrupted, look};
 use crate::engine::stop::Stop;
 use crate::engine::transfer::share::Membership;
 use crate::error::{Error, ExitStatus};
 use crate::model::job::JobId;
 
-use poll::{Patience, look};
 use rehearse::rehearse;
 use run::Run;
 
@@ -68,7 +65,7 @@ impl Mirror {
     }
 
     /// Mirrors until the job is over (or, with `once`, one pass), or until `stop` is used; every event goes to
-    /// `reporter`, [`Event::Done`] last.
+    /// `reporter`, [`Event::Done`](crate::engine::event::Event::Done) last.
     ///
     /// # Errors
     /// What kept the run from doing its work at all; faults of single files are events and decide the status.
@@ -123,22 +120,4 @@ impl Mirror {
         let hosts = self.hosts()?;
         repair::repair(self, hosts, reporter, stop).await
     }
-}
-
-/// Nothing was begun, so nothing is lost.
-pub(crate) fn interrupted(reporter: &dyn Reporter, stop: &Stop, began: Instant) -> ExitStatus {
-    let exit = stop.status();
-    let elapsed = began.elapsed();
-    let (job_status, next_look) = (None, Some(Cadence::SHORTEST));
-    reporter.report(&Event::Done {
-        exit,
-        published: 0,
-        bytes: 0,
-        present: 0,
-        failed: 0,
-        elapsed,
-        job_status,
-        next_look,
-    });
-    exit
 }

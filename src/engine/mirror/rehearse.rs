@@ -7,11 +7,11 @@ use crate::decide::mirror::poll_interval::Cadence;
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::engine::destination::folder::{Folder, Peeked};
 use crate::engine::event::{Event, Reporter};
+use crate::engine::reported::job_event;
 use crate::error::{Error, ExitStatus};
 use crate::model::artifact::Artifact;
 
 use super::Mirror;
-use super::run::job_event;
 
 /// Reports what a run that begins with `snapshot` would do.
 pub(super) async fn rehearse(

@@ -3,7 +3,6 @@
 //! [`Run::follow`] is that loop, and [`Run::pass`] what follows each poll. `begin` makes ready what they use, `schedule` decides
 //! when to poll next, `records` writes what other programs read, and `end` counts and concludes.
 
-pub(crate) mod auto_resume;
 mod begin;
 mod end;
 mod forecasts;
@@ -11,7 +10,6 @@ mod orders;
 mod reclaim;
 mod records;
 pub(crate) mod repair;
-pub(crate) mod reported;
 mod schedule;
 
 use std::collections::HashSet;
@@ -26,14 +24,13 @@ use crate::decide::transfer::task::Task;
 use crate::edge::system::clock;
 use crate::edge::system::disk;
 use crate::engine::event::{Event, Notice};
-use crate::engine::mirror::poll::{Patience, look};
+use crate::engine::poll::{Patience, look};
 use crate::error::{Error, ExitStatus};
 use crate::model::artifact::ArtifactKey;
 
 use orders::Offer;
 
 pub(crate) use begin::Run;
-pub(super) use reported::job_event;
 
 impl Run {
     /// Mirrors from the first poll to the end.
@@ -55,8 +52,8 @@ impl Run {
                 self.wait_until_quiet().await;
                 break pass;
             }
-            self.watch(&pass);
-            let wait = match self.keep_going(&snapshot, &pass).await {
+            self.life.watch(&pass, self.cadence.seconds_a_step());
+            let wait = match self.life.keep_going(&snapshot, &pass).await {
                 Some(wait) => Some(wait),
                 None => self.next_look(&pass).await,
             };

@@ -25,7 +25,7 @@ use crate::decide::transfer::task::{DiskTrouble, FailureCause, Policy, Task};
 use crate::edge::folder::part_file::Part;
 use crate::edge::system::blocking::blocking;
 use crate::edge::system::clock;
-use crate::engine::destination::commit::{Committed, ToCommit};
+use crate::engine::commit_queue::{Committed, ToCommit};
 use crate::engine::event::Event;
 use crate::engine::options::SyncOptions;
 use crate::engine::transfer::link_refresh::Relister;

@@ -13,7 +13,7 @@ use crate::decide::transfer::scheduler::{FileId, Taken};
 use crate::decide::transfer::task::{DiskTrouble, Missing, Task};
 use crate::decide::transfer::verify::Received;
 use crate::edge::folder::part_file::Part;
-use crate::engine::destination::commit::Committed;
+use crate::engine::commit_queue::Committed;
 use crate::model::artifact::ArtifactKey;
 use crate::model::manifest::Entry;
 use crate::model::response_head::Head;

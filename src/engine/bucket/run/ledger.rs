@@ -8,12 +8,12 @@ use crate::decide::mirror::retention::surplus;
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::edge::folder::reports::{JobDraft, Rows};
 use crate::engine::event::{Event, Notice};
-use crate::engine::outputs::gallery::is_own_page;
 use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::JobId;
 use crate::model::job_file::JobArtifact;
 use crate::model::manifest::Entry;
+use crate::model::signed_page::is_own;
 
 use super::super::head_store::HeadStore;
 use super::super::prune;
@@ -65,7 +65,7 @@ impl Run {
         }
         let is_foreign = match self.store.look(PAGE, JOB_BOUND).await? {
             Small::Nothing => false,
-            Small::Whole(page, _) => !is_own_page(&page),
+            Small::Whole(page, _) => !is_own(&page),
             Small::TooLarge { .. } => true,
         };
         if is_foreign {

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 
 use crate::edge::system::blocking::blocking;
 use crate::edge::system::disk::fault;
+use crate::engine::commit_queue::Finished;
 use crate::error::Error;
 
-use super::{Finished, Unplaced};
+use super::Unplaced;
 
 /// Flushes at a time: disks take several flushes at once (measured: 0.43 s instead of 0.65 s for 1,000 files).
 pub(super) const FLUSHERS: usize = 8;

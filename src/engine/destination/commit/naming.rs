@@ -10,14 +10,15 @@ use crate::edge::folder::manifest_store::Store;
 use crate::edge::folder::reports;
 use crate::edge::folder::tree::{Over, Published, Tree};
 use crate::edge::system::disk::{self, fault};
+use crate::engine::commit_queue::{Committed, Finished};
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 use crate::model::manifest::{Entry, Prepared, Record};
 use crate::model::names::rel_path::RelPath;
 
+use super::Committer;
 use super::flush::Flushed;
 use super::place::{Aside, Placed, Ready, holds};
-use super::{Committed, Committer, Finished};
 
 type Results = Vec<(ArtifactKey, Committed)>;
 

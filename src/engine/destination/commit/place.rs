@@ -6,6 +6,7 @@ use crate::decide::mirror::plan::beside;
 use crate::edge::folder::hashing::sha256_of;
 use crate::edge::folder::manifest_store::Store;
 use crate::edge::system::disk::{self, fault};
+use crate::engine::commit_queue::{Committed, Finished};
 use crate::engine::event::{Event, Notice};
 use crate::engine::options::OnChange;
 use crate::error::Error;
@@ -15,7 +16,7 @@ use crate::model::local::LocalFile;
 use crate::model::manifest::{Entry, EntryState, Older};
 use crate::model::names::rel_path::RelPath;
 
-use super::{Committed, Committer, Finished};
+use super::Committer;
 
 /// What a file's name is.
 pub(super) enum Placed {

@@ -3,6 +3,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::decide::formats::Format;
 use crate::decide::transfer::task::examples::task;
@@ -17,6 +18,7 @@ use crate::engine::destination::recover::{Which, recover};
 use crate::model::artifact::ArtifactKind;
 use crate::model::evidence::Evidence;
 use crate::model::manifest::{Prepared, examples};
+use crate::model::revision::Revision;
 
 use super::place::Placed;
 use super::*;

@@ -12,17 +12,17 @@ use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::fd_limit;
 use crate::engine::destination::folder::Folder;
 use crate::engine::event::Reporter;
+use crate::engine::job_life::{Around, Life};
 use crate::engine::mirror::Mirror;
 use crate::engine::outputs::followers::{Crowd, Followers};
+use crate::engine::reported::Reported;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::share::{Member, Membership};
 use crate::engine::transfer::{Setup, Transfers};
 use crate::error::Error;
 use crate::model::artifact::ArtifactKey;
 
-use super::auto_resume::Life;
 use super::forecasts::Outlook;
-use super::reported::Reported;
 
 /// One run of a mirror, with everything it holds open.
 pub(crate) struct Run {
@@ -127,6 +127,13 @@ impl Run {
         .await?;
         let inspected =
             !folder.is_new && folder.recollections.is_empty() && folder.lock().unsettled().is_empty();
+        let around = Around {
+            api: mirror.api.clone(),
+            job: mirror.job.clone(),
+            reporter: reporter.clone(),
+            stop: stop.clone(),
+            began,
+        };
         Ok(Self {
             mirror,
             reported: Reported::new(reporter.clone()),
@@ -134,7 +141,7 @@ impl Run {
             stop,
             began,
             inspected,
-            life: Life::new(&options, folder.resumes.clone()),
+            life: Life::new(around, &options, folder.resumes.clone()),
             folder: Arc::new(folder),
             transfers,
             followers,

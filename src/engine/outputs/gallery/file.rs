@@ -1,4 +1,4 @@
-//! The page as a file: whether it is rcsync's own, whether it is out of date, and how it is replaced.
+//! The page as a file: whether it is out of date, and how it is replaced.
 
 use std::fmt::Write as _;
 use std::io::{self, Read};
@@ -15,12 +15,9 @@ use crate::edge::system::disk::{Durability, fault};
 use crate::error::Error;
 use crate::model::digest::hex;
 use crate::model::manifest::Manifest;
+use crate::model::signed_page::{is_own, sign};
 
 use super::page;
-
-const FIRST_LINE: &str = "<!doctype html>\n";
-const MARK: &str = "<!-- rcsync gallery ";
-const MARK_END: &str = " -->\n";
 
 /// A page larger than this is not ours: 50,000 samples take some 30 MB.
 const BOUND: u64 = 512 << 20;
@@ -49,7 +46,7 @@ pub(super) fn write(dir: &Path, body: &str) -> Result<Written, Error> {
 /// The same, staged in a folder of the caller's choice on the same file system.
 pub(super) fn write_staged(dir: &Path, staging: &Path, body: &str) -> Result<Written, Error> {
     let path = path(dir);
-    let page = signed(body);
+    let page = sign(body);
     let Some(old) = read(&path)? else {
         // What came there since the look is foreign too.
         return match disk::create(&path, staging, page.as_bytes()) {
@@ -84,23 +81,6 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
             Ok(Some(bytes))
         }
     }
-}
-
-/// Puts the lines before a page that say whose it is: they hold the SHA-256 of all that follows them, so that an
-/// edited page is its editor's.
-pub(super) fn signed(body: &str) -> String {
-    format!("{FIRST_LINE}{MARK}{}{MARK_END}{body}", digest(body.as_bytes()))
-}
-
-pub(super) fn is_own(page: &[u8]) -> bool {
-    let mark = |page| {
-        std::str::from_utf8(page).ok()?.strip_prefix(FIRST_LINE)?.strip_prefix(MARK)?.split_once(MARK_END)
-    };
-    mark(page).is_some_and(|(told, body)| told == digest(body.as_bytes()))
-}
-
-fn digest(bytes: &[u8]) -> String {
-    hex(&sha2::Sha256::digest(bytes))
 }
 
 /// Everything that a page depends on, as it is now, in a few bytes.

@@ -26,6 +26,8 @@ use crate::engine::follower::{Follower, View};
 use crate::error::Error;
 use crate::model::job_file::JobFile;
 use crate::model::manifest::Manifest;
+#[cfg(feature = "buckets")]
+use crate::model::signed_page::sign;
 
 use album::Album;
 use file::{Stamp, Written};
@@ -83,13 +85,7 @@ fn refresh_from(
 /// Draws the page of a bucket, signed as the file is.
 #[cfg(feature = "buckets")]
 pub(crate) fn draw(manifest: &Manifest, job: Option<&JobFile>) -> String {
-    file::signed(&page::page(&Album::new(manifest, job, &History::default())))
-}
-
-/// Whether rcsync wrote this page, and no other program edited it since.
-#[cfg(feature = "buckets")]
-pub(crate) fn is_own_page(page: &[u8]) -> bool {
-    file::is_own(page)
+    sign(&page::page(&Album::new(manifest, job, &History::default())))
 }
 
 /// Keeps the gallery up to date while a job is mirrored.

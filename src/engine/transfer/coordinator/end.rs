@@ -1,9 +1,10 @@
 //! How a coordinator ends: connections are ended, parts recorded, proven files committed.
 
 use crate::edge::system::blocking::blocking;
+use crate::engine::commit_queue::ToCommit;
 use crate::error::explain_briefly;
 
-use super::{Coordinator, Message, Reply, Summary, ToCommit, Woken};
+use super::{Coordinator, Message, Reply, Summary, Woken};
 
 impl Coordinator {
     /// Ends the connections, records what they have, commits what is proven.

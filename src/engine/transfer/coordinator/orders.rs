@@ -9,7 +9,7 @@ use crate::decide::transfer::plain_request::Habit;
 use crate::decide::transfer::protocol::{Command, Commands, Ending, Ticket};
 use crate::decide::transfer::scheduler::FileId;
 use crate::edge::system::blocking::{blocking, lost};
-use crate::engine::destination::commit::{Finished, ToCommit};
+use crate::engine::commit_queue::{Finished, ToCommit};
 use crate::error::explain_briefly;
 use crate::model::artifact::Artifact;
 

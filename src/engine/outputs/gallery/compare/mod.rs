@@ -19,6 +19,8 @@ use crate::error::{Error, explain_briefly};
 use crate::model::job_file::JobFile;
 use crate::model::manifest::Manifest;
 #[cfg(feature = "buckets")]
+use crate::model::signed_page::sign;
+#[cfg(feature = "buckets")]
 pub(crate) use settings::{BOUND as CONFIG_BOUND, newest_config};
 
 use super::album::Album;
@@ -171,7 +173,7 @@ impl Drawn {
     /// The whole page, signed as the file is.
     #[cfg(feature = "buckets")]
     pub(crate) fn signed(&self) -> String {
-        file::signed(&self.body)
+        sign(&self.body)
     }
 }
 

@@ -1,4 +1,4 @@
-//! `prune` as a command: takes the folder's lock, removes, and renews what depends on it.
+//! Prunes a folder that no run has open: takes its lock, removes, and renews what depends on what was removed.
 
 use std::path::Path;
 
@@ -7,10 +7,11 @@ use crate::edge::folder::known::known;
 use crate::edge::folder::reports;
 use crate::engine::destination::folder::Folder;
 use crate::engine::destination::newest::Saves;
-use crate::engine::destination::prune::{apply, judge};
 use crate::engine::event::{Event, Notice, Reporter};
 use crate::error::Error;
 use crate::model::manifest::Manifest;
+
+use super::prune::{apply, judge};
 
 /// Returns what [`prune`] would do. Changes nothing.
 ///

@@ -1,21 +1,20 @@
-//! One look at the job: status and result, with patience for an API that is away.
+//! One poll of a job: status and result, with patience for an API that is away.
 
 use std::time::Duration;
 
 use futures::future::{Either, select};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::decide::mirror::poll_interval::Cadence;
 use crate::decide::mirror::snapshot::{JobSnapshot, lags};
-use crate::decide::transfer::backoff::Policy;
 use crate::edge::api::ApiClient;
 use crate::engine::event::{Event, Reporter, RetryCause};
-use crate::engine::retry::{api_again, retry};
-use crate::error::{ApiError, Error};
+use crate::engine::retry::{SHORT, api_again, retry};
+use crate::engine::stop::Stop;
+use crate::error::{ApiError, Error, ExitStatus};
 use crate::model::job::{JobId, ResultAnswer, StatusAnswer};
-
-/// The patience of a single pass, of the first look of all, and of a command that only reads: about four seconds.
-pub(crate) const SHORT: Policy = Policy::patient(4, Duration::from_millis(500), Duration::from_secs(60));
 
 /// How long an API that does not answer is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +35,7 @@ pub(crate) async fn look(
 ) -> Result<Option<JobSnapshot>, Error> {
     let policy = match patience {
         Patience::Short => SHORT,
-        Patience::Endless => Policy { tries: None, ..SHORT },
+        Patience::Endless => SHORT.endless(),
     };
     let mut is_reported = false;
     let looking = retry(
@@ -52,6 +51,24 @@ pub(crate) async fn look(
         },
     );
     cancel.run_until_cancelled(looking).await.transpose().map_err(Error::from)
+}
+
+/// Reports the end of a run that was stopped before its first poll was answered: nothing was begun.
+pub(crate) fn interrupted(reporter: &dyn Reporter, stop: &Stop, began: Instant) -> ExitStatus {
+    let exit = stop.status();
+    let elapsed = began.elapsed();
+    let (job_status, next_look) = (None, Some(Cadence::SHORTEST));
+    reporter.report(&Event::Done {
+        exit,
+        published: 0,
+        bytes: 0,
+        present: 0,
+        failed: 0,
+        elapsed,
+        job_status,
+        next_look,
+    });
+    exit
 }
 
 /// The event for an API that gives no usable answer.

@@ -43,7 +43,7 @@ impl Reported {
 }
 
 /// The event for what a poll saw of the job.
-pub(in crate::engine::mirror) fn job_event(snapshot: &JobSnapshot) -> Event {
+pub(crate) fn job_event(snapshot: &JobSnapshot) -> Event {
     Event::Job {
         name: snapshot.name().map(str::to_owned),
         status: snapshot.status.status.clone(),
