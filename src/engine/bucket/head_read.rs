@@ -48,9 +48,7 @@ impl Found {
                 age: meta.age,
                 damaged: Some(bytes),
             }),
-            Contents::Whole(head, ..) if head.job != *job => {
-                Err(unfit(store, format!("it holds the files of job `{}`", head.job)))
-            }
+            Contents::Whole(head, ..) if head.job != *job => Err(of_another_job(store, &head.job)),
             Contents::Whole(head, ..) if head.origin != origin => {
                 Err(unfit(store, format!("it holds files of the API at `{}`", head.origin)))
             }
@@ -149,6 +147,11 @@ pub(super) async fn glance(store: &Store) -> Result<Option<(Head, Tag, Option<Du
 
 fn too_large(store: &Store, key: &str, size: u64, bound: u64) -> Error {
     unfit(store, format!("its `{key}` has {size} bytes, and rcsync's has at most {bound}"))
+}
+
+/// Why a prefix cannot be used that another job is mirrored to.
+pub(super) fn of_another_job(store: &Store, other: &JobId) -> Error {
+    unfit(store, format!("it holds the files of job `{other}`"))
 }
 
 fn unfit(store: &Store, why: String) -> Error {

@@ -215,8 +215,8 @@ async fn draw(store: &Store, manifest: &Manifest) -> Result<Draft, Error> {
     Ok(Draft::page(manifest, job.as_deref()))
 }
 
-/// Draws the gallery anew after something was pruned; `job.json` follows with the next look at the job.
-async fn refresh(store: &Store, head: &HeadStore) -> Result<(), Error> {
+/// Draws the gallery anew, where one is there, after files came or went; `job.json` follows with the next look at the job.
+pub(super) async fn refresh(store: &Store, head: &HeadStore) -> Result<(), Error> {
     let there = store.small_of_ours(PAGE, JOB_BOUND).await?;
     if there.is_some_and(|page| is_own_page(&page)) {
         let drawn = draw(store, &head.known().manifest).await?;

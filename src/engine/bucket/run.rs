@@ -314,7 +314,10 @@ impl Run {
                 looked = match self.poll_again().await? {
                     NextPoll::Polled(next) => *next,
                     NextPoll::Ended => return Ok(Followed::CutShort),
-                    NextPoll::Refused(refused) => return Ok(Followed::Refused(refused)),
+                    NextPoll::Refused(refused) => {
+                        self.fetch_listed(&looked).await?;
+                        return Ok(Followed::Refused(refused));
+                    }
                 };
                 continue;
             };
