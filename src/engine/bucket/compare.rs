@@ -20,8 +20,7 @@ use crate::model::manifest::Manifest;
 use super::fleet_root::FleetRoot;
 use super::head_read::Found;
 use super::options::BucketOptions;
-use super::records::PAGE;
-use super::run::{JOB, JOB_BOUND};
+use super::records::{JOB, JOB_BOUND, PAGE};
 use super::store::{Store, about, fresh_token};
 
 /// Prefixes that are looked at a time.

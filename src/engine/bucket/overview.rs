@@ -10,7 +10,7 @@ use crate::model::manifest::Manifest;
 
 use super::fleet_root::FleetRoot;
 use super::head_read::Found;
-use super::run::{JOB, JOB_BOUND};
+use super::records::{JOB, JOB_BOUND};
 
 /// Mirrors that are looked at a time.
 const AT_ONCE: usize = 16;

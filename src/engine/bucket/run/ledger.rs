@@ -16,10 +16,10 @@ use crate::model::job_file::JobArtifact;
 use crate::model::manifest::Entry;
 
 use super::super::head_store::HeadStore;
-use super::super::records::{self, Draft, PAGE, SUMS};
+use super::super::prune;
+use super::super::records::{self, Draft, JOB, JOB_BOUND, PAGE, SUMS};
 use super::super::store::Small;
-use super::super::{prune, read};
-use super::{JOB, JOB_BOUND, Run};
+use super::Run;
 
 impl Run {
     pub(super) async fn conclude_records(&mut self, looked: &JobSnapshot) -> Result<(), Error> {
@@ -67,7 +67,7 @@ impl Run {
             return Ok(());
         }
         records::write(&self.store, &head, SUMS, Draft::sums).await?;
-        read::refresh(&self.store, &head).await
+        records::refresh(&self.store, &head).await
     }
 
     async fn write_page(&mut self, head: &Arc<HeadStore>, known: &Known, job: &Draft) -> Result<(), Error> {

@@ -32,12 +32,12 @@ use super::super::file::{Order, Shared};
 use super::super::head_read::{Found, of_another_job};
 use super::super::head_store::{HeadStore, Wish};
 use super::super::part_memory::PartMemory;
-use super::super::records::Draft;
+use super::super::records::{Draft, JOB, JOB_BOUND};
 use super::super::upload::{STAGED, sweep};
 use super::super::{probe, prune};
 use super::end::Followed;
 use super::ledger::job_draft;
-use super::{JOB, JOB_BOUND, NO_ANSWER_IN_TIME, Run};
+use super::{NO_ANSWER_IN_TIME, Run};
 
 /// What is in the bucket at the begin of a pass.
 struct View {
