@@ -206,6 +206,14 @@ fn only_recorded_bytes_are_vouched_for() {
     ] {
         assert_eq!(candidate.voucher(digest(found)), expected, "{candidate:?}");
     }
+    for (candidate, expected) in [
+        (of(own(), row(), None), None),
+        (of(own(), row(), Some(1)), None),
+        (of(own(), row(), Some(2)), Some(2)),
+        (of(own(), None, Some(2)), Some(2)),
+    ] {
+        assert_eq!(candidate.line_while_unread(), expected.map(digest), "{candidate:?}");
+    }
     for (candidate, size, expected) in [
         (of(own(), row(), None), 7, true),
         (of(own(), row(), None), 6, false),

@@ -2,7 +2,7 @@
 //! removed, and the newest one kept the newest.
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use crate::decide::mirror::outcome::count;
 use crate::decide::mirror::plan::Action;
@@ -63,7 +63,10 @@ impl Folder {
         reporter: &dyn Reporter,
         stop: &Stop,
     ) -> Result<Reclaimed, Error> {
-        reclaim(&self.dir, &self.store, candidates, job_name, reporter, stop).await
+        let reclaimed = reclaim(&self.dir, &self.store, candidates, job_name, reporter, stop).await?;
+        self.before.lock().unwrap_or_else(PoisonError::into_inner).unread =
+            Arc::new(reclaimed.unread.clone());
+        Ok(reclaimed)
     }
 
     /// Removes what `retention` does not keep.
