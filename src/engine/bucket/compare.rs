@@ -217,7 +217,7 @@ async fn write(store: &Store, page: Bytes) -> Result<bool, Error> {
         has_sent = true;
         let fault = match store.bucket.put(PAGE, page.clone(), when, about(PAGE, &token)).await {
             Ok(Put::Done(_)) => return Ok(true),
-            // Another rcsync drew it, or this request was carried out and its answer was lost: the next look tells.
+            // Another rcsync drew it, or this request was carried out and its answer was lost: the next look shows which.
             Ok(Put::Refused) => StoreFault::Unknown { cause: "it was written meanwhile".to_owned() },
             Err(fault) => fault,
         };

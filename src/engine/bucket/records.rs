@@ -128,7 +128,7 @@ pub(super) async fn write(
                 head.note_written(key, Written { tag: kept(&tag), meaning: draft.meaning });
                 return Ok(());
             }
-            // Another worker wrote it, or a late request of our own did: the next look at the head tells.
+            // Another worker wrote it, or a late request of our own did: the next look at the head shows which.
             Ok(Put::Refused) => StoreFault::Unknown { cause: "it was written meanwhile".to_owned() },
             Err(fault) => fault,
         };

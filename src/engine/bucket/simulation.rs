@@ -144,7 +144,7 @@ fn check(objects: &BTreeMap<String, Object>, change: &Change, world: &World) -> 
             }
         }
     }
-    // P2: the copy in a head at rest says the same as snapshot and lines.
+    // P2: the copy in a head at rest is the same as snapshot and lines.
     if let Some((head, known)) = &head
         && head.rest.as_deref().is_some_and(|rest| rest != known)
     {

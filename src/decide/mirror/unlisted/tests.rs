@@ -140,7 +140,7 @@ fn a_line_makes_a_candidate_where_its_name_is_one_that_the_trainer_gives() {
     ] {
         assert_eq!(Folder::default().lists(&expected.0, 1).candidates(), [expected]);
     }
-    // What a row says of the name counts more.
+    // What a row has of the name counts more.
     let odd = "trigger_word.safetensors";
     let mut folder = Folder::default().lists(odd, 1);
     assert_eq!(folder.candidates(), [foreign(odd)]);
