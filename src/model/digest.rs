@@ -63,8 +63,8 @@ impl FromStr for Sha256Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bytes = unhex(text).ok_or(DigestError)?;
-        bytes.try_into().map(Self).map_err(|_| DigestError)
+        let mut bytes = [0; 32];
+        unhex_into(text, &mut bytes).map(|()| Self(bytes)).ok_or(DigestError)
     }
 }
 
@@ -98,12 +98,22 @@ fn hex_digits(byte: u8) -> [u8; 2] {
 /// Returns the bytes of an even number of hex digits in either case, or `None` for anything else.
 #[must_use]
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; text.len() / 2];
+    unhex_into(text, &mut bytes).map(|()| bytes)
+}
+
+/// The same, for exactly as many bytes as there is room for. One digest is read for each row of a list or journal, and needs no memory of
+/// its own.
+fn unhex_into(text: &str, bytes: &mut [u8]) -> Option<()> {
     let digits = text.as_bytes();
-    if !digits.len().is_multiple_of(2) {
+    if digits.len() != 2 * bytes.len() {
         return None;
     }
     let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    digits.chunks_exact(2).map(|pair| Some(nibble(pair[0])? << 4 | nibble(pair[1])?)).collect()
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    }
+    Some(())
 }
 
 #[cfg(test)]

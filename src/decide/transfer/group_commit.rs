@@ -8,6 +8,10 @@ pub const ENOUGH: usize = 64;
 /// … and a smaller one after this long: 10 ms later is not noticed, and a flush of the journal costs as much as that.
 pub const LONGEST: Duration = Duration::from_millis(10);
 
+/// In a fleet the files of each job arrive slowly, since connections go from job to job, and each group costs its job four flushes. This
+/// many times as long is gathered, while more of the job's files are on their way.
+const IN_A_FLEET: u32 = 25;
+
 /// A flush that takes less than this is cheaper than handing the file to another thread.
 const CHEAP: Duration = Duration::from_micros(100);
 
@@ -30,11 +34,17 @@ impl Default for Gather {
 }
 
 impl Gather {
-    /// Whether a group of `files`, the first of which waits for `waited`, is committed now. `in_a_hurry`: there is a
-    /// large file among them, or the run ends.
+    /// The same for a job that shares its connections with others.
     #[must_use]
-    pub fn is_complete(&self, files: usize, waited: Duration, in_a_hurry: bool) -> bool {
-        files >= self.enough || waited >= self.longest || in_a_hurry
+    pub fn in_a_fleet(self) -> Self {
+        Self { longest: self.longest * IN_A_FLEET, ..self }
+    }
+
+    /// Whether a group of `files`, the first of which waits for `waited`, is committed now. `in_a_hurry`: there is a
+    /// large file among them, or the run ends. `coming`: files on their way that may still join it.
+    #[must_use]
+    pub fn is_complete(&self, files: usize, waited: Duration, in_a_hurry: bool, coming: usize) -> bool {
+        files >= self.enough || waited >= self.longest || in_a_hurry || coming == 0
     }
 }
 
@@ -69,17 +79,31 @@ mod tests {
     #[test]
     fn a_group_is_full_or_late_or_urgent() {
         let gather = Gather::default();
-        for (files, millis, urgent, expected) in [
-            (1, 0, false, false),
-            (63, 9, false, false),
-            (64, 0, false, true),
-            (1, 10, false, true),
-            (1, 0, true, true),
+        for (files, millis, urgent, coming, expected) in [
+            (1, 0, false, 1, false),
+            (63, 9, false, 1, false),
+            (64, 0, false, 1, true),
+            (1, 10, false, 1, true),
+            (1, 0, true, 1, true),
+            (1, 0, false, 0, true),
         ] {
-            let is_complete = gather.is_complete(files, Duration::from_millis(millis), urgent);
-            assert_eq!(is_complete, expected, "{files} files, {millis} ms, {urgent}");
+            let is_complete = gather.is_complete(files, Duration::from_millis(millis), urgent, coming);
+            assert_eq!(is_complete, expected, "{files} files, {millis} ms, {urgent}, {coming} coming");
         }
-        assert!(Gather { enough: 64, longest: Duration::ZERO }.is_complete(1, Duration::ZERO, false));
+        assert!(Gather { enough: 64, longest: Duration::ZERO }.is_complete(1, Duration::ZERO, false, 9));
+    }
+
+    #[test]
+    fn in_a_fleet_a_group_is_gathered_longer() {
+        let gather = Gather::default().in_a_fleet();
+        for (millis, coming, expected) in [(249, 1, false), (250, 1, true), (0, 0, true)] {
+            let waited = Duration::from_millis(millis);
+            assert_eq!(
+                gather.is_complete(1, waited, false, coming),
+                expected,
+                "{millis} ms, {coming} coming"
+            );
+        }
     }
 
     #[test]

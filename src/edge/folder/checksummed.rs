@@ -2,7 +2,6 @@
 //!
 //! Readable with `jq .body`. A flipped bit, a torn write or a NUL tail makes it unreadable, never wrong.
 
-use std::io::Read;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -15,9 +14,10 @@ const BEFORE_SUM: &[u8] = br#"{"crc32":""#;
 const BEFORE_BODY: &[u8] = br#"","body":"#;
 
 #[derive(Deserialize)]
-struct Sealed<B> {
-    crc32: String,
-    body: B,
+struct Sealed<'t> {
+    crc32: &'t str,
+    #[serde(borrow)]
+    body: &'t RawValue,
 }
 
 /// Wraps a value; the result has no line break.
@@ -44,7 +44,7 @@ pub(crate) fn seal_behind<T: Serialize>(text: &mut Vec<u8>, value: &T) -> serde_
 
 /// Unwraps a value; `None` for anything that is not exactly what was sealed.
 pub(crate) fn unseal<T: DeserializeOwned>(text: &str) -> Option<T> {
-    let sealed: Sealed<&RawValue> = serde_json::from_str(text).ok()?;
+    let sealed: Sealed<'_> = serde_json::from_str(text).ok()?;
     (sealed.crc32 == checksum(sealed.body.get().as_bytes()))
         .then(|| serde_json::from_str(sealed.body.get()).ok())
         .flatten()
@@ -52,9 +52,7 @@ pub(crate) fn unseal<T: DeserializeOwned>(text: &str) -> Option<T> {
 
 /// Reads what was sealed into a file of at most `bound` bytes; `None` where nothing of ours can be read.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path, bound: u64) -> Option<T> {
-    let mut text = String::new();
-    disk::open_regular(path).ok()?.take(bound).read_to_string(&mut text).ok()?;
-    unseal(text.trim_end())
+    unseal(disk::read_text(path, bound).ok()?.trim_end())
 }
 
 fn checksum(text: &[u8]) -> String {

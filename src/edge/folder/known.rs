@@ -20,17 +20,17 @@ pub(crate) fn known(dir: &Path) -> Result<Manifest, Error> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => no_mirror(NoMirror::Missing, None),
         Err(error) => Err(fault("read", dir)(error)),
         Ok(metadata) if !metadata.is_dir() => no_mirror(NoMirror::File, None),
-        Ok(_) => match (Store::peek(dir), read_any_job(dir)) {
-            (Err(Error::NoInput(_)), None) => no_mirror(NoMirror::Empty, None),
-            (Err(Error::NoInput(_)), Some(read))
-                if read.artifacts.iter().any(|row| row.proven().is_some()) =>
-            {
-                no_mirror(NoMirror::NoManifest, Some(read.job.job_id))
-            }
-            (Err(Error::NoMirror { why, .. }), read) => no_mirror(why, read.map(|read| read.job.job_id)),
-            // The job was polled, and had nothing yet.
-            (Err(Error::NoInput(_)), Some(read)) => Ok(Manifest::new(read.job.job_id, String::new())),
-            (manifest, _) => manifest,
+        Ok(_) => match Store::peek(dir) {
+            Err(Error::NoInput(_)) => match read_any_job(dir) {
+                None => no_mirror(NoMirror::Empty, None),
+                Some(read) if read.artifacts.iter().any(|row| row.proven().is_some()) => {
+                    no_mirror(NoMirror::NoManifest, Some(read.job.job_id))
+                }
+                // The job was polled, and had nothing yet.
+                Some(read) => Ok(Manifest::new(read.job.job_id, String::new())),
+            },
+            Err(Error::NoMirror { why, .. }) => no_mirror(why, read_any_job(dir).map(|read| read.job.job_id)),
+            manifest => manifest,
         },
     }
 }

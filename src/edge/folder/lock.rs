@@ -4,7 +4,7 @@
 //! record still keeps out a process that can see that its owner lives; else two work side by side, each on parts of its own.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Seek};
+use std::io::Seek;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -192,15 +192,12 @@ fn try_lock(file: &File) -> Result<(), TryLockError> {
 const RECORD_BOUND: u64 = 4096;
 
 fn read_owner(file: &mut File) -> Option<Owner> {
-    let mut text = String::new();
-    file.rewind().and_then(|()| file.take(RECORD_BOUND).read_to_string(&mut text)).ok()?;
+    let text = file.rewind().and_then(|()| disk::text_of(file, RECORD_BOUND)).ok()?;
     serde_json::from_str(&text).ok()
 }
 
 fn read_record(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    disk::open_regular(path).and_then(|file| file.take(RECORD_BOUND).read_to_string(&mut text)).ok()?;
-    Some(text)
+    disk::read_text(path, RECORD_BOUND).ok()
 }
 
 /// Distinguishes a living process from every other that ever had or will have its number: by when it began, in which run of

@@ -4,7 +4,6 @@
 //! never overwritten. Records carry a running number, so replaying a journal that was not cut yet changes nothing.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -367,14 +366,11 @@ fn read_snapshot(folder: &Path) -> Result<Loaded, Error> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Loaded::Nothing),
         Err(error) => return Err(fault("read", &path)(error)),
     };
-    // At its size at once: a text that grows by doubling takes half as much again.
-    let length = file.metadata().map_or(0, |metadata| metadata.len().min(SNAPSHOT_BOUND));
-    let mut text = String::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
-    match file.take(SNAPSHOT_BOUND).read_to_string(&mut text) {
-        Ok(_) => {}
+    let text = match disk::text_of(&file, SNAPSHOT_BOUND) {
+        Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => return Ok(Loaded::Damaged),
         Err(error) => return Err(fault("read", &path)(error)),
-    }
+    };
     let text = text.trim_start_matches('\u{feff}').trim_end();
     if let Some(FormatOnly { format }) = checksummed::unseal(text)
         && format > FORMAT

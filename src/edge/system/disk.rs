@@ -16,8 +16,7 @@ use crate::edge::system::trace::node;
 
 /// Turns an I/O error into one that names the act and the path.
 pub(crate) fn fault(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_path_buf();
-    move |source| Error::Disk { verb, path, source: source.into() }
+    move |source| Error::Disk { verb, path: path.to_path_buf(), source: source.into() }
 }
 
 /// Whether there is no room: on the disk, for one more file on it, or for this user.
@@ -367,6 +366,20 @@ pub(crate) fn renew(path: &Path) -> io::Result<()> {
 /// Opens a regular file for reading without following a link at its end, and without hanging on a pipe.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     regular(path, OpenOptions::new().read(true))
+}
+
+/// Reads a regular file of text, as far as its first `bound` bytes.
+pub(crate) fn read_text(path: &Path, bound: u64) -> io::Result<String> {
+    text_of(&open_regular(path)?, bound)
+}
+
+/// Reads an open file of text, as far as its next `bound` bytes.
+pub(crate) fn text_of(file: &File, bound: u64) -> io::Result<String> {
+    // At its size at once: a text that grows by doubling takes half as much again, and a dozen calls where one is enough.
+    let length = file.metadata()?.len().min(bound);
+    let mut text = String::with_capacity(usize::try_from(length).unwrap_or_default().saturating_add(1));
+    file.take(bound).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The same, for writing too.

@@ -9,6 +9,7 @@ mod sums;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,8 +42,8 @@ pub(crate) const BATCH: usize = 256;
 /// Files up to this size wait for others to be committed with.
 const SMALL: u64 = 512 << 10;
 
-/// How often the gathering of a group looks for more files.
-const GATHER_STEP: Duration = Duration::from_millis(2);
+/// The gathering of a group looks for more files this often in its longest time.
+const LOOKS: u32 = 5;
 
 /// Something for the manifest.
 #[derive(Debug)]
@@ -106,6 +107,8 @@ pub(crate) struct Committer {
     pub(crate) on_change: OnChange,
     /// How long a group is gathered.
     pub(crate) gather: Gather,
+    /// Files under way that were not handed over yet: a group waits for no others.
+    pub(crate) coming: Arc<AtomicUsize>,
     /// The most files in one batch.
     pub(crate) batch: usize,
     /// Knows whether DIR is still the folder that was opened.
@@ -217,9 +220,15 @@ impl Committer {
         let began = Instant::now();
         let most = self.batch;
         while batch.len() < most
-            && !self.gather.is_complete(batch.len(), began.elapsed(), batch.iter().any(ToCommit::is_urgent))
+            && !self.gather.is_complete(
+                batch.len(),
+                began.elapsed(),
+                batch.iter().any(ToCommit::is_urgent),
+                // Read before the queue is: what was handed over by then is in it.
+                self.coming.load(Ordering::Acquire),
+            )
         {
-            tokio::time::sleep(GATHER_STEP.min(self.gather.longest)).await;
+            tokio::time::sleep(self.gather.longest / LOOKS).await;
             while batch.len() < most
                 && let Ok(item) = items.try_recv()
             {

@@ -15,6 +15,9 @@ use crate::error::Error;
 
 use super::News;
 
+/// Changes that come together are drawn together: at the start of a fleet each of its jobs is polled, one after the other.
+const GATHER: Duration = Duration::from_secs(2);
+
 /// The page is drawn no sooner than this after the last time: jobs are looked at that often, too.
 const SHORTEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -65,6 +68,7 @@ impl Page {
     pub(super) async fn keep(&self, tell: impl Fn(News)) {
         loop {
             self.changed.notified().await;
+            tokio::time::sleep(GATHER).await;
             let began = Instant::now();
             self.draw(&tell).await;
             tokio::time::sleep(SHORTEST_WAIT.max(began.elapsed() * SHARE)).await;
@@ -197,7 +201,7 @@ mod tests {
     }
 
     /// The end of a fleet drops the future that draws, with a drawing under way.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_drawing_that_was_dropped_is_done_again() {
         let root = tempfile::tempdir().unwrap();
         mirror(root.path());
@@ -205,7 +209,12 @@ mod tests {
         page.touch();
         let tell = |news| panic!("{news:?}");
         let held = page.drawing.shown.lock().unwrap();
-        assert!(page.keep(tell).now_or_never().is_none());
+        {
+            let mut keeping = Box::pin(page.keep(tell));
+            assert!((&mut keeping).now_or_never().is_none(), "changes are gathered");
+            tokio::time::advance(GATHER).await;
+            assert!((&mut keeping).now_or_never().is_none(), "another drawing is under way");
+        }
         let mut finishing = Box::pin(page.finish(tell));
         assert!((&mut finishing).now_or_never().is_none(), "the page is not drawn yet");
         drop(held);

@@ -1,7 +1,9 @@
 //! Fleets into one bucket in memory, in virtual time: what processes share, and what is left when they end.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use crate::edge::api::{ApiClient, Limits};
 use crate::edge::bucket::memory::{Hand, Shelf, Weather};
 use crate::edge::folder::checksummed;
 use crate::edge::net::http::ArtifactClient;
+use crate::edge::system::trace::{Change, Witness, call, dismiss};
 use crate::engine::bucket::compare;
 use crate::engine::bucket::fleet_root::FleetRoot;
 use crate::engine::bucket::options::BucketOptions;
@@ -25,6 +28,7 @@ use crate::engine::bucket::run::BucketMirror;
 use crate::engine::bucket::store::Store;
 use crate::engine::bucket::tests::check;
 use crate::engine::event::{Event, Notice};
+use crate::engine::mirror::Mirror;
 use crate::engine::options::SyncOptions;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::share::Budget;
@@ -255,6 +259,94 @@ fn two_processes_share_the_jobs_and_each_file_is_fetched_once() {
             assert_eq!(heard.count(|event| matches!(event, Event::Done { .. })), JOBS, "one end a job");
         }
         assert!(rig.heads().iter().all(|head| head.free), "no lease is kept");
+    });
+}
+
+/// Counts flushes of files and of folders.
+#[derive(Default)]
+struct Flushes(Cell<usize>);
+
+impl Witness for Flushes {
+    fn allow(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn saw(&self, change: Change) {
+        if matches!(change, Change::Flushed { .. } | Change::FolderFlushed { .. }) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+}
+
+/// When each job last received bytes, and when its last file was published.
+struct Timed {
+    heard: Arc<Heard>,
+    times: Mutex<BTreeMap<JobId, (Instant, Instant)>>,
+}
+
+impl Listener for Timed {
+    fn event(&self, job: &JobId, event: &Event) {
+        let now = Instant::now();
+        let mut times = self.times.lock().unwrap();
+        let (received, published) = times.entry(job.clone()).or_insert((now, now));
+        match event {
+            Event::Received { .. } => *received = now,
+            Event::Published { .. } => *published = now,
+            _ => {}
+        }
+        self.heard.event(job, event);
+    }
+
+    fn news(&self, _: &News) {}
+}
+
+/// Connections go from job to job, so the files of each arrive slowly: a flush of journal and folder for each file would take longer
+/// than the transfer.
+#[test]
+fn jobs_that_share_connections_commit_their_files_in_groups() {
+    virtually(3, async {
+        let rig = Rig::new(2_000);
+        let plan = |number: usize| JobPlan {
+            name: format!("cat {number}"),
+            steps: 40,
+            save_every: 40,
+            sample_every: 1,
+            checkpoint_bytes: 2_000,
+            ..JobPlan::default()
+        };
+        let rig = Rig { jobs: (0..JOBS).map(|number| rig.world.add_job(plan(number))).collect(), ..rig };
+        rig.finish();
+        let root = tempfile::tempdir().unwrap();
+        let mut process = rig.process("a", Hand::steady(rig.shelf.clone()), |options| options.once = true);
+        let api = process.fleet.api.clone();
+        process.fleet.to = root.path().join("{id}").to_string_lossy().parse().unwrap();
+        process.fleet.sharing = None;
+        process.fleet.launch = Box::new(move |start: Start<()>| {
+            let options = SyncOptions { allow_private_hosts: true, once: true, ..SyncOptions::default() };
+            let Destination::Folder(dir) = start.to else { panic!("no folder") };
+            let (api, job, fleet) = (api.clone(), start.job.job.clone(), Some(start.membership));
+            let mirror = Mirror { api, job, dir, options, followers: Vec::new(), fleet };
+            mirror.run(start.reporter, start.stop).boxed()
+        });
+        let timed = Arc::new(Timed { heard: process.heard.clone(), times: Mutex::default() });
+        process.fleet.listener = timed.clone();
+        let flushes = Rc::new(Flushes::default());
+        call(flushes.clone());
+        let ended = process.fleet.run().await;
+        dismiss();
+        assert_eq!(worst(&ended.unwrap()), ExitStatus::Complete);
+        let files = process.heard.published().len();
+        assert!(files > 40 * JOBS, "{files}");
+        // One of each file; the rest are of journals, folders and reports.
+        let others = flushes.0.get() - files;
+        assert!(others < 2 * files, "{others} flushes beside those of {files} files");
+        for (job, (received, published)) in timed.times.lock().unwrap().iter() {
+            let waited = *published - *received;
+            assert!(
+                waited < Duration::from_millis(60),
+                "{job}: the last group waited {waited:?} for nothing"
+            );
+        }
     });
 }
 

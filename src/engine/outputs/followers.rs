@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -17,8 +18,16 @@ use crate::engine::follower::{Follower, View};
 use crate::model::job::JobId;
 
 /// Nudges within this time are answered by one look: a batch of samples is one look, and a LoRA still reaches ComfyUI within
-/// a second.
-const GATHER: Duration = Duration::from_millis(300);
+/// two seconds.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// Of the time, looks take no more than one part in so many: the page of thousands of samples takes a while to draw.
+const SHARE: u32 = 10;
+
+/// How long nudges are gathered after a look that took so long.
+fn gather(took: Duration) -> Duration {
+    GATHER.max(took.saturating_mul(SHARE))
+}
 
 /// The followers of one run.
 pub(crate) struct Followers {
@@ -79,17 +88,19 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     async fn follow(self: Arc<Self>, nudge: Arc<Notify>, end: CancellationToken) {
+        let mut took = Duration::ZERO;
         loop {
             let last = tokio::select! {
                 biased;
                 () = end.cancelled() => true,
                 () = nudge.notified() => false,
             };
-            if !last {
-                // A wait that is over and one that was cut short are followed by the same look.
-                let _ = tokio::time::timeout(GATHER, end.cancelled()).await;
+            // At the end the last look is enough.
+            if !last && tokio::time::timeout(gather(took), end.cancelled()).await.is_ok() {
+                continue;
             }
             let crowd = self.clone();
+            let began = Instant::now();
             // A follower that panics is a defect of rcsync; the files that it reads are not affected.
             if let Err(lost) = blocking(move || crowd.catch_up(last)).await {
                 debug!(%lost, "a follower ended unexpectedly");
@@ -97,6 +108,7 @@ impl Crowd {
             if last {
                 return;
             }
+            took = began.elapsed();
         }
     }
 
@@ -111,6 +123,85 @@ impl Crowd {
         let view = View { dir: &self.dir, job: &self.job, manifest: &manifest, last, latest };
         for follower in &self.followers {
             call(follower.as_ref(), &view, self.reporter.as_ref());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::edge::folder::manifest_store::PRIVATE;
+    use crate::engine::event::Event;
+
+    /// Counts its calls, by whether they were the last of the run.
+    #[derive(Default)]
+    struct Counting(Mutex<Vec<bool>>);
+
+    impl Follower for Counting {
+        fn catch_up(&self, view: &View<'_>, _: &dyn Reporter) {
+            self.0.lock().unwrap().push(view.last);
+        }
+    }
+
+    struct Silent;
+
+    impl Reporter for Silent {
+        fn report(&self, _: &Event) {}
+    }
+
+    async fn followed(dir: &Path) -> (Arc<Counting>, Followers) {
+        std::fs::create_dir(dir.join(PRIVATE)).unwrap();
+        let job: JobId = "job".parse().unwrap();
+        let (store, _) = Store::load(dir, &job, "https://api.example", || None).unwrap();
+        let counting = Arc::new(Counting::default());
+        let crowd = Crowd {
+            followers: vec![counting.clone()],
+            dir: dir.to_path_buf(),
+            job,
+            store: Arc::new(Mutex::new(store)),
+            latest: Arc::default(),
+            reporter: Arc::new(Silent),
+        };
+        (counting, Followers::start(crowd).await)
+    }
+
+    /// Each look of a page reads and writes it: a run of a second looks once.
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_ends_while_nudges_are_gathered_looks_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (counting, mut followers) = followed(dir.path()).await;
+        followers.nudge().notify_one();
+        tokio::time::sleep(GATHER / 2).await;
+        followers.finish().await;
+        assert_eq!(*counting.0.lock().unwrap(), [true]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nudges_that_come_together_are_one_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let (counting, mut followers) = followed(dir.path()).await;
+        for _ in 0..10 {
+            followers.nudge().notify_one();
+            tokio::time::sleep(GATHER / 20).await;
+        }
+        tokio::time::sleep(GATHER).await;
+        while counting.0.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        followers.finish().await;
+        assert_eq!(*counting.0.lock().unwrap(), [false, true]);
+    }
+
+    #[test]
+    fn looks_take_a_tenth_of_the_time_at_most() {
+        for (took, expected) in [(0, 1000), (99, 1000), (100, 1000), (101, 1010), (2500, 25_000)] {
+            assert_eq!(
+                gather(Duration::from_millis(took)),
+                Duration::from_millis(expected),
+                "after {took} ms"
+            );
         }
     }
 }

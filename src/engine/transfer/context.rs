@@ -115,6 +115,12 @@ impl Context {
         self.member.as_ref().is_none_or(|member| member.has_free_connections())
     }
 
+    /// Connections in use, of which this job has assigned so many: in a fleet most of those may still wait for a permit, while
+    /// other jobs have theirs.
+    pub(super) fn connections_in_use(&self, assigned: usize) -> usize {
+        self.member.as_ref().map_or(assigned, |member| member.connections_in_use())
+    }
+
     /// Waits for the right to one request, where connections are shared with other jobs; `None` when the run is
     /// interrupted.
     pub(super) async fn permit(

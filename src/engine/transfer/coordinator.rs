@@ -8,6 +8,7 @@ mod speed;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -98,6 +99,8 @@ pub(super) struct Coordinator {
     pub(super) scheduler: Scheduler,
     pub(super) relister: Arc<Relister>,
     pub(super) commit: mpsc::Sender<ToCommit>,
+    /// What [`Self::show`] shows the committer.
+    pub(super) coming: Arc<AtomicUsize>,
     pub(super) committer: JoinSet<()>,
     pub(super) is_quiet: watch::Sender<bool>,
     pub(super) options: SyncOptions,
@@ -114,6 +117,8 @@ pub(super) struct Coordinator {
     pub(super) tasks: JoinSet<()>,
     pub(super) holds: HashMap<Id, Holds>,
     pub(super) outbox: VecDeque<ToCommit>,
+    /// Files that were handed to the committer, and are not committed yet.
+    pub(super) handed_over: usize,
     pub(super) summary: Summary,
     pub(super) looked: Instant,
     pub(super) is_ending: bool,
@@ -126,6 +131,7 @@ pub(super) struct Beginning {
     pub(super) scheduler: Scheduler,
     pub(super) relister: Arc<Relister>,
     pub(super) commit: mpsc::Sender<ToCommit>,
+    pub(super) coming: Arc<AtomicUsize>,
     pub(super) committer: JoinSet<()>,
     pub(super) is_quiet: watch::Sender<bool>,
     pub(super) options: SyncOptions,
@@ -141,6 +147,7 @@ impl Coordinator {
             scheduler,
             relister,
             commit,
+            coming,
             committer,
             is_quiet,
             options,
@@ -153,6 +160,7 @@ impl Coordinator {
             scheduler,
             relister,
             commit,
+            coming,
             committer,
             is_quiet,
             options,
@@ -166,6 +174,7 @@ impl Coordinator {
             tasks: JoinSet::new(),
             holds: HashMap::new(),
             outbox: VecDeque::new(),
+            handed_over: 0,
             summary: Summary::default(),
             looked: Instant::now(),
             is_ending: false,
@@ -333,8 +342,9 @@ impl Coordinator {
         begun.collect()
     }
 
-    /// Shows whether no file is under way.
+    /// Shows whether no file is under way, and how many the committer may still wait for.
     fn show(&self) {
+        self.coming.store(self.slots.0.len().saturating_sub(self.handed_over), Ordering::Release);
         let is_quiet = self.scheduler.is_quiet();
         self.is_quiet.send_if_modified(|shown| std::mem::replace(shown, is_quiet) != is_quiet);
     }
@@ -464,6 +474,7 @@ impl Coordinator {
         let mut events = Vec::with_capacity(group.len());
         let mut outcomes = Vec::with_capacity(group.len());
         for (key, committed) in group {
+            self.handed_over = self.handed_over.saturating_sub(1);
             let outcome = match committed {
                 Committed::Published(event, notice) => {
                     events.extend(notice.map(|notice| Event::Notice { notice }));

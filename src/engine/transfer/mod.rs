@@ -114,7 +114,7 @@ impl Transfers {
             parts,
             options,
             reporter,
-            committer: commits,
+            committer: mut commits,
             cancel,
             handles,
             member,
@@ -135,6 +135,7 @@ impl Transfers {
             processors: std::thread::available_parallelism().map_or(2, usize::from),
             is_pooled: member.is_some(),
         };
+        let shared_connections = member.is_some();
         let shared = member.as_ref().map(|member| member.shared());
         let gates: Arc<Gates> = shared.map_or_else(Arc::default, |shared| shared.gates.clone());
         let limiter = shared.and_then(|shared| shared.limiter.clone());
@@ -156,6 +157,10 @@ impl Transfers {
             run_may_write: AtomicBool::new(false),
             hurry: AtomicBool::new(false),
         });
+        if shared_connections {
+            commits.gather = commits.gather.in_a_fleet();
+        }
+        let coming = commits.coming.clone();
         let mut committer = JoinSet::new();
         committer.spawn(commits.run(items, move |group| {
             if inbox.send(Message::Committed(group)).is_err() {
@@ -176,6 +181,7 @@ impl Transfers {
                 ),
                 relister: relister.clone(),
                 commit,
+                coming,
                 committer,
                 is_quiet: shown,
                 options,

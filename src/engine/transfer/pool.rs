@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use crate::decide::fleet::connections::{Waiting, next};
+use crate::decide::fleet::connections::{Returned, Waiting, next};
 
 /// The connections of a fleet.
 #[derive(Debug)]
@@ -28,6 +29,9 @@ struct State {
 pub(crate) struct Permit {
     pool: Arc<Pool>,
     job: usize,
+    since: Instant,
+    /// Requests of the job in a row over this connection, with this one.
+    in_a_row: u32,
 }
 
 impl Pool {
@@ -47,6 +51,11 @@ impl Pool {
         self.state().free > 0
     }
 
+    /// Connections that jobs hold now.
+    pub(super) fn in_use(&self) -> usize {
+        self.state().held.values().sum()
+    }
+
     /// Waits for a permit. May be dropped while it waits.
     pub(super) async fn permit(self: &Arc<Self>, wanted: Waiting) -> Permit {
         let (door, granted) = oneshot::channel();
@@ -55,7 +64,7 @@ impl Pool {
             state.waiting.push(wanted);
             state.doors.push(door);
         }
-        self.grant();
+        self.grant(None);
         match granted.await {
             Ok(permit) => permit,
             // Doors are only dropped with the pool, which `self` holds.
@@ -63,15 +72,15 @@ impl Pool {
         }
     }
 
-    /// Gives out what is free.
-    fn grant(self: &Arc<Self>) {
+    /// Gives out what is free; `returned` was just given back.
+    fn grant(self: &Arc<Self>, mut returned: Option<Returned>) {
         loop {
             let (permit, door) = {
                 let mut state = self.state();
                 if state.free == 0 {
                     return;
                 }
-                let Some(at) = next(&state.waiting, &state.held, state.grants) else { return };
+                let Some(at) = next(&state.waiting, &state.held, state.grants, returned) else { return };
                 let waiting = state.waiting.remove(at);
                 let door = state.doors.remove(at);
                 if door.is_closed() {
@@ -80,7 +89,9 @@ impl Pool {
                 state.grants = state.grants.wrapping_add(1);
                 state.free -= 1;
                 *state.held.entry(waiting.job).or_insert(0) += 1;
-                (Permit { pool: self.clone(), job: waiting.job }, door)
+                let before = returned.take().filter(|returned| returned.job == waiting.job);
+                let in_a_row = before.map_or(0, |returned| returned.in_a_row).saturating_add(1);
+                (Permit { pool: self.clone(), job: waiting.job, since: Instant::now(), in_a_row }, door)
             };
             // Outside of the lock: a permit that is not taken any more comes back at once.
             let refused = door.send(permit);
@@ -88,8 +99,9 @@ impl Pool {
         }
     }
 
-    fn give_back(self: &Arc<Self>, job: usize) {
+    fn give_back(self: &Arc<Self>, returned: Returned) {
         {
+            let job = returned.job;
             let mut state = self.state();
             state.free += 1;
             if let Some(held) = state.held.get_mut(&job) {
@@ -99,7 +111,7 @@ impl Pool {
                 }
             }
         }
-        self.grant();
+        self.grant(Some(returned));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -109,8 +121,8 @@ impl Pool {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let pool = self.pool.clone();
-        pool.give_back(self.job);
+        let Self { pool, job, since, in_a_row } = self;
+        pool.give_back(Returned { job: *job, took: since.elapsed(), in_a_row: *in_a_row });
     }
 }
 
@@ -133,6 +145,7 @@ mod tests {
     async fn no_more_than_there_are_and_what_is_at_risk_first() {
         let pool = Pool::new(2);
         let (first, second) = (pool.permit(sample(1)).await, pool.permit(sample(1)).await);
+        assert_eq!(pool.in_use(), 2, "of all jobs, and without those that wait");
         let order = Arc::new(Mutex::new(Vec::new()));
         let tasks: Vec<_> = [sample(2), at_risk(3)]
             .map(|wanted| {
@@ -154,6 +167,30 @@ mod tests {
         drop(second);
         let state = pool.state();
         assert_eq!((state.free, state.held.len(), state.waiting.len()), (2, 0, 0));
+    }
+
+    /// Two jobs of 100 quick requests, several of which wait at any time.
+    #[tokio::test(start_paused = true)]
+    async fn a_job_keeps_a_connection_for_a_span() {
+        let pool = Pool::new(1);
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let tasks: Vec<_> = (0..200)
+            .map(|number| {
+                let (pool, order) = (pool.clone(), order.clone());
+                tokio::spawn(async move {
+                    let permit = pool.permit(sample(number % 2)).await;
+                    order.lock().unwrap().push(number % 2);
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    drop(permit);
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let order = order.lock().unwrap();
+        let spans: Vec<usize> = order.chunk_by(|one, other| one == other).map(<[usize]>::len).collect();
+        assert_eq!(spans, [64, 64, 36, 36]);
     }
 
     #[tokio::test(start_paused = true)]

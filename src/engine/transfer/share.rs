@@ -93,6 +93,11 @@ impl Member {
         self.shared.pool.has_free()
     }
 
+    /// Connections that all jobs of the fleet use now.
+    pub(super) fn connections_in_use(&self) -> usize {
+        self.shared.pool.in_use()
+    }
+
     /// Waits for the right to one request.
     pub(crate) async fn permit(&self, kind: ArtifactKind, run_may_write: bool) -> Permit {
         let wanted = Waiting { job: self.number, need: self.need(kind, run_may_write) };

@@ -225,7 +225,7 @@ impl Fetch<'_> {
     ) -> Result<RangeEnd, Refusal> {
         let context = self.context;
         let mut writer = Writer::new(self);
-        let mut group = Group::new(context.portions.group, self.load);
+        let mut group = Group::new(context.portions.group, context.connections_in_use(self.load));
         let mut position = self.assignment.range.start;
         let mut left = take.unwrap_or(u64::MAX);
         let began = Instant::now();

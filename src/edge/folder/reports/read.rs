@@ -80,16 +80,14 @@ type Keep<'k> = &'k mut dyn FnMut(&JobArtifact) -> bool;
 fn read(dir: &Path, keep: Option<Keep<'_>>) -> Option<JobFile> {
     let file = disk::open_regular(&dir.join("job.json")).ok()?;
     let length = file.metadata().ok()?.len();
-    let mut bytes = file.take(JOB_BOUND);
     let (mut head, mut artifacts) = (serde_json::Map::new(), Vec::new());
     let wants_all = keep.is_some();
     let reading = Reading { head: &mut head, artifacts: &mut artifacts, keep };
     let read = if wants_all && length <= AT_ONCE {
-        let mut text = String::new();
-        bytes.read_to_string(&mut text).ok()?;
+        let text = disk::text_of(&file, JOB_BOUND).ok()?;
         reading.deserialize(&mut serde_json::Deserializer::from_str(&text))
     } else {
-        let bytes = BufReader::with_capacity(64 << 10, bytes);
+        let bytes = BufReader::with_capacity(64 << 10, file.take(JOB_BOUND));
         reading.deserialize(&mut serde_json::Deserializer::from_reader(bytes))
     };
     // Reading stops at artifacts that are not wanted, which looks like a fault.

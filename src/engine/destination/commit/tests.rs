@@ -62,6 +62,7 @@ fn committer(dir: &Path, store: Store) -> Committer {
         store: Arc::new(Mutex::new(store)),
         on_change: OnChange::Keep,
         gather: Gather { enough: 1, longest: Duration::ZERO },
+        coming: Arc::new(AtomicUsize::new(usize::MAX)),
         batch: 2,
         place: None,
     }
@@ -103,6 +104,43 @@ async fn a_defect_is_reported_for_each_file() {
         // The first two come to grief, in their flush or later; the third is another batch.
         assert!(at > 3 || seen.iter().any(|(name, came)| name == "/o/c" && *came), "defect at change {at}");
     }
+}
+
+/// A file every 25 ms, as in a fleet, where connections go from job to job.
+#[tokio::test(start_paused = true)]
+async fn files_that_arrive_slowly_are_committed_in_groups_and_the_last_waits_for_none() {
+    const FILES: usize = 40;
+    let (dir, parts, store) = empty();
+    let gather = Gather::default().in_a_fleet();
+    let committer = Committer { batch: BATCH, gather, ..committer(dir.path(), store) };
+    let coming = committer.coming.clone();
+    coming.store(FILES, Ordering::Release);
+    let (commit, items) = mpsc::channel(BATCH);
+    let groups = Arc::new(Mutex::new(Vec::new()));
+    let seeing = groups.clone();
+    let began = Instant::now();
+    let committing = tokio::spawn(committer.run(items, move |group| {
+        if !group.is_empty() {
+            seeing.lock().unwrap().push((group.len(), began.elapsed()));
+        }
+    }));
+    for number in 0..FILES {
+        tokio::time::sleep(Duration::from_millis(25)).await;
+        coming.fetch_sub(1, Ordering::AcqRel);
+        commit.send(ToCommit::Publish(Box::new(finished(&parts, &format!("f{number}"))))).await.unwrap();
+    }
+    let sent = began.elapsed();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    let groups = groups.lock().unwrap().clone();
+    assert_eq!(
+        groups.iter().map(|(files, _)| files).sum::<usize>(),
+        FILES,
+        "all within one look: {groups:?}"
+    );
+    assert!(groups.len() <= 5, "{groups:?}");
+    assert!(groups.last().unwrap().1 <= sent + Duration::from_millis(50), "{groups:?} after {sent:?}");
+    commit.send(ToCommit::End).await.unwrap();
+    committing.await.unwrap();
 }
 
 /// Under a stream of files there is always a next batch: the list does not wait until there is none.

@@ -95,6 +95,7 @@ impl Folder {
             store: self.store.clone(),
             on_change: options.on_change,
             gather: options.gather,
+            coming: Arc::default(),
             batch: BATCH.min(handles),
             place: Some(self.place.clone()),
         }

@@ -1,7 +1,6 @@
 //! Forecasts, reported in time: saves that the link will not deliver, and a disk that will be full.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::Path;
 
 use tokio::time::Instant;
@@ -128,7 +127,5 @@ impl Run {
 }
 
 fn read_saving(config: &Path) -> Option<Saving> {
-    let mut text = String::new();
-    disk::open_regular(config).ok()?.take(CONFIG_BOUND).read_to_string(&mut text).ok()?;
-    TrainingConfig::parse(&text).ok()?.saving()
+    TrainingConfig::parse(&disk::read_text(config, CONFIG_BOUND).ok()?).ok()?.saving()
 }

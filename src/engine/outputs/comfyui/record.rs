@@ -2,7 +2,7 @@
 //! lock that keeps two placers of one folder apart.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ impl Held {
         let private = dir.join(PRIVATE).join("comfyui");
         // In DIR's private folder, which only the mirror itself makes, so that what is no mirror never becomes one.
         match disk::make_folder(&private, &fs::DirBuilder::new()) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 return Err(fault("create", &private)(error));
             }
             _ => {}
@@ -119,24 +119,17 @@ fn lock(path: &Path) -> Result<Option<File>, Error> {
     match file.lock() {
         Ok(()) => Ok(Some(file)),
         // No locks on this file system: two placers at once only do the same work twice.
-        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(None),
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
         Err(error) => Err(fault("lock", path)(error)),
     }
 }
 
 fn read(path: &Path) -> Result<Placements, Error> {
-    let mut text = String::new();
-    let file = match disk::open_regular(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Placements::default()),
+    let text = match disk::read_text(path, BOUND) {
+        Ok(text) => text,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => String::new(),
         Err(error) => return Err(fault("read", path)(error)),
     };
-    match file.take(BOUND).read_to_string(&mut text) {
-        Err(error) if error.kind() != std::io::ErrorKind::InvalidData => {
-            return Err(fault("read", path)(error));
-        }
-        _ => {}
-    }
     let known =
         checksummed::unseal::<RecordFile<Placements>>(text.trim_end()).filter(|file| file.format <= FORMAT);
     Ok(known.map(|file| file.placements).unwrap_or_default())

@@ -76,8 +76,9 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(fault("read", path)(error)),
         Ok(metadata) if !metadata.is_file() || metadata.len() > BOUND => Ok(Some(Vec::new())),
-        Ok(_) => {
-            let mut bytes = Vec::new();
+        Ok(metadata) => {
+            let mut bytes =
+                Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default().saturating_add(1));
             let mut file = disk::open_regular(path).map_err(fault("read", path))?.take(BOUND);
             file.read_to_end(&mut bytes).map_err(fault("read", path))?;
             Ok(Some(bytes))

@@ -109,14 +109,14 @@ impl Coordinator {
                     revision: state.known().revision.clone().unwrap_or_default(),
                     elapsed: download.began().elapsed(),
                 };
-                self.outbox.push_back(ToCommit::Publish(Box::new(finished)));
+                self.hand_over(ToCommit::Publish(Box::new(finished)));
             }
-            Command::Adopt(entry) => self.outbox.push_back(ToCommit::Adopt(artifact.key.clone(), entry)),
+            Command::Adopt(entry) => self.hand_over(ToCommit::Adopt(artifact.key.clone(), entry)),
             Command::NoteUnchanged => {
                 let Some(state) = &slot.state else { return };
                 let run = state.task().run.clone();
                 let (key, path) = (artifact.key.clone(), artifact.path.clone());
-                self.outbox.push_back(ToCommit::Unchanged(key, path, run));
+                self.hand_over(ToCommit::Unchanged(key, path, run));
             }
             Command::NoteDoubt(doubt) => {
                 self.outbox.push_back(ToCommit::Doubt(artifact.key.clone(), doubt));
@@ -129,6 +129,12 @@ impl Coordinator {
             // Answers to a connection.
             Command::Receive { .. } | Command::ReadRefusal { .. } | Command::Unpack { .. } => {}
         }
+    }
+
+    /// Has the committer commit something of a file that it reports on.
+    fn hand_over(&mut self, item: ToCommit) {
+        self.handed_over += 1;
+        self.outbox.push_back(item);
     }
 
     /// Remembers what a host does with ranges, for every file that is on it.

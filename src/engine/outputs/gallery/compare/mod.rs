@@ -9,6 +9,7 @@ mod settings;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use crate::edge::folder::history::History;
 use crate::edge::folder::known::known;
@@ -97,8 +98,8 @@ pub fn refresh(root: &Path) -> Result<Compared, Error> {
     let folders = mirrors(root);
     let mut left_out: Vec<String> = surplus(folders.len()).into_iter().collect();
     let mut read = Vec::new();
-    for folder in folders.into_iter().take(MOST_RUNS) {
-        match read_mirror(root, &folder) {
+    for mirrored in read_mirrors(root, &folders[..folders.len().min(MOST_RUNS)]) {
+        match mirrored {
             Ok(mirrored) => read.push(mirrored),
             Err(error) => left_out.push(explain_briefly(&error)),
         }
@@ -187,6 +188,29 @@ impl Mirrored {
         let settings = config.map_or_else(settings::Settings::default, settings::Settings::parse);
         Self { below, manifest, job, history: History::default(), settings, has_page }
     }
+}
+
+/// Reads mirrors, in the order of their folders, on all processors: the page of a fleet of hundreds of jobs is drawn at its end, when
+/// nothing else is left to do.
+fn read_mirrors(root: &Path, folders: &[PathBuf]) -> Vec<Result<Mirrored, Error>> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let read =
+        |folders: &[PathBuf]| -> Vec<_> { folders.iter().map(|folder| read_mirror(root, folder)).collect() };
+    let (own, others) = folders.split_at(folders.len().div_ceil(threads));
+    let each = others.len().div_ceil(threads.saturating_sub(1).max(1)).max(1);
+    thread::scope(|scope| {
+        let started: Vec<_> = others
+            .chunks(each)
+            .map(|part| (part, thread::Builder::new().spawn_scoped(scope, move || read(part))))
+            .collect();
+        let mut mirrors = read(own);
+        for (part, started) in started {
+            // Where the system has no thread left, or a thread ended unexpectedly, this one reads its part.
+            let theirs = started.ok().and_then(|started| started.join().ok());
+            mirrors.extend(theirs.unwrap_or_else(|| read(part)));
+        }
+        mirrors
+    })
 }
 
 fn read_mirror(root: &Path, folder: &Path) -> Result<Mirrored, Error> {

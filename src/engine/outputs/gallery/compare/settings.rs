@@ -1,7 +1,6 @@
 //! The settings of a run, flattened from its resolved configuration, so that those that differ can be shown.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::Value;
@@ -29,13 +28,8 @@ impl Settings {
     /// Reads the newest configuration of a mirror. One that is not here, or cannot be read, has no settings.
     pub(super) fn of_mirror(dir: &Path, manifest: &Manifest) -> Self {
         let Some(path) = newest_config(manifest) else { return Self::default() };
-        let read = || {
-            let mut text = String::new();
-            let file = disk::open_regular(&path.to_path(dir)).ok()?;
-            file.take(BOUND).read_to_string(&mut text).ok()?;
-            Some(text)
-        };
-        read().map_or_else(Self::default, |text| Self::parse(&text))
+        let text = disk::read_text(&path.to_path(dir), BOUND);
+        text.map_or_else(|_| Self::default(), |text| Self::parse(&text))
     }
 
     /// Flattens a YAML text. What is no YAML has no settings.
