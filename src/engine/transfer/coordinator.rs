@@ -108,6 +108,11 @@ pub(super) struct Coordinator {
     pub(super) leftovers: HashSet<String>,
     /// Proven files that may wait for the committer before connections do.
     pub(super) most_proven: usize,
+    pub(super) state: State,
+}
+
+/// What the coordinator knows of the files that it was given, and of what is under way.
+pub(super) struct State {
     pub(super) began: Instant,
     pub(super) slots: Slots,
     /// Ranges under way, by file.
@@ -124,49 +129,11 @@ pub(super) struct Coordinator {
     pub(super) is_ending: bool,
 }
 
-/// What a coordinator begins with.
-pub(super) struct Beginning {
-    pub(super) context: Arc<Context>,
-    pub(super) inbox: mpsc::UnboundedReceiver<Message>,
-    pub(super) scheduler: Scheduler,
-    pub(super) relister: Arc<Relister>,
-    pub(super) commit: mpsc::Sender<ToCommit>,
-    pub(super) coming: Arc<AtomicUsize>,
-    pub(super) committer: JoinSet<()>,
-    pub(super) is_quiet: watch::Sender<bool>,
-    pub(super) options: SyncOptions,
-    pub(super) leftovers: HashSet<String>,
-    pub(super) most_proven: usize,
-}
-
-impl Coordinator {
-    pub(super) fn new(beginning: Beginning) -> Self {
-        let Beginning {
-            context,
-            inbox,
-            scheduler,
-            relister,
-            commit,
-            coming,
-            committer,
-            is_quiet,
-            options,
-            leftovers,
-            most_proven,
-        } = beginning;
+impl Default for State {
+    fn default() -> Self {
+        let now = Instant::now();
         Self {
-            context,
-            inbox,
-            scheduler,
-            relister,
-            commit,
-            coming,
-            committer,
-            is_quiet,
-            options,
-            leftovers,
-            most_proven,
-            began: Instant::now(),
+            began: now,
             slots: Slots::default(),
             lent: BTreeMap::new(),
             by_key: HashMap::new(),
@@ -176,11 +143,13 @@ impl Coordinator {
             outbox: VecDeque::new(),
             handed_over: 0,
             summary: Summary::default(),
-            looked: Instant::now(),
+            looked: now,
             is_ending: false,
         }
     }
+}
 
+impl Coordinator {
     /// Serves files until the run is cancelled, then records what is here and commits what is proven.
     pub(super) async fn run(mut self) -> Summary {
         while !self.context.cancel.is_cancelled() {
@@ -200,12 +169,12 @@ impl Coordinator {
 
     /// Waits for the next thing to do.
     async fn event(&mut self) -> Woken {
-        let deadline = self.scheduler.next_deadline().map(|due| self.began + due);
-        let look = (!self.scheduler.is_quiet()).then(|| self.looked + LOOK_EVERY);
-        let is_proven = !self.outbox.is_empty();
-        let may_look = !self.is_ending;
-        let has_tasks = !self.tasks.is_empty();
-        let Self { context, inbox, commit, tasks, .. } = self;
+        let deadline = self.scheduler.next_deadline().map(|due| self.state.began + due);
+        let look = (!self.scheduler.is_quiet()).then(|| self.state.looked + LOOK_EVERY);
+        let is_proven = !self.state.outbox.is_empty();
+        let may_look = !self.state.is_ending;
+        let has_tasks = !self.state.tasks.is_empty();
+        let Self { context, inbox, commit, state: State { tasks, .. }, .. } = self;
         tokio::select! {
             biased;
             () = context.cancel.cancelled(), if may_look => Woken::Cancelled,
@@ -219,18 +188,18 @@ impl Coordinator {
 
     /// Hands proven files to the committer, as far as it takes them now.
     fn send_to_committer(&mut self) {
-        while let Some(item) = self.outbox.pop_front() {
+        while let Some(item) = self.state.outbox.pop_front() {
             match self.commit.try_send(item) {
                 Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(item)) => return self.outbox.push_front(item),
+                Err(mpsc::error::TrySendError::Full(item)) => return self.state.outbox.push_front(item),
                 // The committer is gone: parts stay for the next run.
-                Err(mpsc::error::TrySendError::Closed(_)) => return self.outbox.clear(),
+                Err(mpsc::error::TrySendError::Closed(_)) => return self.state.outbox.clear(),
             }
         }
     }
 
     pub(super) fn now(&self) -> Duration {
-        self.began.elapsed()
+        self.state.began.elapsed()
     }
 
     /// Takes in a message and those behind it.
@@ -259,7 +228,7 @@ impl Coordinator {
                 let _ = answer.send(self.progress());
             }
             Message::CooledAt(answer) => {
-                let cooled_at = self.scheduler.cooled_at(self.now()).map(|at| self.began + at);
+                let cooled_at = self.scheduler.cooled_at(self.now()).map(|at| self.state.began + at);
                 // The run that asked may have ended.
                 let _ = answer.send(cooled_at);
             }
@@ -288,7 +257,7 @@ impl Coordinator {
             }
             Message::Returned(files) => {
                 for Carried { id, state, .. } in files.into_iter().rev() {
-                    if let Some(slot) = self.slots.0.get_mut(&id) {
+                    if let Some(slot) = self.state.slots.0.get_mut(&id) {
                         slot.state = Some(state);
                         self.scheduler.requeue(id);
                     }
@@ -315,7 +284,7 @@ impl Coordinator {
             admitted += 1;
             let artifact = task.artifact.clone();
             let left_over = self.leftovers.contains(&artifact.key.fingerprint());
-            let previous = self.summary.missing.get(&artifact.key).cloned();
+            let previous = self.state.summary.missing.get(&artifact.key).cloned();
             let policy = Policy {
                 once: self.options.once,
                 retries: self.options.retries,
@@ -323,10 +292,10 @@ impl Coordinator {
                 accept_unproven: self.options.selection.accepts_unproven(&artifact.path),
             };
             let mut state = TransferState::new(task, policy, seed, left_over, previous);
-            state.know_habit(self.habits.get(state.host()).copied().unwrap_or_default());
-            self.by_key.insert(artifact.key.clone(), id);
+            state.know_habit(self.state.habits.get(state.host()).copied().unwrap_or_default());
+            self.state.by_key.insert(artifact.key.clone(), id);
             let slot = Slot { artifact, state: Some(Box::new(state)), download: None, part: None };
-            self.slots.0.insert(id, slot);
+            self.state.slots.0.insert(id, slot);
         }
         tracing::debug!(admitted, "files ordered");
         // So that the first grant already counts what waits.
@@ -335,7 +304,7 @@ impl Coordinator {
     }
 
     fn progress(&self) -> Vec<UnderWay> {
-        let begun = self.slots.0.values().filter_map(|slot| {
+        let begun = self.state.slots.0.values().filter_map(|slot| {
             let state = slot.state.as_ref().filter(|state| *state.phase() != Phase::Queued)?;
             Some(UnderWay { key: slot.artifact.key.clone(), have: state.have(), length: state.length() })
         });
@@ -344,7 +313,7 @@ impl Coordinator {
 
     /// Shows whether no file is under way, and how many the committer may still wait for.
     fn show(&self) {
-        self.coming.store(self.slots.0.len().saturating_sub(self.handed_over), Ordering::Release);
+        self.coming.store(self.state.slots.0.len().saturating_sub(self.state.handed_over), Ordering::Release);
         let is_quiet = self.scheduler.is_quiet();
         self.is_quiet.send_if_modified(|shown| std::mem::replace(shown, is_quiet) != is_quiet);
     }
@@ -354,7 +323,7 @@ impl Coordinator {
         let now = self.now();
         while let Some(id) = self.scheduler.due(now) {
             let commands = self.step(id, Input::Deadline);
-            if let Some(state) = self.slots.state(id)
+            if let Some(state) = self.state.slots.state(id)
                 && *state.phase() == Phase::Queued
             {
                 let is_large = state.task().is_large();
@@ -368,7 +337,7 @@ impl Coordinator {
         let input = match found {
             Found::Whole(entry) => Input::Adopted(entry),
             Found::Part(download, left) => {
-                let Some(slot) = self.slots.0.get_mut(&id) else { return };
+                let Some(slot) = self.state.slots.0.get_mut(&id) else { return };
                 slot.download = Some(download);
                 Input::Begun(Some(left))
             }
@@ -386,10 +355,10 @@ impl Coordinator {
             let commands = self.step(id, Input::Skipped { ticket, count: skipped });
             self.perform(id, commands);
         }
-        let is_current = self.slots.state(id).is_some_and(|state| state.left(ticket).is_some());
+        let is_current = self.state.slots.state(id).is_some_and(|state| state.left(ticket).is_some());
         let commands = self.step(id, Input::Booked { ticket, count, declared, hopeless });
         if is_current
-            && let Some(slot) = self.slots.0.get(&id)
+            && let Some(slot) = self.state.slots.0.get(&id)
             && let Some(state) = &slot.state
         {
             let (have, size) = (state.have(), state.length());
@@ -401,7 +370,7 @@ impl Coordinator {
 
     /// Shows the hashes how far they may follow.
     pub(super) fn set_front(&self, id: FileId) {
-        let Some(slot) = self.slots.0.get(&id) else { return };
+        let Some(slot) = self.state.slots.0.get(&id) else { return };
         let (Some(state), Some(download)) = (&slot.state, &slot.download) else { return };
         let before = download.front();
         let front = state.front();
@@ -417,18 +386,18 @@ impl Coordinator {
 
     pub(super) fn served(&mut self, id: FileId, ticket: Ticket, served: Served, taken: Taken) {
         let is_whole = matches!(served.end, RangeEnd::Finished | RangeEnd::BodyEnded);
-        let mut ranges = self.lent.remove(&id).unwrap_or_default();
+        let mut ranges = self.state.lent.remove(&id).unwrap_or_default();
         let lent = ranges.iter().position(|lent| lent.ticket == ticket).map(|at| ranges.swap_remove(at));
         if !ranges.is_empty() {
-            self.lent.insert(id, ranges);
+            self.state.lent.insert(id, ranges);
         }
         // A response that was cut short costs its connection.
         let is_read = lent.as_ref().is_some_and(|lent| {
-            let length = self.slots.state(id).and_then(|state| state.length()).unwrap_or(u64::MAX);
+            let length = self.state.slots.state(id).and_then(|state| state.length()).unwrap_or(u64::MAX);
             lent.end.end() >= lent.asked_end.min(length)
         });
         self.scheduler.idle(taken.is_large, is_whole && is_read);
-        if self.is_ending {
+        if self.state.is_ending {
             return;
         }
         if is_whole && !lent.is_some_and(|lent| lent.is_raced) {
@@ -444,7 +413,7 @@ impl Coordinator {
         for waited in waited {
             self.scheduler.head(waited, false);
         }
-        let Some(slot) = self.slots.0.get_mut(&id) else { return };
+        let Some(slot) = self.state.slots.0.get_mut(&id) else { return };
         let host = state.host().to_owned();
         self.scheduler.place(id, &state);
         slot.state = Some(state);
@@ -457,7 +426,7 @@ impl Coordinator {
     }
 
     fn hashed(&mut self, id: FileId, result: Result<Option<Whole>, DiskTrouble>) {
-        let Some(slot) = self.slots.0.get_mut(&id) else { return };
+        let Some(slot) = self.state.slots.0.get_mut(&id) else { return };
         let input = match result {
             Ok(Some(Whole { received, part })) => {
                 slot.part = Some(part);
@@ -474,11 +443,11 @@ impl Coordinator {
         let mut events = Vec::with_capacity(group.len());
         let mut outcomes = Vec::with_capacity(group.len());
         for (key, committed) in group {
-            self.handed_over = self.handed_over.saturating_sub(1);
+            self.state.handed_over = self.state.handed_over.saturating_sub(1);
             let outcome = match committed {
                 Committed::Published(event, notice) => {
                     events.extend(notice.map(|notice| Event::Notice { notice }));
-                    self.summary.published += 1;
+                    self.state.summary.published += 1;
                     events.push(event);
                     Outcome::Here
                 }
@@ -489,7 +458,7 @@ impl Coordinator {
         }
         self.context.tell_all(&events);
         for (key, outcome) in outcomes {
-            let Some(id) = self.by_key.get(&key).copied() else { continue };
+            let Some(id) = self.state.by_key.get(&key).copied() else { continue };
             let commands = self.step(id, Input::Committed(outcome));
             self.perform(id, commands);
         }
@@ -498,7 +467,7 @@ impl Coordinator {
     /// Steps the state of a file, and puts it where it belongs now.
     pub(super) fn step(&mut self, id: FileId, input: Input) -> Commands {
         let now = self.now();
-        let Some(slot) = self.slots.0.get_mut(&id) else { return Commands::new() };
+        let Some(slot) = self.state.slots.0.get_mut(&id) else { return Commands::new() };
         let Some(state) = &mut slot.state else { return Commands::new() };
         let is_news = !matches!(input, Input::Booked { .. });
         state.know_run(self.context.may_run_write());

@@ -44,7 +44,7 @@ use crate::model::listing::Listing;
 use super::destination::commit::Committer;
 use super::event::Reporter;
 use super::options::SyncOptions;
-use coordinator::{Beginning, Coordinator};
+use coordinator::{Coordinator, State};
 use disk_space::Room;
 use host_backoff::Gates;
 use link_refresh::Relister;
@@ -171,7 +171,7 @@ impl Transfers {
         let relister = Arc::new(Relister::new(api, job));
         let mut coordinator = JoinSet::new();
         coordinator.spawn(
-            Coordinator::new(Beginning {
+            Coordinator {
                 context: context.clone(),
                 inbox: messages,
                 scheduler: Scheduler::new(
@@ -187,7 +187,8 @@ impl Transfers {
                 options,
                 leftovers,
                 most_proven: (handles.finished / 2).max(1),
-            })
+                state: State::default(),
+            }
             .run(),
         );
         Ok(Self { context, relister, is_quiet, coordinator, summary: Summary::default() })

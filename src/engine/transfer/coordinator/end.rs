@@ -8,8 +8,8 @@ use super::{Coordinator, Message, Reply, Summary, ToCommit, Woken};
 impl Coordinator {
     /// Ends the connections, records what they have, commits what is proven.
     pub(super) async fn wind_up(mut self) -> Summary {
-        self.is_ending = true;
-        while !self.tasks.is_empty() || !self.outbox.is_empty() {
+        self.state.is_ending = true;
+        while !self.state.tasks.is_empty() || !self.state.outbox.is_empty() {
             match self.event().await {
                 Woken::Message(message) => self.handle_at_the_end(*message),
                 Woken::MayCommit => self.send_to_committer(),
@@ -19,7 +19,7 @@ impl Coordinator {
         while let Ok(message) = self.inbox.try_recv() {
             self.handle_at_the_end(message);
         }
-        for slot in self.slots.0.values() {
+        for slot in self.state.slots.0.values() {
             if let Some(download) = slot.download.clone() {
                 // What could not be recorded is fetched again by the next run.
                 match blocking(move || download.retire()).await {
@@ -32,7 +32,7 @@ impl Coordinator {
             }
         }
         // Proven after the connections had ended.
-        for item in std::mem::take(&mut self.outbox) {
+        for item in std::mem::take(&mut self.state.outbox) {
             if self.commit.send(item).await.is_err() {
                 break;
             }
@@ -45,7 +45,7 @@ impl Coordinator {
             self.handle_at_the_end(message);
         }
         self.show();
-        self.summary
+        self.state.summary
     }
 
     /// No byte is taken any more, and no file is tried again; proven files are still committed.

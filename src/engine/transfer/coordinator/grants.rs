@@ -38,9 +38,9 @@ pub(in crate::engine::transfer) enum Holds {
 impl Coordinator {
     /// Grants work while there is some, and connections that may take it.
     pub(in crate::engine::transfer) fn grant(&mut self) {
-        while self.outbox.len() < self.most_proven {
+        while self.state.outbox.len() < self.most_proven {
             let now = self.now();
-            let Some((work, taken)) = self.scheduler.next(now, &mut self.slots) else { return };
+            let Some((work, taken)) = self.scheduler.next(now, &mut self.state.slots) else { return };
             match work {
                 Work::Look(id) => self.look_at(id, taken),
                 Work::Range(id, assignment) => self.lend(id, assignment, taken),
@@ -58,11 +58,11 @@ impl Coordinator {
 
     /// Has a connection look at what is here of a file.
     fn look_at(&mut self, id: FileId, taken: Taken) {
-        let Some(slot) = self.slots.0.get(&id) else { return self.scheduler.end_look(taken) };
+        let Some(slot) = self.state.slots.0.get(&id) else { return self.scheduler.end_look(taken) };
         let Some(state) = &slot.state else { return self.scheduler.end_look(taken) };
         let (context, task, is_left_over) =
             (self.context.clone(), state.task().clone(), state.is_left_over());
-        let plain = self.habits.get(state.host()) == Some(&Habit::Refuses);
+        let plain = self.state.habits.get(state.host()) == Some(&Habit::Refuses);
         self.spawn(Holds::Look(id, Some(taken)), async move {
             let found = look_at(&context, &task, is_left_over, plain).await;
             send(&context, Message::LookedAt { id, found: Box::new(found), taken });
@@ -71,8 +71,8 @@ impl Coordinator {
 
     fn split(&mut self, id: FileId, ticket: Ticket, at: u64, taken: Taken) -> bool {
         let cut = self.scheduler.cut();
-        let Some(slot) = self.slots.0.get_mut(&id) else { return false };
-        let ranges = self.lent.get(&id).into_iter().flatten();
+        let Some(slot) = self.state.slots.0.get_mut(&id) else { return false };
+        let ranges = self.state.lent.get(&id).into_iter().flatten();
         let agreed = ranges.into_iter().any(|lent| lent.ticket == ticket && lent.end.lower(at));
         let Some(state) = slot.state.as_mut().filter(|_| agreed) else { return false };
         let Some(assignment) = state.split(ticket, at, &cut) else { return false };
@@ -84,9 +84,11 @@ impl Coordinator {
     /// Has an open connection request what is left of a range that another connection serves; the first to arrive wins.
     pub(in crate::engine::transfer) fn race(&mut self, id: FileId, ticket: Ticket) {
         let cut = self.scheduler.cut();
-        let mut ranges = self.lent.get_mut(&id).into_iter().flatten();
+        let mut ranges = self.state.lent.get_mut(&id).into_iter().flatten();
         let Some(lent) = ranges.find(|lent| lent.ticket == ticket) else { return };
-        let Some(state) = self.slots.0.get_mut(&id).and_then(|slot| slot.state.as_mut()) else { return };
+        let Some(state) = self.state.slots.0.get_mut(&id).and_then(|slot| slot.state.as_mut()) else {
+            return;
+        };
         let is_large = state.task().is_large();
         if !state.may_hurry(ticket) {
             return;
@@ -113,7 +115,7 @@ impl Coordinator {
     ) {
         let (load, crowded) = (self.scheduler.load().all(), self.scheduler.is_crowded());
         let portions = self.context.portions;
-        let Some(slot) = self.slots.0.get_mut(&id) else {
+        let Some(slot) = self.state.slots.0.get_mut(&id) else {
             return self.scheduler.idle(taken.is_large, !taken.is_cold);
         };
         let artifact = slot.artifact.clone();
@@ -124,8 +126,8 @@ impl Coordinator {
         let (start, asked_end) = (assignment.range.start, assignment.range.end);
         let end = rival.map_or_else(|| SharedEnd::new(start, asked_end), |rival| rival.beside(asked_end));
         let end = Arc::new(end);
-        let watch = Watch::new(self.began.elapsed());
-        let ranges = self.lent.entry(id).or_default();
+        let watch = Watch::new(self.state.began.elapsed());
+        let ranges = self.state.lent.entry(id).or_default();
         ranges.push(Lent { ticket, end: end.clone(), watch, asked_end, is_raced });
         let context = self.context.clone();
         self.spawn(Holds::Range(id, ticket, taken), async move {
@@ -145,11 +147,11 @@ impl Coordinator {
     }
 
     fn lend_batch(&mut self, ids: Vec<FileId>, taken: Taken) {
-        let slots = &mut self.slots.0;
+        let slots = &mut self.state.slots.0;
         let carried = |id: &FileId| Some(Carried::new(*id, slots.get_mut(id)?.state.take()?));
         let files: VecDeque<Carried> = ids.iter().filter_map(carried).collect();
         let terms = Terms {
-            began: self.began,
+            began: self.state.began,
             cut: self.scheduler.cut(),
             taken,
             load: self.scheduler.load().all(),
@@ -164,8 +166,8 @@ impl Coordinator {
         holds: Holds,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
-        let id = self.tasks.spawn(task).id();
-        self.holds.insert(id, holds);
+        let id = self.state.tasks.spawn(task).id();
+        self.state.holds.insert(id, holds);
     }
 
     /// A task ended; one that panicked could not report what became of its work.
@@ -174,7 +176,7 @@ impl Coordinator {
             Ok((id, ())) => (*id, false),
             Err(error) => (error.id(), error.is_panic()),
         };
-        let Some(holds) = self.holds.remove(&id) else { return };
+        let Some(holds) = self.state.holds.remove(&id) else { return };
         if !panicked {
             return;
         }
@@ -200,7 +202,7 @@ impl Coordinator {
                 self.scheduler.idle(taken.is_large, false);
                 for id in ids {
                     // The states are gone with the task.
-                    if self.slots.0.get(&id).is_some_and(|slot| slot.state.is_none()) {
+                    if self.state.slots.0.get(&id).is_some_and(|slot| slot.state.is_none()) {
                         self.close(id, &Ending::lost());
                     }
                 }

@@ -35,7 +35,7 @@ impl Coordinator {
         for command in commands {
             match command {
                 Command::Receive { skip, take, end, lacks, .. } => {
-                    let mut ranges = self.lent.get(&id).into_iter().flatten();
+                    let mut ranges = self.state.lent.get(&id).into_iter().flatten();
                     if let Some(lent) = ranges.find(|lent| lent.ticket == ticket) {
                         lent.end.set(end);
                     }
@@ -59,7 +59,7 @@ impl Coordinator {
     }
 
     pub(in crate::engine::transfer) fn perform_one(&mut self, id: FileId, command: Command) {
-        let Some(slot) = self.slots.0.get_mut(&id) else { return };
+        let Some(slot) = self.state.slots.0.get_mut(&id) else { return };
         let artifact = slot.artifact.clone();
         let portions = self.context.portions;
         match command {
@@ -75,7 +75,7 @@ impl Coordinator {
                 }
             }
             Command::Drop { ticket } => {
-                let ranges = self.lent.get(&id).into_iter().flatten();
+                let ranges = self.state.lent.get(&id).into_iter().flatten();
                 ranges.filter(|lent| lent.ticket == ticket).for_each(|lent| lent.end.stop());
             }
             Command::Abandon => {
@@ -119,7 +119,7 @@ impl Coordinator {
                 self.hand_over(ToCommit::Unchanged(key, path, run));
             }
             Command::NoteDoubt(doubt) => {
-                self.outbox.push_back(ToCommit::Doubt(artifact.key.clone(), doubt));
+                self.state.outbox.push_back(ToCommit::Doubt(artifact.key.clone(), doubt));
             }
             Command::ReleaseSpace => self.context.room.give_back(&artifact.key),
             Command::Report(report) => self.context.report(&artifact, report),
@@ -133,16 +133,16 @@ impl Coordinator {
 
     /// Has the committer commit something of a file that it reports on.
     fn hand_over(&mut self, item: ToCommit) {
-        self.handed_over += 1;
-        self.outbox.push_back(item);
+        self.state.handed_over += 1;
+        self.state.outbox.push_back(item);
     }
 
     /// Remembers what a host does with ranges, for every file that is on it.
     pub(in crate::engine::transfer) fn know_habit(&mut self, host: &str, habit: Habit) {
-        if self.habits.insert(host.to_owned(), habit) == Some(habit) {
+        if self.state.habits.insert(host.to_owned(), habit) == Some(habit) {
             return;
         }
-        for slot in self.slots.0.values_mut() {
+        for slot in self.state.slots.0.values_mut() {
             if let Some(state) = slot.state.as_mut().filter(|state| state.host() == host) {
                 state.know_habit(habit);
             }
@@ -151,8 +151,8 @@ impl Coordinator {
 
     /// Shows a file that may have moved what its host does with ranges.
     pub(in crate::engine::transfer) fn show_habit(&mut self, id: FileId) {
-        let habits = &self.habits;
-        if let Some(state) = self.slots.0.get_mut(&id).and_then(|slot| slot.state.as_mut()) {
+        let habits = &self.state.habits;
+        if let Some(state) = self.state.slots.0.get_mut(&id).and_then(|slot| slot.state.as_mut()) {
             state.know_habit(habits.get(state.host()).copied().unwrap_or_default());
         }
     }
@@ -177,7 +177,7 @@ impl Coordinator {
 
     /// Completes the hashes of a file, beside everything else.
     pub(in crate::engine::transfer) fn verify(&mut self, id: FileId) {
-        let Some(slot) = self.slots.0.get(&id) else { return };
+        let Some(slot) = self.state.slots.0.get(&id) else { return };
         let Some(download) = slot.download.clone() else { return };
         let (context, artifact) = (self.context.clone(), slot.artifact.clone());
         self.spawn(Holds::Look(id, None), async move {
@@ -197,12 +197,12 @@ impl Coordinator {
 
     /// Ends a file; what arrived stays for the next try, as far as the disk still takes the record.
     pub(in crate::engine::transfer) fn close(&mut self, id: FileId, ending: &Ending) {
-        let Some(slot) = self.slots.0.remove(&id) else { return };
+        let Some(slot) = self.state.slots.0.remove(&id) else { return };
         let key = &slot.artifact.key;
-        self.by_key.remove(key);
+        self.state.by_key.remove(key);
         match ending {
             Ending::Here => {
-                self.summary.missing.remove(key);
+                self.state.summary.missing.remove(key);
             }
             Ending::Missing { why, .. } => {
                 if let Some(download) = &slot.download
@@ -211,7 +211,7 @@ impl Coordinator {
                     tracing::debug!(path = %slot.artifact.path, error = %explain_briefly(&error), "a part's record could not be written");
                 }
                 self.leftovers.insert(key.fingerprint());
-                self.summary.missing.insert(key.clone(), why.clone());
+                self.state.summary.missing.insert(key.clone(), why.clone());
             }
         }
         self.scheduler.close(self.now(), id, key, ending);

@@ -18,8 +18,10 @@ impl Coordinator {
         let others = self.scheduler.others();
         let others = Others { are_welcome: others.are_welcome && self.context.may_race(), ..others };
         let mut slow = Vec::new();
-        for (id, ranges) in &mut self.lent {
-            let Some(state) = self.slots.0.get(id).and_then(|slot| slot.state.as_ref()) else { continue };
+        for (id, ranges) in &mut self.state.lent {
+            let Some(state) = self.state.slots.0.get(id).and_then(|slot| slot.state.as_ref()) else {
+                continue;
+            };
             for lent in ranges {
                 let ticket = lent.ticket;
                 if !lent.end.is_sent() {
@@ -45,7 +47,7 @@ impl Coordinator {
 
     /// Does what was decided about a connection that is far slower than others.
     fn hurry(&mut self, id: FileId, ticket: Ticket, verdict: Verdict) {
-        let Some(slot) = self.slots.0.get_mut(&id) else { return };
+        let Some(slot) = self.state.slots.0.get_mut(&id) else { return };
         let Some(state) = &mut slot.state else { return };
         tracing::debug!(path = %slot.artifact.path, ?id, ?ticket, ?verdict, "a connection is far slower than others");
         match verdict {
@@ -53,7 +55,7 @@ impl Coordinator {
             Verdict::Race => self.race(id, ticket),
             Verdict::GiveUpEarly if !state.give_up_early(ticket) => {}
             Verdict::GiveUp | Verdict::GiveUpEarly => {
-                let ranges = self.lent.get(&id).into_iter().flatten();
+                let ranges = self.state.lent.get(&id).into_iter().flatten();
                 ranges.filter(|lent| lent.ticket == ticket).for_each(|lent| lent.end.stop());
             }
         }
@@ -61,7 +63,7 @@ impl Coordinator {
 
     /// Measures what all connections deliver, and decides how many there are.
     pub(super) fn observe(&mut self) {
-        self.looked = Instant::now();
+        self.state.looked = Instant::now();
         let before = self.scheduler.shares();
         let bytes = self.context.received.load(Ordering::Relaxed);
         let hurry = self.context.hurry.load(Ordering::Relaxed);
