@@ -34,6 +34,9 @@ pub(crate) struct JobHead {
     pub(crate) resumes: u32,
 }
 
+/// The state of a file that was recorded as present, is not in the manifest, and could not be read since.
+pub(crate) const UNREAD: &str = "unread";
+
 /// One artifact in `job.json`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct JobArtifact {
@@ -49,7 +52,7 @@ pub(crate) struct JobArtifact {
     pub(crate) sample: Option<Sample>,
     /// Whether the job offers it now.
     pub(crate) listed: bool,
-    /// `present`, `pruned` or `missing`.
+    /// `present`, `pruned`, `missing`, or [`UNREAD`].
     pub(crate) state: String,
     #[serde(default)]
     pub(crate) size: Option<u64>,
@@ -83,9 +86,10 @@ impl JobArtifact {
         }
     }
 
-    /// Returns the length, digest and proof of a file that was present when the row was written.
+    /// Returns the length, digest and proof of a file that was present when the row was written, or that could not be read
+    /// then.
     pub(crate) fn proven(&self) -> Option<(u64, Sha256Digest, Evidence)> {
-        (self.state == "present").then(|| self.recorded())?
+        ["present", UNREAD].contains(&&*self.state).then(|| self.recorded())?
     }
 
     /// Returns the length, digest and proof of a file that was pruned when the row was written.

@@ -284,6 +284,40 @@ async fn files_that_are_not_chosen_are_adopted_all_the_same() {
     assert_eq!((listed(&bench), sums(&bench)), (before, sums_before));
 }
 
+/// `sha256sum -c` passes while a file cannot be read, and what is recorded of it is there when it can.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")]
+async fn what_cannot_be_read_is_in_no_list_until_it_can_and_is_not_forgotten() {
+    if !crate::rig::have(&["strace"]) {
+        return;
+    }
+    // The job offers one of them no more; the other one is offered, and not chosen.
+    let offered = "my_first_lora_000000400.safetensors";
+    for name in [FIRST, offered] {
+        let bench = mirrored().await;
+        let (before, sums_before) = (listed(&bench), sums(&bench));
+        fs::remove_dir_all(bench.dir().join(".rcsync")).unwrap();
+        let dir = bench.dir().display().to_string();
+        let words = [bench.job.as_str(), &dir, "--once", "--only", "samples", "--output", "json"];
+        let command = bench.command(&words);
+        for _ in 0..2 {
+            let (exit, events, calls) =
+                crate::rig::with_fault(&command, "read,pread64:error=EIO", Some(&bench.dir().join(name)));
+            assert!(calls.contains("EIO"), "{calls}");
+            assert!(exit.success() && events.contains(name), "{exit:?}: {events}");
+            assert!(!sums(&bench).contains(name), "{}", sums(&bench));
+            bench.assert_sums_pass();
+            let job: Value =
+                serde_json::from_slice(&fs::read(bench.dir().join("job.json")).unwrap()).unwrap();
+            let row = job["artifacts"].as_array().unwrap().iter().find(|row| row["path"] == name).unwrap();
+            assert!(row["state"] == "unread" && row["sha256"].is_string(), "{row}");
+        }
+        let run = bench.once(&["--only", "samples"]).await;
+        assert_eq!((code(&run), stderr(&run).as_str()), (0, ""), "{name}");
+        assert_eq!((listed(&bench), sums(&bench)), (before, sums_before), "{name}");
+    }
+}
+
 /// Another job's records vouch for nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_another_job_that_were_copied_into_a_mirror_stay_as_they_are() {

@@ -24,6 +24,7 @@ use crate::edge::folder::known::known;
 use crate::edge::folder::lock;
 use crate::edge::net::http::RangeRequest;
 use crate::edge::system::{disk, fd_limit};
+#[cfg(feature = "buckets")]
 use crate::engine;
 use crate::engine::retry::{SHORT, api_again, retry};
 use crate::error::{ApiError, Error, ExitStatus, NoMirror, Unfit};

@@ -20,9 +20,8 @@ use crate::engine::bucket::fleet_root::FleetRoot;
 #[cfg(feature = "buckets")]
 use crate::engine::bucket::run::BucketMirror;
 use crate::engine::fleet::api_toll::ApiToll;
-#[cfg(feature = "buckets")]
 use crate::engine::fleet::overview;
-use crate::engine::fleet::overview::{Mirrored, mirrors};
+use crate::engine::fleet::overview::{Mirrored, Overview};
 use crate::engine::fleet::registry::Registry;
 use crate::engine::fleet::source::Source;
 use crate::engine::fleet::{Fleet, Launch, ReadList, UntilFree};
@@ -383,25 +382,25 @@ fn run_ls(context: &Context<'_>, to: &Template) -> Result<ExitStatus, CommandErr
     let registry = place.registry(to);
     let looking = async {
         let text = registry.read().await?;
-        let mirrors = match (&place, to.root()) {
+        let found = match (&place, to.root()) {
             #[cfg(feature = "buckets")]
             (Place::Bucket(root), _) => overview::in_bucket(root, to).await?,
-            (_, Destination::Folder(root)) => mirrors(&root, to),
-            (_, Destination::Bucket(_)) => Vec::new(),
+            (_, Destination::Folder(root)) => overview::in_folder(&root, to),
+            (_, Destination::Bucket(_)) => Overview::default(),
         };
-        Ok((text, mirrors))
+        Ok((text, found))
     };
-    let (text, mirrors) = match until_signal(context.world, looking)? {
+    let (text, Overview { mirrors, left_out }) = match until_signal(context.world, looking)? {
         Ok(looked) => looked,
         Err(status) => return Ok(status),
     };
     let id = |text: &str| text.parse::<JobId>().map_err(|error| error.to_string());
     let listed = job_list::parse(&text, id, |_| Ok(()));
-    if let Err(faults) = &listed {
-        let text = format!("what `fleet add` put there cannot be read: {faults}");
-        if context.settings.talk > Talk::Quiet || context.settings.format == Format::Pretty {
-            context.world.err.line(&shown(&text));
-        }
+    let unreadable = listed.as_ref().err();
+    let unreadable = unreadable.map(|faults| format!("what `fleet add` put there cannot be read: {faults}"));
+    let left_out = left_out.into_iter().map(|why| format!("not in the list: {why}"));
+    if context.settings.talk > Talk::Quiet || context.settings.format == Format::Pretty {
+        unreadable.into_iter().chain(left_out).for_each(|text| context.world.err.line(&shown(&text)));
     }
     let document = document(to, &listed.unwrap_or_default(), mirrors);
     context.answer(&document, || words(&document, context.room()));

@@ -9,6 +9,7 @@ use crate::cli::command_error::CommandError;
 use crate::cli::format::{files, shown};
 use crate::edge::folder::known::known;
 use crate::edge::folder::local_files::look_at_each;
+#[cfg(feature = "buckets")]
 use crate::engine;
 use crate::error::ExitStatus;
 use crate::model::local::LocalFile;

@@ -8,6 +8,7 @@ use crate::cli::command_error::CommandError;
 use crate::cli::format::shown;
 use crate::edge::folder::known::known;
 use crate::edge::system::blocking::{blocking, lost};
+#[cfg(feature = "buckets")]
 use crate::engine;
 #[cfg(feature = "buckets")]
 use crate::engine::bucket::comfyui::FromBucket;

@@ -41,7 +41,7 @@ impl JobHead {
 /// What rows of `job.json` have of files that a manifest does not know.
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
-    /// Of files that were present, by file.
+    /// Of files that were present or could not be read, by file.
     pub(crate) present: HashMap<ArtifactKey, Recollection>,
     /// Files that were pruned: the manifest is to know them as such again. A file under such a name was put there by the
     /// user, as with a manifest that was never lost.
@@ -64,7 +64,7 @@ impl Remembered {
     }
 }
 
-/// Returns what a row has of a file that was present.
+/// Returns what a row has of a file that was present or could not be read.
 fn recollection(row: &JobArtifact) -> Option<Recollection> {
     row.proven().map(|recorded| remembered(row, recorded))
 }
@@ -87,7 +87,7 @@ fn remembered(row: &JobArtifact, recorded: (u64, Sha256Digest, Evidence)) -> Rec
     }
 }
 
-/// Returns the recollections of all rows of files that were present.
+/// Returns the recollections of all rows of files that were present or could not be read.
 pub(crate) fn recollections(rows: &[JobArtifact]) -> HashMap<ArtifactKey, Recollection> {
     rows.iter().filter_map(|row| Some((row.key(), recollection(row)?))).collect()
 }

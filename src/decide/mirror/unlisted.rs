@@ -83,10 +83,12 @@ impl Candidate {
         self.role != Role::Foreign && (by_row || self.line.is_some())
     }
 
-    /// Returns the digest that is recorded of it: its line's, or else its row's.
+    /// Returns the line that stays in `SHA256SUMS` while its file cannot be read: one that is all that is recorded of these
+    /// bytes. What a row records as well stays in the row.
     #[must_use]
-    pub fn recorded(&self) -> Option<Sha256Digest> {
-        self.line.or_else(|| self.memory.as_ref().map(|memory| memory.sha256))
+    pub fn line_while_unread(&self) -> Option<Sha256Digest> {
+        let by_row = self.memory.as_ref().map(|memory| memory.sha256);
+        self.line.filter(|line| by_row != Some(*line))
     }
 
     /// Returns who vouches for a file with this digest; `None` where nothing does.

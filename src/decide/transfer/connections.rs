@@ -6,6 +6,7 @@
 //! or lets every request wait. Large files are worth more connections while more of them deliver more; on a link that is
 //! faster than the processors hash, more than the processors cost time.
 
+mod busy_machine;
 mod fast_link;
 mod round_trip;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use crate::decide::transfer::concurrency::{Sample, Tuner, deserve_one_each};
 use crate::model::units::as_f64;
 
+use busy_machine::Machine;
 use fast_link::Link;
 use round_trip::RoundTrip;
 
@@ -117,6 +119,8 @@ pub struct Seen {
     pub load: Load,
     /// Those of them whose requests wait for a host or are answered.
     pub requests: usize,
+    /// Connections on large files that wait until their last bytes are written.
+    pub held_up: usize,
     /// A connection found nothing to do since the last look.
     pub starved: bool,
     /// Small files that wait for a connection.
@@ -144,6 +148,7 @@ pub struct Connections {
     large: Tuner,
     round_trip: RoundTrip,
     link: Link,
+    machine: Machine,
     pushed_back: bool,
     refused_at: Option<Duration>,
     /// Since when connections are counted that break, and how many there were.
@@ -179,6 +184,7 @@ impl Connections {
             large: Tuner::new(large, most_large),
             round_trip: RoundTrip::default(),
             link: Link::default(),
+            machine: Machine::default(),
             pushed_back: false,
             refused_at: None,
             breaks: (Duration::ZERO, 0),
@@ -284,7 +290,8 @@ impl Connections {
             self.refused_at = (self.small_ceiling < MOST).then_some(now);
         }
         self.link.observe(now, seen.bytes);
-        let is_saturated = !seen.starved;
+        self.machine.observe(seen.held_up, seen.load.large);
+        let is_saturated = !seen.starved && !self.machine.is_slower();
         let sample = Sample {
             done: as_f64(seen.bytes),
             saturated: is_saturated && seen.load.large > 0,
@@ -327,7 +334,9 @@ impl Connections {
         }
         // A rate that takes many connections is no proof of a fast link.
         let is_fast = self.one_each && !self.is_pooled && seen.load.large <= (self.processors + 1) * 2;
-        let is_capped = self.link.is_capped(now, is_fast, seen.load.large > 0);
+        // Nor is a rate that this machine holds down a reason to release the cap.
+        let is_busy = seen.load.large > 0 && !self.machine.is_slower();
+        let is_capped = self.link.is_capped(now, is_fast, is_busy);
         (if is_capped { level.min(self.processors + 1) } else { level }, is_capped)
     }
 
@@ -623,5 +632,32 @@ mod tests {
         }
         assert!(!low, "capped though each connection is slow");
         assert_eq!(after, MOST_LARGE);
+    }
+
+    /// A near host, and a disk that takes 300 MB a second at most and the less evenly the more write to it.
+    #[test]
+    fn a_slow_disk_gets_no_more_connections() {
+        let most = |held_up: fn(usize) -> usize| {
+            let mut connections = Connections::new(&LIMITS);
+            connections.head(millis(2), true);
+            let (mut bytes, mut most) = (0, 0);
+            for step in 1..400 {
+                let large = connections.shares().large;
+                most = most.max(large);
+                bytes += if step % 7 < 3 { 4_000_000 } else { 11_000_000 };
+                let seen = Seen {
+                    bytes,
+                    load: Load { small: 0, large },
+                    held_up: held_up(large),
+                    large_is_left: true,
+                    typical_rate: 1e8,
+                    ..Seen::default()
+                };
+                connections.observe(millis(step * 25), &seen);
+            }
+            most
+        };
+        assert_eq!(most(|large| large - 1), 5, "as at the beginning");
+        assert_eq!(most(|_| 0), MOST_LARGE, "the same rates from a host");
     }
 }

@@ -274,11 +274,12 @@ impl Scheduler {
         self.connections.note_break(now, self.load);
     }
 
-    /// Counts connections anew. `bytes`: all that arrived so far.
-    pub fn observe(&mut self, now: Duration, bytes: u64, hurry: bool) -> Shares {
+    /// Counts connections anew. `bytes`: all that arrived so far; `held_up`: connections that wait until their last bytes are written.
+    pub fn observe(&mut self, now: Duration, bytes: u64, held_up: usize, hurry: bool) -> Shares {
         let seen = Seen {
             bytes,
             load: self.load,
+            held_up,
             requests: self.load.all().saturating_sub(self.looks),
             starved: std::mem::take(&mut self.starved),
             // One that was begun waits again when its connection broke.

@@ -36,7 +36,7 @@ use crate::model::weights_kind::{WeightsKind, of_pickle};
 
 use super::head_read::Found;
 use super::options::{BucketOptions, connect};
-use super::run::{JOB, JOB_BOUND};
+use super::records::{JOB, JOB_BOUND};
 use super::store::Store;
 
 /// How often the head is looked at: one request.

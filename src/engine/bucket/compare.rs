@@ -20,8 +20,7 @@ use crate::model::signed_page::is_own;
 use super::fleet_root::FleetRoot;
 use super::head_read::Found;
 use super::options::BucketOptions;
-use super::records::PAGE;
-use super::run::{JOB, JOB_BOUND};
+use super::records::{JOB, JOB_BOUND, PAGE};
 use super::store::{Store, about, fresh_token};
 
 /// Prefixes that are looked at a time.
@@ -218,7 +217,7 @@ async fn write(store: &Store, page: Bytes) -> Result<bool, Error> {
         has_sent = true;
         let fault = match store.bucket.put(PAGE, page.clone(), when, about(PAGE, &token)).await {
             Ok(Put::Done(_)) => return Ok(true),
-            // Another rcsync drew it, or this request was carried out and its answer was lost: the next look tells.
+            // Another rcsync drew it, or this request was carried out and its answer was lost: the next look shows which.
             Ok(Put::Refused) => StoreFault::Unknown { cause: "it was written meanwhile".to_owned() },
             Err(fault) => fault,
         };

@@ -48,9 +48,7 @@ impl Found {
                 age: meta.age,
                 damaged: Some(bytes),
             }),
-            Contents::Whole(head, ..) if head.job != *job => {
-                Err(unfit(store, UnfitPrefix::OtherJob(head.job.clone())))
-            }
+            Contents::Whole(head, ..) if head.job != *job => Err(of_another_job(store, &head.job)),
             Contents::Whole(head, ..) if head.origin != origin => {
                 Err(unfit(store, UnfitPrefix::OtherOrigin(head.origin.clone())))
             }
@@ -146,6 +144,11 @@ pub(super) async fn glance(store: &Store) -> Result<Option<(Head, Tag, Option<Du
 
 fn too_large(store: &Store, key: &str, size: u64, bound: u64) -> Error {
     unfit(store, UnfitPrefix::TooLarge { key: key.to_owned(), size, most: bound })
+}
+
+/// Why a prefix cannot be used that another job is mirrored to.
+pub(super) fn of_another_job(store: &Store, other: &JobId) -> Error {
+    unfit(store, UnfitPrefix::OtherJob(other.clone()))
 }
 
 fn unfit(store: &Store, why: UnfitPrefix) -> Error {

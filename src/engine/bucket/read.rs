@@ -20,8 +20,7 @@ use crate::model::signed_page::is_own;
 use super::head_read::Found;
 use super::head_store::{HeadStore, Wish};
 use super::options::{BucketOptions, connect};
-use super::records::{self, Draft, PAGE};
-use super::run::{JOB, JOB_BOUND};
+use super::records::{self, JOB_BOUND, PAGE};
 use super::store::{Small, Store};
 use super::{probe, prune};
 
@@ -142,7 +141,7 @@ pub(crate) async fn prune(
     let work = async {
         prune::remove(&store, &head, &going).await?;
         if !going.is_empty() {
-            refresh(&store, &head).await?;
+            records::refresh(&store, &head).await?;
         }
         Ok::<(), Error>(())
     };
@@ -192,7 +191,7 @@ pub(crate) async fn gallery(url: &BucketUrl, options: &BucketOptions) -> Result<
         Small::Whole(there, _) if is_own(&there) => Some(there),
         Small::Whole(..) | Small::TooLarge { .. } => return Err(Error::ForeignPage(page.into())),
     };
-    let drawn = draw(&store, &manifest).await?;
+    let drawn = records::draw(&store, &manifest).await?;
     let changed = there.as_deref() != Some(drawn.text().as_bytes());
     if changed {
         let (store, head) = hold(url, options).await?;
@@ -208,21 +207,6 @@ pub(crate) async fn gallery(url: &BucketUrl, options: &BucketOptions) -> Result<
         samples: count(ArtifactKind::Sample),
         checkpoints: count(ArtifactKind::Checkpoint),
     })
-}
-
-async fn draw(store: &Store, manifest: &Manifest) -> Result<Draft, Error> {
-    let job = store.small_of_ours(JOB, JOB_BOUND).await?;
-    Ok(Draft::page(manifest, job.as_deref()))
-}
-
-/// Draws the gallery anew after something was pruned; `job.json` follows with the next look at the job.
-async fn refresh(store: &Store, head: &HeadStore) -> Result<(), Error> {
-    let there = store.small_of_ours(PAGE, JOB_BOUND).await?;
-    if there.is_some_and(|page| is_own(&page)) {
-        let drawn = draw(store, &head.known().manifest).await?;
-        records::write(store, head, PAGE, |_| drawn.clone()).await?;
-    }
-    Ok(())
 }
 
 /// One step of an examination.

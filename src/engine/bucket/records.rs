@@ -12,6 +12,7 @@ use crate::engine::outputs::gallery;
 use crate::error::Error;
 use crate::model::digest::Sha256Digest;
 use crate::model::manifest::Manifest;
+use crate::model::signed_page::is_own;
 
 use super::head_store::HeadStore;
 use super::sabotage::{Rule, holds};
@@ -19,6 +20,12 @@ use super::store::{Store, about, fresh_token, kept};
 
 /// The list of checksums.
 pub(super) const SUMS: &str = "SHA256SUMS";
+
+/// The job as it was last seen, and all of its files.
+pub(super) const JOB: &str = "job.json";
+
+/// A `job.json` or a gallery larger than this was not written by us.
+pub(super) const JOB_BOUND: u64 = 512 << 20;
 
 /// The gallery.
 pub(super) const PAGE: &str = "index.html";
@@ -122,10 +129,26 @@ pub(super) async fn write(
                 head.note_written(key, Written { tag: kept(&tag), meaning: draft.meaning });
                 return Ok(());
             }
-            // Another worker wrote it, or a late request of our own did: the next look at the head tells.
+            // Another worker wrote it, or a late request of our own did: the next look at the head shows which.
             Ok(Put::Refused) => StoreFault::Unknown { cause: "it was written meanwhile".to_owned() },
             Err(fault) => fault,
         };
         store.wait(&mut patience, "write", key, fault).await?;
     }
+}
+
+/// The gallery, from what is known and the `job.json` that is there.
+pub(super) async fn draw(store: &Store, manifest: &Manifest) -> Result<Draft, Error> {
+    let job = store.small_of_ours(JOB, JOB_BOUND).await?;
+    Ok(Draft::page(manifest, job.as_deref()))
+}
+
+/// Draws the gallery anew, where one is there, after files came or went; `job.json` follows with the next look at the job.
+pub(super) async fn refresh(store: &Store, head: &HeadStore) -> Result<(), Error> {
+    let there = store.small_of_ours(PAGE, JOB_BOUND).await?;
+    if there.is_some_and(|page| is_own(&page)) {
+        let drawn = draw(store, &head.known().manifest).await?;
+        write(store, head, PAGE, |_| drawn.clone()).await?;
+    }
+    Ok(())
 }

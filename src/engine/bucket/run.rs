@@ -59,11 +59,6 @@ const OVERTIME: Duration = Duration::from_secs(60);
 /// Why a store is away, where the user's time ended before it answered.
 const NO_ANSWER_IN_TIME: &str = "it did not answer while there was time to follow the job";
 
-pub(super) const JOB: &str = "job.json";
-
-/// A `job.json` larger than this was not written by us.
-pub(super) const JOB_BOUND: u64 = 512 << 20;
-
 /// A job, mirrored to a bucket.
 pub(crate) struct BucketMirror {
     pub(crate) api: ApiClient,
@@ -321,7 +316,10 @@ impl Run {
                 looked = match self.poll_again().await? {
                     NextPoll::Polled(next) => *next,
                     NextPoll::Ended => return Ok(Followed::CutShort),
-                    NextPoll::Refused(refused) => return Ok(Followed::Refused(refused)),
+                    NextPoll::Refused(refused) => {
+                        self.fetch_listed(&looked).await?;
+                        return Ok(Followed::Refused(refused));
+                    }
                 };
                 continue;
             };

@@ -144,7 +144,7 @@ fn check(objects: &BTreeMap<String, Object>, change: &Change, world: &World) -> 
             }
         }
     }
-    // P2: the copy in a head at rest says the same as snapshot and lines.
+    // P2: the copy in a head at rest is the same as snapshot and lines.
     if let Some((head, known)) = &head
         && head.rest.as_deref().is_some_and(|rest| rest != known)
     {
@@ -595,7 +595,7 @@ fn every_universe_keeps_the_obligations() {
     }
     assert!(failures.is_empty(), "{} of {seeds} universes:\n{}", failures.len(), failures.join("\n"));
     println!("{with_rest} of {seeds} universes had a head at rest with a copy of what is known");
-    assert!(with_rest > seeds / 4, "{with_rest} of {seeds} universes folded their head");
+    assert!(with_rest >= seeds / 4, "{with_rest} of {seeds} universes folded their head");
 }
 
 /// Breaks a rule, and returns after how many seeds that was noticed, and how.

@@ -770,6 +770,125 @@ fn a_lease_that_is_not_free_in_time_is_reported_with_its_holder() {
     });
 }
 
+/// A worker waits for the lease of a killed one, and meanwhile the API begins to refuse the job.
+#[test]
+fn what_was_listed_before_a_wait_for_the_lease_is_fetched_although_the_api_refuses_meanwhile() {
+    for has_record in [true, false] {
+        virtually(34, async {
+            let rig = Rig::finished(plan());
+            let killed = Hand::new(rig.shelf.clone(), Weather::default(), Duration::ZERO, 8);
+            killed.kill_before(26);
+            tokio::select! {
+                () = killed.killed() => {}
+                ended = rig.run(killed.clone(), |_, _| {}) => panic!("it ended: {ended:?}"),
+            }
+            assert!(!rig.names().contains(&"dog.safetensors".to_owned()), "{:?}", rig.names());
+            // What another process wrote, newer than this one's poll.
+            let record = has_record.then_some(&b"{\"job_id\": \"written since\"}"[..]);
+            rig.shelf.set("job.json", record);
+            let run = rig.run(Hand::steady(rig.shelf.clone()), |options, _| options.once = false);
+            let refusal = async {
+                let is_waiting = |event: &Event| {
+                    matches!(
+                        event,
+                        Event::Notice { notice: crate::engine::event::Notice::WaitingForLease { .. } }
+                    )
+                };
+                while !rig.events.lock().unwrap().iter().any(is_waiting) {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                rig.world.fault(Fault::always("/jobs/", What::status(404)));
+            };
+            let (ended, ()) = tokio::join!(run, refusal);
+            assert!(matches!(ended, Err(Error::Api(_))), "{ended:?}");
+            rig.check().await;
+            let objects = rig.shelf.objects();
+            let sums = String::from_utf8(objects["SHA256SUMS"].bytes.to_vec()).unwrap();
+            for name in ["dog.safetensors", "dog_000000010.safetensors", "config.yaml"] {
+                assert!(objects.contains_key(name), "{name}: {:?}", rig.names());
+                assert!(sums.lines().any(|line| line.ends_with(&format!("  {name}"))), "{name}: {sums}");
+            }
+            let now = objects.get("job.json").map(|object| &object.bytes[..]);
+            match record {
+                Some(_) => assert_eq!(now, record, "what is newer is not written over"),
+                None => assert!(now.is_some(), "where there is none, it is written"),
+            }
+            assert!(rig.head().free);
+        });
+    }
+}
+
+/// How many requests that takes does not depend on how many files they are.
+#[test]
+fn objects_whose_files_are_hosted_no_more_are_looked_at_in_one_request() {
+    let asked = [1, 10].map(|files| {
+        virtually(35, async {
+            let rig = Rig::finished(JobPlan { steps: 200, ..plan() });
+            assert_eq!(rig.once().await, ExitStatus::Complete);
+            let names: Vec<String> =
+                rig.names().into_iter().filter(|name| name.ends_with(".jpg")).take(files).collect();
+            assert_eq!(names.len(), files);
+            for name in &names {
+                rig.world.fault(Fault::always(name.clone(), What::status(404)));
+                rig.shelf.set(name, None);
+            }
+            rig.events();
+            let before = rig.shelf.carried.load(Ordering::Relaxed);
+            assert_eq!(rig.once().await, ExitStatus::TryAgain);
+            let failed = rig.events().into_iter().find_map(|event| match event {
+                Event::Done { failed, .. } => Some(failed),
+                _ => None,
+            });
+            assert_eq!(failed, Some(files as u64));
+            rig.shelf.carried.load(Ordering::Relaxed) - before
+        })
+    });
+    assert_eq!(asked[0], asked[1]);
+}
+
+/// The head is lost, and what is there is another job's: as in a folder, nothing is written among it.
+#[test]
+fn a_prefix_without_a_head_is_another_jobs_where_its_record_is() {
+    virtually(36, async {
+        let rig = Rig::finished(plan());
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        let other = rig.world.add_job(plan());
+        rig.world.finish(&other);
+        let other =
+            Rig { world: rig.world.clone(), job: other, shelf: rig.shelf.clone(), events: Arc::default() };
+        for head in [None, Some(&b"{\"crc32\":\"0\""[..])] {
+            rig.shelf.set(HEAD, head);
+            tokio::time::sleep(Duration::from_secs(61)).await;
+            let before = rig.shelf.objects();
+            for dry_run in [false, true] {
+                let refused =
+                    other.run(Hand::steady(rig.shelf.clone()), |options, _| options.dry_run = dry_run);
+                let refused = refused.await.unwrap_err();
+                assert!(is(&refused, |fault| matches!(fault, BucketError::Unfit { .. })), "{refused}");
+                assert_eq!(refused.exit_status().code(), 73);
+                assert!(refused.to_string().contains(rig.job.as_str()), "{refused}");
+            }
+            assert_eq!(rig.shelf.objects(), before, "nothing is written");
+        }
+        // Its own job adopts what is there.
+        rig.world.clear_requests();
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        rig.check().await;
+        assert_eq!(rig.world.artifact_bytes(), 0, "no file is fetched");
+    });
+}
+
+/// A job that has nothing yet is looked at without a head, and without more requests than any other.
+#[test]
+fn an_idle_look_at_an_empty_prefix_asks_twice() {
+    virtually(37, async {
+        let rig = listed(JobStatus::Running, Vec::new());
+        rig.once().await;
+        assert_eq!(rig.shelf.carried.load(Ordering::Relaxed), 2);
+        assert_eq!(rig.names(), [""; 0]);
+    });
+}
+
 fn for_20_seconds(options: &mut SyncOptions, _: &mut BucketOptions) {
     (options.once, options.timeout) = (false, Some(Duration::from_secs(20)));
 }

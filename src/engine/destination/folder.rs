@@ -128,6 +128,8 @@ struct Before {
     rows: Arc<[JobArtifact]>,
     /// Hashes of their keys: they are many.
     offered: HashSet<u64>,
+    /// Files that cannot be read, which no other record has.
+    unread: Arc<HashMap<ArtifactKey, Entry>>,
 }
 
 impl Before {
@@ -250,7 +252,7 @@ impl Opening {
             KnownEnd { status, run, quiet_for: age.unwrap_or_default() }
         });
         let rows = read.map(|read| read.artifacts).unwrap_or_default();
-        let before = Arc::new(Mutex::new(Before { rows: rows.into(), offered }));
+        let before = Arc::new(Mutex::new(Before { rows: rows.into(), offered, unread: Arc::default() }));
         let store = Arc::new(Mutex::new(store));
         Ok(Folder {
             dir: dir.to_path_buf(),
@@ -379,12 +381,12 @@ impl Folder {
         let (job, listed) = (JobHead::of(looked, job), listed.to_vec());
         let write_job = || async {
             let writing = blocking(move || {
-                let before = {
+                let (before, unread) = {
                     let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
                     before.update(&dir, &job.job_id, &listed);
-                    before.rows.clone()
+                    (before.rows.clone(), before.unread.clone())
                 };
-                let ledger = Ledger { job, listed, before };
+                let ledger = Ledger { job, listed, before, unread };
                 ledger.write(&dir, &manifest)?;
                 latest.keep(&dir, ledger);
                 Ok(())

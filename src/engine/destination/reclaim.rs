@@ -1,7 +1,7 @@
 //! Files that the plan does not handle and whose record is lost: what `job.json` and `SHA256SUMS` vouch for becomes known again,
 //! the rest stays as it is and is reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,6 +34,8 @@ pub(crate) struct Reclaimed {
     pub(crate) is_whole: bool,
     /// Files that the system does not let be read. What is recorded of them is kept for the next run.
     pub(crate) unreadable: Vec<RelPath>,
+    /// What `job.json` records of them.
+    pub(crate) unread: HashMap<ArtifactKey, Entry>,
     /// Files that are not what was recorded.
     pub(crate) differing: Vec<RelPath>,
     /// Files of which nothing records that they are this job's.
@@ -93,8 +95,9 @@ struct Judged {
     is_whole: bool,
     entries: Vec<(ArtifactKey, Entry)>,
     older: Vec<(ArtifactKey, Older)>,
-    /// With the digests that are recorded of them.
+    /// With the lines that stay.
     unreadable: Vec<(RelPath, Option<Sha256Digest>)>,
+    unread: HashMap<ArtifactKey, Entry>,
     differing: Vec<RelPath>,
     unrecorded: Vec<RelPath>,
 }
@@ -129,7 +132,10 @@ fn judge_all(
                 // Removed just now.
                 continue;
             }
-            judged.unreadable.push((candidate.path.clone(), candidate.recorded()));
+            judged.unreadable.push((candidate.path.clone(), candidate.line_while_unread()));
+            if let Candidate { role: Role::Entry { key, .. }, memory: Some(memory), .. } = candidate {
+                judged.unread.insert(key, memory.adopted(memory.step));
+            }
             continue;
         };
         let Some(voucher) = candidate.voucher(sha256) else {
@@ -165,7 +171,7 @@ fn judge_all(
 
 /// Records what was found out, entries before the older versions of them.
 fn record(store: &mut Store, judged: Judged) -> Result<Reclaimed, Error> {
-    let Judged { is_whole, entries, older, unreadable, differing, unrecorded } = judged;
+    let Judged { is_whole, entries, older, unreadable, unread, differing, unrecorded } = judged;
     store.append(entries.into_iter().map(|(key, entry)| Record::Know { key, entry }).collect())?;
     let (mut with_older, mut waiting) = (BTreeMap::<ArtifactKey, Entry>::new(), BTreeMap::new());
     for (of, older) in older {
@@ -180,14 +186,14 @@ fn record(store: &mut Store, judged: Judged) -> Result<Reclaimed, Error> {
         }
     }
     store.append(with_older.into_iter().map(|(key, entry)| Record::Know { key, entry }).collect())?;
-    for (path, recorded) in &unreadable {
-        waiting.extend(recorded.map(|sha256| (path.clone(), sha256)));
+    for (path, line) in &unreadable {
+        waiting.extend(line.map(|sha256| (path.clone(), sha256)));
     }
     if is_whole {
         store.set_unsettled(waiting);
     }
     let unreadable = unreadable.into_iter().map(|(path, _)| path).collect();
-    Ok(Reclaimed { is_whole, unreadable, differing, unrecorded })
+    Ok(Reclaimed { is_whole, unreadable, unread, differing, unrecorded })
 }
 
 /// Finds out how a file of which only the digest is recorded is proven, by itself.
@@ -275,10 +281,8 @@ mod tests {
         std::fs::write(dir.join("other"), "OTHER").unwrap();
         let lines = candidates.iter().filter_map(|candidate| Some((candidate.path.clone(), candidate.line?)));
         store.lock().unwrap().set_unsettled(lines.collect());
-        let expected: BTreeMap<RelPath, Sha256Digest> = candidates[..2]
-            .iter()
-            .filter_map(|candidate| Some((candidate.path.clone(), candidate.recorded()?)))
-            .collect();
+        let expected = BTreeMap::from([(candidates[0].path.clone(), candidates[0].line.unwrap())]);
+        let row = candidates[1].memory.clone().unwrap();
         let here = look(dir, candidates);
         // A link to itself: no user may read it, root included.
         for name in ["line", "row"] {
@@ -292,7 +296,13 @@ mod tests {
         assert_eq!(names(&reclaimed.unreadable), ["line", "row"]);
         assert_eq!(names(&reclaimed.differing), ["other"]);
         assert_eq!(paths(&store), ["good"]);
-        assert_eq!(*store.lock().unwrap().unsettled(), expected);
+        assert_eq!(*store.lock().unwrap().unsettled(), expected, "no line is added");
+        let key = examples::key(ArtifactKind::Checkpoint, "row");
+        assert_eq!(
+            reclaimed.unread,
+            HashMap::from([(key, row.adopted(None))]),
+            "what has a row stays in its row"
+        );
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use crate::edge::folder::reports;
 use crate::engine::bucket::fleet_root::FleetRoot;
 #[cfg(feature = "buckets")]
 use crate::error::Error;
+use crate::error::explain_briefly;
 use crate::model::job::{JobId, JobStatus, Progress};
 use crate::model::manifest::Manifest;
 
@@ -28,26 +29,35 @@ pub(crate) struct Mirrored {
     pub(crate) bytes: u64,
 }
 
-/// Returns all mirrors below DEST in a bucket, in the order of their places.
+/// What is mirrored below DEST.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Overview {
+    /// In the order of their places.
+    pub(crate) mirrors: Vec<Mirrored>,
+    /// Mirrors that cannot be read, each with the reason.
+    pub(crate) left_out: Vec<String>,
+}
+
+/// Returns all mirrors below DEST in a bucket.
 ///
 /// # Errors
 /// When the store refuses.
 #[cfg(feature = "buckets")]
-pub(crate) async fn in_bucket(root: &FleetRoot, to: &Template) -> Result<Vec<Mirrored>, Error> {
+pub(crate) async fn in_bucket(root: &FleetRoot, to: &Template) -> Result<Overview, Error> {
     let levels: Vec<Option<&str>> = to.levels().collect();
-    let found = crate::engine::bucket::overview::mirrors(root, &levels).await?;
-    let mirrored = found.into_iter().map(|(url, manifest, job)| {
+    let found = crate::engine::bucket::overview::overview(root, &levels).await?;
+    let mirrored = found.mirrors.into_iter().map(|(url, manifest, job)| {
         let (name, status, progress) = match job {
             Some(job) => (job.name, Some(job.status), job.progress),
             None => (None, None, Progress::default()),
         };
         counted(&manifest, url.to_string(), name, status, progress)
     });
-    Ok(mirrored.collect())
+    Ok(Overview { mirrors: mirrored.collect(), left_out: found.left_out })
 }
 
-/// Returns all mirrors below a folder, in the order of their folders' names. What cannot be read is no mirror.
-pub(crate) fn mirrors(root: &Path, to: &Template) -> Vec<Mirrored> {
+/// Returns all mirrors below a folder.
+pub(crate) fn in_folder(root: &Path, to: &Template) -> Overview {
     let mut folders = vec![root.to_path_buf()];
     for level in to.levels() {
         folders = match level {
@@ -56,7 +66,15 @@ pub(crate) fn mirrors(root: &Path, to: &Template) -> Vec<Mirrored> {
         };
     }
     folders.sort();
-    folders.into_iter().filter_map(|dir| mirrored(&dir)).collect()
+    let mut overview = Overview::default();
+    for dir in folders {
+        match mirrored(&dir) {
+            Some(Ok(mirror)) => overview.mirrors.push(mirror),
+            Some(Err(why)) => overview.left_out.push(why),
+            None => {}
+        }
+    }
+    overview
 }
 
 fn below(folder: &Path) -> Vec<PathBuf> {
@@ -64,10 +82,15 @@ fn below(folder: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
-fn mirrored(dir: &Path) -> Option<Mirrored> {
+/// Reads one mirror, or why it cannot be read; `None` where none is.
+fn mirrored(dir: &Path) -> Option<Result<Mirrored, String>> {
     let head = reports::read_any_head(dir)?;
-    let manifest = known(dir).ok()?;
-    Some(counted(&manifest, dir.display().to_string(), head.name, Some(head.status), head.progress))
+    Some(match known(dir) {
+        Ok(manifest) => {
+            Ok(counted(&manifest, dir.display().to_string(), head.name, Some(head.status), head.progress))
+        }
+        Err(error) => Err(explain_briefly(&error)),
+    })
 }
 
 fn counted(

@@ -423,12 +423,22 @@ fn jobs_are_handed_over_in_the_bucket_and_listed() {
         let mut process = rig.process("a", Hand::steady(rig.shelf.clone()), |options| options.once = true);
         process.fleet.source = Source::Registry(registry);
         assert_eq!(worst(&process.fleet.run().await.unwrap()), ExitStatus::Complete);
-        let mirrors = overview::mirrors(&root, &[None]).await.unwrap();
+        let found = overview::overview(&root, &[None]).await.unwrap();
+        assert_eq!(found.left_out, [""; 0]);
+        let mirrors = found.mirrors;
         let found: BTreeMap<JobId, usize> =
             mirrors.iter().map(|(_, manifest, _)| (manifest.job.clone(), manifest.present().len())).collect();
         assert_eq!(found.len(), JOBS);
         assert!(found.values().all(|count| *count > 3), "{found:?}");
         assert!(mirrors.iter().all(|(_, _, job)| job.as_ref().is_some_and(|job| job.name.is_some())));
+        // Mirrors that cannot be read are named, each with the reason; the others are listed.
+        rig.shelf.set("dog 2/.rcsync/head.json", Some(&vec![b' '; 5 << 20]));
+        rig.shelf.set("dog 4/.rcsync/head.json", Some(b"{"));
+        let found = overview::overview(&root, &[None]).await.unwrap();
+        assert_eq!(found.mirrors.len(), JOBS - 2);
+        let [large, damaged] = &*found.left_out else { panic!("{:?}", found.left_out) };
+        assert!(large.contains("s3://b/loras/dog 2`") && large.contains("5242880 bytes"), "{large}");
+        assert!(damaged.contains("s3://b/loras/dog 4`") && damaged.contains("damaged"), "{damaged}");
     });
 }
 

@@ -18,7 +18,7 @@ mod worker;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -154,6 +154,7 @@ impl Transfers {
             once: options.once,
             portions: options.portions,
             received: AtomicU64::new(0),
+            held_up: AtomicUsize::new(0),
             run_may_write: AtomicBool::new(false),
             hurry: AtomicBool::new(false),
         });

@@ -435,6 +435,7 @@ impl<'a> Writer<'a> {
         let absorbed = match self.running.take() {
             None => return Ok(()),
             Some(Writing::Elsewhere(running)) => {
+                let _held_up = self.fetch.context.hold_up();
                 running.await.map_err(|gone| lost_writer(self.fetch.artifact, gone))??
             }
             Some(Writing::Done(absorbed)) => absorbed?,

@@ -120,6 +120,15 @@ async fn jobs_are_added_while_a_fleet_runs() {
         );
     }
     assert!(rows[1]["files"].as_u64().unwrap() > rows[0]["files"].as_u64().unwrap(), "{document}");
+    // A mirror that cannot be read is named, and the other one is listed.
+    let unreadable = yard.dir(1);
+    std::fs::remove_dir_all(unreadable.join(".rcsync")).unwrap();
+    let mut command = yard.bench.command(&["fleet", "ls", DEST]);
+    command.current_dir(yard.root());
+    let listed = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let named = format!("not in the list: `{}`", unreadable.strip_prefix(yard.root()).unwrap().display());
+    assert!(code(&listed) == 0 && stderr(&listed).contains(&named), "{}", stderr(&listed));
+    assert!(String::from_utf8_lossy(&listed.stdout).contains(yard.jobs[0].as_str()), "{listed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -140,7 +140,7 @@ fn a_line_makes_a_candidate_where_its_name_is_one_that_the_trainer_gives() {
     ] {
         assert_eq!(Folder::default().lists(&expected.0, 1).candidates(), [expected]);
     }
-    // What a row says of the name counts more.
+    // What a row has of the name counts more.
     let odd = "trigger_word.safetensors";
     let mut folder = Folder::default().lists(odd, 1);
     assert_eq!(folder.candidates(), [foreign(odd)]);
@@ -205,6 +205,14 @@ fn only_recorded_bytes_are_vouched_for() {
         (of(Role::Foreign, None, Some(2)), 2, None),
     ] {
         assert_eq!(candidate.voucher(digest(found)), expected, "{candidate:?}");
+    }
+    for (candidate, expected) in [
+        (of(own(), row(), None), None),
+        (of(own(), row(), Some(1)), None),
+        (of(own(), row(), Some(2)), Some(2)),
+        (of(own(), None, Some(2)), Some(2)),
+    ] {
+        assert_eq!(candidate.line_while_unread(), expected.map(digest), "{candidate:?}");
     }
     for (candidate, size, expected) in [
         (of(own(), row(), None), 7, true),

@@ -1,6 +1,6 @@
 //! `job.json` as it is written: each row is made when its turn comes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind, Sample};
 use crate::model::digest::Sha256Digest;
 use crate::model::evidence::Evidence;
 use crate::model::job::{JobId, JobStatus, JobTimes, Progress};
-use crate::model::job_file::{JobArtifact, JobFile, JobHead};
+use crate::model::job_file::{JobArtifact, JobFile, JobHead, UNREAD};
 use crate::model::manifest::{Entry, EntryState, Manifest};
 use crate::model::names::rel_path::RelPath;
 use crate::model::revision::Revision;
@@ -107,6 +107,7 @@ const fn is_never(resumes: &u32) -> bool {
 pub(crate) struct Rows<'a> {
     sources: Vec<(ArtifactKind, &'a RelPath, Source<'a>)>,
     manifest: &'a Manifest,
+    unread: Option<&'a HashMap<ArtifactKey, Entry>>,
 }
 
 /// Where a row comes from.
@@ -150,7 +151,12 @@ impl<'a> Rows<'a> {
             }
         }
         sources.sort_by_key(|(kind, path, _)| (*kind, *path));
-        Self { sources, manifest }
+        Self { sources, manifest, unread: None }
+    }
+
+    /// Keeps what is recorded of files that cannot be read and that the manifest does not know.
+    pub(super) fn with_unread(self, unread: &'a HashMap<ArtifactKey, Entry>) -> Self {
+        Self { unread: Some(unread).filter(|unread| !unread.is_empty()), ..self }
     }
 
     /// The rows as they were written, where the manifest has nothing else.
@@ -158,13 +164,24 @@ impl<'a> Rows<'a> {
         Self {
             sources: before.iter().map(|old| (old.kind, &old.path, Source::Again(old))).collect(),
             manifest,
+            unread: None,
+        }
+    }
+
+    fn row(&self, source: Source<'a>) -> Row<'a> {
+        let row = Row::of(source, self.manifest);
+        let Some(unread) = self.unread else { return row };
+        let key = ArtifactKey { kind: row.kind, path: row.key.into() };
+        match unread.get(&key).filter(|_| !self.manifest.entries.contains_key(&key)) {
+            Some(entry) => Row { state: UNREAD, ..row.known_as(Some(entry)) },
+            None => row,
         }
     }
 }
 
 impl Serialize for Rows<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.sources.iter().map(|(_, _, source)| Row::of(*source, self.manifest)))
+        serializer.collect_seq(self.sources.iter().map(|(_, _, source)| self.row(*source)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What `job.json` was last written from, kept so that a page is drawn without reading it back.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::JobId;
 use crate::model::job_file::{JobArtifact, JobFile, JobHead};
-use crate::model::manifest::Manifest;
+use crate::model::manifest::{Entry, Manifest};
 
 use super::draft::{JobDraft, Rows, write_job};
 
@@ -19,12 +19,15 @@ pub(crate) struct Ledger {
     pub(crate) job: JobHead,
     pub(crate) listed: Vec<Arc<Artifact>>,
     pub(crate) before: Arc<[JobArtifact]>,
+    /// Files that cannot be read, and that the manifest does not know: their rows are all that is recorded of them.
+    pub(crate) unread: Arc<HashMap<ArtifactKey, Entry>>,
 }
 
 impl Ledger {
     /// Rewrites `job.json` where it differs.
     pub(crate) fn write(&self, dir: &Path, manifest: &Manifest) -> Result<(), Error> {
-        write_job(dir, &JobDraft::new(&self.job, Rows::new(&self.listed, manifest, &self.before)))
+        let rows = Rows::new(&self.listed, manifest, &self.before).with_unread(&self.unread);
+        write_job(dir, &JobDraft::new(&self.job, rows))
     }
 
     /// Returns what a reader of `job.json` needs of it to describe files.

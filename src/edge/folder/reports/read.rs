@@ -64,6 +64,16 @@ pub(crate) fn read_any_head(dir: &Path) -> Option<JobHead> {
     Some(read(dir, None)?.job)
 }
 
+/// The same from an object's bytes.
+#[cfg(feature = "buckets")]
+pub(crate) fn parse_any_head(bytes: &[u8]) -> Option<JobHead> {
+    let mut head = serde_json::Map::new();
+    let reading = Reading { head: &mut head, artifacts: &mut Vec::new(), keep: None };
+    // Reading stops at artifacts, which looks like a fault.
+    let _ = reading.deserialize(&mut serde_json::Deserializer::from_slice(bytes));
+    serde_json::from_value(head.into()).ok()
+}
+
 /// Takes artifacts, or none.
 type Keep<'k> = &'k mut dyn FnMut(&JobArtifact) -> bool;
 

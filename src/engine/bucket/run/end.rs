@@ -1,6 +1,6 @@
 //! How a run ends: what is there is counted, the lease is freed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -85,18 +85,18 @@ impl Run {
         }))
     }
 
-    /// The objects that are there of those files that are hosted no more.
+    /// The objects that are there of those files that are hosted no more: one request for a thousand objects.
     async fn still_there(&self, manifest: &Manifest) -> Result<HashSet<RelPath>, Error> {
-        let mut there = HashSet::new();
         let vanished = self.missing.iter().filter(|(_, why)| matches!(why, Missing::Vanished));
-        for (key, _) in vanished {
-            let Some(entry) = manifest.entries.get(key) else { continue };
-            let meta = self.store.stat(entry.path.as_str()).await?;
-            if meta.is_some_and(|meta| meta.size == entry.size) {
-                there.insert(entry.path.clone());
-            }
+        let vanished: Vec<&Entry> = vanished.filter_map(|(key, _)| manifest.entries.get(key)).collect();
+        if vanished.is_empty() {
+            return Ok(HashSet::new());
         }
-        Ok(there)
+        let listed = self.store.ask("list", "", || self.store.bucket.list("")).await?;
+        let sizes: HashMap<&str, u64> =
+            listed.iter().map(|object| (object.key.as_str(), object.size)).collect();
+        let is_there = |entry: &&Entry| sizes.get(entry.path.as_str()) == Some(&entry.size);
+        Ok(vanished.into_iter().filter(is_there).map(|entry| entry.path.clone()).collect())
     }
 
     /// Waits for the hooks, as long as they take, frees the lease, and reports the end.

@@ -17,9 +17,9 @@ use crate::model::signed_page::is_own;
 
 use super::super::head_store::HeadStore;
 use super::super::prune;
-use super::super::records::{self, Draft, PAGE, SUMS};
+use super::super::records::{self, Draft, JOB, JOB_BOUND, PAGE, SUMS};
 use super::super::store::Small;
-use super::{JOB, JOB_BOUND, Run};
+use super::Run;
 
 impl Run {
     pub(super) async fn conclude_records(&mut self, looked: &JobSnapshot) -> Result<(), Error> {
@@ -56,6 +56,18 @@ impl Run {
             self.written.insert(draft.key, draft.meaning);
         }
         self.write_page(&head, &known, &job).await
+    }
+
+    /// Writes what depends on the files alone where they have changed: `SHA256SUMS`, and the gallery where one is there.
+    pub(super) async fn write_lists(&mut self) -> Result<(), Error> {
+        let Some(head) = self.head.clone() else { return Ok(()) };
+        let sums = Draft::sums(&head.known());
+        let written = head.head().await.and_then(|now| now.written.get(SUMS).map(|written| written.meaning));
+        if sums.is_nothing() || written == Some(sums.meaning) {
+            return Ok(());
+        }
+        records::write(&self.store, &head, SUMS, Draft::sums).await?;
+        records::refresh(&self.store, &head).await
     }
 
     async fn write_page(&mut self, head: &Arc<HeadStore>, known: &Known, job: &Draft) -> Result<(), Error> {

@@ -23,21 +23,21 @@ use crate::edge::system::clock::until;
 use crate::engine::event::{Event, Notice};
 use crate::error::{BucketError, Condition, Error, ExitStatus};
 use crate::model::artifact::{Artifact, ArtifactKey};
-use crate::model::job_file::JobFile;
+use crate::model::job_file::{JobFile, JobHead};
 use crate::model::listing::Listing;
 use crate::model::local::{Local, LocalFile};
 use crate::model::names::rel_path::RelPath;
 
 use super::super::file::{Order, Shared};
-use super::super::head_read::Found;
+use super::super::head_read::{Found, of_another_job};
 use super::super::head_store::{HeadStore, Wish};
 use super::super::part_memory::PartMemory;
-use super::super::records::Draft;
+use super::super::records::{Draft, JOB, JOB_BOUND};
 use super::super::upload::{STAGED, sweep};
 use super::super::{probe, prune};
 use super::end::Followed;
 use super::ledger::job_draft;
-use super::{JOB, JOB_BOUND, NO_ANSWER_IN_TIME, Run};
+use super::{NO_ANSWER_IN_TIME, Run};
 
 /// What is in the bucket at the begin of a pass.
 struct View {
@@ -77,6 +77,14 @@ impl View {
         };
         self.listed.iter().filter_map(file).collect()
     }
+}
+
+/// What the job offers against what the bucket has, and what is to be done about it.
+struct Offer {
+    view: View,
+    listing: Listing,
+    state: RunState,
+    actions: Vec<Action>,
 }
 
 impl Run {
@@ -123,6 +131,13 @@ impl Run {
         actions
     }
 
+    fn offer(&self, looked: &JobSnapshot, view: View) -> Offer {
+        let listing = self.listing(&view.known, looked);
+        let state = looked.state(&listing.artifacts);
+        let actions = self.plan(looked, &listing, &view, state);
+        Offer { view, listing, state, actions }
+    }
+
     pub(super) async fn rehearse(
         &mut self,
         looked: &JobSnapshot,
@@ -130,9 +145,10 @@ impl Run {
     ) -> Result<Followed, Error> {
         self.reported.job(looked);
         let view = self.view(found.as_ref()).await?;
-        let listing = self.listing(&view.known, looked);
-        let state = looked.state(&listing.artifacts);
-        let actions = self.plan(looked, &listing, &view, state);
+        if view.head.is_none() && view.listed.contains_key(JOB) {
+            self.remember(true).await?;
+        }
+        let actions = self.offer(looked, view).actions;
         for action in &actions {
             let Artifact { key, path, .. } = action.artifact.as_ref();
             let action = action.step.planned();
@@ -162,16 +178,13 @@ impl Run {
     ) -> Result<Option<Pass>, Error> {
         self.reported.job(looked);
         let mut view = self.view(found.as_ref()).await?;
-        let (mut listing, mut state, mut actions);
-        loop {
-            listing = self.listing(&view.known, looked);
-            state = looked.state(&listing.artifacts);
-            actions = self.plan(looked, &listing, &view, state);
+        let offer = loop {
+            let offer = self.offer(looked, view);
             let is_held = self.head.is_some();
-            if is_held || (self.is_idle(looked, &listing, &view, &actions) && !self.may_resume(state)) {
-                break;
+            if is_held || (self.is_idle(looked, &offer) && !self.may_resume(offer.state)) {
+                break offer;
             }
-            let is_outdated = self.take_lease(&view).await?;
+            let is_outdated = self.take_lease(&offer.view).await?;
             view = self.view(None).await?;
             if let Some(head) = self.head.clone() {
                 sweep(&self.store, &head, &view.staged()).await?;
@@ -181,25 +194,47 @@ impl Run {
             if is_outdated {
                 return Ok(None);
             }
+        };
+        let pass = self.act(looked, &offer).await?;
+        if self.head.is_some() {
+            self.write_records(looked, &offer.listing.artifacts).await?;
         }
+        Ok(Some(pass))
+    }
+
+    /// Fetches what a poll listed, where the API refuses the next one: the addresses that it gave still work. Another process
+    /// may have written `job.json` since that poll, so one that is there stays as it is.
+    pub(super) async fn fetch_listed(&mut self, looked: &JobSnapshot) -> Result<(), Error> {
+        let view = self.view(None).await?;
+        let has_record = view.listed.contains_key(JOB);
+        let offer = self.offer(looked, view);
+        self.act(looked, &offer).await?;
+        self.settle_all(self.deadline()).await?;
+        if has_record { self.write_lists().await } else { self.conclude_records(looked).await }
+    }
+
+    /// Orders what is to be fetched.
+    async fn act(&mut self, looked: &JobSnapshot, offer: &Offer) -> Result<Pass, Error> {
+        let Offer { view, listing, state, actions } = offer;
+        let state = *state;
         self.idle_known = Some(view.known.clone());
         for row in &looked.result.unusable {
             self.reported.notice(Notice::UnusableRow(row.clone()));
         }
-        let files = looked.unreachable(&listing, &self.mirror.options.selection);
+        let files = looked.unreachable(listing, &self.mirror.options.selection);
         let notices: Vec<Notice> = files.into_iter().map(Notice::from).collect();
         let unreachable = notices.len() as u64;
         notices.into_iter().for_each(|notice| self.reported.trouble(notice));
-        let generation = self.relister.learn(&listing).await;
+        let generation = self.relister.learn(listing).await;
         let mut orders = Vec::new();
         let run = looked.run().into();
-        let polled = Polled { looked, run, listing: &listing, known: &view.known, state, generation };
-        for action in &actions {
+        let polled = Polled { looked, run, listing, known: &view.known, state, generation };
+        for action in actions {
             let order = |step: &Step| polled.order(action, step);
             match &action.step {
                 Step::Fetch(_) => orders.push(order(&action.step)),
                 Step::Adopt { .. } | Step::Inspect { .. } => {
-                    if let Some(step) = self.inspect(&view, action).await? {
+                    if let Some(step) = self.inspect(view, action).await? {
                         orders.push(order(&step));
                     }
                 }
@@ -221,12 +256,9 @@ impl Run {
         let last_seen = self.seen.as_ref().map(|seen| &seen.status);
         let is_first_seen = last_seen != Some(&looked.status.status);
         let sight = Sight::of(state.is_over(), is_first_seen, self.mirror.options.once);
-        let nothing = nothing_found(&actions, &self.mirror.options.selection, sight);
+        let nothing = nothing_found(actions, &self.mirror.options.selection, sight);
         let ordered = self.start(orders);
-        if self.head.is_some() {
-            self.write_records(looked, &listing.artifacts).await?;
-        }
-        Ok(Some(Pass { ordered, unreachable, nothing, ..Pass::of(looked, &listing, &actions, state) }))
+        Ok(Pass { ordered, unreachable, nothing, ..Pass::of(looked, listing, actions, state) })
     }
 
     /// Whether this run resumes the job: two processes would both do so, so it takes the lease first.
@@ -235,7 +267,8 @@ impl Run {
     }
 
     /// Whether nothing has to be written: then no lease is taken.
-    fn is_idle(&self, looked: &JobSnapshot, listing: &Listing, view: &View, actions: &[Action]) -> bool {
+    fn is_idle(&self, looked: &JobSnapshot, offer: &Offer) -> bool {
+        let Offer { view, listing, actions, .. } = offer;
         let has_work = actions.iter().any(|action| !matches!(action.step, Step::Keep | Step::Skip(_)));
         let Some(head) = &view.head else { return !has_work && view.listed.is_empty() };
         let is_written = |draft: &Draft| draft.is_written(head.written.get(draft.key), view.tag(draft.key));
@@ -257,6 +290,10 @@ impl Run {
     /// have written something since this one looked.
     async fn take_lease(&mut self, view: &View) -> Result<bool, Error> {
         let found = self.look_at_head().await?;
+        // Before anything is written there.
+        if found.head.is_none() || view.listed.contains_key(JOB) {
+            self.remember(found.head.is_none()).await?;
+        }
         let sole = self.mirror.bucket.sole_writer;
         let publish = match (&found.head, sole) {
             (_, true) => Publish::Sole,
@@ -269,9 +306,6 @@ impl Run {
         };
         if found.is_damaged() {
             self.reported.trouble(Notice::HeadDamaged);
-        }
-        if found.head.is_none() || view.listed.contains_key(JOB) {
-            self.remember(found.head.is_none()).await?;
         }
         // A fleet has other jobs to do meanwhile, and asks again.
         let waits = !self.mirror.options.once && self.member.is_none();
@@ -356,8 +390,17 @@ impl Run {
 
     /// Reads an older `job.json`: its rows of files that are offered no more are kept; where the head is lost, its rows tell
     /// what the files are.
+    ///
+    /// # Errors
+    /// When the head is lost and this is another job's, or the store refuses.
     async fn remember(&mut self, adopts: bool) -> Result<(), Error> {
         let Some(bytes) = self.store.small_of_ours(JOB, JOB_BOUND).await? else { return Ok(()) };
+        if adopts
+            && let Some(JobHead { job_id, .. }) = reports::parse_any_head(&bytes)
+            && job_id != self.mirror.job
+        {
+            return Err(of_another_job(&self.store, &job_id));
+        }
         let Some(JobFile { artifacts, .. }) = reports::parse_job(&bytes, &self.mirror.job) else {
             return Ok(());
         };

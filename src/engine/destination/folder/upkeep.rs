@@ -63,7 +63,10 @@ impl Folder {
         reporter: &dyn Reporter,
         stop: &Stop,
     ) -> Result<Reclaimed, Error> {
-        reclaim(&self.dir, &self.store, candidates, job_name, reporter, stop).await
+        let reclaimed = reclaim(&self.dir, &self.store, candidates, job_name, reporter, stop).await?;
+        self.before.lock().unwrap_or_else(PoisonError::into_inner).unread =
+            Arc::new(reclaimed.unread.clone());
+        Ok(reclaimed)
     }
 
     /// Removes what `retention` does not keep.

@@ -180,7 +180,8 @@ fn a_page_drawn_from_memory_is_the_one_that_job_json_gives() {
         let path = RelPath::parse(path).unwrap();
         Arc::new(Artifact { key, path, step: Some(700), url, sample: sample.map(Into::into) })
     });
-    let ledger = Ledger { job: read.job, listed: listed.into(), before: read.artifacts.into() };
+    let (listed, before) = (listed.into(), read.artifacts.into());
+    let ledger = Ledger { job: read.job, listed, before, unread: Arc::default() };
     let latest = Latest::default();
     assert!(latest.read(folder.dir(), &folder.job).is_none(), "nothing was written");
     ledger.write(folder.dir(), &folder.manifest).unwrap();

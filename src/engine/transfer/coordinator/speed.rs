@@ -67,7 +67,8 @@ impl Coordinator {
         let before = self.scheduler.shares();
         let bytes = self.context.received.load(Ordering::Relaxed);
         let hurry = self.context.hurry.load(Ordering::Relaxed);
-        let shares = self.scheduler.observe(self.now(), bytes, hurry);
+        let held_up = self.context.held_up.load(Ordering::Relaxed);
+        let shares = self.scheduler.observe(self.now(), bytes, held_up, hurry);
         if shares != before {
             tracing::debug!(small = shares.small, large = shares.large, "connections");
         }
