@@ -63,6 +63,8 @@ pub struct Sample {
     pub done: f64,
     /// Every connection that may work had work to do.
     pub saturated: bool,
+    /// Most connections wait until this machine has written their bytes: more of them deliver nothing.
+    pub held_up: bool,
     /// A host answered 429 or 503 since the last look.
     pub pushed_back: bool,
     /// The round trip is known to be short, so a gain is not the slow start of a connection.
@@ -106,7 +108,14 @@ impl Tuner {
             self.settle(now);
             return self.level;
         }
-        if !sample.saturated {
+        if sample.held_up
+            && let Some((before, _)) = self.on_trial
+        {
+            self.level = before;
+            self.settle(now);
+            return self.level;
+        }
+        if !sample.saturated || sample.held_up {
             // What idle connections deliver shows nothing of what busy ones would.
             self.window = None;
             return self.level;
@@ -165,9 +174,10 @@ mod tests {
         for _ in 0..steps {
             now += Duration::from_millis(50);
             done += rate(tuner.level()) / 20.0;
-            levels.push(
-                tuner.observe(now, &Sample { done, saturated: true, pushed_back: false, is_near: false }),
-            );
+            levels.push(tuner.observe(
+                now,
+                &Sample { done, saturated: true, held_up: false, pushed_back: false, is_near: false },
+            ));
         }
         levels
     }
@@ -195,7 +205,7 @@ mod tests {
         let (mut tuner, mut done, mut levels) = (Tuner::new(3, 48), 0.0, vec![3]);
         for look in 1..20 {
             done += 0.5e6 * connections(tuner.level());
-            let sample = Sample { done, saturated: true, pushed_back: false, is_near: true };
+            let sample = Sample { done, saturated: true, held_up: false, pushed_back: false, is_near: true };
             let level = tuner.observe(Duration::from_millis(look * 25), &sample);
             levels.push(level);
         }
@@ -212,9 +222,22 @@ mod tests {
     }
 
     #[test]
+    fn a_trial_is_called_off_where_the_machine_is_what_is_slow() {
+        let (mut tuner, mut done) = (Tuner::new(3, 48), 0.0);
+        let mut look = |number: u64, held_up| {
+            done += 10e6;
+            let sample = Sample { done, saturated: true, held_up, pushed_back: false, is_near: true };
+            tuner.observe(Duration::from_millis(number * 25), &sample)
+        };
+        let levels: Vec<usize> = (1..=4).map(|number| look(number, false)).collect();
+        assert_eq!(levels, [3, 3, 3, 12], "on trial");
+        assert!((5..100).all(|number| look(number, true) == 3));
+    }
+
+    #[test]
     fn a_host_that_pushes_back_gets_fewer() {
         let mut tuner = Tuner::new(8, 64);
-        let pushed = Sample { done: 0.0, saturated: true, pushed_back: true, is_near: false };
+        let pushed = Sample { done: 0.0, saturated: true, held_up: false, pushed_back: true, is_near: false };
         assert_eq!(tuner.observe(Duration::from_secs(1), &pushed), 4);
         for second in 2..10 {
             tuner.observe(Duration::from_secs(second), &pushed);
