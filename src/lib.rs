@@ -41,6 +41,8 @@
 //!
 //! Semantic versioning covers what this page lists. The feature `internals` is for the tests, benchmarks and fuzz targets of
 //! this crate.
+// With `internals` all rooms are public, so that what still cannot be reached from outside needs no `pub`.
+#![cfg_attr(feature = "internals", warn(unreachable_pub))]
 
 pub(crate) mod cli;
 pub(crate) mod decide;

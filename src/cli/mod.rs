@@ -14,10 +14,10 @@ mod fleet;
 mod format;
 mod local_folder;
 mod options;
-pub mod process;
+pub(crate) mod process;
 mod push_report;
 mod render;
-pub mod reporters;
+pub(crate) mod reporters;
 mod runtime;
 mod suggest;
 mod table;
@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
 
 /// Runs the program on these arguments, of which the first is its name, in this world.
 #[must_use]
-pub fn run(arguments: Vec<OsString>, world: &Process) -> ExitStatus {
+pub(crate) fn run(arguments: Vec<OsString>, world: &Process) -> ExitStatus {
     if arguments.len() <= 1 && world.err.is_terminal() {
         world.err.write(&commands::first_steps(world));
         return ExitStatus::Usage;

@@ -17,7 +17,7 @@ type Variable = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 /// The surroundings that a command runs in.
 #[derive(Clone)]
-pub struct Process {
+pub(crate) struct Process {
     /// Reads an environment variable.
     pub variable: Arc<Variable>,
     /// Names the environment variables that there are, those that are text.
@@ -47,7 +47,7 @@ impl fmt::Debug for Process {
 impl Process {
     /// The real one.
     #[must_use]
-    pub fn of_this_process() -> Self {
+    pub(crate) fn of_this_process() -> Self {
         let (out, err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         let mut world = Self {
             variable: Arc::new(|name| std::env::var_os(name)),
@@ -87,19 +87,19 @@ impl Process {
 
     /// Returns a variable that holds an absolute path. Relative ones are passed over, as the XDG rules ask.
     #[must_use]
-    pub fn folder(&self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn folder(&self, name: &str) -> Option<PathBuf> {
         (self.variable)(name).map(PathBuf::from).filter(|path| path.is_absolute())
     }
 
     /// Whether the terminal can do no more than a typewriter.
     #[must_use]
-    pub fn is_dumb(&self) -> bool {
+    pub(crate) fn is_dumb(&self) -> bool {
         self.set("TERM").is_some_and(|value| value == "dumb")
     }
 
     /// Whether the locale has more characters than ASCII; the first of its variables that is set decides.
     #[must_use]
-    pub fn speaks_unicode(&self) -> bool {
+    pub(crate) fn speaks_unicode(&self) -> bool {
         match ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| self.set(name)) {
             Some(locale) => {
                 let locale = locale.to_string_lossy().to_ascii_lowercase();
@@ -127,7 +127,7 @@ impl Process {
 
     /// Whether `stream` may be painted: a terminal that can, unless `NO_COLOR` forbids it.
     #[must_use]
-    pub fn colours(&self, stream: &Stream) -> bool {
+    pub(crate) fn colours(&self, stream: &Stream) -> bool {
         stream.is_terminal() && self.set("NO_COLOR").is_none() && !self.is_dumb()
     }
 }
@@ -161,7 +161,7 @@ type Size = Option<(terminal_size::Width, terminal_size::Height)>;
 
 /// Standard output or standard error, or a test's stand-in for one.
 #[derive(Clone)]
-pub struct Stream {
+pub(crate) struct Stream {
     sink: Arc<Mutex<dyn Write + Send>>,
     closed: Arc<AtomicBool>,
     lost: Arc<Lost>,
@@ -184,7 +184,7 @@ impl fmt::Debug for Stream {
 
 impl Stream {
     /// Wraps a sink; `size` is given only for a terminal.
-    pub fn new(sink: impl Write + Send + 'static, size: Option<fn() -> Size>) -> Self {
+    pub(crate) fn new(sink: impl Write + Send + 'static, size: Option<fn() -> Size>) -> Self {
         Self {
             sink: Arc::new(Mutex::new(sink)),
             closed: Arc::default(),
@@ -196,37 +196,37 @@ impl Stream {
 
     /// The same stream; a terminal that can only show ASCII gets only that.
     #[must_use]
-    pub fn in_ascii(self, ascii: bool) -> Self {
+    pub(crate) fn in_ascii(self, ascii: bool) -> Self {
         Self { ascii: ascii && self.is_terminal(), ..self }
     }
 
     /// Whether people look at it directly.
     #[must_use]
-    pub const fn is_terminal(&self) -> bool {
+    pub(crate) const fn is_terminal(&self) -> bool {
         self.size.is_some()
     }
 
     /// Returns the columns to use: between 40 and 200, and 80 where unknown.
     #[must_use]
-    pub fn columns(&self) -> u16 {
+    pub(crate) fn columns(&self) -> u16 {
         self.width().clamp(40, 200)
     }
 
     /// Returns the columns of the terminal as they are, and 80 where unknown.
     #[must_use]
-    pub fn width(&self) -> u16 {
+    pub(crate) fn width(&self) -> u16 {
         self.size.and_then(|size| size()).map_or(80, |(width, _)| width.0)
     }
 
     /// Returns the rows of the terminal, and 24 where unknown.
     #[must_use]
-    pub fn rows(&self) -> u16 {
+    pub(crate) fn rows(&self) -> u16 {
         self.size.and_then(|size| size()).map_or(24, |(_, height)| height.0.max(4))
     }
 
     /// Writes and flushes. A reader that went away is no error: the rest goes nowhere (see [`Self::is_closed`]). After any other
     /// fault (a full disk) the rest goes nowhere too, since half a line is there already (see [`Self::take_fault`]).
-    pub fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_closed() || self.is_lost() {
             return;
@@ -245,25 +245,25 @@ impl Stream {
     }
 
     /// Writes one line.
-    pub fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         self.write(&format!("{text}\n"));
     }
 
     /// Whether something could not be written, other than by a reader that went away.
     #[must_use]
-    pub fn is_lost(&self) -> bool {
+    pub(crate) fn is_lost(&self) -> bool {
         self.lost.any.load(Ordering::Relaxed)
     }
 
     /// Returns, once, why something could not be written.
     #[must_use]
-    pub fn take_fault(&self) -> Option<io::Error> {
+    pub(crate) fn take_fault(&self) -> Option<io::Error> {
         self.lost.fault.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whether the reader went away.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
 }

@@ -12,10 +12,10 @@ const TRIES: u32 = 3;
 
 /// Requests of one try of a webhook: a service that is being restarted answers a moment later. A wait that it asks for is
 /// granted up to a minute.
-pub const REQUESTS: Policy = Policy::patient(3, Duration::from_millis(500), Duration::from_secs(60));
+pub(crate) const REQUESTS: Policy = Policy::patient(3, Duration::from_millis(500), Duration::from_secs(60));
 
 /// A failed event is tried again after this long, or by the next run: what failed it may need a moment to pass.
-pub const AGAIN: Duration = Duration::from_secs(60);
+pub(crate) const AGAIN: Duration = Duration::from_secs(60);
 
 /// A hook that ran too long, or did not answer in time, for so many events in a row is not called again in this run: each costs
 /// its whole time, and the run waits for it at the end.
@@ -23,7 +23,7 @@ const MOST_TIMEOUTS: u32 = 3;
 
 /// Returns how many events in a row took all the time that the hook has for one, after `before` of them.
 #[must_use]
-pub fn timeouts(before: u32, outcome: &Result<(), HookFault>) -> u32 {
+pub(crate) fn timeouts(before: u32, outcome: &Result<(), HookFault>) -> u32 {
     match outcome {
         Err(fault) if fault.is_timeout() => before + 1,
         _ => 0,
@@ -47,7 +47,7 @@ pub enum AfterFailure {
 
 /// Decides what follows the `times`th failure of one event, after so many timeouts of the hook in a row.
 #[must_use]
-pub const fn after_failure(times: u32, timeouts: u32) -> AfterFailure {
+pub(crate) const fn after_failure(times: u32, timeouts: u32) -> AfterFailure {
     if times >= TRIES {
         AfterFailure::GivenUp { tries: times }
     } else if timeouts >= MOST_TIMEOUTS {

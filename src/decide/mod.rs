@@ -3,12 +3,12 @@
 //! No clock, disk, network, environment or randomness lives here: `now` and seeds are passed in.
 
 #[cfg(feature = "buckets")]
-pub mod bucket;
-pub mod comfyui;
-pub mod datasets;
-pub mod fleet;
-pub mod formats;
-pub mod hooks;
-pub mod jobs;
-pub mod mirror;
-pub mod transfer;
+pub(crate) mod bucket;
+pub(crate) mod comfyui;
+pub(crate) mod datasets;
+pub(crate) mod fleet;
+pub(crate) mod formats;
+pub(crate) mod hooks;
+pub(crate) mod jobs;
+pub(crate) mod mirror;
+pub(crate) mod transfer;

@@ -1,10 +1,10 @@
 //! What touches the world: the only room with sockets, files, locks and the wall clock.
 
-pub mod api;
+pub(crate) mod api;
 #[cfg(feature = "buckets")]
 pub(crate) mod bucket;
-pub mod comfyui;
-pub mod folder;
-pub mod net;
-pub mod records;
-pub mod system;
+pub(crate) mod comfyui;
+pub(crate) mod folder;
+pub(crate) mod net;
+pub(crate) mod records;
+pub(crate) mod system;

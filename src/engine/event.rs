@@ -18,8 +18,9 @@ use crate::model::job::{JobId, JobStatus, Progress};
 use crate::model::names::rel_path::RelPath;
 use crate::model::units::{as_seconds, seconds};
 
+pub(crate) use super::notice::NotAdopted;
 pub use super::notice::{
-    AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, NoStart, NotAdopted, Notice, ServerAnswer,
+    AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, NoStart, Notice, ServerAnswer,
 };
 
 /// Something that happened while mirroring one job.

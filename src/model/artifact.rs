@@ -194,7 +194,7 @@ pub enum PairHalf {
 
 /// Splits `name_high_noise` into `name` and the half; `None` when the stem is no half of a pair.
 #[must_use]
-pub fn half_of_pair(stem: &str) -> Option<(&str, PairHalf)> {
+pub(crate) fn half_of_pair(stem: &str) -> Option<(&str, PairHalf)> {
     let high = stem.strip_suffix("_high_noise").map(|whole| (whole, PairHalf::HighNoise));
     let half = high.or_else(|| stem.strip_suffix("_low_noise").map(|whole| (whole, PairHalf::LowNoise)));
     half.filter(|(whole, _)| !whole.is_empty())

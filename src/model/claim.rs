@@ -76,7 +76,7 @@ impl Claim {
 
 /// Adds what a later answer of the same revision claimed; nothing that was said before is forgotten, since many hosts
 /// leave digests out of partial answers. A server that contradicts itself keeps both claims, and one must fail.
-pub fn merge(claims: &mut Vec<Claim>, later: &[Claim]) {
+pub(crate) fn merge(claims: &mut Vec<Claim>, later: &[Claim]) {
     /// More claims than algorithms exist are noise; the bound keeps a babbling host from filling the part's record.
     const MOST: usize = 32;
     for claim in later {

@@ -125,7 +125,7 @@ impl fmt::Display for DatasetId {
 
 /// Names a few of many files.
 #[must_use]
-pub fn some(names: &[String]) -> String {
+pub(crate) fn some(names: &[String]) -> String {
     const NAMED: usize = 3;
     let mut text = String::new();
     for name in names.iter().take(NAMED) {
@@ -138,7 +138,7 @@ pub fn some(names: &[String]) -> String {
 
 /// Counts what is not named.
 #[must_use]
-pub fn and_more(count: usize) -> String {
+pub(crate) fn and_more(count: usize) -> String {
     if count == 0 { String::new() } else { format!(" and {count} more") }
 }
 

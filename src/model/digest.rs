@@ -97,7 +97,7 @@ fn hex_digits(byte: u8) -> [u8; 2] {
 
 /// Returns the bytes of an even number of hex digits in either case, or `None` for anything else.
 #[must_use]
-pub fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     let mut bytes = vec![0; text.len() / 2];
     unhex_into(text, &mut bytes).map(|()| bytes)
 }

@@ -2,7 +2,7 @@
 
 /// Something that happened, as a hook gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Occasion {
+pub(crate) struct Occasion {
     /// The same for the same bytes of the same file of the same job, however often it is delivered.
     pub id: EventId,
     /// Names and values: `{name}` in a command's arguments, `RCSYNC_NAME` in its environment.
@@ -35,7 +35,7 @@ impl EventId {
 ///
 /// `rclone copy {path} remote:` has four words, `notify "step {step}"` two.
 #[derive(Clone, PartialEq, Eq)]
-pub struct CommandLine {
+pub(crate) struct CommandLine {
     words: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ impl CommandLine {
     ///
     /// # Errors
     /// What is wrong with it, as it fits after a colon.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let words = shlex::split(text).ok_or("a quote in it has no end")?;
         match words.first().map(String::as_str) {
             None => Err("it has no words"),
@@ -63,14 +63,14 @@ impl CommandLine {
 
     /// Returns the program, as it was given.
     #[must_use]
-    pub fn program(&self) -> &str {
+    pub(crate) fn program(&self) -> &str {
         self.words.first().map_or("", String::as_str)
     }
 
     /// Returns the arguments with `{name}` replaced by its value, for each name that there is. Values are not looked
     /// into again, so nothing in them is replaced.
     #[must_use]
-    pub fn arguments(&self, values: &[(&'static str, String)]) -> Vec<String> {
+    pub(crate) fn arguments(&self, values: &[(&'static str, String)]) -> Vec<String> {
         self.words.iter().skip(1).map(|word| filled(word, values)).collect()
     }
 }

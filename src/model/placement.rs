@@ -10,7 +10,7 @@ use super::digest::Sha256Digest;
 
 /// Everything placed from one folder into one LoRA folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Placements {
+pub(crate) struct Placements {
     /// The files, in no order that matters.
     pub files: Vec<Placed>,
     /// Notices that were reported already: names that are taken, edited copies. As opaque text.
@@ -20,7 +20,7 @@ pub struct Placements {
 
 /// One file in the LoRA folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Placed {
+pub(crate) struct Placed {
     /// Its path below the LoRA folder.
     pub to: RelPath,
     pub what: What,
@@ -45,7 +45,7 @@ pub struct Placed {
 /// What a placed file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum What {
+pub(crate) enum What {
     Lora,
     /// A picture beside them.
     Preview,
@@ -56,7 +56,7 @@ pub enum What {
 /// Whose a placed file is. Only what is ours is ever removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum PlacedState {
+pub(crate) enum PlacedState {
     /// It is about to be renamed to its place. Whatever is there later with these bytes is ours.
     Placing,
     /// We put it there.
@@ -70,7 +70,7 @@ pub enum PlacedState {
 impl Placed {
     /// Whether the file may be removed by us, as long as its bytes are still these.
     #[must_use]
-    pub const fn is_ours(&self) -> bool {
+    pub(crate) const fn is_ours(&self) -> bool {
         matches!(self.state, PlacedState::Placing | PlacedState::Placed)
     }
 }

@@ -12,13 +12,13 @@ const MARK_END: &str = " -->\n";
 
 /// Makes a page of its body.
 #[must_use]
-pub fn sign(body: &str) -> String {
+pub(crate) fn sign(body: &str) -> String {
     format!("{FIRST_LINE}{MARK}{}{MARK_END}{body}", digest(body))
 }
 
 /// Whether rcsync wrote this page, and no other program edited it since.
 #[must_use]
-pub fn is_own(page: &[u8]) -> bool {
+pub(crate) fn is_own(page: &[u8]) -> bool {
     let signed = std::str::from_utf8(page)
         .ok()
         .and_then(|page| page.strip_prefix(FIRST_LINE)?.strip_prefix(MARK)?.split_once(MARK_END));

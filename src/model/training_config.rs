@@ -130,7 +130,7 @@ pub struct CompanionPath {
 }
 
 /// The keys of a dataset under which AI Toolkit looks for files of the same stem.
-pub const COMPANION_KEYS: [&str; 8] = [
+pub(crate) const COMPANION_KEYS: [&str; 8] = [
     "control_path",
     "control_path_1",
     "control_path_2",

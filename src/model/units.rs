@@ -66,7 +66,7 @@ impl FromStr for ByteCount {
 
 /// Returns seconds, to the millisecond: how events have a duration.
 #[must_use]
-pub fn seconds(duration: Duration) -> f64 {
+pub(crate) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 

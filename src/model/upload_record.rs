@@ -44,4 +44,4 @@ pub enum UploadRecord {
 }
 
 /// What is remembered, by the file's own name.
-pub type UploadRecords = BTreeMap<String, UploadRecord>;
+pub(crate) type UploadRecords = BTreeMap<String, UploadRecord>;

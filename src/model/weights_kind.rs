@@ -62,7 +62,7 @@ impl fmt::Display for WeightsKind {
 
 /// The names of tensors, counted by what they are a sign of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Signs {
+pub(crate) struct Signs {
     tensors: u64,
     vectors: u64,
     adapter: bool,
@@ -110,7 +110,7 @@ const VECTORS: [&str; 5] = ["emb_params", "clip_l", "clip_g", "t5xxl", "string_t
 
 impl Signs {
     /// Takes one tensor's name in.
-    pub fn see(&mut self, name: &str) {
+    pub(crate) fn see(&mut self, name: &str) {
         self.tensors += 1;
         self.vectors += u64::from(VECTORS.contains(&name));
         let root = name.split('.').next().unwrap_or(name);
@@ -127,13 +127,13 @@ impl Signs {
 
     /// Whether the first dimension of a tensor of this name is the rank.
     #[must_use]
-    pub fn has_rank(name: &str) -> bool {
+    pub(crate) fn has_rank(name: &str) -> bool {
         DOWN.iter().any(|sign| name.contains(sign))
     }
 
     /// Returns what the file holds; `None` where it has no tensor.
     #[must_use]
-    pub const fn kind(&self) -> Option<WeightsKind> {
+    pub(crate) const fn kind(&self) -> Option<WeightsKind> {
         if self.tensors == 0 {
             return None;
         }
@@ -153,7 +153,7 @@ impl Signs {
 /// What a pickle holds, by its first bytes. It is not loaded, since that can run code: the names of an
 /// embedding's parts are in it as they are.
 #[must_use]
-pub fn of_pickle(first: &[u8]) -> Option<WeightsKind> {
+pub(crate) fn of_pickle(first: &[u8]) -> Option<WeightsKind> {
     let has = |name: &str| memchr::memmem::find(first, name.as_bytes()).is_some();
     (has("string_to_param") || has("emb_params")).then_some(WeightsKind::Embedding)
 }

@@ -14,10 +14,10 @@ use crate::model::manifest::{Doubt, Entry, EntryState, Manifest, Record};
 use crate::model::names::rel_path::RelPath;
 
 /// The format that this version writes. A newer one is refused.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// The head's key below the prefix.
-pub const HEAD: &str = ".rcsync/head.json";
+pub(crate) const HEAD: &str = ".rcsync/head.json";
 
 /// The contents of the head object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -178,7 +178,7 @@ pub struct Delivered {
 
 /// What lines hold before they are folded into a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FoldAt {
+pub(crate) struct FoldAt {
     /// So many lines.
     pub lines: usize,
     /// So many ids of events in them.
@@ -194,7 +194,7 @@ impl Default for FoldAt {
 
 /// Whether lines are to be folded into a snapshot.
 #[must_use]
-pub fn are_many<'a>(lines: impl IntoIterator<Item = &'a Line>, fold_at: FoldAt) -> bool {
+pub(crate) fn are_many<'a>(lines: impl IntoIterator<Item = &'a Line>, fold_at: FoldAt) -> bool {
     let events = |line: &Line| if let Line::Hook { done, .. } = line { done.len() } else { 0 };
     let (mut count, mut of_hooks) = (0, 0);
     for line in lines {
@@ -204,7 +204,7 @@ pub fn are_many<'a>(lines: impl IntoIterator<Item = &'a Line>, fold_at: FoldAt) 
 }
 
 /// Adds a line to others; one that continues the last line becomes part of it.
-pub fn add_line(lines: &mut Vec<Line>, line: Line) {
+pub(crate) fn add_line(lines: &mut Vec<Line>, line: Line) {
     match (lines.last_mut(), line) {
         (
             Some(Line::Hook { hook, done, failed: None }),

@@ -6,7 +6,7 @@ use super::head::{Head, Owner, Seen};
 
 /// What a look at the head says of the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// It can be taken now.
     Takeable,
     /// Another worker holds it; it can be taken after this long, unless it changes until then.
@@ -16,7 +16,12 @@ pub enum Standing {
 /// Judges the lease. `age` is how long ago the head was written, by the store's own clock; `observed` is how long this
 /// worker has seen the same head by its own clock. Neither is trusted for safety: a swap decides.
 #[must_use]
-pub fn standing(head: Option<&Head>, age: Option<Duration>, observed: Duration, lease: Duration) -> Standing {
+pub(crate) fn standing(
+    head: Option<&Head>,
+    age: Option<Duration>,
+    observed: Duration,
+    lease: Duration,
+) -> Standing {
     let Some(head) = head else { return Standing::Takeable };
     let age = age.unwrap_or_default().max(observed);
     if head.free || age >= lease { Standing::Takeable } else { Standing::Held { wait: lease - age } }
@@ -25,20 +30,25 @@ pub fn standing(head: Option<&Head>, age: Option<Duration>, observed: Duration, 
 /// Whether what a worker polled before it took the lease may be older than what the head has: it waited, or another worker
 /// wrote the head meanwhile. `before` is the head that it read, `seen` what that had of the job.
 #[must_use]
-pub fn is_outdated(before: Option<&Head>, seen: Option<&Seen>, taken: &Head, has_waited: bool) -> bool {
+pub(crate) fn is_outdated(
+    before: Option<&Head>,
+    seen: Option<&Seen>,
+    taken: &Head,
+    has_waited: bool,
+) -> bool {
     let is_next = taken.sequence == before.map_or(1, |before| before.sequence + 1);
     has_waited || !is_next || taken.seen.as_ref() != seen
 }
 
 /// How often the owner writes the head when it has nothing to say: often enough that two lost beats cost no lease.
 #[must_use]
-pub fn beat(lease: Duration) -> Duration {
+pub(crate) fn beat(lease: Duration) -> Duration {
     lease / 3
 }
 
 /// What the head shows after a swap whose answer was a refusal, or never came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AfterSwap {
+pub(crate) enum AfterSwap {
     /// The swap was carried out.
     Ours,
     /// It was not carried out, and may be sent again: the head is the one that it was to replace.
@@ -52,7 +62,7 @@ pub enum AfterSwap {
 
 /// Judges the head `now` after `sent` was to replace `before` (R6, R7).
 #[must_use]
-pub fn after_swap(before: Option<&Head>, sent: &Head, now: Option<&Head>) -> AfterSwap {
+pub(crate) fn after_swap(before: Option<&Head>, sent: &Head, now: Option<&Head>) -> AfterSwap {
     let is = |one: &Head, other: &Head| one.is_of(&other.owner) && one.sequence == other.sequence;
     match (before, now) {
         (_, Some(now)) if is(now, sent) => AfterSwap::Ours,

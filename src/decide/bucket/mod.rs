@@ -15,7 +15,7 @@
 //! So no late, doubled or lost request of any worker changes what another one published, and no clock is trusted for
 //! safety: time only decides when a worker tries to take over.
 
-pub mod head;
-pub mod lease;
-pub mod names;
-pub mod parts;
+pub(crate) mod head;
+pub(crate) mod lease;
+pub(crate) mod names;
+pub(crate) mod parts;

@@ -20,7 +20,7 @@ pub fn candidates(plain: &RelPath, sha256: Sha256Digest, known: &Known) -> Vec<R
 
 /// Whether the plain name may be tried for bytes that are not known yet.
 #[must_use]
-pub fn is_free(plain: &RelPath, known: &Known) -> bool {
+pub(crate) fn is_free(plain: &RelPath, known: &Known) -> bool {
     !known.used().contains(plain)
 }
 

@@ -1,10 +1,10 @@
 //! How a file is cut into the parts of an upload.
 
 /// What a store takes as the smallest part but the last.
-pub const SMALLEST: u64 = 5 << 20;
+pub(crate) const SMALLEST: u64 = 5 << 20;
 
 /// What a store takes as the largest part.
-pub const LARGEST: u64 = 5 << 30;
+pub(crate) const LARGEST: u64 = 5 << 30;
 
 /// A store takes this many parts for one object.
 const MOST_PARTS: u64 = 10_000;
@@ -12,7 +12,7 @@ const MOST_PARTS: u64 = 10_000;
 /// Returns the length of all parts of a file but the last. Parts are equal, as some stores demand, and grow only where
 /// a file would need more of them than a store takes.
 #[must_use]
-pub fn part_size(wanted: u64, length: u64) -> u64 {
+pub(crate) fn part_size(wanted: u64, length: u64) -> u64 {
     let wanted = wanted.clamp(SMALLEST, LARGEST);
     let needed = length.div_ceil(MOST_PARTS);
     // A whole number of MiB, so that ranges are easy to read in a log.

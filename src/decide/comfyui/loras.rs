@@ -11,7 +11,7 @@ use crate::model::weights_kind::WeightsKind;
 
 /// One LoRA: one file, or the two halves of a Wan 2.2 pair.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Lora<'a> {
+pub(crate) struct Lora<'a> {
     /// The training step; none for what the run saved at its end.
     pub step: Option<u64>,
     /// Its files: one, or the high and the low half, in this order.
@@ -22,7 +22,7 @@ pub struct Lora<'a> {
 
 /// One file of a LoRA.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Part<'a> {
+pub(crate) struct Part<'a> {
     /// Which hosted file it is.
     pub key: &'a ArtifactKey,
     /// What is known of it.
@@ -33,7 +33,7 @@ pub struct Part<'a> {
 
 /// The LoRAs of one folder.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Loras<'a> {
+pub(crate) struct Loras<'a> {
     /// Those that are whole, oldest first, final ones last.
     pub whole: Vec<Lora<'a>>,
     /// Halves of pairs whose other half is not here.
@@ -47,11 +47,11 @@ pub struct Loras<'a> {
 }
 
 /// What weights hold, by the SHA-256 of the file. A safetensors file without an entry is not read yet or cannot be.
-pub type Kinds = HashMap<Sha256Digest, WeightsKind>;
+pub(crate) type Kinds = HashMap<Sha256Digest, WeightsKind>;
 
 /// Which kinds of files count as LoRAs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Weights {
+pub(crate) enum Weights {
     /// Safetensors alone: data that runs nothing, and that can be proven whole.
     #[default]
     Safetensors,
@@ -60,7 +60,10 @@ pub enum Weights {
 }
 
 /// Returns the files of which [`find`] has to know what they hold.
-pub fn candidates(manifest: &Manifest, weights: Weights) -> impl Iterator<Item = (&ArtifactKey, &Entry)> {
+pub(crate) fn candidates(
+    manifest: &Manifest,
+    weights: Weights,
+) -> impl Iterator<Item = (&ArtifactKey, &Entry)> {
     manifest.entries.iter().filter(move |(key, entry)| is_candidate(key, entry, weights))
 }
 
@@ -68,7 +71,7 @@ pub fn candidates(manifest: &Manifest, weights: Weights) -> impl Iterator<Item =
 ///
 /// `job_name` tells the final save of a job that is itself called `…_high_noise` from half a pair.
 #[must_use]
-pub fn find<'a>(
+pub(crate) fn find<'a>(
     manifest: &'a Manifest,
     job_name: Option<&str>,
     weights: Weights,

@@ -1,5 +1,5 @@
 //! Rules for ComfyUI: which files are LoRAs, and where each one is placed.
 
-pub mod loras;
-pub mod placing;
-pub mod sidecars;
+pub(crate) mod loras;
+pub(crate) mod placing;
+pub(crate) mod sidecars;

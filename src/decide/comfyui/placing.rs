@@ -18,12 +18,12 @@ use super::loras::Lora;
 
 /// The folder below ComfyUI's `loras`, with `{name}` and `{job_id}` to be filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subdir(Box<str>);
+pub(crate) struct Subdir(Box<str>);
 
 /// The text is not a usable template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("it has to be a relative folder such as `{{name}}` or `trained/{{name}}-{{job_id}}`: {0}")]
-pub struct SubdirError(String);
+pub(crate) struct SubdirError(String);
 
 const NAME: &str = "{name}";
 const JOB_ID: &str = "{job_id}";
@@ -64,7 +64,7 @@ impl Subdir {
     /// Fills the template in. A job's name is free text: whatever is in it, it becomes part of one folder's name and
     /// never a path of its own. `None` is the `loras` folder itself.
     #[must_use]
-    pub fn of_job(&self, name: Option<&str>, job: &JobId) -> Option<RelPath> {
+    pub(crate) fn of_job(&self, name: Option<&str>, job: &JobId) -> Option<RelPath> {
         if self.0.is_empty() {
             return None;
         }
@@ -94,7 +94,7 @@ impl Subdir {
 
 /// Under which names the files of a LoRA go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Naming {
+pub(crate) enum Naming {
     /// The trainer's, which have the step in them.
     Plain,
     /// The same with a mark of their bytes, where something else has the plain one: `dog~1a2b3c4d.safetensors`.
@@ -105,7 +105,7 @@ pub enum Naming {
 
 /// Returns the places of a LoRA's files below the `loras` folder, in their order; `None` where a name does not fit.
 #[must_use]
-pub fn places(lora: &Lora<'_>, subdir: Option<&RelPath>, naming: Naming) -> Option<Vec<RelPath>> {
+pub(crate) fn places(lora: &Lora<'_>, subdir: Option<&RelPath>, naming: Naming) -> Option<Vec<RelPath>> {
     let place = |name: String| {
         let path = subdir.map_or_else(|| name.clone(), |subdir| format!("{subdir}/{name}"));
         RelPath::parse(&path).ok()
@@ -141,7 +141,7 @@ fn mark(lora: &Lora<'_>) -> String {
 
 /// What is at a place, seen from a file that is to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// Nothing: it can be placed.
     Nothing,
     /// Nothing, although it was there: its owner moved, renamed or deleted it, and it is not placed again.
@@ -159,14 +159,14 @@ pub enum Standing {
 impl Standing {
     /// Whether the LoRA is there, as it was published or as its owner edited it.
     #[must_use]
-    pub const fn is_there(self) -> bool {
+    pub(crate) const fn is_there(self) -> bool {
         matches!(self, Self::Ours | Self::Same | Self::Edited)
     }
 }
 
 /// Judges what was found at a place. `hash` reads the file there; it is asked only where nothing cheaper tells.
 #[must_use]
-pub fn standing(
+pub(crate) fn standing(
     record: Option<&Placed>,
     wanted: (u64, Sha256Digest),
     found: Option<LocalFile>,
@@ -204,7 +204,7 @@ pub fn standing(
 
 /// The steps of numbered LoRAs that stay: the newest `keep` of those that are here or placed.
 #[must_use]
-pub fn kept_steps(whole: &[Lora<'_>], placed: &[Placed], keep: u32) -> BTreeSet<u64> {
+pub(crate) fn kept_steps(whole: &[Lora<'_>], placed: &[Placed], keep: u32) -> BTreeSet<u64> {
     let steps: BTreeSet<u64> = whole
         .iter()
         .filter_map(|lora| lora.step)
@@ -215,7 +215,7 @@ pub fn kept_steps(whole: &[Lora<'_>], placed: &[Placed], keep: u32) -> BTreeSet<
 
 /// Whether a placed file has to go: its step is not kept, or its LoRA is the final one of a run that has a newer final.
 #[must_use]
-pub fn is_surplus(placed: &Placed, whole: &[Lora<'_>], kept: &BTreeSet<u64>) -> bool {
+pub(crate) fn is_surplus(placed: &Placed, whole: &[Lora<'_>], kept: &BTreeSet<u64>) -> bool {
     match placed.step {
         Some(step) => !kept.contains(&step),
         None => whole
@@ -227,7 +227,7 @@ pub fn is_surplus(placed: &Placed, whole: &[Lora<'_>], kept: &BTreeSet<u64>) -> 
 
 /// What every LoRA picker shows as a picture, by its first bytes: the extension that it has to have.
 #[must_use]
-pub fn picture_extension(first: &[u8]) -> Option<&'static str> {
+pub(crate) fn picture_extension(first: &[u8]) -> Option<&'static str> {
     if first.starts_with(b"\x89PNG\r\n\x1a\n") {
         Some(".png")
     } else if first.starts_with(&[0xff, 0xd8, 0xff]) {
@@ -240,7 +240,7 @@ pub fn picture_extension(first: &[u8]) -> Option<&'static str> {
 }
 
 /// The endings behind a LoRA's stem under which a picker finds a picture. Where one of them is there, we add none.
-pub const PICTURE_ENDINGS: [&str; 12] = [
+pub(crate) const PICTURE_ENDINGS: [&str; 12] = [
     ".png",
     ".jpg",
     ".jpeg",

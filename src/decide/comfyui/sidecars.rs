@@ -11,7 +11,7 @@ use crate::model::weights_kind::WeightsKind;
 
 /// What is known of a placed file.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// Its name in ComfyUI.
     pub file_name: &'a str,
     pub sha256: Sha256Digest,
@@ -58,7 +58,7 @@ const OTHER: &str = "Other";
 impl Facts<'_> {
     /// Returns what goes into `<stem>.civitai.info`.
     #[must_use]
-    pub fn civitai_info(&self) -> Vec<u8> {
+    pub(crate) fn civitai_info(&self) -> Vec<u8> {
         let kind = match self.header.and_then(|header| header.kind) {
             Some(WeightsKind::Embedding) => "TextualInversion",
             _ => "LORA",
@@ -83,7 +83,7 @@ impl Facts<'_> {
 
     /// Returns what goes into `<stem>.json`.
     #[must_use]
-    pub fn a1111(&self) -> Vec<u8> {
+    pub(crate) fn a1111(&self) -> Vec<u8> {
         let (civitai, a1111) = self.base_model();
         let unknown = if civitai == OTHER { "Unknown" } else { civitai };
         written(&json!({

@@ -9,7 +9,7 @@ use super::paths::{dataset_name, dataset_names};
 /// Returns the names of all datasets that a configuration needs: those it trains on, and those with control images,
 /// masks and the like.
 #[must_use]
-pub fn needed_datasets(config: &TrainingConfig) -> Vec<&str> {
+pub(crate) fn needed_datasets(config: &TrainingConfig) -> Vec<&str> {
     let mut names = dataset_names(config);
     let datasets = config.processes.iter().flat_map(|process| &process.datasets);
     for path in datasets.flat_map(|dataset| &dataset.companions) {
@@ -20,7 +20,7 @@ pub fn needed_datasets(config: &TrainingConfig) -> Vec<&str> {
 
 /// Why folders cannot be given their datasets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AssignError {
+pub(crate) enum AssignError {
     /// The configuration names no dataset.
     NoDataset,
     /// The configuration does not name the one that was given.
@@ -44,7 +44,7 @@ pub enum AssignError {
 ///
 /// # Errors
 /// What does not fit.
-pub fn assign<'a>(
+pub(crate) fn assign<'a>(
     given: &[(Option<&'a str>, &'a str)],
     config: &'a TrainingConfig,
 ) -> Result<Vec<&'a str>, AssignError> {

@@ -154,7 +154,7 @@ fn folder(scan: &Scan, config: Option<&TrainingConfig>, findings: &mut Findings)
 
 /// Returns a dataset's name that resembles this one.
 #[must_use]
-pub fn safe_name(name: &str) -> String {
+pub(crate) fn safe_name(name: &str) -> String {
     let mut safe = String::new();
     for c in name.trim().chars() {
         if c.is_ascii_alphanumeric() || c == '_' {

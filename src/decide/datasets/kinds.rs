@@ -45,7 +45,7 @@ impl MediaKind {
 
 /// Why a file or folder is passed over without a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Skip {
+pub(crate) enum Skip {
     /// Its name begins with a dot: hidden, and AI Toolkit passes it over too.
     Hidden,
     /// An operating system made it.
@@ -56,7 +56,7 @@ pub enum Skip {
 
 /// Returns why a file or folder of this name is passed over, if it is.
 #[must_use]
-pub fn is_skipped(name: &str, is_folder: bool) -> Option<Skip> {
+pub(crate) fn is_skipped(name: &str, is_folder: bool) -> Option<Skip> {
     let is = |known: &str| name.eq_ignore_ascii_case(known);
     if name.starts_with('.') {
         Some(Skip::Hidden)
@@ -82,13 +82,13 @@ pub(super) fn extension(file_name: &str) -> Option<&str> {
 
 /// Returns a file name without its extension, by which AI Toolkit matches captions and control images.
 #[must_use]
-pub fn stem(file_name: &str) -> &str {
+pub(crate) fn stem(file_name: &str) -> &str {
     extension(file_name).map_or(file_name, |extension| &file_name[..file_name.len() - extension.len() - 1])
 }
 
 /// Returns the extension of captions with its dot, as AI Toolkit completes it; `.txt` where there is none.
 #[must_use]
-pub fn caption_extension(written: Option<&str>) -> String {
+pub(crate) fn caption_extension(written: Option<&str>) -> String {
     match written.map(str::trim) {
         None | Some("" | ".") => ".txt".to_owned(),
         Some(dotted) if dotted.starts_with('.') => dotted.to_owned(),
@@ -98,7 +98,7 @@ pub fn caption_extension(written: Option<&str>) -> String {
 
 /// Whether a dataset may have this name: letters, digits, `_` and `-`.
 #[must_use]
-pub fn is_safe_name(name: &str) -> bool {
+pub(crate) fn is_safe_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 

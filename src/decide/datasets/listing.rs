@@ -9,7 +9,7 @@ const CAPTIONS: [&str; 3] = ["txt", "caption", "json"];
 
 /// How many files of which kind there are, by their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Listing {
+pub(crate) struct Listing {
     pub pictures: usize,
     pub clips: usize,
     pub sounds: usize,
@@ -21,7 +21,7 @@ pub struct Listing {
 
 impl Listing {
     #[must_use]
-    pub fn of<'n>(names: impl IntoIterator<Item = &'n str> + Clone) -> Self {
+    pub(crate) fn of<'n>(names: impl IntoIterator<Item = &'n str> + Clone) -> Self {
         let mut listing = Self { caption_ext: CAPTIONS[0], ..Self::default() };
         let mut stems = HashSet::new();
         for name in names.clone() {

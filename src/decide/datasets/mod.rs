@@ -9,26 +9,28 @@ mod kinds;
 mod listing;
 mod paths;
 mod patterns;
-pub mod push;
+pub(crate) mod push;
 mod report;
 mod scan;
 mod signature;
 mod starting_config;
 
-pub use self::assign::{AssignError, assign, needed_datasets};
+pub(crate) use self::assign::{AssignError, assign, needed_datasets};
 #[cfg(any(test, feature = "internals"))]
 pub use self::check::check;
-pub use self::check::{check_with, safe_name};
+pub use self::check::check_with;
+pub(crate) use self::check::safe_name;
 pub(crate) use self::dimensions::dimensions;
-pub use self::for_config::{caption_ext_for, companions_of, name_for};
-pub use self::kinds::{MediaKind, caption_extension, is_safe_name, is_skipped, stem};
-pub use self::listing::Listing;
+pub(crate) use self::for_config::{caption_ext_for, companions_of, name_for};
+pub(crate) use self::kinds::{MediaKind, caption_extension, is_safe_name, is_skipped, stem};
+pub(crate) use self::listing::Listing;
 pub(crate) use self::paths::DATASETS;
-pub use self::paths::dataset_name;
+pub(crate) use self::paths::dataset_name;
 #[cfg(feature = "internals")]
 pub use self::paths::{dataset_names, roles};
-pub use self::patterns::FilePatterns;
-pub use self::report::{Code, Counts, Cure, Finding, Report, Severity};
-pub use self::scan::{Caption, Companion, Content, Media, MediaState, Scan, ScannedFile, Subfolder};
+pub(crate) use self::patterns::FilePatterns;
+pub(crate) use self::report::{Code, Counts, Cure, Finding, Report, Severity};
+pub use self::scan::{Caption, Content};
+pub(crate) use self::scan::{Companion, Media, MediaState, Scan, ScannedFile, Subfolder};
 pub(crate) use self::signature::{OPENING, signature};
 pub use self::starting_config::{BaseModel, Wishes, starting_config};

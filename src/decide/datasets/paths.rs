@@ -7,7 +7,7 @@ pub(crate) const DATASETS: &str = "/app/ai-toolkit/datasets/";
 
 /// Returns the name of the dataset that a path of a configuration is in.
 #[must_use]
-pub fn dataset_name(path: &str) -> Option<&str> {
+pub(crate) fn dataset_name(path: &str) -> Option<&str> {
     let name = path.trim().strip_prefix(DATASETS)?.split('/').next()?;
     (!name.is_empty()).then_some(name)
 }

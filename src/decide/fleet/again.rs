@@ -6,7 +6,7 @@ use crate::error::ExitStatus;
 
 /// How a run of one job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     pub exit: ExitStatus,
     /// The next look, by its last event; `None` where it had no last event.
     pub outlook: Option<Outlook>,
@@ -16,7 +16,7 @@ pub struct Ended {
 
 /// What a run's last event reports of the next look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outlook {
+pub(crate) enum Outlook {
     /// Nothing more will come.
     Over,
     /// Looking again is worth it after this long.
@@ -24,7 +24,7 @@ pub enum Outlook {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// The job is over for this fleet.
     Over,
     /// Run again after this long.
@@ -43,7 +43,7 @@ const HELD: Duration = Duration::from_secs(30);
 
 /// Counts runs in a row that ended badly. One that found the job held by another process changes nothing.
 #[must_use]
-pub const fn failures(before: u32, ended: &Ended) -> u32 {
+pub(crate) const fn failures(before: u32, ended: &Ended) -> u32 {
     match ended.exit {
         _ if ended.is_held => before,
         ExitStatus::Complete => 0,
@@ -53,7 +53,7 @@ pub const fn failures(before: u32, ended: &Ended) -> u32 {
 
 /// Decides what follows. `failures` counts runs in a row that ended badly, this one included.
 #[must_use]
-pub fn next(ended: &Ended, failures: u32) -> Next {
+pub(crate) fn next(ended: &Ended, failures: u32) -> Next {
     let backoff = || {
         if failures >= MOST_FAILURES {
             return Next::Over;
@@ -77,7 +77,7 @@ pub fn next(ended: &Ended, failures: u32) -> Next {
 
 /// Returns the worse of two codes: what a person has to do something about comes before what time may heal.
 #[must_use]
-pub fn worse(a: ExitStatus, b: ExitStatus) -> ExitStatus {
+pub(crate) fn worse(a: ExitStatus, b: ExitStatus) -> ExitStatus {
     if badness(b) > badness(a) { b } else { a }
 }
 

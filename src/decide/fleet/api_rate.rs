@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How often the API may be asked. Times are durations since any fixed moment.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ApiRate {
+pub(crate) struct ApiRate {
     /// Requests a second that the user allows.
     full: f64,
     /// Requests a second that are made now.
@@ -32,7 +32,7 @@ pub struct ApiRate {
 impl ApiRate {
     /// Allows `full` requests a second, evenly spaced: a burst would be refused by an API that counts short spans.
     #[must_use]
-    pub const fn new(full: f64) -> Self {
+    pub(crate) const fn new(full: f64) -> Self {
         Self { full, rate: full, next: Duration::ZERO, changed: Duration::ZERO, halved: None }
     }
 
@@ -40,7 +40,7 @@ impl ApiRate {
     ///
     /// # Errors
     /// The wait.
-    pub fn take(&mut self, now: Duration) -> Result<(), Duration> {
+    pub(crate) fn take(&mut self, now: Duration) -> Result<(), Duration> {
         self.recover(now);
         if now < self.next {
             return Err(self.next - now);
@@ -50,7 +50,7 @@ impl ApiRate {
     }
 
     /// The API refused a request that was sent at `sent`, since there were too many (429).
-    pub fn refused(&mut self, now: Duration, sent: Duration, retry_after: Option<Duration>) {
+    pub(crate) fn refused(&mut self, now: Duration, sent: Duration, retry_after: Option<Duration>) {
         if self.halved.is_none_or(|halved| sent >= halved) {
             self.rate = (self.rate / 2.0).max(self.full * LEAST_SHARE);
             self.halved = Some(now);
@@ -60,7 +60,7 @@ impl ApiRate {
     }
 
     /// Nothing is asked for this long.
-    pub fn pause(&mut self, now: Duration, wait: Duration) {
+    pub(crate) fn pause(&mut self, now: Duration, wait: Duration) {
         self.next = self.next.max(now.saturating_add(wait));
         self.changed = self.changed.max(self.next);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Need {
+pub(crate) enum Need {
     /// A checkpoint that the trainer may delete at its next save: when that is, where the pace is known.
     AtRisk(Due),
     /// Anything else: samples, and all files of a job that is over.
@@ -15,7 +15,7 @@ pub enum Need {
 
 /// When the next save of a job is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Due {
+pub(crate) enum Due {
     /// Then, since any fixed moment.
     At(Duration),
     /// The pace is not known yet.
@@ -24,7 +24,7 @@ pub enum Due {
 
 /// A connection that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Waiting {
+pub(crate) struct Waiting {
     /// The job, by number.
     pub job: usize,
     pub need: Need,
@@ -42,7 +42,7 @@ const QUICK: Duration = Duration::from_millis(100);
 
 /// A connection that a job gave back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Returned {
+pub(crate) struct Returned {
     pub job: usize,
     /// How long its last request and the answer took.
     pub took: Duration,
@@ -56,7 +56,7 @@ pub struct Returned {
 /// While nothing is at risk, a job keeps a connection for a span of quick requests: the small files of one job arrive one behind the
 /// other, and are recorded together. All jobs in turn, file by file, would cost a flush of a journal for each file.
 #[must_use]
-pub fn next<S: BuildHasher>(
+pub(crate) fn next<S: BuildHasher>(
     waiting: &[Waiting],
     held: &HashMap<usize, usize, S>,
     grant: u64,

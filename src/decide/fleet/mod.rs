@@ -1,8 +1,8 @@
 //! Many jobs in one process: which ones, where each goes, which may send a request now, and what follows a run.
 
-pub mod again;
-pub mod api_rate;
-pub mod connections;
+pub(crate) mod again;
+pub(crate) mod api_rate;
+pub(crate) mod connections;
 pub mod job_list;
-pub mod order;
-pub mod template;
+pub(crate) mod order;
+pub(crate) mod template;

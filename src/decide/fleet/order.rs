@@ -7,7 +7,7 @@ use super::job_list::Listed;
 
 /// Puts jobs into the order of one process. The same process has the same order in every run over the same list, and a job
 /// that is added or removed moves no other.
-pub fn order<T>(jobs: &mut [Listed<T>], process: &str) {
+pub(crate) fn order<T>(jobs: &mut [Listed<T>], process: &str) {
     jobs.sort_by_cached_key(|listed| {
         let mut hash = Sha256::new();
         // Neither has a line break in it.

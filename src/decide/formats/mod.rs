@@ -19,7 +19,7 @@ mod ogg;
 mod png;
 mod riff;
 mod safetensors;
-pub mod safetensors_header;
+pub(crate) mod safetensors_header;
 #[cfg(test)]
 mod samples;
 mod sniff;
@@ -32,7 +32,8 @@ use crate::decide::formats::safetensors_header::SafetensorsHeader;
 use self::verdict::Fault;
 use self::verdict::opening::Opening;
 
-pub use self::verdict::{Defect, Verdict};
+pub(crate) use self::verdict::Defect;
+pub use self::verdict::Verdict;
 
 /// So many zeros at the end of a file speak for one of full length that is still being written: no format's own padding
 /// is as long as a block of a disk.

@@ -10,20 +10,20 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::model::weights_kind::{Signs, WeightsKind};
 
-pub use training_metadata::TrainerNotes;
+pub(crate) use training_metadata::TrainerNotes;
 
 /// The bytes before the header: its length as a little-endian `u64`.
-pub const LENGTH_BYTES: u64 = 8;
+pub(crate) const LENGTH_BYTES: u64 = 8;
 
 /// The shortest header that can be an object: `{}`.
-pub const MIN_HEADER_BYTES: u64 = 2;
+pub(crate) const MIN_HEADER_BYTES: u64 = 2;
 
 /// The longest header that is taken. Real ones have 60 to 250 kB; the format's own readers take 100 MB, which a hostile
 /// host could make every connection hold at once.
-pub const MAX_HEADER_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_HEADER_BYTES: u64 = 16 << 20;
 
 /// More tensors than any model has (a LoRA has hundreds, the largest full models some ten thousand).
-pub const MAX_TENSORS: usize = 100_000;
+pub(crate) const MAX_TENSORS: usize = 100_000;
 
 /// How many characters of the trainer's free text are kept.
 const MAX_TEXT: usize = 200;

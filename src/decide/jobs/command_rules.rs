@@ -4,7 +4,7 @@ use crate::model::job::JobStatus;
 
 /// A command that changes a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
+pub(crate) enum Command {
     /// Only for a job that waits or trains.
     Cancel,
     /// Only for a job that ended, however it did.
@@ -15,7 +15,7 @@ pub enum Command {
 
 /// Whether a command fits a job in this state. Where the state is unknown it does: the API decides then.
 #[must_use]
-pub const fn fits(command: Command, status: &JobStatus) -> bool {
+pub(crate) const fn fits(command: Command, status: &JobStatus) -> bool {
     match (command, status) {
         (_, JobStatus::Other(_)) => true,
         (Command::Cancel, status) => status.may_write(),
@@ -27,7 +27,7 @@ pub const fn fits(command: Command, status: &JobStatus) -> bool {
 ///
 /// `before` is the state that the job was in when the command was sent.
 #[must_use]
-pub fn was_carried_out(command: Command, before: &JobStatus, now: &JobStatus) -> Option<bool> {
+pub(crate) fn was_carried_out(command: Command, before: &JobStatus, now: &JobStatus) -> Option<bool> {
     match command {
         Command::Cancel => Some(*now == JobStatus::Canceled),
         Command::Resume => Some(!before.may_write() && now.may_write()),

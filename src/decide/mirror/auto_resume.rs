@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(120);
 
 /// What has been done so far to keep one job going. Times are durations since any fixed moment.
 #[derive(Debug, Clone)]
-pub struct AutoResume {
+pub(crate) struct AutoResume {
     most: u32,
     first_wait: Duration,
     sent: u32,
@@ -45,7 +45,7 @@ enum Phase {
 
 /// What one look saw.
 #[derive(Debug, Clone, Copy)]
-pub struct Seen<'a> {
+pub(crate) struct Seen<'a> {
     pub state: RunState,
     /// Which run it is, from [`super::plan::run_stamp`].
     pub run: &'a str,
@@ -54,7 +54,7 @@ pub struct Seen<'a> {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Next {
+pub(crate) enum Next {
     Leave,
     /// Poll again after this long; this end may not be final.
     Wait {
@@ -93,7 +93,7 @@ impl Stopped {
 
 /// A resumption that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WillResume {
+pub(crate) struct WillResume {
     /// Where the job stopped.
     pub stopped: Stopped,
     pub attempt: u32,
@@ -104,7 +104,7 @@ impl AutoResume {
     /// Begins to watch a job that may be resumed `most` times; `longest` is the user's longest wait between polls, which
     /// is not exceeded. `resumed` is the run that was resumed just before, where one was.
     #[must_use]
-    pub fn new(most: u32, longest: Option<Duration>, resumed: Option<String>) -> Self {
+    pub(crate) fn new(most: u32, longest: Option<Duration>, resumed: Option<String>) -> Self {
         let phase = resumed.map_or(Phase::Watching, |run| Phase::Resumed { run, until: None });
         let first_wait = longest.map_or(FIRST_WAIT, |longest| longest.min(FIRST_WAIT));
         Self { most, first_wait, sent: 0, futile: 0, furthest: 0, phase }
@@ -112,12 +112,12 @@ impl AutoResume {
 
     /// Whether a job in this state is resumed now or after a wait: of several processes, one alone may follow it then.
     #[must_use]
-    pub fn is_due_for(&self, state: RunState) -> bool {
+    pub(crate) fn is_due_for(&self, state: RunState) -> bool {
         state == RunState::StoppedEarly && self.sent < self.most
     }
 
     /// Takes in a poll and returns what to do.
-    pub fn next(&mut self, now: Duration, seen: &Seen<'_>) -> Next {
+    pub(crate) fn next(&mut self, now: Duration, seen: &Seen<'_>) -> Next {
         if !seen.state.is_over() {
             self.phase = Phase::Watching;
             return Next::Leave;
@@ -162,14 +162,14 @@ impl AutoResume {
     }
 
     /// The resumption was sent, and accepted for all that is known.
-    pub fn sent(&mut self, now: Duration, run: &str) {
+    pub(crate) fn sent(&mut self, now: Duration, run: &str) {
         self.sent += 1;
         self.futile += 1;
         self.phase = Phase::Resumed { run: run.to_owned(), until: Some(now + GRACE) };
     }
 
     /// The resumption surely did not arrive: it is tried again after the wait that this returns.
-    pub fn not_sent(&mut self, now: Duration, at_least: Option<Duration>) -> Duration {
+    pub(crate) fn not_sent(&mut self, now: Duration, at_least: Option<Duration>) -> Duration {
         let after = at_least.unwrap_or_default().max(self.wait());
         if let Phase::Stopped { due, .. } = &mut self.phase {
             *due = now + after;
@@ -178,7 +178,7 @@ impl AutoResume {
     }
 
     /// The API refused it: this run is left alone.
-    pub fn refused(&mut self, run: &str) {
+    pub(crate) fn refused(&mut self, run: &str) {
         self.phase = Phase::GivenUp { run: run.to_owned() };
     }
 

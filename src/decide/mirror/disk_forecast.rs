@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// What the run will still make, and what there is room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Course {
+pub(crate) struct Course {
     pub step: u64,
     /// Steps of the whole run.
     pub steps: u64,
@@ -31,7 +31,7 @@ pub struct Full {
 
 /// Says whether the disk will be full before the run's end. A save of which nothing is known weighs nothing.
 #[must_use]
-pub fn forecast(course: &Course) -> Option<Full> {
+pub(crate) fn forecast(course: &Course) -> Option<Full> {
     let Course { step, steps, save_every, save_bytes, sample_bytes, room } = *course;
     let done = step.checked_div(save_every)?;
     // Numbered saves stop before the last step; the final one comes after it.

@@ -11,7 +11,7 @@ use crate::model::units::{as_f64, as_seconds};
 
 /// A numbered save that the trainer has made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Save {
+pub(crate) struct Save {
     pub step: u64,
     /// Bytes of it that are not here yet.
     pub left: u64,
@@ -19,7 +19,7 @@ pub struct Save {
 
 /// The race between the link and the trainer.
 #[derive(Debug, Clone, Copy)]
-pub struct Race<'a> {
+pub(crate) struct Race<'a> {
     /// The saves that are offered, oldest first.
     pub saves: &'a [Save],
     pub step: u64,
@@ -50,7 +50,7 @@ pub struct Late {
 
 /// Returns the saves that the link cannot deliver in time, oldest first.
 #[must_use]
-pub fn late(race: &Race<'_>) -> Vec<Late> {
+pub(crate) fn late(race: &Race<'_>) -> Vec<Late> {
     let mut found = Vec::new();
     let mut before = 0.0;
     for (index, save) in race.saves.iter().enumerate() {

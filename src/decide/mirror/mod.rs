@@ -1,20 +1,20 @@
 //! Rules for a mirror run: what to fetch, when to poll, when to resume, what to keep.
 
-pub mod auto_resume;
-pub mod disk_forecast;
-pub mod eviction_forecast;
-pub mod newest;
+pub(crate) mod auto_resume;
+pub(crate) mod disk_forecast;
+pub(crate) mod eviction_forecast;
+pub(crate) mod newest;
 pub(crate) mod outcome;
 pub(crate) mod pass;
-pub mod plan;
-pub mod poll_interval;
+pub(crate) mod plan;
+pub(crate) mod poll_interval;
 pub(crate) mod remembered;
 pub(crate) mod reported;
-pub mod retention;
-pub mod run_state;
-pub mod select;
+pub(crate) mod retention;
+pub(crate) mod run_state;
+pub(crate) mod select;
 pub(crate) mod snapshot;
-pub mod stall_alert;
-pub mod steps;
+pub(crate) mod stall_alert;
+pub(crate) mod steps;
 pub(crate) mod stock;
-pub mod unlisted;
+pub(crate) mod unlisted;

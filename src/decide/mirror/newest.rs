@@ -7,14 +7,14 @@ use crate::model::manifest::{Entry, EntryState, Manifest};
 /// Returns the files of the newest checkpoint that is here: those of the final save, else those of the highest step. Both
 /// halves of a pair are one checkpoint.
 #[must_use]
-pub fn newest(manifest: &Manifest) -> Vec<&Entry> {
+pub(crate) fn newest(manifest: &Manifest) -> Vec<&Entry> {
     let saves: Vec<(u64, &Entry)> = saves(manifest).collect();
     let newest = saves.iter().map(|(place, _)| *place).max();
     saves.into_iter().filter(|(place, _)| Some(*place) == newest).map(|(_, entry)| entry).collect()
 }
 
 /// Returns the saves that are here, each with its place in their order.
-pub fn saves(manifest: &Manifest) -> impl Iterator<Item = (u64, &Entry)> {
+pub(crate) fn saves(manifest: &Manifest) -> impl Iterator<Item = (u64, &Entry)> {
     manifest.entries.iter().filter_map(|(key, entry)| {
         let is_here = key.kind == ArtifactKind::Checkpoint && entry.state == EntryState::Present;
         let is_final = key.kind.may_be_final(entry.step, &entry.path);
@@ -26,7 +26,7 @@ pub fn saves(manifest: &Manifest) -> impl Iterator<Item = (u64, &Entry)> {
 /// Whether the change times of the newest checkpoint have to be renewed: each has to be later than all others, since of
 /// two equal ones either may be taken.
 #[must_use]
-pub fn is_due(newest: &[i128], others: &[i128]) -> bool {
+pub(crate) fn is_due(newest: &[i128], others: &[i128]) -> bool {
     newest.iter().min() <= others.iter().max() && !newest.is_empty() && !others.is_empty()
 }
 

@@ -130,7 +130,7 @@ pub enum SkipReason {
 
 /// What the user's choice finds nothing of: a slip in a pattern, as a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NothingFound {
+pub(crate) enum NothingFound {
     /// It leaves out all that is offered.
     AtAll,
     /// Nothing that is offered matches these patterns.
@@ -139,7 +139,7 @@ pub enum NothingFound {
 
 /// When a job is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
+pub(crate) enum Sight {
     /// It is over, and was not when its destination was last mirrored to.
     JustOver,
     /// It is over, and was so at an earlier look.
@@ -153,7 +153,7 @@ pub enum Sight {
 impl Sight {
     /// Judges a look by the job's state and by how it is followed.
     #[must_use]
-    pub const fn of(is_over: bool, is_first_seen: bool, once: bool) -> Self {
+    pub(crate) const fn of(is_over: bool, is_first_seen: bool, once: bool) -> Self {
         match (is_over, is_first_seen, once) {
             (true, true, _) => Self::JustOver,
             (true, false, _) => Self::LongOver,
@@ -168,7 +168,7 @@ impl Sight {
 /// A file that a pattern means may be still to come. So a single look counts once there are checkpoints, since by then there is a
 /// file of each kind as a rule; what was reported of a job's end is not repeated by each run of a crontab.
 #[must_use]
-pub fn nothing_found(actions: &[Action], selection: &Selection, sight: Sight) -> Option<NothingFound> {
+pub(crate) fn nothing_found(actions: &[Action], selection: &Selection, sight: Sight) -> Option<NothingFound> {
     let is_checkpoint = |action: &Action| action.artifact.key.kind == ArtifactKind::Checkpoint;
     let is_worth_a_word = match sight {
         Sight::JustOver => !actions.is_empty(),
@@ -189,7 +189,7 @@ pub fn nothing_found(actions: &[Action], selection: &Selection, sight: Sight) ->
 
 /// How many files are handled in which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Files to fetch.
     pub fetch: u64,
     /// Files that are here and that the host is asked about: bytes come only where it has new ones.
@@ -201,7 +201,7 @@ pub struct Counts {
 impl Counts {
     /// Counts steps.
     #[must_use]
-    pub fn of<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Self {
+    pub(crate) fn of<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Self {
         steps.into_iter().fold(Self::default(), |mut counts, step| {
             match step {
                 Step::Fetch(FetchReason::Recheck(_)) => {
@@ -217,7 +217,7 @@ impl Counts {
 
     /// Adds what was counted elsewhere.
     #[must_use]
-    pub const fn plus(self, other: Self) -> Self {
+    pub(crate) const fn plus(self, other: Self) -> Self {
         Self {
             fetch: self.fetch + other.fetch,
             ask: self.ask + other.ask,
@@ -333,7 +333,7 @@ fn decide(situation: &Situation<'_>, wanted: Wanted<'_>, artifact: &Arc<Artifact
 
 /// The name a file gets where a foreign file has its own.
 #[must_use]
-pub fn beside(artifact: &Artifact) -> RelPath {
+pub(crate) fn beside(artifact: &Artifact) -> RelPath {
     artifact.path.with_suffix(&artifact.key.fingerprint()[..8])
 }
 
@@ -389,7 +389,7 @@ fn is_due(situation: &Situation<'_>, artifact: &Artifact, evidence: Evidence, as
 /// Returns what is noted of a file that is asked about now: the run, and for the state of the optimizer also the newest
 /// checkpoint that is listed, since it is due again with each new one.
 #[must_use]
-pub fn asked_stamp(run: &Arc<str>, artifact: &Artifact, listing: &Listing) -> Arc<str> {
+pub(crate) fn asked_stamp(run: &Arc<str>, artifact: &Artifact, listing: &Listing) -> Arc<str> {
     let place = |artifact: &Arc<Artifact>| {
         let is_save = artifact.key.kind == ArtifactKind::Checkpoint;
         let is_final = artifact.key.kind.may_be_final(artifact.step, &artifact.path);
@@ -410,7 +410,7 @@ pub fn asked_stamp(run: &Arc<str>, artifact: &Artifact, listing: &Listing) -> Ar
 /// Names a run of the job: when it started, how often it was seen to continue after an end (`resumes`), and, once it is
 /// over, when it ended. A resumed job has another one. A job in the queue has none: nothing is written.
 #[must_use]
-pub fn run_stamp(status: &JobStatus, times: &JobTimes, resumes: u32) -> String {
+pub(crate) fn run_stamp(status: &JobStatus, times: &JobTimes, resumes: u32) -> String {
     if *status == JobStatus::InQueue {
         return String::new();
     }

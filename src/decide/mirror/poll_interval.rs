@@ -23,7 +23,7 @@ const AFTER_SAVE: Duration = Duration::from_secs(2);
 
 /// What has been learned of a run's pace. Times are durations since any fixed moment.
 #[derive(Debug, Clone, Default)]
-pub struct Cadence {
+pub(crate) struct Cadence {
     longest: Option<Duration>,
     last: Option<(Duration, u64)>,
     seconds_a_step: Option<f64>,
@@ -33,7 +33,7 @@ pub struct Cadence {
 
 /// An end that an earlier run of rcsync saw too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KnownEnd {
+pub(crate) struct KnownEnd {
     /// How long nothing has changed since then.
     pub quiet_for: Duration,
     /// Whether the final checkpoint is listed: the trainer writes it last.
@@ -45,7 +45,7 @@ pub struct KnownEnd {
 impl KnownEnd {
     /// Whether the looks after the end were made already, so that one more would find nothing new.
     #[must_use]
-    pub fn is_waited_out(&self, look: &Look) -> bool {
+    pub(crate) fn is_waited_out(&self, look: &Look) -> bool {
         // As long as the polls without news after an end take: 2 s and 4 s.
         let looks_after_end = AFTER_END * ((1 << LOOKS_AFTER_END) - 1);
         let is_quiet = self.has_final || self.quiet_for >= looks_after_end;
@@ -55,7 +55,7 @@ impl KnownEnd {
 
 /// What one look saw.
 #[derive(Debug, Clone, Copy)]
-pub struct Look {
+pub(crate) struct Look {
     pub state: RunState,
     pub step: Option<u64>,
     /// Steps between two saves, as far as known.
@@ -68,7 +68,7 @@ pub struct Look {
 
 /// What is left when a run ends.
 #[derive(Debug, Clone, Copy)]
-pub struct Left {
+pub(crate) struct Left {
     /// What its last look saw; `news` where the run had any.
     pub look: Look,
     /// Whether a listed file is not here.
@@ -81,7 +81,7 @@ pub struct Left {
 
 /// What to do after a look.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Look again after this long.
     After(Duration),
     /// The run is over and nothing new came for a while.
@@ -90,22 +90,22 @@ pub enum Next {
 
 impl Cadence {
     /// Looks are never closer than this: the API's owner counts them too.
-    pub const SHORTEST: Duration = Duration::from_secs(5);
+    pub(crate) const SHORTEST: Duration = Duration::from_secs(5);
 
     /// Begins to learn; `longest` is the longest wait that the user allows.
     #[must_use]
-    pub fn new(longest: Option<Duration>) -> Self {
+    pub(crate) fn new(longest: Option<Duration>) -> Self {
         Self { longest, ..Self::default() }
     }
 
     /// Returns what a step takes, as far as two looks at different steps have shown.
     #[must_use]
-    pub const fn seconds_a_step(&self) -> Option<f64> {
+    pub(crate) const fn seconds_a_step(&self) -> Option<f64> {
         self.seconds_a_step
     }
 
     /// Takes in a look and says when to look again.
-    pub fn next(&mut self, now: Duration, look: &Look) -> Next {
+    pub(crate) fn next(&mut self, now: Duration, look: &Look) -> Next {
         self.learn(now, look.step);
         let longest = self.longest.unwrap_or(LONGEST);
         if look.state.is_over() {
@@ -126,7 +126,7 @@ impl Cadence {
     }
 
     /// Returns how long after the end of a run another one is worth it; `None` when nothing more will come.
-    pub fn next_run(&mut self, now: Duration, left: &Left) -> Option<Duration> {
+    pub(crate) fn next_run(&mut self, now: Duration, left: &Left) -> Option<Duration> {
         let longest = self.longest.unwrap_or(LONGEST);
         if !left.look.state.is_over() {
             return match self.next(now, &left.look) {
@@ -146,7 +146,7 @@ impl Cadence {
     }
 
     /// Takes in a look of an earlier run.
-    pub fn recall(&mut self, at: Duration, step: u64) {
+    pub(crate) fn recall(&mut self, at: Duration, step: u64) {
         self.learn(at, Some(step));
     }
 
@@ -181,7 +181,7 @@ fn steps_f64(steps: u64) -> f64 {
 
 /// Guesses how many steps lie between two saves: the smallest distance between the steps seen.
 #[must_use]
-pub fn save_interval(steps: &[u64]) -> Option<u64> {
+pub(crate) fn save_interval(steps: &[u64]) -> Option<u64> {
     let mut steps = steps.to_vec();
     steps.sort_unstable();
     steps.dedup();
@@ -191,7 +191,7 @@ pub fn save_interval(steps: &[u64]) -> Option<u64> {
 
 /// Returns the step of the next save after `step`; the last step saves whatever the interval.
 #[must_use]
-pub fn next_save(step: u64, every: u64, total: Option<u64>) -> Option<u64> {
+pub(crate) fn next_save(step: u64, every: u64, total: Option<u64>) -> Option<u64> {
     let total = total.filter(|total| *total > 0);
     let next = step.checked_div(every)?.checked_add(1)?.checked_mul(every)?;
     Some(total.map_or(next, |total| next.min(total))).filter(|next| *next > step)

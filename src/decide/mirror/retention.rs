@@ -33,7 +33,7 @@ pub(crate) struct Pruned {
 ///
 /// While there is no final save the newest step stays as well: an interrupted training can only resume from it.
 #[must_use]
-pub fn surplus(manifest: &Manifest, retention: Retention) -> Vec<(&ArtifactKey, &Entry)> {
+pub(crate) fn surplus(manifest: &Manifest, retention: Retention) -> Vec<(&ArtifactKey, &Entry)> {
     let numbered = |(key, entry): (&'_ ArtifactKey, &'_ Entry)| -> Option<u64> {
         let is_here = key.kind == ArtifactKind::Checkpoint && entry.state == EntryState::Present;
         if is_here { entry.step } else { None }

@@ -7,7 +7,7 @@ use crate::error::ExitStatus;
 use crate::model::job::{JobStatus, Progress};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunState {
+pub(crate) enum RunState {
     /// Waiting for a machine.
     Queued,
     /// Training, or anything that this version does not know: it may still write.
@@ -25,7 +25,12 @@ pub enum RunState {
 }
 
 #[must_use]
-pub fn run_state(status: &JobStatus, progress: &Progress, has_error: bool, has_final: bool) -> RunState {
+pub(crate) fn run_state(
+    status: &JobStatus,
+    progress: &Progress,
+    has_error: bool,
+    has_final: bool,
+) -> RunState {
     match status {
         JobStatus::InQueue => RunState::Queued,
         JobStatus::Running | JobStatus::Other(_) => RunState::Running,
@@ -43,19 +48,19 @@ pub fn run_state(status: &JobStatus, progress: &Progress, has_error: bool, has_f
 impl RunState {
     /// Whether the trainer writes no more.
     #[must_use]
-    pub const fn is_over(self) -> bool {
+    pub(crate) const fn is_over(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
     }
 
     /// Whether the trainer was ended from outside or by a fault, perhaps in the middle of a save.
     #[must_use]
-    pub const fn is_cut_off(self) -> bool {
+    pub(crate) const fn is_cut_off(self) -> bool {
         matches!(self, Self::StoppedEarly | Self::Failed | Self::Canceled)
     }
 
     /// Returns how following a run that ended like this ends, where every listed file is here.
     #[must_use]
-    pub const fn exit_status(self) -> ExitStatus {
+    pub(crate) const fn exit_status(self) -> ExitStatus {
         match self {
             Self::Finished => ExitStatus::Complete,
             Self::Failed | Self::Canceled => ExitStatus::Negative,

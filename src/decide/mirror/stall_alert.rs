@@ -12,7 +12,7 @@ const LONGEST_GAP: Duration = Duration::from_secs(120);
 
 /// What has been learned of a job's rhythm. Times are durations since any fixed moment.
 #[derive(Debug, Clone, Default)]
-pub struct Alarm {
+pub(crate) struct Alarm {
     looked: Option<Duration>,
     last: Option<(Option<u64>, Option<u64>)>,
     quiet: Duration,
@@ -22,7 +22,7 @@ pub struct Alarm {
 
 /// What one look saw.
 #[derive(Debug, Clone, Copy)]
-pub struct Sign {
+pub(crate) struct Sign {
     pub state: RunState,
     pub step: Option<u64>,
     /// The newest checkpoint's step, or how many there are: anything that changes with a new one.
@@ -37,7 +37,7 @@ pub struct Sign {
 
 /// Nothing new for far too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stall {
+pub(crate) struct Stall {
     pub quiet: Duration,
     /// How long it usually takes to the next save.
     pub usual: Duration,
@@ -45,7 +45,7 @@ pub struct Stall {
 
 impl Alarm {
     /// Takes in a look; returns a stall once, when it has lasted for three times the learned interval.
-    pub fn next(&mut self, now: Duration, sign: &Sign) -> Option<Stall> {
+    pub(crate) fn next(&mut self, now: Duration, sign: &Sign) -> Option<Stall> {
         let since = now.saturating_sub(self.looked.replace(now).unwrap_or(now));
         if sign.state != RunState::Running {
             // In the queue nothing is billed; a new run begins a new story at the old rhythm.

@@ -17,7 +17,7 @@ use super::plan::{Action, Recollection, SkipReason, Step};
 
 /// Everything that the choice depends on.
 #[derive(Debug)]
-pub struct Situation<'a> {
+pub(crate) struct Situation<'a> {
     /// The job's name, where the API gives one.
     pub job_name: Option<&'a str>,
     /// What is done with the files that the job offers.
@@ -36,7 +36,7 @@ pub struct Situation<'a> {
 
 /// A file that the manifest will know, if what is in DIR under its name is what was recorded.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// Where it is.
     pub path: RelPath,
     /// What it is.
@@ -49,7 +49,7 @@ pub struct Candidate {
 
 /// What a candidate is.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Role {
+pub(crate) enum Role {
     /// A file of the job.
     Entry {
         /// Which one.
@@ -68,7 +68,7 @@ pub enum Role {
 
 /// Who vouches for the bytes of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Voucher {
+pub(crate) enum Voucher {
     /// Its row in `job.json`, which also records how it was proven.
     Row,
     /// Its line in `SHA256SUMS`: how it was proven is found out again.
@@ -78,7 +78,7 @@ pub enum Voucher {
 impl Candidate {
     /// Whether a file of this size may have recorded bytes: another need not be read.
     #[must_use]
-    pub fn may_be(&self, size: u64) -> bool {
+    pub(crate) fn may_be(&self, size: u64) -> bool {
         let by_row = self.memory.as_ref().is_some_and(|memory| memory.size == size);
         self.role != Role::Foreign && (by_row || self.line.is_some())
     }
@@ -86,14 +86,14 @@ impl Candidate {
     /// Returns the line that stays in `SHA256SUMS` while its file cannot be read: one that is all that is recorded of these
     /// bytes. What a row records as well stays in the row.
     #[must_use]
-    pub fn line_while_unread(&self) -> Option<Sha256Digest> {
+    pub(crate) fn line_while_unread(&self) -> Option<Sha256Digest> {
         let by_row = self.memory.as_ref().map(|memory| memory.sha256);
         self.line.filter(|line| by_row != Some(*line))
     }
 
     /// Returns who vouches for a file with this digest; `None` where nothing does.
     #[must_use]
-    pub fn voucher(&self, sha256: Sha256Digest) -> Option<Voucher> {
+    pub(crate) fn voucher(&self, sha256: Sha256Digest) -> Option<Voucher> {
         match self {
             Self { role: Role::Foreign, .. } => None,
             Self { memory: Some(memory), .. } if memory.sha256 == sha256 => Some(Voucher::Row),
@@ -105,7 +105,7 @@ impl Candidate {
 /// Returns what may become known, entries before older versions. Names of files that the plan handles are left out: what is
 /// there is compared with the hosted file. So are names that the manifest has.
 #[must_use]
-pub fn candidates(situation: &Situation<'_>) -> Vec<Candidate> {
+pub(crate) fn candidates(situation: &Situation<'_>) -> Vec<Candidate> {
     let Situation { actions, manifest, recollections, lines, rows, .. } = situation;
     if recollections.is_empty() && lines.is_empty() {
         return Vec::new();
@@ -160,7 +160,10 @@ pub fn candidates(situation: &Situation<'_>) -> Vec<Candidate> {
 
 /// Which names of files in DIR look like the job's own and are recorded nowhere.
 #[must_use]
-pub fn unrecorded(situation: &Situation<'_>, names: impl IntoIterator<Item = RelPath>) -> Vec<RelPath> {
+pub(crate) fn unrecorded(
+    situation: &Situation<'_>,
+    names: impl IntoIterator<Item = RelPath>,
+) -> Vec<RelPath> {
     let taken = taken(situation.actions, situation.manifest);
     let remembered: HashSet<&RelPath> =
         situation.recollections.values().map(|memory| &memory.path).chain(situation.lines.keys()).collect();

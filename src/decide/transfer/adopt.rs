@@ -13,17 +13,17 @@ use crate::model::response_head::Head;
 const LEAST: u64 = 8 << 10;
 
 /// The most that is compared. Headers are some hundred KiB at most, and the hash is at their beginning.
-pub const MOST: u64 = 1 << 20;
+pub(crate) const MOST: u64 = 1 << 20;
 
 /// Returns how many of the host's bytes are compared: all of the header, where there is one.
 #[must_use]
-pub fn probe(size: u64, header: Option<&SafetensorsHeader>) -> u64 {
+pub(crate) fn probe(size: u64, header: Option<&SafetensorsHeader>) -> u64 {
     header.map_or(LEAST, |header| header.body_start.clamp(LEAST, MOST)).min(size)
 }
 
 /// Whether the host's answer to a request for that many first bytes has them, of a file of this length.
 #[must_use]
-pub fn fits(size: u64, count: u64, head: &Head) -> bool {
+pub(crate) fn fits(size: u64, count: u64, head: &Head) -> bool {
     let asked = Asked { end: Some(count), ..Asked::default() };
     match resume(&asked, head) {
         Answer::Take { skip: 0, take, total: Some(total), .. } => {
@@ -35,7 +35,7 @@ pub fn fits(size: u64, count: u64, head: &Head) -> bool {
 
 /// Takes a file over whose first `compared` bytes are the host's, if that and its own bytes are proof enough.
 #[must_use]
-pub fn adopted(judgement: Judgement, compared: u64, run_may_write: bool) -> Option<Verified> {
+pub(crate) fn adopted(judgement: Judgement, compared: u64, run_may_write: bool) -> Option<Verified> {
     let Judgement::Proven(verified) = judgement else { return None };
     let is_enough = match verified.evidence() {
         Evidence::TrainerHash | Evidence::Digest | Evidence::Checksum => true,

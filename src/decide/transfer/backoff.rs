@@ -12,7 +12,7 @@ const MOST_DOUBLINGS: u32 = 16;
 
 /// How long something is tried, and how long is waited in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
+pub(crate) struct Policy {
     limit: Limit,
     /// The first wait, which doubles from try to try …
     first: Duration,
@@ -33,26 +33,26 @@ enum Limit {
 
 impl Policy {
     #[must_use]
-    pub const fn patient(tries: u32, first: Duration, longest: Duration) -> Self {
+    pub(crate) const fn patient(tries: u32, first: Duration, longest: Duration) -> Self {
         Self { limit: Limit::Tries(tries), first, longest }
     }
 
     /// The same waits without an end.
     #[must_use]
-    pub const fn endless(self) -> Self {
+    pub(crate) const fn endless(self) -> Self {
         Self { limit: Limit::None, ..self }
     }
 
     /// The same waits, as often as there is time for: no wait lasts until `time` after the first try began.
     #[must_use]
-    pub const fn within(self, time: Duration) -> Self {
+    pub(crate) const fn within(self, time: Duration) -> Self {
         Self { limit: Limit::Time(time), ..self }
     }
 }
 
 /// Counts the tries of a [`Policy`].
 #[derive(Debug, Clone)]
-pub struct Tries {
+pub(crate) struct Tries {
     policy: Policy,
     failed: u32,
     backoff: Backoff,
@@ -61,13 +61,13 @@ pub struct Tries {
 impl Tries {
     /// Begins before the first try.
     #[must_use]
-    pub fn new(policy: Policy, seed: u64) -> Self {
+    pub(crate) fn new(policy: Policy, seed: u64) -> Self {
         Self { policy, failed: 0, backoff: Backoff::new(seed, policy.first, policy.longest) }
     }
 
     /// A try failed `elapsed` after the first one began, and the other side may have asked for a wait. Returns the wait
     /// before the next try; `None` where there is none.
-    pub fn next_wait(&mut self, elapsed: Duration, asked: Option<Duration>) -> Option<Duration> {
+    pub(crate) fn next_wait(&mut self, elapsed: Duration, asked: Option<Duration>) -> Option<Duration> {
         self.failed = self.failed.saturating_add(1);
         let wait = self.backoff.next(asked);
         let continues = match self.policy.limit {
@@ -83,7 +83,7 @@ impl Tries {
 
 /// Grows the range of a random wait from try to try. Deterministic for a seed.
 #[derive(Debug, Clone)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     random: fastrand::Rng,
     first: Duration,
     longest: Duration,
@@ -93,13 +93,13 @@ pub struct Backoff {
 impl Backoff {
     /// Begins with waits up to `first`, which double up to `longest`.
     #[must_use]
-    pub fn new(seed: u64, first: Duration, longest: Duration) -> Self {
+    pub(crate) fn new(seed: u64, first: Duration, longest: Duration) -> Self {
         Self { random: fastrand::Rng::with_seed(seed), first, longest, doublings: 0 }
     }
 
     /// Returns the next wait: random, so that many who failed together do not come back together, but never less
     /// than what the server asked for (of which a quarter of an hour is believed).
-    pub fn next(&mut self, at_least: Option<Duration>) -> Duration {
+    pub(crate) fn next(&mut self, at_least: Option<Duration>) -> Duration {
         let range = self.first.saturating_mul(1 << self.doublings).min(self.longest);
         self.doublings = (self.doublings + 1).min(MOST_DOUBLINGS);
         // Half of the range is certain, against the textbook's full jitter: a wait of nothing would be no wait.
@@ -111,7 +111,7 @@ impl Backoff {
     }
 
     /// Starts over: the last try made progress.
-    pub const fn reset(&mut self) {
+    pub(crate) const fn reset(&mut self) {
         self.doublings = 0;
     }
 }

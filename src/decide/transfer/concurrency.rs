@@ -39,13 +39,13 @@ const HASH_BOUND: f64 = 500e6;
 /// then read back, and one after the other they pass one hash; a file each keeps every processor busy. On slower links
 /// the oldest file is whole sooner when all fetch its pieces, and where a save would else be lost (`hurry`) it must be.
 #[must_use]
-pub fn deserve_one_each(bytes_a_second: f64, hurry: bool) -> bool {
+pub(crate) fn deserve_one_each(bytes_a_second: f64, hurry: bool) -> bool {
     bytes_a_second > HASH_BOUND && !hurry
 }
 
 /// One kind of work's count of connections. Times are durations since any fixed moment.
 #[derive(Debug, Clone)]
-pub struct Tuner {
+pub(crate) struct Tuner {
     level: usize,
     most: usize,
     /// What the level below delivered, while a higher one is on trial.
@@ -58,7 +58,7 @@ pub struct Tuner {
 
 /// What was seen since the last look.
 #[derive(Debug, Clone, Copy)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// What has been done since the beginning, in bytes or files.
     pub done: f64,
     /// Every connection that may work had work to do.
@@ -74,7 +74,7 @@ pub struct Sample {
 impl Tuner {
     /// Begins with `first` connections; there are never more than `most`.
     #[must_use]
-    pub fn new(first: usize, most: usize) -> Self {
+    pub(crate) fn new(first: usize, most: usize) -> Self {
         let most = most.max(1);
         Self {
             level: first.clamp(1, most),
@@ -93,7 +93,7 @@ impl Tuner {
     }
 
     /// Raises the count without a trial, where something else than its own measurements shows that it will pay.
-    pub fn raise_to(&mut self, level: usize) {
+    pub(crate) fn raise_to(&mut self, level: usize) {
         if level > self.level {
             self.level = level.min(self.most);
             self.on_trial = None;
@@ -102,7 +102,7 @@ impl Tuner {
     }
 
     /// Takes a look in; returns the count from now on.
-    pub fn observe(&mut self, now: Duration, sample: &Sample) -> usize {
+    pub(crate) fn observe(&mut self, now: Duration, sample: &Sample) -> usize {
         if sample.pushed_back {
             self.level = (self.level / 2).max(1);
             self.settle(now);

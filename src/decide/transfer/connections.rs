@@ -29,7 +29,7 @@ const SMALL_SHARE: usize = 4;
 const MOST_LARGE: usize = 48;
 
 /// More connections than this overflow queues on the way (measured: 128 were slower than 96).
-pub const MOST: usize = 96;
+pub(crate) const MOST: usize = 96;
 
 /// On a near host more connections than this for small files cost more than they gain.
 const MOST_SMALL_NEAR: usize = 8;
@@ -63,7 +63,7 @@ const RATE_OF_ONE: u64 = 8 << 20;
 
 /// How many connections may work on each kind of file while both kinds wait; what one kind leaves, the other takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Shares {
+pub(crate) struct Shares {
     /// For samples: many small responses, each of which costs a round trip.
     pub small: usize,
     /// For checkpoints and the configuration.
@@ -73,14 +73,14 @@ pub struct Shares {
 impl Shares {
     /// Returns the connections of both kinds.
     #[must_use]
-    pub const fn all(self) -> usize {
+    pub(crate) const fn all(self) -> usize {
         self.small + self.large
     }
 }
 
 /// How many connections are in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Load {
+pub(crate) struct Load {
     /// On small files.
     pub small: usize,
     /// On large files.
@@ -90,14 +90,14 @@ pub struct Load {
 impl Load {
     /// Returns the connections of both kinds.
     #[must_use]
-    pub const fn all(self) -> usize {
+    pub(crate) const fn all(self) -> usize {
         self.small + self.large
     }
 }
 
 /// What bounds the count.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// The user's count.
     pub cap: Option<usize>,
     /// What the process's file handles allow.
@@ -113,7 +113,7 @@ pub struct Limits {
 
 /// What was seen since the beginning, or is waiting now.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub bytes: u64,
     /// Connections in use.
     pub load: Load,
@@ -135,7 +135,7 @@ pub struct Seen {
 
 /// Counts connections. Times are durations since any fixed moment.
 #[derive(Debug)]
-pub struct Connections {
+pub(crate) struct Connections {
     most: usize,
     processors: usize,
     is_pooled: bool,
@@ -160,7 +160,7 @@ pub struct Connections {
 impl Connections {
     /// Begins: with the user's count, or with one that suits any host until the first responses arrive.
     #[must_use]
-    pub fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         let most = limits.cap.unwrap_or(MOST).min(limits.bearable).max(1);
         let floor = most.min(FIRST) / SMALL_SHARE;
         let few = if limits.is_pooled { FIRST } else { limits.processors + 1 };
@@ -195,37 +195,37 @@ impl Connections {
 
     /// Returns the present shares.
     #[must_use]
-    pub const fn shares(&self) -> Shares {
+    pub(crate) const fn shares(&self) -> Shares {
         self.shares
     }
 
     /// Whether each connection takes a file of its own, as far as there are any, instead of all the oldest.
     #[must_use]
-    pub const fn one_each(&self) -> bool {
+    pub(crate) const fn one_each(&self) -> bool {
         self.one_each
     }
 
     /// Whether the round trip to the hosts is known to be short.
     #[must_use]
-    pub fn is_near(&self) -> bool {
+    pub(crate) fn is_near(&self) -> bool {
         self.round_trip.is_far() == Some(false)
     }
 
     /// Whether so many connections are open that a host may refuse the crowd.
     #[must_use]
-    pub const fn is_crowded(&self) -> bool {
+    pub(crate) const fn is_crowded(&self) -> bool {
         self.shares.all() > FIRST
     }
 
     /// Whether requests beyond the least number are welcome: no host refused any for a while, and no rate limit counts
     /// bytes that come twice.
     #[must_use]
-    pub const fn are_more_welcome(&self) -> bool {
+    pub(crate) const fn are_more_welcome(&self) -> bool {
         self.refused_at.is_none() && !self.counts_bytes
     }
 
     /// Takes in how long a request waited for its response's head. `cold`: on a new connection.
-    pub fn head(&mut self, waited: Duration, cold: bool) {
+    pub(crate) fn head(&mut self, waited: Duration, cold: bool) {
         self.round_trip.learn(waited, cold);
         self.suit_far_host();
     }
@@ -240,7 +240,7 @@ impl Connections {
 
     /// A host answered 429 or 503, or refused one connection of many. At once there are half as many; a connection that is
     /// refused after that, by what was requested before, is not replaced.
-    pub fn push_back(&mut self, now: Duration, load: Load) {
+    pub(crate) fn push_back(&mut self, now: Duration, load: Load) {
         let is_new = self.refused_at.is_none_or(|at| now.saturating_sub(at) >= ONE_REFUSAL);
         if is_new {
             self.refused_at = Some(now);
@@ -255,7 +255,7 @@ impl Connections {
 
     /// A connection broke in the middle of a response. One does so on any long link; several at once are a host that resets
     /// connections under load.
-    pub fn note_break(&mut self, now: Duration, load: Load) {
+    pub(crate) fn note_break(&mut self, now: Duration, load: Load) {
         let (since, count) = self.breaks;
         self.breaks = if now.saturating_sub(since) < ONE_REFUSAL { (since, count + 1) } else { (now, 1) };
         let (_, count) = self.breaks;
@@ -272,7 +272,7 @@ impl Connections {
     }
 
     /// Looks at what is done and what waits; returns the shares from now on.
-    pub fn observe(&mut self, now: Duration, seen: &Seen) -> Shares {
+    pub(crate) fn observe(&mut self, now: Duration, seen: &Seen) -> Shares {
         let refused = std::mem::take(&mut self.pushed_back);
         // In a fleet requests also wait for the pool.
         if seen.requests == 0 || self.is_pooled {

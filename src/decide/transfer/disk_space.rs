@@ -24,7 +24,7 @@ const AMPLE: u64 = 1 << 30;
 
 /// Returns the bytes that must stay free on a disk of `total` bytes.
 #[must_use]
-pub fn floor(min_free: Option<ByteCount>, total: u64) -> u64 {
+pub(crate) fn floor(min_free: Option<ByteCount>, total: u64) -> u64 {
     min_free.map_or_else(|| MIN_FREE.min(total / MIN_FREE_SHARE), |size| size.0)
 }
 
@@ -49,14 +49,14 @@ impl fmt::Display for Shortage {
 
 /// Returns what is lacking for `wanted` more bytes on a disk with `free` bytes of which `promised` are spoken for.
 #[must_use]
-pub const fn shortage(free: u64, promised: u64, floor: u64, wanted: u64) -> Option<Shortage> {
+pub(crate) const fn shortage(free: u64, promised: u64, floor: u64, wanted: u64) -> Option<Shortage> {
     let free = free.saturating_sub(promised);
     if free.saturating_sub(floor) < wanted { Some(Shortage { wanted, free, floor }) } else { None }
 }
 
 /// Whether `wanted` more bytes fit without another look at the disk; `age` is how old the last one is.
 #[must_use]
-pub fn surely_fits(age: Duration, free: u64, promised: u64, floor: u64, wanted: u64) -> bool {
+pub(crate) fn surely_fits(age: Duration, free: u64, promised: u64, floor: u64, wanted: u64) -> bool {
     age < FRESH && shortage(free, promised, floor, wanted.saturating_add(AMPLE)).is_none()
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 /// A group of this many files is committed at once …
-pub const ENOUGH: usize = 64;
+pub(crate) const ENOUGH: usize = 64;
 
 /// … and a smaller one after this long: 10 ms later is not noticed, and a flush of the journal costs as much as that.
-pub const LONGEST: Duration = Duration::from_millis(10);
+pub(crate) const LONGEST: Duration = Duration::from_millis(10);
 
 /// In a fleet the files of each job arrive slowly, since connections go from job to job, and each group costs its job four flushes. This
 /// many times as long is gathered, while more of the job's files are on their way.
@@ -50,13 +50,13 @@ impl Gather {
 
 /// What flushing one file costs here.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct FlushCost {
+pub(crate) struct FlushCost {
     mean: Option<Duration>,
 }
 
 impl FlushCost {
     /// Takes in how long a group of files took to flush, one after the other on each of `threads` threads.
-    pub fn observe(&mut self, files: usize, took: Duration, threads: usize) {
+    pub(crate) fn observe(&mut self, files: usize, took: Duration, threads: usize) {
         let Ok(files) = u32::try_from(files.div_ceil(threads.max(1))) else { return };
         if files == 0 {
             return;
@@ -67,7 +67,7 @@ impl FlushCost {
 
     /// Whether files are flushed one after the other, rather than on several threads. Unknown costs are not cheap.
     #[must_use]
-    pub fn is_cheap(&self) -> bool {
+    pub(crate) fn is_cheap(&self) -> bool {
         self.mean.is_some_and(|mean| mean < CHEAP)
     }
 }

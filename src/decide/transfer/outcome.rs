@@ -5,18 +5,18 @@ use std::time::Duration;
 use crate::model::fault::Fault;
 
 /// A single pass fails a file rather than wait longer than this for a busy host; the next pass will find it less busy.
-pub const LONGEST_WAIT_IN_ONE_PASS: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_WAIT_IN_ONE_PASS: Duration = Duration::from_secs(60);
 
 /// A file keeps its memory over a wait that is no longer than this. Over a longer one the bytes that are not sent yet are
 /// dropped, a few parts at most, so that files of other hosts get their memory.
 const LONGEST_WAIT_WITH_MEMORY: Duration = Duration::from_secs(5);
 
 /// A file is gone when the host denies it this often in a row while it is still listed.
-pub const TRIES_OF_A_GONE_FILE: u32 = 2;
+pub(crate) const TRIES_OF_A_GONE_FILE: u32 = 2;
 
 /// What to do after a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The same request may succeed later; the server may have answered when.
     Retry {
         /// At least this long from now.
@@ -32,7 +32,7 @@ pub enum Verdict {
 }
 
 #[must_use]
-pub const fn verdict(fault: &Fault) -> Verdict {
+pub(crate) const fn verdict(fault: &Fault) -> Verdict {
     match fault {
         Fault::Connect { .. }
         | Fault::Stalled { .. }
@@ -56,7 +56,7 @@ pub const fn verdict(fault: &Fault) -> Verdict {
 
 /// What follows a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum After {
+pub(crate) enum After {
     /// The file is given up in this pass.
     Fail,
     /// The request is sent again after a wait of at least this long.
@@ -70,7 +70,7 @@ pub enum After {
 
 /// Decides what follows a fault. `exhausted`: there were enough tries without progress; `once`: a single pass.
 #[must_use]
-pub fn after(fault: &Fault, exhausted: bool, once: bool) -> After {
+pub(crate) fn after(fault: &Fault, exhausted: bool, once: bool) -> After {
     match verdict(fault) {
         Verdict::GiveUp => After::Fail,
         Verdict::Retry { .. } if exhausted => After::Fail,
@@ -82,7 +82,7 @@ pub fn after(fault: &Fault, exhausted: bool, once: bool) -> After {
 
 /// What a file does whose host may not be asked for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AtGate {
+pub(crate) enum AtGate {
     /// It fails in this pass.
     Fail,
     /// It waits.
@@ -93,7 +93,7 @@ pub enum AtGate {
 
 /// Decides what a file does whose host may be asked after `wait`. `once`: a single pass.
 #[must_use]
-pub fn at_gate(wait: Duration, once: bool) -> AtGate {
+pub(crate) fn at_gate(wait: Duration, once: bool) -> AtGate {
     match wait {
         wait if once && wait > LONGEST_WAIT_IN_ONE_PASS => AtGate::Fail,
         wait if wait > LONGEST_WAIT_WITH_MEMORY => AtGate::WaitWithoutMemory,
@@ -103,7 +103,7 @@ pub fn at_gate(wait: Duration, once: bool) -> AtGate {
 
 /// What follows the answer to a question for a newer link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AfterLink {
+pub(crate) enum AfterLink {
     /// The newer link is used at once.
     Use,
     /// The file is gone.
@@ -117,7 +117,7 @@ pub enum AfterLink {
 /// Decides what follows where the file is still listed. `is_renewed`: with another link than before; `gone` is what the
 /// host reported, `tries` how often in a row without progress.
 #[must_use]
-pub const fn after_link(is_renewed: bool, gone: bool, tries: u32, exhausted: bool) -> AfterLink {
+pub(crate) const fn after_link(is_renewed: bool, gone: bool, tries: u32, exhausted: bool) -> AfterLink {
     if is_renewed && !exhausted {
         AfterLink::Use
     } else if gone && tries >= TRIES_OF_A_GONE_FILE {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// What is known of a host's way with ranges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Habit {
+pub(crate) enum Habit {
     /// Nothing yet.
     #[default]
     Unknown,
@@ -17,7 +17,7 @@ pub enum Habit {
 
 /// Whether to ask once without a range after a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Instead {
+pub(crate) enum Instead {
     /// The refusal is the answer.
     No,
     /// In the same breath.
@@ -28,7 +28,12 @@ pub enum Instead {
 
 /// Decides, from the refusal's status, its `Retry-After`, and whether this file was asked for without a range already.
 #[must_use]
-pub const fn instead(habit: Habit, asked_plain: bool, status: u16, retry_after: Option<Duration>) -> Instead {
+pub(crate) const fn instead(
+    habit: Habit,
+    asked_plain: bool,
+    status: u16,
+    retry_after: Option<Duration>,
+) -> Instead {
     if asked_plain || matches!(habit, Habit::Serves) {
         return Instead::No;
     }
@@ -45,7 +50,7 @@ pub const fn instead(habit: Habit, asked_plain: bool, status: u16, retry_after: 
 /// What the answer to a plain request, sent right after a refusal, shows of the host. After a wait it shows nothing: the
 /// refusal may have been over by then.
 #[must_use]
-pub const fn learned(at_once: bool, served: bool, before: Habit) -> Habit {
+pub(crate) const fn learned(at_once: bool, served: bool, before: Habit) -> Habit {
     match (at_once, served, before) {
         (true, true, Habit::Unknown) => Habit::Refuses,
         _ => before,

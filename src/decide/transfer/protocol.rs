@@ -17,14 +17,14 @@ use crate::model::source_url::SourceUrl;
 use super::task::{DiskTrouble, FailureCause, Missing};
 
 /// First and longest wait before a file that failed is tried again.
-pub const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
+pub(crate) const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
 
 /// First and longest wait before a file that is still being written is requested again.
-pub const SETTLE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+pub(crate) const SETTLE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
 /// Where a file is between its task and its end.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Not begun: what an earlier run left of it is not known yet.
     Queued,
     /// No new request before `until`; requests under way continue.
@@ -51,14 +51,14 @@ pub enum Phase {
 
 /// One range lent to one connection, of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Ticket {
+pub(crate) struct Ticket {
     pub(super) attempt: u32,
     pub(super) lease: Lease,
 }
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub(crate) struct Request {
     /// The first byte.
     pub start: u64,
     /// One past the last byte; `None`: to the end.
@@ -73,7 +73,7 @@ pub struct Request {
 
 /// Work for one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assignment {
+pub(crate) struct Assignment {
     /// Names it in every later input.
     pub ticket: Ticket,
     /// The bytes to write.
@@ -90,7 +90,7 @@ pub struct Assignment {
 
 /// What an earlier run left of a file, read back and found right.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Left {
+pub(crate) struct Left {
     /// The revision of the bytes.
     pub revision: Revision,
     pub length: u64,
@@ -102,7 +102,7 @@ pub struct Left {
 
 /// What responses reported of the revision.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Known {
+pub(crate) struct Known {
     /// Validators and length, from the first response or the part's record.
     pub revision: Option<Revision>,
     /// The length that the server declared.
@@ -121,7 +121,7 @@ impl Known {
 }
 
 #[derive(Debug)]
-pub enum Input {
+pub(crate) enum Input {
     /// The file is taken up, with what an earlier run left of it.
     Begun(Option<Left>),
     /// The file is here already: proven, and known from now on.
@@ -162,7 +162,7 @@ pub enum Input {
 
 /// How a connection ended its range.
 #[derive(Debug, Clone, PartialEq)]
-pub enum RangeEnd {
+pub(crate) enum RangeEnd {
     /// Every byte of it is booked.
     Finished,
     /// The body of unknown length ended; its bytes are booked.
@@ -185,7 +185,7 @@ pub enum RangeEnd {
 
 /// What the job offers of a file now.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Refreshed {
+pub(crate) enum Refreshed {
     /// It is offered under this link.
     Here {
         url: SourceUrl,
@@ -200,7 +200,7 @@ pub enum Refreshed {
 
 /// What became of a file on its way to its final name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It has its name, or the same bytes had it already.
     Here,
     /// It could not get its name; its part stays.
@@ -208,7 +208,7 @@ pub enum Outcome {
 }
 
 #[derive(Debug, PartialEq)]
-pub enum Command {
+pub(crate) enum Command {
     /// Remember what is known of the revision, for the part's record and the hashes.
     Learned(Known),
     /// Take the body.
@@ -279,7 +279,7 @@ pub enum Command {
 
 /// What users and logs show.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Report {
+pub(crate) enum Report {
     /// The first byte is on its way.
     Started {
         /// The whole length, where known.
@@ -314,7 +314,7 @@ pub enum Report {
 
 /// How a download ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// The file is here.
     Here,
     /// It is not, and what arrived of it stays for the next try.
@@ -330,11 +330,11 @@ pub enum Ending {
 impl Ending {
     /// The end of a file whose work was lost by a defect.
     #[must_use]
-    pub fn lost() -> Self {
+    pub(crate) fn lost() -> Self {
         let why = Missing::Failed(FailureCause::Defect);
         Self::Missing { why, cool_down: COOL_DOWN, for_training: false }
     }
 }
 
 /// Commands in the order in which to perform them.
-pub type Commands = Vec<Command>;
+pub(crate) type Commands = Vec<Command>;

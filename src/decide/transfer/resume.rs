@@ -9,7 +9,7 @@ use crate::model::revision::{Agreement, Revision};
 
 /// What was asked of the host.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// The first byte.
     pub start: u64,
     /// One past the last byte; `None`: to the end.
@@ -32,17 +32,17 @@ pub struct Asked {
 
 /// So many bytes before a break are asked for again where no validator shows whether the file is still the same. Weights
 /// of two versions differ within far fewer.
-pub const OVERLAP: u64 = 16 << 10;
+pub(crate) const OVERLAP: u64 = 16 << 10;
 
 /// Returns how many bytes before a range are to be asked for again and compared; `before` is how many are here.
 #[must_use]
-pub fn overlap(known: &Revision, before: u64) -> u64 {
+pub(crate) fn overlap(known: &Revision, before: u64) -> u64 {
     if known.is_comparable() { 0 } else { before.min(OVERLAP) }
 }
 
 /// What to do with an answer.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// The body's bytes, after skipping `skip` of them, belong at `asked.start`; `take` of them are wanted.
     Take {
         /// Bytes before the asked one, sent by a cache that aligns ranges to blocks.
@@ -74,7 +74,7 @@ pub enum Answer {
 
 /// Reads an answer's head in the light of what was asked and known.
 #[must_use]
-pub fn resume(asked: &Asked, head: &Head) -> Answer {
+pub(crate) fn resume(asked: &Asked, head: &Head) -> Answer {
     match head.status {
         206 => partial(asked, head),
         200 => whole(asked, head),

@@ -34,10 +34,10 @@ const BATCHES_EACH: usize = 4;
 
 /// One file under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileId(u64);
+pub(crate) struct FileId(u64);
 
 /// Where the states of files are.
-pub trait Files {
+pub(crate) trait Files {
     /// Returns the state of a file, unless a connection has it.
     fn state(&mut self, id: FileId) -> Option<&mut TransferState>;
 }
@@ -50,7 +50,7 @@ impl Files for BTreeMap<FileId, TransferState> {
 
 /// Work for one connection.
 #[derive(Debug)]
-pub enum Work {
+pub(crate) enum Work {
     /// Look at what is here of a file.
     Look(FileId),
     Range(FileId, Assignment),
@@ -67,7 +67,7 @@ pub enum Work {
 
 /// Puts files and ranges in order.
 #[derive(Debug)]
-pub struct Scheduler {
+pub(crate) struct Scheduler {
     connections: Connections,
     base: Cut,
     cut: Cut,
@@ -113,7 +113,7 @@ impl Scheduler {
     /// Begins with nothing. `cut`: how files are cut into ranges while nothing is known of connections.
     /// `most_in_a_batch`: what the open files of a batch may be, at most.
     #[must_use]
-    pub fn new(limits: &Limits, cut: Cut, most_in_a_batch: usize) -> Self {
+    pub(crate) fn new(limits: &Limits, cut: Cut, most_in_a_batch: usize) -> Self {
         Self {
             connections: Connections::new(limits),
             base: cut,
@@ -137,7 +137,7 @@ impl Scheduler {
     }
 
     /// Admits a file, behind those of its kind that were admitted before. `None` while it is under way or cools down.
-    pub fn admit(&mut self, now: Duration, task: &Task) -> Option<FileId> {
+    pub(crate) fn admit(&mut self, now: Duration, task: &Task) -> Option<FileId> {
         let (key, is_large) = (&task.artifact.key, task.is_large());
         let still = |cooling: &Cooling| cooling.until > now && (task.run_may_write || !cooling.for_training);
         let is_cooling = self.cooling.get(key).is_some_and(still);
@@ -155,12 +155,12 @@ impl Scheduler {
     }
 
     /// Takes back a small file of a batch that was not begun; it is the next of its kind.
-    pub fn requeue(&mut self, id: FileId) {
+    pub(crate) fn requeue(&mut self, id: FileId) {
         self.small.push_front(id);
     }
 
     /// Puts a file where its phase belongs, after each step.
-    pub fn place(&mut self, id: FileId, state: &TransferState) {
+    pub(crate) fn place(&mut self, id: FileId, state: &TransferState) {
         match state.phase() {
             Phase::Fetching => {
                 self.deadlines.remove(&id);
@@ -186,7 +186,7 @@ impl Scheduler {
     }
 
     /// Puts a file at the head of its queue: its wait before the first request is over.
-    pub fn queue_again(&mut self, id: FileId, is_large: bool) {
+    pub(crate) fn queue_again(&mut self, id: FileId, is_large: bool) {
         if is_large { self.large.push_front(id) } else { self.small.push_front(id) }
     }
 
@@ -196,7 +196,7 @@ impl Scheduler {
 
     /// Ends a file: it may be admitted again, after the cool-down of its ending. A second cool-down in a row is twice as
     /// long, up to its longest.
-    pub fn close(&mut self, now: Duration, id: FileId, key: &ArtifactKey, ending: &Ending) {
+    pub(crate) fn close(&mut self, now: Duration, id: FileId, key: &ArtifactKey, ending: &Ending) {
         self.forget(id);
         self.deadlines.remove(&id);
         self.under_way.remove(key);
@@ -216,47 +216,47 @@ impl Scheduler {
     /// Returns when the next file that cools down may be admitted again. Files that have cooled down already are not
     /// waited for: they are admitted, or no longer offered.
     #[must_use]
-    pub fn cooled_at(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn cooled_at(&self, now: Duration) -> Option<Duration> {
         self.cooling.values().map(|cooling| cooling.until).filter(|until| *until > now).min()
     }
 
     /// Whether no file is under way.
     #[must_use]
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.under_way.is_empty()
     }
 
     /// Returns the connections in use.
     #[must_use]
-    pub const fn load(&self) -> Load {
+    pub(crate) const fn load(&self) -> Load {
         self.load
     }
 
     /// Returns the present shares.
     #[must_use]
-    pub const fn shares(&self) -> Shares {
+    pub(crate) const fn shares(&self) -> Shares {
         self.connections.shares()
     }
 
     /// Returns how files are cut into ranges now.
     #[must_use]
-    pub const fn cut(&self) -> Cut {
+    pub(crate) const fn cut(&self) -> Cut {
         self.cut
     }
 
     /// Whether so many connections are open that a host may refuse the crowd.
     #[must_use]
-    pub const fn is_crowded(&self) -> bool {
+    pub(crate) const fn is_crowded(&self) -> bool {
         self.connections.is_crowded()
     }
 
     /// Takes in how long a request waited for its response's head.
-    pub fn head(&mut self, waited: Duration, cold: bool) {
+    pub(crate) fn head(&mut self, waited: Duration, cold: bool) {
         self.connections.head(waited, cold);
     }
 
     /// Takes in what a connection delivered that delivered all it was asked for.
-    pub fn delivered(&mut self, bytes: u64, took: Duration, waited: Duration) {
+    pub(crate) fn delivered(&mut self, bytes: u64, took: Duration, waited: Duration) {
         // A shorter response is over before it has found its speed.
         if bytes >= self.base.block / 2 {
             self.typical.learn(bytes, took, waited);
@@ -265,17 +265,17 @@ impl Scheduler {
     }
 
     /// A host asked for fewer connections.
-    pub fn push_back(&mut self, now: Duration) {
+    pub(crate) fn push_back(&mut self, now: Duration) {
         self.connections.push_back(now, self.load);
     }
 
     /// One connection of many broke in the middle of a response.
-    pub fn note_break(&mut self, now: Duration) {
+    pub(crate) fn note_break(&mut self, now: Duration) {
         self.connections.note_break(now, self.load);
     }
 
     /// Counts connections anew. `bytes`: all that arrived so far; `held_up`: connections that wait until their last bytes are written.
-    pub fn observe(&mut self, now: Duration, bytes: u64, held_up: usize, hurry: bool) -> Shares {
+    pub(crate) fn observe(&mut self, now: Duration, bytes: u64, held_up: usize, hurry: bool) -> Shares {
         let seen = Seen {
             bytes,
             load: self.load,
@@ -294,7 +294,7 @@ impl Scheduler {
     }
 
     /// A connection is done with its work. `stays_open`: it read its response to the end, and serves the next request.
-    pub const fn idle(&mut self, is_large: bool, stays_open: bool) {
+    pub(crate) const fn idle(&mut self, is_large: bool, stays_open: bool) {
         let busy = if is_large { &mut self.load.large } else { &mut self.load.small };
         *busy = busy.saturating_sub(1);
         if stays_open {
@@ -303,19 +303,19 @@ impl Scheduler {
     }
 
     /// A connection has looked at what is here of a file.
-    pub const fn end_look(&mut self, taken: Taken) {
+    pub(crate) const fn end_look(&mut self, taken: Taken) {
         self.looks = self.looks.saturating_sub(1);
         self.idle(taken.is_large, !taken.is_cold);
     }
 
     /// Whether connections that may work have nothing to do.
     #[must_use]
-    pub fn has_idle_connections(&self) -> bool {
+    pub(crate) fn has_idle_connections(&self) -> bool {
         self.load.all() < self.shares().all() && self.large.is_empty() && self.small.is_empty()
     }
 
     /// Returns when the next wait ends.
-    pub fn next_deadline(&mut self) -> Option<Duration> {
+    pub(crate) fn next_deadline(&mut self) -> Option<Duration> {
         while let Some(Reverse((until, id))) = self.waiting.peek().copied() {
             // A file that was placed elsewhere since, or waits longer, is not due.
             if self.deadlines.get(&id) == Some(&until) {
@@ -327,7 +327,7 @@ impl Scheduler {
     }
 
     /// Takes out a file whose wait is over.
-    pub fn due(&mut self, now: Duration) -> Option<FileId> {
+    pub(crate) fn due(&mut self, now: Duration) -> Option<FileId> {
         self.next_deadline().filter(|until| *until <= now)?;
         let Reverse((_, id)) = self.waiting.pop()?;
         self.deadlines.remove(&id);
@@ -335,7 +335,7 @@ impl Scheduler {
     }
 
     /// Gives the next work, where a connection may take some. Each is given back with [`Self::idle`].
-    pub fn next(&mut self, now: Duration, files: &mut impl Files) -> Option<(Work, Taken)> {
+    pub(crate) fn next(&mut self, now: Duration, files: &mut impl Files) -> Option<(Work, Taken)> {
         if self.load.all() >= self.shares().all() {
             return None;
         }
@@ -460,7 +460,7 @@ impl Scheduler {
 
     /// Returns what a range under way is compared with.
     #[must_use]
-    pub fn others(&self) -> Others {
+    pub(crate) fn others(&self) -> Others {
         Others {
             are_idle: self.has_idle_connections(),
             is_one_open: self.open_idle > 0,
@@ -471,7 +471,7 @@ impl Scheduler {
     }
 
     /// Takes an open connection that has nothing to do, to race another one. It is given back with [`Self::idle`].
-    pub fn race(&mut self, is_large: bool) -> Option<Taken> {
+    pub(crate) fn race(&mut self, is_large: bool) -> Option<Taken> {
         let others = self.others();
         if !others.are_idle || !others.is_one_open || !others.are_welcome {
             return None;
@@ -490,7 +490,7 @@ impl Scheduler {
 
 /// What a connection was taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken {
+pub(crate) struct Taken {
     /// For a large file.
     pub is_large: bool,
     /// None that is open had nothing to do, so it is a new one.

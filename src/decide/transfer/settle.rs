@@ -8,11 +8,11 @@ use crate::model::manifest::FirstLook;
 use crate::model::revision::Revision;
 
 /// Two looks closer than this prove little: a trainer writes in bursts, and an encoder flushes every second or two.
-pub const APART: Duration = Duration::from_secs(5);
+pub(crate) const APART: Duration = Duration::from_secs(5);
 
 /// What one look read of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Read<'a> {
+pub(crate) struct Read<'a> {
     /// The hash of its bytes, and so its length too.
     pub sha256: Sha256Digest,
     /// What the host reported of its revision.
@@ -23,7 +23,7 @@ pub struct Read<'a> {
 
 /// What follows a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
+pub(crate) enum Settled {
     /// Nothing speaks against publishing it.
     Publish,
     /// The first look, or the first with these bytes: look again after [`APART`].
@@ -34,7 +34,7 @@ pub enum Settled {
 
 /// Judges a proven file by how it was proven, whether the run may still write, and what an earlier look read.
 #[must_use]
-pub fn settled(
+pub(crate) fn settled(
     evidence: Evidence,
     run_may_write: bool,
     read: Read<'_>,

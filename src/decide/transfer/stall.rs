@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::model::units::as_f64;
 
 /// A connection is judged by what it delivered in so long: shorter looks see the pauses of healthy ones.
-pub const LOOK: Duration = Duration::from_secs(2);
+pub(crate) const LOOK: Duration = Duration::from_secs(2);
 
 /// Less than this is dripping, in bytes a second: no link that a training is followed over is slower.
 const FLOOR: f64 = 1024.0;
 
 /// One connection's flow. Times are durations since any fixed moment.
 #[derive(Debug, Clone)]
-pub struct Pulse {
+pub(crate) struct Pulse {
     patience: Duration,
     since: Duration,
     bytes: u64,
@@ -70,12 +70,12 @@ impl Typical {
 impl Pulse {
     /// Begins to watch a connection; one that drips for `patience` is given up.
     #[must_use]
-    pub const fn new(now: Duration, patience: Duration) -> Self {
+    pub(crate) const fn new(now: Duration, patience: Duration) -> Self {
         Self { patience, since: now, bytes: 0, dripping: Duration::ZERO }
     }
 
     /// Takes in what came since the last look; returns whether the connection has dripped for too long.
-    pub fn observe(&mut self, now: Duration, bytes: u64) -> bool {
+    pub(crate) fn observe(&mut self, now: Duration, bytes: u64) -> bool {
         self.bytes += bytes;
         let elapsed = now.saturating_sub(self.since);
         if elapsed < LOOK {

@@ -25,23 +25,23 @@ use super::protocol::{Command, Commands, Input, Known, Left, Phase, RangeEnd, Ti
 use super::task::{FailureCause, Missing, Policy, Task};
 
 /// The first wait after a fault; it doubles, with jitter, up to the second.
-pub const FIRST_WAIT: Duration = Duration::from_millis(500);
+pub(crate) const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait after a fault.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A revision that changed this often within one download will not stay the same in the next minute either.
-pub const MOST_RESTARTS: u32 = 8;
+pub(crate) const MOST_RESTARTS: u32 = 8;
 
 /// After this many restarts for tags that differ while date and length agree, the tags are ignored: the host is a set of
 /// replicas with tags of their own.
-pub const RESTARTS_BEFORE_TOLERANCE: u32 = 2;
+pub(crate) const RESTARTS_BEFORE_TOLERANCE: u32 = 2;
 
 /// A host that sends a few bytes with each connection would be asked for ever: less than this is no progress.
-pub const LEAST_PROGRESS: u64 = 1 << 10;
+pub(crate) const LEAST_PROGRESS: u64 = 1 << 10;
 
 /// A body without a declared length, whose format declares none either, is endless beyond this: no trainer writes a file
 /// of such a format this large.
-pub const MOST_UNDECLARED: u64 = 8 << 30;
+pub(crate) const MOST_UNDECLARED: u64 = 8 << 30;
 
 /// One step: when it is made, and the commands that it leads to.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Turn {
 
 /// What this host does differently, learned from its responses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Quirks {
+pub(crate) struct Quirks {
     /// `If-Range` made it send everything although nothing had changed.
     pub ignores_if_range: bool,
     /// It sends everything whatever range is requested: one request for all of it.
@@ -75,7 +75,7 @@ pub struct Quirks {
 
 /// One file on its way.
 #[derive(Debug)]
-pub struct TransferState {
+pub(crate) struct TransferState {
     task: Task,
     policy: Policy,
     phase: Phase,
@@ -145,7 +145,13 @@ struct Open {
 impl TransferState {
     /// Begins with a task. `left_over`: a part of an earlier run or try exists. `seed` decides the jitter of waits.
     #[must_use]
-    pub fn new(task: Task, policy: Policy, seed: u64, left_over: bool, previous: Option<Missing>) -> Self {
+    pub(crate) fn new(
+        task: Task,
+        policy: Policy,
+        seed: u64,
+        left_over: bool,
+        previous: Option<Missing>,
+    ) -> Self {
         Self {
             phase: Phase::Queued,
             attempt: 0,
@@ -179,84 +185,84 @@ impl TransferState {
 
     /// Returns what is fetched.
     #[must_use]
-    pub const fn task(&self) -> &Task {
+    pub(crate) const fn task(&self) -> &Task {
         &self.task
     }
 
     /// Returns where it is.
     #[must_use]
-    pub const fn phase(&self) -> &Phase {
+    pub(crate) const fn phase(&self) -> &Phase {
         &self.phase
     }
 
     /// Returns the whole length, where known.
     #[must_use]
-    pub const fn length(&self) -> Option<u64> {
+    pub(crate) const fn length(&self) -> Option<u64> {
         self.ranges.length()
     }
 
     /// Returns how many bytes are here.
     #[must_use]
-    pub fn have(&self) -> u64 {
+    pub(crate) fn have(&self) -> u64 {
         self.ranges.have()
     }
 
     /// Returns how many bytes from the first one on are here without a gap.
     #[must_use]
-    pub fn front(&self) -> u64 {
+    pub(crate) fn front(&self) -> u64 {
         self.ranges.front()
     }
 
     /// Returns the bytes that are neither here nor requested, where the length is known.
     #[must_use]
-    pub fn unassigned(&self) -> Option<u64> {
+    pub(crate) fn unassigned(&self) -> Option<u64> {
         Some(self.length()?.saturating_sub(self.have() + self.ranges.leased()))
     }
 
     /// Whether a connection serves it.
     #[must_use]
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         !self.open.is_empty()
     }
 
     /// Whether something of it is here, which must be looked at before the first request: a part of an earlier run or try,
     /// or a file of its name that rcsync did not publish.
     #[must_use]
-    pub fn must_look(&self) -> bool {
+    pub(crate) fn must_look(&self) -> bool {
         self.phase == Phase::Queued && (self.is_left_over || self.task.may_adopt)
     }
 
     /// Whether a part of an earlier run or try exists.
     #[must_use]
-    pub const fn is_left_over(&self) -> bool {
+    pub(crate) const fn is_left_over(&self) -> bool {
         self.is_left_over
     }
 
     /// Returns what is known of the revision.
     #[must_use]
-    pub const fn known(&self) -> &Known {
+    pub(crate) const fn known(&self) -> &Known {
         &self.known
     }
 
     /// Takes in whether the newest poll showed a run that may still write: one that was over when the file was ordered may
     /// have been resumed since.
-    pub const fn know_run(&mut self, may_write: bool) {
+    pub(crate) const fn know_run(&mut self, may_write: bool) {
         self.task.run_may_write |= may_write;
     }
 
     /// Takes in what other files have shown of the host.
-    pub const fn know_habit(&mut self, habit: Habit) {
+    pub(crate) const fn know_habit(&mut self, habit: Habit) {
         self.habit = habit;
     }
 
     /// Returns the host that the next request goes to.
     #[must_use]
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         self.url.host()
     }
 
     /// Takes in what happened; returns what to do, in order.
-    pub fn step(&mut self, now: Duration, input: Input) -> Commands {
+    pub(crate) fn step(&mut self, now: Duration, input: Input) -> Commands {
         let turn = &mut Turn { now, commands: Commands::new() };
         let delivers_bytes = matches!(input, Input::Booked { .. } | Input::RangeEnded { .. });
         match input {

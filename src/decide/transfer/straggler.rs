@@ -37,14 +37,14 @@ const WORTH_A_REQUEST: f64 = 2.0;
 
 /// One range under way, watched from its request on. Times are durations since any fixed moment.
 #[derive(Debug, Clone, Copy)]
-pub struct Watch {
+pub(crate) struct Watch {
     glanced: (Duration, u64),
     looked: (Duration, u64),
 }
 
 /// What a range under way looks like now.
 #[derive(Debug, Clone, Copy)]
-pub struct Flow {
+pub(crate) struct Flow {
     /// Bytes that it still lacks.
     pub left: u64,
     /// Bytes that arrived since its request.
@@ -57,7 +57,7 @@ pub struct Flow {
 
 /// What is known of the others.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Others {
+pub(crate) struct Others {
     /// Connections that may work have nothing to do.
     pub are_idle: bool,
     /// One of those is open, from an earlier request.
@@ -72,7 +72,7 @@ pub struct Others {
 
 /// What to do about one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Nothing, or not yet.
     Keep,
     /// Stop it; what is left is requested again.
@@ -86,12 +86,12 @@ pub enum Verdict {
 impl Watch {
     /// Begins to watch.
     #[must_use]
-    pub const fn new(now: Duration) -> Self {
+    pub(crate) const fn new(now: Duration) -> Self {
         Self { glanced: (now, 0), looked: (now, 0) }
     }
 
     /// Takes a look at a range.
-    pub fn observe(&mut self, now: Duration, flow: &Flow, others: &Others) -> Verdict {
+    pub(crate) fn observe(&mut self, now: Duration, flow: &Flow, others: &Others) -> Verdict {
         let (rate, wait) = (others.typical.rate(), others.typical.wait());
         let left = as_f64(flow.left);
         if let Some(own) = since(&mut self.glanced, now, flow.arrived, GLANCE.max(wait * WAITS)) {

@@ -6,11 +6,11 @@ use crate::model::digest::Sha256Digest;
 use crate::model::manifest::Doubt;
 
 /// The wait between a body that contradicts its proof and the second download of the same bytes.
-pub const SECOND_LOOK: Duration = Duration::from_secs(2);
+pub(crate) const SECOND_LOOK: Duration = Duration::from_secs(2);
 
 /// What to do about a contradiction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubted {
+pub(crate) enum Doubted {
     /// The run may still be writing it: look again with the next looks.
     Settling,
     /// The run is over, and these bytes were read once: read them again, a little later.
@@ -21,7 +21,7 @@ pub enum Doubted {
 
 /// Decides, from what was read now and what was read before.
 #[must_use]
-pub fn doubted(read: Sha256Digest, before: Option<&Doubt>, run_may_write: bool) -> Doubted {
+pub(crate) fn doubted(read: Sha256Digest, before: Option<&Doubt>, run_may_write: bool) -> Doubted {
     match before {
         _ if run_may_write => Doubted::Settling,
         Some(doubt) if doubt.after_end && doubt.sha256 == read => Doubted::Condemned,

@@ -17,7 +17,7 @@ use crate::model::revision::Revision;
 
 /// A file to fetch, and what is known of it. What few files have is boxed: tens of thousands may wait.
 #[derive(Debug, Clone)]
-pub struct Task {
+pub(crate) struct Task {
     /// The file and the path it will get.
     pub artifact: Arc<Artifact>,
     /// The file is here: only ask whether it changed since this revision.
@@ -46,14 +46,14 @@ impl Task {
     /// Whether it is scheduled with the large files. By kind, since no size is known yet: checkpoints are large, samples
     /// as a rule are not, and the configuration, which is first of all, must not wait behind samples.
     #[must_use]
-    pub fn is_large(&self) -> bool {
+    pub(crate) fn is_large(&self) -> bool {
         self.artifact.key.kind != ArtifactKind::Sample
     }
 }
 
 /// What the user decided, as far as it changes what happens to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// One pass, then exit: long waits fail instead.
     pub once: bool,
     /// Attempts per file without progress.
@@ -127,7 +127,7 @@ impl fmt::Display for FailureCause {
 
 /// Why a file is not here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Missing {
+pub(crate) enum Missing {
     /// The training is still writing it.
     Settling,
     /// It was listed and is no longer hosted.
@@ -137,7 +137,7 @@ pub enum Missing {
 
 /// A refusal of the local disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DiskTrouble {
+pub(crate) struct DiskTrouble {
     /// Decides what follows.
     pub kind: DiskTroubleKind,
     /// What is reported where it fails for that.
@@ -146,7 +146,7 @@ pub struct DiskTrouble {
 
 /// Kinds of [`DiskTrouble`] that are handled differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DiskTroubleKind {
+pub(crate) enum DiskTroubleKind {
     /// What must stay free would not.
     NoRoom(Shortage),
     /// No inode, no quota, or another program was faster: free bytes do not show that.

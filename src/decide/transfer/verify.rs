@@ -63,7 +63,7 @@ impl std::fmt::Debug for Sum {
 
 /// An [`Inspection`] with its [`BodyHash`] beside it, for bytes that one thread takes in order.
 #[derive(Debug)]
-pub struct Reading {
+pub(crate) struct Reading {
     inspection: Inspection,
     body: Option<BodyHash>,
 }
@@ -71,12 +71,12 @@ pub struct Reading {
 impl Reading {
     /// Begins at a file's first byte. Only the algorithms of `claims` are computed beside SHA-256.
     #[must_use]
-    pub fn new(format: Format, claims: &[Claim]) -> Self {
+    pub(crate) fn new(format: Format, claims: &[Claim]) -> Self {
         Self { inspection: Inspection::new(format, claims), body: None }
     }
 
     /// Takes the next bytes.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
         let start = self.inspection.position();
         self.inspection.feed(bytes);
         if self.body.is_none() {
@@ -90,13 +90,13 @@ impl Reading {
 
     /// Returns what the bytes so far are known to be.
     #[must_use]
-    pub const fn inspection(&self) -> &Inspection {
+    pub(crate) const fn inspection(&self) -> &Inspection {
         &self.inspection
     }
 
     /// Ends at the file's last byte.
     #[must_use]
-    pub fn finish(self) -> Received {
+    pub(crate) fn finish(self) -> Received {
         self.inspection.finish(self.body)
     }
 }
@@ -230,7 +230,7 @@ impl Sum {
 
 /// A proof that a whole file is what it claims to be. It cannot be made elsewhere, and publishing spends it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Verified {
+pub(crate) struct Verified {
     size: u64,
     sha256: Sha256Digest,
     evidence: Evidence,
@@ -239,26 +239,26 @@ pub struct Verified {
 impl Verified {
     /// Returns the file's length in bytes.
     #[must_use]
-    pub const fn size(&self) -> u64 {
+    pub(crate) const fn size(&self) -> u64 {
         self.size
     }
 
     /// Returns the file's SHA-256.
     #[must_use]
-    pub const fn sha256(&self) -> Sha256Digest {
+    pub(crate) const fn sha256(&self) -> Sha256Digest {
         self.sha256
     }
 
     /// Returns how it was proven.
     #[must_use]
-    pub const fn evidence(&self) -> Evidence {
+    pub(crate) const fn evidence(&self) -> Evidence {
         self.evidence
     }
 }
 
 /// What the proof is weighed against.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Expectation<'a> {
+pub(crate) struct Expectation<'a> {
     /// The length that the server declared, in bytes.
     pub length: Option<u64>,
     /// What the server claimed about the whole file.
@@ -273,7 +273,7 @@ pub struct Expectation<'a> {
 
 /// What became of the proof.
 #[derive(Debug, PartialEq)]
-pub enum Judgement {
+pub(crate) enum Judgement {
     /// It is what it claims to be.
     Proven(Verified),
     /// It is the begin of something valid: the trainer is still writing it.
@@ -334,7 +334,7 @@ pub enum Contradiction {
 
 /// Weighs what arrived against what was claimed; the best proof counts, and one contradiction condemns.
 #[must_use]
-pub fn judge(received: &Received, expected: &Expectation<'_>) -> Judgement {
+pub(crate) fn judge(received: &Received, expected: &Expectation<'_>) -> Judgement {
     let size = received.size;
     if let Some(length) = expected.length
         && length != size
@@ -403,7 +403,7 @@ fn server_proof(received: &Received, claims: &[Claim]) -> Result<Option<Evidence
 
 /// Recognises a file that was proven before by its SHA-256.
 #[must_use]
-pub fn recognise(received: &Received, sha256: Sha256Digest, evidence: Evidence) -> Option<Verified> {
+pub(crate) fn recognise(received: &Received, sha256: Sha256Digest, evidence: Evidence) -> Option<Verified> {
     (received.sha256 == sha256).then_some(Verified { size: received.size, sha256, evidence })
 }
 

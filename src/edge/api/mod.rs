@@ -3,14 +3,14 @@
 //! The token goes to the configured origin alone: it is set on each request, no redirect is followed, and answers
 //! that repeat it are redacted before they can be quoted.
 
-pub mod base_url;
+pub(crate) mod base_url;
 mod body;
-pub mod dataset_responses;
-pub mod datasets;
-pub mod error_body;
-pub mod requests;
-pub mod responses;
-pub mod token;
+pub(crate) mod dataset_responses;
+pub(crate) mod datasets;
+pub(crate) mod error_body;
+pub(crate) mod requests;
+pub(crate) mod responses;
+pub(crate) mod token;
 pub(crate) mod toll;
 mod transport;
 

@@ -53,7 +53,7 @@ impl SubmitRequest {
 
 /// Returns the JSON body of `POST …/edit`.
 #[must_use]
-pub fn edit_body(config: &str) -> String {
+pub(crate) fn edit_body(config: &str) -> String {
     body(config, None)
 }
 

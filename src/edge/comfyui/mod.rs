@@ -1,7 +1,7 @@
 //! Where ComfyUI looks for LoRAs: from a path that a user names to the one folder to write into, and why that one.
 
 mod extra_paths;
-pub mod server;
+pub(crate) mod server;
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -284,7 +284,7 @@ impl<'a> ExtraPaths<'a> {
 
 /// Places where ComfyUI is usually found, with what they are called.
 #[must_use]
-pub fn usual_places(around: &Surroundings<'_>) -> Vec<(&'static str, PathBuf)> {
+pub(crate) fn usual_places(around: &Surroundings<'_>) -> Vec<(&'static str, PathBuf)> {
     let from = |variable: &str, below: &str| {
         let folder = PathBuf::from((around.variable)(variable)?);
         folder.is_absolute().then(|| folder.join(below))

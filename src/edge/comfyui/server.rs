@@ -18,7 +18,7 @@ const ANSWER_BOUND: usize = 16 << 20;
 
 /// The LoRAs that a running ComfyUI lists.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// The names it offers, with `/` between folders.
     pub names: Vec<String>,
     /// For each name, the number of its root; a name that two roots have is there twice. Empty where that is unknown.
@@ -44,7 +44,7 @@ struct Kind {
 ///
 /// # Errors
 /// Why there is no list.
-pub async fn ask(base: &Url) -> Result<Listed, NoList> {
+pub(crate) async fn ask(base: &Url) -> Result<Listed, NoList> {
     let client = client_for(base)?;
     let names: Vec<String> = get(&client, base, "models/loras").await?;
     // Older ones do not have these two; then only the names are known.

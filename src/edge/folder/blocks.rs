@@ -25,13 +25,13 @@ const WORTH_FROM: u64 = 2;
 
 /// The folder of block sums.
 #[derive(Debug, Clone)]
-pub struct BlockFolder {
+pub(crate) struct BlockFolder {
     folder: PathBuf,
 }
 
 /// The block sums of one published file.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct BlockSums {
+pub(crate) struct BlockSums {
     /// What the whole file hashes to: sums of other bytes are of no use.
     sha256: Sha256Digest,
     record: PartRecord,
@@ -40,7 +40,7 @@ pub struct BlockSums {
 impl BlockFolder {
     /// The block sums of DIR.
     #[must_use]
-    pub fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         Self { folder: dir.join(PRIVATE).join("blocks") }
     }
 
@@ -48,7 +48,7 @@ impl BlockFolder {
     ///
     /// # Errors
     /// When the disk refuses; nothing but a saving is lost then.
-    pub fn keep(&self, part: &Part, sha256: Sha256Digest) -> Result<(), Error> {
+    pub(crate) fn keep(&self, part: &Part, sha256: Sha256Digest) -> Result<(), Error> {
         if part.length().is_none_or(|length| length < WORTH_FROM * part.block()) {
             return Ok(());
         }
@@ -68,7 +68,7 @@ impl BlockFolder {
 
     /// Returns the block sums of a file that hashed to `sha256` when it was published, where they are known.
     #[must_use]
-    pub fn read(&self, key: &ArtifactKey, sha256: Sha256Digest) -> Option<BlockSums> {
+    pub(crate) fn read(&self, key: &ArtifactKey, sha256: Sha256Digest) -> Option<BlockSums> {
         let sums: BlockSums = checksummed::read(&self.path(key), RECORD_BOUND)?;
         let fits = sums.sha256 == sha256 && sums.record.identity.key == *key && sums.record.is_readable();
         fits.then_some(sums)
@@ -78,7 +78,7 @@ impl BlockFolder {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn forget(&self, key: &ArtifactKey) -> Result<(), Error> {
+    pub(crate) fn forget(&self, key: &ArtifactKey) -> Result<(), Error> {
         disk::remove(&self.path(key))
     }
 
@@ -90,7 +90,7 @@ impl BlockFolder {
 impl BlockSums {
     /// Returns what was published.
     #[must_use]
-    pub const fn identity(&self) -> &PartIdentity {
+    pub(crate) const fn identity(&self) -> &PartIdentity {
         &self.record.identity
     }
 
@@ -98,7 +98,7 @@ impl BlockSums {
     ///
     /// # Errors
     /// When it cannot be opened. What cannot be read is bad.
-    pub fn bad_ranges(&self, path: &Path) -> Result<Vec<Range<u64>>, Error> {
+    pub(crate) fn bad_ranges(&self, path: &Path) -> Result<Vec<Range<u64>>, Error> {
         let file = disk::open_regular(path).map_err(fault("read", path))?;
         let mut bad = Vec::new();
         let mut upto = 0;
@@ -117,7 +117,7 @@ impl BlockSums {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn seed(&self, damaged: &Path, parts: &PartFolder) -> Result<u64, Error> {
+    pub(crate) fn seed(&self, damaged: &Path, parts: &PartFolder) -> Result<u64, Error> {
         let file = disk::open_regular(damaged).map_err(fault("read", damaged))?;
         parts.seed(&file, &self.record)
     }

@@ -18,7 +18,7 @@ use crate::error::Error;
 
 /// The folder's lock; given back when dropped.
 #[derive(Debug)]
-pub struct FolderLock {
+pub(crate) struct FolderLock {
     path: PathBuf,
     file: File,
     /// The private folder, where a folder can be opened.
@@ -31,12 +31,12 @@ pub struct FolderLock {
 /// Whether another may be at work in the folder in spite of the lock, on a disk that grants every lock: one on another
 /// machine, of which it cannot be known here whether it lives.
 #[derive(Debug, Clone, Default)]
-pub struct Others(Arc<AtomicBool>);
+pub(crate) struct Others(Arc<AtomicBool>);
 
 impl Others {
     /// Whether one may be.
     #[must_use]
-    pub fn may_be_here(&self) -> bool {
+    pub(crate) fn may_be_here(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
@@ -72,7 +72,7 @@ impl FolderLock {
     ///
     /// # Errors
     /// [`Error::FolderInUse`], or a disk error.
-    pub fn take(dir: &Path) -> Result<Self, Error> {
+    pub(crate) fn take(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(PRIVATE).join("lock");
         let mut tries = 0;
         loop {
@@ -122,7 +122,7 @@ impl FolderLock {
     ///
     /// # Errors
     /// When it is not.
-    pub fn ensure_in_place(&self) -> Result<(), Error> {
+    pub(crate) fn ensure_in_place(&self) -> Result<(), Error> {
         let private = disk::parent(&self.path);
         let in_place = match &self.place {
             // The lock file itself may be another's by now, where every lock is granted.
@@ -142,7 +142,7 @@ impl FolderLock {
 
     /// Returns whether another may be at work here.
     #[must_use]
-    pub fn others(&self) -> Others {
+    pub(crate) fn others(&self) -> Others {
         self.others.clone()
     }
 }

@@ -25,7 +25,7 @@ const RECORD_AFTER: Duration = Duration::from_millis(250);
 
 /// A part being written. Ranges may be written side by side, each of them in order.
 #[derive(Debug)]
-pub struct Part {
+pub(crate) struct Part {
     /// Bytes in one block.
     block: u64,
     file: File,
@@ -52,25 +52,25 @@ impl Part {
     }
 
     /// Takes in what this is a part of; from then on it can be taken over after a crash.
-    pub fn identify(&self, identity: PartIdentity) {
+    pub(crate) fn identify(&self, identity: PartIdentity) {
         self.written().identity = Some(identity);
     }
 
     /// Returns the file name in `.rcsync/parts`.
     #[must_use]
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.data.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned()
     }
 
     /// Returns the path of its data.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.data
     }
 
     /// Returns the open file.
     #[must_use]
-    pub const fn file(&self) -> &File {
+    pub(crate) const fn file(&self) -> &File {
         &self.file
     }
 
@@ -78,7 +78,7 @@ impl Part {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         disk::write_at(&self.file, bytes, offset).map_err(fault("write", &self.data))?;
         if self.book(offset, bytes) {
             self.record_now()?;
@@ -90,7 +90,7 @@ impl Part {
     ///
     /// # Errors
     /// When the disk refuses, or the file is shorter than it must be.
-    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
+    pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
         disk::read_at(&self.file, buffer, offset).map_err(fault("read", &self.data))
     }
 
@@ -98,7 +98,7 @@ impl Part {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn record_now(&self) -> Result<(), Error> {
+    pub(crate) fn record_now(&self) -> Result<(), Error> {
         let text = {
             let mut written = self.written();
             written.unrecorded = 0;
@@ -113,14 +113,14 @@ impl Part {
 
     /// Whether bytes were written longer ago than a kill may lose that no record names yet.
     #[must_use]
-    pub fn is_record_due(&self) -> bool {
+    pub(crate) fn is_record_due(&self) -> bool {
         let written = self.written();
         written.unrecorded > 0 && written.is_old()
     }
 
     /// Whether any byte was written that no record names yet.
     #[must_use]
-    pub fn is_ahead_of_record(&self) -> bool {
+    pub(crate) fn is_ahead_of_record(&self) -> bool {
         let written = self.written();
         written.identity.is_some() && written.unrecorded > 0
     }
@@ -169,7 +169,7 @@ impl Part {
     ///
     /// # Errors
     /// When the disk refuses; the part must then be discarded, never flushed again.
-    pub fn flush(&self) -> Result<(), Error> {
+    pub(crate) fn flush(&self) -> Result<(), Error> {
         disk::flush(&self.file).map_err(fault("flush", &self.data))
     }
 
@@ -177,7 +177,7 @@ impl Part {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn remove_record(&self) -> Result<(), Error> {
+    pub(crate) fn remove_record(&self) -> Result<(), Error> {
         if self.written().is_recorded { disk::remove(&self.record) } else { Ok(()) }
     }
 
@@ -185,7 +185,7 @@ impl Part {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn discard(&self) -> Result<(), Error> {
+    pub(crate) fn discard(&self) -> Result<(), Error> {
         disk::remove(&self.data)?;
         self.remove_record()
     }

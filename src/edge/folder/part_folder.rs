@@ -19,7 +19,7 @@ use super::part_file::Part;
 use super::part_record::{PartIdentity, PartRecord, RECORD_BOUND, read_whole};
 
 #[derive(Debug, Clone)]
-pub struct PartFolder {
+pub(crate) struct PartFolder {
     folder: PathBuf,
     /// Bytes in one block: full ones are recorded by number, what is here of others as stretches.
     block: u64,
@@ -30,7 +30,7 @@ pub struct PartFolder {
 
 /// A part that an earlier run left, with the ranges of it that were read back and found right.
 #[derive(Debug)]
-pub struct TakenOver {
+pub(crate) struct TakenOver {
     /// The part, ready to be written on.
     pub part: Part,
     pub identity: PartIdentity,
@@ -42,19 +42,19 @@ impl PartFolder {
     /// Opens `.rcsync/parts`, which must exist, where no other process is at work. Blocks are small, so that small files
     /// have many.
     #[cfg(test)]
-    pub fn new(folder: PathBuf) -> Self {
+    pub(crate) fn new(folder: PathBuf) -> Self {
         Self::beside(folder, Others::default(), tests::BLOCK)
     }
 
     /// Opens `.rcsync/parts`, which must exist; others may be at work in it.
     #[must_use]
-    pub fn beside(folder: PathBuf, others: Others, block: u64) -> Self {
+    pub(crate) fn beside(folder: PathBuf, others: Others, block: u64) -> Self {
         Self { folder, block, open: Arc::default(), others }
     }
 
     /// Returns the path of a part by its file name, as journal records give it.
     #[must_use]
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
@@ -63,7 +63,7 @@ impl PartFolder {
     ///
     /// # Errors
     /// When the file cannot be created.
-    pub fn create(&self, key: &ArtifactKey) -> Result<Part, Error> {
+    pub(crate) fn create(&self, key: &ArtifactKey) -> Result<Part, Error> {
         let name = disk::private_file_name(&key.fingerprint(), "part");
         let data = self.folder.join(&name);
         let file = self.directory()?.create_new(&name).map_err(fault("create", &data))?;
@@ -83,7 +83,7 @@ impl PartFolder {
     ///
     /// # Errors
     /// When the folder cannot be read or changed.
-    pub fn take_over(&self, key: &ArtifactKey) -> Result<Option<TakenOver>, Error> {
+    pub(crate) fn take_over(&self, key: &ArtifactKey) -> Result<Option<TakenOver>, Error> {
         let mut best: Option<TakenOver> = None;
         for left in self.leftovers(&format!("{}.", key.fingerprint()))? {
             let taken = self.claim(&left, key)?;
@@ -104,7 +104,7 @@ impl PartFolder {
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn fingerprints(&self) -> Result<HashSet<String>, Error> {
+    pub(crate) fn fingerprints(&self) -> Result<HashSet<String>, Error> {
         let names = self.leftovers("")?;
         let stems = names.iter().filter_map(|path| path.file_name()?.to_str()?.split('.').next());
         Ok(stems.map(str::to_owned).collect())
@@ -114,7 +114,7 @@ impl PartFolder {
     ///
     /// # Errors
     /// When the folder cannot be read or changed.
-    pub fn sweep(&self, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+    pub(crate) fn sweep(&self, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
         if self.others.may_be_here() {
             return Ok(());
         }

@@ -25,7 +25,7 @@ pub(super) const RECORD_BOUND: u64 = 64 << 20;
 
 /// What a part is a part of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartIdentity {
+pub(crate) struct PartIdentity {
     pub key: ArtifactKey,
     /// Which bytes of it.
     pub revision: Revision,

@@ -220,7 +220,7 @@ fn local(error: io::Error) -> LocalFault {
 
 /// Returns the length and change time of the file at `path` now; `None` where there is no file.
 #[must_use]
-pub fn look(path: &std::path::Path) -> Option<Stamp> {
+pub(crate) fn look(path: &std::path::Path) -> Option<Stamp> {
     stamp_at(path).ok()
 }
 
@@ -228,7 +228,7 @@ pub fn look(path: &std::path::Path) -> Option<Stamp> {
 ///
 /// # Errors
 /// When it is not, or cannot be read.
-pub fn hash(path: &std::path::Path, stamp: Stamp) -> Result<Sha256Digest, LocalFault> {
+pub(crate) fn hash(path: &std::path::Path, stamp: Stamp) -> Result<Sha256Digest, LocalFault> {
     let mut reading = Reading { left: stamp.size, file: None, hasher: Sha256::new() };
     loop {
         let size = usize::try_from(reading.left).unwrap_or(usize::MAX).min(PIECE);

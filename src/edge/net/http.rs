@@ -40,7 +40,7 @@ const EXCERPT_TIME: Duration = Duration::from_secs(5);
 
 /// Gets ranges of hosted files.
 #[derive(Debug, Clone)]
-pub struct ArtifactClient {
+pub(crate) struct ArtifactClient {
     client: reqwest::Client,
     wire: Arc<dyn Wire>,
     private_hosts: bool,
@@ -49,7 +49,7 @@ pub struct ArtifactClient {
 
 /// What is asked of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RangeRequest {
+pub(crate) struct RangeRequest {
     /// The first byte.
     pub start: u64,
     /// One past the last byte; `None`: to the end.
@@ -64,7 +64,7 @@ pub struct RangeRequest {
 
 /// The body of an answer, as it arrives.
 #[derive(Debug)]
-pub struct Body {
+pub(crate) struct Body {
     response: reqwest::Response,
     received: u64,
     stall: Duration,
@@ -76,7 +76,7 @@ impl ArtifactClient {
     ///
     /// # Errors
     /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: names it.
-    pub fn new(private_hosts: bool, stall: Duration) -> Result<Self, String> {
+    pub(crate) fn new(private_hosts: bool, stall: Duration) -> Result<Self, String> {
         let names = Names::new(stall);
         let guarded = guarded(private_hosts, &names);
         let builder = || {
@@ -101,7 +101,7 @@ impl ArtifactClient {
     ///
     /// # Errors
     /// When no answer came, or the address must not be asked.
-    pub async fn get(&self, source: &SourceUrl, ask: &RangeRequest) -> Result<(Head, Body), Fault> {
+    pub(crate) async fn get(&self, source: &SourceUrl, ask: &RangeRequest) -> Result<(Head, Body), Fault> {
         let url = Url::parse(source.expose())
             .map_err(|_| Fault::Forbidden { host: source.host().to_owned(), why: Forbidden::Unreadable })?;
         if let Some(why) = refusal(&url, self.private_hosts) {
@@ -143,7 +143,7 @@ impl Body {
     ///
     /// # Errors
     /// When the connection broke or no byte came for too long.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
         match self.response.chunk().await {
             Ok(Some(bytes)) => {
                 self.received += bytes.len() as u64;
@@ -155,7 +155,7 @@ impl Body {
     }
 
     /// Reads the text of a refusal, bounded and sanitised, and makes it a fault.
-    pub async fn into_refusal(mut self) -> Fault {
+    pub(crate) async fn into_refusal(mut self) -> Fault {
         let status = self.response.status().as_u16();
         let retry_after = asked_wait(self.response.headers());
         let mut text = Vec::new();

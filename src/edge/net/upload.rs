@@ -23,7 +23,7 @@ const REFUSAL_TIME: Duration = Duration::from_secs(10);
 
 /// Sends files to signed addresses.
 #[derive(Debug, Clone)]
-pub struct UploadClient {
+pub(crate) struct UploadClient {
     client: reqwest::Client,
     private_hosts: bool,
 }
@@ -33,7 +33,7 @@ impl UploadClient {
     ///
     /// # Errors
     /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: names it.
-    pub fn new(private_hosts: bool) -> Result<Self, String> {
+    pub(crate) fn new(private_hosts: bool) -> Result<Self, String> {
         let builder = guarded(private_hosts, &Names::new(NAME_TIMEOUT));
         let client = client::for_any_host(builder, private_hosts)?;
         Ok(Self { client, private_hosts })
@@ -44,7 +44,7 @@ impl UploadClient {
     /// # Errors
     /// When the storage refuses, the connection breaks, no byte is taken for too long, or the address must not be used.
     /// What is wrong with the file itself is known to `body`.
-    pub async fn send(&self, link: &UploadLink, body: &FileBody) -> Result<(), Fault> {
+    pub(crate) async fn send(&self, link: &UploadLink, body: &FileBody) -> Result<(), Fault> {
         let host = link.url.host().to_owned();
         let forbidden = |why| Fault::Forbidden { host: host.clone(), why };
         let url = Url::parse(link.url.expose()).map_err(|_| forbidden(Forbidden::Unreadable))?;

@@ -25,7 +25,7 @@ const LIMITS: Limits =
 
 /// Where events are sent.
 #[derive(Clone)]
-pub struct Webhook {
+pub(crate) struct Webhook {
     url: Url,
     wire: Arc<Dialled>,
 }
@@ -41,7 +41,7 @@ impl Webhook {
     ///
     /// # Errors
     /// What is wrong with it, without the address itself.
-    pub fn new(address: &str) -> Result<Self, String> {
+    pub(crate) fn new(address: &str) -> Result<Self, String> {
         const FORM: &str = "write an address such as `https://example.com/hook`";
         let url = Url::parse(address.trim()).map_err(|error| match error {
             // What has no scheme.
@@ -63,14 +63,14 @@ impl Webhook {
 
     /// Returns scheme and host, which is all that may be shown.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         let port = self.url.port().map_or_else(String::new, |port| format!(":{port}"));
         format!("{}://{}{port}/…", self.url.scheme(), self.url.host_str().unwrap_or_default())
     }
 
     /// Returns the address, which distinguishes this hook from others. It is a secret: not to be shown.
     #[must_use]
-    pub fn identity(&self) -> &str {
+    pub(crate) fn identity(&self) -> &str {
         self.url.as_str()
     }
 
@@ -78,7 +78,7 @@ impl Webhook {
     ///
     /// # Errors
     /// What the answer means, without the address.
-    pub async fn post(&self, occasion: &Occasion) -> Result<(), HookFault> {
+    pub(crate) async fn post(&self, occasion: &Occasion) -> Result<(), HookFault> {
         let request = self
             .wire
             .client

@@ -1,4 +1,4 @@
 //! Small records outside of mirrored folders: what was pushed, what was submitted.
 
-pub mod push_journal;
-pub mod submit_record;
+pub(crate) mod push_journal;
+pub(crate) mod submit_record;

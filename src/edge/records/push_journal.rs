@@ -70,7 +70,7 @@ impl PushJournal {
 }
 
 /// Forgets a dataset that was deleted.
-pub fn forget(folder: &Path, origin: &str, dataset: &DatasetId) {
+pub(crate) fn forget(folder: &Path, origin: &str, dataset: &DatasetId) {
     let path = journal_path(folder, origin, dataset);
     for path in [path.with_extension("lock"), path] {
         if path.exists() {

@@ -20,7 +20,7 @@ const BOUND: u64 = 64 << 10;
 /// What became of a submission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Submission {
+pub(crate) enum Submission {
     /// It was about to be sent, or sent without an answer.
     Sending {
         /// When, in UTC.
@@ -36,7 +36,7 @@ pub enum Submission {
 
 /// Where the record of one submission is.
 #[derive(Debug, Clone)]
-pub struct SubmitRecord {
+pub(crate) struct SubmitRecord {
     folder: PathBuf,
     path: PathBuf,
 }
@@ -44,7 +44,7 @@ pub struct SubmitRecord {
 impl SubmitRecord {
     /// The record, in `folder`, of the submission that `parts` distinguish from all others.
     #[must_use]
-    pub fn of(folder: &Path, parts: &[&str]) -> Self {
+    pub(crate) fn of(folder: &Path, parts: &[&str]) -> Self {
         let mut hasher = Sha256::new();
         for part in parts {
             hasher.update((part.len() as u64).to_le_bytes());
@@ -56,7 +56,7 @@ impl SubmitRecord {
 
     /// Reads it; `None` where there is none.
     #[must_use]
-    pub fn read(&self) -> Option<Submission> {
+    pub(crate) fn read(&self) -> Option<Submission> {
         checksummed::read(&self.path, BOUND)
     }
 
@@ -64,7 +64,7 @@ impl SubmitRecord {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&self, submission: &Submission) -> Result<(), Error> {
+    pub(crate) fn write(&self, submission: &Submission) -> Result<(), Error> {
         disk::create_with_parents(&self.folder)?;
         let text =
             checksummed::seal(submission).map_err(|error| disk::fault("write", &self.path)(error.into()))?;
@@ -72,7 +72,7 @@ impl SubmitRecord {
     }
 
     /// Removes it: the submission is over.
-    pub fn remove(&self) {
+    pub(crate) fn remove(&self) {
         if self.path.exists() {
             // One that stays is found by the same command alone, which reports what it is.
             drop(disk::remove(&self.path));

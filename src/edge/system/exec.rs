@@ -38,7 +38,7 @@ const DRAIN: Duration = Duration::from_millis(200);
 
 /// The user's command.
 #[derive(Debug, Clone)]
-pub struct Exec {
+pub(crate) struct Exec {
     program: OsString,
     command: CommandLine,
     limit: Duration,
@@ -48,7 +48,7 @@ impl Exec {
     /// Takes a command that may run for `limit`. A program with a folder in its name is looked for from where the user
     /// typed it, not in the mirrored folder, whose files come from elsewhere.
     #[must_use]
-    pub fn new(command: CommandLine, limit: Duration) -> Self {
+    pub(crate) fn new(command: CommandLine, limit: Duration) -> Self {
         let program = Path::new(command.program());
         let has_folder = program.parent().is_some_and(|folder| !folder.as_os_str().is_empty());
         let absolute = if has_folder { std::path::absolute(program).ok() } else { None };
@@ -59,7 +59,7 @@ impl Exec {
     ///
     /// # Errors
     /// When it could not be started, failed or ran too long.
-    pub async fn run(
+    pub(crate) async fn run(
         &self,
         dir: &Path,
         occasion: &Occasion,

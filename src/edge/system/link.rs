@@ -10,7 +10,7 @@ use super::disk::{self, fault};
 
 /// How a second name comes to a file's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LinkMode {
+pub(crate) enum LinkMode {
     /// Whichever of the others works, in their order.
     #[default]
     Auto,
@@ -23,7 +23,7 @@ pub enum LinkMode {
 
 /// How it came to be in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Linked {
+pub(crate) enum Linked {
     /// It shares the bytes on the disk.
     Reflink,
     /// It is the same file.
@@ -34,7 +34,7 @@ pub enum Linked {
 impl Linked {
     /// Returns the word used in events.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Reflink => "reflink",
             Self::Hardlink => "hardlink",

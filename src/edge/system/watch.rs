@@ -17,7 +17,7 @@ const WITHOUT_EVENTS: Duration = Duration::from_secs(2);
 /// Editors write a file in several steps, each of them an event: what comes this soon after belongs together.
 const GATHER: Duration = Duration::from_millis(200);
 
-pub struct Watch {
+pub(crate) struct Watch {
     nudge: Arc<Notify>,
     /// Events come as long as it lives; `None` where the system has none to give.
     watcher: Option<notify::RecommendedWatcher>,
@@ -32,7 +32,7 @@ impl std::fmt::Debug for Watch {
 impl Watch {
     /// Begins to watch. Many editors put a new file in the place of the old one, so its folder is watched.
     #[must_use]
-    pub fn file(path: &Path) -> Self {
+    pub(crate) fn file(path: &Path) -> Self {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
         // A path without a name is no file, and no event is about it.
@@ -41,7 +41,7 @@ impl Watch {
 
     /// Begins to watch all files of a folder.
     #[must_use]
-    pub fn folder(path: &Path) -> Self {
+    pub(crate) fn folder(path: &Path) -> Self {
         Self::begin(path, None)
     }
 
@@ -68,7 +68,7 @@ impl Watch {
     }
 
     /// Returns when the file may have changed, once those who change it are done for the moment.
-    pub async fn changed(&self) {
+    pub(crate) async fn changed(&self) {
         if tokio::time::timeout(WITHOUT_EVENTS, self.nudge.notified()).await.is_ok() {
             while tokio::time::timeout(GATHER, self.nudge.notified()).await.is_ok() {}
         }

@@ -28,7 +28,7 @@ where
 ///
 /// # Errors
 /// What the API answered last.
-pub async fn read<T, W>(
+pub(crate) async fn read<T, W>(
     api: &ApiClient,
     stop: &Stop,
     request: impl Fn(ApiClient) -> W,
@@ -41,7 +41,7 @@ where
 
 /// Takes events and drops them.
 #[derive(Debug, Clone, Copy)]
-pub struct Silent;
+pub(crate) struct Silent;
 
 impl PushReporter for Silent {
     fn report(&self, _: &PushEvent) {}

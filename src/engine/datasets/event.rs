@@ -18,7 +18,7 @@ use crate::model::units::as_seconds;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum PushEvent {
+pub(crate) enum PushEvent {
     /// What is to be done is known.
     #[serde(rename = "plan")]
     Planned {
@@ -126,7 +126,7 @@ pub enum PushEvent {
 /// What users should know of a push, beside its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PushNotice {
+pub(crate) enum PushNotice {
     /// What is sent cannot be recorded: a later push compares names and lengths alone.
     NotRecorded(Error),
     /// From now on what is sent is not recorded.
@@ -139,7 +139,7 @@ pub enum PushNotice {
 
 /// Why something is tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RetriedPush {
+pub(crate) struct RetriedPush {
     /// What is wrong with the last try.
     pub fault: SendFault,
     /// How many files are sent at a time from now on, where that is fewer than before.
@@ -155,7 +155,7 @@ impl RetriedPush {
 /// Why a file could not be sent, or the dataset is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum FailedPush {
+pub(crate) enum FailedPush {
     /// Sending it failed, and no other try would help.
     Fault(SendFault),
     /// The folder is not what it was when the push began.
@@ -184,7 +184,7 @@ pub enum FailedPush {
 /// What became of a file while others were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Meanwhile {
+pub(crate) enum Meanwhile {
     /// It is new in the folder.
     Came,
     /// Its length or change time is another.
@@ -194,7 +194,7 @@ pub enum Meanwhile {
 }
 
 /// Receives what happens. Called from several threads.
-pub trait PushReporter: Send + Sync {
+pub(crate) trait PushReporter: Send + Sync {
     /// Takes one event.
     fn report(&self, event: &PushEvent);
 }

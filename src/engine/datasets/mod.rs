@@ -1,7 +1,7 @@
 //! Datasets: what is in a folder, and sending it.
 
-pub mod asking;
+pub(crate) mod asking;
 mod content;
-pub mod event;
-pub mod push;
-pub mod scan;
+pub(crate) mod event;
+pub(crate) mod push;
+pub(crate) mod scan;

@@ -30,7 +30,7 @@ use send_files::{Delivery, Outcome, Task};
 
 /// A file to be in the dataset.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PushFile {
+pub(crate) struct PushFile {
     /// Its name in the dataset.
     pub name: String,
     /// Where it is.
@@ -41,7 +41,7 @@ pub struct PushFile {
 
 /// How a folder is sent.
 #[derive(Debug, Clone)]
-pub struct PushOptions {
+pub(crate) struct PushOptions {
     /// Files that are sent at a time.
     pub connections: usize,
     /// Bytes a second over all of them.
@@ -69,7 +69,7 @@ impl Default for PushOptions {
 }
 
 /// One folder and the dataset that it is for.
-pub struct Push {
+pub(crate) struct Push {
     /// The API.
     pub api: ApiClient,
     /// The storage behind signed addresses.
@@ -87,7 +87,7 @@ pub struct Push {
 }
 
 /// A push of which everything is known and nothing is done.
-pub struct Prepared {
+pub(crate) struct Prepared {
     push: Push,
     dataset: Option<Dataset>,
     journal: Journal,
@@ -100,7 +100,7 @@ pub(super) type Journal = Arc<Mutex<Option<PushJournal>>>;
 
 /// How a push ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pushed {
+pub(crate) struct Pushed {
     /// The code.
     pub exit: ExitStatus,
     /// Files that were sent.
@@ -119,7 +119,7 @@ impl Push {
     ///
     /// # Errors
     /// When the API gives no answer, another process sends into the dataset, or it has files that the folder lacks.
-    pub async fn prepare(
+    pub(crate) async fn prepare(
         self,
         listed: &[Dataset],
         reporter: &dyn PushReporter,
@@ -203,7 +203,7 @@ impl Push {
 
 impl Prepared {
     /// Returns the files that will be sent, and why.
-    pub fn to_send(&self) -> impl Iterator<Item = (&PushFile, Reason)> {
+    pub(crate) fn to_send(&self) -> impl Iterator<Item = (&PushFile, Reason)> {
         let pairs = self.push.files.iter().zip(&self.steps);
         pairs.filter_map(|(file, step)| match step {
             Step::Send(reason) => Some((file, *reason)),
@@ -213,13 +213,13 @@ impl Prepared {
 
     /// Returns the dataset's id; `None` where it is not there yet.
     #[must_use]
-    pub fn id(&self) -> Option<&DatasetId> {
+    pub(crate) fn id(&self) -> Option<&DatasetId> {
         self.dataset.as_ref().map(|dataset| &dataset.id)
     }
 
     /// Returns what is to be done.
     #[must_use]
-    pub fn planned(&self) -> PushEvent {
+    pub(crate) fn planned(&self) -> PushEvent {
         let (send, bytes) =
             self.to_send().fold((0, 0), |(count, bytes), (file, _)| (count + 1, bytes + file.stamp.size));
         let is_same_length = |step: &&Step| matches!(step, Step::Keep(Kept::SameLength));
@@ -235,7 +235,7 @@ impl Prepared {
     ///
     /// # Errors
     /// What kept it from doing its work at all; faults of single files are events and decide the code.
-    pub async fn run(mut self, reporter: Arc<dyn PushReporter>, stop: &Stop) -> Result<Pushed, Error> {
+    pub(crate) async fn run(mut self, reporter: Arc<dyn PushReporter>, stop: &Stop) -> Result<Pushed, Error> {
         let present = self.steps.len() as u64 - self.to_send().count() as u64;
         let interrupted = |outcome: &Outcome| Pushed {
             exit: stop.status(),

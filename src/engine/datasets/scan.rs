@@ -85,7 +85,7 @@ pub fn scan(
 ///
 /// # Errors
 /// When the folder is not there or cannot be listed.
-pub fn names(folder: &Path) -> Result<Vec<String>, Error> {
+pub(crate) fn names(folder: &Path) -> Result<Vec<String>, Error> {
     let mut walk = Walk::default();
     walk.list(folder, &ScanOptions::default())?;
     let mut names: Vec<String> = walk.listed.into_iter().map(|file| file.name).collect();
@@ -97,7 +97,7 @@ pub fn names(folder: &Path) -> Result<Vec<String>, Error> {
 ///
 /// # Errors
 /// When the folder is not there or cannot be listed.
-pub fn companion(folder: &Path, name: &str) -> Result<Companion, Error> {
+pub(crate) fn companion(folder: &Path, name: &str) -> Result<Companion, Error> {
     let names = names(folder)?;
     let media = names.iter().filter(|name| MediaKind::of(name).is_some());
     Ok(Companion { name: name.to_owned(), stems: media.map(|name| stem(name).to_owned()).collect() })
@@ -107,7 +107,7 @@ pub fn companion(folder: &Path, name: &str) -> Result<Companion, Error> {
 ///
 /// # Errors
 /// When the folder is not there or cannot be listed.
-pub fn sizes(folder: &Path, options: &ScanOptions) -> Result<Vec<(String, u64)>, Error> {
+pub(crate) fn sizes(folder: &Path, options: &ScanOptions) -> Result<Vec<(String, u64)>, Error> {
     let mut walk = Walk::default();
     walk.list(folder, options)?;
     Ok(walk.listed.into_iter().filter_map(|file| Some((file.name, file.size?))).collect())
@@ -117,7 +117,7 @@ pub fn sizes(folder: &Path, options: &ScanOptions) -> Result<Vec<(String, u64)>,
 ///
 /// # Errors
 /// When the folder is not there.
-pub fn folder_name(folder: &Path) -> Result<String, Error> {
+pub(crate) fn folder_name(folder: &Path) -> Result<String, Error> {
     let whole = fs::canonicalize(folder).map_err(|error| not_listed(folder, error))?;
     // The name that the user typed, where it is one: a link may lead to a folder of another name.
     let named = folder.file_name().or_else(|| whole.file_name()).unwrap_or_default();

@@ -202,10 +202,6 @@ mod tests {
 
     /// The end of a fleet drops the future that draws, with a drawing under way.
     #[tokio::test(start_paused = true)]
-    #[expect(
-        clippy::await_holding_lock,
-        reason = "the lock is that of a drawing that is under way meanwhile"
-    )]
     async fn a_drawing_that_was_dropped_is_done_again() {
         let root = tempfile::tempdir().unwrap();
         mirror(root.path());

@@ -1,6 +1,6 @@
 //! One job, mirrored into one destination.
 
-pub mod peek;
+pub(crate) mod peek;
 mod rehearse;
 pub(crate) mod run;
 

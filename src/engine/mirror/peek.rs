@@ -31,7 +31,7 @@ const PATIENCE: Policy = Policy::patient(4, Duration::from_millis(250), Duration
 
 /// What a checkpoint's header has, before any of its weights is fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peeked {
+pub(crate) struct Peeked {
     /// The header.
     pub header: SafetensorsHeader,
     /// Bytes that the host has, where it reported them: fewer than declared while the trainer still writes.
@@ -40,7 +40,7 @@ pub struct Peeked {
 
 /// Why a header could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PeekError {
+pub(crate) enum PeekError {
     /// The host did not answer as it should.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -66,12 +66,12 @@ pub enum PeekError {
 
 /// Whether this artifact has a header to look at.
 #[must_use]
-pub fn can_peek(artifact: &Artifact) -> bool {
+pub(crate) fn can_peek(artifact: &Artifact) -> bool {
     artifact.key.kind == ArtifactKind::Checkpoint && artifact.path.as_str().ends_with(".safetensors")
 }
 
 /// Reads the headers of these hosted files, in their order.
-pub async fn peek(client: &ArtifactClient, sources: &[&SourceUrl]) -> Vec<Result<Peeked, PeekError>> {
+pub(crate) async fn peek(client: &ArtifactClient, sources: &[&SourceUrl]) -> Vec<Result<Peeked, PeekError>> {
     stream::iter(sources.iter().copied())
         .map(|source| patiently(client, source))
         .buffered(AT_ONCE)

@@ -1,6 +1,6 @@
 //! What is done with published files: gallery, ComfyUI, hooks.
 
-pub mod comfyui;
+pub(crate) mod comfyui;
 pub(crate) mod followers;
-pub mod gallery;
-pub mod hooks;
+pub(crate) mod gallery;
+pub(crate) mod hooks;

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 /// Runs of line breaks and tabs become one space. Controls (C0, DEL, C1), bidi controls and everything else
 /// that takes no room on the screen is written as `\u{202e}`. A longer text ends in `…`, which counts.
 #[must_use]
-pub fn for_terminal(text: &str, max_chars: usize) -> String {
+pub(crate) fn for_terminal(text: &str, max_chars: usize) -> String {
     let mut line = String::with_capacity(text.len().min(max_chars));
     let mut used = 0;
     // Where to cut, should there turn out to be one character too many: always between two whole units.
@@ -53,7 +53,7 @@ pub fn for_terminal(text: &str, max_chars: usize) -> String {
 /// A query ends at white space, `"`, `` ` ``, `<` or `>`; none of these may be in one unencoded. A single
 /// quote may, so it does not end one: a message may lose a word here, never keep half a signature.
 #[must_use]
-pub fn secrets_removed(text: &str) -> String {
+pub(crate) fn secrets_removed(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let text = without_users(text);
     let mut rest = &*text;

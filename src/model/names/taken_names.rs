@@ -7,14 +7,14 @@ use super::rel_path::RelPath;
 
 /// Names that are taken, so that no two files, and no file and folder, get one name.
 #[derive(Debug, Default)]
-pub struct TakenNames {
+pub(crate) struct TakenNames {
     files: HashSet<Box<str>>,
     folders: HashSet<Box<str>>,
 }
 
 impl TakenNames {
     /// Takes `path` if no disk would confuse it with a taken name; returns whether it did.
-    pub fn claim(&mut self, path: &RelPath) -> bool {
+    pub(crate) fn claim(&mut self, path: &RelPath) -> bool {
         let key = path.collision_key();
         let is_free = !self.files.contains(key.as_str())
             && !self.folders.contains(key.as_str())
@@ -26,12 +26,12 @@ impl TakenNames {
     }
 
     /// Takes `path` without a check.
-    pub fn reserve(&mut self, path: &RelPath) {
+    pub(crate) fn reserve(&mut self, path: &RelPath) {
         self.insert(path.collision_key());
     }
 
     /// Takes a name directly in DIR for a folder.
-    pub fn reserve_folder(&mut self, name: &str) {
+    pub(crate) fn reserve_folder(&mut self, name: &str) {
         self.folders.insert(CollisionKey::of(name).as_str().into());
     }
 

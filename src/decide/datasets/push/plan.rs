@@ -15,7 +15,7 @@ use crate::model::upload_record::{Stamp, UploadRecord, UploadRecords};
 
 /// A file of the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocalFile {
+pub(crate) struct LocalFile {
     pub name: String,
     /// Its length and change time.
     pub stamp: Stamp,
@@ -23,7 +23,7 @@ pub struct LocalFile {
 
 /// What has to be done about one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     Keep(Kept),
     /// It has its old length and a new change time: it is sent if its bytes hash to another digest than this.
     Compare(Sha256Digest),
@@ -32,7 +32,7 @@ pub enum Step {
 
 /// How it is known that a file need not be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub(crate) enum Kept {
     /// It was sent, and has not changed.
     Sent,
     /// It was being sent when an earlier push ended, and has arrived.
@@ -43,7 +43,7 @@ pub enum Kept {
 
 /// Why a file is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// The dataset does not have it.
     Missing,
     /// The dataset has it with another length.
@@ -67,7 +67,7 @@ impl fmt::Display for Reason {
 
 /// What a push has to do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// One step for each file, in the order of the files.
     pub steps: Vec<Step>,
     /// Files of the dataset that the folder does not have.
@@ -76,7 +76,7 @@ pub struct Plan {
 
 /// Compares a folder with a dataset. Without an inventory, what is remembered decides alone.
 #[must_use]
-pub fn plan(files: &[LocalFile], inventory: Option<&[RemoteFile]>, records: &UploadRecords) -> Plan {
+pub(crate) fn plan(files: &[LocalFile], inventory: Option<&[RemoteFile]>, records: &UploadRecords) -> Plan {
     let listed: BTreeMap<&str, &RemoteFile> =
         inventory.into_iter().flatten().map(|file| (file.name.as_str(), file)).collect();
     let mut expected = BTreeSet::new();
@@ -98,7 +98,7 @@ pub fn plan(files: &[LocalFile], inventory: Option<&[RemoteFile]>, records: &Upl
 
 /// Returns the name that a file has in the dataset.
 #[must_use]
-pub fn stored_as<'a>(name: &'a str, record: Option<&'a UploadRecord>) -> &'a str {
+pub(crate) fn stored_as<'a>(name: &'a str, record: Option<&'a UploadRecord>) -> &'a str {
     match record {
         Some(UploadRecord::Sent { stored_as: Some(other), .. }) => other,
         _ => name,
@@ -143,7 +143,7 @@ fn step(local: Stamp, remote: Remote, record: Option<&UploadRecord>) -> Step {
 /// What is wrong with the names that the API gave to a folder's files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Renamed {
+pub(crate) enum Renamed {
     /// Two files have one name.
     Merged {
         /// Their names in the folder.
@@ -177,7 +177,7 @@ impl fmt::Display for Renamed {
 /// Whether the names that the API gave to a folder's files take a caption from its picture, or let two files fall
 /// together; returns what is wrong with the first such file.
 #[must_use]
-pub fn renaming_fault<'a>(names: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<Renamed> {
+pub(crate) fn renaming_fault<'a>(names: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<Renamed> {
     let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
     let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
     let mut stems: BTreeMap<&str, (&str, &str)> = BTreeMap::new();

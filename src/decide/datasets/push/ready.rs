@@ -26,7 +26,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// What a look at a dataset means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
+pub(crate) enum Readiness {
     /// It is READY and has exactly the folder's files.
     Ready,
     /// Validation refused it; why, in the API's words, where it gives a reason.
@@ -39,7 +39,7 @@ pub enum Readiness {
 
 /// What an inventory has otherwise than a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// Files that it does not have.
     pub missing: Vec<String>,
     /// Files of another length: name, expected, listed.
@@ -50,7 +50,7 @@ pub struct Difference {
 
 /// What is known of the looks before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Past {
+pub(crate) struct Past {
     /// How long status and inventory have been what they are now.
     pub unchanged: Duration,
     /// Whether the dataset was FAILED before anything was sent, and something was sent.
@@ -58,10 +58,10 @@ pub struct Past {
 }
 
 /// Names, as they are in the dataset, and lengths.
-pub type Expected = BTreeMap<String, u64>;
+pub(crate) type Expected = BTreeMap<String, u64>;
 
 #[must_use]
-pub fn judge(dataset: &Dataset, expected: &Expected, past: Past) -> Readiness {
+pub(crate) fn judge(dataset: &Dataset, expected: &Expected, past: Past) -> Readiness {
     let difference = dataset.files.as_deref().map(|files| difference(expected, files)).unwrap_or_default();
     match &dataset.status {
         DatasetStatus::Failed if past.had_failed && past.unchanged < STALE_FAILURE => Readiness::Waiting,
@@ -84,7 +84,7 @@ pub fn judge(dataset: &Dataset, expected: &Expected, past: Past) -> Readiness {
 
 /// Compares an inventory with what it should be. A file without a length is one of the right length.
 #[must_use]
-pub fn difference(expected: &Expected, inventory: &[RemoteFile]) -> Difference {
+pub(crate) fn difference(expected: &Expected, inventory: &[RemoteFile]) -> Difference {
     let listed: BTreeMap<&str, Option<u64>> =
         inventory.iter().map(|file| (file.name.as_str(), file.size)).collect();
     let mut found = Difference::default();
@@ -103,20 +103,20 @@ pub fn difference(expected: &Expected, inventory: &[RemoteFile]) -> Difference {
 impl Difference {
     /// Whether there is none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.lengths.is_empty() && self.foreign.is_empty()
     }
 
     /// Whether all of it can be removed by sending files again.
     #[must_use]
-    pub fn is_sendable(&self) -> bool {
+    pub(crate) fn is_sendable(&self) -> bool {
         self.foreign.is_empty()
     }
 }
 
 /// Returns how long to wait after so many looks.
 #[must_use]
-pub fn wait_after(looks: u32) -> Duration {
+pub(crate) fn wait_after(looks: u32) -> Duration {
     FIRST_WAIT.saturating_mul(1 << (looks / 2).min(10)).min(LONGEST_WAIT)
 }
 

@@ -8,7 +8,7 @@ use crate::error::ApiError;
 use crate::model::fault::{Fault, LocalFault};
 
 /// The largest file that goes to the API itself, as the vendor's clients have it.
-pub const MULTIPART_LIMIT: u64 = 150_000_000;
+pub(crate) const MULTIPART_LIMIT: u64 = 150_000_000;
 
 /// A connection that breaks under a file of this length may be the API's way to refuse its length: some servers answer
 /// and hang up while the client still writes, and the answer is lost.
@@ -17,7 +17,7 @@ const SUSPECT_LENGTH: u64 = 32 << 20;
 /// The way of a file's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Route {
+pub(crate) enum Route {
     /// A part of a form, sent to the API.
     Multipart,
     /// The raw bytes, sent to a signed address of a storage.
@@ -27,13 +27,13 @@ pub enum Route {
 impl Route {
     /// Returns the way for a file that was not tried yet.
     #[must_use]
-    pub const fn of(size: u64) -> Self {
+    pub(crate) const fn of(size: u64) -> Self {
         if size > MULTIPART_LIMIT { Self::Signed } else { Self::Multipart }
     }
 
     /// Returns its name.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Multipart => "multipart",
             Self::Signed => "signed",
@@ -44,7 +44,7 @@ impl Route {
 /// Why one try to send a file failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
-pub enum SendFault {
+pub(crate) enum SendFault {
     /// The API.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -58,7 +58,7 @@ pub enum SendFault {
 
 /// What follows from a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// All wait, fewer files are sent at a time, and this one is tried again. Costs no try.
     SlowDown {
         /// How long the server asked to wait.
@@ -82,7 +82,7 @@ pub enum Next {
 /// Says what follows from a fault of a file of `size` bytes that was sent by `route`, after `tries` tries that counted,
 /// this one among them.
 #[must_use]
-pub fn after(fault: &SendFault, route: Route, size: u64, tries: u32, retries: u32) -> Next {
+pub(crate) fn after(fault: &SendFault, route: Route, size: u64, tries: u32, retries: u32) -> Next {
     let again = |route| match tries < retries.max(1) {
         true => Next::Again { route, wait: true, counts: true },
         false => Next::GiveUp,
@@ -124,7 +124,7 @@ pub fn after(fault: &SendFault, route: Route, size: u64, tries: u32, retries: u3
 /// How many files are sent at a time: all that are allowed, half of them after each request of the server to slow down,
 /// and one more whenever a while went well.
 #[derive(Debug, Clone)]
-pub struct Pace {
+pub(crate) struct Pace {
     most: usize,
     allowed: usize,
     good: usize,
@@ -137,25 +137,25 @@ const ONE_REQUEST: Duration = Duration::from_millis(500);
 impl Pace {
     /// Begins with all that are allowed.
     #[must_use]
-    pub fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         let most = most.max(1);
         Self { most, allowed: most, good: 0, held_until: Duration::ZERO }
     }
 
     /// Returns how many files may be sent at a time.
     #[must_use]
-    pub const fn allowed(&self) -> usize {
+    pub(crate) const fn allowed(&self) -> usize {
         self.allowed
     }
 
     /// Returns until when nothing is begun.
     #[must_use]
-    pub const fn held_until(&self) -> Duration {
+    pub(crate) const fn held_until(&self) -> Duration {
         self.held_until
     }
 
     /// A server asked at `now` to slow down, and to wait this long.
-    pub fn slow_down(&mut self, now: Duration, wait: Duration) {
+    pub(crate) fn slow_down(&mut self, now: Duration, wait: Duration) {
         if now >= self.held_until {
             self.allowed = (self.allowed / 2).max(1);
         }
@@ -164,7 +164,7 @@ impl Pace {
     }
 
     /// A file was accepted.
-    pub fn accepted(&mut self) {
+    pub(crate) fn accepted(&mut self) {
         self.good += 1;
         // Twice as many as are sent at a time: two rounds without a refusal.
         if self.allowed < self.most && self.good >= self.allowed * 2 {

@@ -17,7 +17,7 @@ const LINKS_FOR_SEVERAL: u32 = 2;
 impl TransferState {
     /// Assigns the next range that no connection serves. A host that has not proven ranges, or whose responses cannot be
     /// compared, serves one connection at a time.
-    pub fn assign(&mut self, cut: &Cut) -> Option<Assignment> {
+    pub(crate) fn assign(&mut self, cut: &Cut) -> Option<Assignment> {
         if !self.may_assign() {
             return None;
         }
@@ -28,7 +28,7 @@ impl TransferState {
     /// Returns where the largest range under way could be split: whose connection must agree first, since it may have
     /// taken bytes beyond that already.
     #[must_use]
-    pub fn split_point(&self, cut: &Cut) -> Option<(Ticket, u64)> {
+    pub(crate) fn split_point(&self, cut: &Cut) -> Option<(Ticket, u64)> {
         if !self.may_assign() || self.quirks.ignores_ranges {
             return None;
         }
@@ -37,7 +37,7 @@ impl TransferState {
     }
 
     /// Assigns what follows `at` of a range to another connection.
-    pub fn split(&mut self, ticket: Ticket, at: u64, cut: &Cut) -> Option<Assignment> {
+    pub(crate) fn split(&mut self, ticket: Ticket, at: u64, cut: &Cut) -> Option<Assignment> {
         if ticket.attempt != self.attempt || !self.may_assign() {
             return None;
         }
@@ -47,20 +47,20 @@ impl TransferState {
 
     /// Returns the bytes that the largest range under way still lacks.
     #[must_use]
-    pub fn largest_range(&self) -> u64 {
+    pub(crate) fn largest_range(&self) -> u64 {
         self.ranges.largest_lease()
     }
 
     /// Returns the bytes that a range under way still lacks; `None` when it is not under way.
     #[must_use]
-    pub fn left(&self, ticket: Ticket) -> Option<u64> {
+    pub(crate) fn left(&self, ticket: Ticket) -> Option<u64> {
         self.position(ticket).map(|_| self.ranges.wanted(ticket.lease))
     }
 
     /// Whether what is left of a range may be requested by another connection before its own has ended: once for the same
     /// bytes.
     #[must_use]
-    pub fn may_hurry(&self, ticket: Ticket) -> bool {
+    pub(crate) fn may_hurry(&self, ticket: Ticket) -> bool {
         let range = self.position(ticket).and_then(|_| self.ranges.range(ticket.lease));
         let is_new = |range: Range<u64>| {
             let mut hurried = self.hurried.iter();
@@ -74,12 +74,12 @@ impl TransferState {
 
     /// Whether two connections race for a range.
     #[must_use]
-    pub fn is_raced(&self, ticket: Ticket) -> bool {
+    pub(crate) fn is_raced(&self, ticket: Ticket) -> bool {
         self.position(ticket).is_some() && self.ranges.raced_by(ticket.lease).is_some()
     }
 
     /// Notes that a range is given up at a glance. Returns whether it may be.
-    pub fn give_up_early(&mut self, ticket: Ticket) -> bool {
+    pub(crate) fn give_up_early(&mut self, ticket: Ticket) -> bool {
         let may = self.may_hurry(ticket);
         if may {
             self.hurried.extend(self.ranges.range(ticket.lease));
@@ -88,7 +88,7 @@ impl TransferState {
     }
 
     /// Assigns what is left of a range to a second connection, which races the one that has it.
-    pub fn race(&mut self, ticket: Ticket, cut: &Cut) -> Option<Assignment> {
+    pub(crate) fn race(&mut self, ticket: Ticket, cut: &Cut) -> Option<Assignment> {
         if !self.may_hurry(ticket) {
             return None;
         }
@@ -99,7 +99,7 @@ impl TransferState {
 
     /// Whether another connection could continue where a slow one is stopped.
     #[must_use]
-    pub fn serves_several(&self) -> bool {
+    pub(crate) fn serves_several(&self) -> bool {
         self.known.serves_several()
     }
 

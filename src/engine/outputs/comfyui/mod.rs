@@ -12,7 +12,7 @@ mod record;
 mod running;
 mod sources;
 mod surplus;
-pub mod watch;
+pub(crate) mod watch;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,7 +39,7 @@ use place::Placing;
 
 /// How LoRAs get into ComfyUI.
 #[derive(Debug, Clone)]
-pub struct ComfyOptions {
+pub(crate) struct ComfyOptions {
     /// The folder that LoRAs go to.
     pub folder: LoraFolder,
     /// The folder below it.
@@ -58,7 +58,7 @@ pub struct ComfyOptions {
 
 /// One LoRA folder that follows DIR.
 #[derive(Debug)]
-pub struct ComfyUi {
+pub(crate) struct ComfyUi {
     options: ComfyOptions,
     /// Whether the folder was seen in this process: one that was there and is gone is not made again, since it may be a
     /// disk that is not mounted.
@@ -84,7 +84,7 @@ const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// What to do while the job's name is not known, which the folder's name may come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub(crate) enum Patience {
     /// Nothing yet: there is another look.
     Wait,
     /// Take the job's id for its name.
@@ -93,7 +93,7 @@ pub enum Patience {
 
 /// What one look at DIR led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// LoRA files that were placed now.
     pub placed: u64,
     /// LoRA files that are there in all.
@@ -125,7 +125,7 @@ impl Outcome {
 impl ComfyUi {
     /// Gets ready; nothing is touched yet.
     #[must_use]
-    pub fn new(options: ComfyOptions) -> Self {
+    pub(crate) fn new(options: ComfyOptions) -> Self {
         Self {
             options,
             seen: AtomicBool::default(),
@@ -141,14 +141,14 @@ impl ComfyUi {
 
     /// Places once more what its owner moved, renamed or deleted in ComfyUI.
     #[must_use]
-    pub fn placing_anew(self) -> Self {
+    pub(crate) fn placing_anew(self) -> Self {
         self.anew.store(true, Ordering::Relaxed);
         self
     }
 
     /// Where LoRAs go.
     #[must_use]
-    pub const fn folder(&self) -> &LoraFolder {
+    pub(crate) const fn folder(&self) -> &LoraFolder {
         &self.options.folder
     }
 
@@ -156,7 +156,7 @@ impl ComfyUi {
     ///
     /// # Errors
     /// When a disk refuses, or the folder is gone. What was placed until then stays and is recorded.
-    pub fn place(
+    pub(crate) fn place(
         &self,
         dir: &Path,
         job: &JobId,

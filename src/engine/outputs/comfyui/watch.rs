@@ -35,7 +35,12 @@ type Look = [Option<(u64, Option<i64>)>; 2];
 
 /// Places what is there, and continues as files come, until `stop` is used.
 /// Trouble is reported and waited out: a disk that is away may come back.
-pub async fn watch(comfy: Arc<ComfyUi>, dir: PathBuf, reporter: Arc<dyn Reporter>, stop: Stop) -> ExitStatus {
+pub(crate) async fn watch(
+    comfy: Arc<ComfyUi>,
+    dir: PathBuf,
+    reporter: Arc<dyn Reporter>,
+    stop: Stop,
+) -> ExitStatus {
     let nudge = Arc::new(Notify::new());
     let mut events = Events::new(&dir, nudge.clone());
     let mut seen: Option<Look> = None;
@@ -68,7 +73,7 @@ pub async fn watch(comfy: Arc<ComfyUi>, dir: PathBuf, reporter: Arc<dyn Reporter
 ///
 /// # Errors
 /// When there is no manifest, or as [`ComfyUi::place`].
-pub fn once(
+pub(crate) fn once(
     comfy: &ComfyUi,
     dir: &Path,
     patience: Patience,

@@ -6,7 +6,7 @@
 mod album;
 mod chart;
 mod clock;
-pub mod compare;
+pub(crate) mod compare;
 mod file;
 mod html;
 mod page;
@@ -40,7 +40,7 @@ const SHARE: u32 = 20;
 
 /// What writing the gallery came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refreshed {
+pub(crate) struct Refreshed {
     /// The page.
     pub path: PathBuf,
     /// Whether its bytes changed.
@@ -55,7 +55,7 @@ pub struct Refreshed {
 ///
 /// # Errors
 /// When the disk refuses, or a page that rcsync did not write is there; that page is left as it is.
-pub fn refresh(dir: &Path, manifest: &Manifest) -> Result<Refreshed, Error> {
+pub(crate) fn refresh(dir: &Path, manifest: &Manifest) -> Result<Refreshed, Error> {
     refresh_from(dir, manifest, || reports::read_job(dir, &manifest.job))
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn draw(manifest: &Manifest, job: Option<&JobFile>) -> String {
 
 /// Keeps the gallery up to date while a job is mirrored.
 #[derive(Debug, Default)]
-pub struct Gallery {
+pub(crate) struct Gallery {
     state: Mutex<State>,
 }
 

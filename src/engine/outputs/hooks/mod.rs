@@ -34,7 +34,7 @@ use worker::{Work, Worker};
 
 /// What gets the events.
 #[derive(Debug, Clone)]
-pub enum Hook {
+pub(crate) enum Hook {
     /// A command of the user's.
     Exec(Exec),
     /// An address of the user's.
@@ -61,7 +61,7 @@ impl Hook {
 
 /// A hook that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadHook {
+pub(crate) struct BadHook {
     /// The hook.
     pub hook: HookKind,
     /// Why.
@@ -70,7 +70,7 @@ pub struct BadHook {
 
 /// The hooks of one run.
 #[derive(Debug, Clone, Default)]
-pub struct HookPlan {
+pub(crate) struct HookPlan {
     /// Those that get each published file; each with what distinguishes it from others, which may be a secret.
     pub published: Vec<(Hook, EventId)>,
     /// Those that get the end of the run.
@@ -82,7 +82,7 @@ impl HookPlan {
     ///
     /// # Errors
     /// The hook that cannot be used, and why, without its value.
-    pub fn new(
+    pub(crate) fn new(
         exec: Option<&str>,
         exec_done: Option<&str>,
         webhook: Option<&str>,
@@ -111,16 +111,16 @@ impl HookPlan {
 
     /// Whether there is no hook.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.published.is_empty() && self.done.is_empty()
     }
 }
 
 /// Writes an event as a JSON object, with its id in it.
-pub type Wording = dyn Fn(&Event, &EventId) -> String + Send + Sync;
+pub(crate) type Wording = dyn Fn(&Event, &EventId) -> String + Send + Sync;
 
 /// Runs the user's hooks. It listens to the run as its reporter (and passes everything on), and follows its folder.
-pub struct Hooks {
+pub(crate) struct Hooks {
     plan: HookPlan,
     job: JobId,
     wording: Box<Wording>,
@@ -153,7 +153,7 @@ struct Running {
 impl Hooks {
     /// Gets hooks ready for a run that reports to `reporter` and is ended by `stop`.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         plan: HookPlan,
         job: JobId,
         wording: Box<Wording>,
@@ -164,7 +164,7 @@ impl Hooks {
     }
 
     /// Delivers the end of the run, if it had one. To be called once, after it.
-    pub async fn finish(&self, dir: &Path) {
+    pub(crate) async fn finish(&self, dir: &Path) {
         let Some(event) = self.state().done.take() else { return };
         let occasion = end_of_run(&self.job, &self.wording, &event);
         for hook in &self.plan.done {

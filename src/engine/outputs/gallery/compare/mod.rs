@@ -38,7 +38,7 @@ const MOST_FOLDERS: usize = 100_000;
 
 /// What writing the comparison came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Compared {
+pub(crate) struct Compared {
     /// The page.
     pub path: PathBuf,
     /// Whether its bytes changed.
@@ -67,7 +67,7 @@ pub(crate) struct Mirrored {
 
 /// Returns the folders of the mirrors below `root`, in the order of their names. A mirror inside a mirror is not looked for.
 #[must_use]
-pub fn mirrors(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn mirrors(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut next = vec![(root.to_path_buf(), 0)];
     let mut visited = 0;
@@ -96,7 +96,7 @@ pub fn mirrors(root: &Path) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// When the disk refuses, or a page that rcsync did not write is there; that page is left as it is.
-pub fn refresh(root: &Path) -> Result<Compared, Error> {
+pub(crate) fn refresh(root: &Path) -> Result<Compared, Error> {
     let folders = mirrors(root);
     let mut left_out: Vec<String> = surplus(folders.len()).into_iter().collect();
     let mut read = Vec::new();
