@@ -40,7 +40,7 @@ use super::part_memory::PartMemory;
 use super::store::Store;
 use super::upload::{PartFault, Upload};
 use hashes::Hashes;
-use requests::FirstAnswer;
+use requests::{First, FirstAnswer};
 
 /// A store that drops uploads again and again has a rule that does, and the next try would end in the same way.
 const MOST_LOST_UPLOADS: u32 = 3;
@@ -216,11 +216,11 @@ impl File {
         self.shared.reporter.report(event);
     }
 
-    /// Mirrors the file.
+    /// Mirrors the file. Thousands of files wait here for their turn, so what they need later is in boxes.
     pub(super) async fn mirror(self: Arc<Self>) -> Ending {
         loop {
             let stopped = match self.clone().attempt().await {
-                Ok(whole) => match self.weigh(whole).await {
+                Ok(whole) => match Box::pin(self.weigh(whole)).await {
                     Ok(Some(ending)) => return ending,
                     Ok(None) => continue,
                     Err(stopped) => stopped,
@@ -232,7 +232,7 @@ impl File {
                 Stopped::Again => continue,
                 Stopped::Waits { until } => tokio::time::sleep_until(until).await,
                 Stopped::Unfinished { declared, have } => return self.settling(declared, have),
-                Stopped::Unchanged(revision) => match self.unchanged(&revision).await {
+                Stopped::Unchanged(revision) => match Box::pin(self.unchanged(&revision)).await {
                     Some(ending) => return ending,
                     None => continue,
                 },
@@ -272,10 +272,14 @@ impl File {
     /// One attempt at one revision.
     async fn attempt(self: Arc<Self>) -> Result<Whole, Stopped> {
         self.have.store(0, Ordering::Relaxed);
-        let first = match self.first().await? {
-            FirstAnswer::Body(first) => *first,
-            FirstAnswer::Text(text, known, memory) => return self.text(text, known, memory).await,
-        };
+        match self.first().await? {
+            FirstAnswer::Body(first) => Box::pin(self.read(*first)).await,
+            FirstAnswer::Text(text, known, memory) => Box::pin(self.text(text, known, memory)).await,
+        }
+    }
+
+    /// Reads what the first answer begins.
+    async fn read(self: Arc<Self>, first: First) -> Result<Whole, Stopped> {
         let name = self.order.artifact.path.file_name().to_owned();
         let hashes = Hashes::new(&name, &first.known.claims);
         let length = first.known.length;
@@ -294,5 +298,20 @@ impl File {
             Some(length) if first.take.is_some_and(|take| take < length) => Err(Stopped::RangesIgnored),
             _ => self.streamed(first, part, hashes).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl Fn(Arc<File>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_file_that_waits_takes_little_memory() {
+        let size = size_of_future(File::mirror);
+        assert!(size < 2048, "{size} bytes");
     }
 }

@@ -98,7 +98,7 @@ impl File {
             let (memory, (head, body), connection) = match self.get_with_memory(&url, &ask).await {
                 Ok(answer) => answer,
                 Err(fault) => {
-                    self.stumble(fault, generation, false).await.map_err(Stopped::Ended)?;
+                    Box::pin(self.stumble(fault, generation, false)).await.map_err(Stopped::Ended)?;
                     continue;
                 }
             };
@@ -119,9 +119,9 @@ impl File {
                 Answer::Empty => return Err(Stopped::Unfinished { declared: None, have: 0 }),
                 Answer::Changed | Answer::Complete { .. } => return Err(Stopped::Changed),
                 Answer::RangesIgnored => return Err(Stopped::RangesIgnored),
-                Answer::Refused => body.into_refusal().await,
+                Answer::Refused => Box::pin(body.into_refusal()).await,
                 Answer::Reject(fault) => Fault::Range(fault),
-                Answer::Unpack => match self.unpacked(body).await? {
+                Answer::Unpack => match Box::pin(self.unpacked(body)).await? {
                     Ok(text) if text.is_empty() => {
                         return Err(Stopped::Unfinished { declared: None, have: 0 });
                     }
@@ -136,7 +136,7 @@ impl File {
                 },
             };
             drop((connection, memory));
-            self.stumble(fault, generation, false).await.map_err(Stopped::Ended)?;
+            Box::pin(self.stumble(fault, generation, false)).await.map_err(Stopped::Ended)?;
         }
     }
 
@@ -155,7 +155,7 @@ impl File {
                 break memory;
             }
         };
-        let (answer, connection) = self.get(url, ask).await?;
+        let (answer, connection) = Box::pin(self.get(url, ask)).await?;
         Ok((memory, answer, connection))
     }
 
