@@ -52,6 +52,10 @@ impl Stream {
 
 type Fetch = Pin<Box<dyn Future<Output = Result<(u64, Bytes, OwnedSemaphorePermit), Stopped>> + Send>>;
 
+/// A small file counts as so much memory at least: some sixty of them wait for the store at a time, which is more than it serves at once, and
+/// each of their requests takes memory beside the bytes.
+const LEAST: u64 = 512 << 10;
+
 impl File {
     /// A file of one part at most: it is created from memory.
     pub(super) async fn small(
@@ -63,8 +67,9 @@ impl File {
         let known = first.known.clone();
         let (mut memory, first) = first.split();
         // What the file does not need is for others.
-        let spare =
-            memory.num_permits().saturating_sub(usize::try_from(length.div_ceil(UNIT)).unwrap_or_default());
+        let spare = memory
+            .num_permits()
+            .saturating_sub(usize::try_from(length.max(LEAST).div_ceil(UNIT)).unwrap_or_default());
         drop(memory.split(spare));
         let bytes = self.part(Some(first), &known, 0..length).await?;
         hashes = hashes.feed_beside(bytes.clone()).await?;
