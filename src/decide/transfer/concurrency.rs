@@ -63,7 +63,8 @@ pub(crate) struct Sample {
     pub done: f64,
     /// Every connection that may work had work to do.
     pub saturated: bool,
-    /// Most connections wait until this machine has written their bytes: more of them deliver nothing.
+    /// Most connections wait until this machine has written their bytes: more of them are not tried. A trial under way is judged by
+    /// what it delivers.
     pub held_up: bool,
     /// A host answered 429 or 503 since the last look.
     pub pushed_back: bool,
@@ -108,14 +109,7 @@ impl Tuner {
             self.settle(now);
             return self.level;
         }
-        if sample.held_up
-            && let Some((before, _)) = self.on_trial
-        {
-            self.level = before;
-            self.settle(now);
-            return self.level;
-        }
-        if !sample.saturated || sample.held_up {
+        if !sample.saturated {
             // What idle connections deliver shows nothing of what busy ones would.
             self.window = None;
             return self.level;
@@ -143,7 +137,7 @@ impl Tuner {
                 self.level = before;
                 self.settle(now);
             }
-            _ if now >= self.hold_until && self.level < self.most => {
+            _ if now >= self.hold_until && self.level < self.most && !sample.held_up => {
                 let factor = if sample.is_near && rate < HASH_BOUND { LEAP } else { 2 };
                 self.on_trial = Some((self.level, rate));
                 self.level = (self.level * factor).min(self.most);
@@ -221,17 +215,28 @@ mod tests {
         assert!(levels.iter().filter(|level| **level > 8).count() < 40, "trials are rare: {levels:?}");
     }
 
-    #[test]
-    fn a_trial_is_called_off_where_the_machine_is_what_is_slow() {
+    /// Connections of 10 MB a second each, and a disk that takes `disk`.
+    fn onto_a_disk(disk: f64, held_up: fn(usize) -> bool) -> usize {
         let (mut tuner, mut done) = (Tuner::new(3, 48), 0.0);
-        let mut look = |number: u64, held_up| {
-            done += 10e6;
+        for look in 1..400 {
+            let level = tuner.level();
+            done += (10e6 * connections(level)).min(disk) / 40.0;
+            let held_up = held_up(level);
             let sample = Sample { done, saturated: true, held_up, pushed_back: false, is_near: true };
-            tuner.observe(Duration::from_millis(number * 25), &sample)
-        };
-        let levels: Vec<usize> = (1..=4).map(|number| look(number, false)).collect();
-        assert_eq!(levels, [3, 3, 3, 12], "on trial");
-        assert!((5..100).all(|number| look(number, true) == 3));
+            tuner.observe(Duration::from_millis(look * 25), &sample);
+        }
+        tuner.level()
+    }
+
+    #[test]
+    fn where_the_machine_is_what_is_slow_no_more_connections_are_tried() {
+        assert_eq!(onto_a_disk(20e6, |_| true), 3);
+        assert_eq!(
+            onto_a_disk(200e6, |level| level > 24),
+            48,
+            "the trial delivered more, though its connections wait"
+        );
+        assert_eq!(onto_a_disk(1e9, |_| false), 48);
     }
 
     #[test]

@@ -119,7 +119,7 @@ pub(crate) struct Seen {
     pub load: Load,
     /// Those of them whose requests wait for a host or are answered.
     pub requests: usize,
-    /// Connections on large files that wait until their last bytes are written.
+    /// Connections that wait until their last bytes are written.
     pub held_up: usize,
     /// A connection found nothing to do since the last look.
     pub starved: bool,
@@ -290,7 +290,7 @@ impl Connections {
             self.refused_at = (self.small_ceiling < MOST).then_some(now);
         }
         self.link.observe(now, seen.bytes);
-        self.machine.observe(seen.held_up, seen.load.large);
+        self.machine.observe(seen.held_up, seen.load.all());
         let is_saturated = !seen.starved;
         let sample = Sample {
             done: as_f64(seen.bytes),

@@ -715,6 +715,33 @@ fn a_hook_that_is_first_given_to_many_files_makes_no_head_that_cannot_be_read() 
     });
 }
 
+/// An object of the head whose tag is another one has to be written, whatever it means.
+#[test]
+fn records_that_were_deleted_or_overwritten_are_written_again_once() {
+    virtually(26, async {
+        let rig = Rig::finished(plan());
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        let text = |key: &str| rig.shelf.objects().get(key).map(|there| there.bytes.clone());
+        for (key, by) in [("SHA256SUMS", None), ("job.json", None), ("SHA256SUMS", Some("mine"))] {
+            let before = text(key).unwrap();
+            rig.shelf.set(key, by.map(str::as_bytes));
+            assert_eq!(rig.once().await, ExitStatus::Complete, "{key}");
+            let restored = text(key).expect(key);
+            let lines = |bytes: &[u8]| {
+                String::from_utf8_lossy(bytes)
+                    .lines()
+                    .filter(|line| !line.starts_with('#'))
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(lines(&restored), lines(&before), "{key}");
+            let head = text(".rcsync/head.json");
+            assert_eq!(rig.once().await, ExitStatus::Complete, "{key}");
+            assert_eq!(text(".rcsync/head.json"), head, "{key}: an idle pass writes nothing");
+        }
+    });
+}
+
 /// A signal that comes between the lease and the first claim of the hooks.
 #[test]
 fn a_run_that_ends_while_its_hooks_begin_frees_the_lease() {

@@ -11,6 +11,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -39,6 +40,9 @@ const SMALL: u64 = 512 << 10;
 
 /// The gathering of a group looks for more files this often in its longest time.
 const LOOKS: u32 = 5;
+
+/// … and as often as this at least, since a group that is full waits for nothing.
+const LONGEST_LOOK: Duration = Duration::from_millis(10);
 
 impl ToCommit {
     /// Whether it does not wait for others: a large file's name is worth a flush of its own, and at the end nothing comes.
@@ -183,11 +187,11 @@ impl Committer {
                 batch.len(),
                 began.elapsed(),
                 batch.iter().any(ToCommit::is_urgent),
-                // Read before the queue is: what was handed over by then is in it.
+                // What was handed over and is not in the queue yet becomes a group of its own.
                 self.coming.load(Ordering::Acquire),
             )
         {
-            tokio::time::sleep(self.gather.longest / LOOKS).await;
+            tokio::time::sleep((self.gather.longest / LOOKS).min(LONGEST_LOOK)).await;
             while batch.len() < most
                 && let Ok(item) = items.try_recv()
             {

@@ -21,8 +21,8 @@ const GATHER: Duration = Duration::from_secs(2);
 /// The page is drawn no sooner than this after the last time: jobs are looked at that often, too.
 const SHORTEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Of a core's time, drawing the page takes no more than one part in so many.
-const SHARE: u32 = 20;
+/// Of a core's time, drawing the page takes no more than one part in twenty, also where all of its readers are at work.
+const SHARE: u32 = 20 * compare::READERS as u32;
 
 /// The page of one fleet.
 #[derive(Debug)]

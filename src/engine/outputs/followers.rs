@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -20,14 +19,6 @@ use crate::model::job::JobId;
 /// Nudges within this time are answered by one look: a batch of samples is one look, and a LoRA still reaches ComfyUI within
 /// two seconds.
 const GATHER: Duration = Duration::from_secs(1);
-
-/// Of the time, looks take no more than one part in so many: the page of thousands of samples takes a while to draw.
-const SHARE: u32 = 10;
-
-/// How long nudges are gathered after a look that took so long.
-fn gather(took: Duration) -> Duration {
-    GATHER.max(took.saturating_mul(SHARE))
-}
 
 /// The followers of one run.
 pub(crate) struct Followers {
@@ -88,7 +79,6 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     async fn follow(self: Arc<Self>, nudge: Arc<Notify>, end: CancellationToken) {
-        let mut took = Duration::ZERO;
         loop {
             let last = tokio::select! {
                 biased;
@@ -96,11 +86,10 @@ impl Crowd {
                 () = nudge.notified() => false,
             };
             // At the end the last look is enough.
-            if !last && tokio::time::timeout(gather(took), end.cancelled()).await.is_ok() {
+            if !last && tokio::time::timeout(GATHER, end.cancelled()).await.is_ok() {
                 continue;
             }
             let crowd = self.clone();
-            let began = Instant::now();
             // A follower that panics is a defect of rcsync; the files that it reads are not affected.
             if let Err(lost) = blocking(move || crowd.catch_up(last)).await {
                 debug!(%lost, "a follower ended unexpectedly");
@@ -108,7 +97,6 @@ impl Crowd {
             if last {
                 return;
             }
-            took = began.elapsed();
         }
     }
 
@@ -192,16 +180,5 @@ mod tests {
         }
         followers.finish().await;
         assert_eq!(*counting.0.lock().unwrap(), [false, true]);
-    }
-
-    #[test]
-    fn looks_take_a_tenth_of_the_time_at_most() {
-        for (took, expected) in [(0, 1000), (99, 1000), (100, 1000), (101, 1010), (2500, 25_000)] {
-            assert_eq!(
-                gather(Duration::from_millis(took)),
-                Duration::from_millis(expected),
-                "after {took} ms"
-            );
-        }
     }
 }

@@ -52,7 +52,7 @@ impl Stream {
 
 type Fetch = Pin<Box<dyn Future<Output = Result<(u64, Bytes, OwnedSemaphorePermit), Stopped>> + Send>>;
 
-/// A small file counts as so much memory at least: some sixty of them wait for the store at a time, which is more than it serves at once, and
+/// A small file counts as so much memory at least: some fifty of them wait for the store at a time, which is more than it serves at once, and
 /// each of their requests takes memory beside the bytes.
 const LEAST: u64 = 512 << 10;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::decide::bucket::head::{Known, Seen};
+use crate::decide::bucket::head::{Known, Seen, Written};
 use crate::decide::mirror::retention::surplus;
 use crate::decide::mirror::snapshot::JobSnapshot;
 use crate::edge::folder::reports::{JobDraft, Rows};
@@ -21,6 +21,9 @@ use super::super::records::{self, Draft, JOB, JOB_BOUND, PAGE, SUMS};
 use super::super::store::Small;
 use super::Run;
 
+/// What is rewritten.
+pub(super) const RECORDS: [&str; 3] = [SUMS, JOB, PAGE];
+
 impl Run {
     pub(super) async fn conclude_records(&mut self, looked: &JobSnapshot) -> Result<(), Error> {
         let Some(head) = &self.head else { return Ok(()) };
@@ -35,12 +38,6 @@ impl Run {
         listed: &[Arc<Artifact>],
     ) -> Result<(), Error> {
         let Some(head) = self.head.clone() else { return Ok(()) };
-        if self.written.is_empty()
-            && let Some(now) = head.head().await
-        {
-            let keys = [SUMS, JOB, PAGE].into_iter();
-            self.written = keys.filter_map(|key| Some((key, now.written.get(key)?.meaning))).collect();
-        }
         let known = head.known();
         head.note_seen(Seen { status: looked.status.status.clone(), resumes: looked.resumes });
         let job = job_draft(looked, listed, &known, &self.before, &self.mirror.job);
@@ -58,12 +55,25 @@ impl Run {
         self.write_page(&head, &known, &job).await
     }
 
+    /// Takes in which records are there as rcsync wrote them. One that was deleted or overwritten since is written again.
+    pub(super) async fn recall_written(&mut self, tags: &HashMap<&'static str, String>) {
+        let Some(head) = &self.head else { return };
+        if let Some(now) = head.head().await
+            && self.written.is_empty()
+        {
+            let is_there = |key, written: &Written| tags.get(key).is_some_and(|tag| **tag == *written.tag);
+            let meaning = |key| {
+                now.written.get(key).filter(|written| is_there(key, written)).map(|written| written.meaning)
+            };
+            self.written = RECORDS.into_iter().filter_map(|key| Some((key, meaning(key)?))).collect();
+        }
+    }
+
     /// Writes what depends on the files alone where they have changed: `SHA256SUMS`, and the gallery where one is there.
     pub(super) async fn write_lists(&mut self) -> Result<(), Error> {
         let Some(head) = self.head.clone() else { return Ok(()) };
         let sums = Draft::sums(&head.known());
-        let written = head.head().await.and_then(|now| now.written.get(SUMS).map(|written| written.meaning));
-        if sums.is_nothing() || written == Some(sums.meaning) {
+        if sums.is_nothing() || self.written.get(SUMS) == Some(&sums.meaning) {
             return Ok(());
         }
         records::write(&self.store, &head, SUMS, Draft::sums).await?;

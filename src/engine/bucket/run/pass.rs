@@ -1,6 +1,6 @@
 //! One pass: what the job offers against what the bucket has, and what follows from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ use super::super::records::{Draft, JOB, JOB_BOUND};
 use super::super::upload::{STAGED, sweep};
 use super::super::{probe, prune};
 use super::end::Followed;
-use super::ledger::job_draft;
+use super::ledger::{RECORDS, job_draft};
 use super::{NO_ANSWER_IN_TIME, Run};
 
 /// What is in the bucket at the begin of a pass.
@@ -49,6 +49,10 @@ struct View {
 impl View {
     fn tag(&self, key: &str) -> Option<&str> {
         self.listed.get(key).map(|listed| listed.tag.as_str())
+    }
+
+    fn tags_of_records(&self) -> HashMap<&'static str, String> {
+        RECORDS.into_iter().filter_map(|key| Some((key, self.tag(key)?.to_owned()))).collect()
     }
 
     fn staged(&self) -> Vec<String> {
@@ -192,9 +196,15 @@ impl Run {
                 prune::finish(&self.store, &head, &listed).await?;
             }
             if is_outdated {
+                // What another process recorded meanwhile.
+                if view.listed.contains_key(JOB) {
+                    self.remember(false).await?;
+                }
                 return Ok(None);
             }
         };
+        let tags = offer.view.tags_of_records();
+        self.recall_written(&tags).await;
         let pass = self.act(looked, &offer).await?;
         if self.head.is_some() {
             self.write_records(looked, &offer.listing.artifacts).await?;
@@ -207,6 +217,8 @@ impl Run {
     pub(super) async fn fetch_listed(&mut self, looked: &JobSnapshot) -> Result<(), Error> {
         let view = self.view(None).await?;
         let has_record = view.listed.contains_key(JOB);
+        let tags = view.tags_of_records();
+        self.recall_written(&tags).await;
         let offer = self.offer(looked, view);
         self.act(looked, &offer).await?;
         self.settle_all(self.deadline()).await?;

@@ -192,10 +192,12 @@ impl Mirrored {
     }
 }
 
-/// Reads mirrors, in the order of their folders, on all processors: the page of a fleet of hundreds of jobs is drawn at its end, when
-/// nothing else is left to do.
+/// Threads that read mirrors: the page of hundreds of jobs is drawn at the end of a fleet, when nothing else is left to do.
+pub(crate) const READERS: usize = 4;
+
+/// Reads mirrors, in the order of their folders.
 fn read_mirrors(root: &Path, folders: &[PathBuf]) -> Vec<Result<Mirrored, Error>> {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(READERS);
     let read =
         |folders: &[PathBuf]| -> Vec<_> { folders.iter().map(|folder| read_mirror(root, folder)).collect() };
     let (own, others) = folders.split_at(folders.len().div_ceil(threads));
