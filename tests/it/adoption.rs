@@ -300,9 +300,9 @@ async fn what_cannot_be_read_is_in_no_list_until_it_can_and_is_not_forgotten() {
         let dir = bench.dir().display().to_string();
         let words = [bench.job.as_str(), &dir, "--once", "--only", "samples", "--output", "json"];
         let command = bench.command(&words);
-        for _ in 0..2 {
+        for fault in ["read,pread64:error=EIO", "read,pread64:error=EIO", "statx,newfstatat:error=EIO"] {
             let (exit, events, calls) =
-                crate::rig::with_fault(&command, "read,pread64:error=EIO", Some(&bench.dir().join(name)));
+                crate::rig::with_fault(&command, fault, Some(&bench.dir().join(name)));
             assert!(calls.contains("EIO"), "{calls}");
             assert!(exit.success() && events.contains(name), "{exit:?}: {events}");
             assert!(!sums(&bench).contains(name), "{}", sums(&bench));

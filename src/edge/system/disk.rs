@@ -289,6 +289,13 @@ pub(crate) fn look_through_links(root: &Path, relative: &str) -> Option<LocalFil
     look_by(root, relative, || false)
 }
 
+/// Whether something may be at a path that the system does not let be looked at: a disk with a fault, or a folder without permission.
+pub(crate) fn is_out_of_reach(path: &Path) -> bool {
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    let is_answer = |kind| matches!(kind, NotFound | NotADirectory | InvalidFilename);
+    fs::symlink_metadata(path).is_err_and(|error| !is_answer(error.kind()))
+}
+
 /// The same with a look for links above the path that callers may share.
 pub(crate) fn look_by(root: &Path, relative: &str, through_link: impl FnOnce() -> bool) -> Option<LocalFile> {
     let path = root.join(relative);

@@ -440,7 +440,7 @@ fn lines_without_entry(dir: &Path, manifest: &Manifest) -> Result<BTreeMap<RelPa
         .filter(|(_, found)| matches!(found, LocalFile::File { .. }))
         .map(|(path, _)| path)
         .collect();
-    lines.retain(|path, _| here.contains(path));
+    lines.retain(|path, _| here.contains(path) || disk::is_out_of_reach(&path.to_path(dir)));
     Ok(lines)
 }
 

@@ -45,8 +45,8 @@ pub(crate) struct Reclaimed {
 /// A candidate that is in DIR.
 struct Here {
     candidate: Candidate,
-    size: u64,
-    modified: Option<i64>,
+    /// Length and change time; `None` where the system does not let the file be looked at.
+    seen: Option<(u64, Option<i64>)>,
 }
 
 /// Reads what is in DIR of these, and records what is vouched for.
@@ -64,8 +64,10 @@ pub(crate) async fn reclaim(
         move || look(&folder, candidates)
     });
     let here = looking.await.map_err(lost("look into", dir))?;
-    let unread = here.iter().filter(|here| here.candidate.may_be(here.size));
-    let unread = unread.map(|here| Unread { path: here.candidate.path.to_path(dir), size: here.size });
+    let unread = here.iter().filter_map(|Here { candidate, seen }| {
+        let (size, _) = seen.filter(|(size, _)| candidate.may_be(*size))?;
+        Some(Unread { path: candidate.path.to_path(dir), size })
+    });
     let (digests, is_whole) = read_ahead(unread.collect(), reporter, stop).await;
     let stop = stop.clone();
     let settling = blocking(move || {
@@ -80,9 +82,8 @@ fn look(dir: &Path, candidates: Vec<Candidate>) -> Vec<Here> {
     let paths: Vec<RelPath> = candidates.iter().map(|candidate| candidate.path.clone()).collect();
     let found: BTreeMap<RelPath, LocalFile> = look_at_each(dir, paths).collect();
     let here = |candidate: Candidate| match found.get(&candidate.path) {
-        Some(LocalFile::File { size, modified }) => {
-            Some(Here { candidate, size: *size, modified: *modified })
-        }
+        Some(LocalFile::File { size, modified }) => Some(Here { candidate, seen: Some((*size, *modified)) }),
+        None if disk::is_out_of_reach(&candidate.path.to_path(dir)) => Some(Here { candidate, seen: None }),
         Some(LocalFile::Other) | None => None,
     };
     candidates.into_iter().filter_map(here).collect()
@@ -102,6 +103,18 @@ struct Judged {
     unrecorded: Vec<RelPath>,
 }
 
+impl Judged {
+    /// Keeps what is recorded of a file for the next run.
+    fn leave_unread(&mut self, candidate: Candidate) {
+        let line = candidate.line_while_unread();
+        let Candidate { path, role, memory, .. } = candidate;
+        if let (Role::Entry { key, .. }, Some(memory)) = (role, memory) {
+            self.unread.insert(key, memory.adopted(memory.step));
+        }
+        self.unreadable.push((path, line));
+    }
+}
+
 /// Compares files with what is recorded of them. Reads those that were not read ahead, and once more those that only a line
 /// vouches for, until `stop` is used.
 fn judge_all(
@@ -113,8 +126,12 @@ fn judge_all(
     stop: &Stop,
 ) -> Judged {
     let mut judged = Judged { is_whole, ..Judged::default() };
-    for Here { candidate, size, modified } in here {
+    for Here { candidate, seen } in here {
         let path = candidate.path.to_path(dir);
+        let Some((size, modified)) = seen else {
+            judged.leave_unread(candidate);
+            continue;
+        };
         if candidate.role == Role::Foreign {
             judged.unrecorded.push(candidate.path);
             continue;
@@ -128,13 +145,10 @@ fn judge_all(
             continue;
         }
         let Ok(sha256) = digests.sha256_of(&path) else {
-            if disk::look(dir, candidate.path.as_str()).is_none() {
-                // Removed just now.
-                continue;
-            }
-            judged.unreadable.push((candidate.path.clone(), candidate.line_while_unread()));
-            if let Candidate { role: Role::Entry { key, .. }, memory: Some(memory), .. } = candidate {
-                judged.unread.insert(key, memory.adopted(memory.step));
+            let is_gone = disk::look(dir, candidate.path.as_str()).is_none() && !disk::is_out_of_reach(&path);
+            // Removed just now, or kept as it is recorded.
+            if !is_gone {
+                judged.leave_unread(candidate);
             }
             continue;
         };
