@@ -635,7 +635,7 @@ mod tests {
         assert_eq!(after, MOST_LARGE);
     }
 
-    /// A near host, and a disk that takes 300 MB a second at most and the less evenly the more write to it.
+    /// A near host, and a rate that swings as that of a disk does.
     #[test]
     fn a_slow_disk_gets_no_more_connections() {
         let most = |held_up: fn(usize) -> usize| {

@@ -11,7 +11,17 @@ use crate::decide::bucket::parts::SMALLEST;
 const MEMORY: u64 = 6 * SMALLEST;
 
 /// Memory is counted in units of this, so that a count fits a semaphore.
-pub(super) const UNIT: u64 = 1 << 10;
+const UNIT: u64 = 1 << 10;
+
+/// A file of one part at most counts as so much memory at least: some fifty of them wait for the store at a time, more than it serves at
+/// once, and each of their requests takes memory beside the bytes.
+const LEAST: u64 = 512 << 10;
+
+/// Gives back what a file of one part at most does not need of the memory of a part.
+pub(super) fn shrink(memory: &mut OwnedSemaphorePermit, length: u64) {
+    let needed = usize::try_from(length.max(LEAST).div_ceil(UNIT)).unwrap_or(usize::MAX);
+    drop(memory.split(memory.num_permits().saturating_sub(needed)));
+}
 
 /// The right to hold bytes of parts.
 #[derive(Debug)]
@@ -45,5 +55,26 @@ impl PartMemory {
 
     fn units_of(&self, bytes: u64) -> u32 {
         u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.units)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each first request has the memory of a part, and keeps what its file needs.
+    #[test]
+    fn small_files_that_wait_for_a_store_are_few() {
+        let memory = PartMemory::for_parts_of(SMALLEST);
+        let mut waiting = Vec::new();
+        while let Some(mut held) = memory.try_reserve(SMALLEST) {
+            shrink(&mut held, 120_000);
+            waiting.push(held);
+        }
+        assert_eq!(waiting.len(), 51);
+        waiting.clear();
+        let mut whole = memory.try_reserve(SMALLEST).unwrap();
+        shrink(&mut whole, SMALLEST);
+        assert_eq!(whole.num_permits(), memory.units_of(SMALLEST) as usize, "a part keeps all of it");
     }
 }

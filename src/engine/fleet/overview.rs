@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::decide::fleet::template::Template;
 use crate::edge::folder::known::known;
+use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::folder::reports;
 #[cfg(feature = "buckets")]
 use crate::engine::bucket::fleet_root::FleetRoot;
-#[cfg(feature = "buckets")]
-use crate::error::Error;
-use crate::error::explain_briefly;
+use crate::error::{Error, NoMirror, explain_briefly};
 use crate::model::job::{JobId, JobStatus, Progress};
 use crate::model::manifest::Manifest;
 
@@ -84,13 +83,17 @@ fn below(folder: &Path) -> Vec<PathBuf> {
 
 /// Reads one mirror, or why it cannot be read; `None` where none is.
 fn mirrored(dir: &Path) -> Option<Result<Mirrored, String>> {
-    let head = reports::read_any_head(dir)?;
-    Some(match known(dir) {
-        Ok(manifest) => {
-            Ok(counted(&manifest, dir.display().to_string(), head.name, Some(head.status), head.progress))
-        }
-        Err(error) => Err(explain_briefly(&error)),
-    })
+    let (name, status, progress) = match reports::read_any_head(dir) {
+        Some(head) => (head.name, Some(head.status), head.progress),
+        None if dir.join(PRIVATE).is_dir() => (None, None, Progress::default()),
+        None => return None,
+    };
+    match known(dir) {
+        Ok(manifest) => Some(Ok(counted(&manifest, dir.display().to_string(), name, status, progress))),
+        // It was created, and nothing was polled for it yet.
+        Err(Error::NoMirror { why: NoMirror::Empty, .. }) => None,
+        Err(error) => Some(Err(explain_briefly(&error))),
+    }
 }
 
 fn counted(

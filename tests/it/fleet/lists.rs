@@ -120,7 +120,8 @@ async fn jobs_are_added_while_a_fleet_runs() {
         );
     }
     assert!(rows[1]["files"].as_u64().unwrap() > rows[0]["files"].as_u64().unwrap(), "{document}");
-    // A mirror that cannot be read is named, and the other one is listed.
+    // A mirror that cannot be read is named, and the other one is listed, without `job.json` too.
+    std::fs::write(yard.dir(0).join("job.json"), "{").unwrap();
     let unreadable = yard.dir(1);
     std::fs::remove_dir_all(unreadable.join(".rcsync")).unwrap();
     let mut command = yard.bench.command(&["fleet", "ls", DEST]);

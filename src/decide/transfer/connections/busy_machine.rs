@@ -2,8 +2,9 @@
 
 use crate::model::units::as_f64;
 
-/// A look counts this much of the average: some 75 ms are remembered, less than a trial of more connections takes.
-const NEW: f64 = 0.35;
+/// What one look counts for in the average. With looks 25 ms apart it follows a change within two or three of them, sooner than a trial
+/// of more connections begins.
+const WEIGHT_OF_A_LOOK: f64 = 0.35;
 
 /// From this share of connections on that wait until their last bytes are written, more of them deliver nothing, and each holds memory.
 const MOST_HELD_UP: f64 = 0.5;
@@ -18,7 +19,7 @@ pub(super) struct Machine {
 impl Machine {
     pub(super) fn observe(&mut self, held_up: usize, connections: usize) {
         let share = as_f64(held_up as u64) / as_f64(connections.max(1) as u64);
-        self.held_up += (share.min(1.0) - self.held_up) * NEW;
+        self.held_up += (share.min(1.0) - self.held_up) * WEIGHT_OF_A_LOOK;
     }
 
     pub(super) fn is_slower(&self) -> bool {

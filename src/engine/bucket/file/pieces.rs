@@ -18,7 +18,7 @@ use crate::edge::system::blocking::lost;
 use crate::edge::system::clock::until;
 use crate::model::fault::{Fault, RangeFault};
 
-use super::super::part_memory::UNIT;
+use super::super::part_memory::shrink;
 use super::super::upload::Upload;
 use super::hashes::Hashes;
 use super::requests::{Begun, First, Range};
@@ -52,10 +52,6 @@ impl Stream {
 
 type Fetch = Pin<Box<dyn Future<Output = Result<(u64, Bytes, OwnedSemaphorePermit), Stopped>> + Send>>;
 
-/// A small file counts as so much memory at least: some fifty of them wait for the store at a time, which is more than it serves at once, and
-/// each of their requests takes memory beside the bytes.
-const LEAST: u64 = 512 << 10;
-
 impl File {
     /// A file of one part at most: it is created from memory.
     pub(super) async fn small(
@@ -66,11 +62,7 @@ impl File {
     ) -> Result<Whole, Stopped> {
         let known = first.known.clone();
         let (mut memory, first) = first.split();
-        // What the file does not need is for others.
-        let spare = memory
-            .num_permits()
-            .saturating_sub(usize::try_from(length.max(LEAST).div_ceil(UNIT)).unwrap_or_default());
-        drop(memory.split(spare));
+        shrink(&mut memory, length);
         let bytes = self.part(Some(first), &known, 0..length).await?;
         hashes = hashes.feed_beside(bytes.clone()).await?;
         Ok(Whole { received: hashes.finish(), known, content: Content::Small(bytes, memory) })

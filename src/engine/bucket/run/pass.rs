@@ -219,7 +219,10 @@ impl Run {
         let has_record = view.listed.contains_key(JOB);
         let tags = view.tags_of_records();
         self.recall_written(&tags).await;
-        let offer = self.offer(looked, view);
+        let mut offer = self.offer(looked, view);
+        // The process that held the lease may have resumed the job, and compared what is here with a newer poll.
+        offer.state = RunState::Running;
+        offer.actions.retain(|action| !matches!(action.step, Step::Fetch(FetchReason::Recheck(_))));
         self.act(looked, &offer).await?;
         self.settle_all(self.deadline()).await?;
         if has_record { self.write_lists().await } else { self.conclude_records(looked).await }

@@ -200,20 +200,18 @@ fn read_mirrors(root: &Path, folders: &[PathBuf]) -> Vec<Result<Mirrored, Error>
     let threads = thread::available_parallelism().map_or(1, usize::from).min(READERS);
     let read =
         |folders: &[PathBuf]| -> Vec<_> { folders.iter().map(|folder| read_mirror(root, folder)).collect() };
-    let (own, others) = folders.split_at(folders.len().div_ceil(threads));
-    let each = others.len().div_ceil(threads.saturating_sub(1).max(1)).max(1);
+    let each = folders.len().div_ceil(threads).max(1);
     thread::scope(|scope| {
-        let started: Vec<_> = others
+        let started: Vec<_> = folders
             .chunks(each)
             .map(|part| (part, thread::Builder::new().spawn_scoped(scope, move || read(part))))
             .collect();
-        let mut mirrors = read(own);
-        for (part, started) in started {
+        let mirrors = started.into_iter().flat_map(|(part, started)| {
             // Where the system has no thread left, or a thread ended unexpectedly, this one reads its part.
             let theirs = started.ok().and_then(|started| started.join().ok());
-            mirrors.extend(theirs.unwrap_or_else(|| read(part)));
-        }
-        mirrors
+            theirs.unwrap_or_else(|| read(part))
+        });
+        mirrors.collect()
     })
 }
 
