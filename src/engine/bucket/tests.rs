@@ -845,6 +845,44 @@ fn what_was_listed_before_a_wait_for_the_lease_is_fetched_although_the_api_refus
     }
 }
 
+/// The poll has a job that is over, which the process that holds the lease may have resumed since.
+#[test]
+fn what_its_length_alone_proves_is_not_published_after_one_look_where_the_poll_is_old() {
+    virtually(36, async {
+        let name = "samples/1__000000010_0.xyz";
+        let bytes = StaticBytes::Exact(Bytes::from_static(b"no format that can be checked"));
+        let rig = listed(JobStatus::Stopped, vec![StaticFile::new(ArtifactKind::Sample, name, bytes)]);
+        let has_it = || rig.names().iter().any(|there| there == name);
+        let killed = Hand::new(rig.shelf.clone(), Weather::default(), Duration::ZERO, 8);
+        killed.kill_before(20);
+        tokio::select! {
+            () = killed.killed() => {}
+            ended = rig.run(killed.clone(), |_, _| {}) => panic!("it ended: {ended:?}"),
+        }
+        assert!(!has_it() && rig.shelf.objects().contains_key(".rcsync/head.json"), "{:?}", rig.names());
+        let run = rig.run(Hand::steady(rig.shelf.clone()), |options, _| options.once = false);
+        let refusal = async {
+            let is_waiting = |event: &Event| {
+                matches!(
+                    event,
+                    Event::Notice { notice: crate::engine::event::Notice::WaitingForLease { .. } }
+                )
+            };
+            while !rig.events.lock().unwrap().iter().any(is_waiting) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            rig.world.fault(Fault::always("/jobs/", What::status(404)));
+        };
+        let (ended, ()) = tokio::join!(run, refusal);
+        assert!(matches!(ended, Err(Error::Api(_))), "{ended:?}");
+        assert!(!has_it());
+        let is_settling =
+            |event: &Event| matches!(event, Event::Settling { path, .. } if path.as_str() == name);
+        let events = rig.events();
+        assert!(events.iter().any(is_settling), "{events:?}");
+    });
+}
+
 /// How many requests that takes does not depend on how many files they are.
 #[test]
 fn objects_whose_files_are_hosted_no_more_are_looked_at_in_one_request() {
