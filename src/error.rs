@@ -13,14 +13,17 @@ use crate::model::destination::DestinationError;
 use crate::model::error_code::ErrorCode;
 use crate::model::fault::{Fault, LocalFault};
 use crate::model::job::JobId;
+use crate::model::tls_fault::TlsFault;
 
+mod answer;
 mod api;
 mod bucket;
 mod exit_status;
 pub(crate) mod system;
 mod token;
+pub use answer::{OddAnswer, UnknownOutcome};
 pub use api::ApiError;
-pub use bucket::{BucketError, Condition, UnfitPrefix};
+pub use bucket::{BucketError, Condition, NoCredentials, StoreRefusal, Unanswered, UnfitPrefix};
 pub use exit_status::ExitStatus;
 pub use system::SystemError;
 pub(crate) use system::lossy;
@@ -141,9 +144,22 @@ pub enum Error {
     /// Settings cannot be carried out.
     #[error("{0}")]
     Settings(String),
-    /// The surroundings (proxy, certificates) do not allow an HTTP client.
+    /// The surroundings (certificates, `config.toml`) do not allow it.
+    #[error(transparent)]
+    Surroundings(#[from] SurroundingsFault),
+}
+
+/// What is wrong with the surroundings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SurroundingsFault {
+    /// No HTTP client can be made.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsFault),
+    /// `config.toml` cannot be read or understood: the parser's words, with the line.
     #[error("{0}")]
-    Surroundings(String),
+    Configuration(String),
 }
 
 /// What does not fit about a folder.
@@ -192,6 +208,12 @@ pub enum NoMirror {
     /// The manifest cannot be read.
     #[error("its manifest `.rcsync/manifest.json` is damaged")]
     Damaged,
+}
+
+impl From<TlsFault> for Error {
+    fn from(fault: TlsFault) -> Self {
+        SurroundingsFault::Tls(fault).into()
+    }
 }
 
 impl From<BucketError> for Error {

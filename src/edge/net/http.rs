@@ -16,15 +16,16 @@ use url::{Host, Url};
 use crate::edge::net::address::is_public;
 use crate::edge::net::names::{Dialled, Names, boxed, dialled};
 use crate::edge::net::response_digests;
-use crate::edge::net::tls_roots::tls_cause;
+use crate::edge::net::tls_roots::tls_fault;
 use crate::model::fault::{Fault, Forbidden};
 use crate::model::markup::{is_markup, text_of};
 use crate::model::names::sanitize::for_terminal;
 use crate::model::response_head::{ContentRange, Head};
 use crate::model::revision::{Condition, Etag, LastModified, Revision};
 use crate::model::source_url::SourceUrl;
+use crate::model::tls_fault::TlsFault;
 
-use super::causes::{innermost, links};
+use super::causes::{Deadlines, links, transport_fault};
 use super::client;
 use super::retry_after::asked_wait;
 use super::wire::{self, Wire};
@@ -76,7 +77,7 @@ impl ArtifactClient {
     ///
     /// # Errors
     /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: names it.
-    pub(crate) fn new(private_hosts: bool, stall: Duration) -> Result<Self, String> {
+    pub(crate) fn new(private_hosts: bool, stall: Duration) -> Result<Self, TlsFault> {
         let names = Names::new(stall);
         let guarded = guarded(private_hosts, &names);
         let builder = || {
@@ -396,15 +397,16 @@ pub(in crate::edge) fn classify(host: &str, received: u64, stall: Duration, erro
             return Fault::Forbidden { host, why: *why };
         }
         if let Some(fault) = link.downcast_ref::<rustls::Error>() {
-            return Fault::Untrusted { host, cause: tls_cause(fault) };
+            return Fault::Untrusted { host, cause: tls_fault(fault) };
         }
     }
+    let cause = transport_fault(error, Deadlines { connect: client::CONNECT_TIMEOUT, total: stall });
     if error.is_connect() {
-        Fault::Connect { host, cause: innermost(error) }
+        Fault::Connect { host, cause }
     } else if error.is_timeout() {
         Fault::Stalled { after: stall }
     } else {
-        Fault::Interrupted { received, cause: innermost(error) }
+        Fault::Interrupted { received, cause }
     }
 }
 

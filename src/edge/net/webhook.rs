@@ -7,21 +7,18 @@ use std::time::Duration;
 use reqwest::header::CONTENT_TYPE;
 use url::{ParseError, Url};
 
-use crate::edge::api;
-use crate::edge::api::Limits;
 use crate::edge::net::names::{Dialled, Names, Resolver};
 use crate::model::hook_event::Occasion;
 use crate::model::hook_fault::HookFault;
-use crate::model::units::ByteCount;
 
+use super::causes::{Deadlines, transport_fault};
 use super::client;
 use super::http::names_a_proxy;
 use super::retry_after::asked_wait;
 use super::wire;
 
 /// How long one try may take; receivers that work for longer than this should answer first.
-const LIMITS: Limits =
-    Limits { connect: Duration::from_secs(10), total: Duration::from_secs(30), answer: ByteCount(0) };
+const DEADLINES: Deadlines = Deadlines { connect: Duration::from_secs(10), total: Duration::from_secs(30) };
 
 /// Where events are sent.
 #[derive(Clone)]
@@ -51,12 +48,13 @@ impl Webhook {
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(format!("{FORM}, with `https://` or `http://` in front"));
         }
-        let names = Names::new(LIMITS.total);
+        let names = Names::new(DEADLINES.total);
         let builder = client::builder()
-            .connect_timeout(LIMITS.connect)
-            .timeout(LIMITS.total)
+            .connect_timeout(DEADLINES.connect)
+            .timeout(DEADLINES.total)
             .dns_resolver(Arc::new(Resolver(names.clone())));
-        let client = client::for_origin(builder, url.scheme() == "https")?;
+        let client = client::for_origin(builder, url.scheme() == "https");
+        let client = client.map_err(|fault| format!("TLS: {fault}"))?;
         let may_use_proxy = names_a_proxy(|name| std::env::var(name).ok());
         Ok(Self { url, wire: Arc::new(Dialled { client, names, may_use_proxy }) })
     }
@@ -89,7 +87,7 @@ impl Webhook {
             .body(occasion.json.clone());
         let place = self.place();
         let answer = wire::send(self.wire.as_ref(), request).await.map_err(|error| {
-            let (place, cause) = (place.clone(), api::cause(&error, LIMITS));
+            let (place, cause) = (place.clone(), transport_fault(&error, DEADLINES));
             if error.is_timeout() {
                 HookFault::NoAnswer { place, cause }
             } else {

@@ -17,7 +17,7 @@ use crate::edge::records::push_journal::PushJournal;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine::retry::SHORT;
 use crate::engine::stop::Stop;
-use crate::error::{ApiError, Error, ExitStatus};
+use crate::error::{ApiError, Error, ExitStatus, OddAnswer};
 use crate::model::dataset::{Dataset, DatasetId, DatasetName, DatasetStatus};
 use crate::model::digest::Sha256Digest;
 use crate::model::units::ByteCount;
@@ -260,7 +260,7 @@ impl Prepared {
             }
         }
         let Some(dataset) = self.dataset.clone() else {
-            return Err(ApiError::Unintelligible { why: "it names no dataset".to_owned() }.into());
+            return Err(ApiError::Unintelligible { why: OddAnswer::NoDataset }.into());
         };
         reporter.report(&self.planned());
         self.remember_found(reporter.as_ref()).await;

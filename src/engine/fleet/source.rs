@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
 use crate::edge::system::watch::Watch;
-#[cfg(feature = "buckets")]
-use crate::error::BucketError;
 use crate::error::Error;
+#[cfg(feature = "buckets")]
+use crate::error::{BucketError, Unanswered};
 
 use super::registry::Registry;
 
@@ -56,8 +56,7 @@ impl Source {
             Self::Registry(Registry::Folder(files)) => late(files.folder()),
             #[cfg(feature = "buckets")]
             Self::Registry(Registry::Bucket(lines)) => {
-                let cause = "it did not answer while there was time to follow the jobs".to_owned();
-                BucketError::Away { to: lines.url().to_string(), cause }.into()
+                BucketError::Away { to: lines.url().to_string(), cause: Unanswered::FleetTimeOver }.into()
             }
         }
     }

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::error::Unanswered;
 
 /// One answer: the status line's rest, headers, body.
 type Script = Box<dyn FnMut(&str) -> (&'static str, &'static str, String) + Send>;
@@ -117,7 +118,7 @@ async fn each_refusal_of_a_store_has_one_meaning() {
             "500 Oops",
             "",
             String::new(),
-            StoreFault::Unknown { cause: "HTTP 500".to_owned() },
+            StoreFault::Unknown { cause: Unanswered::Status(500) },
         ),
         (
             "keys that expired and cannot be renewed",
