@@ -17,12 +17,14 @@ use crate::model::tls_fault::TlsFault;
 
 mod answer;
 mod api;
+mod bad_input;
 mod bucket;
 mod exit_status;
 pub(crate) mod system;
 mod token;
 pub use answer::{OddAnswer, UnknownOutcome};
 pub use api::ApiError;
+pub use bad_input::BadInput;
 pub use bucket::{BucketError, Condition, NoCredentials, StoreRefusal, Unanswered, UnfitPrefix};
 pub use exit_status::ExitStatus;
 pub use system::SystemError;
@@ -109,8 +111,8 @@ pub enum Error {
     #[error(transparent)]
     Paths(#[from] PathsFault),
     /// An input is there, but is not valid.
-    #[error("{0}")]
-    BadInput(String),
+    #[error(transparent)]
+    BadInput(#[from] BadInput),
     /// A file was not sent: it changed, or cannot be read.
     #[error(transparent)]
     Unsent(LocalFault),
@@ -141,7 +143,7 @@ pub enum Error {
         "changed files can be replaced in a folder alone: in a bucket a name means one sequence of bytes for ever"
     )]
     ReplaceInBucket,
-    /// Settings cannot be carried out.
+    /// Settings cannot be carried out: what a caller of the library refused, in its words.
     #[error("{0}")]
     Settings(String),
     /// The surroundings (certificates, `config.toml`) do not allow it.
@@ -156,7 +158,7 @@ pub enum Error {
 pub enum SurroundingsFault {
     /// No HTTP client can be made.
     #[error("TLS: {0}")]
-    Tls(#[from] TlsFault),
+    Tls(TlsFault),
     /// `config.toml` cannot be read or understood: the parser's words, with the line.
     #[error("{0}")]
     Configuration(String),

@@ -147,8 +147,8 @@ pub mod causes {
         AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, NoStart, ServerAnswer,
     };
     pub use crate::error::{
-        BucketError, Condition, NoCredentials, NoMirror, OddAnswer, StoreRefusal, SurroundingsFault,
-        SystemError, TokenFault, Unanswered, Unfit, UnfitPrefix, UnknownOutcome,
+        BadInput, BucketError, Condition, NoCredentials, NoMirror, OddAnswer, StoreRefusal,
+        SurroundingsFault, SystemError, TokenFault, Unanswered, Unfit, UnfitPrefix, UnknownOutcome,
     };
     pub use crate::model::comfyui::{
         AwayFolder, ConfiguredFolder, LoraFolderReason, NoList, NoLoraFolder, PathsFault, PathsPlace,
@@ -157,6 +157,7 @@ pub mod causes {
     pub use crate::model::destination::DestinationError;
     pub use crate::model::fault::{Fault, Forbidden, LocalFault, RangeFault};
     pub use crate::model::hook_fault::{Ending, HookFault};
+    pub use crate::model::list_fault::{BadLine, LineFault, ListFaults};
     pub use crate::model::source_url::SourceUrlError;
     pub use crate::model::tls_fault::{CertificateFault, TlsAlert, TlsFault};
     pub use crate::model::transport_fault::TransportFault;

@@ -5,7 +5,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::error::{ApiError, BucketError, Error, ExitStatus, SurroundingsFault, Unfit, explain_briefly};
+use crate::error::{
+    ApiError, BadInput, BucketError, Error, ExitStatus, SurroundingsFault, Unfit, explain_briefly,
+};
 use crate::model::error_code::{ErrorCode, KnownCode, Subject};
 use crate::model::fault::{Fault, Forbidden};
 use crate::model::job::JobId;
@@ -98,7 +100,7 @@ impl CommandError {
                 Error::Disk { verb: "write", path: "standard output".into(), source: source.into() }
             }
             Self::Usage(why) | Self::Misused { why, .. } => Error::Settings(why),
-            Self::BadInput(why) | Self::Declined { why, .. } => Error::BadInput(why),
+            Self::BadInput(why) | Self::Declined { why, .. } => BadInput::Refused(why).into(),
             Self::Config(why) => SurroundingsFault::Configuration(why).into(),
             Self::FolderTaken { path, job } => Error::FolderUnfit { path, why: Unfit::OtherJob(job) },
             Self::Following { error, .. } => error.into_library(),

@@ -3,6 +3,7 @@
 //! Nothing in this room touches disk, network, clock or environment.
 
 pub(crate) mod artifact;
+pub(crate) mod bad_hook;
 pub(crate) mod claim;
 pub(crate) mod comfyui;
 pub(crate) mod dataset;
@@ -16,6 +17,7 @@ pub(crate) mod hook_fault;
 pub(crate) mod job;
 pub(crate) mod job_file;
 pub(crate) mod lenient;
+pub(crate) mod list_fault;
 pub(crate) mod listing;
 pub(crate) mod local;
 pub(crate) mod manifest;

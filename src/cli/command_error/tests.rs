@@ -330,9 +330,9 @@ hint: leave `--on-change replace` out, or mirror into a folder",
 hint: correct or unset the variable that names it; `rcsync doctor` shows what is used",
         ),
         (
-            Error::BadInput("`out` is damaged".into()).into(),
+            Error::from(BadInput::NoFolder("out".into())).into(),
             ExitStatus::BadData,
-            "error: `out` is damaged
+            "error: `out` is not a folder
 hint: correct the input and type the same command again; nothing was changed",
         ),
         (

@@ -413,6 +413,7 @@ pub(in crate::edge) fn classify(host: &str, received: u64, stall: Duration, erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::transport_fault::TransportFault;
 
     #[test]
     fn private_addresses_in_every_disguise() {
@@ -508,6 +509,34 @@ mod tests {
         };
         assert!(resolved(proxies).await);
         assert!(!resolved([].into()).await, "no other host may");
+    }
+
+    /// What breaks on a real connection has a kind, and no words of a library.
+    #[tokio::test]
+    async fn a_connection_that_breaks_is_classified() {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x", listener.local_addr().unwrap());
+        let host = std::thread::spawn(move || {
+            for answer in ["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab", "", "no HTTP\r\n\r\n"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let client = ArtifactClient::new(true, Duration::from_secs(30)).unwrap();
+        let source = SourceUrl::parse(&url).unwrap();
+        let ask = RangeRequest::default();
+        let (_, mut body) = client.get(&source, &ask).await.unwrap();
+        assert_eq!(body.chunk().await.unwrap().as_deref(), Some(&b"ab"[..]));
+        let broken = |received, cause| Fault::Interrupted { received, cause };
+        assert_eq!(body.chunk().await, Err(broken(2, TransportFault::ClosedEarly)));
+        let fault = client.get(&source, &ask).await.unwrap_err();
+        assert_eq!(fault, broken(0, TransportFault::ClosedEarly));
+        assert_eq!(client.get(&source, &ask).await.unwrap_err(), broken(0, TransportFault::NotHttp));
+        host.join().unwrap();
+        let refused = Fault::Connect { host: "127.0.0.1".to_owned(), cause: TransportFault::Refused };
+        assert_eq!(client.get(&source, &ask).await.unwrap_err(), refused);
     }
 
     /// A host that sends its excuse byte by byte.

@@ -8,6 +8,7 @@ use reqwest::header::CONTENT_TYPE;
 use url::{ParseError, Url};
 
 use crate::edge::net::names::{Dialled, Names, Resolver};
+use crate::model::bad_hook::{BadAddress, BadHookValue};
 use crate::model::hook_event::Occasion;
 use crate::model::hook_fault::HookFault;
 
@@ -38,23 +39,21 @@ impl Webhook {
     ///
     /// # Errors
     /// What is wrong with it, without the address itself.
-    pub(crate) fn new(address: &str) -> Result<Self, String> {
-        const FORM: &str = "write an address such as `https://example.com/hook`";
+    pub(crate) fn new(address: &str) -> Result<Self, BadHookValue> {
         let url = Url::parse(address.trim()).map_err(|error| match error {
             // What has no scheme.
-            ParseError::RelativeUrlWithoutBase => FORM.to_owned(),
-            error => format!("{FORM} ({error})"),
+            ParseError::RelativeUrlWithoutBase => BadAddress::NoScheme,
+            error => BadAddress::Unreadable(error.to_string()),
         })?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(format!("{FORM}, with `https://` or `http://` in front"));
+            return Err(BadAddress::NoHttp.into());
         }
         let names = Names::new(DEADLINES.total);
         let builder = client::builder()
             .connect_timeout(DEADLINES.connect)
             .timeout(DEADLINES.total)
             .dns_resolver(Arc::new(Resolver(names.clone())));
-        let client = client::for_origin(builder, url.scheme() == "https");
-        let client = client.map_err(|fault| format!("TLS: {fault}"))?;
+        let client = client::for_origin(builder, url.scheme() == "https")?;
         let may_use_proxy = names_a_proxy(|name| std::env::var(name).ok());
         Ok(Self { url, wire: Arc::new(Dialled { client, names, may_use_proxy }) })
     }
@@ -106,6 +105,7 @@ impl Webhook {
 mod tests {
     use super::*;
     use crate::model::hook_event::EventId;
+    use crate::model::transport_fault::TransportFault;
 
     #[tokio::test(start_paused = true)]
     async fn an_address_that_does_not_answer_in_time_differs_from_one_that_cannot_be_reached() {
@@ -113,10 +113,13 @@ mod tests {
         let place = format!("http://{}/hook", listener.local_addr().unwrap());
         let occasion = Occasion { id: EventId::of(&["id"]), values: Vec::new(), json: "{}".to_owned() };
         let silent = Webhook::new(&place).unwrap().post(&occasion).await.unwrap_err();
-        assert!(matches!(silent, HookFault::NoAnswer { .. }), "{silent:?}");
+        let cause = TransportFault::TimedOut { after: DEADLINES.total };
+        let hook = Webhook::new(&place).unwrap();
+        assert_eq!(silent, HookFault::NoAnswer { place: hook.place(), cause });
         drop(listener);
         let closed = Webhook::new(&place).unwrap().post(&occasion).await.unwrap_err();
-        assert!(matches!(closed, HookFault::Unreachable { .. }), "{closed:?}");
+        let cause = TransportFault::Refused;
+        assert_eq!(closed, HookFault::Unreachable { place: hook.place(), cause });
     }
 
     #[test]
@@ -126,7 +129,7 @@ mod tests {
         assert!(!format!("{hook:?}").contains("s3cret"));
         for bad in ["s3cret", "ftp://h/s3cret", "https://", "file:///s3cret", "//h/s3cret", "http://[s3cret"]
         {
-            let why = Webhook::new(bad).unwrap_err();
+            let why = Webhook::new(bad).unwrap_err().to_string();
             assert!(!why.contains("s3cret"), "{why}");
         }
     }

@@ -33,7 +33,7 @@ use crate::engine::reported::Reported;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::link_refresh::Relister;
 use crate::engine::transfer::share::{Member, Membership};
-use crate::error::{BucketError, Error, ExitStatus, Unanswered};
+use crate::error::{BadInput, BucketError, Error, ExitStatus, Unanswered};
 use crate::model::artifact::ArtifactKey;
 use crate::model::destination::{BucketUrl, Destination};
 use crate::model::job::JobId;
@@ -130,7 +130,7 @@ impl BucketMirror {
         let to = Destination::fill(&self.to, &self.job, first.name());
         let to = match Destination::parse(to.into())? {
             Destination::Bucket(to) => to,
-            Destination::Folder(_) => return Err(Error::BadInput("the destination is no bucket".to_owned())),
+            Destination::Folder(_) => return Err(BadInput::NoBucket.into()),
         };
         let store = open(&to)?;
         let mut run = Run::new(self, hosts, store, reporter, stop.clone(), began);
