@@ -150,6 +150,7 @@ pub mod causes {
         BadInput, BucketError, Condition, NoCredentials, NoMirror, OddAnswer, StoreRefusal,
         SurroundingsFault, SystemError, TokenFault, Unanswered, Unfit, UnfitPrefix, UnknownOutcome,
     };
+    pub use crate::model::bad_format::BadFormat;
     pub use crate::model::comfyui::{
         AwayFolder, ConfiguredFolder, LoraFolderReason, NoList, NoLoraFolder, PathsFault, PathsPlace,
         PathsRefusal,

@@ -3,6 +3,7 @@
 //! Nothing in this room touches disk, network, clock or environment.
 
 pub(crate) mod artifact;
+pub(crate) mod bad_format;
 pub(crate) mod bad_hook;
 pub(crate) mod claim;
 pub(crate) mod comfyui;
