@@ -7,8 +7,6 @@ use crate::model::source_url::SourceUrlError;
 use crate::model::transport_fault::TransportFault;
 use crate::model::units::ByteCount;
 
-use super::api::detail;
-
 /// What is odd about an answer of the API. Excerpts are sanitised and bounded; of answers with signed addresses there are none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
@@ -147,6 +145,11 @@ pub enum UnknownOutcome {
         /// What the job is doing now.
         status: JobStatus,
     },
+}
+
+/// Appends what a server reported, where it did.
+pub(super) fn detail(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
 fn none_of(fields: &[&str]) -> String {

@@ -10,7 +10,7 @@ use crate::model::tls_fault::TlsFault;
 use crate::model::transport_fault::TransportFault;
 
 use super::ExitStatus;
-use super::answer::{OddAnswer, UnknownOutcome};
+use super::answer::{OddAnswer, UnknownOutcome, detail};
 use super::token::TokenFault;
 
 /// Why the Trainer API gave no usable answer. Never contains a token or a URL's query.
@@ -197,9 +197,4 @@ fn not_allowed(status: u16) -> String {
         401 => "the API refused the token (HTTP 401)".to_owned(),
         _ => format!("the API does not allow this request (HTTP {status})"),
     }
-}
-
-/// Appends what a server reported, where it did.
-pub(super) fn detail(message: &str) -> String {
-    if message.is_empty() { String::new() } else { format!(": {message}") }
 }

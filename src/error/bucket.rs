@@ -10,7 +10,7 @@ use crate::model::tls_fault::TlsFault;
 use crate::model::transport_fault::TransportFault;
 use crate::model::units::as_seconds;
 
-use super::api::detail;
+use super::answer::detail;
 use super::{ExitStatus, SystemError};
 
 /// Why a bucket could not be used.

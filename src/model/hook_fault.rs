@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::error::SystemError;
+use crate::error::system::SystemError;
 use crate::model::transport_fault::TransportFault;
 use crate::model::units::{as_seconds, as_seconds_or_none};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::error::{SystemError, lossy};
+use crate::error::system::{SystemError, lossy};
 
 /// What is wrong with TLS, and what helps where that is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
