@@ -56,8 +56,6 @@ const WIND_UP: Duration = Duration::from_secs(10);
 /// How much longer than its timeout a run takes to write down what it did.
 const OVERTIME: Duration = Duration::from_secs(60);
 
-/// Why a store is away, where the user's time ended before it answered.
-
 /// A job, mirrored to a bucket.
 pub(crate) struct BucketMirror {
     pub(crate) api: ApiClient,
