@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::edge::folder::checksummed;
 use crate::edge::folder::journal::{self, Journal};
+use crate::edge::folder::unflushed::Unflushed;
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
 use crate::error::{Error, NoMirror, Unfit};
@@ -65,6 +66,8 @@ pub struct Store {
     /// Lines of `SHA256SUMS` whose files the manifest does not know: they stay in the list until it is settled what they
     /// are.
     unsettled: BTreeMap<RelPath, Sha256Digest>,
+    /// Names that are to be durable before the next record is.
+    unflushed: Arc<Unflushed>,
 }
 
 /// What loading found besides the manifest.
@@ -88,6 +91,7 @@ impl Store {
             lines: 0,
             is_spoilt: false,
             unsettled: BTreeMap::new(),
+            unflushed: Arc::default(),
         }
     }
 
@@ -177,12 +181,22 @@ impl Store {
         self.unsettled = lines;
     }
 
+    /// Returns the folders whose names are not durable yet.
+    #[must_use]
+    pub(crate) const fn unflushed(&self) -> &Arc<Unflushed> {
+        &self.unflushed
+    }
+
     /// Writes a snapshot where there is none, so that the next run knows this folder.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn establish(&self) -> Result<(), Error> {
-        if self.folder.join("manifest.json").exists() { Ok(()) } else { self.snapshot() }
+        if self.folder.join("manifest.json").exists() {
+            return Ok(());
+        }
+        self.snapshot()?;
+        self.unflushed.flush()
     }
 
     /// Returns the number of the last record: while it stays, so does the manifest.
@@ -219,12 +233,18 @@ impl Store {
         }
         let before = self.sequence;
         let sequence = before + records.len() as u64;
+        let unflushed = self.unflushed.clone();
         let journal = self.open_journal(&path)?;
+        if durability == Durability::Durable || before == 0 {
+            // What a record is about, and the journal itself, must not be lost with a name. Where there is a record, the
+            // folders that the first one depends on were flushed.
+            unflushed.flush()?;
+        }
         let written =
             journal.append((before + 1..).zip(&records).map(|(sequence, record)| Line { sequence, record }));
         let flushed = match durability {
             Durability::Durable => written.and_then(|()| journal.flush()),
-            Durability::Hopeful => written,
+            Durability::Whole | Durability::Hopeful => written,
         };
         if let Err(error) = flushed {
             self.is_spoilt = true;
@@ -256,6 +276,7 @@ impl Store {
 
     fn fold(&mut self) -> Result<(), Error> {
         self.snapshot()?;
+        self.unflushed.flush()?;
         let journal = self.folder.join("journal.jsonl");
         self.journal = None;
         disk::remove(&journal)?;
@@ -264,12 +285,15 @@ impl Store {
         Ok(())
     }
 
+    /// Writes the snapshot; its name is durable when the folder is flushed next.
     fn snapshot(&self) -> Result<(), Error> {
         let path = self.folder.join("manifest.json");
         let snapshot = Snapshot { format: FORMAT, sequence: self.sequence, manifest: self.manifest.as_ref() };
         let mut text = checksummed::seal(&snapshot).map_err(|error| fault("write", &path)(error.into()))?;
         text.push('\n');
-        disk::replace(&path, &self.folder, text.as_bytes(), Durability::Durable)
+        disk::replace(&path, &self.folder, text.as_bytes(), Durability::Whole)?;
+        self.unflushed.add(&self.folder);
+        Ok(())
     }
 
     fn open_journal(&mut self, path: &Path) -> Result<&mut Journal, Error> {
@@ -284,7 +308,7 @@ impl Store {
                 // Another process may have torn the last line since it was read.
                 let journal = Journal::open(path, !fresh)?;
                 if fresh {
-                    disk::flush_folder(&self.folder)?;
+                    self.unflushed.add(&self.folder);
                 }
                 journal
             }

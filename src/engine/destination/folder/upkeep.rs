@@ -45,6 +45,13 @@ impl Folder {
         asking.await.map_err(lost("read", &self.dir))?
     }
 
+    /// Makes durable what was written without a flush of its folder: `SHA256SUMS`, `job.json`, the gallery.
+    pub(crate) async fn flush(&self) -> Result<(), Error> {
+        let unflushed = self.lock().unflushed().clone();
+        let flushing = blocking(move || unflushed.flush());
+        flushing.await.map_err(lost("flush", &self.dir))?
+    }
+
     /// Reads local files that may hold what is recorded of them.
     pub(crate) async fn inspect(
         &self,
