@@ -210,7 +210,16 @@ impl Store {
     /// # Errors
     /// When the disk refuses; the records then count as not written.
     pub fn append(&mut self, records: Vec<Record>) -> Result<(), Error> {
-        self.write(records, Durability::Durable)
+        self.write(records, Wait::Durable(None))
+    }
+
+    /// The same, for names that are given in `folder` next and made durable with one flush of it: what is not durable yet in it
+    /// becomes durable with them.
+    ///
+    /// # Errors
+    /// When the disk refuses; the records then count as not written.
+    pub fn append_before_names(&mut self, records: Vec<Record>, folder: &Path) -> Result<(), Error> {
+        self.write(records, Wait::Durable(Some(folder)))
     }
 
     /// Takes records in; a crash may forget them. Fit for what the next run finds out by itself.
@@ -218,10 +227,10 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn note(&mut self, records: Vec<Record>) -> Result<(), Error> {
-        self.write(records, Durability::Hopeful)
+        self.write(records, Wait::Hopeful)
     }
 
-    fn write(&mut self, records: Vec<Record>, durability: Durability) -> Result<(), Error> {
+    fn write(&mut self, records: Vec<Record>, wait: Wait<'_>) -> Result<(), Error> {
         if records.is_empty() {
             return Ok(());
         }
@@ -231,20 +240,28 @@ impl Store {
             // in vain may be lost: the manifest is written anew, from what is known to be true.
             self.fold()?;
         }
+        if let Wait::Durable(later) = wait
+            && self.journal.is_none()
+            && !self.folder.join("manifest.json").exists()
+        {
+            return self.begin(records, later);
+        }
         let before = self.sequence;
         let sequence = before + records.len() as u64;
         let unflushed = self.unflushed.clone();
         let journal = self.open_journal(&path)?;
-        if durability == Durability::Durable || before == 0 {
-            // What a record is about, and the journal itself, must not be lost with a name. Where there is a record, the
-            // folders that the first one depends on were flushed.
-            unflushed.flush()?;
+        match wait {
+            // What a record is about, and the journal itself, must not be lost with a name.
+            Wait::Durable(later) => unflushed.flush_all_but(later)?,
+            // Where there is a record, the folders that the first one depends on are durable.
+            Wait::Hopeful if before == 0 => unflushed.flush()?,
+            Wait::Hopeful => {}
         }
         let written =
             journal.append((before + 1..).zip(&records).map(|(sequence, record)| Line { sequence, record }));
-        let flushed = match durability {
-            Durability::Durable => written.and_then(|()| journal.flush()),
-            Durability::Whole | Durability::Hopeful => written,
+        let flushed = match wait {
+            Wait::Durable(_) => written.and_then(|()| journal.flush()),
+            Wait::Hopeful => written,
         };
         if let Err(error) = flushed {
             self.is_spoilt = true;
@@ -259,6 +276,27 @@ impl Store {
             manifest.apply(record);
         }
         Ok(())
+    }
+
+    /// Writes the first records as a part of the first snapshot: a new journal would take a flush of its own.
+    fn begin(&mut self, records: Vec<Record>, later: Option<&Path>) -> Result<(), Error> {
+        let before = self.manifest.clone();
+        self.sequence += records.len() as u64;
+        let manifest = Arc::make_mut(&mut self.manifest);
+        for record in records {
+            manifest.apply(record);
+        }
+        let begun = self.snapshot().and_then(|()| {
+            // With a name that is flushed together with the snapshot's.
+            self.open_journal(&self.folder.join("journal.jsonl"))?;
+            self.unflushed.flush_all_but(later)
+        });
+        if begun.is_err() {
+            // What was refused may be on the disk all the same: the numbers are used up.
+            self.manifest = before;
+            self.is_spoilt = true;
+        }
+        begun
     }
 
     /// Folds the journal into the snapshot where that is worth it. The first snapshot of a folder is always written.
@@ -342,6 +380,15 @@ fn stamp(path: &Path) -> Option<(u64, u64, Option<i64>)> {
     #[cfg(not(unix))]
     let node = 0;
     Some((node, metadata.len(), disk::modified(&metadata)))
+}
+
+/// Whether a record waits for the disk.
+#[derive(Debug, Clone, Copy)]
+enum Wait<'a> {
+    /// Until it is durable, and all names with it but those in a folder that is flushed right after it.
+    Durable(Option<&'a Path>),
+    /// A crash may forget it.
+    Hopeful,
 }
 
 enum Loaded {

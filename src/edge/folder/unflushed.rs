@@ -1,7 +1,6 @@
 //! Folders with new names that a power cut may still take back, so that one flush serves many of them.
 
 use std::collections::BTreeSet;
-use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,24 +17,40 @@ impl Unflushed {
         self.lock().insert(folder.to_path_buf());
     }
 
-    /// The folder is about to be flushed. What is renamed after this call is not covered by that flush, and added again.
-    pub(crate) fn remove(&self, folder: &Path) {
-        self.lock().remove(folder);
-    }
-
     /// Makes all names durable, one flush a folder, a folder's own name before those in it.
     ///
     /// # Errors
     /// When the disk refuses: the names then count as not durable.
     pub(crate) fn flush(&self) -> Result<(), Error> {
-        let mut folders = mem::take(&mut *self.lock());
-        while let Some(folder) = folders.first() {
-            if let Err(error) = disk::flush_folder(folder) {
-                self.lock().append(&mut folders);
-                return Err(error);
-            }
-            folders.pop_first();
+        self.flush_all_but(None)
+    }
+
+    /// The same without one folder: its names become durable together with those that are given in it next.
+    ///
+    /// # Errors
+    /// When the disk refuses: the names then count as not durable.
+    pub(crate) fn flush_all_but(&self, later: Option<&Path>) -> Result<(), Error> {
+        // Locked until all are flushed: a record that is written meanwhile waits for the names that it depends on.
+        let mut folders = self.lock();
+        while let Some(folder) = folders.iter().find(|folder| later != Some(folder)).cloned() {
+            disk::flush_folder(&folder)?;
+            folders.remove(&folder);
         }
+        Ok(())
+    }
+
+    /// Flushes one folder by `flush`.
+    ///
+    /// # Errors
+    /// When the disk refuses: its names then count as not durable.
+    pub(crate) fn flush_one(
+        &self,
+        folder: &Path,
+        flush: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut folders = self.lock();
+        flush()?;
+        folders.remove(folder);
         Ok(())
     }
 
@@ -57,13 +72,16 @@ mod tests {
         for folder in [&gone, &dir, place.path(), &dir] {
             unflushed.add(folder);
         }
-        assert!(unflushed.flush().is_err(), "one is not there");
-        std::fs::create_dir(&gone).unwrap();
+        unflushed.flush_all_but(Some(&gone)).unwrap();
         assert_eq!(*unflushed.lock(), BTreeSet::from([gone.clone()]), "only that one is left");
-        unflushed.flush().unwrap();
+        assert!(unflushed.flush().is_err(), "it is not there");
+        let refused = || Err(Error::NoInput(gone.clone()));
+        assert!(unflushed.flush_one(&gone, refused).is_err());
+        assert_eq!(*unflushed.lock(), BTreeSet::from([gone.clone()]));
+        unflushed.flush_one(&gone, || Ok(())).unwrap();
         assert!(unflushed.lock().is_empty());
         unflushed.add(&dir);
-        unflushed.remove(&dir);
+        unflushed.flush().unwrap();
         assert!(unflushed.lock().is_empty());
     }
 }

@@ -204,6 +204,9 @@ impl Opening {
             }
             store.unflushed().add(dir);
             store.unflushed().add(&private);
+        } else if !store.manifest().prepared.is_empty() {
+            // It was killed while files got their names: that of `.rcsync` may be no more durable than theirs.
+            store.unflushed().add(dir);
         }
         if damage.snapshot {
             reporter.report(&Event::Notice { notice: Notice::ManifestDamaged });

@@ -11,7 +11,7 @@ use crate::decide::mirror::unlisted::Candidate;
 use crate::decide::transfer::task::Missing;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
-use crate::engine::destination::commit::{BATCH, Committer};
+use crate::engine::destination::commit::{BATCH, Committer, LIST_EVERY};
 use crate::engine::destination::inspect::{self, Inspected};
 use crate::engine::destination::newest::Saves;
 use crate::engine::destination::prune;
@@ -104,6 +104,7 @@ impl Folder {
             gather: options.gather,
             coming: Arc::default(),
             batch: BATCH.min(handles),
+            list_every: LIST_EVERY,
             place: Some(self.place.clone()),
         }
     }
