@@ -454,9 +454,12 @@ fn read_snapshot(folder: &Path) -> Result<Loaded, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::fs;
+    use std::rc::Rc;
 
     use super::*;
+    use crate::edge::system::trace::{Change, Witness, call, dismiss};
     use crate::model::artifact::{ArtifactKey, ArtifactKind};
     use crate::model::digest::Sha256Digest;
     use crate::model::evidence::Evidence;
@@ -627,6 +630,49 @@ mod tests {
         let (again, damage) = load(dir.path());
         assert_eq!((again.manifest(), damage), (store.manifest(), Damage::default()));
         assert!(again.manifest().entries.contains_key(&key(3)));
+    }
+
+    /// Refuses the change of this number, and each later one.
+    struct Refusing(Cell<u32>);
+
+    impl Witness for Refusing {
+        fn allow(&self) -> std::io::Result<()> {
+            self.0.set(self.0.get().saturating_sub(1));
+            if self.0.get() == 0 { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+
+        fn saw(&self, _: Change) {}
+    }
+
+    #[test]
+    fn first_records_that_the_disk_refused_are_not_claimed_and_take_no_later_one_with_them() {
+        let mut refused = 0;
+        for at in 1.. {
+            let dir = folder();
+            let (mut store, _) = load(dir.path());
+            store.unflushed().add(dir.path());
+            call(Rc::new(Refusing(Cell::new(at))));
+            let first = store.append(vec![Record::Know { key: key(1), entry: entry(1) }]);
+            dismiss();
+            assert_eq!(
+                store.manifest().entries.contains_key(&key(1)),
+                first.is_ok(),
+                "refused at change {at}"
+            );
+            store.append(vec![Record::Know { key: key(2), entry: entry(2) }]).unwrap();
+            let (again, damage) = load(dir.path());
+            assert_eq!(
+                (again.manifest(), damage),
+                (store.manifest(), Damage::default()),
+                "refused at change {at}"
+            );
+            if first.is_ok() {
+                break;
+            }
+            refused += 1;
+        }
+        // Created, written, flushed, renamed; the journal created; two folders flushed.
+        assert_eq!(refused, 7);
     }
 
     #[test]
