@@ -62,7 +62,8 @@ pub(super) enum Locks {
 }
 
 /// So that small files have many blocks, are written in many groups, and some on another thread.
-pub(super) const SMALL_PORTIONS: Portions = Portions { group: 1 << 12, on_the_spot: 1 << 11, block: 1 << 12 };
+pub(super) const SMALL_PORTIONS: Portions =
+    Portions { group: 1 << 12, group_on_the_spot: 1 << 10, small_file: 1 << 11, block: 1 << 12 };
 
 fn pick<T: Copy>(random: &mut Rng, from: &[T]) -> T {
     from[random.usize(..from.len())]

@@ -27,7 +27,7 @@ const CASES: [(char, u32); 21] = [
     ('R', 11),
     ('S', 11),
     ('T', 19),
-    ('U', 9),
+    ('U', 10),
 ];
 
 fn root() -> &'static Path {

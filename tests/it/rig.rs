@@ -2,7 +2,7 @@
 //!
 //! They need Linux, root and a few programs; a request for one that is not here gets `None`, and the reason is printed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -118,6 +118,30 @@ pub(crate) fn count_calls(command: &Command, only: Option<&str>) -> BTreeMap<Str
     let mut counts: BTreeMap<String, f64> = lines().lines().filter_map(count).collect();
     assert!(counts.remove("total").is_some(), "nothing was counted");
     counts
+}
+
+/// Runs a command to its end, with a fault of `pwrite64` if there is one, and returns the bytes that were written to parts: by threads
+/// that receive, and by others.
+pub(crate) fn bytes_by_threads(command: &Command, inject: Option<&str>) -> [u64; 2] {
+    let folder = tempfile::tempdir().unwrap();
+    let calls = folder.path().join("calls");
+    let inject = inject.map(|inject| format!("inject=pwrite64:{inject}"));
+    let mut arguments = vec!["-s", "0", "-o", calls.to_str().unwrap(), "-e", "trace=pwrite64,epoll_wait"];
+    arguments.extend(inject.iter().flat_map(|inject| ["-e", inject]));
+    let output = traced(command, &arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let calls = std::fs::read_to_string(&calls).unwrap();
+    // `1234 pwrite64(9</…/x.part>, ""..., 131072, 262144) = 131072`
+    let thread = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
+    let receiving: HashSet<String> =
+        calls.lines().filter(|line| line.contains("epoll_wait(")).map(thread).collect();
+    let mut bytes = [0; 2];
+    for line in calls.lines() {
+        let Some((_, rest)) = line.split_once(".part>, \"\"..., ") else { continue };
+        let count: u64 = rest.split(',').next().and_then(|count| count.parse().ok()).unwrap();
+        bytes[usize::from(!receiving.contains(&thread(line)))] += count;
+    }
+    bytes
 }
 
 /// What a process holds.

@@ -1,12 +1,12 @@
-//! What a small file costs in system calls, which does not depend on the machine, and what happens when a folder is
-//! replaced while many of them get their names.
+//! What files cost in system calls and hand-overs between threads, which does not depend on the machine, and what happens when a
+//! folder is replaced while many of them get their names.
 
 use std::collections::BTreeMap;
 use std::fs;
 
 use rcsync::simulator::{JobPlan, Simulator, SimulatorConfig};
 
-use crate::rig::{begin_with_fault, count_calls, have};
+use crate::rig::{begin_with_fault, bytes_by_threads, count_calls, have};
 use crate::support::{Bench, code, stderr, until};
 
 /// A job with so many samples and little else.
@@ -133,4 +133,57 @@ async fn a_folder_that_becomes_a_link_in_the_middle_of_a_group_leads_nowhere() {
     assert_eq!(code(&next), 0, "{}", stderr(&next));
     assert_eq!(bench.assert_published_is_true(), bench.simulator.hosted(&bench.job).len());
     bench.assert_sums_pass();
+}
+
+/// The bytes of a checkpoint, fetched by one connection: written by the thread that received them, and by others.
+async fn written(inject: Option<&'static str>) -> [u64; 2] {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let job = simulator.add_job(JobPlan {
+        steps: 10,
+        save_every: 1_000_000,
+        sample_every: 1_000_000,
+        checkpoint_bytes: LARGE,
+        prompts: Vec::new(),
+        ..JobPlan::default()
+    });
+    simulator.finish(&job);
+    let bench = Bench::new(simulator, job);
+    let arguments = ["sync", bench.job.as_str(), "out", "--once", "-q", "--connections", "1"];
+    let mut command = bench.command(&arguments);
+    command.current_dir(bench.dir().parent().unwrap());
+    let writing = tokio::task::spawn_blocking(move || bytes_by_threads(&command, inject));
+    let [received, others] = writing.await.unwrap();
+    assert!(received + others >= LARGE, "{received} and {others} bytes");
+    [received, others]
+}
+
+const LARGE: u64 = 12_000_000;
+
+/// Bytes that come in order are written and hashed while the processor's cache still has them. A machine that is busy can make a write
+/// slow, so the best of some tries counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_in_order_are_written_by_the_thread_that_received_them() {
+    if !have(&["strace"]) {
+        return;
+    }
+    let mut least = u64::MAX;
+    for _ in 0..TRIES {
+        let [_, others] = written(None).await;
+        least = others.min(least);
+        if least == 0 {
+            break;
+        }
+    }
+    assert_eq!(least, 0, "bytes were handed to another thread");
+}
+
+/// A thread that receives is needed by every other connection, by the API and by signals.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_disk_does_not_hold_up_the_threads_that_receive() {
+    if !have(&["strace"]) {
+        return;
+    }
+    let [received, others] = written(Some("delay_exit=30000")).await;
+    // One write finds out.
+    assert!(received <= 512 << 10, "{received} bytes were written where they arrived, {others} elsewhere");
 }

@@ -14,6 +14,8 @@ const MOST_DOUBLINGS: u32 = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Policy {
     limit: Limit,
+    /// The longest wait that the other side may ask for where tries are counted.
+    most_asked: Duration,
     /// The first wait, which doubles from try to try …
     first: Duration,
     /// … up to this.
@@ -23,7 +25,7 @@ pub(crate) struct Policy {
 /// After which failure there is no further try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limit {
-    /// After so many tries, and after one that asks for a longer wait than the policy's longest.
+    /// After so many tries, and after one that asks for a longer wait than the policy accepts.
     Tries(u32),
     /// After one whose wait would not be over so long after the first try began.
     Time(Duration),
@@ -34,7 +36,13 @@ enum Limit {
 impl Policy {
     #[must_use]
     pub(crate) const fn patient(tries: u32, first: Duration, longest: Duration) -> Self {
-        Self { limit: Limit::Tries(tries), first, longest }
+        Self { limit: Limit::Tries(tries), most_asked: longest, first, longest }
+    }
+
+    /// The same tries, also after a longer wait that the other side asks for.
+    #[must_use]
+    pub(crate) const fn however_long_asked(self) -> Self {
+        Self { most_asked: Duration::MAX, ..self }
     }
 
     /// The same waits without an end.
@@ -72,7 +80,7 @@ impl Tries {
         let wait = self.backoff.next(asked);
         let continues = match self.policy.limit {
             Limit::Tries(tries) => {
-                self.failed < tries && asked.is_none_or(|asked| asked <= self.policy.longest)
+                self.failed < tries && asked.is_none_or(|asked| asked <= self.policy.most_asked)
             }
             Limit::Time(time) => elapsed.saturating_add(wait) < time,
             Limit::None => true,
@@ -149,6 +157,8 @@ mod tests {
             (patient, 1, 900, None, true),
             (patient, 1, 0, Some(8), true),
             (patient, 1, 0, Some(9), false),
+            (patient.however_long_asked(), 1, 0, Some(900), true),
+            (patient.however_long_asked(), 3, 0, Some(900), false),
             (patient.within(10 * SECOND), 1, 8, None, true),
             (patient.within(10 * SECOND), 1, 10, None, false),
             (patient.within(10 * SECOND), 5, 0, None, true),

@@ -20,3 +20,4 @@ pub(crate) mod straggler;
 pub(crate) mod suspect;
 pub(crate) mod task;
 pub(crate) mod verify;
+pub(crate) mod write_place;

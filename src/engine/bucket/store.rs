@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
-use crate::decide::transfer::backoff::Backoff;
+use crate::decide::transfer::backoff::{Policy, Tries};
 use crate::edge::bucket::{About, Answer, Bucket, Meta, StoreFault, Tag};
+use crate::engine::retry::{Again, retry};
 use crate::error::{BucketError, Error};
 use crate::model::destination::BucketUrl;
 use crate::model::digest::{Sha256Digest, hex};
 
-/// The first wait after a fault; it doubles, with jitter, to the last.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// Tries of one request before a single pass gives up: some two minutes.
-const TRIES: u32 = 9;
+/// How often one request is sent before a single pass gives up: for some two minutes. A store that asks for a longer wait is
+/// overloaded, and it gets the wait.
+const PATIENCE: Policy =
+    Policy::patient(9, Duration::from_millis(500), Duration::from_secs(30)).however_long_asked();
 
 /// Bytes of an object that are read at once to compare it.
 const READ_AT_ONCE: u64 = 8 << 20;
@@ -41,17 +41,21 @@ pub(super) enum Small {
     Whole(Bytes, Meta),
 }
 
-/// Waits between tries.
+/// Waits between tries of a request whose outcome has to be found out in between.
 #[derive(Debug)]
 pub(super) struct Patience {
-    backoff: Backoff,
-    tries: u32,
+    tries: Tries,
+    began: Instant,
 }
 
 impl Store {
     /// Begins a series of tries.
     pub(super) fn patience(&self) -> Patience {
-        Patience { backoff: Backoff::new(fastrand::u64(..), FIRST_WAIT, LONGEST_WAIT), tries: 0 }
+        Patience { tries: Tries::new(self.policy(), fastrand::u64(..)), began: Instant::now() }
+    }
+
+    const fn policy(&self) -> Policy {
+        if self.is_endless { PATIENCE.endless() } else { PATIENCE }
     }
 
     /// Waits before the next try; the fault is an error where no later try can succeed, or there were enough of them.
@@ -62,11 +66,12 @@ impl Store {
         key: &str,
         fault: StoreFault,
     ) -> Result<(), Error> {
-        patience.tries += 1;
-        if !fault.is_transient() || (patience.tries >= TRIES && !self.is_endless) {
-            return Err(self.error(verb, key, fault));
-        }
-        tokio::time::sleep(patience.backoff.next(fault.retry_after())).await;
+        let wait = match again(&fault) {
+            Again::Never => None,
+            Again::After(asked) => patience.tries.next_wait(patience.began.elapsed(), asked),
+        };
+        let Some(wait) = wait else { return Err(self.error(verb, key, fault)) };
+        tokio::time::sleep(wait).await;
         Ok(())
     }
 
@@ -77,13 +82,9 @@ impl Store {
         key: &str,
         mut request: impl FnMut() -> Answer<'a, T>,
     ) -> Result<T, Error> {
-        let mut patience = self.patience();
-        loop {
-            match request().await {
-                Ok(answer) => return Ok(answer),
-                Err(fault) => self.wait(&mut patience, verb, key, fault).await?,
-            }
-        }
+        retry(self.policy(), &mut request, again, |_, _| {})
+            .await
+            .map_err(|fault| self.error(verb, key, fault))
     }
 
     pub(super) async fn stat(&self, key: &str) -> Result<Option<Meta>, Error> {
@@ -178,6 +179,11 @@ impl Store {
     pub(super) fn error(&self, verb: &'static str, key: &str, fault: StoreFault) -> Error {
         error(&self.url, verb, key, fault)
     }
+}
+
+/// What a store's fault means for the same request.
+fn again(fault: &StoreFault) -> Again {
+    if fault.is_transient() { Again::After(fault.retry_after()) } else { Again::Never }
 }
 
 /// Makes a fault an error that names the destination.

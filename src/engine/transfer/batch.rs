@@ -125,7 +125,7 @@ async fn verify(
     terms: &Terms,
 ) {
     file.commands.retain(|command| *command != Command::Verify);
-    let finished = if download.is_soon_done() {
+    let finished = if download.is_small() && !context.slow_disk.rests() {
         download.finish(&context.parts)
     } else {
         let (download, context) = (download.clone(), context.clone());

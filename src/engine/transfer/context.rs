@@ -28,6 +28,7 @@ use crate::model::source_url::SourceUrl;
 use super::messages::Message;
 use super::pool::Permit;
 use super::share::Member;
+use super::slow_disk::SlowDisk;
 
 /// What all connections use.
 pub(crate) struct Context {
@@ -49,6 +50,7 @@ pub(crate) struct Context {
     pub(super) received: AtomicU64,
     /// Connections that wait until their last bytes are written.
     pub(super) held_up: AtomicUsize,
+    pub(super) slow_disk: SlowDisk,
     /// The newest poll showed a run that may still write.
     pub(super) run_may_write: AtomicBool,
     /// A save would be lost for want of speed: small files, which the trainer does not delete, wait.

@@ -14,6 +14,7 @@ use crate::decide::formats::Format;
 use crate::decide::transfer::portions::Portions;
 use crate::decide::transfer::protocol::{Known, Left};
 use crate::decide::transfer::verify::{BodyHash, Inspection, Received};
+use crate::decide::transfer::write_place::WritePlace;
 use crate::edge::folder::part_file::Part;
 use crate::edge::folder::part_folder::{PartFolder, TakenOver};
 use crate::edge::folder::part_record::PartIdentity;
@@ -36,10 +37,12 @@ pub(super) struct Download {
     format: Format,
     began: Instant,
     abandoned: AtomicBool,
-    /// Files up to this length are written and hashed on the spot, and not on a thread that may block.
-    on_the_spot: u64,
+    /// Files up to this length are one group.
+    small_file: u64,
     /// Bytes that are here without a gap, from the first one on: as far as hashes may follow.
     front: AtomicU64,
+    /// Bytes that are hashed, from the first one on.
+    hashed: AtomicU64,
     length: AtomicU64,
     known: Mutex<Known>,
     part: Mutex<Option<Arc<Part>>>,
@@ -109,8 +112,9 @@ impl Download {
             format: Format::of(file_name),
             began: Instant::now(),
             abandoned: AtomicBool::new(false),
-            on_the_spot: portions.on_the_spot,
+            small_file: portions.small_file,
             front: AtomicU64::new(0),
+            hashed: AtomicU64::new(0),
             length: AtomicU64::new(UNKNOWN),
             known: Mutex::default(),
             part: Mutex::default(),
@@ -158,9 +162,14 @@ impl Download {
         Some(self.length.load(Ordering::Acquire)).filter(|length| *length != UNKNOWN)
     }
 
-    /// Whether the whole of it is written and hashed on the spot.
-    pub(super) fn is_soon_done(&self) -> bool {
-        self.length().is_some_and(|length| length <= self.on_the_spot)
+    /// Whether the whole of it is one group.
+    pub(super) fn is_small(&self) -> bool {
+        self.length().is_some_and(|length| length <= self.small_file)
+    }
+
+    /// Whether every byte before `offset` is written and hashed, and no later one.
+    pub(super) fn is_next(&self, offset: u64) -> bool {
+        self.front() == offset && self.hashed.load(Ordering::Acquire) == offset
     }
 
     pub(super) fn is_abandoned(&self) -> bool {
@@ -197,14 +206,15 @@ impl Download {
         })
     }
 
-    /// Writes bytes at their place, as far as the range still wants them, and lets the hashes follow. Blocks; runs beside
-    /// the connection that received them.
+    /// Writes bytes at their place, as far as the range still wants them, and lets the hashes follow. Blocks, for a moment on
+    /// the spot: the hashes follow these bytes alone there, and none that have to be read back.
     pub(super) fn absorb(
         self: &Arc<Self>,
         parts: &PartFolder,
         range: &SharedEnd,
         offset: u64,
         chunks: &[Bytes],
+        write_place: WritePlace,
     ) -> Result<Absorbed, Error> {
         if self.is_abandoned() {
             return Ok(Absorbed::default());
@@ -241,7 +251,13 @@ impl Download {
                 inspection.feed(chunk);
             }
         }
-        self.inspect(inspection, buffer, &part)?;
+        match write_place {
+            WritePlace::OnTheSpot if !self.is_small() => {
+                self.hashed.store(inspection.position(), Ordering::Release);
+                self.let_body_follow(inspection, &part);
+            }
+            _ => self.inspect(inspection, buffer, &part)?,
+        }
         Ok(Absorbed {
             count,
             skipped,
@@ -274,6 +290,7 @@ impl Download {
         part: &Arc<Part>,
     ) -> Result<(), Error> {
         loop {
+            self.hashed.store(inspection.position(), Ordering::Release);
             self.let_body_follow(inspection, part);
             if !self.feed_next(inspection, buffer, part)? {
                 return Ok(());
@@ -284,7 +301,7 @@ impl Download {
     /// Has the body's hash follow on a thread of its own, from the moment in which the header declares one to compare
     /// with. Small files do without the thread.
     fn let_body_follow(self: &Arc<Self>, inspection: &Inspection, part: &Arc<Part>) {
-        if self.length().is_none() || self.is_soon_done() {
+        if self.length().is_none() || self.is_small() {
             return;
         }
         if !self.body_begun.load(Ordering::Acquire) {

@@ -13,6 +13,7 @@ mod messages;
 mod pool;
 pub(crate) mod share;
 mod shared_end;
+mod slow_disk;
 mod worker;
 
 use std::collections::HashMap;
@@ -50,6 +51,7 @@ use host_backoff::Gates;
 use link_refresh::Relister;
 use messages::{Message, Summary};
 use share::Member;
+use slow_disk::SlowDisk;
 
 pub(super) use context::Context;
 
@@ -155,6 +157,7 @@ impl Transfers {
             portions: options.portions,
             received: AtomicU64::new(0),
             held_up: AtomicUsize::new(0),
+            slow_disk: SlowDisk::new(),
             run_may_write: AtomicBool::new(false),
             hurry: AtomicBool::new(false),
         });

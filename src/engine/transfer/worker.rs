@@ -11,8 +11,10 @@ use bytes::Bytes;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
+use crate::decide::transfer::portions::Portions;
 use crate::decide::transfer::protocol::{Assignment, RangeEnd, Ticket};
 use crate::decide::transfer::stall::{LOOK, Pulse};
+use crate::decide::transfer::write_place::{self, WritePlace};
 use crate::edge::net::http::{Body, RangeRequest};
 use crate::edge::net::unpack;
 use crate::edge::system::blocking::{blocking, lost};
@@ -208,7 +210,7 @@ impl Fetch<'_> {
             self.context.promise_room(self.artifact, lacks)?;
         }
         let mut writer = Writer::new(self);
-        writer.put(vec![text.into()], port).await?;
+        writer.write(vec![text.into()], port).await?;
         writer.settle(port).await?;
         served.bytes = writer.written;
         Ok(RangeEnd::Finished)
@@ -225,7 +227,8 @@ impl Fetch<'_> {
     ) -> Result<RangeEnd, Refusal> {
         let context = self.context;
         let mut writer = Writer::new(self);
-        let mut group = Group::new(context.portions.group, context.connections_in_use(self.load));
+        let mut group = Group::new(context.portions, context.connections_in_use(self.load));
+        group.size_for(writer.place(0));
         let mut position = self.assignment.range.start;
         let mut left = take.unwrap_or(u64::MAX);
         let began = Instant::now();
@@ -265,7 +268,7 @@ impl Fetch<'_> {
                 left -= count;
                 position += count;
                 if group.add(chunk) {
-                    writer.put(group.take(), port).await?;
+                    writer.put(&mut group, port).await?;
                 }
                 at_risk = true;
             }
@@ -275,7 +278,7 @@ impl Fetch<'_> {
                 self.pace(came, &mut writer, &mut group, port).await?;
             }
         };
-        writer.put(group.take(), port).await?;
+        writer.put(&mut group, port).await?;
         writer.settle(port).await?;
         served.bytes = writer.written;
         served.took = began.elapsed();
@@ -317,6 +320,8 @@ fn ended_early(take: Option<u64>, left: u64) -> Option<Fault> {
 /// Bytes gathered for one write.
 #[derive(Debug)]
 struct Group {
+    portions: Portions,
+    connections: usize,
     enough: usize,
     gathered: usize,
     /// When the first of these bytes came.
@@ -327,17 +332,28 @@ struct Group {
 }
 
 impl Group {
-    /// Begins an empty group of at most so many bytes, on one of so many connections in use.
-    fn new(most: usize, load: usize) -> Self {
+    /// Begins an empty group on one of so many connections in use.
+    fn new(portions: Portions, load: usize) -> Self {
         let connections = load.max(1);
-        let enough = most.min(ALL_GROUPS / connections);
+        let enough = portions.group_on_the_spot.min(ALL_GROUPS / connections);
         Self {
+            portions,
+            connections,
             enough,
             gathered: 0,
             since: Instant::now(),
             chunks: Vec::new(),
             copied: (connections > CROWD).then(|| Vec::with_capacity(enough)),
         }
+    }
+
+    /// Gathers as many bytes as one write at this place takes.
+    fn size_for(&mut self, place: WritePlace) {
+        let most = match place {
+            WritePlace::OnTheSpot => self.portions.group_on_the_spot,
+            WritePlace::Elsewhere => self.portions.group,
+        };
+        self.enough = most.min(ALL_GROUPS / self.connections);
     }
 
     /// Adds bytes; returns whether these are enough for a write.
@@ -375,7 +391,7 @@ impl Group {
     }
 }
 
-/// Writes groups beside the connection that receives them, one at a time and in order.
+/// Writes groups, one at a time and in order: on the spot, or beside the connection that receives them.
 struct Writer<'a> {
     fetch: &'a Fetch<'a>,
     /// Where the next group belongs.
@@ -396,31 +412,62 @@ impl<'a> Writer<'a> {
         Self { fetch, offset: fetch.assignment.range.start, written: 0, running: None }
     }
 
-    /// Waits for the last group and begins to write the next.
-    async fn put(&mut self, group: Vec<Bytes>, port: &mut impl Port) -> Result<(), Refusal> {
+    /// Where a group of so many bytes is written next.
+    fn place(&self, count: u64) -> WritePlace {
+        let Fetch { context, download, .. } = *self.fetch;
+        WritePlace::choose(write_place::Group {
+            is_small: count <= context.portions.block,
+            is_next: download.is_small() || download.is_next(self.offset),
+            disk_rests: context.slow_disk.rests(),
+        })
+    }
+
+    /// Waits for the last group and begins to write this one; the next one is gathered for the same place.
+    async fn put(&mut self, group: &mut Group, port: &mut impl Port) -> Result<(), Refusal> {
+        if let Some(place) = self.write(group.take(), port).await? {
+            group.size_for(place);
+        }
+        Ok(())
+    }
+
+    /// Waits for the last bytes and begins to write these; returns where.
+    async fn write(
+        &mut self,
+        chunks: Vec<Bytes>,
+        port: &mut impl Port,
+    ) -> Result<Option<WritePlace>, Refusal> {
         self.settle(port).await?;
-        if group.is_empty() {
-            return Ok(());
+        if chunks.is_empty() {
+            return Ok(None);
         }
         let Fetch { context, artifact, download, end, .. } = *self.fetch;
         let offset = self.offset;
-        let count: u64 = group.iter().map(|chunk| chunk.len() as u64).sum();
+        let count: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         context.spend_room(artifact, count)?;
+        let place = self.place(count);
         self.offset += count;
-        self.running = Some(if download.is_soon_done() {
-            Writing::Done(download.absorb(&context.parts, end, offset, &group))
-        } else {
-            let (download, context, end) = (download.clone(), context.clone(), end.clone());
-            Writing::Elsewhere(blocking(move || download.absorb(&context.parts, &end, offset, &group)))
+        self.running = Some(match place {
+            WritePlace::OnTheSpot => {
+                let began = Instant::now();
+                let absorbed = download.absorb(&context.parts, end, offset, &chunks, place);
+                context.slow_disk.observe(began.elapsed());
+                Writing::Done(absorbed)
+            }
+            WritePlace::Elsewhere => {
+                let (download, context, end) = (download.clone(), context.clone(), end.clone());
+                Writing::Elsewhere(blocking(move || {
+                    download.absorb(&context.parts, &end, offset, &chunks, place)
+                }))
+            }
         });
-        Ok(())
+        Ok(Some(place))
     }
 
     /// Writes, and then records, bytes that came a while ago. Returns whether any are left that a kill would cost.
     async fn keep_up(&mut self, group: &mut Group, port: &mut impl Port) -> Result<bool, Refusal> {
         let download = self.fetch.download;
         if group.is_due() {
-            self.put(group.take(), port).await?;
+            self.put(group, port).await?;
         } else if group.is_empty() && download.is_record_due() {
             self.settle(port).await?;
             let keeping = download.clone();

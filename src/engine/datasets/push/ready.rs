@@ -10,7 +10,8 @@ use crate::engine::stop::Stop;
 use crate::error::{Error, ExitStatus};
 use crate::model::dataset::{DatasetId, DatasetStatus};
 
-use super::{Push, conflict};
+use super::Push;
+use super::prepare::conflict;
 
 /// A dataset into which everything was sent.
 pub(super) struct Awaited<'a> {

@@ -23,7 +23,8 @@ use crate::model::digest::Sha256Digest;
 use crate::model::fault::Fault;
 use crate::model::upload_record::UploadRecord;
 
-use super::{Journal, Push, PushFile, note};
+use super::journal::{Journal, note};
+use super::{Push, PushFile};
 use crate::engine::datasets::event::{FailedPush, PushEvent, PushReporter, RetriedPush};
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
