@@ -428,8 +428,9 @@ fn describe(change: &Change, root: &Path, number: u64, known: &HashMap<u64, usiz
     // Numbers of inodes differ from run to run.
     let index = |node: &u64| known.get(node).map_or_else(|| "new".to_owned(), usize::to_string);
     // The folder above has another name each time.
-    let short =
-        |path: &Path| path.strip_prefix(root).map_or("above".to_owned(), |below| below.display().to_string());
+    let short = |path: &Path| {
+        path.strip_prefix(root).map_or_else(|_| "above".to_owned(), |below| below.display().to_string())
+    };
     let what = match change {
         Change::Opened { path, .. } => format!("open {}", short(path)),
         Change::Written { node, offset, bytes } => {

@@ -301,7 +301,9 @@ impl Flushed {
         let (names, mut counts) = (self.names.borrow(), BTreeMap::new());
         for flush in self.flushes.borrow().iter() {
             let path = flush.as_ref().map_or_else(|folder| folder, |file| &names[*file]);
-            let below = path.strip_prefix(&self.root).map_or("above".into(), |below| below.to_string_lossy());
+            let below = path
+                .strip_prefix(&self.root)
+                .map_or_else(|_| "above".into(), |below| below.to_string_lossy());
             *counts.entry(below.into_owned()).or_default() += 1;
         }
         counts
@@ -316,11 +318,11 @@ impl Witness for Flushed {
     fn saw(&self, change: Change) {
         let mut names = self.names.borrow_mut();
         match change {
-            Change::Opened { path, node } => {
-                if self.by_node.borrow().get(&node).is_none_or(|known| names[*known] != path) {
-                    self.by_node.borrow_mut().insert(node, names.len());
-                    names.push(path);
-                }
+            Change::Opened { path, node }
+                if self.by_node.borrow().get(&node).is_none_or(|known| names[*known] != path) =>
+            {
+                self.by_node.borrow_mut().insert(node, names.len());
+                names.push(path);
             }
             Change::Renamed { from, to } => {
                 if let Some(name) = names.iter_mut().rfind(|name| **name == from) {

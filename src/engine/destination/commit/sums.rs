@@ -30,8 +30,10 @@ pub(super) struct Sums {
 impl Sums {
     /// Takes note that a batch went through.
     pub(super) fn touch(&mut self, every: Duration) {
-        let soon = Instant::now() + every;
-        self.due.get_or_insert(self.next.map_or(soon, |next| next.max(soon)));
+        if self.due.is_none() {
+            let soon = Instant::now() + every;
+            self.due = Some(self.next.map_or(soon, |next| next.max(soon)));
+        }
     }
 
     /// Returns when the list should be written.
