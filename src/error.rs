@@ -13,14 +13,19 @@ use crate::model::destination::DestinationError;
 use crate::model::error_code::ErrorCode;
 use crate::model::fault::{Fault, LocalFault};
 use crate::model::job::JobId;
+use crate::model::tls_fault::TlsFault;
 
+mod answer;
 mod api;
+mod bad_input;
 mod bucket;
 mod exit_status;
 pub(crate) mod system;
 mod token;
+pub use answer::{OddAnswer, UnknownOutcome};
 pub use api::ApiError;
-pub use bucket::{BucketError, Condition, UnfitPrefix};
+pub use bad_input::BadInput;
+pub use bucket::{BucketError, Condition, NoCredentials, StoreRefusal, Unanswered, UnfitPrefix};
 pub use exit_status::ExitStatus;
 pub use system::SystemError;
 pub(crate) use system::lossy;
@@ -106,8 +111,8 @@ pub enum Error {
     #[error(transparent)]
     Paths(#[from] PathsFault),
     /// An input is there, but is not valid.
-    #[error("{0}")]
-    BadInput(String),
+    #[error(transparent)]
+    BadInput(#[from] BadInput),
     /// A file was not sent: it changed, or cannot be read.
     #[error(transparent)]
     Unsent(LocalFault),
@@ -138,12 +143,25 @@ pub enum Error {
         "changed files can be replaced in a folder alone: in a bucket a name means one sequence of bytes for ever"
     )]
     ReplaceInBucket,
-    /// Settings cannot be carried out.
+    /// Settings cannot be carried out: what a caller of the library refused, in its words.
     #[error("{0}")]
     Settings(String),
-    /// The surroundings (proxy, certificates) do not allow an HTTP client.
+    /// The surroundings (certificates, `config.toml`) do not allow it.
+    #[error(transparent)]
+    Surroundings(#[from] SurroundingsFault),
+}
+
+/// What is wrong with the surroundings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SurroundingsFault {
+    /// No HTTP client can be made.
+    #[error("TLS: {0}")]
+    Tls(TlsFault),
+    /// `config.toml` cannot be read or understood: the parser's words, with the line.
     #[error("{0}")]
-    Surroundings(String),
+    Configuration(String),
 }
 
 /// What does not fit about a folder.
@@ -192,6 +210,12 @@ pub enum NoMirror {
     /// The manifest cannot be read.
     #[error("its manifest `.rcsync/manifest.json` is damaged")]
     Damaged,
+}
+
+impl From<TlsFault> for Error {
+    fn from(fault: TlsFault) -> Self {
+        SurroundingsFault::Tls(fault).into()
+    }
 }
 
 impl From<BucketError> for Error {

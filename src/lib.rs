@@ -146,7 +146,11 @@ pub mod causes {
     pub use crate::engine::event::{
         AfterFailure, ComfyNotice, HookEvent, HookKind, HookTrouble, NoStart, ServerAnswer,
     };
-    pub use crate::error::{BucketError, Condition, NoMirror, SystemError, TokenFault, Unfit, UnfitPrefix};
+    pub use crate::error::{
+        BadInput, BucketError, Condition, NoCredentials, NoMirror, OddAnswer, StoreRefusal,
+        SurroundingsFault, SystemError, TokenFault, Unanswered, Unfit, UnfitPrefix, UnknownOutcome,
+    };
+    pub use crate::model::bad_format::BadFormat;
     pub use crate::model::comfyui::{
         AwayFolder, ConfiguredFolder, LoraFolderReason, NoList, NoLoraFolder, PathsFault, PathsPlace,
         PathsRefusal,
@@ -154,7 +158,10 @@ pub mod causes {
     pub use crate::model::destination::DestinationError;
     pub use crate::model::fault::{Fault, Forbidden, LocalFault, RangeFault};
     pub use crate::model::hook_fault::{Ending, HookFault};
+    pub use crate::model::list_fault::{BadLine, LineFault, ListFaults};
     pub use crate::model::source_url::SourceUrlError;
+    pub use crate::model::tls_fault::{CertificateFault, TlsAlert, TlsFault};
+    pub use crate::model::transport_fault::TransportFault;
     pub use crate::model::unusable::{Unfetchable, UnusableRow};
     pub use crate::model::weights_kind::WeightsKind;
 

@@ -57,7 +57,7 @@ pub(crate) fn client(
 pub(crate) fn hosts(settings: &Settings, base: &ApiBase) -> Result<ArtifactClient, CommandError> {
     let private = settings.sync.allow_private_hosts || base.is_private();
     let stall = settings.sync.stall_timeout.unwrap_or_else(|| SyncOptions::default().stall_timeout);
-    ArtifactClient::new(private, stall).map_err(|fault| Error::Surroundings(fault).into())
+    ArtifactClient::new(private, stall).map_err(|fault| Error::from(fault).into())
 }
 
 /// Says where the token would come from, never what it is.

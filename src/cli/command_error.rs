@@ -5,7 +5,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::error::{ApiError, BucketError, Error, ExitStatus, Unfit, explain_briefly};
+use crate::error::{
+    ApiError, BadInput, BucketError, Error, ExitStatus, SurroundingsFault, Unfit, explain_briefly,
+};
 use crate::model::error_code::{ErrorCode, KnownCode, Subject};
 use crate::model::fault::{Fault, Forbidden};
 use crate::model::job::JobId;
@@ -98,8 +100,8 @@ impl CommandError {
                 Error::Disk { verb: "write", path: "standard output".into(), source: source.into() }
             }
             Self::Usage(why) | Self::Misused { why, .. } => Error::Settings(why),
-            Self::BadInput(why) | Self::Declined { why, .. } => Error::BadInput(why),
-            Self::Config(why) => Error::Surroundings(why),
+            Self::BadInput(why) | Self::Declined { why, .. } => BadInput::Refused(why).into(),
+            Self::Config(why) => SurroundingsFault::Configuration(why).into(),
             Self::FolderTaken { path, job } => Error::FolderUnfit { path, why: Unfit::OtherJob(job) },
             Self::Following { error, .. } => error.into_library(),
         }
@@ -244,7 +246,8 @@ pub(crate) fn hint(error: &Error) -> String {
         Error::Destination(_) => NAME_A_DESTINATION.to_owned(),
         Error::ReplaceInBucket => "leave `--on-change replace` out, or mirror into a folder".to_owned(),
         Error::Settings(_) => USAGE.to_owned(),
-        Error::Surroundings(_) => CORRECT_THE_SURROUNDINGS.to_owned(),
+        Error::Surroundings(SurroundingsFault::Tls(_)) => CORRECT_THE_SURROUNDINGS.to_owned(),
+        Error::Surroundings(SurroundingsFault::Configuration(_)) => CORRECT_THE_FILE.to_owned(),
         Error::Paths(_) | Error::BadInput(_) => CORRECT_THE_INPUT.to_owned(),
         Error::Unsent(_) => {
             "what was accepted stays; the same command again checks the folder anew and sends the rest".to_owned()

@@ -60,10 +60,11 @@ pub(crate) const fn after_failure(times: u32, timeouts: u32) -> AfterFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::transport_fault::TransportFault;
 
     #[test]
     fn timeouts_in_a_row_are_counted_whatever_the_hook_is() {
-        let (place, cause) = (String::new(), String::new());
+        let (place, cause) = (String::new(), TransportFault::TimedOut { after: AGAIN });
         let ended = HookFault::TimedOut { after: AGAIN, output: String::new() };
         let silent = HookFault::NoAnswer { place: place.clone(), cause: cause.clone() };
         let closed = HookFault::Unreachable { place, cause };

@@ -6,8 +6,11 @@ use serde::Serialize;
 
 use crate::model::error_code::ErrorCode;
 use crate::model::job::JobId;
+use crate::model::tls_fault::TlsFault;
+use crate::model::transport_fault::TransportFault;
 
 use super::ExitStatus;
+use super::answer::{OddAnswer, UnknownOutcome, detail};
 use super::token::TokenFault;
 
 /// Why the Trainer API gave no usable answer. Never contains a token or a URL's query.
@@ -81,17 +84,17 @@ pub enum ApiError {
     Unreachable {
         /// Scheme, host and port.
         origin: String,
-        /// What went wrong, without any URL.
-        cause: String,
+        /// What went wrong.
+        cause: TransportFault,
     },
-    /// The API cannot be spoken with over TLS, after retries: its certificate, its protocol, or the certificates that are
+    /// There is no trusted connection to the API, after retries: its certificate, its protocol, or the certificates that are
     /// trusted here.
-    #[error("the API at `{origin}` cannot be reached: {cause}")]
+    #[error("the API at `{origin}` cannot be reached: TLS: {cause}")]
     Untrusted {
         /// Scheme, host and port.
         origin: String,
-        /// What is wrong, without any URL.
-        cause: String,
+        /// What is wrong.
+        cause: TlsFault,
     },
     /// 5xx, after retries.
     #[error("the API answered HTTP {status}{}", detail(message))]
@@ -109,14 +112,14 @@ pub enum ApiError {
     /// before its effect was looked up.
     #[error("it is unknown whether the API accepted the request: {cause}")]
     Unknown {
-        /// What went wrong, without any URL.
-        cause: String,
+        /// Why it is unknown.
+        cause: UnknownOutcome,
     },
     /// The answer is not what the documentation describes.
     #[error("the API's answer could not be understood: {why}")]
     Unintelligible {
-        /// What is odd about it, with a sanitised, bounded excerpt.
-        why: String,
+        /// What is odd about it.
+        why: OddAnswer,
     },
     /// The answer is about another job than the one that was asked for.
     #[error("the API answered for job `{answered}` when asked for `{asked}`")]
@@ -194,9 +197,4 @@ fn not_allowed(status: u16) -> String {
         401 => "the API refused the token (HTTP 401)".to_owned(),
         _ => format!("the API does not allow this request (HTTP {status})"),
     }
-}
-
-/// Appends what a server reported, where it did.
-pub(super) fn detail(message: &str) -> String {
-    if message.is_empty() { String::new() } else { format!(": {message}") }
 }

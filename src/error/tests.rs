@@ -23,6 +23,15 @@ fn errors_are_values() {
 }
 
 #[test]
+fn a_cause_is_reported_once() {
+    let tls = Error::from(TlsFault::NoClock);
+    assert_eq!(explain_briefly(&tls), "TLS: this machine's clock cannot be read");
+    let list = Error::from(BadInput::ListTooLarge("l".into()));
+    assert_eq!(explain_briefly(&list), "`l` is too large for a list of jobs");
+    assert_eq!(serde_json::to_string(&tls).unwrap(), r#"{"surroundings":{"tls":"no_clock"}}"#);
+}
+
+#[test]
 fn what_a_disk_refuses_decides_the_code() {
     let code =
         |verb, kind: io::ErrorKind| Error::Disk { verb, path: "x".into(), source: kind.into() }.exit_status();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::system::{SystemError, lossy};
+use crate::model::tls_fault::TlsFault;
 use crate::model::units::as_seconds;
 use crate::model::yaml11::{Refusal, RefusalKind, Unreadable};
 
@@ -209,8 +210,8 @@ fn refused(kind: &RefusalKind) -> String {
 #[non_exhaustive]
 pub enum NoList {
     /// No HTTP client can be made.
-    #[error("{0}")]
-    NoClient(String),
+    #[error("TLS: {0}")]
+    NoClient(TlsFault),
     /// It does not answer in time.
     #[error("it does not answer within {} s", after.as_secs())]
     TimedOut {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::system::SystemError;
+use crate::model::tls_fault::TlsFault;
+use crate::model::transport_fault::TransportFault;
 use crate::model::units::{as_seconds, as_seconds_or_none};
 
 /// How long a server is left alone, whatever its `Retry-After` asks: a quarter of an hour later it costs nothing to ask.
@@ -42,8 +44,8 @@ pub enum Fault {
     Connect {
         /// The host.
         host: String,
-        /// What the system reported.
-        cause: String,
+        /// What went wrong.
+        cause: TransportFault,
     },
     /// No byte arrived for too long.
     #[error("no data for {} s", after.as_secs())]
@@ -64,8 +66,8 @@ pub enum Fault {
     Interrupted {
         /// Bytes of this answer's body that arrived.
         received: u64,
-        /// What the system reported.
-        cause: String,
+        /// What went wrong.
+        cause: TransportFault,
     },
     /// A status that delivers no bytes.
     #[error("the host answered HTTP {status}{}", excerpt.as_deref().map(|text| format!(" (`{text}`)")).unwrap_or_default())]
@@ -94,9 +96,16 @@ pub enum Fault {
     Untrusted {
         /// The host.
         host: String,
-        /// What the TLS library reported.
-        cause: String,
+        /// What is wrong.
+        cause: TlsFault,
     },
+}
+
+impl Fault {
+    /// A body that ended, in good order, before the bytes that were asked for.
+    pub(crate) const fn ended_early(received: u64, missing: Option<u64>) -> Self {
+        Self::Interrupted { received, cause: TransportFault::EndedEarly { missing } }
+    }
 }
 
 /// Why an address must not be used.

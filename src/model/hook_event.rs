@@ -1,5 +1,7 @@
 //! What a hook gets, and the command that a user gave for it.
 
+use super::bad_hook::BadCommand;
+
 /// Something that happened, as a hook gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Occasion {
@@ -50,13 +52,13 @@ impl CommandLine {
     /// Splits a command into its words.
     ///
     /// # Errors
-    /// What is wrong with it, as it fits after a colon.
-    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        let words = shlex::split(text).ok_or("a quote in it has no end")?;
+    /// What is wrong with it.
+    pub(crate) fn parse(text: &str) -> Result<Self, BadCommand> {
+        let words = shlex::split(text).ok_or(BadCommand::Unclosed)?;
         match words.first().map(String::as_str) {
-            None => Err("it has no words"),
-            Some("") => Err("the name of its program is empty"),
-            Some(_) if text.contains('\0') => Err("it has a NUL in it"),
+            None => Err(BadCommand::Empty),
+            Some("") => Err(BadCommand::NoProgram),
+            Some(_) if text.contains('\0') => Err(BadCommand::Nul),
             Some(_) => Ok(Self { words }),
         }
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::error::SystemError;
+use crate::error::system::SystemError;
+use crate::model::transport_fault::TransportFault;
 use crate::model::units::{as_seconds, as_seconds_or_none};
 
 /// Why a hook did not take an event. Never contains a webhook's address, which is a secret.
@@ -54,16 +55,16 @@ pub enum HookFault {
     NoAnswer {
         /// Its scheme and host.
         place: String,
-        /// How long that was.
-        cause: String,
+        /// Which limit it exceeded.
+        cause: TransportFault,
     },
     /// The webhook could not be reached.
     #[error("{place}: {cause}")]
     Unreachable {
         /// Its scheme and host.
         place: String,
-        /// What the system or the HTTP library reported.
-        cause: String,
+        /// What went wrong.
+        cause: TransportFault,
     },
     /// rcsync ends; the next run delivers the event.
     #[error("rcsync was asked to end")]

@@ -20,7 +20,7 @@ use super::unusable::{Unfetchable, UnusableRow};
 pub struct JobId(Box<str>);
 
 /// The text cannot be a job id.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("not a job id: {0}")]
 pub struct JobIdError(&'static str);
 

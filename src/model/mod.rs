@@ -3,6 +3,8 @@
 //! Nothing in this room touches disk, network, clock or environment.
 
 pub(crate) mod artifact;
+pub(crate) mod bad_format;
+pub(crate) mod bad_hook;
 pub(crate) mod claim;
 pub(crate) mod comfyui;
 pub(crate) mod dataset;
@@ -16,6 +18,7 @@ pub(crate) mod hook_fault;
 pub(crate) mod job;
 pub(crate) mod job_file;
 pub(crate) mod lenient;
+pub(crate) mod list_fault;
 pub(crate) mod listing;
 pub(crate) mod local;
 pub(crate) mod manifest;
@@ -28,7 +31,9 @@ pub(crate) mod seed;
 mod shared_text;
 pub(crate) mod signed_page;
 pub(crate) mod source_url;
+pub(crate) mod tls_fault;
 pub(crate) mod training_config;
+pub(crate) mod transport_fault;
 pub(crate) mod units;
 pub(crate) mod unusable;
 pub(crate) mod upload_record;

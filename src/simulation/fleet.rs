@@ -157,7 +157,7 @@ impl Story {
             source: Source::Text(self.jobs.iter().map(|job| format!("{job}\n")).collect()),
             read_list: Box::new(|text| {
                 let id = |text: &str| text.parse().map_err(|error| format!("{error}"));
-                job_list::parse(text, id, |_| Ok(())).map_err(|faults| faults.to_string())
+                job_list::parse(text, id, |_| Ok(()))
             }),
             to: self.template(),
             budget: Budget {

@@ -1,10 +1,15 @@
 use std::time::Duration;
 
 use super::*;
-use crate::error::{BucketError, Condition, NoMirror, TokenFault, Unfit, UnfitPrefix};
+use crate::error::{
+    BucketError, Condition, NoCredentials, NoMirror, OddAnswer, StoreRefusal, TokenFault, Unanswered, Unfit,
+    UnfitPrefix, UnknownOutcome,
+};
 use crate::model::comfyui::{NoLoraFolder, PathsFault, PathsRefusal};
 use crate::model::destination::Destination;
 use crate::model::fault::LocalFault;
+use crate::model::tls_fault::TlsFault;
+use crate::model::transport_fault::TransportFault;
 
 /// Each error with what a user reads, to the letter.
 fn every_error() -> Vec<(CommandError, ExitStatus, &'static str)> {
@@ -123,15 +128,15 @@ hint: everything published stays, parts are kept; type the same command again in
 hint: everything published stays, parts are kept; type the same command again later",
         ),
         (
-            api(ApiError::Unreachable { origin: "https://h".into(), cause: "connection refused".into() }),
+            api(ApiError::Unreachable { origin: "https://h".into(), cause: TransportFault::Refused }),
             ExitStatus::Unavailable,
             "error: the API at `https://h` cannot be reached: connection refused
 hint: check the network, `HTTPS_PROXY` and `RUNCOMFY_TRAINER_API_BASE`; `rcsync doctor` tries them out; everything published stays, parts are kept; type the same command again later",
         ),
         (
-            api(ApiError::Untrusted { origin: "https://h".into(), cause: "TLS: the certificate has expired".into() }),
+            api(ApiError::Untrusted { origin: "https://h".into(), cause: TlsFault::NoCertificate }),
             ExitStatus::Unavailable,
-            "error: the API at `https://h` cannot be reached: TLS: the certificate has expired
+            "error: the API at `https://h` cannot be reached: TLS: the server presents no certificate
 hint: `SSL_CERT_FILE` names a file with the certificates to trust, a proxy's among them; `rcsync doctor` tries it out; everything published stays, parts are kept; type the same command again later",
         ),
         (
@@ -141,15 +146,15 @@ hint: `SSL_CERT_FILE` names a file with the certificates to trust, a proxy's amo
 hint: everything published stays, parts are kept; type the same command again later",
         ),
         (
-            api(ApiError::Unknown { cause: "the connection ended".into() }),
+            api(ApiError::Unknown { cause: UnknownOutcome::Transport(TransportFault::ClosedEarly) }),
             ExitStatus::Unavailable,
-            "error: it is unknown whether the API accepted the request: the connection ended
+            "error: it is unknown whether the API accepted the request: the connection was closed before the answer was complete
 hint: look before you send it again, or you may pay twice: your jobs are listed on the RunComfy site, and `rcsync status <JOB_ID>` shows a known one",
         ),
         (
-            api(ApiError::Unintelligible { why: "no `status` in `{}`".into() }),
+            api(ApiError::Unintelligible { why: OddAnswer::Lacks { fields: &["status", "id"], excerpt: Some("{}".into()) } }),
             ExitStatus::Protocol,
-            "error: the API's answer could not be understood: no `status` in `{}`
+            "error: the API's answer could not be understood: it has neither `status` nor `id`: `{}`
 hint: nothing on the disk was changed; check `RUNCOMFY_TRAINER_API_BASE`, or look for a newer rcsync; `rcsync doctor` shows what is used",
         ),
         (
@@ -319,15 +324,15 @@ hint: name a folder, or a bucket such as `s3://BUCKET/PREFIX`; `rcsync help buck
 hint: leave `--on-change replace` out, or mirror into a folder",
         ),
         (
-            Error::Surroundings("`SSL_CERT_FILE` has no certificate".into()).into(),
+            Error::from(TlsFault::NoRoots { path: "roots.pem".into() }).into(),
             ExitStatus::Config,
-            "error: `SSL_CERT_FILE` has no certificate
+            "error: TLS: `SSL_CERT_FILE` names `roots.pem`, which holds no certificate in PEM format
 hint: correct or unset the variable that names it; `rcsync doctor` shows what is used",
         ),
         (
-            Error::BadInput("`out` is damaged".into()).into(),
+            Error::from(BadInput::NoFolder("out".into())).into(),
             ExitStatus::BadData,
-            "error: `out` is damaged
+            "error: `out` is not a folder
 hint: correct the input and type the same command again; nothing was changed",
         ),
         (
@@ -387,7 +392,7 @@ fn no_hint_leads_in_a_circle() {
             assert!(!hint.contains(&format!("`rcsync {command} abc-1")), "{hint}");
         }
     }
-    let unreachable = ApiError::Unreachable { origin: "https://h".into(), cause: "refused".into() };
+    let unreachable = ApiError::Unreachable { origin: "https://h".into(), cause: TransportFault::Refused };
     assert_eq!(
         CommandError::from(unreachable).hint_in("doctor").unwrap(),
         "check the network, `HTTPS_PROXY` and `RUNCOMFY_TRAINER_API_BASE`; everything published stays, parts are kept; type the same command again later"
@@ -471,7 +476,7 @@ fn refused_credentials_are_those_of_the_store() {
         message: "AccessDenied".to_owned(),
     };
     for fault in
-        [BucketError::NoCredentials { to: to(), store: "S3", why: "nothing is set".to_owned() }, denied]
+        [BucketError::NoCredentials { to: to(), store: "S3", why: NoCredentials::NothingSet }, denied]
     {
         assert!(of_bucket(&fault).contains("the RunComfy token is not involved"), "{fault}");
     }
@@ -482,8 +487,8 @@ fn refused_credentials_are_those_of_the_store() {
         BucketError::IgnoresConditions { to: to(), which: Condition::OneWriter },
         BucketError::Unfit { to: to(), why: UnfitPrefix::DamagedHead },
         BucketError::WrongRegion { to: to(), region: None },
-        BucketError::Away { to: to(), cause: "no answer".to_owned() },
-        BucketError::Refused { verb: "write", object: to(), cause: "HTTP 400".to_owned() },
+        BucketError::Away { to: to(), cause: Unanswered::JobTimeOver },
+        BucketError::Refused { verb: "write", object: to(), cause: StoreRefusal::NoUpload },
     ] {
         let hint = of_bucket(&fault);
         assert!(!hint.is_empty() && !hint.ends_with('.'), "{hint}");

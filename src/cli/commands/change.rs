@@ -12,7 +12,7 @@ use crate::edge::api::ApiClient;
 use crate::edge::api::base_url::{ApiBase, JobEndpoint};
 use crate::edge::api::responses::ChangeAnswer;
 use crate::engine::retry::{Again, retry};
-use crate::error::ApiError;
+use crate::error::{ApiError, UnknownOutcome};
 use crate::model::job::{JobId, JobStatus, StatusAnswer};
 
 use super::super::exit::Signals;
@@ -89,8 +89,7 @@ fn misfit(command: Command, job: &JobId, status: &JobStatus) -> (String, String)
 
 /// Reports that a signal came between a command and its answer: whether it was carried out is unknown.
 pub(super) fn report_interrupted(context: &Context<'_>) {
-    let cause = "interrupted before the answer came".to_owned();
-    context.complain(&ApiError::Unknown { cause }.into());
+    context.complain(&ApiError::Unknown { cause: UnknownOutcome::Interrupted }.into());
 }
 
 /// A job that is to be changed.
@@ -140,13 +139,16 @@ impl Order<'_> {
     fn concluded(
         self,
         command: Command,
-        cause: String,
+        cause: UnknownOutcome,
         now: Option<StatusAnswer>,
     ) -> Result<ChangeAnswer, ApiError> {
         let Some(now) = now else { return Err(ApiError::Unknown { cause }) };
         match was_carried_out(command, &self.before.status, &now.status) {
             Some(true) => Ok(ChangeAnswer { name: now.name, status: Some(now.status) }),
-            _ => Err(ApiError::Unknown { cause: format!("{cause}; the job is {} now", now.status) }),
+            _ => {
+                let cause = UnknownOutcome::NotSeen { cause: Box::new(cause), status: now.status };
+                Err(ApiError::Unknown { cause })
+            }
         }
     }
 

@@ -227,7 +227,7 @@ fn read_list(world: Process, settings: Settings, base: ApiBase, place: Place) ->
     Box::new(move |text| {
         let id = |text: &str| base.job(text).map_err(|error| format!("`{}`: {error}", shown_value(text)));
         let overrides = |pairs: &[(&str, String)]| overrides(&world, &settings, &place, pairs);
-        job_list::parse(text, id, overrides).map_err(|faults| faults.to_string())
+        job_list::parse(text, id, overrides)
     })
 }
 
@@ -338,7 +338,7 @@ fn line(context: &Context<'_>, place: &Place, job: &JobId, set: &[String]) -> Re
     match read {
         Ok(_) => Ok(line),
         Err(faults) => {
-            let why = faults.0.into_iter().map(|fault| fault.why).collect::<Vec<_>>().join("; ");
+            let why = faults.0.into_iter().map(|fault| fault.why.to_string()).collect::<Vec<_>>().join("; ");
             Err(CommandError::misused(format!("`--set`: {why}"), EXAMPLES))
         }
     }

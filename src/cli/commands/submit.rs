@@ -16,7 +16,7 @@ use crate::edge::api::responses::SubmitAnswer;
 use crate::edge::folder::known::known;
 use crate::engine;
 use crate::engine::datasets::push::PushOptions;
-use crate::error::{ApiError, Error, ExitStatus, NoMirror};
+use crate::error::{ApiError, Error, ExitStatus, NoMirror, OddAnswer};
 use crate::model::job::JobId;
 
 use super::super::args::Submit;
@@ -229,11 +229,9 @@ fn ensure_free(dir: &Path, own: Option<&JobId>) -> Result<(), CommandError> {
 /// An answer that cannot be read shows nothing about the job: it may wait for its GPU already.
 fn in_doubt(fault: ApiError) -> ApiError {
     match fault {
-        ApiError::Unintelligible { why } => ApiError::Unintelligible {
-            why: format!(
-                "{why}; the job may be accepted all the same: look at your jobs on the RunComfy site before you send it again"
-            ),
-        },
+        ApiError::Unintelligible { why } => {
+            ApiError::Unintelligible { why: OddAnswer::ToSubmission(Box::new(why)) }
+        }
         fault => fault,
     }
 }

@@ -20,7 +20,7 @@ use crate::cli::reporters::words;
 use crate::decide::mirror::plan::Counts;
 use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::fleet::{Endings, Listener, News};
-use crate::error::ExitStatus;
+use crate::error::{ExitStatus, explain_briefly};
 use crate::model::job::JobId;
 
 use super::config::{Settings, Talk};
@@ -235,6 +235,7 @@ impl Listener for FleetReporter {
                 self.write_line("fleet", &text, least);
             }
             News::BadList { why } => {
+                let why = explain_briefly(why);
                 let text = format!("the list of jobs cannot be used, its last version stays in force: {why}");
                 self.write_line("trouble", &text, Talk::Quiet);
             }

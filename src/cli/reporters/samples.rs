@@ -14,6 +14,7 @@ use crate::model::evidence::Evidence;
 use crate::model::fault::Fault;
 use crate::model::job::{JobId, JobStatus, Progress};
 use crate::model::names::rel_path::RelPath;
+use crate::model::transport_fault::TransportFault;
 use crate::model::unusable::UnusableRow;
 
 pub(crate) fn job() -> JobId {
@@ -89,7 +90,7 @@ pub(crate) fn every_event() -> Vec<Event> {
             path: Some(next()),
             cause: RetryCause::File(FailureCause::Network(Fault::Interrupted {
                 received: 7,
-                cause: "connection reset".to_owned(),
+                cause: TransportFault::Other("connection reset".to_owned()),
             })),
             wait: Duration::from_millis(1500),
         },

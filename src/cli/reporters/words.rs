@@ -182,8 +182,9 @@ pub(crate) fn notice(notice: &Notice) -> String {
         }
         Notice::ResumeUnknown(fault) => {
             let cause = match fault {
-                ApiError::Unknown { cause } | ApiError::Unintelligible { why: cause } => cause,
-                other => &other.to_string(),
+                ApiError::Unknown { cause } => cause.to_string(),
+                ApiError::Unintelligible { why } => why.to_string(),
+                other => other.to_string(),
             };
             format!("it is unknown whether the API resumed the job ({cause}): looking")
         }

@@ -7,9 +7,9 @@
 //! ```
 
 use std::collections::HashMap;
-use std::fmt;
 
 use crate::model::job::JobId;
+use crate::model::list_fault::{BadLine, LineFault, ListFaults};
 use crate::model::names::sanitize::for_terminal;
 
 /// What may be different for a job, as on the command line.
@@ -31,9 +31,6 @@ const ID: &str = "id";
 /// More jobs than this in one list are a mistake: at four requests a second, one look at all of them takes an hour.
 pub const MOST_JOBS: usize = 10_000;
 
-/// Faults beyond this many are counted alone.
-const MOST_FAULTS: usize = 20;
-
 /// One job of the list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed<T> {
@@ -41,32 +38,6 @@ pub struct Listed<T> {
     pub job: JobId,
     /// What is different for it.
     pub overrides: T,
-}
-
-/// What is wrong with a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LineFault {
-    /// The line, from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub why: String,
-}
-
-/// Everything that is wrong with a list.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct ListFaults(pub Vec<LineFault>);
-
-impl fmt::Display for ListFaults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, fault) in self.0.iter().take(MOST_FAULTS).enumerate() {
-            let separator = if at > 0 { "; " } else { "" };
-            write!(f, "{separator}line {}: {}", fault.line, fault.why)?;
-        }
-        match self.0.len().saturating_sub(MOST_FAULTS) {
-            0 => Ok(()),
-            more => write!(f, "; and {more} more lines"),
-        }
-    }
 }
 
 /// Reads a list. `read_id` takes an id or an address of the API; `read_overrides` takes pairs of option and value.
@@ -95,11 +66,11 @@ pub fn parse<T: PartialEq>(
             // The same line twice means the same.
             Some((_, at)) if jobs[*at].overrides == listed.overrides => {}
             Some((first, _)) => {
-                let why = format!("job `{}` is in line {first} already, with other settings", listed.job);
+                let why = BadLine::OtherSettings { job: listed.job, first: *first };
                 faults.push(LineFault { line, why });
             }
             None if jobs.len() == MOST_JOBS => {
-                faults.push(LineFault { line, why: format!("there are more than {MOST_JOBS} jobs") });
+                faults.push(LineFault { line, why: BadLine::TooMany { most: MOST_JOBS } });
                 break;
             }
             None => {
@@ -115,40 +86,39 @@ fn read_line<T>(
     line: &str,
     read_id: impl Fn(&str) -> Result<JobId, String>,
     read_overrides: impl Fn(&[(&str, String)]) -> Result<T, String>,
-) -> Result<Option<Listed<T>>, String> {
-    let words = shlex::split(line).ok_or("a quote or a backslash at its end is not closed")?;
+) -> Result<Option<Listed<T>>, BadLine> {
+    let words = shlex::split(line).ok_or(BadLine::Unclosed)?;
     let mut job = None;
-    let mut overrides: Vec<(&str, String)> = Vec::new();
+    let mut overrides: Vec<(&'static str, String)> = Vec::new();
     for (at, word) in words.iter().enumerate() {
         let (key, value) = match word.split_once('=') {
             // An address may have a `=` in it; a key has letters and dashes alone.
             Some((key, value)) if key.chars().all(|c| c.is_ascii_lowercase() || c == '-') => (key, value),
             _ if at == 0 => (ID, word.as_str()),
-            _ => return Err(format!("`{}` is no `option=value`", shown(word))),
+            _ => return Err(BadLine::NoPair(shown(word))),
         };
         if key == ID {
-            let id = read_id(value)?;
+            let id = read_id(value).map_err(BadLine::BadJob)?;
             if job.replace(id).is_some() {
-                return Err("it names two jobs".to_owned());
+                return Err(BadLine::TwoJobs);
             }
             continue;
         }
         let Some(known) = OVERRIDES.iter().find(|known| **known == key) else {
-            return Err(format!(
-                "`{}` cannot be set for one job; what can: {}",
-                shown(key),
-                OVERRIDES.join(", ")
-            ));
+            return Err(BadLine::UnknownOption { option: shown(key), known: &OVERRIDES });
         };
         if overrides.iter().any(|(before, _)| before == known) {
-            return Err(format!("`{known}` is given twice"));
+            return Err(BadLine::Twice(known));
         }
         overrides.push((known, value.to_owned()));
     }
     match (job, overrides.is_empty()) {
-        (Some(job), _) => Ok(Some(Listed { job, overrides: read_overrides(&overrides)? })),
+        (Some(job), _) => {
+            let overrides = read_overrides(&overrides).map_err(BadLine::BadSettings)?;
+            Ok(Some(Listed { job, overrides }))
+        }
         (None, true) => Ok(None),
-        (None, false) => Err("it names no job: `id=…`".to_owned()),
+        (None, false) => Err(BadLine::NoJob),
     }
 }
 

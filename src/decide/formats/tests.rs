@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::samples::{WHOLE, check, check_in_chunks, whole};
 use super::*;
+use crate::model::bad_format::BadFormat;
 
 fn broken(format: Format, bytes: &[u8]) -> (String, bool) {
     match check(format, bytes) {
@@ -120,8 +121,9 @@ fn an_error_page_is_called_by_its_name_under_any_name() {
 fn a_wrong_beginning_is_quoted_however_it_came() {
     for sizes in [&[1_usize][..], &[3], &[usize::MAX]] {
         let verdict = check_in_chunks(Format::Png, b"{\"error_code\":\n40401}, and more", sizes);
-        let expected = "it begins with `{\"error_code\":\\x0a4`, not with a PNG signature";
-        assert_eq!(verdict, Verdict::Broken(Defect::new(expected)));
+        let begins = "{\"error_code\":\\x0a4".to_owned();
+        let kind = BadFormat::OtherBeginning { begins, expected: "a PNG signature" };
+        assert_eq!(verdict, Verdict::Broken(Defect::of(kind)));
     }
 }
 

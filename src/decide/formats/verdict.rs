@@ -4,6 +4,8 @@ pub(super) mod opening;
 
 use std::fmt;
 
+use crate::model::bad_format::BadFormat;
+
 use opening::Opening;
 
 /// The longest text of a defect, in characters. Parts of it may come from the file.
@@ -47,14 +49,24 @@ impl Verdict {
 /// control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defect {
-    text: String,
+    kind: BadFormat,
     truncation: bool,
 }
 
 impl Defect {
     /// Something that more bytes would not fix.
     pub(super) fn new(text: &str) -> Self {
-        Self { text: text.chars().filter(|c| !c.is_control()).take(MAX_DEFECT).collect(), truncation: false }
+        Self::of(BadFormat::Rule(text.chars().filter(|c| !c.is_control()).take(MAX_DEFECT).collect()))
+    }
+
+    /// The same, of a kind.
+    pub(super) const fn of(kind: BadFormat) -> Self {
+        Self { kind, truncation: false }
+    }
+
+    /// Returns what is wrong.
+    pub(crate) const fn kind(&self) -> &BadFormat {
+        &self.kind
     }
 
     /// Something that is to be expected of a file that is still being written.
@@ -71,11 +83,11 @@ impl Defect {
 
 impl fmt::Display for Defect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.text)
+        self.kind.fmt(f)
     }
 }
 
-/// What a walk stumbled over. The text of a wrong beginning is made at the very end: only then all the bytes that
+/// Where a check stopped. The text of a wrong beginning is made at the very end: only then all the bytes that
 /// are worth quoting have been seen, however they were cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -102,7 +114,9 @@ impl Fault {
             Self::NotA(_) if opening.is_zeros() => {
                 Defect::truncation("it begins with zeros, as if not written yet")
             }
-            Self::NotA(expected) => Defect::new(&format!("it begins with `{opening}`, not with {expected}")),
+            Self::NotA(expected) => {
+                Defect::of(BadFormat::OtherBeginning { begins: opening.to_string(), expected })
+            }
         }
     }
 }

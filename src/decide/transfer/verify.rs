@@ -9,6 +9,7 @@ use sha2::digest::Digest as _;
 use sha2::{Sha256, Sha512};
 
 use crate::decide::formats::{Checker, Format, UNWRITTEN, Verdict};
+use crate::model::bad_format::BadFormat;
 use crate::model::claim::{Algorithm, Claim};
 use crate::model::digest::{Sha256Digest, hex};
 use crate::model::evidence::Evidence;
@@ -311,7 +312,7 @@ pub enum Contradiction {
     },
     /// The bytes are not what the name suggests: another format, or a format's own rules are broken.
     #[error("{0}")]
-    Format(String),
+    Format(BadFormat),
     /// More or fewer bytes than the server declared.
     #[error("{arrived} bytes arrived of {declared}")]
     Length {
@@ -355,7 +356,9 @@ pub(crate) fn judge(received: &Received, expected: &Expectation<'_>) -> Judgemen
         Verdict::Broken(defect) if defect.is_truncation() => {
             return Judgement::Unfinished { declared: None, have: size };
         }
-        Verdict::Broken(defect) => return Judgement::Contradicted(Contradiction::Format(defect.to_string())),
+        Verdict::Broken(defect) => {
+            return Judgement::Contradicted(Contradiction::Format(defect.kind().clone()));
+        }
         Verdict::Whole => evidence = evidence.max(Some(Evidence::Structure)),
         Verdict::Plausible | Verdict::Unchecked => {
             evidence = evidence.max(expected.length.map(|_| Evidence::Length));

@@ -6,13 +6,15 @@ use reqwest::header::{self, HeaderMap};
 
 use crate::edge::net::unpack::{Bounded, UnpackFault, Unpacking};
 
-/// What comes of a body that cannot be taken.
+/// Why a body cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum BodyFault {
     /// The text is longer than the bound.
     TooLong,
-    /// The words fit after "the answer".
-    Packed(String),
+    /// It is in an encoding that was not asked for.
+    Packed { coding: String },
+    /// The packed text is damaged.
+    Unpackable,
 }
 
 /// The text of a body as far as it has arrived.
@@ -29,9 +31,7 @@ impl Text {
         let form = match coding(headers).as_deref() {
             None => Form::Plain(Bounded::new(bound)),
             Some("gzip" | "x-gzip") => Form::Gzip(Box::new(Unpacking::new(bound))),
-            Some(other) => {
-                return Err(BodyFault::Packed(format!("is packed with `{other}`, which was not asked for")));
-            }
+            Some(other) => return Err(BodyFault::Packed { coding: other.to_owned() }),
         };
         Ok(Self(form))
     }
@@ -72,7 +72,7 @@ impl Text {
 fn fault(fault: UnpackFault) -> BodyFault {
     match fault {
         UnpackFault::TooLong => BodyFault::TooLong,
-        UnpackFault::Broken => BodyFault::Packed("cannot be unpacked".to_owned()),
+        UnpackFault::Broken => BodyFault::Unpackable,
     }
 }
 
@@ -142,12 +142,12 @@ mod tests {
         let packed = pack(br#"{"id":"job-1"}"#);
         let mut damaged = packed.clone();
         damaged[12] ^= 0xff;
-        let bad = Err(BodyFault::Packed("cannot be unpacked".to_owned()));
+        let bad = Err(BodyFault::Unpackable);
         for body in [&packed[..packed.len() - 1], &damaged, b"{}", b""] {
             assert_eq!(read("gzip", 100, body, 1 << 16), bad, "{body:?}");
         }
         for coding in ["br", "gzip, br", "deflate", "gzip, gzip"] {
-            assert!(matches!(read(coding, 100, b"x", 1), Err(BodyFault::Packed(_))), "{coding}");
+            assert!(matches!(read(coding, 100, b"x", 1), Err(BodyFault::Packed { .. })), "{coding}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The Dataset API's answers: bytes in, values out. As lenient as those of jobs ([`crate::edge::api::responses`]), since
 //! most of what is known about them is read from the vendor's clients.
 
-use crate::edge::api::error_body::{excerpt, fault_in_answer, line, message, page_text};
-use crate::error::ApiError;
+use crate::edge::api::error_body::{excerpt, fault_in_answer, line, message};
+use crate::edge::api::responses::{lacks, not_json, odd};
+use crate::error::{ApiError, OddAnswer};
 use crate::model::dataset::{
     Dataset, DatasetId, DatasetStatus, RemoteFile, UploadAnswer, UploadLink, UploadMethod,
 };
@@ -40,8 +41,9 @@ pub fn read_datasets(body: &[u8]) -> Result<Vec<Dataset>, ApiError> {
         {
             Some(list) => list,
             None => {
-                return Err(fault_in_answer(&answer, whole, None)
-                    .unwrap_or_else(|| unintelligible("it has no `datasets`", body)));
+                return Err(
+                    fault_in_answer(&answer, whole, None).unwrap_or_else(|| lacks(&["datasets"], body))
+                );
             }
         }
     };
@@ -77,14 +79,14 @@ pub fn read_dataset(body: &[u8], asked: Option<&DatasetId>) -> Result<Dataset, A
     match (found, asked) {
         (Some(found), Some(asked)) if !found.id.as_str().eq_ignore_ascii_case(asked.as_str()) => {
             let answered = for_terminal(found.id.as_str(), 128);
-            Err(ApiError::Unintelligible { why: format!("it is about dataset `{answered}`, not `{asked}`") })
+            Err(odd(OddAnswer::OtherDataset { asked: asked.to_string(), answered }))
         }
         (Some(found), _) => Ok(found),
         // The id was in the address: an answer that has a status is one.
         (None, Some(asked)) if answer.get("id").is_none() && answer.get("status").is_some() => {
             Ok(described(asked.clone(), &answer))
         }
-        (None, _) => Err(unintelligible("it has no usable `id`", body)),
+        (None, _) => Err(odd(OddAnswer::NoDatasetId { excerpt: excerpt(body) })),
     }
 }
 
@@ -119,7 +121,7 @@ pub fn read_upload_link(body: &[u8], name: &str) -> Result<UploadLink, ApiError>
     let answer = whole.members();
     let Some(uploads) = answer.get("uploads") else {
         return Err(fault_in_answer(&answer, whole, None)
-            .unwrap_or_else(|| unintelligible("it has no `uploads`", &[])));
+            .unwrap_or_else(|| odd(OddAnswer::Lacks { fields: &["uploads"], excerpt: None })));
     };
     let mut found = uploads.members().get(name);
     let mut only = None;
@@ -140,23 +142,20 @@ pub fn read_upload_link(body: &[u8], name: &str) -> Result<UploadLink, ApiError>
         }
     }
     // One file was asked for: a single link is its own, also where the API writes the name in another way.
-    let link = found
-        .or_else(|| only.filter(|_| count == 1))
-        .ok_or_else(|| unintelligible("it has no link for the file", &[]))?;
+    let link = found.or_else(|| only.filter(|_| count == 1)).ok_or_else(|| odd(OddAnswer::NoLink))?;
     upload_link(&link.members())
 }
 
 /// Never quotes the answer: all of it may be a secret.
 fn upload_link(link: &Members<'_>) -> Result<UploadLink, ApiError> {
-    let odd = |why: String| ApiError::Unintelligible { why };
     let url = ["upload_url", "url"].iter().find_map(|name| link.text(name, SourceUrl::MAX_BYTES + 1));
-    let url = url.ok_or_else(|| odd("its link has no `upload_url`".to_owned()))?;
-    let url = SourceUrl::parse(&url).map_err(|fault| odd(format!("its `upload_url`: {fault}")))?;
+    let url = url.ok_or_else(|| odd(OddAnswer::NoUploadUrl))?;
+    let url = SourceUrl::parse(&url).map_err(|fault| odd(OddAnswer::BadUploadUrl(fault)))?;
     let method = match link.text("method", WORD_BYTES) {
         None => UploadMethod::Put,
         Some(word) if word.trim().eq_ignore_ascii_case("PUT") => UploadMethod::Put,
         Some(word) if word.trim().eq_ignore_ascii_case("POST") => UploadMethod::Post,
-        Some(word) => return Err(odd(format!("its `method` is `{}`", for_terminal(&word, 20)))),
+        Some(word) => return Err(odd(OddAnswer::UnknownMethod(for_terminal(&word, 20)))),
     };
     let mut headers = Vec::new();
     if let Some(given) = link.get("headers") {
@@ -219,23 +218,7 @@ fn files(list: Loose<'_>) -> Vec<RemoteFile> {
 }
 
 fn parse(body: &[u8]) -> Result<Loose<'_>, ApiError> {
-    Loose::parse(body).map_err(|fault| {
-        if body.trim_ascii().is_empty() {
-            return ApiError::Unintelligible { why: "it is empty".to_owned() };
-        }
-        let kind = match page_text(body) {
-            Some(text) => format!("it is a page for a browser: `{text}`"),
-            None => format!("it is no JSON ({fault})"),
-        };
-        unintelligible(&kind, body)
-    })
-}
-
-fn unintelligible(why: &str, body: &[u8]) -> ApiError {
-    if body.is_empty() {
-        return ApiError::Unintelligible { why: why.to_owned() };
-    }
-    ApiError::Unintelligible { why: format!("{why}: `{}`", excerpt(body)) }
+    Loose::parse(body).map_err(|fault| not_json(body, &fault))
 }
 
 #[cfg(test)]

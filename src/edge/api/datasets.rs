@@ -15,6 +15,7 @@ use crate::edge::api::{Answer, ApiClient, Effect, Request};
 use crate::edge::net::file_body::FileBody;
 use crate::error::ApiError;
 use crate::model::dataset::{Dataset, DatasetId, DatasetName, UploadAnswer, UploadLink};
+use crate::model::transport_fault::TransportFault;
 
 /// The longest upload of one file. What keeps one from hanging is the watch on its bytes; this is for the HTTP library,
 /// which wants a number.
@@ -40,7 +41,7 @@ impl ApiClient {
     pub async fn datasets_soon(&self) -> Result<Vec<Dataset>, ApiError> {
         let late = || ApiError::Unreachable {
             origin: self.origin(),
-            cause: format!("no answer within {} s", SHORT_TIME.as_secs()),
+            cause: TransportFault::NoAnswer { after: SHORT_TIME },
         };
         tokio::time::timeout(SHORT_TIME, self.datasets()).await.unwrap_or_else(|_| Err(late()))
     }
@@ -92,7 +93,7 @@ impl ApiClient {
         let sending = self.call_built(&request, build, read_upload);
         let stalled = |after: Duration| ApiError::Unreachable {
             origin: self.origin(),
-            cause: format!("nothing moved for {} s", after.as_secs()),
+            cause: TransportFault::Stalled { after },
         };
         named(id, body.unless_stalled(sending).await.unwrap_or_else(|after| Err(stalled(after))))
     }
@@ -115,7 +116,7 @@ fn repeatable(method: Method, url: url::Url, body: Option<String>) -> Request<'s
     Request { method, url, job: None, body, effect: Effect::Repeatable, answer }
 }
 
-/// Says of a 404 which dataset it was about.
+/// Adds to a 404 which dataset it was about.
 fn named<T>(id: &DatasetId, answer: Result<T, ApiError>) -> Result<T, ApiError> {
     answer.map_err(|fault| match fault {
         ApiError::Refused { status: 404, message, .. } => {

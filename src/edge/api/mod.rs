@@ -14,8 +14,6 @@ pub(crate) mod token;
 pub(crate) mod toll;
 mod transport;
 
-pub(super) use transport::cause;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,14 +28,16 @@ use crate::edge::api::requests::{SubmitRequest, edit_body};
 use crate::edge::api::responses::{
     ChangeAnswer, SubmitAnswer, read_change, read_result, read_status, read_submit,
 };
+use crate::edge::net::causes::{Deadlines, transport_fault};
 use crate::edge::net::http::names_a_proxy;
 use crate::edge::net::names::{Dialled, Names};
 use crate::edge::net::retry_after::asked_wait;
 use crate::edge::net::wire;
 use crate::edge::net::wire::Wire;
 use crate::edge::system::blocking::blocking;
-use crate::error::ApiError;
+use crate::error::{ApiError, OddAnswer, UnknownOutcome};
 use crate::model::job::{JobId, ResultAnswer, StatusAnswer};
+use crate::model::transport_fault::TransportFault;
 use crate::model::units::ByteCount;
 
 use token::{Token, TokenSource};
@@ -351,9 +351,11 @@ impl ApiClient {
             Answer::Short => self.0.limits.answer.min(SHORT_ANSWER),
         };
         let unusable = |fault| match fault {
-            BodyFault::TooLong => ApiError::Unintelligible { why: format!("it is longer than {bound}") },
-            BodyFault::Packed(why) => ApiError::Unintelligible { why: format!("it {why}") },
+            BodyFault::TooLong => OddAnswer::TooLong { most: bound.0 },
+            BodyFault::Packed { coding } => OddAnswer::Packed { coding },
+            BodyFault::Unpackable => OddAnswer::Unpackable,
         };
+        let unusable = |fault| ApiError::Unintelligible { why: unusable(fault) };
         let mut text = Text::new(response.headers(), bound.0).map_err(unusable)?;
         if response.content_length().is_some_and(|length| length > bound.0) {
             return Err(unusable(BodyFault::TooLong));
@@ -385,11 +387,10 @@ impl ApiClient {
         }
         let refusal = read_refusal(&token.redact(body));
         if status.is_server_error() && request.changes_something() {
-            // A gateway speaks for an API that it lost sight of, and an API that broke down may have done so after it
+            // A gateway answers for an API that does not answer, and an API that broke down may have done so after it
             // did what was asked.
-            let separator = if refusal.message.is_empty() { "" } else { ": " };
-            let message = refusal.message;
-            return ApiError::Unknown { cause: format!("HTTP {}{separator}{message}", status.as_u16()) };
+            let cause = UnknownOutcome::Server { status: status.as_u16(), message: refusal.message };
+            return ApiError::Unknown { cause };
         }
         fault_of_status(status.as_u16(), refusal, request.job, wait)
     }
@@ -404,18 +405,17 @@ impl ApiClient {
     }
 
     fn fault(&self, request: &Request<'_>, error: &reqwest::Error) -> ApiError {
-        let cause = cause(error, self.0.limits);
+        let Limits { connect, total, .. } = self.0.limits;
+        let cause = transport_fault(error, Deadlines { connect, total });
         let surely_not_sent = error.is_connect() || error.is_builder();
         if request.changes_something() && !surely_not_sent {
-            return ApiError::Unknown { cause };
-        }
-        if transport::is_not_http(error) {
-            return ApiError::Unintelligible { why: cause };
+            return ApiError::Unknown { cause: UnknownOutcome::Transport(cause) };
         }
         let origin = self.origin();
-        match transport::is_tls(error) {
-            true => ApiError::Untrusted { origin, cause },
-            false => ApiError::Unreachable { origin, cause },
+        match cause {
+            TransportFault::NotHttp => ApiError::Unintelligible { why: OddAnswer::Transport(cause) },
+            TransportFault::Tls(cause) => ApiError::Untrusted { origin, cause },
+            cause => ApiError::Unreachable { origin, cause },
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::edge::api::error_body::{excerpt, fault_in_answer, line, message, page_text};
-use crate::error::ApiError;
+use crate::error::{ApiError, OddAnswer};
 use crate::model::artifact::{ArtifactKind, Sample};
 use crate::model::job::{
     JobId, JobStatus, JobTimes, ListedArtifact, Progress, ResultAnswer, StatusAnswer, Unreachable,
@@ -59,7 +59,7 @@ pub struct ChangeAnswer {
 pub fn read_status(body: &[u8], asked: &JobId) -> Result<StatusAnswer, ApiError> {
     let answer = answer_about(body, asked)?;
     if ["id", "name", "status", "progress"].iter().all(|name| answer.get(name).is_none()) {
-        return Err(unintelligible("it has neither `status` nor `id`", body));
+        return Err(lacks(&["status", "id"], body));
     }
     Ok(StatusAnswer {
         name: answer.text("name", NAME_BYTES),
@@ -79,7 +79,7 @@ pub fn read_result(body: &[u8], asked: &JobId) -> Result<ResultAnswer, ApiError>
     let answer = answer_about(body, asked)?;
     // `"artifacts": null` is an answer too: there are none yet.
     if ["id", "name", "status", "artifacts"].iter().all(|name| !answer.iter().any(|(key, _)| key == *name)) {
-        return Err(unintelligible("it has neither `artifacts` nor `id`", body));
+        return Err(lacks(&["artifacts", "id"], body));
     }
     let mut offered = Offered::default();
     if let Some(artifacts) = answer.get("artifacts") {
@@ -103,8 +103,8 @@ pub fn read_result(body: &[u8], asked: &JobId) -> Result<ResultAnswer, ApiError>
 /// When it is an error body or has no usable `id`. The job may exist all the same.
 pub fn read_submit(body: &[u8]) -> Result<SubmitAnswer, ApiError> {
     let answer = members(body, None)?;
-    let id = answer.text("id", JobId::MAX_BYTES + 1).ok_or_else(|| unintelligible("it has no `id`", body))?;
-    let id = id.parse().map_err(|fault| unintelligible(&format!("its `id` is {fault}"), body))?;
+    let id = answer.text("id", JobId::MAX_BYTES + 1).ok_or_else(|| lacks(&["id"], body))?;
+    let id = id.parse().map_err(|fault| odd(OddAnswer::BadJobId { fault, excerpt: excerpt(body) }))?;
     Ok(SubmitAnswer { id, name: answer.text("name", NAME_BYTES) })
 }
 
@@ -134,7 +134,7 @@ fn answer_about<'a>(body: &'a [u8], asked: &JobId) -> Result<Members<'a>, ApiErr
 fn members<'a>(body: &'a [u8], job: Option<&JobId>) -> Result<Members<'a>, ApiError> {
     let whole = Loose::parse(body).map_err(|fault| not_json(body, &fault))?;
     if !whole.is_object() {
-        return Err(unintelligible("it is not an object", body));
+        return Err(odd(OddAnswer::NoObject { excerpt: excerpt(body) }));
     }
     let members = whole.members();
     match fault_in_answer(&members, whole, job) {
@@ -143,21 +143,29 @@ fn members<'a>(body: &'a [u8], job: Option<&JobId>) -> Result<Members<'a>, ApiEr
     }
 }
 
-fn not_json(body: &[u8], fault: &serde_json::Error) -> ApiError {
+/// Why a body is no JSON.
+pub(super) fn not_json(body: &[u8], fault: &serde_json::Error) -> ApiError {
     if body.trim_ascii().is_empty() {
-        return ApiError::Unintelligible { why: "an empty answer instead of JSON".to_owned() };
+        return odd(OddAnswer::Empty);
     }
     if let Some(text) = page_text(body) {
-        return ApiError::Unintelligible { why: format!("an HTML page instead of JSON: `{text}`") };
+        return odd(OddAnswer::Page { text });
     }
-    if fault.is_eof() {
-        return unintelligible(&format!("the JSON ends too early, after {} bytes", body.len()), body);
-    }
-    unintelligible(&format!("it is not JSON (line {} column {})", fault.line(), fault.column()), body)
+    let excerpt = excerpt(body);
+    odd(if fault.is_eof() {
+        OddAnswer::CutOff { bytes: body.len(), excerpt }
+    } else {
+        OddAnswer::NotJson { line: fault.line(), column: fault.column(), excerpt }
+    })
 }
 
-fn unintelligible(why: &str, body: &[u8]) -> ApiError {
-    ApiError::Unintelligible { why: format!("{why}: `{}`", excerpt(body)) }
+/// An answer without the members that it should have.
+pub(super) fn lacks(fields: &'static [&'static str], body: &[u8]) -> ApiError {
+    odd(OddAnswer::Lacks { fields, excerpt: Some(excerpt(body)) })
+}
+
+pub(super) const fn odd(why: OddAnswer) -> ApiError {
+    ApiError::Unintelligible { why }
 }
 
 fn status(answer: &Members<'_>) -> Option<JobStatus> {

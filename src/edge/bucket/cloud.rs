@@ -15,12 +15,13 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, UpdateVersion,
 };
 
+use crate::error::{NoCredentials, StoreRefusal};
 use crate::model::destination::{BucketUrl, StoreKind};
 use crate::model::names::sanitize::{for_terminal, secrets_removed};
 
 use super::connect::{Connected, Described, Dialect, Level, connect};
 use super::credentials::{FromProfile, Variables};
-use super::faults::{self, has_expired, lacks_checksum};
+use super::faults::{self, CrateError, has_expired, lacks_checksum};
 use super::wire::{Seen, seen};
 use super::{About, Answer, Bucket, Listed, Meta, Object, PartTag, Put, StoreFault, Tag, UploadId, When};
 
@@ -94,7 +95,7 @@ impl Cloud {
             let _ = self.level.compare_exchange(level, next, Ordering::Relaxed, Ordering::Relaxed);
             return again;
         }
-        faults::fault(permission, seen, &innermost(error))
+        faults::fault(permission, seen, crate_error(error))
     }
 
     /// The same for a write under a condition.
@@ -131,10 +132,8 @@ impl Cloud {
 
     fn path(&self, key: &str) -> Result<Path, StoreFault> {
         let slash = if self.prefix.is_empty() { "" } else { "/" };
-        Path::parse(format!("{}{slash}{key}", self.prefix)).map_err(|_| StoreFault::Refused {
-            status: 0,
-            message: "its name is no key of a bucket".to_owned(),
-        })
+        Path::parse(format!("{}{slash}{key}", self.prefix))
+            .map_err(|_| StoreFault::Unusable(StoreRefusal::BadKey))
     }
 
     /// The folder whose objects have keys that begin with `prefix`; `None`: the whole bucket.
@@ -145,10 +144,9 @@ impl Cloud {
             (false, true) => self.prefix.clone(),
             (false, false) => format!("{}/{prefix}", self.prefix),
         };
-        Path::parse(whole.trim_end_matches('/')).map(Some).map_err(|error| StoreFault::Refused {
-            status: 0,
-            message: for_terminal(&error.to_string(), 100),
-        })
+        Path::parse(whole.trim_end_matches('/'))
+            .map(Some)
+            .map_err(|_| StoreFault::Unusable(StoreRefusal::BadKey))
     }
 
     /// The key below our prefix.
@@ -213,10 +211,7 @@ impl Cloud {
                 Some(_) | None => tokio::time::sleep(BETWEEN_COPY_LOOKS).await,
             }
         }
-        Err(StoreFault::Refused {
-            status: 202,
-            message: "the copy is not whole after ten minutes".to_owned(),
-        })
+        Err(StoreFault::Unusable(StoreRefusal::CopyUnfinished))
     }
 
     fn attributes(&self, about: &About) -> Attributes {
@@ -227,12 +222,17 @@ impl Cloud {
     }
 }
 
-fn innermost(error: &object_store::Error) -> String {
+/// Takes what is known of an error of the crate: the fault of our own source of credentials, else the innermost words.
+fn crate_error(error: &object_store::Error) -> CrateError {
     let mut cause: &(dyn std::error::Error + 'static) = error;
-    while let Some(inner) = cause.source() {
+    loop {
+        if let Some(why) = cause.downcast_ref::<NoCredentials>() {
+            return CrateError::Credentials(why.clone());
+        }
+        let Some(inner) = cause.source() else { break };
         cause = inner;
     }
-    for_terminal(&secrets_removed(&cause.to_string()), 200)
+    CrateError::Other(for_terminal(&secrets_removed(&cause.to_string()), 200))
 }
 
 impl Bucket for Cloud {

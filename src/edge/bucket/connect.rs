@@ -10,6 +10,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::multipart::MultipartStore;
 use object_store::{ObjectStore, RetryConfig};
 
+use crate::error::{NoCredentials, StoreRefusal};
 use crate::model::destination::{BucketUrl, StoreKind};
 use crate::model::names::sanitize::{for_terminal, secrets_removed};
 
@@ -89,7 +90,7 @@ fn no_retries() -> RetryConfig {
 }
 
 fn unusable(error: impl fmt::Display) -> StoreFault {
-    StoreFault::Credentials(for_terminal(&secrets_removed(&error.to_string()), 300))
+    StoreFault::Credentials(NoCredentials::Other(for_terminal(&secrets_removed(&error.to_string()), 300)))
 }
 
 fn s3(url: &BucketUrl, dialect: Dialect, variable: Variables<'_>) -> Result<Connected, StoreFault> {
@@ -104,7 +105,7 @@ fn s3(url: &BucketUrl, dialect: Dialect, variable: Variables<'_>) -> Result<Conn
     if let Some(endpoint) = &endpoint {
         let readable = url::Url::parse(endpoint).is_ok_and(|url| url.host().is_some());
         if !readable {
-            return Err(StoreFault::Credentials("`AWS_ENDPOINT_URL` is no address".to_owned()));
+            return Err(StoreFault::Credentials(NoCredentials::BadEndpoint));
         }
         builder = builder.with_endpoint(endpoint).with_allow_http(plain_http);
     }
@@ -230,7 +231,8 @@ fn azure(url: &BucketUrl, variable: Variables<'_>) -> Result<Connected, StoreFau
 }
 
 fn wire(plain_http: bool, completes_new_only: bool) -> Result<OwnWire, StoreFault> {
-    OwnWire::new(plain_http, completes_new_only).map_err(|message| StoreFault::Refused { status: 0, message })
+    OwnWire::new(plain_http, completes_new_only)
+        .map_err(|fault| StoreFault::Unusable(StoreRefusal::Tls(fault)))
 }
 
 /// Names the endpoint that is set, or the cloud itself. What cannot be read as an address may hold a key all the same.

@@ -11,6 +11,8 @@ use object_store::CredentialProvider;
 use object_store::aws::AwsCredential;
 use serde::Deserialize;
 
+use crate::edge::system::exec::ending;
+use crate::error::NoCredentials;
 use crate::model::names::sanitize::for_terminal;
 
 /// A program that hands out credentials may ask a server.
@@ -61,7 +63,7 @@ impl Profile {
     ///
     /// # Errors
     /// When the environment names a profile that is in no file.
-    pub(super) fn read(variable: Variables<'_>) -> Result<Option<Self>, String> {
+    pub(super) fn read(variable: Variables<'_>) -> Result<Option<Self>, NoCredentials> {
         let chosen = variable("AWS_PROFILE").filter(|name| !name.is_empty());
         let name = chosen.clone().unwrap_or_else(|| "default".to_owned());
         let home = variable("HOME").or_else(|| variable("USERPROFILE")).map(PathBuf::from);
@@ -79,12 +81,7 @@ impl Profile {
         settings.extend(section(&credentials, &[&*name]));
         if settings.is_empty() {
             return match chosen {
-                Some(name) => {
-                    let name = for_terminal(&name, 60);
-                    Err(format!(
-                        "`AWS_PROFILE` names the profile `{name}`, which is in neither ~/.aws/config nor ~/.aws/credentials"
-                    ))
-                }
+                Some(name) => Err(NoCredentials::NoProfile(for_terminal(&name, 60))),
                 None => Ok(None),
             };
         }
@@ -106,13 +103,12 @@ impl Profile {
     ///
     /// # Errors
     /// When it has some that are not supported: the error names what to type.
-    pub(super) fn provider(&self, variable: Variables<'_>) -> Result<Option<FromProfile>, String> {
+    pub(super) fn provider(&self, variable: Variables<'_>) -> Result<Option<FromProfile>, NoCredentials> {
         match &self.source {
             None => Ok(None),
-            Some(Source::Unsupported(setting)) => Err(format!(
-                "the profile `{}` has `{setting}`, which rcsync does not read; `aws configure export-credentials` has the variables to set",
-                for_terminal(&self.name, 60)
-            )),
+            Some(Source::Unsupported(setting)) => {
+                Err(NoCredentials::Unsupported { profile: for_terminal(&self.name, 60), setting })
+            }
             Some(_) => {
                 let variables = READ.iter().filter_map(|name| Some((*name, variable(name)?)));
                 Ok(Some(FromProfile { variables: variables.collect(), ..FromProfile::default() }))
@@ -179,7 +175,7 @@ impl FromProfile {
         true
     }
 
-    async fn fetch(&self) -> Result<Cached, String> {
+    async fn fetch(&self) -> Result<Cached, NoCredentials> {
         // Read anew each time: another tool may have renewed what is there.
         let profile = Profile::read(&|name| self.variables.get(name).cloned())?.unwrap_or_default();
         match profile.source {
@@ -188,9 +184,7 @@ impl FromProfile {
                 until: Instant::now() + READ_AGAIN,
             }),
             Some(Source::Process(command)) => run(&command).await,
-            Some(Source::Unsupported(_)) | None => {
-                Err(format!("the profile `{}` has no credentials any more", for_terminal(&profile.name, 60)))
-            }
+            Some(Source::Unsupported(_)) | None => Err(NoCredentials::Gone(for_terminal(&profile.name, 60))),
         }
     }
 }
@@ -211,10 +205,6 @@ struct Printed {
     expiration: Option<String>,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct NoCredentials(String);
-
 #[async_trait]
 impl CredentialProvider for FromProfile {
     type Credential = AwsCredential;
@@ -224,33 +214,33 @@ impl CredentialProvider for FromProfile {
         if let Some(cached) = cached.filter(|cached| cached.until > Instant::now()) {
             return Ok(cached.credential);
         }
-        let fetched = self.fetch().await.map_err(|why| object_store::Error::Generic {
-            store: "S3",
-            source: Box::new(NoCredentials(why)),
-        })?;
+        let fetched = self
+            .fetch()
+            .await
+            .map_err(|why| object_store::Error::Generic { store: "S3", source: Box::new(why) })?;
         *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = Some(fetched.clone());
         Ok(fetched.credential)
     }
 }
 
 /// Runs `credential_process`. What it prints is never shown.
-async fn run(command: &str) -> Result<Cached, String> {
+async fn run(command: &str) -> Result<Cached, NoCredentials> {
     let words = shlex::split(command).filter(|words| !words.is_empty());
-    let words = words.ok_or("`credential_process` cannot be read as a command")?;
+    let words = words.ok_or(NoCredentials::NoCommand)?;
     let mut process = tokio::process::Command::new(&words[0]);
     process.args(&words[1..]).stdin(std::process::Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(PROCESS_TIMEOUT, process.output()).await;
-    let name = for_terminal(&words[0], 100);
+    let program = for_terminal(&words[0], 100);
     let output = match output {
         Ok(Ok(output)) => output,
-        Ok(Err(error)) => return Err(format!("`credential_process` `{name}` could not be run: {error}")),
-        Err(_) => return Err(format!("`credential_process` `{name}` took longer than 60 s")),
+        Ok(Err(error)) => return Err(NoCredentials::NotStarted { program, cause: error.into() }),
+        Err(_) => return Err(NoCredentials::TimedOut { program, after: PROCESS_TIMEOUT }),
     };
     if !output.status.success() {
-        return Err(format!("`credential_process` `{name}` ended with {}", output.status));
+        return Err(NoCredentials::Failed { program, ending: ending(output.status) });
     }
-    let printed: Printed = serde_json::from_slice(&output.stdout)
-        .map_err(|_| format!("`credential_process` `{name}` did not print credentials as JSON"))?;
+    let printed: Printed =
+        serde_json::from_slice(&output.stdout).map_err(|_| NoCredentials::NoJson { program })?;
     let lasts = printed.expiration.as_deref().and_then(lasts).unwrap_or(READ_AGAIN);
     let credential = AwsCredential {
         key_id: printed.access_key_id,
@@ -270,7 +260,11 @@ fn lasts(expiration: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn read(config: &str, credentials: &str, profile: Option<&str>) -> Result<Option<Profile>, String> {
+    fn read(
+        config: &str,
+        credentials: &str,
+        profile: Option<&str>,
+    ) -> Result<Option<Profile>, NoCredentials> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("config"), config).unwrap();
         std::fs::write(dir.path().join("credentials"), credentials).unwrap();
@@ -298,10 +292,10 @@ mod tests {
             (Some("us-east-2"), Some("http://h:1"))
         );
         assert_eq!(work.source, Some(Source::Process("/bin/make keys".into())));
-        assert!(read(CONFIG, CREDENTIALS, Some("none")).unwrap_err().contains("`none`"));
+        assert!(read(CONFIG, CREDENTIALS, Some("none")).unwrap_err().to_string().contains("`none`"));
         assert_eq!(read("", "", None), Ok(None));
         let sso = read(CONFIG, CREDENTIALS, Some("sso")).unwrap().unwrap();
-        assert!(sso.provider(&|_| None).unwrap_err().contains("export-credentials"));
+        assert!(sso.provider(&|_| None).unwrap_err().to_string().contains("export-credentials"));
         assert!(!format!("{default:?}").contains("SE=CRET"));
     }
 
@@ -313,7 +307,7 @@ mod tests {
         assert_eq!((&*given.credential.key_id, &*given.credential.secret_key), ("AK", "SECRET"));
         assert!(given.until > Instant::now() + Duration::from_secs(3600));
         for command in ["false SECRET", "echo SECRET", "/nowhere/SECRET", "'"] {
-            let why = run(command).await.map(|_| ()).unwrap_err();
+            let why = run(command).await.map(|_| ()).unwrap_err().to_string();
             assert!(!why.contains("SECRET") || command.starts_with("/nowhere"), "{why}");
         }
     }

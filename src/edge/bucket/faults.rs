@@ -1,5 +1,7 @@
 //! What the answers of stores mean.
 
+use crate::error::{NoCredentials, Unanswered};
+
 use super::StoreFault;
 use super::wire::Seen;
 
@@ -26,23 +28,40 @@ pub(super) fn lacks_checksum(seen: &Seen) -> bool {
     }
 }
 
-/// Makes a fault of what was seen of a request; `cause` is the innermost error of the crate.
-pub(super) fn fault(permission: &'static str, seen: &Seen, cause: &str) -> StoreFault {
+/// Why the crate gave no answer, beside what was seen of its requests.
+#[derive(Debug)]
+pub(super) enum CrateError {
+    /// Our own source of credentials has none.
+    Credentials(NoCredentials),
+    /// The innermost error's words.
+    Other(String),
+}
+
+impl CrateError {
+    fn unreadable(self) -> Unanswered {
+        Unanswered::Unreadable(match self {
+            Self::Credentials(why) => why.to_string(),
+            Self::Other(words) => words,
+        })
+    }
+}
+
+/// Makes a fault of what was seen of a request and of the crate's error.
+pub(super) fn fault(permission: &'static str, seen: &Seen, error: CrateError) -> StoreFault {
     let Seen { code, message, .. } = seen;
     let Some(status) = seen.status else {
         if seen.is_sent && !seen.is_for_credentials {
-            return StoreFault::Unknown { cause: seen.cause.clone() };
+            let cause = seen.cause.clone().unwrap_or_else(|| error.unreadable());
+            return StoreFault::Unknown { cause };
         }
-        let why = if seen.is_sent {
-            "nothing is set in the environment, and no instance role answers".to_owned()
-        } else {
-            cause.to_owned()
-        };
-        return StoreFault::Credentials(why);
+        return StoreFault::Credentials(match error {
+            _ if seen.is_sent => NoCredentials::NothingSet,
+            CrateError::Credentials(why) => why,
+            CrateError::Other(words) => NoCredentials::Other(words),
+        });
     };
     if seen.is_for_credentials {
-        let from = format!("the service that hands them out answered HTTP {status}");
-        return StoreFault::Credentials(from);
+        return StoreFault::Credentials(NoCredentials::Service(status));
     }
     let said = || match (code.is_empty(), message.is_empty()) {
         (true, _) => message.clone(),
@@ -74,10 +93,10 @@ pub(super) fn fault(permission: &'static str, seen: &Seen, cause: &str) -> Store
         {
             StoreFault::NoBucket
         }
-        408 | 500 | 502 | 504 => StoreFault::Unknown { cause: format!("HTTP {status}") },
+        408 | 500 | 502 | 504 => StoreFault::Unknown { cause: Unanswered::Status(status) },
         409 | 429 | 503 => StoreFault::Busy { status, retry_after: seen.retry_after },
         // An answer that looks like success, and has an error in its body, or cannot be read.
-        200..=299 => StoreFault::Unknown { cause: cause.to_owned() },
+        200..=299 => StoreFault::Unknown { cause: error.unreadable() },
         _ => StoreFault::Refused { status, message: said() },
     }
 }

@@ -15,6 +15,7 @@ use fastrand::Rng;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
+use crate::error::Unanswered;
 use crate::model::digest::hex;
 
 use super::{About, Answer, Bucket, Listed, Meta, Object, PartTag, Put, StoreFault, Tag, UploadId, When};
@@ -394,7 +395,8 @@ impl Hand {
             chance = chance.saturating_sub(weight);
             hit && weight > 0
         };
-        let unknown = || StoreFault::Unknown { cause: "no answer".to_owned() };
+        let unknown =
+            || StoreFault::Unknown { cause: Unanswered::TimedOut { after: Duration::from_secs(2) } };
         let reply = if is(lost) {
             // What it would have answered is never known.
             let _ = self.shelf.execute(request);

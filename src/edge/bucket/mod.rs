@@ -15,6 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+use crate::error::{NoCredentials, StoreRefusal, Unanswered};
+
 /// What a store answers, as a future.
 pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, StoreFault>>;
 
@@ -118,7 +120,7 @@ pub(crate) enum StoreFault {
     #[error("it is unknown whether the store carried the request out: {cause}")]
     Unknown {
         /// What went wrong.
-        cause: String,
+        cause: Unanswered,
     },
     /// The store asks for less (429, 503), or two requests met (409). Nothing was carried out.
     #[error("the store asks to try later (HTTP {status})")]
@@ -129,7 +131,7 @@ pub(crate) enum StoreFault {
     },
     /// No credentials could be had.
     #[error("{0}")]
-    Credentials(String),
+    Credentials(NoCredentials),
     /// 401 or 403 for this request.
     #[error("the store refused the credentials for {permission} (HTTP {status}{}{message})", if message.is_empty() { "" } else { ": " })]
     Denied {
@@ -154,11 +156,14 @@ pub(crate) enum StoreFault {
     /// Another refusal. Nothing was carried out.
     #[error("the store refused the request (HTTP {status}{}{message})", if message.is_empty() { "" } else { ": " })]
     Refused {
-        /// The status; 0 where the request was not sent.
+        /// The HTTP status.
         status: u16,
         /// The message of the store, sanitised.
         message: String,
     },
+    /// The request was not sent, or what it was for did not come about.
+    #[error("{0}")]
+    Unusable(StoreRefusal),
 }
 
 impl StoreFault {

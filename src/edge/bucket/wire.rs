@@ -14,10 +14,13 @@ use object_store::client::{
     HttpService,
 };
 
-use crate::edge::net::causes::innermost;
+use crate::edge::net::causes::{Deadlines, transport_fault};
 use crate::edge::net::client;
 use crate::edge::net::retry_after::{answered_at, asked_wait};
+use crate::error::Unanswered;
 use crate::model::names::sanitize::{for_terminal, secrets_removed};
+use crate::model::tls_fault::TlsFault;
+use crate::model::transport_fault::TransportFault;
 
 /// An answer comes in this time …
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -64,7 +67,7 @@ pub(super) struct Seen {
     pub(super) region: Option<String>,
     pub(super) retry_after: Option<Duration>,
     /// Why no answer came.
-    pub(super) cause: String,
+    pub(super) cause: Option<Unanswered>,
 }
 
 /// Runs a call to the crate, and returns what was seen of its last request.
@@ -94,7 +97,7 @@ impl OwnWire {
     ///
     /// # Errors
     /// When the system has no certificates to trust.
-    pub(super) fn new(plain_http: bool, completes_new_only: bool) -> Result<Self, String> {
+    pub(super) fn new(plain_http: bool, completes_new_only: bool) -> Result<Self, TlsFault> {
         let builder = || {
             client::builder()
                 // A store that does not take a connection in this time is away.
@@ -115,10 +118,10 @@ impl HttpConnector for OwnWire {
 /// An error without the address, which may be signed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Failure(String);
+struct Failure(Unanswered);
 
-fn failed(kind: HttpErrorKind, cause: String) -> HttpError {
-    note(|seen| seen.cause.clone_from(&cause));
+fn failed(kind: HttpErrorKind, cause: Unanswered) -> HttpError {
+    note(|seen| seen.cause = Some(cause.clone()));
     HttpError::new(kind, Failure(cause))
 }
 
@@ -139,7 +142,13 @@ impl HttpService for OwnWire {
         let patience = patience + Duration::from_secs(length / SLOWEST);
         let (parts, body) = request.into_parts();
         let url = parts.uri.to_string().parse::<url::Url>();
-        let url = url.map_err(|_| failed(HttpErrorKind::Unknown, "the address cannot be read".to_owned()))?;
+        let url = url.map_err(|_| {
+            let cause = TransportFault::Other("the address cannot be read".to_owned());
+            failed(HttpErrorKind::Unknown, Unanswered::Transport(cause))
+        })?;
+        let fault = move |error: &reqwest::Error| {
+            transport_fault(error, Deadlines { connect: client::CONNECT_TIMEOUT, total: patience })
+        };
         let mut out = reqwest::Request::new(parts.method, url);
         *out.headers_mut() = parts.headers;
         *out.body_mut() = Some(reqwest::Body::wrap(body));
@@ -147,19 +156,20 @@ impl HttpService for OwnWire {
         let answer = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
-                let kind = if error.is_connect() { HttpErrorKind::Connect } else { HttpErrorKind::Unknown };
-                let verb = if error.is_connect() { "cannot connect: " } else { "" };
-                return Err(failed(kind, format!("{verb}{}", innermost(&error))));
+                let cause = fault(&error);
+                return Err(match error.is_connect() {
+                    true => failed(HttpErrorKind::Connect, Unanswered::Connect(cause)),
+                    false => failed(HttpErrorKind::Unknown, Unanswered::Transport(cause)),
+                });
             }
-            Err(_) => {
-                let cause = format!("no answer for {} s", patience.as_secs());
-                return Err(failed(HttpErrorKind::Timeout, cause));
-            }
+            Err(_) => return Err(failed(HttpErrorKind::Timeout, Unanswered::TimedOut { after: patience })),
         };
         let answer: http::Response<reqwest::Body> = answer.into();
         let (parts, body) = answer.into_parts();
         note_head(&parts);
-        let broken = |error: reqwest::Error| failed(HttpErrorKind::Interrupted, innermost(&error));
+        let broken = move |error: reqwest::Error| {
+            failed(HttpErrorKind::Interrupted, Unanswered::Transport(fault(&error)))
+        };
         if parts.status.as_u16() < 300 {
             let body = HttpResponseBody::new(body.map_err(broken));
             return Ok(HttpResponse::from_parts(parts, body));

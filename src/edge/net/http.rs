@@ -16,15 +16,16 @@ use url::{Host, Url};
 use crate::edge::net::address::is_public;
 use crate::edge::net::names::{Dialled, Names, boxed, dialled};
 use crate::edge::net::response_digests;
-use crate::edge::net::tls_roots::tls_cause;
+use crate::edge::net::tls_roots::tls_fault;
 use crate::model::fault::{Fault, Forbidden};
 use crate::model::markup::{is_markup, text_of};
 use crate::model::names::sanitize::for_terminal;
 use crate::model::response_head::{ContentRange, Head};
 use crate::model::revision::{Condition, Etag, LastModified, Revision};
 use crate::model::source_url::SourceUrl;
+use crate::model::tls_fault::TlsFault;
 
-use super::causes::{innermost, links};
+use super::causes::{Deadlines, links, transport_fault};
 use super::client;
 use super::retry_after::asked_wait;
 use super::wire::{self, Wire};
@@ -76,7 +77,7 @@ impl ArtifactClient {
     ///
     /// # Errors
     /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: names it.
-    pub(crate) fn new(private_hosts: bool, stall: Duration) -> Result<Self, String> {
+    pub(crate) fn new(private_hosts: bool, stall: Duration) -> Result<Self, TlsFault> {
         let names = Names::new(stall);
         let guarded = guarded(private_hosts, &names);
         let builder = || {
@@ -396,21 +397,23 @@ pub(in crate::edge) fn classify(host: &str, received: u64, stall: Duration, erro
             return Fault::Forbidden { host, why: *why };
         }
         if let Some(fault) = link.downcast_ref::<rustls::Error>() {
-            return Fault::Untrusted { host, cause: tls_cause(fault) };
+            return Fault::Untrusted { host, cause: tls_fault(fault) };
         }
     }
+    let cause = transport_fault(error, Deadlines { connect: client::CONNECT_TIMEOUT, total: stall });
     if error.is_connect() {
-        Fault::Connect { host, cause: innermost(error) }
+        Fault::Connect { host, cause }
     } else if error.is_timeout() {
         Fault::Stalled { after: stall }
     } else {
-        Fault::Interrupted { received, cause: innermost(error) }
+        Fault::Interrupted { received, cause }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::transport_fault::TransportFault;
 
     #[test]
     fn private_addresses_in_every_disguise() {
@@ -506,6 +509,34 @@ mod tests {
         };
         assert!(resolved(proxies).await);
         assert!(!resolved([].into()).await, "no other host may");
+    }
+
+    /// What breaks on a real connection has a kind, and no words of a library.
+    #[tokio::test]
+    async fn a_connection_that_breaks_is_classified() {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x", listener.local_addr().unwrap());
+        let host = std::thread::spawn(move || {
+            for answer in ["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab", "", "no HTTP\r\n\r\n"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let client = ArtifactClient::new(true, Duration::from_secs(30)).unwrap();
+        let source = SourceUrl::parse(&url).unwrap();
+        let ask = RangeRequest::default();
+        let (_, mut body) = client.get(&source, &ask).await.unwrap();
+        assert_eq!(body.chunk().await.unwrap().as_deref(), Some(&b"ab"[..]));
+        let broken = |received, cause| Fault::Interrupted { received, cause };
+        assert_eq!(body.chunk().await, Err(broken(2, TransportFault::ClosedEarly)));
+        let fault = client.get(&source, &ask).await.unwrap_err();
+        assert_eq!(fault, broken(0, TransportFault::ClosedEarly));
+        assert_eq!(client.get(&source, &ask).await.unwrap_err(), broken(0, TransportFault::NotHttp));
+        host.join().unwrap();
+        let refused = Fault::Connect { host: "127.0.0.1".to_owned(), cause: TransportFault::Refused };
+        assert_eq!(client.get(&source, &ask).await.unwrap_err(), refused);
     }
 
     /// A host that sends its excuse byte by byte.

@@ -19,7 +19,7 @@ use url::Host;
 
 use crate::edge::net::wire::Wire;
 
-/// How long an answer is used. Hosts of files change their addresses within minutes, and say so with answers that are valid
+/// How long an answer is used. Hosts of files change their addresses within minutes, and their answers are valid
 /// for a minute; an address that does not answer is forgotten at once.
 const REMEMBERED: Duration = Duration::from_secs(60);
 

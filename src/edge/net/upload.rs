@@ -14,6 +14,7 @@ use crate::edge::net::http::{Body, classify, guarded, refusal};
 use crate::edge::net::names::Names;
 use crate::model::dataset::{UploadLink, UploadMethod};
 use crate::model::fault::{Fault, Forbidden};
+use crate::model::tls_fault::TlsFault;
 
 /// How long the look-up of a name may take: name servers may be slow, an upload need not be given up for that.
 const NAME_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,7 +34,7 @@ impl UploadClient {
     ///
     /// # Errors
     /// When the system has no certificates to trust, or `SSL_CERT_FILE` names a bad file: names it.
-    pub(crate) fn new(private_hosts: bool) -> Result<Self, String> {
+    pub(crate) fn new(private_hosts: bool) -> Result<Self, TlsFault> {
         let builder = guarded(private_hosts, &Names::new(NAME_TIMEOUT));
         let client = client::for_any_host(builder, private_hosts)?;
         Ok(Self { client, private_hosts })

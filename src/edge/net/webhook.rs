@@ -7,21 +7,19 @@ use std::time::Duration;
 use reqwest::header::CONTENT_TYPE;
 use url::{ParseError, Url};
 
-use crate::edge::api;
-use crate::edge::api::Limits;
 use crate::edge::net::names::{Dialled, Names, Resolver};
+use crate::model::bad_hook::{BadAddress, BadHookValue};
 use crate::model::hook_event::Occasion;
 use crate::model::hook_fault::HookFault;
-use crate::model::units::ByteCount;
 
+use super::causes::{Deadlines, transport_fault};
 use super::client;
 use super::http::names_a_proxy;
 use super::retry_after::asked_wait;
 use super::wire;
 
 /// How long one try may take; receivers that work for longer than this should answer first.
-const LIMITS: Limits =
-    Limits { connect: Duration::from_secs(10), total: Duration::from_secs(30), answer: ByteCount(0) };
+const DEADLINES: Deadlines = Deadlines { connect: Duration::from_secs(10), total: Duration::from_secs(30) };
 
 /// Where events are sent.
 #[derive(Clone)]
@@ -41,20 +39,19 @@ impl Webhook {
     ///
     /// # Errors
     /// What is wrong with it, without the address itself.
-    pub(crate) fn new(address: &str) -> Result<Self, String> {
-        const FORM: &str = "write an address such as `https://example.com/hook`";
+    pub(crate) fn new(address: &str) -> Result<Self, BadHookValue> {
         let url = Url::parse(address.trim()).map_err(|error| match error {
             // What has no scheme.
-            ParseError::RelativeUrlWithoutBase => FORM.to_owned(),
-            error => format!("{FORM} ({error})"),
+            ParseError::RelativeUrlWithoutBase => BadAddress::NoScheme,
+            error => BadAddress::Unreadable(error.to_string()),
         })?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(format!("{FORM}, with `https://` or `http://` in front"));
+            return Err(BadAddress::NoHttp.into());
         }
-        let names = Names::new(LIMITS.total);
+        let names = Names::new(DEADLINES.total);
         let builder = client::builder()
-            .connect_timeout(LIMITS.connect)
-            .timeout(LIMITS.total)
+            .connect_timeout(DEADLINES.connect)
+            .timeout(DEADLINES.total)
             .dns_resolver(Arc::new(Resolver(names.clone())));
         let client = client::for_origin(builder, url.scheme() == "https")?;
         let may_use_proxy = names_a_proxy(|name| std::env::var(name).ok());
@@ -89,7 +86,7 @@ impl Webhook {
             .body(occasion.json.clone());
         let place = self.place();
         let answer = wire::send(self.wire.as_ref(), request).await.map_err(|error| {
-            let (place, cause) = (place.clone(), api::cause(&error, LIMITS));
+            let (place, cause) = (place.clone(), transport_fault(&error, DEADLINES));
             if error.is_timeout() {
                 HookFault::NoAnswer { place, cause }
             } else {
@@ -108,6 +105,7 @@ impl Webhook {
 mod tests {
     use super::*;
     use crate::model::hook_event::EventId;
+    use crate::model::transport_fault::TransportFault;
 
     #[tokio::test(start_paused = true)]
     async fn an_address_that_does_not_answer_in_time_differs_from_one_that_cannot_be_reached() {
@@ -115,10 +113,13 @@ mod tests {
         let place = format!("http://{}/hook", listener.local_addr().unwrap());
         let occasion = Occasion { id: EventId::of(&["id"]), values: Vec::new(), json: "{}".to_owned() };
         let silent = Webhook::new(&place).unwrap().post(&occasion).await.unwrap_err();
-        assert!(matches!(silent, HookFault::NoAnswer { .. }), "{silent:?}");
+        let cause = TransportFault::TimedOut { after: DEADLINES.total };
+        let hook = Webhook::new(&place).unwrap();
+        assert_eq!(silent, HookFault::NoAnswer { place: hook.place(), cause });
         drop(listener);
         let closed = Webhook::new(&place).unwrap().post(&occasion).await.unwrap_err();
-        assert!(matches!(closed, HookFault::Unreachable { .. }), "{closed:?}");
+        let cause = TransportFault::Refused;
+        assert_eq!(closed, HookFault::Unreachable { place: hook.place(), cause });
     }
 
     #[test]
@@ -128,7 +129,7 @@ mod tests {
         assert!(!format!("{hook:?}").contains("s3cret"));
         for bad in ["s3cret", "ftp://h/s3cret", "https://", "file:///s3cret", "//h/s3cret", "http://[s3cret"]
         {
-            let why = Webhook::new(bad).unwrap_err();
+            let why = Webhook::new(bad).unwrap_err().to_string();
             assert!(!why.contains("s3cret"), "{why}");
         }
     }

@@ -156,7 +156,8 @@ fn secret_variables() -> Vec<OsString> {
     own.chain(std::env::vars_os().filter(|(_, value)| holds(value)).map(|(name, _)| name)).collect()
 }
 
-fn ending(status: ExitStatus) -> Ending {
+/// Returns how a command ended.
+pub(in crate::edge) fn ending(status: ExitStatus) -> Ending {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         return Ending::Signal(signal);

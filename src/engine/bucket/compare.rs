@@ -12,7 +12,7 @@ use crate::edge::folder::reports;
 use crate::engine::outputs::gallery::compare::{
     CONFIG_BOUND, DEPTH, Drawn, MOST_RUNS, Mirrored, newest_config, surplus,
 };
-use crate::error::{BucketError, Error, explain_briefly};
+use crate::error::{BucketError, Error, Unanswered, explain_briefly};
 use crate::model::destination::BucketUrl;
 use crate::model::manifest::Manifest;
 use crate::model::signed_page::is_own;
@@ -218,7 +218,7 @@ async fn write(store: &Store, page: Bytes) -> Result<bool, Error> {
         let fault = match store.bucket.put(PAGE, page.clone(), when, about(PAGE, &token)).await {
             Ok(Put::Done(_)) => return Ok(true),
             // Another rcsync drew it, or this request was carried out and its answer was lost: the next look shows which.
-            Ok(Put::Refused) => StoreFault::Unknown { cause: "it was written meanwhile".to_owned() },
+            Ok(Put::Refused) => StoreFault::Unknown { cause: Unanswered::WrittenMeanwhile },
             Err(fault) => fault,
         };
         store.wait(&mut patience, "write", PAGE, fault).await?;

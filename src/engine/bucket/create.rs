@@ -8,7 +8,7 @@ use crate::decide::bucket::head::{Known, Line};
 use crate::decide::bucket::names::candidates;
 use crate::decide::transfer::verify::Verified;
 use crate::edge::bucket::{Answer, Put, StoreFault, Tag, When};
-use crate::error::Error;
+use crate::error::{Error, StoreRefusal, Unanswered};
 use crate::model::artifact::ArtifactKey;
 use crate::model::digest::Sha256Digest;
 use crate::model::manifest::{Entry, EntryState, Older};
@@ -136,7 +136,7 @@ pub(super) async fn settle<'a>(
     loop {
         let (fault, is_refused) = match send().await {
             Ok(Put::Done(tag)) => return Ok(Settled::Done(tag)),
-            Ok(Put::Refused) => (StoreFault::Unknown { cause: "its name is taken".to_owned() }, true),
+            Ok(Put::Refused) => (StoreFault::Unknown { cause: Unanswered::NameTaken }, true),
             Err(fault) => (fault, false),
         };
         let is_unknown = matches!(fault, StoreFault::Unknown { .. });
@@ -206,8 +206,7 @@ pub(super) async fn create_small(
 }
 
 pub(super) fn no_name(store: &Store, plain: &RelPath) -> Error {
-    let fault = StoreFault::Refused { status: 0, message: "every name for it is taken".to_owned() };
-    store.error("write", plain.as_str(), fault)
+    store.error("write", plain.as_str(), StoreFault::Unusable(StoreRefusal::NoFreeName))
 }
 
 fn names(plain: &RelPath, sha256: Sha256Digest, known: &Known) -> Vec<RelPath> {

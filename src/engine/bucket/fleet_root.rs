@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::decide::bucket::lease::{Standing, standing};
-use crate::error::Error;
+use crate::error::{BadInput, Error};
 use crate::model::destination::BucketUrl;
 
 use super::below::Below;
@@ -57,7 +57,8 @@ impl FleetRoot {
     /// When the destination is not below this root: a defect of ours.
     pub(crate) fn store(&self, to: &BucketUrl) -> Result<Store, Error> {
         let Some(prefix) = to.below(&self.store.url) else {
-            return Err(Error::BadInput(format!("`{to}` is not below `{}`", self.store.url)));
+            let (to, root) = (to.to_string(), self.store.url.to_string());
+            return Err(BadInput::NotBelow { to, root }.into());
         };
         let bucket = Arc::new(Below::new(self.store.bucket.clone(), prefix));
         Ok(Store { bucket, url: Arc::new(to.clone()), is_endless: self.store.is_endless })

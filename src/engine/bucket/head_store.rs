@@ -13,7 +13,7 @@ use crate::decide::bucket::head::{
 use crate::decide::bucket::lease::{AfterSwap, Standing, after_swap, beat, standing};
 use crate::edge::bucket::{Put, StoreFault, Tag, When};
 use crate::edge::folder::checksummed;
-use crate::error::{BucketError, Error};
+use crate::error::{BucketError, Error, StoreRefusal, Unanswered};
 use crate::model::digest::{Sha256Digest, hex};
 
 use super::at_rest::at_rest;
@@ -379,7 +379,7 @@ impl HeadStore {
     }
 
     fn unwritten(&self, error: &serde_json::Error) -> Error {
-        let fault = StoreFault::Refused { status: 0, message: error.to_string() };
+        let fault = StoreFault::Unusable(StoreRefusal::Unserializable(error.to_string()));
         self.store.error("write", HEAD, fault)
     }
 
@@ -405,7 +405,7 @@ impl HeadStore {
                 }
                 Ok(Put::Refused) => {
                     refused += 1;
-                    StoreFault::Unknown { cause: "the swap was refused".to_owned() }
+                    StoreFault::Unknown { cause: Unanswered::SwapRefused }
                 }
                 Err(fault) => fault,
             };

@@ -6,7 +6,7 @@ use futures::future::join_all;
 
 use crate::decide::bucket::head::Publish;
 use crate::edge::bucket::{Put, StoreFault, Tag, When};
-use crate::error::{BucketError, Condition, Error};
+use crate::error::{BucketError, Condition, Error, StoreRefusal};
 
 use super::store::{Store, about, fresh_token};
 
@@ -50,7 +50,7 @@ async fn ask_with(store: &Store, [key, copied]: &[String; 2], token: &str) -> Re
     }
     // A repeated request of a winner whose answer was lost counts as none: what is there decides.
     let Some(there) = store.stat(key).await? else {
-        let fault = StoreFault::Refused { status: 0, message: "what was written is not there".to_owned() };
+        let fault = StoreFault::Unusable(StoreRefusal::NotWritten);
         return Err(store.error("read", key, fault));
     };
     if winners > 1 || write(b"late", When::New).await? != Put::Refused {
@@ -63,8 +63,7 @@ async fn ask_with(store: &Store, [key, copied]: &[String; 2], token: &str) -> Re
     // A refusal may be the answer to a repeated request whose first answer was lost: what is there decides.
     let swapped = write(b"swapped", When::Unchanged(there.tag.clone())).await?;
     if swapped == Put::Refused && store.stat(key).await?.is_none_or(|now| now.tag == there.tag) {
-        let fault =
-            StoreFault::Refused { status: 412, message: "a swap on the right tag is refused".to_owned() };
+        let fault = StoreFault::Unusable(StoreRefusal::SwapRefused);
         return Err(store.error("write", key, fault));
     }
     if completes_new_only(store, key, token).await? {

@@ -9,7 +9,7 @@ use crate::decide::bucket::head::{Known, Written};
 use crate::edge::bucket::{Put, StoreFault, When};
 use crate::edge::folder::reports::parse_job;
 use crate::engine::outputs::gallery;
-use crate::error::Error;
+use crate::error::{Error, Unanswered};
 use crate::model::digest::Sha256Digest;
 use crate::model::manifest::Manifest;
 use crate::model::signed_page::is_own;
@@ -130,7 +130,7 @@ pub(super) async fn write(
                 return Ok(());
             }
             // Another worker wrote it, or a late request of our own did: the next look at the head shows which.
-            Ok(Put::Refused) => StoreFault::Unknown { cause: "it was written meanwhile".to_owned() },
+            Ok(Put::Refused) => StoreFault::Unknown { cause: Unanswered::WrittenMeanwhile },
             Err(fault) => fault,
         };
         store.wait(&mut patience, "write", key, fault).await?;

@@ -33,7 +33,7 @@ use crate::engine::reported::Reported;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::link_refresh::Relister;
 use crate::engine::transfer::share::{Member, Membership};
-use crate::error::{BucketError, Error, ExitStatus};
+use crate::error::{BadInput, BucketError, Error, ExitStatus, Unanswered};
 use crate::model::artifact::ArtifactKey;
 use crate::model::destination::{BucketUrl, Destination};
 use crate::model::job::JobId;
@@ -55,9 +55,6 @@ const WIND_UP: Duration = Duration::from_secs(10);
 
 /// How much longer than its timeout a run takes to write down what it did.
 const OVERTIME: Duration = Duration::from_secs(60);
-
-/// Why a store is away, where the user's time ended before it answered.
-const NO_ANSWER_IN_TIME: &str = "it did not answer while there was time to follow the job";
 
 /// A job, mirrored to a bucket.
 pub(crate) struct BucketMirror {
@@ -84,7 +81,7 @@ impl BucketMirror {
             return self.run_over(hosts, move |to| root.store(to), reporter, stop).await;
         }
         let private = self.options.allow_private_hosts || self.api.is_private();
-        let hosts = ArtifactClient::new(private, self.options.stall_timeout).map_err(Error::Surroundings)?;
+        let hosts = ArtifactClient::new(private, self.options.stall_timeout)?;
         let is_endless = !self.options.once && !self.options.dry_run;
         let bucket = self.bucket.clone();
         let open = move |to: &BucketUrl| Ok(connect(to, &bucket, true, is_endless)?.0);
@@ -131,7 +128,7 @@ impl BucketMirror {
         let to = Destination::fill(&self.to, &self.job, first.name());
         let to = match Destination::parse(to.into())? {
             Destination::Bucket(to) => to,
-            Destination::Folder(_) => return Err(Error::BadInput("the destination is no bucket".to_owned())),
+            Destination::Folder(_) => return Err(BadInput::NoBucket.into()),
         };
         let store = open(&to)?;
         let mut run = Run::new(self, hosts, store, reporter, stop.clone(), began);
@@ -294,7 +291,7 @@ impl Run {
     }
 
     fn away(&self) -> Error {
-        BucketError::Away { to: self.store.url.to_string(), cause: NO_ANSWER_IN_TIME.to_owned() }.into()
+        BucketError::Away { to: self.store.url.to_string(), cause: Unanswered::JobTimeOver }.into()
     }
 
     async fn follow(&mut self, first: JobSnapshot) -> Result<Followed, Error> {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::decide::transfer::backoff::{Policy, Tries};
 use crate::edge::bucket::{About, Answer, Bucket, Meta, StoreFault, Tag};
 use crate::engine::retry::{Again, retry};
-use crate::error::{BucketError, Error};
+use crate::error::{BucketError, Error, StoreRefusal, Unanswered};
 use crate::model::destination::BucketUrl;
 use crate::model::digest::{Sha256Digest, hex};
 
@@ -123,7 +123,7 @@ impl Store {
             if let Some(first) = &first
                 && first.tag != object.meta.tag
             {
-                return Err(self.unusable("read", key, "it changed while it was read".to_owned()));
+                return Err(self.unusable("read", key, StoreRefusal::Changed));
             }
             at += object.bytes.len() as u64;
             feed(&object.bytes);
@@ -155,9 +155,7 @@ impl Store {
             Small::Nothing => Ok(None),
             Small::Whole(bytes, meta) => Ok(Some((bytes, meta))),
             Small::TooLarge { size } => {
-                let cause =
-                    format!("it has {size} bytes, and an object of rcsync's has at most {bound} there");
-                Err(self.unusable("read", key, cause))
+                Err(self.unusable("read", key, StoreRefusal::TooLarge { size, most: bound }))
             }
         }
     }
@@ -171,7 +169,7 @@ impl Store {
     }
 
     /// Why an object cannot be used, where the store did what it was asked.
-    fn unusable(&self, verb: &'static str, key: &str, cause: String) -> Error {
+    fn unusable(&self, verb: &'static str, key: &str, cause: StoreRefusal) -> Error {
         BucketError::Refused { verb, object: self.url.object(key), cause }.into()
     }
 
@@ -190,18 +188,19 @@ fn again(fault: &StoreFault) -> Again {
 pub(super) fn error(url: &BucketUrl, verb: &'static str, key: &str, fault: StoreFault) -> Error {
     let to = url.to_string();
     let store = url.store().name();
+    let refused = |cause| BucketError::Refused { verb, object: url.object(key), cause };
     Error::from(match fault {
         StoreFault::Unknown { cause } => BucketError::Away { to, cause },
-        StoreFault::Busy { .. } => BucketError::Away { to, cause: fault.to_string() },
+        StoreFault::Busy { status, .. } => BucketError::Away { to, cause: Unanswered::Busy(status) },
         StoreFault::Credentials(why) => BucketError::NoCredentials { to, store, why },
         StoreFault::Denied { status, permission, message } => {
             BucketError::Denied { to, store, permission, status, message }
         }
         StoreFault::NoBucket => BucketError::NoBucket { to },
         StoreFault::WrongRegion { region } => BucketError::WrongRegion { to, region },
-        StoreFault::NoUpload | StoreFault::Refused { .. } => {
-            BucketError::Refused { verb, object: url.object(key), cause: fault.to_string() }
-        }
+        StoreFault::NoUpload => refused(StoreRefusal::NoUpload),
+        StoreFault::Refused { status, message } => refused(StoreRefusal::Status { status, message }),
+        StoreFault::Unusable(why) => refused(why),
     })
 }
 

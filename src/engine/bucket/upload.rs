@@ -9,7 +9,7 @@ use crate::decide::bucket::names::{candidates, is_free};
 use crate::decide::bucket::parts::LARGEST;
 use crate::decide::transfer::verify::Verified;
 use crate::edge::bucket::{Answer, PartTag, Put, StoreFault, UploadId, When};
-use crate::error::Error;
+use crate::error::{Error, StoreRefusal};
 use crate::model::names::rel_path::RelPath;
 
 use super::create::{Settled, Stored, completed, create, no_name, settle};
@@ -175,7 +175,7 @@ impl Upload {
                 let range = at..(at + part_size).min(verified.size());
                 let read = || self.store.bucket.get(&self.key, Some(range.clone()));
                 let Some(object) = self.store.ask("read", &self.key, read).await? else {
-                    let fault = StoreFault::Refused { status: 404, message: "it is gone".to_owned() };
+                    let fault = StoreFault::Unusable(StoreRefusal::Gone);
                     return Err(self.store.error("read", &self.key, fault));
                 };
                 let send = || self.store.bucket.part(key, &id, parts.len(), object.bytes.clone());

@@ -57,6 +57,7 @@ mod tests {
 
     use super::*;
     use crate::error::ExitStatus;
+    use crate::model::transport_fault::TransportFault;
 
     #[derive(Default)]
     struct Waits(Mutex<Vec<Duration>>);
@@ -69,7 +70,7 @@ mod tests {
     }
 
     fn away() -> ApiError {
-        ApiError::Unreachable { origin: "https://api".to_owned(), cause: "no route".to_owned() }
+        ApiError::Unreachable { origin: "https://api".to_owned(), cause: TransportFault::NoRoute }
     }
 
     #[tokio::test(start_paused = true)]

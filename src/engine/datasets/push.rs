@@ -18,7 +18,7 @@ use crate::edge::net::upload::UploadClient;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::engine::retry::SHORT;
 use crate::engine::stop::Stop;
-use crate::error::{ApiError, Error, ExitStatus};
+use crate::error::{ApiError, Error, ExitStatus, OddAnswer};
 use crate::model::dataset::{Dataset, DatasetId, DatasetName, DatasetStatus};
 use crate::model::units::ByteCount;
 use crate::model::upload_record::{Stamp, UploadRecord, UploadRecords};
@@ -170,7 +170,7 @@ impl Prepared {
             }
         }
         let Some(dataset) = self.dataset.clone() else {
-            return Err(ApiError::Unintelligible { why: "it names no dataset".to_owned() }.into());
+            return Err(ApiError::Unintelligible { why: OddAnswer::NoDataset }.into());
         };
         reporter.report(&self.planned());
         self.remember_found(reporter.as_ref()).await;

@@ -14,7 +14,7 @@ use crate::decide::datasets::{
 };
 use crate::edge::system::disk;
 use crate::edge::system::disk::fault;
-use crate::error::Error;
+use crate::error::{BadInput, Error};
 use crate::model::digest::Sha256Digest;
 
 use super::content::{BUFFER, Cut, Found, Hash, Hashing, Reading};
@@ -127,9 +127,9 @@ pub(crate) fn folder_name(folder: &Path) -> Result<String, Error> {
 fn not_listed(folder: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => Error::NoInput(folder.to_path_buf()),
-        io::ErrorKind::NotADirectory => Error::BadInput(format!("`{}` is not a folder", folder.display())),
+        io::ErrorKind::NotADirectory => BadInput::NoFolder(folder.to_path_buf()).into(),
         io::ErrorKind::PermissionDenied => {
-            Error::BadInput(format!("the folder `{}` may not be read: {error}", folder.display()))
+            BadInput::FolderForbidden { path: folder.to_path_buf(), cause: error.into() }.into()
         }
         _ => fault("read", folder)(error),
     }

@@ -32,9 +32,10 @@ use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::fd_limit;
 use crate::engine::poll::{Patience, interrupted, look};
 use crate::engine::transfer::share::{Budget, Member, Membership, Shared};
-use crate::error::{BucketError, Error, ExitStatus, Unfit, explain_briefly};
+use crate::error::{BadInput, BucketError, Error, ExitStatus, Unfit, explain_briefly};
 use crate::model::destination::Destination;
 use crate::model::job::JobId;
+use crate::model::list_fault::ListFaults;
 
 use super::event::{Event, Notice, Reporter};
 use super::stop::Stop;
@@ -46,8 +47,8 @@ use source::{Changes, Source};
 pub(crate) enum News {
     /// The list was read: so many jobs, of which these are new or gone.
     Listed { jobs: usize, added: Vec<JobId>, removed: Vec<JobId> },
-    /// The list cannot be used; the jobs of the last one are followed on.
-    BadList { why: String },
+    /// The list cannot be used; the jobs of the last one are still followed.
+    BadList { why: Error },
     /// More jobs than this process may hold files open for: the others wait until one is over.
     TooMany { jobs: usize, open: usize },
     /// The page that compares the jobs could not be drawn; nothing else is affected.
@@ -82,7 +83,7 @@ pub(crate) type Launch<T> = dyn Fn(Start<T>) -> BoxFuture<'static, Result<ExitSt
 pub(crate) type UntilFree = dyn Fn(&Destination) -> BoxFuture<'static, ()> + Send + Sync;
 
 /// Reads a list of jobs; the error names everything that is wrong with it.
-pub(crate) type ReadList<T> = dyn Fn(&str) -> Result<Vec<Listed<T>>, String> + Send + Sync;
+pub(crate) type ReadList<T> = dyn Fn(&str) -> Result<Vec<Listed<T>>, ListFaults> + Send + Sync;
 
 /// A fleet, ready to begin.
 pub(crate) struct Fleet<T> {
@@ -127,7 +128,7 @@ impl<T: PartialEq + Send + Sync + 'static> Fleet<T> {
         // Watched before it is read: what changes in between is not missed.
         let watch = if self.once { None } else { self.source.watch() };
         let Some(text) = self.first_list().await? else { return Ok(Endings::new()) };
-        let list = (self.read_list)(&text).map_err(Error::BadInput)?;
+        let list = (self.read_list)(&text).map_err(BadInput::from)?;
         let handles = fd_limit::share_out_among(list.len());
         let shared = Shared::new(self.hosts.clone(), self.budget, handles);
         if handles.open < list.len() {
@@ -243,22 +244,27 @@ impl<T: PartialEq + Send + Sync + 'static> Course<T> {
     /// Takes in the list as it was read again.
     fn take_in(&mut self, read: Result<String, Error>) {
         let fleet = &self.crew.fleet;
-        match read.map_err(|error| explain_briefly(&error)) {
+        match read {
             Ok(text) if text == self.text => {}
             Ok(text) => {
                 let list = (fleet.read_list)(&text);
                 self.text = text;
                 match list {
                     Ok(list) => self.take_over(list),
-                    Err(why) => fleet.listener.news(&News::BadList { why }),
+                    Err(faults) => {
+                        let why = BadInput::from(faults).into();
+                        fleet.listener.news(&News::BadList { why });
+                    }
                 }
             }
             // A file that an editor is about to replace is away for a moment.
-            Err(why) if self.text != why => {
-                fleet.listener.news(&News::BadList { why: why.clone() });
-                self.text = why;
+            Err(why) => {
+                let text = explain_briefly(&why);
+                if self.text != text {
+                    fleet.listener.news(&News::BadList { why });
+                    self.text = text;
+                }
             }
-            Err(_) => {}
         }
     }
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
 use crate::edge::system::watch::Watch;
+use crate::error::{BadInput, Error};
 #[cfg(feature = "buckets")]
-use crate::error::BucketError;
-use crate::error::Error;
+use crate::error::{BucketError, Unanswered};
 
 use super::registry::Registry;
 
@@ -56,8 +56,7 @@ impl Source {
             Self::Registry(Registry::Folder(files)) => late(files.folder()),
             #[cfg(feature = "buckets")]
             Self::Registry(Registry::Bucket(lines)) => {
-                let cause = "it did not answer while there was time to follow the jobs".to_owned();
-                BucketError::Away { to: lines.url().to_string(), cause }.into()
+                BucketError::Away { to: lines.url().to_string(), cause: Unanswered::FleetTimeOver }.into()
             }
         }
     }
@@ -107,13 +106,12 @@ fn read_file(path: &Path) -> Result<String, Error> {
         Err(error) => return Err(disk::fault("read", path)(error)),
     };
     if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(Error::BadInput(format!("`{}` is a folder, and no list of jobs", path.display())));
+        return Err(BadInput::ListIsFolder(path.to_path_buf()).into());
     }
     let mut bytes = Vec::new();
     file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(disk::fault("read", path))?;
-    let shown = path.display();
     if bytes.len() as u64 > LONGEST {
-        return Err(Error::BadInput(format!("`{shown}` is too large for a list of jobs")));
+        return Err(BadInput::ListTooLarge(path.to_path_buf()).into());
     }
-    String::from_utf8(bytes).map_err(|_| Error::BadInput(format!("`{shown}` is not UTF-8")))
+    String::from_utf8(bytes).map_err(|_| BadInput::ListNotText(path.to_path_buf()).into())
 }

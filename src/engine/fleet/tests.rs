@@ -147,7 +147,7 @@ impl Rig {
             source: Source::Text(self.jobs.iter().map(|job| format!("{job}\n")).collect()),
             read_list: Box::new(|text| {
                 let id = |text: &str| text.parse().map_err(|error| format!("{error}"));
-                job_list::parse(text, id, |_| Ok(())).map_err(|faults| faults.to_string())
+                job_list::parse(text, id, |_| Ok(()))
             }),
             to: "s3://b/loras/{name}".parse().unwrap(),
             budget: Budget { connections: 4, jobs: None, limit_rate: None },

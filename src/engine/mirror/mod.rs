@@ -79,7 +79,7 @@ impl Mirror {
             return Ok(membership.hosts());
         }
         let private = self.options.allow_private_hosts || self.api.is_private();
-        ArtifactClient::new(private, self.options.stall_timeout).map_err(Error::Surroundings)
+        Ok(ArtifactClient::new(private, self.options.stall_timeout)?)
     }
 
     /// The same, with the caller's client for the hosts of artifacts.

@@ -314,7 +314,7 @@ impl Fetch<'_> {
 fn ended_early(take: Option<u64>, left: u64) -> Option<Fault> {
     let take = take?;
     let received = take - left;
-    Some(Fault::Interrupted { received, cause: format!("the body ended {left} bytes early") })
+    Some(Fault::ended_early(received, Some(left)))
 }
 
 /// Bytes gathered for one write.

@@ -17,7 +17,7 @@ use crate::edge::net::upload::UploadClient;
 use crate::engine::datasets::event::{PushEvent, PushNotice, PushReporter};
 use crate::engine::datasets::push::{Prepared, Push, PushFile, PushOptions};
 use crate::engine::datasets::scan::{ScanOptions, sizes};
-use crate::error::ExitStatus;
+use crate::error::{Error, ExitStatus};
 use crate::model::dataset::{Dataset, DatasetName};
 use crate::model::training_config::TrainingConfig;
 use crate::model::upload_record::Stamp;
@@ -142,7 +142,7 @@ impl<'a> Target<'a> {
         options: PushOptions,
     ) -> Result<Self, CommandError> {
         let private = context.settings.sync.allow_private_hosts || base.is_private();
-        let uploads = UploadClient::new(private).map_err(CommandError::Config)?;
+        let uploads = UploadClient::new(private).map_err(Error::from)?;
         Ok(Self { context, api, uploads, options })
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::decide::mirror::disk_forecast::Full;
 use crate::decide::mirror::eviction_forecast::Late;
+use crate::error::{OddAnswer, UnknownOutcome};
 use crate::model::artifact::ArtifactKind;
 use crate::model::comfyui::{NoList, PathsFault, PathsPlace, PathsRefusal};
 use crate::model::dataset::DatasetStatus;
@@ -8,6 +9,8 @@ use crate::model::fault::LocalFault;
 use crate::model::hook_fault::{Ending, HookFault};
 use crate::model::names::rel_path::RelPath;
 use crate::model::source_url::SourceUrlError;
+use crate::model::tls_fault::TlsFault;
+use crate::model::transport_fault::TransportFault;
 use crate::model::unusable::{Unfetchable, UnusableRow};
 
 fn path(text: &str) -> RelPath {
@@ -122,8 +125,11 @@ fn a_job_that_stopped() {
 
 #[test]
 fn a_resumption_of_which_nothing_is_known() {
-    let cause = || "timed out after 30 s".to_owned();
-    for fault in [ApiError::Unknown { cause: cause() }, ApiError::Unintelligible { why: cause() }] {
+    let cause = || TransportFault::TimedOut { after: Duration::from_secs(30) };
+    for fault in [
+        ApiError::Unknown { cause: UnknownOutcome::Transport(cause()) },
+        ApiError::Unintelligible { why: OddAnswer::Transport(cause()) },
+    ] {
         assert_eq!(
             notice(&Notice::ResumeUnknown(fault)),
             "it is unknown whether the API resumed the job (timed out after 30 s): looking"
@@ -175,7 +181,10 @@ fn what_a_running_comfyui_answers() {
 fn what_cannot_be_asked_or_fetched_has_its_cause() {
     let origin = || "http://127.0.0.1:8188".to_owned();
     for (why, expected) in [
-        (NoList::NoClient("there are no certificates".to_owned()), "there are no certificates"),
+        (
+            NoList::NoClient(TlsFault::NoClient("there are no certificates".to_owned())),
+            "TLS: there are no certificates (`SSL_CERT_FILE` can name a file with certificates)",
+        ),
         (NoList::TimedOut { after: Duration::from_secs(5) }, "it does not answer within 5 s"),
         (NoList::Unreachable, "no program answers there"),
         (NoList::Interrupted, "the answer broke off"),

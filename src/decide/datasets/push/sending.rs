@@ -177,6 +177,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::UnknownOutcome;
 
     fn refused(status: u16) -> SendFault {
         ApiError::Refused { status, message: String::new(), code: None }.into()
@@ -190,7 +191,7 @@ mod tests {
     fn what_follows_from_a_fault() {
         use Next::*;
         use Route::*;
-        let unknown: SendFault = ApiError::Unknown { cause: String::new() }.into();
+        let unknown: SendFault = ApiError::Unknown { cause: UnknownOutcome::AnsweredEarly }.into();
         let again = |route, wait, counts| Again { route, wait, counts };
         let busy: SendFault =
             ApiError::Busy { status: 429, message: String::new(), code: None, retry_after: Some(7) }.into();

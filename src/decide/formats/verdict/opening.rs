@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::model::bad_format::BadFormat;
+
 use super::Defect;
 
 /// Room for a byte-order mark, an XML declaration and a comment before the first element.
@@ -28,15 +30,15 @@ impl Opening {
         self.0.iter().take(QUOTED).all(|byte| *byte == 0)
     }
 
-    /// What web servers and object stores answer with when they mean an error, whatever the status says.
+    /// What web servers and object stores answer in place of a file, whatever the status is.
     pub(in crate::decide::formats) fn error_page(&self) -> Option<Defect> {
         let text = self.0.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.0).trim_ascii_start();
         let begins =
             |word: &str| text.get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word.as_bytes()));
         if begins("<!doctype html") || begins("<html") {
-            Some(Defect::new("it is an HTML page"))
+            Some(Defect::of(BadFormat::HtmlPage))
         } else if begins("<error>") || (begins("<?xml") && text.windows(6).any(|it| it == b"<Error")) {
-            Some(Defect::new("it is an XML error document"))
+            Some(Defect::of(BadFormat::ErrorDocument))
         } else {
             None
         }

@@ -402,7 +402,7 @@ fn every_file_ends_whatever_the_order() {
             let ends = match left {
                 None | Some(0) => Some(RangeEnd::Finished),
                 Some(_) if random.u8(..12) == 0 => {
-                    let fault = Fault::Interrupted { received: 9, cause: String::new() };
+                    let fault = Fault::ended_early(9, None);
                     Some(RangeEnd::Fault { fault, crowded: false })
                 }
                 Some(left) => {

@@ -17,6 +17,7 @@ use crate::model::manifest::{Entry, EntryState};
 use crate::model::names::rel_path::RelPath;
 use crate::model::response_head::{ContentRange, Head};
 use crate::model::revision::Etag;
+use crate::model::transport_fault::TransportFault;
 
 use super::*;
 
@@ -295,7 +296,7 @@ fn without_validators_a_compared_overlap_continues_and_a_wrong_whole_is_fetched_
     let assignment = play.assign();
     play.respond(&assignment, partial(&assignment, 130, ""));
     play.book(&assignment, 100);
-    let broken = || Fault::Interrupted { received: 100, cause: "reset".into() };
+    let broken = || Fault::Interrupted { received: 100, cause: TransportFault::Reset };
     assert_eq!(names(&play.fault(&assignment, broken())), ["retrying", "wait"]);
     play.wait_over();
     let rest = play.assign();
@@ -566,7 +567,7 @@ fn connections_that_break_at_once_are_one_fault() {
     let first = play.assign();
     play.respond(&first, partial(&first, 4000, "\"a\""));
     let more: Vec<Assignment> = (0..7).map(|_| play.assign()).collect();
-    let broken = || Fault::Interrupted { received: 0, cause: "reset".into() };
+    let broken = || Fault::Interrupted { received: 0, cause: TransportFault::Reset };
     assert_eq!(names(&play.fault(&first, broken())), ["retrying", "wait"]);
     for assignment in &more {
         assert_eq!(play.fault(assignment, broken()), []);
@@ -610,7 +611,7 @@ fn a_crowd_that_is_refused_costs_the_file_nothing_for_a_while() {
     let mut tries = 0;
     while *play.state.phase() != Phase::Ended {
         let assignment = play.assign();
-        let fault = Fault::Connect { host: "h".into(), cause: "refused".into() };
+        let fault = Fault::Connect { host: "h".into(), cause: TransportFault::Refused };
         let commands = play.end(&assignment, RangeEnd::Fault { fault, crowded: true });
         assert_eq!(names(&commands).first(), Some(&if tries < 8 { "slow" } else { names(&commands)[0] }));
         tries += 1;
@@ -846,7 +847,7 @@ fn bytes_are_hurried_once() {
 #[test]
 fn a_fault_of_one_that_races_is_no_fault_of_the_file() {
     let busy = Fault::Status { status: 503, retry_after: Some(SECOND * 7), excerpt: None };
-    let broken = || Fault::Interrupted { received: 3, cause: String::new() };
+    let broken = || Fault::ended_early(3, None);
     let pause = vec![Command::PauseHost { status: 503, wait: SECOND * 7 }, Command::SlowDown];
     for (fault, expected) in [(busy, pause), (broken(), vec![]), (status(403), vec![]), (status(404), vec![])]
     {
@@ -1181,9 +1182,9 @@ proptest! {
             let assignment = play.assign();
             requests += 1;
             let fault = match kind {
-                0 => Fault::Connect { host: "h".into(), cause: "refused".into() },
+                0 => Fault::Connect { host: "h".into(), cause: TransportFault::Refused },
                 1 => Fault::Stalled { after: SECOND },
-                2 => Fault::Interrupted { received: 0, cause: "reset".into() },
+                2 => Fault::Interrupted { received: 0, cause: TransportFault::Reset },
                 3 => Fault::Range(RangeFault::Encoded),
                 4 => status(403),
                 5 => status(404),

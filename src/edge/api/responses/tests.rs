@@ -19,7 +19,7 @@ fn result_of(json: &str) -> ResultAnswer {
 
 fn why(fault: ApiError) -> String {
     match fault {
-        ApiError::Unintelligible { why } => why,
+        ApiError::Unintelligible { why } => why.to_string(),
         other => panic!("{other:?}"),
     }
 }

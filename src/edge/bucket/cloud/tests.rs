@@ -6,6 +6,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::error::Unanswered;
+#[cfg(unix)]
+use crate::model::hook_fault::Ending;
+use crate::model::transport_fault::TransportFault;
 
 /// One answer: the status line's rest, headers, body.
 type Script = Box<dyn FnMut(&str) -> (&'static str, &'static str, String) + Send>;
@@ -117,7 +121,7 @@ async fn each_refusal_of_a_store_has_one_meaning() {
             "500 Oops",
             "",
             String::new(),
-            StoreFault::Unknown { cause: "HTTP 500".to_owned() },
+            StoreFault::Unknown { cause: Unanswered::Status(500) },
         ),
         (
             "keys that expired and cannot be renewed",
@@ -182,6 +186,32 @@ async fn a_store_without_a_checksum_is_asked_with_an_older_one_and_then_without(
     }
     assert_eq!(put(&cloud).await, Ok(Put::Done(Tag::new("tag", None))));
     assert!(!asked.lock().unwrap()[2].to_ascii_lowercase().contains("x-amz-checksum-"));
+}
+
+#[tokio::test]
+async fn a_store_that_takes_no_connection_is_reported_as_that() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let cause = Unanswered::Connect(TransportFault::Refused);
+    assert_eq!(put(&cloud(&endpoint, &[])).await, Err(StoreFault::Unknown { cause }));
+}
+
+/// The crate wraps the fault of our source of credentials in an error of its own.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_program_without_credentials_keeps_its_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config");
+    std::fs::write(&config, "[default]\ncredential_process = false\n").unwrap();
+    let none = dir.path().join("none");
+    let variables = [
+        ("AWS_CONFIG_FILE", config.to_str().unwrap()),
+        ("AWS_SHARED_CREDENTIALS_FILE", none.to_str().unwrap()),
+    ];
+    let (endpoint, _) = store(Box::new(|_| ("200 OK", "", String::new()))).await;
+    let why = NoCredentials::Failed { program: "false".to_owned(), ending: Ending::Code(1) };
+    assert_eq!(put(&cloud(&endpoint, &variables)).await, Err(StoreFault::Credentials(why)));
 }
 
 #[cfg(unix)]

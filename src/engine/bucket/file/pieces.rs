@@ -254,8 +254,8 @@ impl File {
                         None if size.is_none_or(|size| size == stream.total) => break,
                         None => {
                             let received = stream.total;
-                            let cause = "the body ended early".to_owned();
-                            return Err(Broken::Fault(Fault::Interrupted { received, cause }));
+                            let missing = size.map(|size| size.saturating_sub(stream.total));
+                            return Err(Broken::Fault(Fault::ended_early(received, missing)));
                         }
                     }
                 }

@@ -324,9 +324,8 @@ impl File {
         while buffer.len() < wanted {
             let Some(mut chunk) = body.chunk().await? else {
                 let received = (buffer.len() - before) as u64;
-                let left = wanted - buffer.len();
-                let cause = format!("the body ended {left} bytes early");
-                return Err(Fault::Interrupted { received, cause });
+                let missing = Some((wanted - buffer.len()) as u64);
+                return Err(Fault::ended_early(received, missing));
             };
             let dropped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
             skip -= dropped as u64;

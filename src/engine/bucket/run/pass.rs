@@ -21,7 +21,7 @@ use crate::edge::folder::reports;
 use crate::edge::net::rate_limit::Limiter;
 use crate::edge::system::clock::until;
 use crate::engine::event::{Event, Notice};
-use crate::error::{BucketError, Condition, Error, ExitStatus};
+use crate::error::{BucketError, Condition, Error, ExitStatus, Unanswered};
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job_file::{JobFile, JobHead};
 use crate::model::listing::Listing;
@@ -35,9 +35,9 @@ use super::super::part_memory::PartMemory;
 use super::super::records::{Draft, JOB, JOB_BOUND};
 use super::super::upload::{STAGED, sweep};
 use super::super::{probe, prune};
+use super::Run;
 use super::end::Followed;
 use super::ledger::{RECORDS, job_draft};
-use super::{NO_ANSWER_IN_TIME, Run};
 
 /// What is in the bucket at the begin of a pass.
 struct View {
@@ -341,7 +341,7 @@ impl Run {
             () = until(self.deadline()) => {
                 return Err(match holder {
                     Some(owner) => BucketError::Held { to, owner },
-                    None => BucketError::Away { to, cause: NO_ANSWER_IN_TIME.to_owned() },
+                    None => BucketError::Away { to, cause: Unanswered::JobTimeOver },
                 }
                 .into());
             }

@@ -17,7 +17,7 @@ use crate::edge::net::rate_limit::Limiter;
 use crate::edge::net::upload::UploadClient;
 use crate::edge::system::clock::until;
 use crate::engine::stop::Stop;
-use crate::error::{ApiError, Error, ExitStatus};
+use crate::error::{ApiError, Error, ExitStatus, UnknownOutcome};
 use crate::model::dataset::DatasetId;
 use crate::model::digest::Sha256Digest;
 use crate::model::fault::Fault;
@@ -337,7 +337,7 @@ impl Sender {
                 Ok(Accepted { sha256, stored_as })
             }
             (Ok(_), None) => {
-                let cause = "the answer came before the file was sent whole".to_owned();
+                let cause = UnknownOutcome::AnsweredEarly;
                 Err(refused(ApiError::Unknown { cause }.into(), None))
             }
             (Err(fault), sha256) => {

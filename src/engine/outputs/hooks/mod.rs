@@ -24,6 +24,7 @@ use crate::engine::event::{Event, HookEvent, HookKind, HookTrouble, NoStart, Not
 use crate::engine::follower::{Follower, View};
 use crate::engine::stop::Stop;
 use crate::model::artifact::ArtifactKey;
+use crate::model::bad_hook::BadHookValue;
 use crate::model::hook_event::{CommandLine, EventId, Occasion};
 use crate::model::job::JobId;
 use crate::model::manifest::{Entry, EntryState, Manifest};
@@ -65,7 +66,7 @@ pub(crate) struct BadHook {
     /// The hook.
     pub hook: HookKind,
     /// Why.
-    pub why: String,
+    pub why: BadHookValue,
 }
 
 /// The hooks of one run.
@@ -89,7 +90,7 @@ impl HookPlan {
         limit: Duration,
     ) -> Result<Self, BadHook> {
         let command = |hook: HookKind, text: &str| {
-            let line = CommandLine::parse(text).map_err(|why| BadHook { hook, why: why.to_owned() })?;
+            let line = CommandLine::parse(text).map_err(|why| BadHook { hook, why: why.into() })?;
             Ok::<_, BadHook>(Hook::Exec(Exec::new(line, limit)))
         };
         let mut plan = Self::default();
@@ -98,7 +99,7 @@ impl HookPlan {
         }
         if let Some(address) = webhook {
             let hook = HookKind::Webhook;
-            let webhook = Webhook::new(address).map_err(|why| BadHook { hook, why: why.to_string() })?;
+            let webhook = Webhook::new(address).map_err(|why| BadHook { hook, why })?;
             let identity = EventId::of(&["webhook", webhook.identity()]);
             plan.published.push((Hook::Webhook(webhook.clone()), identity));
             plan.done.push(Hook::Webhook(webhook));
