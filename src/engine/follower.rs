@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use crate::edge::folder::reports::Latest;
+use crate::edge::folder::unflushed::Unflushed;
 use crate::model::job::JobId;
 use crate::model::manifest::Manifest;
 
@@ -23,6 +24,8 @@ pub struct View<'a> {
     pub last: bool,
     /// What `job.json` was last written from.
     pub(crate) latest: &'a Latest,
+    /// Where a name in the folder is noted that the run flushes at its end.
+    pub(crate) unflushed: &'a Unflushed,
 }
 
 /// Something that does its own work with published files.

@@ -48,7 +48,7 @@ pub(super) struct Disk {
     died: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct State {
     nodes: Vec<Node>,
     by_inode: HashMap<u64, usize>,
@@ -204,10 +204,19 @@ impl Disk {
     /// Puts the folder back as it is after a crash, and returns the disk that is found then.
     pub(super) fn after(&self, crash: Crash, random: &mut Rng) -> Rc<Self> {
         let state = self.state.borrow();
-        let names = match crash {
-            Crash::Kill => state.names.clone(),
-            Crash::PowerCut => state.names_after_cut(self.file_system, random),
-        };
+        if crash == Crash::Kill {
+            // A kill makes nothing durable: what was not flushed may still be lost by a later cut.
+            let mut state = State { dies_at: None, dead: false, trace: None, ..state.clone() };
+            for (path, node) in &state.names {
+                // A file that was being staged is removed by its owner, unseen by a disk that is dead.
+                if let Some(node) = node.filter(|_| !path.exists()) {
+                    fs::write(path, &state.nodes[node].current).unwrap();
+                    state.by_inode.insert(inode(path), node);
+                }
+            }
+            return Rc::new(self.with(state));
+        }
+        let names = state.names_after_cut(self.file_system, random);
         let times: BTreeMap<usize, SystemTime> = state
             .names
             .iter()
@@ -233,18 +242,25 @@ impl Disk {
                 continue;
             }
             let content = &state.nodes[*node];
-            let bytes = match crash {
-                Crash::Kill => content.current.clone(),
-                Crash::PowerCut => content.after_cut(mood, random),
-            };
-            fs::write(path, &bytes).unwrap();
+            fs::write(path, content.after_cut(mood, random)).unwrap();
             // Time stamps are flushed with bytes, or not.
-            if let Some(time) = times.get(node).filter(|_| crash == Crash::Kill || random.u8(..4) > 0) {
+            if let Some(time) = times.get(node).filter(|_| random.u8(..4) > 0) {
                 fs::File::options().write(true).open(path).unwrap().set_modified(*time).unwrap();
             }
             placed.insert(*node, path.clone());
         }
         Self::new(&self.root, self.file_system, self.locks)
+    }
+
+    /// The same disk in another state.
+    fn with(&self, state: State) -> Self {
+        Self {
+            root: self.root.clone(),
+            file_system: self.file_system,
+            locks: self.locks,
+            state: RefCell::new(state),
+            died: Notify::new(),
+        }
     }
 }
 
@@ -411,7 +427,10 @@ impl Witness for Disk {
 fn describe(change: &Change, root: &Path, number: u64, known: &HashMap<u64, usize>) -> String {
     // Numbers of inodes differ from run to run.
     let index = |node: &u64| known.get(node).map_or_else(|| "new".to_owned(), usize::to_string);
-    let short = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+    // The folder above has another name each time.
+    let short = |path: &Path| {
+        path.strip_prefix(root).map_or_else(|_| "above".to_owned(), |below| below.display().to_string())
+    };
     let what = match change {
         Change::Opened { path, .. } => format!("open {}", short(path)),
         Change::Written { node, offset, bytes } => {

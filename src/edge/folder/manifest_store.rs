@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::edge::folder::checksummed;
 use crate::edge::folder::journal::{self, Journal};
+use crate::edge::folder::unflushed::Unflushed;
 use crate::edge::system::disk;
 use crate::edge::system::disk::{Durability, fault};
 use crate::error::{Error, NoMirror, Unfit};
@@ -65,6 +66,8 @@ pub struct Store {
     /// Lines of `SHA256SUMS` whose files the manifest does not know: they stay in the list until it is settled what they
     /// are.
     unsettled: BTreeMap<RelPath, Sha256Digest>,
+    /// Names that are to be durable before the next record is.
+    unflushed: Arc<Unflushed>,
 }
 
 /// What loading found besides the manifest.
@@ -88,6 +91,7 @@ impl Store {
             lines: 0,
             is_spoilt: false,
             unsettled: BTreeMap::new(),
+            unflushed: Arc::default(),
         }
     }
 
@@ -177,12 +181,22 @@ impl Store {
         self.unsettled = lines;
     }
 
+    /// Returns the folders whose names are not durable yet.
+    #[must_use]
+    pub(crate) const fn unflushed(&self) -> &Arc<Unflushed> {
+        &self.unflushed
+    }
+
     /// Writes a snapshot where there is none, so that the next run knows this folder.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn establish(&self) -> Result<(), Error> {
-        if self.folder.join("manifest.json").exists() { Ok(()) } else { self.snapshot() }
+        if self.folder.join("manifest.json").exists() {
+            return Ok(());
+        }
+        self.snapshot()?;
+        self.unflushed.flush()
     }
 
     /// Returns the number of the last record: while it stays, so does the manifest.
@@ -196,7 +210,16 @@ impl Store {
     /// # Errors
     /// When the disk refuses; the records then count as not written.
     pub fn append(&mut self, records: Vec<Record>) -> Result<(), Error> {
-        self.write(records, Durability::Durable)
+        self.write(records, Wait::Durable(None))
+    }
+
+    /// The same, for names that are given in `folder` next and made durable with one flush of it: what is not durable yet in it
+    /// becomes durable with them.
+    ///
+    /// # Errors
+    /// When the disk refuses; the records then count as not written.
+    pub fn append_before_names(&mut self, records: Vec<Record>, folder: &Path) -> Result<(), Error> {
+        self.write(records, Wait::Durable(Some(folder)))
     }
 
     /// Takes records in; a crash may forget them. Fit for what the next run finds out by itself.
@@ -204,10 +227,10 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn note(&mut self, records: Vec<Record>) -> Result<(), Error> {
-        self.write(records, Durability::Hopeful)
+        self.write(records, Wait::Hopeful)
     }
 
-    fn write(&mut self, records: Vec<Record>, durability: Durability) -> Result<(), Error> {
+    fn write(&mut self, records: Vec<Record>, wait: Wait<'_>) -> Result<(), Error> {
         if records.is_empty() {
             return Ok(());
         }
@@ -217,14 +240,28 @@ impl Store {
             // in vain may be lost: the manifest is written anew, from what is known to be true.
             self.fold()?;
         }
+        if let Wait::Durable(later) = wait
+            && self.journal.is_none()
+            && !self.folder.join("manifest.json").exists()
+        {
+            return self.begin(records, later);
+        }
         let before = self.sequence;
         let sequence = before + records.len() as u64;
+        let unflushed = self.unflushed.clone();
         let journal = self.open_journal(&path)?;
+        match wait {
+            // What a record is about, and the journal itself, must not be lost with a name.
+            Wait::Durable(later) => unflushed.flush_all_but(later)?,
+            // Where there is a record, the folders that the first one depends on are durable.
+            Wait::Hopeful if before == 0 => unflushed.flush()?,
+            Wait::Hopeful => {}
+        }
         let written =
             journal.append((before + 1..).zip(&records).map(|(sequence, record)| Line { sequence, record }));
-        let flushed = match durability {
-            Durability::Durable => written.and_then(|()| journal.flush()),
-            Durability::Hopeful => written,
+        let flushed = match wait {
+            Wait::Durable(_) => written.and_then(|()| journal.flush()),
+            Wait::Hopeful => written,
         };
         if let Err(error) = flushed {
             self.is_spoilt = true;
@@ -239,6 +276,27 @@ impl Store {
             manifest.apply(record);
         }
         Ok(())
+    }
+
+    /// Writes the first records as a part of the first snapshot: a new journal would take a flush of its own.
+    fn begin(&mut self, records: Vec<Record>, later: Option<&Path>) -> Result<(), Error> {
+        let before = self.manifest.clone();
+        self.sequence += records.len() as u64;
+        let manifest = Arc::make_mut(&mut self.manifest);
+        for record in records {
+            manifest.apply(record);
+        }
+        let begun = self.snapshot().and_then(|()| {
+            // With a name that is flushed together with the snapshot's.
+            self.open_journal(&self.folder.join("journal.jsonl"))?;
+            self.unflushed.flush_all_but(later)
+        });
+        if begun.is_err() {
+            // What was refused may be on the disk all the same: the numbers are used up.
+            self.manifest = before;
+            self.is_spoilt = true;
+        }
+        begun
     }
 
     /// Folds the journal into the snapshot where that is worth it. The first snapshot of a folder is always written.
@@ -256,6 +314,7 @@ impl Store {
 
     fn fold(&mut self) -> Result<(), Error> {
         self.snapshot()?;
+        self.unflushed.flush()?;
         let journal = self.folder.join("journal.jsonl");
         self.journal = None;
         disk::remove(&journal)?;
@@ -264,12 +323,15 @@ impl Store {
         Ok(())
     }
 
+    /// Writes the snapshot; its name is durable when the folder is flushed next.
     fn snapshot(&self) -> Result<(), Error> {
         let path = self.folder.join("manifest.json");
         let snapshot = Snapshot { format: FORMAT, sequence: self.sequence, manifest: self.manifest.as_ref() };
         let mut text = checksummed::seal(&snapshot).map_err(|error| fault("write", &path)(error.into()))?;
         text.push('\n');
-        disk::replace(&path, &self.folder, text.as_bytes(), Durability::Durable)
+        disk::replace(&path, &self.folder, text.as_bytes(), Durability::Whole)?;
+        self.unflushed.add(&self.folder);
+        Ok(())
     }
 
     fn open_journal(&mut self, path: &Path) -> Result<&mut Journal, Error> {
@@ -284,7 +346,7 @@ impl Store {
                 // Another process may have torn the last line since it was read.
                 let journal = Journal::open(path, !fresh)?;
                 if fresh {
-                    disk::flush_folder(&self.folder)?;
+                    self.unflushed.add(&self.folder);
                 }
                 journal
             }
@@ -318,6 +380,15 @@ fn stamp(path: &Path) -> Option<(u64, u64, Option<i64>)> {
     #[cfg(not(unix))]
     let node = 0;
     Some((node, metadata.len(), disk::modified(&metadata)))
+}
+
+/// Whether a record waits for the disk.
+#[derive(Debug, Clone, Copy)]
+enum Wait<'a> {
+    /// Until it is durable, and all names with it but those in a folder that is flushed right after it.
+    Durable(Option<&'a Path>),
+    /// A crash may forget it.
+    Hopeful,
 }
 
 enum Loaded {
@@ -383,9 +454,12 @@ fn read_snapshot(folder: &Path) -> Result<Loaded, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::fs;
+    use std::rc::Rc;
 
     use super::*;
+    use crate::edge::system::trace::{Change, Witness, call, dismiss};
     use crate::model::artifact::{ArtifactKey, ArtifactKind};
     use crate::model::digest::Sha256Digest;
     use crate::model::evidence::Evidence;
@@ -556,6 +630,49 @@ mod tests {
         let (again, damage) = load(dir.path());
         assert_eq!((again.manifest(), damage), (store.manifest(), Damage::default()));
         assert!(again.manifest().entries.contains_key(&key(3)));
+    }
+
+    /// Refuses the change of this number, and each later one.
+    struct Refusing(Cell<u32>);
+
+    impl Witness for Refusing {
+        fn allow(&self) -> std::io::Result<()> {
+            self.0.set(self.0.get().saturating_sub(1));
+            if self.0.get() == 0 { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+
+        fn saw(&self, _: Change) {}
+    }
+
+    #[test]
+    fn first_records_that_the_disk_refused_are_not_claimed_and_take_no_later_one_with_them() {
+        let mut refused = 0;
+        for at in 1.. {
+            let dir = folder();
+            let (mut store, _) = load(dir.path());
+            store.unflushed().add(dir.path());
+            call(Rc::new(Refusing(Cell::new(at))));
+            let first = store.append(vec![Record::Know { key: key(1), entry: entry(1) }]);
+            dismiss();
+            assert_eq!(
+                store.manifest().entries.contains_key(&key(1)),
+                first.is_ok(),
+                "refused at change {at}"
+            );
+            store.append(vec![Record::Know { key: key(2), entry: entry(2) }]).unwrap();
+            let (again, damage) = load(dir.path());
+            assert_eq!(
+                (again.manifest(), damage),
+                (store.manifest(), Damage::default()),
+                "refused at change {at}"
+            );
+            if first.is_ok() {
+                break;
+            }
+            refused += 1;
+        }
+        // Created, written, flushed, renamed; the journal created; two folders flushed.
+        assert_eq!(refused, 7);
     }
 
     #[test]

@@ -16,3 +16,4 @@ pub(crate) mod part_folder;
 pub(crate) mod part_record;
 pub(crate) mod reports;
 pub(crate) mod tree;
+pub(crate) mod unflushed;

@@ -1,7 +1,7 @@
 //! DIR while files get their names in it: each folder below is opened once a group, no link is walked through, and at the
 //! group's end each of them must still have its name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,8 @@ const COPIED: usize = 1 << 20;
 pub(crate) struct Tree {
     /// By path below DIR; DIR itself has the empty one.
     open: BTreeMap<String, Directory>,
+    /// Those in which folders were created that are not durable yet.
+    unflushed: BTreeSet<String>,
     parts: Directory,
 }
 
@@ -53,7 +55,8 @@ impl Tree {
         let root = Directory::open(dir).map_err(fault("open", dir))?;
         let private = below(&root, PRIVATE)?;
         let parts = below(&private, PARTS)?;
-        Ok(Self { open: BTreeMap::from([(String::new(), root)]), parts })
+        let open = BTreeMap::from([(String::new(), root)]);
+        Ok(Self { open, unflushed: BTreeSet::new(), parts })
     }
 
     /// Gives a flushed part its name, and makes the folders that it is in where there are none. A disk that is mounted
@@ -83,7 +86,7 @@ impl Tree {
         over: Over,
     ) -> Result<io::Result<Published>, Error> {
         self.enter(folder)?;
-        let Self { open, parts } = self;
+        let Self { open, parts, .. } = self;
         let Some(folder) = open.get(folder) else { return Ok(Err(io::ErrorKind::NotFound.into())) };
         Ok(match rename(parts, part, folder, file, over) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
@@ -122,6 +125,16 @@ impl Tree {
         }
     }
 
+    /// Takes out the folders in which others were created for files: they are to be flushed, too.
+    pub(crate) fn take_unflushed(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.unflushed)
+    }
+
+    /// Returns the path of a folder below DIR.
+    pub(crate) fn path_of(&self, folder: &str) -> PathBuf {
+        self.open.get(folder).map_or_else(|| self.path(folder), |open| open.path().to_path_buf())
+    }
+
     /// Makes the names in the folder of a file durable.
     ///
     /// # Errors
@@ -157,16 +170,19 @@ impl Tree {
             if self.open.contains_key(&path) {
                 continue;
             }
-            let Some(above) = self.open.get(above) else { return Ok(()) };
-            let open = match below(above, name) {
+            let Some(directory) = self.open.get(above) else { return Ok(()) };
+            let open = match below(directory, name) {
                 Err(Error::Disk { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                    let made = above.make_folder(name);
+                    let made = directory.make_folder(name);
                     match made {
                         // Another made it meanwhile.
                         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                            return Err(fault("create", &above.path().join(name))(error));
+                            return Err(fault("create", &directory.path().join(name))(error));
                         }
-                        _ => below(above, name)?,
+                        _ => {
+                            self.unflushed.insert(above.to_owned());
+                            below(directory, name)?
+                        }
                     }
                 }
                 open => open?,

@@ -31,10 +31,9 @@ impl Directory {
         &self.path
     }
 
-    /// Makes a folder in this one, and its name durable.
+    /// Creates a folder in this one; its name is durable when this one is flushed next.
     pub(crate) fn make_folder(&self, name: &str) -> io::Result<()> {
-        witnessed!(|()| Change::FolderMade { path: self.path.join(name) }, self.make(name))?;
-        self.flush()
+        witnessed!(|()| Change::FolderMade { path: self.path.join(name) }, self.make(name))
     }
 
     /// Creates a file with the permissions that it is published with, under a name that is free.

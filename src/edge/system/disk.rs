@@ -1,6 +1,7 @@
 //! The few ways in which this program changes files, each with what survives a crash. Nothing but `directory`, which does the
 //! same by handle, and `link`, which fills ComfyUI's folders, changes a file by any other way, so that a simulation sees it all.
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 pub(crate) enum Durability {
     /// After a power cut either the old or the new bytes are there, whole.
     Durable,
+    /// The same, but which of the two is decided by the next flush of the folder, which is left to the caller.
+    Whole,
     /// After a power cut the file may be gone or empty: fit only for what checks itself when read.
     Hopeful,
 }
@@ -56,24 +59,28 @@ fn replace_by(
         let _ = remove(&staged);
         return Err(fault("write", path)(error));
     }
-    if durability == Durability::Durable {
-        flush_folder(parent(path))?;
-    }
-    Ok(())
+    flush_name(path, durability)
 }
 
-/// Creates `path` with `bytes`, atomically and durably, staged in `staging`; never over an existing file.
+/// Creates `path` with `bytes`, atomically, staged in `staging`; never over an existing file.
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] when the name is taken.
-pub(crate) fn create(path: &Path, staging: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let staged = stage(path, staging, Durability::Durable, |staged| staged.write_all(bytes))?;
+pub(crate) fn create(path: &Path, staging: &Path, bytes: &[u8], durability: Durability) -> Result<(), Error> {
+    let staged = stage(path, staging, durability, |staged| staged.write_all(bytes))?;
     if let Err(error) = rename_to_free_name(&staged, path) {
         // The error is returned; what is left is removed when the folder is opened next.
         let _ = remove(&staged);
         return Err(fault("write", path)(error));
     }
-    flush_folder(parent(path))
+    flush_name(path, durability)
+}
+
+fn flush_name(path: &Path, durability: Durability) -> Result<(), Error> {
+    match durability {
+        Durability::Durable => flush_folder(parent(path)),
+        Durability::Whole | Durability::Hopeful => Ok(()),
+    }
 }
 
 /// Writes what will be `path` under a name of its own.
@@ -94,23 +101,24 @@ fn stage(
     write(&mut appending).and_then(|()| appending.flush()).map_err(fault("write", path))?;
     drop(appending);
     make_readable(staged.as_file()).map_err(fault("write", path))?;
-    if durability == Durability::Durable {
+    if durability != Durability::Hopeful {
         flush(staged.as_file()).map_err(fault("flush", path))?;
     }
     staged.into_temp_path().keep().map_err(|kept| fault("write", path)(kept.error))
 }
 
-/// Replaces `path` only when its bytes differ from those that `write` delivers, so that an idle run changes no file.
-/// Where they differ, `write` is asked for them once more.
+/// Replaces `path` only when its bytes differ from those that `write` delivers, so that an idle run changes no file; returns
+/// whether they did. Where they differ, `write` delivers them once more.
 pub(crate) fn replace_if_changed(
     path: &Path,
     staging: &Path,
+    durability: Durability,
     write: impl Fn(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     if holds(path, &write).unwrap_or(false) {
-        return Ok(());
+        return Ok(false);
     }
-    replace_by(path, staging, Durability::Durable, write)
+    replace_by(path, staging, durability, write).map(|()| true)
 }
 
 /// Whether a file holds what `write` delivers, and nothing else.
@@ -208,28 +216,42 @@ pub(crate) fn create_with_parents(folder: &Path) -> Result<(), Error> {
     create_folders(nearest_folder(folder), folder)
 }
 
+/// The same, but the name of the folder itself is durable when the folder above is flushed next, which is left to the caller;
+/// returns whether it was created.
+pub(crate) fn create_with_parents_unflushed(folder: &Path) -> Result<bool, Error> {
+    let (above, made) = (parent(folder), Cell::new(false));
+    let look = |path: &Path| fs::symlink_metadata(path);
+    create_folders_by(nearest_folder(folder), folder, look, |changed| {
+        let is_last = changed == above;
+        made.set(made.get() || is_last);
+        if is_last { Ok(()) } else { flush_folder(changed) }
+    })?;
+    Ok(made.get())
+}
+
 /// Creates a folder below `root` part by part, refusing to walk through a link. `root` itself must exist. Every folder
 /// that was created is durable: files in it would be lost with its name.
 pub(crate) fn create_folders(root: &Path, folder: &Path) -> Result<(), Error> {
-    create_folders_by(root, folder, |path| fs::symlink_metadata(path))
+    create_folders_by(root, folder, |path| fs::symlink_metadata(path), flush_folder)
 }
 
 /// The same below a folder whose owner may have put links to other folders into it: they are followed.
 pub(crate) fn create_folders_through_links(root: &Path, folder: &Path) -> Result<(), Error> {
-    create_folders_by(root, folder, |path| fs::metadata(path))
+    create_folders_by(root, folder, |path| fs::metadata(path), flush_folder)
 }
 
 fn create_folders_by(
     root: &Path,
     folder: &Path,
     look: impl Fn(&Path) -> io::Result<fs::Metadata>,
+    changed: impl Fn(&Path) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut path = root.to_path_buf();
     let below = folder.strip_prefix(root).unwrap_or(folder);
     for part in below.components() {
         path.push(part);
         match make_folder(&path, &fs::DirBuilder::new()) {
-            Ok(()) => flush_folder(parent(&path))?,
+            Ok(()) => changed(parent(&path))?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let in_the_way = match look(&path) {
                     Ok(there) if there.is_dir() => continue,
@@ -623,11 +645,16 @@ mod tests {
         assert_eq!(durable, ["open", "write", "flush", "rename", "flush folder"]);
         let hopeful = diary(|| replace(&path, folder.path(), b"newer", Durability::Hopeful).unwrap());
         assert_eq!(hopeful, ["open", "write", "rename"]);
-        assert_eq!(
-            diary(|| replace_if_changed(&path, folder.path(), |text| text.write_all(b"newer")).unwrap()),
-            [""; 0]
-        );
-        assert_eq!(fs::read(&path).unwrap(), b"newer");
+        let whole = |bytes: &'static [u8], expected: bool| {
+            diary(|| {
+                let write = |text: &mut dyn Write| text.write_all(bytes);
+                let changed = replace_if_changed(&path, folder.path(), Durability::Whole, write);
+                assert_eq!(changed.unwrap(), expected);
+            })
+        };
+        assert_eq!(whole(b"newer", false), [""; 0]);
+        assert_eq!(whole(b"newest", true), ["open", "write", "flush", "rename"]);
+        assert_eq!(fs::read(&path).unwrap(), b"newest");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing staged is left");
     }
 

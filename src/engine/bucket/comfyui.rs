@@ -20,8 +20,7 @@ use crate::edge::bucket::Tag;
 use crate::edge::folder::hashing::{feed_file, is_as_published};
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::system::blocking::{blocking, lost};
-use crate::edge::system::disk;
-use crate::edge::system::disk::fault;
+use crate::edge::system::disk::{self, Durability, fault};
 use crate::engine::event::{ComfyNotice, Event, Notice, Reporter};
 use crate::engine::outputs::comfyui::lacking::{Lacking, Other};
 use crate::engine::outputs::comfyui::{ComfyUi, Outcome, Patience};
@@ -187,9 +186,8 @@ impl FromBucket {
             let parts = shadow.join(PRIVATE).join(PARTS);
             disk::create_with_parents(&parts)?;
             if let Some(job) = job {
-                disk::replace_if_changed(&shadow.join(JOB), &shadow.join(PRIVATE), |mut text| {
-                    std::io::Write::write_all(&mut text, &job)
-                })?;
+                let (path, staging) = (shadow.join(JOB), shadow.join(PRIVATE));
+                disk::replace_if_changed(&path, &staging, Durability::Durable, |text| text.write_all(&job))?;
             }
             Ok(())
         });

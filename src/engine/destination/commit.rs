@@ -31,6 +31,8 @@ use flush::{FLUSHERS, Flushed, ToFlush, flush_all, lost_to_a_defect};
 use place::Unplaced;
 use sums::Sums;
 
+pub(crate) use sums::EVERY as LIST_EVERY;
+
 /// Files in one batch: enough that a flush of the journal costs each of them little, few enough that the first of them
 /// does not wait long for its name.
 pub(crate) const BATCH: usize = 256;
@@ -74,6 +76,8 @@ pub(crate) struct Committer {
     pub(crate) coming: Arc<AtomicUsize>,
     /// The most files in one batch.
     pub(crate) batch: usize,
+    /// How long after a file got its name it is in `SHA256SUMS` at the latest.
+    pub(crate) list_every: Duration,
     /// Knows whether DIR is still the folder that was opened.
     pub(crate) place: Option<Arc<FolderLock>>,
 }
@@ -174,7 +178,7 @@ impl Committer {
                 // A panic in the report itself cannot be reported.
                 Err(gone) => tracing::debug!(%gone, "what became of a group could not be reported"),
             }
-            sums.touch();
+            sums.touch(self.list_every);
         }
     }
 

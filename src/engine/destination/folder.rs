@@ -178,7 +178,7 @@ impl Opening {
         block: u64,
         reporter: &dyn Reporter,
     ) -> Result<Self, Error> {
-        create(dir)?;
+        let is_made = disk::create_with_parents_unflushed(dir)?;
         let private = dir.join(PRIVATE);
         if !private.exists() {
             // Before anything is written there.
@@ -193,6 +193,21 @@ impl Opening {
             remove_staged(&parts)?;
         }
         let (store, damage) = Store::load(dir, job, origin, || recorded_job(dir))?;
+        if store.sequence() == 0 {
+            // Folders are durable before the first record in them; until then there is nothing to lose. A run that was killed
+            // may have created them.
+            if is_made {
+                store.unflushed().add(disk::parent(dir));
+            } else {
+                // A folder above one that was there may be closed to this user.
+                let _ = disk::flush_folder(disk::parent(dir));
+            }
+            store.unflushed().add(dir);
+            store.unflushed().add(&private);
+        } else if !store.manifest().prepared.is_empty() {
+            // It was killed while files got their names: that of `.rcsync` may be no more durable than theirs.
+            store.unflushed().add(dir);
+        }
         if damage.snapshot {
             reporter.report(&Event::Notice { notice: Notice::ManifestDamaged });
         }
@@ -361,7 +376,8 @@ impl Folder {
     }
 
     /// Rewrites `SHA256SUMS` and `job.json` where they differ, and folds a journal that has grown long: a run may last for
-    /// weeks, and each reader of the folder reads all of it. They are written beside each other.
+    /// weeks, and each reader of the folder reads all of it. They are written beside each other. Their names are durable
+    /// when the folder is flushed next: by [`Self::flush`], or before the next record.
     pub(crate) async fn write_ledger(
         &self,
         looked: &JobSnapshot,
@@ -378,6 +394,7 @@ impl Folder {
             listed.and(folded)
         });
         let (dir, before, latest) = (self.dir.clone(), self.before.clone(), self.latest.clone());
+        let unflushed = self.lock().unflushed().clone();
         let (job, listed) = (JobHead::of(looked, job), listed.to_vec());
         let write_job = || async {
             let writing = blocking(move || {
@@ -387,7 +404,9 @@ impl Folder {
                     (before.rows.clone(), before.unread.clone())
                 };
                 let ledger = Ledger { job, listed, before, unread };
-                ledger.write(&dir, &manifest)?;
+                if ledger.write(&dir, &manifest)? {
+                    unflushed.add(&dir);
+                }
                 latest.keep(&dir, ledger);
                 Ok(())
             });
@@ -426,7 +445,8 @@ fn forget_gone_versions(dir: &Path, store: &mut Store, reporter: &dyn Reporter) 
     for path in gone {
         reporter.report(&Event::Notice { notice: Notice::VersionGone(path) });
     }
-    reports::write_sums(dir, store, |_| true)
+    reports::write_sums(dir, store, |_| true)?;
+    store.unflushed().flush()
 }
 
 /// Returns the lines of `SHA256SUMS` whose files are in DIR, and whose paths the manifest does not have. What is being pruned
@@ -463,9 +483,10 @@ pub(crate) fn create(dir: &Path) -> Result<(), Error> {
     disk::create_with_parents(dir)
 }
 
+/// Creates a private folder; its name is durable when the folder above is flushed next.
 fn create_private(folder: &Path) -> Result<(), Error> {
     match disk::make_folder(folder, &for_this_user_alone()) {
-        Ok(()) => disk::flush_folder(disk::parent(folder)),
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             let metadata = fs::symlink_metadata(folder).map_err(fault("read", folder))?;
             if metadata.is_dir() {

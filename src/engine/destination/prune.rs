@@ -83,6 +83,9 @@ pub(crate) fn finish(dir: &Path, store: &Store, digests: &Digests) -> Result<(),
     let Some(listed) = read_list(dir)? else { return Ok(()) };
     let manifest = store.manifest();
     reports::write_sums(dir, store, |_| true)?;
+    // The list of before would name what is removed now. It may have been replaced in a run that was killed.
+    store.unflushed().add(dir);
+    store.unflushed().flush()?;
     let known: BTreeSet<&RelPath> = manifest.paths().collect();
     for path in listed.iter().filter(|path| !known.contains(path) && is_named_by_its_hash(dir, path, digests))
     {

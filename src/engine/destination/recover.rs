@@ -128,5 +128,8 @@ fn move_into_place(dir: &Path, part: &Path, prepared: &Prepared, digests: &Diges
     disk::make_readable(&file).map_err(fault("make readable", part))?;
     let (mut tree, name) = (Tree::open(dir)?, entry.path.as_str());
     tree.publish(&prepared.part, name, Over::Nothing)?;
+    for folder in tree.take_unflushed() {
+        tree.flush(&folder)?;
+    }
     Ok(true)
 }

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::edge::system::blocking::{blocking, lost};
-use crate::edge::system::disk;
-use crate::edge::system::disk::fault;
+use crate::edge::system::disk::{self, Durability, fault};
 #[cfg(feature = "buckets")]
 use crate::engine::bucket::fleet_root::FleetRoot;
 #[cfg(feature = "buckets")]
@@ -92,7 +91,7 @@ impl Files {
     fn add(&self, job: &JobId, line: &str) -> Result<bool, Error> {
         disk::create_with_parents(&self.folder)?;
         let path = self.folder.join(file_name(job));
-        match disk::create(&path, &self.folder, format!("{line}\n").as_bytes()) {
+        match disk::create(&path, &self.folder, format!("{line}\n").as_bytes(), Durability::Durable) {
             Ok(()) => Ok(true),
             Err(Error::Disk { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
                 Ok(false)

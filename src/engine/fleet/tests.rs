@@ -1,8 +1,9 @@
 //! Fleets into one bucket in memory, in virtual time: what processes share, and what is left when they end.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,8 +29,10 @@ use crate::engine::bucket::run::BucketMirror;
 use crate::engine::bucket::store::Store;
 use crate::engine::bucket::tests::check;
 use crate::engine::event::{Event, Notice};
+use crate::engine::follower::Follower;
 use crate::engine::mirror::Mirror;
 use crate::engine::options::SyncOptions;
+use crate::engine::outputs::gallery::Gallery;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::share::Budget;
 use crate::error::{Error, ExitStatus};
@@ -278,6 +281,63 @@ impl Witness for Flushes {
     }
 }
 
+/// Notes what is flushed, by the name that it has then or gets afterwards, below a root.
+struct Flushed {
+    root: PathBuf,
+    /// Each file's latest name, and which of them an open file is: the numbers of removed files are used again.
+    names: RefCell<Vec<PathBuf>>,
+    by_node: RefCell<BTreeMap<u64, usize>>,
+    flushes: RefCell<Vec<Result<usize, PathBuf>>>,
+}
+
+impl Flushed {
+    fn below(root: &Path) -> Self {
+        let root = root.to_path_buf();
+        Self { root, names: RefCell::default(), by_node: RefCell::default(), flushes: RefCell::default() }
+    }
+
+    /// How often each file and folder was flushed. Parts count under the names that they were given.
+    fn counts(&self) -> BTreeMap<String, usize> {
+        let (names, mut counts) = (self.names.borrow(), BTreeMap::new());
+        for flush in self.flushes.borrow().iter() {
+            let path = flush.as_ref().map_or_else(|folder| folder, |file| &names[*file]);
+            let below = path
+                .strip_prefix(&self.root)
+                .map_or_else(|_| "above".into(), |below| below.to_string_lossy());
+            *counts.entry(below.into_owned()).or_default() += 1;
+        }
+        counts
+    }
+}
+
+impl Witness for Flushed {
+    fn allow(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn saw(&self, change: Change) {
+        let mut names = self.names.borrow_mut();
+        match change {
+            Change::Opened { path, node }
+                if self.by_node.borrow().get(&node).is_none_or(|known| names[*known] != path) =>
+            {
+                self.by_node.borrow_mut().insert(node, names.len());
+                names.push(path);
+            }
+            Change::Renamed { from, to } => {
+                if let Some(name) = names.iter_mut().rfind(|name| **name == from) {
+                    *name = to;
+                }
+            }
+            Change::Flushed { node } => {
+                self.flushes.borrow_mut().extend(self.by_node.borrow().get(&node).map(|file| Ok(*file)));
+            }
+            Change::FolderFlushed { path } => self.flushes.borrow_mut().push(Err(path)),
+            _ => {}
+        }
+    }
+}
+
 /// When each job last received bytes, and when its last file was published.
 struct Timed {
     heard: Arc<Heard>,
@@ -300,6 +360,84 @@ impl Listener for Timed {
     fn news(&self, _: &News) {}
 }
 
+/// A process that mirrors its jobs into folders below `root`, once, each with a gallery.
+fn into_folders(rig: &Rig, root: &Path) -> Process {
+    let mut process = rig.process("a", Hand::steady(rig.shelf.clone()), |options| options.once = true);
+    let api = process.fleet.api.clone();
+    process.fleet.to = root.join("{id}").to_string_lossy().parse().unwrap();
+    process.fleet.sharing = None;
+    process.fleet.launch = Box::new(move |start: Start<()>| {
+        let options = SyncOptions { allow_private_hosts: true, once: true, ..SyncOptions::default() };
+        let Destination::Folder(dir) = start.to else { panic!("no folder") };
+        let (api, job, fleet) = (api.clone(), start.job.job.clone(), Some(start.membership));
+        let followers: Vec<Arc<dyn Follower>> = vec![Arc::new(Gallery::default())];
+        let mirror = Mirror { api, job, dir, options, followers, fleet };
+        mirror.run(start.reporter, start.stop).boxed()
+    });
+    process
+}
+
+/// On a disk a flush costs milliseconds, and fifty small jobs are as many times what one job flushes beside its files: each of
+/// these is one that a promise needs, and nothing else is flushed.
+#[test]
+fn a_small_job_flushes_what_a_promise_needs_and_nothing_else() {
+    virtually(3, async {
+        let rig = Rig::new(2_000);
+        let plan = |number: usize| JobPlan {
+            name: format!("cat {number}"),
+            steps: 3,
+            save_every: 1,
+            sample_every: 3,
+            checkpoint_bytes: 2_000,
+            ..JobPlan::default()
+        };
+        let rig = Rig { jobs: (0..JOBS).map(|number| rig.world.add_job(plan(number))).collect(), ..rig };
+        rig.finish();
+        let root = tempfile::tempdir().unwrap();
+        for pass in 0..2 {
+            let process = into_folders(&rig, root.path());
+            let flushed = Rc::new(Flushed::below(root.path()));
+            call(flushed.clone());
+            let ended = process.fleet.run().await;
+            dismiss();
+            assert_eq!(worst(&ended.unwrap()), ExitStatus::Complete);
+            let mut counts = flushed.counts();
+            if pass > 0 {
+                assert_eq!(counts, BTreeMap::new(), "an idle pass writes nothing");
+                continue;
+            }
+            for (job, path, _) in process.heard.published() {
+                assert_eq!(
+                    counts.remove(&format!("{job}/{path}")),
+                    Some(1),
+                    "{path}, before it got its name"
+                );
+            }
+            assert_eq!(counts.remove(""), Some(JOBS), "for the name of each folder");
+            for job in &rig.jobs {
+                let mut take = |name: &str| counts.remove(&format!("{job}{name}")).unwrap_or_default();
+                for (name, expected) in [
+                    // For the names of parts, snapshot and journal.
+                    ("/.rcsync", 1),
+                    // With the first group.
+                    ("/.rcsync/manifest.json", 1),
+                    // At the beginning and at the end.
+                    ("/job.json", 2),
+                    ("/SHA256SUMS", 1),
+                    ("/index.html", 1),
+                ] {
+                    assert_eq!(take(name), expected, "{name}");
+                }
+                let groups = 1 + take("/.rcsync/journal.jsonl");
+                let (dir, samples) = (take(""), take("/samples"));
+                // Before the first name, since it may be one in `samples`; for the names of each group; for the three reports.
+                assert!(dir <= 2 + groups && samples <= groups, "{dir} and {samples} of {groups} groups");
+            }
+            assert_eq!(counts, BTreeMap::new(), "nothing else");
+        }
+    });
+}
+
 /// Connections go from job to job, so the files of each arrive slowly: a flush of journal and folder for each file would take longer
 /// than the transfer.
 #[test]
@@ -317,17 +455,7 @@ fn jobs_that_share_connections_commit_their_files_in_groups() {
         let rig = Rig { jobs: (0..JOBS).map(|number| rig.world.add_job(plan(number))).collect(), ..rig };
         rig.finish();
         let root = tempfile::tempdir().unwrap();
-        let mut process = rig.process("a", Hand::steady(rig.shelf.clone()), |options| options.once = true);
-        let api = process.fleet.api.clone();
-        process.fleet.to = root.path().join("{id}").to_string_lossy().parse().unwrap();
-        process.fleet.sharing = None;
-        process.fleet.launch = Box::new(move |start: Start<()>| {
-            let options = SyncOptions { allow_private_hosts: true, once: true, ..SyncOptions::default() };
-            let Destination::Folder(dir) = start.to else { panic!("no folder") };
-            let (api, job, fleet) = (api.clone(), start.job.job.clone(), Some(start.membership));
-            let mirror = Mirror { api, job, dir, options, followers: Vec::new(), fleet };
-            mirror.run(start.reporter, start.stop).boxed()
-        });
+        let mut process = into_folders(&rig, root.path());
         let timed = Arc::new(Timed { heard: process.heard.clone(), times: Mutex::default() });
         process.fleet.listener = timed.clone();
         let flushes = Rc::new(Flushes::default());

@@ -68,6 +68,7 @@ impl Run {
                     // The API refuses further requests, but the addresses that it gave still work.
                     self.wait_until_quiet().await;
                     self.wind_up(&snapshot).await?;
+                    self.flush_reports().await;
                     return Err(refused);
                 }
             }
@@ -171,6 +172,7 @@ impl Run {
         }
         if self.transfers.is_quiet() {
             self.keep_newest().await;
+            self.flush_reports().await;
         }
         tokio::select! {
             biased;

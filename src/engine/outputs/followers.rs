@@ -106,9 +106,12 @@ impl Crowd {
 
     fn each(&self, call: impl Fn(&dyn Follower, &View<'_>, &dyn Reporter), last: bool) {
         // A copy: no commit waits for a slow follower.
-        let manifest = self.store.lock().unwrap_or_else(PoisonError::into_inner).manifest().clone();
-        let latest = &self.latest;
-        let view = View { dir: &self.dir, job: &self.job, manifest: &manifest, last, latest };
+        let (manifest, unflushed) = {
+            let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+            (store.manifest().clone(), store.unflushed().clone())
+        };
+        let (latest, unflushed) = (&self.latest, &unflushed);
+        let view = View { dir: &self.dir, job: &self.job, manifest: &manifest, last, latest, unflushed };
         for follower in &self.followers {
             call(follower.as_ref(), &view, self.reporter.as_ref());
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use crate::edge::folder::manifest_store::PRIVATE;
-use crate::edge::system::disk;
+use crate::edge::system::disk::{self, Durability};
 use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind, Sample};
 use crate::model::digest::Sha256Digest;
@@ -268,9 +268,9 @@ const fn state_word(state: EntryState) -> &'static str {
     }
 }
 
-/// Rewrites `job.json` where it differs.
-pub(crate) fn write_job(dir: &Path, job: &JobDraft<'_>) -> Result<(), Error> {
-    disk::replace_if_changed(&dir.join("job.json"), &dir.join(PRIVATE), |text| {
+/// Rewrites `job.json` where it differs; returns whether it did.
+pub(crate) fn write_job(dir: &Path, job: &JobDraft<'_>, durability: Durability) -> Result<bool, Error> {
+    disk::replace_if_changed(&dir.join("job.json"), &dir.join(PRIVATE), durability, |text| {
         // JSON comes token by token, each of which would be a call through `dyn Write`.
         let mut text = BufWriter::with_capacity(GATHERED, text);
         serde_json::to_writer_pretty(&mut text, job)?;
@@ -282,5 +282,5 @@ pub(crate) fn write_job(dir: &Path, job: &JobDraft<'_>) -> Result<(), Error> {
 /// Rewrites each file's state in `job.json` as the manifest has it, without a new poll of the job.
 pub(crate) fn refresh_job(dir: &Path, manifest: &Manifest) -> Result<(), Error> {
     let Some(JobFile { job, artifacts }) = read_job(dir, &manifest.job) else { return Ok(()) };
-    write_job(dir, &JobDraft::new(&job, Rows::again(manifest, &artifacts)))
+    write_job(dir, &JobDraft::new(&job, Rows::again(manifest, &artifacts)), Durability::Durable).map(drop)
 }

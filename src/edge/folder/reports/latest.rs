@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::edge::system::disk;
+use crate::edge::system::disk::{self, Durability};
 use crate::error::Error;
 use crate::model::artifact::{Artifact, ArtifactKey};
 use crate::model::job::JobId;
@@ -24,10 +24,10 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Rewrites `job.json` where it differs.
-    pub(crate) fn write(&self, dir: &Path, manifest: &Manifest) -> Result<(), Error> {
+    /// Rewrites `job.json` where it differs; returns whether it did. Its name is durable when DIR is flushed next.
+    pub(crate) fn write(&self, dir: &Path, manifest: &Manifest) -> Result<bool, Error> {
         let rows = Rows::new(&self.listed, manifest, &self.before).with_unread(&self.unread);
-        write_job(dir, &JobDraft::new(&self.job, rows))
+        write_job(dir, &JobDraft::new(&self.job, rows), Durability::Whole)
     }
 
     /// Returns what a reader of `job.json` needs of it to describe files.

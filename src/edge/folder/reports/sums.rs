@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write};
 use std::path::Path;
 
 use crate::edge::folder::manifest_store::{PRIVATE, Store};
-use crate::edge::system::disk;
+use crate::edge::system::disk::{self, Durability};
 use crate::error::Error;
 use crate::model::digest::Sha256Digest;
 use crate::model::manifest::EntryState;
@@ -15,7 +15,7 @@ use crate::model::names::rel_path::RelPath;
 const LIST_BOUND: u64 = 256 << 20;
 
 /// Rewrites `SHA256SUMS` where it differs: every file that should be in DIR, and what is not settled yet, as far as
-/// `listed` keeps it.
+/// `listed` keeps it. After a power cut the list is the old or the new one until the folder is flushed.
 pub(crate) fn write_sums(dir: &Path, store: &Store, listed: impl Fn(&str) -> bool) -> Result<(), Error> {
     let mut lines: Vec<(&RelPath, &Sha256Digest)> = Vec::new();
     for entry in store.manifest().entries.values() {
@@ -35,12 +35,16 @@ pub(crate) fn write_sums(dir: &Path, store: &Store, listed: impl Fn(&str) -> boo
     if lines.is_empty() && !path.exists() {
         return Ok(());
     }
-    disk::replace_if_changed(&path, &dir.join(PRIVATE), |text| {
+    let replaced = disk::replace_if_changed(&path, &dir.join(PRIVATE), Durability::Whole, |text| {
         // Pieces of a line are gathered here: each would be a call of its own.
         let mut text = BufWriter::new(text);
         lines.iter().try_for_each(|(path, sha256)| writeln!(text, "{sha256}  {path}"))?;
         text.flush()
-    })
+    });
+    if replaced? {
+        store.unflushed().add(dir);
+    }
+    Ok(())
 }
 
 /// Reads the lines of `SHA256SUMS` with a path that `wanted` takes. What is no line of ours is left out, and so is a list

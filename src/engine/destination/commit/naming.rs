@@ -115,15 +115,24 @@ impl Committer {
             .collect();
         if !leaving.is_empty() {
             reports::write_sums(&self.dir, store, |path| !leaving.contains(path))?;
+            // It may have left the list in a run that was killed before the folder was flushed.
+            store.unflushed().add(&self.dir);
         }
         let mut tree = Tree::open(&self.dir)?;
         let prepares = placed.iter().map(|ready| Record::Prepare {
             key: ready.file.task.artifact.key.clone(),
             prepared: Prepared { part: ready.file.part.name(), entry: ready.entry.clone() },
         });
-        store.append(prepares.collect())?;
+        let prepares = prepares.collect();
+        // Where all names are in DIR itself, the flush that makes them durable does the same for the names of `.rcsync` and of what
+        // was written in DIR before: a file system keeps the order of names in one folder.
+        if placed.iter().all(|ready| folder_of(&ready.entry.path).is_empty()) && leaving.is_empty() {
+            store.append_before_names(prepares, &self.dir)?;
+        } else {
+            store.append(prepares)?;
+        }
         let mut outcomes: Vec<_> = placed.iter().map(|ready| self.rename(&mut tree, ready)).collect();
-        make_durable(&tree, placed, &mut outcomes)?;
+        make_durable(&mut tree, store, placed, &mut outcomes)?;
         let blocks = BlockFolder::new(&self.dir);
         let mut records = Vec::with_capacity(placed.len());
         for (ready, outcome) in placed.iter().zip(&outcomes) {
@@ -177,19 +186,29 @@ impl Committer {
 
 /// Flushes the folders that names were given in. A file in one that was moved meanwhile, or that something else took the
 /// place of, has no name that counts: it becomes a part again.
-fn make_durable(tree: &Tree, placed: &[Ready], outcomes: &mut [Result<Named, Error>]) -> Result<(), Error> {
-    let mut folders: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+fn make_durable(
+    tree: &mut Tree,
+    store: &Store,
+    placed: &[Ready],
+    outcomes: &mut [Result<Named, Error>],
+) -> Result<(), Error> {
+    let mut folders: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (at, (ready, outcome)) in placed.iter().zip(outcomes.iter()).enumerate() {
         if matches!(outcome, Ok(Named::Given(_))) {
-            folders.entry(folder_of(&ready.entry.path)).or_default().push(at);
+            folders.entry(folder_of(&ready.entry.path).to_owned()).or_default().push(at);
         }
     }
-    for (folder, files) in folders {
-        tree.flush(folder)?;
+    for above in tree.take_unflushed() {
+        // Should its flush fail, it is tried before the next record.
+        store.unflushed().add(&tree.path_of(&above));
+        folders.entry(above).or_default();
+    }
+    for (folder, files) in &folders {
+        store.unflushed().flush_one(&tree.path_of(folder), || tree.flush(folder))?;
         if tree.ensure_in_place(folder).is_ok() {
             continue;
         }
-        for at in files {
+        for &at in files {
             let ready = &placed[at];
             tree.take_back(ready.entry.path.as_str(), &ready.file.part.name());
             outcomes[at] = tree.ensure_in_place(folder).and(Ok(Named::Taken));

@@ -12,10 +12,10 @@ use crate::edge::system::blocking::blocking;
 
 use super::Committer;
 
-/// The list is written at most once in this time …
-const EVERY: Duration = Duration::from_secs(1);
+/// The list is written this long after the first file that it lacks: a run that ends sooner writes it once, at its end.
+pub(crate) const EVERY: Duration = Duration::from_secs(1);
 
-/// … and takes a twentieth of the time at most: it is written as a whole.
+/// It takes a twentieth of the time at most: it is written as a whole.
 const SHARE: u32 = 20;
 
 /// When the list is to be written.
@@ -23,22 +23,26 @@ const SHARE: u32 = 20;
 pub(super) struct Sums {
     /// When it may be written again; `None` before the first time.
     next: Option<Instant>,
-    /// Something was published since.
-    is_behind: bool,
+    /// When it is to be written, where something was published since.
+    due: Option<Instant>,
 }
 
 impl Sums {
     /// Takes note that a batch went through.
-    pub(super) fn touch(&mut self) {
-        self.is_behind = true;
+    pub(super) fn touch(&mut self, every: Duration) {
+        if self.due.is_none() {
+            let soon = Instant::now() + every;
+            self.due = Some(self.next.map_or(soon, |next| next.max(soon)));
+        }
     }
 
     /// Returns when the list should be written.
     pub(super) async fn due(&self) {
-        match (self.is_behind, self.next) {
-            (false, _) => std::future::pending().await,
-            (true, None) => {}
-            (true, Some(next)) => tokio::time::sleep_until(next).await,
+        match self.due {
+            None => std::future::pending().await,
+            // A timer that is due is not ready before the clock's next tick.
+            Some(due) if due <= Instant::now() => {}
+            Some(due) => tokio::time::sleep_until(due).await,
         }
     }
 
@@ -59,7 +63,7 @@ impl Sums {
             Ok(Err(error)) => debug!(%error, "`SHA256SUMS` is written again after the poll"),
             Err(lost) => debug!(%lost, "`SHA256SUMS` is written again after the poll"),
         }
-        self.is_behind = false;
-        self.next = Some(Instant::now() + EVERY.max(began.elapsed() * SHARE));
+        self.due = None;
+        self.next = Some(Instant::now() + began.elapsed() * SHARE);
     }
 }

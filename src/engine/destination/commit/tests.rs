@@ -66,6 +66,7 @@ fn committer(dir: &Path, store: Store) -> Committer {
         gather: Gather { enough: 1, longest: Duration::ZERO },
         coming: Arc::new(AtomicUsize::new(usize::MAX)),
         batch: 2,
+        list_every: Duration::ZERO,
         place: None,
     }
 }

@@ -11,7 +11,7 @@ use crate::decide::mirror::unlisted::Candidate;
 use crate::decide::transfer::task::Missing;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
-use crate::engine::destination::commit::{BATCH, Committer};
+use crate::engine::destination::commit::{BATCH, Committer, LIST_EVERY};
 use crate::engine::destination::inspect::{self, Inspected};
 use crate::engine::destination::newest::Saves;
 use crate::engine::destination::prune;
@@ -43,6 +43,13 @@ impl Folder {
         let place = self.place.clone();
         let asking = blocking(move || place.ensure_in_place());
         asking.await.map_err(lost("read", &self.dir))?
+    }
+
+    /// Makes durable what was written without a flush of its folder: `SHA256SUMS`, `job.json`, the gallery.
+    pub(crate) async fn flush(&self) -> Result<(), Error> {
+        let unflushed = self.lock().unflushed().clone();
+        let flushing = blocking(move || unflushed.flush());
+        flushing.await.map_err(lost("flush", &self.dir))?
     }
 
     /// Reads local files that may hold what is recorded of them.
@@ -97,6 +104,7 @@ impl Folder {
             gather: options.gather,
             coming: Arc::default(),
             batch: BATCH.min(handles),
+            list_every: LIST_EVERY,
             place: Some(self.place.clone()),
         }
     }

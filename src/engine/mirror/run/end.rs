@@ -52,6 +52,7 @@ impl Run {
         if let Some(error) = tidied.trouble {
             self.worry(error);
         }
+        self.flush_reports().await;
         let missing = tidied.missing;
         let exit = if interrupted { self.stop.status() } else { self.exit_status(pass, &missing) };
         let next_look = self.next_run(snapshot, pass, !missing.is_empty(), cooled_at).await;

@@ -22,6 +22,13 @@ impl Run {
         }
     }
 
+    /// Makes the names of what was written besides files durable, with one flush.
+    pub(super) async fn flush_reports(&mut self) {
+        if let Err(error) = self.folder.flush().await {
+            self.worry(error);
+        }
+    }
+
     /// Records what came since the last poll. The next one may be an hour away; a reader of the folder finds all of it in
     /// `SHA256SUMS` until then, and after a kill.
     pub(super) async fn record_what_came(&mut self, snapshot: &JobSnapshot) {

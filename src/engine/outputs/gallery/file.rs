@@ -39,17 +39,22 @@ pub(super) enum Written {
 }
 
 /// Writes the page, whole or not at all, unless a foreign file has its name.
-pub(super) fn write(dir: &Path, body: &str) -> Result<Written, Error> {
-    write_staged(dir, &dir.join(PRIVATE), body)
+pub(super) fn write(dir: &Path, body: &str, durability: Durability) -> Result<Written, Error> {
+    write_staged(dir, &dir.join(PRIVATE), body, durability)
 }
 
 /// The same, staged in a folder of the caller's choice on the same file system.
-pub(super) fn write_staged(dir: &Path, staging: &Path, body: &str) -> Result<Written, Error> {
+pub(super) fn write_staged(
+    dir: &Path,
+    staging: &Path,
+    body: &str,
+    durability: Durability,
+) -> Result<Written, Error> {
     let path = path(dir);
     let page = sign(body);
     let Some(old) = read(&path)? else {
         // What came there since the look is foreign too.
-        return match disk::create(&path, staging, page.as_bytes()) {
+        return match disk::create(&path, staging, page.as_bytes(), durability) {
             Ok(()) => Ok(Written::Changed),
             Err(Error::Disk { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
                 Ok(Written::Foreign)
@@ -60,7 +65,7 @@ pub(super) fn write_staged(dir: &Path, staging: &Path, body: &str) -> Result<Wri
     match old {
         old if old == page.as_bytes() => Ok(Written::Same),
         old if is_own(&old) => {
-            disk::replace(&path, staging, page.as_bytes(), Durability::Durable)?;
+            disk::replace(&path, staging, page.as_bytes(), durability)?;
             Ok(Written::Changed)
         }
         _ => Ok(Written::Foreign),

@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use crate::decide::mirror::reported::LastTrouble;
 use crate::edge::folder::history::{History, Moment};
 use crate::edge::folder::reports;
+use crate::edge::system::disk::Durability;
 use crate::engine::event::{Event, Notice, Reporter};
 use crate::engine::follower::{Follower, View};
 use crate::error::Error;
@@ -56,12 +57,13 @@ pub(crate) struct Refreshed {
 /// # Errors
 /// When the disk refuses, or a page that rcsync did not write is there; that page is left as it is.
 pub(crate) fn refresh(dir: &Path, manifest: &Manifest) -> Result<Refreshed, Error> {
-    refresh_from(dir, manifest, || reports::read_job(dir, &manifest.job))
+    refresh_from(dir, manifest, Durability::Durable, || reports::read_job(dir, &manifest.job))
 }
 
 fn refresh_from(
     dir: &Path,
     manifest: &Manifest,
+    durability: Durability,
     job: impl FnOnce() -> Option<JobFile>,
 ) -> Result<Refreshed, Error> {
     // Before the job is read: what changes in between makes the page old, and it is drawn again.
@@ -69,7 +71,7 @@ fn refresh_from(
     let job = job();
     let album = Album::new(manifest, job.as_ref(), &History::load(dir));
     let path = file::path(dir);
-    let written = file::write(dir, &page::page(&album))?;
+    let written = file::write(dir, &page::page(&album), durability)?;
     stamp.keep(dir, written == Written::Foreign)?;
     match written {
         Written::Foreign => Err(Error::ForeignPage(path)),
@@ -129,7 +131,10 @@ impl State {
             let latest = view.latest.read(view.dir, view.job);
             latest.or_else(|| reports::read_job(view.dir, view.job))
         };
-        let drawn = refresh_from(view.dir, view.manifest, job);
+        let drawn = refresh_from(view.dir, view.manifest, Durability::Whole, job);
+        if drawn.as_ref().is_ok_and(|drawn| drawn.changed) {
+            view.unflushed.add(view.dir);
+        }
         self.rested = Some(Instant::now() + SHORTEST_WAIT.max(began.elapsed() * SHARE));
         drawn.map(|_| ())
     }

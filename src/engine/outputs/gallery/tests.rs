@@ -5,6 +5,7 @@ use sha2::Digest as _;
 
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::folder::reports::{Latest, Ledger};
+use crate::edge::folder::unflushed::Unflushed;
 use crate::model::artifact::{Artifact, ArtifactKey, ArtifactKind};
 use crate::model::digest::Sha256Digest;
 use crate::model::job::JobId;
@@ -70,8 +71,9 @@ impl Folder {
                 reported.lock().unwrap().push(error.clone());
             }
         };
-        let latest = &Latest::default();
-        let view = View { dir: self.dir(), job: &self.job, manifest: &self.manifest, last, latest };
+        let (latest, unflushed) = (&Latest::default(), &Unflushed::default());
+        let view =
+            View { dir: self.dir(), job: &self.job, manifest: &self.manifest, last, latest, unflushed };
         gallery.catch_up(&view, &reporter);
         reported.into_inner().unwrap()
     }

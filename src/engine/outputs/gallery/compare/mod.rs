@@ -15,6 +15,7 @@ use crate::edge::folder::history::History;
 use crate::edge::folder::known::known;
 use crate::edge::folder::manifest_store::PRIVATE;
 use crate::edge::folder::reports;
+use crate::edge::system::disk::Durability;
 use crate::error::{Error, explain_briefly};
 use crate::model::job_file::JobFile;
 use crate::model::manifest::Manifest;
@@ -108,7 +109,7 @@ pub(crate) fn refresh(root: &Path) -> Result<Compared, Error> {
     }
     let path = file::path(root);
     let drawn = Drawn::new(&title(root), &read);
-    let written = file::write_staged(root, root, &drawn.body)?;
+    let written = file::write_staged(root, root, &drawn.body, Durability::Durable)?;
     if written == Written::Foreign {
         return Err(Error::ForeignPage(path));
     }
