@@ -454,7 +454,7 @@ fn read_snapshot(folder: &Path) -> Result<Loaded, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::fs;
     use std::rc::Rc;
 
@@ -673,6 +673,39 @@ mod tests {
         }
         // Created, written, flushed, renamed; the journal created; two folders flushed.
         assert_eq!(refused, 7);
+    }
+
+    /// Keeps what was done to the disk.
+    struct Watching(RefCell<Vec<Change>>);
+
+    impl Witness for Watching {
+        fn allow(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+
+        fn saw(&self, change: Change) {
+            self.0.borrow_mut().push(change);
+        }
+    }
+
+    #[test]
+    fn what_a_record_is_about_is_durable_before_it() {
+        let dir = folder();
+        let (mut store, _) = load(dir.path());
+        store.append(vec![Record::Know { key: key(1), entry: entry(1) }]).unwrap();
+        let samples = dir.path().join("samples");
+        fs::create_dir(&samples).unwrap();
+        store.unflushed().add(&samples);
+        let seen = Rc::new(Watching(RefCell::default()));
+        call(seen.clone());
+        let appended = store.append(vec![Record::Know { key: key(2), entry: entry(2) }]);
+        dismiss();
+        appended.unwrap();
+        let seen = seen.0.borrow();
+        let at = |wanted: fn(&Change) -> bool| seen.iter().position(wanted).unwrap();
+        let flushed =
+            at(|change| matches!(change, Change::FolderFlushed { path } if path.ends_with("samples")));
+        assert!(flushed < at(|change| matches!(change, Change::Written { .. })), "{seen:?}");
     }
 
     #[test]
