@@ -78,6 +78,8 @@ pub(crate) struct Committer {
     pub(crate) batch: usize,
     /// How long after a file got its name it is in `SHA256SUMS` at the latest.
     pub(crate) list_every: Duration,
+    /// There was a list when the run began.
+    pub(crate) has_list: bool,
     /// Knows whether DIR is still the folder that was opened.
     pub(crate) place: Option<Arc<FolderLock>>,
 }
@@ -178,7 +180,7 @@ impl Committer {
                 // A panic in the report itself cannot be reported.
                 Err(gone) => tracing::debug!(%gone, "what became of a group could not be reported"),
             }
-            sums.touch(self.list_every);
+            sums.touch(self.list_every, self.has_list);
         }
     }
 

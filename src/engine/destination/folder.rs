@@ -59,6 +59,8 @@ pub(crate) struct Folder {
     pub(crate) lines_are_ours: bool,
     /// The manifest began anew when this was opened.
     pub(crate) is_new: bool,
+    /// There was a `SHA256SUMS` after this was opened.
+    has_list: bool,
     pub(crate) resumes: Resumes,
     /// The end that an earlier run saw, and for how long nothing has changed since.
     pub(crate) known_end: Option<KnownEnd>,
@@ -258,6 +260,7 @@ impl Opening {
         }
         let Remembered { present: recollections, pruned } = remembered;
         store.append(pruned)?;
+        let has_list = dir.join("SHA256SUMS").exists();
         let lines_are_ours = recorded_job(dir).is_none_or(|recorded| recorded == job);
         let resumes = read.as_ref().map(|read| read.job.resumes()).unwrap_or_default();
         let known_end = read.as_ref().and_then(|read| read.job.end()).map(|(status, run)| {
@@ -277,6 +280,7 @@ impl Opening {
             rows_of_lines: by_path,
             lines_are_ours,
             is_new,
+            has_list,
             resumes,
             known_end,
             before,

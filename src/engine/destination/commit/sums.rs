@@ -12,7 +12,8 @@ use crate::edge::system::blocking::blocking;
 
 use super::Committer;
 
-/// The list is written this long after the first file that it lacks: a run that ends sooner writes it once, at its end.
+/// The list is written this long after the first file that it lacks: a run that ends sooner writes it once, at its end. Where there is
+/// none yet, it is written with the first files: without it `sha256sum -c` would fail.
 pub(crate) const EVERY: Duration = Duration::from_secs(1);
 
 /// It takes a twentieth of the time at most: it is written as a whole.
@@ -29,10 +30,14 @@ pub(super) struct Sums {
 
 impl Sums {
     /// Takes note that a batch went through.
-    pub(super) fn touch(&mut self, every: Duration) {
+    pub(super) fn touch(&mut self, every: Duration, has_list: bool) {
         if self.due.is_none() {
-            let soon = Instant::now() + every;
-            self.due = Some(self.next.map_or(soon, |next| next.max(soon)));
+            let now = Instant::now();
+            self.due = Some(match self.next {
+                None if !has_list => now,
+                None => now + every,
+                Some(next) => next.max(now + every),
+            });
         }
     }
 

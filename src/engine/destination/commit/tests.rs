@@ -67,6 +67,7 @@ fn committer(dir: &Path, store: Store) -> Committer {
         coming: Arc::new(AtomicUsize::new(usize::MAX)),
         batch: 2,
         list_every: Duration::ZERO,
+        has_list: true,
         place: None,
     }
 }
@@ -146,11 +147,10 @@ async fn files_that_arrive_slowly_are_committed_in_groups_and_the_last_waits_for
     committing.await.unwrap();
 }
 
-/// Under a stream of files there is always a next batch: the list does not wait until there is none.
-#[tokio::test]
-async fn the_list_of_checksums_is_not_starved() {
+/// Returns how many lines the list has when each of two batches has its names.
+async fn lines_while_files_come(list_every: Duration, has_list: bool) -> Vec<usize> {
     let (dir, parts, store) = empty();
-    let committer = Committer { batch: 1, ..committer(dir.path(), store) };
+    let committer = Committer { batch: 1, list_every, has_list, ..committer(dir.path(), store) };
     let (commit, items) = mpsc::channel(8);
     for name in ["a", "b"] {
         commit.send(ToCommit::Publish(Box::new(finished(&parts, name)))).await.unwrap();
@@ -166,7 +166,23 @@ async fn the_list_of_checksums_is_not_starved() {
             }
         })
         .await;
-    assert_eq!(*seen.lock().unwrap(), [0, 1], "the first file is in the list before the second has its name");
+    let seen = seen.lock().unwrap();
+    seen.clone()
+}
+
+/// Under a stream of files there is always a next batch: the list does not wait until there is none.
+#[tokio::test]
+async fn the_list_of_checksums_is_not_starved() {
+    let seen = lines_while_files_come(Duration::ZERO, true).await;
+    assert_eq!(seen, [0, 1], "the first file is in the list before the second has its name");
+}
+
+/// `sha256sum -c` fails without a list, and a run may be killed at any time.
+#[tokio::test]
+async fn the_first_list_of_a_folder_comes_with_its_first_files() {
+    let hour = Duration::from_secs(60 * 60);
+    assert_eq!(lines_while_files_come(hour, false).await, [0, 1]);
+    assert_eq!(lines_while_files_come(hour, true).await, [0, 0], "one that is there may be a while behind");
 }
 
 /// Refuses the change of this number, as a rename to another disk is refused.

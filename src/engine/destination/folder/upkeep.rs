@@ -105,6 +105,7 @@ impl Folder {
             coming: Arc::default(),
             batch: BATCH.min(handles),
             list_every: LIST_EVERY,
+            has_list: self.has_list,
             place: Some(self.place.clone()),
         }
     }
