@@ -210,16 +210,7 @@ impl Store {
     /// # Errors
     /// When the disk refuses; the records then count as not written.
     pub fn append(&mut self, records: Vec<Record>) -> Result<(), Error> {
-        self.write(records, Wait::Durable(None))
-    }
-
-    /// The same, for names that are given in `folder` next and made durable with one flush of it: what is not durable yet in it
-    /// becomes durable with them.
-    ///
-    /// # Errors
-    /// When the disk refuses; the records then count as not written.
-    pub fn append_before_names(&mut self, records: Vec<Record>, folder: &Path) -> Result<(), Error> {
-        self.write(records, Wait::Durable(Some(folder)))
+        self.write(records, Durability::Durable)
     }
 
     /// Takes records in; a crash may forget them. Fit for what the next run finds out by itself.
@@ -227,10 +218,10 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn note(&mut self, records: Vec<Record>) -> Result<(), Error> {
-        self.write(records, Wait::Hopeful)
+        self.write(records, Durability::Hopeful)
     }
 
-    fn write(&mut self, records: Vec<Record>, wait: Wait<'_>) -> Result<(), Error> {
+    fn write(&mut self, records: Vec<Record>, durability: Durability) -> Result<(), Error> {
         if records.is_empty() {
             return Ok(());
         }
@@ -240,29 +231,22 @@ impl Store {
             // in vain may be lost: the manifest is written anew, from what is known to be true.
             self.fold()?;
         }
-        if let Wait::Durable(later) = wait
-            && self.journal.is_none()
-            && !self.folder.join("manifest.json").exists()
-        {
-            return self.begin(records, later);
+        let is_durable = durability == Durability::Durable;
+        if is_durable && self.journal.is_none() && !self.folder.join("manifest.json").exists() {
+            return self.begin(records);
         }
         let before = self.sequence;
         let sequence = before + records.len() as u64;
         let unflushed = self.unflushed.clone();
         let journal = self.open_journal(&path)?;
-        match wait {
-            // What a record is about, and the journal itself, must not be lost with a name.
-            Wait::Durable(later) => unflushed.flush_all_but(later)?,
-            // Where there is a record, the folders that the first one depends on are durable.
-            Wait::Hopeful if before == 0 => unflushed.flush()?,
-            Wait::Hopeful => {}
+        // What a durable record is about, and the journal itself, must not be lost with a name. Where there is a record, the
+        // folders that the first one depends on are durable.
+        if is_durable || before == 0 {
+            unflushed.flush()?;
         }
         let written =
             journal.append((before + 1..).zip(&records).map(|(sequence, record)| Line { sequence, record }));
-        let flushed = match wait {
-            Wait::Durable(_) => written.and_then(|()| journal.flush()),
-            Wait::Hopeful => written,
-        };
+        let flushed = if is_durable { written.and_then(|()| journal.flush()) } else { written };
         if let Err(error) = flushed {
             self.is_spoilt = true;
             // Their numbers are used up, so that they do not come back from a journal that was not removed yet.
@@ -279,7 +263,7 @@ impl Store {
     }
 
     /// Writes the first records as a part of the first snapshot: a new journal would take a flush of its own.
-    fn begin(&mut self, records: Vec<Record>, later: Option<&Path>) -> Result<(), Error> {
+    fn begin(&mut self, records: Vec<Record>) -> Result<(), Error> {
         let before = self.manifest.clone();
         self.sequence += records.len() as u64;
         let manifest = Arc::make_mut(&mut self.manifest);
@@ -289,7 +273,7 @@ impl Store {
         let begun = self.snapshot().and_then(|()| {
             // With a name that is flushed together with the snapshot's.
             self.open_journal(&self.folder.join("journal.jsonl"))?;
-            self.unflushed.flush_all_but(later)
+            self.unflushed.flush()
         });
         if begun.is_err() {
             // What was refused may be on the disk all the same: the numbers are used up.
@@ -380,15 +364,6 @@ fn stamp(path: &Path) -> Option<(u64, u64, Option<i64>)> {
     #[cfg(not(unix))]
     let node = 0;
     Some((node, metadata.len(), disk::modified(&metadata)))
-}
-
-/// Whether a record waits for the disk.
-#[derive(Debug, Clone, Copy)]
-enum Wait<'a> {
-    /// Until it is durable, and all names with it but those in a folder that is flushed right after it.
-    Durable(Option<&'a Path>),
-    /// A crash may forget it.
-    Hopeful,
 }
 
 enum Loaded {

@@ -22,17 +22,9 @@ impl Unflushed {
     /// # Errors
     /// When the disk refuses: the names then count as not durable.
     pub(crate) fn flush(&self) -> Result<(), Error> {
-        self.flush_all_but(None)
-    }
-
-    /// The same without one folder: its names become durable together with those that are given in it next.
-    ///
-    /// # Errors
-    /// When the disk refuses: the names then count as not durable.
-    pub(crate) fn flush_all_but(&self, later: Option<&Path>) -> Result<(), Error> {
         // Locked until all are flushed: a record that is written meanwhile waits for the names that it depends on.
         let mut folders = self.lock();
-        while let Some(folder) = folders.iter().find(|folder| later != Some(folder)).cloned() {
+        while let Some(folder) = folders.first().cloned() {
             match disk::flush_folder(&folder) {
                 // It was removed with all that was in it: no later record may fail of that.
                 Err(Error::Disk { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
@@ -73,18 +65,15 @@ mod tests {
         let (dir, gone) = (place.path().join("dir"), place.path().join("gone"));
         let unflushed = Unflushed::default();
         std::fs::create_dir(&dir).unwrap();
-        for folder in [&gone, &dir, place.path(), &dir] {
+        for folder in [&gone, &dir, &dir] {
             unflushed.add(folder);
         }
-        unflushed.flush_all_but(Some(&gone)).unwrap();
-        assert_eq!(*unflushed.lock(), BTreeSet::from([gone.clone()]), "only that one is left");
-        let refused = || Err(Error::NoInput(gone.clone()));
-        assert!(unflushed.flush_one(&gone, refused).is_err());
-        assert_eq!(*unflushed.lock(), BTreeSet::from([gone.clone()]));
-        unflushed.flush_one(&gone, || Ok(())).unwrap();
-        assert!(unflushed.lock().is_empty());
+        let refused = || Err(Error::NoInput(dir.clone()));
+        assert!(unflushed.flush_one(&dir, refused).is_err());
+        assert_eq!(*unflushed.lock(), BTreeSet::from([dir.clone(), gone.clone()]));
+        unflushed.flush_one(&dir, || Ok(())).unwrap();
+        assert_eq!(*unflushed.lock(), BTreeSet::from([gone]));
         unflushed.add(&dir);
-        unflushed.add(&gone);
         unflushed.flush().unwrap();
         assert!(unflushed.lock().is_empty(), "a folder that was removed has nothing to lose");
     }

@@ -123,14 +123,7 @@ impl Committer {
             key: ready.file.task.artifact.key.clone(),
             prepared: Prepared { part: ready.file.part.name(), entry: ready.entry.clone() },
         });
-        let prepares = prepares.collect();
-        // Where all names are in DIR itself, the flush that makes them durable does the same for the names of `.rcsync` and of what
-        // was written in DIR before: a file system keeps the order of names in one folder.
-        if placed.iter().all(|ready| folder_of(&ready.entry.path).is_empty()) && leaving.is_empty() {
-            store.append_before_names(prepares, &self.dir)?;
-        } else {
-            store.append(prepares)?;
-        }
+        store.append(prepares.collect())?;
         let mut outcomes: Vec<_> = placed.iter().map(|ready| self.rename(&mut tree, ready)).collect();
         make_durable(&mut tree, store, placed, &mut outcomes)?;
         let blocks = BlockFolder::new(&self.dir);
