@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::decide::transfer::protocol::{Command, Input, Phase, Ticket};
 use crate::decide::transfer::ranges::Cut;
 use crate::decide::transfer::scheduler::Taken;
+use crate::decide::transfer::write_place::WritePlace;
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::clock;
 use crate::engine::event::Event;
@@ -125,12 +126,14 @@ async fn verify(
     terms: &Terms,
 ) {
     file.commands.retain(|command| *command != Command::Verify);
-    let finished = if download.is_small() && !context.slow_disk.rests() {
-        download.finish(&context.parts)
-    } else {
-        let (download, context) = (download.clone(), context.clone());
-        let finishing = blocking(move || download.finish(&context.parts)).await;
-        finishing.map_err(lost("verify", Path::new(artifact.path.as_str()))).unwrap_or_else(Err)
+    let place = context.write_place(download.length().unwrap_or(u64::MAX), download.is_small());
+    let finished = match place {
+        WritePlace::OnTheSpot => download.finish(&context.parts),
+        WritePlace::Elsewhere => {
+            let (download, context) = (download.clone(), context.clone());
+            let finishing = blocking(move || download.finish(&context.parts)).await;
+            finishing.map_err(lost("verify", Path::new(artifact.path.as_str()))).unwrap_or_else(Err)
+        }
     };
     let input = match finished {
         Ok(Some((received, part))) => {

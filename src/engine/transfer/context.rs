@@ -12,6 +12,7 @@ use crate::decide::transfer::disk_space::Shortage;
 use crate::decide::transfer::portions::Portions;
 use crate::decide::transfer::protocol::Report;
 use crate::decide::transfer::task::{DiskTrouble, DiskTroubleKind, FailureCause};
+use crate::decide::transfer::write_place::{NextWrite, WritePlace};
 use crate::edge::folder::part_folder::PartFolder;
 use crate::edge::net::http::{ArtifactClient, Body, RangeRequest};
 use crate::edge::net::rate_limit::Limiter;
@@ -50,6 +51,7 @@ pub(crate) struct Context {
     pub(super) received: AtomicU64,
     /// Connections that wait until their last bytes are written.
     pub(super) held_up: AtomicUsize,
+    /// Whether connections may write themselves.
     pub(super) slow_disk: SlowDisk,
     /// The newest poll showed a run that may still write.
     pub(super) run_may_write: AtomicBool,
@@ -163,6 +165,11 @@ impl Context {
     pub(super) fn hold_up(&self) -> HeldUp<'_> {
         self.held_up.fetch_add(1, Ordering::Relaxed);
         HeldUp(&self.held_up)
+    }
+
+    /// Where so many bytes are written and hashed next.
+    pub(super) fn write_place(&self, bytes: u64, is_in_order: bool) -> WritePlace {
+        WritePlace::choose(NextWrite { bytes, is_in_order, is_disk_slow: self.slow_disk.is_slow() })
     }
 
     /// Whether the newest poll showed a run that may still write: one that was over when a file was ordered may have been

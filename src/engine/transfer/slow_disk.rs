@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::decide::transfer::write_place::rest_after;
+use crate::decide::transfer::write_place::elsewhere_for;
 
 /// Until when writes are done on a thread that may block.
 #[derive(Debug)]
@@ -22,16 +22,16 @@ impl SlowDisk {
     }
 
     /// Whether a write was slow a short while ago.
-    pub(super) fn rests(&self) -> bool {
+    pub(super) fn is_slow(&self) -> bool {
         let until = self.until.load(Ordering::Relaxed);
         until > 0 && micros(self.began.elapsed()) < until
     }
 
     /// Takes in how long a write took that a connection did itself.
     pub(super) fn observe(&self, took: Duration) {
-        if let Some(rest) = rest_after(took) {
-            tracing::debug!(?took, ?rest, "the disk is slow: groups are written on other threads");
-            self.until.fetch_max(micros(self.began.elapsed().saturating_add(rest)), Ordering::Relaxed);
+        if let Some(time) = elsewhere_for(took) {
+            tracing::debug!(?took, ?time, "the disk is slow: other threads write");
+            self.until.fetch_max(micros(self.began.elapsed().saturating_add(time)), Ordering::Relaxed);
         }
     }
 }
@@ -45,14 +45,14 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_disk_rests_after_a_slow_write_and_no_longer() {
+    async fn the_disk_is_slow_for_a_while_after_a_slow_write() {
         let disk = SlowDisk::new();
         disk.observe(Duration::from_millis(1));
-        assert!(!disk.rests());
+        assert!(!disk.is_slow());
         disk.observe(Duration::from_millis(50));
         tokio::time::advance(Duration::from_millis(4_999)).await;
-        assert!(disk.rests());
+        assert!(disk.is_slow());
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(!disk.rests());
+        assert!(!disk.is_slow());
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::decide::transfer::portions::Portions;
 use crate::decide::transfer::protocol::{Assignment, RangeEnd, Ticket};
 use crate::decide::transfer::stall::{LOOK, Pulse};
-use crate::decide::transfer::write_place::{self, WritePlace};
+use crate::decide::transfer::write_place::WritePlace;
 use crate::edge::net::http::{Body, RangeRequest};
 use crate::edge::net::unpack;
 use crate::edge::system::blocking::{blocking, lost};
@@ -415,11 +415,7 @@ impl<'a> Writer<'a> {
     /// Where a group of so many bytes is written next.
     fn place(&self, count: u64) -> WritePlace {
         let Fetch { context, download, .. } = *self.fetch;
-        WritePlace::choose(write_place::Group {
-            is_small: count <= context.portions.block,
-            is_next: download.is_small() || download.is_next(self.offset),
-            disk_rests: context.slow_disk.rests(),
-        })
+        context.write_place(count, download.is_small() || download.is_next(self.offset))
     }
 
     /// Waits for the last group and begins to write this one; the next one is gathered for the same place.
