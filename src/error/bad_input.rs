@@ -35,8 +35,13 @@ pub enum BadInput {
     #[error("`{}` is not UTF-8", .0.display())]
     ListNotText(#[serde(serialize_with = "lossy")] PathBuf),
     /// Lines of a list of jobs cannot be used.
-    #[error(transparent)]
-    List(#[from] ListFaults),
+    #[error("{list}: {faults}")]
+    List {
+        /// What has the list: a file, standard input, or where `fleet add` put it.
+        list: String,
+        /// What is wrong with it.
+        faults: ListFaults,
+    },
     /// A job's destination is not below the one of its fleet.
     #[error("`{to}` is not below `{root}`")]
     NotBelow {
@@ -56,11 +61,18 @@ pub enum BadInput {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::list_fault::{BadLine, LineFault};
 
     #[test]
     fn causes_are_structured() {
         let bad = BadInput::ListTooLarge("jobs.txt".into());
         assert_eq!(serde_json::to_string(&bad).unwrap(), r#"{"list_too_large":"jobs.txt"}"#);
         assert_eq!(bad.to_string(), "`jobs.txt` is too large for a list of jobs");
+        let faults = ListFaults(vec![
+            LineFault { line: 2, why: BadLine::TwoJobs },
+            LineFault { line: 7, why: BadLine::NoJob },
+        ]);
+        let bad = BadInput::List { list: "`jobs.txt`".to_owned(), faults };
+        assert_eq!(bad.to_string(), "`jobs.txt`: line 2: it names two jobs; line 7: it names no job: `id=…`");
     }
 }

@@ -32,7 +32,7 @@ use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::fd_limit;
 use crate::engine::poll::{Patience, interrupted, look};
 use crate::engine::transfer::share::{Budget, Member, Membership, Shared};
-use crate::error::{BadInput, BucketError, Error, ExitStatus, Unfit, explain_briefly};
+use crate::error::{BucketError, Error, ExitStatus, Unfit, explain_briefly};
 use crate::model::destination::Destination;
 use crate::model::job::JobId;
 use crate::model::list_fault::ListFaults;
@@ -128,7 +128,7 @@ impl<T: PartialEq + Send + Sync + 'static> Fleet<T> {
         // Watched before it is read: what changes in between is not missed.
         let watch = if self.once { None } else { self.source.watch() };
         let Some(text) = self.first_list().await? else { return Ok(Endings::new()) };
-        let list = (self.read_list)(&text).map_err(BadInput::from)?;
+        let list = (self.read_list)(&text).map_err(|faults| self.source.refused(faults))?;
         let handles = fd_limit::share_out_among(list.len());
         let shared = Shared::new(self.hosts.clone(), self.budget, handles);
         if handles.open < list.len() {
@@ -252,7 +252,7 @@ impl<T: PartialEq + Send + Sync + 'static> Course<T> {
                 match list {
                     Ok(list) => self.take_over(list),
                     Err(faults) => {
-                        let why = BadInput::from(faults).into();
+                        let why = fleet.source.refused(faults);
                         fleet.listener.news(&News::BadList { why });
                     }
                 }

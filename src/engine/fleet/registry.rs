@@ -48,6 +48,16 @@ impl Registry {
         Self::Bucket(Arc::new(Lines::new(root.all().clone(), FOLDER)))
     }
 
+    /// What its lines are called in messages: they are counted over all its files.
+    pub(crate) fn description(&self) -> String {
+        let place = match self {
+            Self::Folder(files) => files.folder().display().to_string(),
+            #[cfg(feature = "buckets")]
+            Self::Bucket(lines) => format!("{}/{FOLDER}", lines.url()),
+        };
+        format!("what `fleet add` put into `{place}`")
+    }
+
     /// Adds a job with its line; `false` where it is there already, which changes nothing.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::edge::system::watch::Watch;
 use crate::error::{BadInput, Error};
 #[cfg(feature = "buckets")]
 use crate::error::{BucketError, Unanswered};
+use crate::model::list_fault::ListFaults;
 
 use super::registry::Registry;
 
@@ -44,6 +45,16 @@ impl Source {
                 blocking(move || read_file(&file)).await.map_err(lost("read", path))?
             }
         }
+    }
+
+    /// Returns the error for a list whose lines cannot be used.
+    pub(super) fn refused(&self, faults: ListFaults) -> Error {
+        let list = match self {
+            Self::Text(_) => "standard input".to_owned(),
+            Self::File(path) => format!("`{}`", path.display()),
+            Self::Registry(registry) => registry.description(),
+        };
+        BadInput::List { list, faults }.into()
     }
 
     /// Why there is no list, where the source did not answer in the time that the fleet has.

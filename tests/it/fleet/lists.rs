@@ -1,5 +1,6 @@
 //! The list of jobs: from a file that changes, from standard input, from `fleet add`.
 
+use std::fs;
 use std::io::Write as _;
 use std::process::Stdio;
 
@@ -34,7 +35,8 @@ async fn the_list_is_read_again_when_it_changes() {
     // A list that is wrong changes nothing, and each fault has its line.
     yard.list(&[ids[1], ids[2], "../x", "id=", ids[3]]);
     let reported = fleet.messages.wait_for("trouble", |line| line.contains("cannot be used"));
-    assert!(reported.contains("line 3: ") && reported.contains("line 4: "), "{reported}");
+    let named = format!("`{}`: line 3: ", list.display());
+    assert!(reported.contains(&named) && reported.contains("line 4: "), "{reported}");
     // Other settings for one that is followed.
     let keep = format!("{} keep-last=1", ids[1]);
     yard.list(&[&keep, ids[2], ids[3]]);
@@ -43,7 +45,7 @@ async fn the_list_is_read_again_when_it_changes() {
     yard.finish_all();
     assert_eq!(fleet.end().await, 0);
     yard.assert_complete([2, 3]);
-    let here = std::fs::read_dir(yard.dir(1)).unwrap().filter_map(Result::ok);
+    let here = fs::read_dir(yard.dir(1)).unwrap().filter_map(Result::ok);
     let checkpoints = here.filter(|entry| entry.file_name().to_string_lossy().ends_with(".safetensors"));
     assert_eq!(checkpoints.count(), 2, "the newest numbered one and the final");
 }
@@ -55,9 +57,23 @@ async fn a_list_with_faults_is_refused_whole() {
     let run = yard.run(&[list.to_str().unwrap(), DEST]).await;
     let reported = stderr(&run);
     assert_eq!(code(&run), 65, "{reported}");
-    for line in ["line 2: ", "line 3: `keep-last`", "line 4: "] {
-        assert!(reported.contains(line), "{reported}");
+    let named = format!("error: `{}`: line 2: ", list.display());
+    for part in [&*named, "line 3: `keep-last`", "line 4: "] {
+        assert!(reported.contains(part), "{reported}");
     }
+    let mut command = yard.command(&["-", DEST]);
+    let piped = fs::File::open(&list).unwrap();
+    let run = tokio::task::spawn_blocking(move || command.stdin(piped).output().unwrap()).await.unwrap();
+    let reported = stderr(&run);
+    assert!(code(&run) == 65 && reported.contains("error: standard input: line 2: "), "{reported}");
+    let registry = yard.root().join("loras/.rcsync-fleet");
+    fs::create_dir_all(&registry).unwrap();
+    fs::write(registry.join("a.job"), "a b\n").unwrap();
+    let named = "what `fleet add` put into `loras/.rcsync-fleet`";
+    let run = yard.run(&[DEST]).await;
+    assert!(code(&run) == 65 && stderr(&run).contains(&format!("{named}: line 1: ")), "{}", stderr(&run));
+    let run = yard.run(&["ls", DEST]).await;
+    assert!(stderr(&run).contains(&format!("{named} cannot be read: line 1: ")), "{}", stderr(&run));
     assert_eq!(yard.simulator().api_requests(), 0);
     let run = yard.run(&["no-such-list.txt", DEST]).await;
     assert_eq!(code(&run), 66, "{}", stderr(&run));
@@ -121,9 +137,9 @@ async fn jobs_are_added_while_a_fleet_runs() {
     }
     assert!(rows[1]["files"].as_u64().unwrap() > rows[0]["files"].as_u64().unwrap(), "{document}");
     // A mirror that cannot be read is named, and the other one is listed, without `job.json` too.
-    std::fs::write(yard.dir(0).join("job.json"), "{").unwrap();
+    fs::write(yard.dir(0).join("job.json"), "{").unwrap();
     let unreadable = yard.dir(1);
-    std::fs::remove_dir_all(unreadable.join(".rcsync")).unwrap();
+    fs::remove_dir_all(unreadable.join(".rcsync")).unwrap();
     let mut command = yard.bench.command(&["fleet", "ls", DEST]);
     command.current_dir(yard.root());
     let listed = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
