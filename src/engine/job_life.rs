@@ -59,17 +59,20 @@ impl Life {
     }
 
     /// Begins from what an earlier run recorded, as if it had been known when this one began.
+    #[cfg(any(test, feature = "buckets"))]
     pub(crate) fn begin_from(&mut self, options: &SyncOptions, resumes: Resumes) {
         self.auto_resume = auto_resume(options, &resumes);
         self.resumes = resumes;
     }
 
     /// Continues from what another process recorded meanwhile.
+    #[cfg(feature = "buckets")]
     pub(crate) fn recall(&mut self, resumes: Resumes) {
         self.resumes = resumes;
     }
 
     /// Whether a job in this state is resumed by this run.
+    #[cfg(feature = "buckets")]
     pub(crate) fn resumes(&self, state: RunState) -> bool {
         self.auto_resume.is_due_for(state)
     }

@@ -68,6 +68,7 @@ impl StoreKind {
     }
 
     /// Returns the store's name for people.
+    #[cfg(feature = "buckets")]
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -215,24 +216,28 @@ impl BucketUrl {
     }
 
     /// Returns which protocol the store has.
+    #[cfg(feature = "buckets")]
     #[must_use]
     pub const fn store(&self) -> StoreKind {
         self.store
     }
 
     /// Returns the bucket's (Azure: the container's) name.
+    #[cfg(any(test, feature = "buckets"))]
     #[must_use]
     pub fn bucket(&self) -> &str {
         &self.bucket
     }
 
     /// Returns the prefix, without a slash at either end; it may be empty.
+    #[cfg(any(test, feature = "buckets"))]
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
     /// Returns this prefix as it is seen from `root`; `None` where it is not below it.
+    #[cfg(any(test, feature = "buckets"))]
     #[must_use]
     pub fn below(&self, root: &Self) -> Option<&str> {
         if self.store != root.store || self.bucket != root.bucket {

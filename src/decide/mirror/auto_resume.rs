@@ -111,6 +111,7 @@ impl AutoResume {
     }
 
     /// Whether a job in this state is resumed now or after a wait: of several processes, one alone may follow it then.
+    #[cfg(feature = "buckets")]
     #[must_use]
     pub(crate) fn is_due_for(&self, state: RunState) -> bool {
         state == RunState::StoppedEarly && self.sent < self.most

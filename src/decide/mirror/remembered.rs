@@ -88,6 +88,7 @@ fn remembered(row: &JobArtifact, recorded: (u64, Sha256Digest, Evidence)) -> Rec
 }
 
 /// Returns the recollections of all rows of files that were present or could not be read.
+#[cfg(feature = "buckets")]
 pub(crate) fn recollections(rows: &[JobArtifact]) -> HashMap<ArtifactKey, Recollection> {
     rows.iter().filter_map(|row| Some((row.key(), recollection(row)?))).collect()
 }

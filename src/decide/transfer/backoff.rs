@@ -40,6 +40,7 @@ impl Policy {
     }
 
     /// The same tries, also after a longer wait that the other side asks for.
+    #[cfg(any(test, feature = "buckets"))]
     #[must_use]
     pub(crate) const fn however_long_asked(self) -> Self {
         Self { most_asked: Duration::MAX, ..self }

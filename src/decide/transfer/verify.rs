@@ -90,6 +90,7 @@ impl Reading {
     }
 
     /// Returns what the bytes so far are known to be.
+    #[cfg(feature = "buckets")]
     #[must_use]
     pub(crate) const fn inspection(&self) -> &Inspection {
         &self.inspection

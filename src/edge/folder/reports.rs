@@ -5,7 +5,9 @@ mod latest;
 mod read;
 mod sums;
 
-pub(crate) use draft::{JobDraft, Rows, refresh_job};
+pub(crate) use draft::refresh_job;
+#[cfg(feature = "buckets")]
+pub(crate) use draft::{JobDraft, Rows};
 pub(crate) use latest::{Latest, Ledger};
 #[cfg(feature = "buckets")]
 pub(crate) use read::{parse_any_head, parse_job};

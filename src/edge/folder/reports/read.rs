@@ -4,8 +4,8 @@ use std::fmt;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
+use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::edge::system::disk;
@@ -29,7 +29,7 @@ pub(crate) fn read_job(dir: &Path, job: &JobId) -> Option<JobFile> {
 /// The same from an object's bytes.
 #[cfg(feature = "buckets")]
 pub(crate) fn parse_job(bytes: &[u8], job: &JobId) -> Option<JobFile> {
-    #[derive(Deserialize)]
+    #[derive(serde::Deserialize)]
     struct Whole {
         #[serde(flatten)]
         job: JobHead,
