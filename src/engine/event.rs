@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::decide::mirror::auto_resume::Stopped;
 use crate::decide::mirror::plan::{Counts, PlannedStep};
 use crate::decide::transfer::task::FailureCause;
-use crate::error::{ApiError, ExitStatus, lossy};
+use crate::error::{ApiError, BucketError, ExitStatus, lossy};
 use crate::model::artifact::ArtifactKind;
 use crate::model::digest::Sha256Digest;
 use crate::model::evidence::Evidence;
@@ -143,7 +143,7 @@ pub enum Event {
     },
     /// A transfer failed and is tried again.
     Retrying {
-        /// The file; `None` for the API itself.
+        /// The file; `None` for the API or the bucket itself.
         path: Option<RelPath>,
         /// What went wrong.
         cause: RetryCause,
@@ -264,6 +264,8 @@ pub enum ResumeReason {
 pub enum RetryCause {
     /// The API gave no usable answer.
     Api(ApiError),
+    /// The store of a bucket gave no usable answer.
+    Store(Box<BucketError>),
     /// A file could not be fetched yet.
     File(FailureCause),
 }
@@ -272,6 +274,7 @@ impl fmt::Display for RetryCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Api(fault) => fault.fmt(f),
+            Self::Store(fault) => fault.fmt(f),
             Self::File(cause) => cause.fmt(f),
         }
     }

@@ -10,6 +10,17 @@ use crate::error::ApiError;
 /// The patience of a single pass, of the first poll of all, and of a command that only reads: about four seconds.
 pub(crate) const SHORT: Policy = Policy::patient(4, Duration::from_millis(500), Duration::from_secs(60));
 
+/// How long the store of a bucket that does not answer is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    /// As often as a command that only reads asks the API: a user waits for the answer.
+    Short,
+    /// As long as a single pass has patience.
+    Pass,
+    /// For ever: the training continues meanwhile.
+    Endless,
+}
+
 /// What an error means for the next try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Again {

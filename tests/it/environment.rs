@@ -34,6 +34,43 @@ async fn ended(child: Child) -> Output {
     tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap()
 }
 
+/// Nothing listens at the store's address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_reads_a_bucket_reports_that_the_store_does_not_answer_and_gives_up_soon() {
+    let bench = running(HostOptions::default()).await;
+    let cases: [(&[&str], bool, bool); 6] = [
+        (&["ls", "s3://b/p"], true, false),
+        (&["verify", "s3://b/p", "--output", "json"], true, false),
+        (&["gallery", "s3://b/p"], true, false),
+        (&["prune", "s3://b/p", "--keep-last", "1"], true, false),
+        (&["fleet", "ls", "s3://b/{id}", "-vv"], true, true),
+        (&["ls", "s3://b/p", "-q"], false, false),
+    ];
+    let runs = cases.map(|(typed, reports, logs)| {
+        let mut command = bench.command(typed);
+        let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| (name, "ssssssss"));
+        command.envs(keys).env("AWS_REGION", "us-east-1").env("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+        let began = Instant::now();
+        tokio::task::spawn_blocking(move || {
+            let run = command.output().unwrap();
+            let (text, out) = (stderr(&run), String::from_utf8_lossy(&run.stdout).into_owned());
+            assert_eq!(code(&run), 69, "{typed:?}: {text}");
+            // A single pass of a mirror has patience for two minutes, of which the first six tries take eight seconds at least.
+            assert!(began.elapsed() < Duration::from_secs(30), "{typed:?}: {:?}", began.elapsed());
+            let away = "the store of `s3://b";
+            let lines = text.lines().filter(|line| line.starts_with("retrying ") && line.contains(away));
+            assert_eq!(lines.count(), usize::from(reports), "{typed:?}: {text}");
+            let logged = text.lines().filter(|line| line.contains("DEBUG") && line.contains(away));
+            assert_eq!(logged.count(), if logs { 3 } else { 0 }, "{typed:?}: {text}");
+            assert!(text.contains(&format!("error: {away}")), "{typed:?}: {text}");
+            assert_eq!(out.lines().count(), usize::from(typed.contains(&"json")), "{typed:?}: {out}");
+        })
+    });
+    for run in runs {
+        run.await.unwrap();
+    }
+}
+
 fn assert_all_here(bench: &Bench) {
     assert_eq!(bench.assert_published_is_true(), bench.simulator.hosted(&bench.job).len());
     bench.assert_sums_pass();

@@ -19,6 +19,7 @@ use crate::edge::api::base_url::ApiBase;
 use crate::engine::bucket::fleet_root::FleetRoot;
 #[cfg(feature = "buckets")]
 use crate::engine::bucket::run::BucketMirror;
+use crate::engine::event::Reporter;
 use crate::engine::fleet::api_toll::ApiToll;
 use crate::engine::fleet::overview;
 use crate::engine::fleet::overview::{Mirrored, Overview};
@@ -26,6 +27,7 @@ use crate::engine::fleet::registry::Registry;
 use crate::engine::fleet::source::Source;
 use crate::engine::fleet::{Fleet, Launch, ReadList, UntilFree};
 use crate::engine::mirror::Mirror;
+use crate::engine::retry::Persistence;
 use crate::engine::transfer::share::Budget;
 use crate::error::ExitStatus;
 use crate::model::destination::Destination;
@@ -62,8 +64,9 @@ fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandErr
     let (world, settings) = (context.world, &context.settings);
     let given = &settings.sync;
     let is_endless = !given.once && !given.dry_run;
-    let (source, to) = source(context, typed, is_endless)?;
-    let place = Place::of(&to, settings, is_endless)?;
+    let persistence = if is_endless { Persistence::Endless } else { Persistence::Pass };
+    let (source, to) = source(context, typed, persistence)?;
+    let place = Place::of(&to, settings, persistence)?;
     let page = match to.root() {
         Destination::Folder(root) if !given.dry_run => Some(root),
         _ => None,
@@ -116,7 +119,25 @@ enum Place {
 
 impl Place {
     /// Gets ready to speak to a bucket, and refuses settings that it has not. Sends nothing.
-    fn of(to: &Template, settings: &Settings, is_endless: bool) -> Result<Self, CommandError> {
+    fn of(to: &Template, settings: &Settings, persistence: Persistence) -> Result<Self, CommandError> {
+        Self::with(to, settings, persistence, None)
+    }
+
+    /// The same for a command without a view: that a bucket does not answer is reported in lines.
+    fn reporting(
+        to: &Template,
+        context: &Context<'_>,
+        persistence: Persistence,
+    ) -> Result<Self, CommandError> {
+        Self::with(to, &context.settings, persistence, Some(context.outages()))
+    }
+
+    fn with(
+        to: &Template,
+        settings: &Settings,
+        persistence: Persistence,
+        outages: Option<Arc<dyn Reporter>>,
+    ) -> Result<Self, CommandError> {
         match to.root() {
             Destination::Folder(_) => {
                 Kind::Folder.refuse_unfit(settings)?;
@@ -125,12 +146,13 @@ impl Place {
             #[cfg(feature = "buckets")]
             Destination::Bucket(root) => {
                 Kind::Bucket.refuse_unfit(settings)?;
-                Ok(Self::Bucket(FleetRoot::connect(&root, &bucket::options(settings), is_endless)?))
+                let options = bucket::options(settings);
+                Ok(Self::Bucket(FleetRoot::connect(&root, &options, persistence, outages)?))
             }
             #[cfg(not(feature = "buckets"))]
             Destination::Bucket(root) => {
                 // Used by buckets alone.
-                let _ = (settings, is_endless);
+                let _ = (settings, persistence, outages);
                 bucket::destination(std::path::Path::new(&root.to_string())).map(|_| Self::Folder)
             }
         }
@@ -188,7 +210,7 @@ fn this_process() -> String {
 fn source(
     context: &Context<'_>,
     typed: &Typed,
-    is_endless: bool,
+    persistence: Persistence,
 ) -> Result<(Source, Template), CommandError> {
     let world = context.world;
     let first = typed.jobs_or_dest.as_deref().unwrap_or_default();
@@ -203,7 +225,7 @@ fn source(
             },
             error => error,
         })?;
-        let place = Place::of(&to, &context.settings, is_endless)?;
+        let place = Place::of(&to, &context.settings, persistence)?;
         return Ok((Source::Registry(place.registry(&to)), to));
     };
     let to = template(dest)?;
@@ -295,7 +317,7 @@ fn run_add(context: &Context<'_>, typed: &FleetAdd) -> Result<ExitStatus, Comman
         return Err(CommandError::misused("`fleet add` takes jobs and a DEST", EXAMPLES));
     };
     let to = template(dest)?;
-    let place = Place::of(&to, &context.settings, false)?;
+    let place = Place::reporting(&to, context, Persistence::Pass)?;
     let jobs: Vec<JobId> = jobs.iter().map(|job| backend::job_id(job, &base)).collect::<Result<_, _>>()?;
     let lines: Vec<(JobId, String)> = jobs
         .into_iter()
@@ -378,7 +400,7 @@ struct Row {
 }
 
 fn run_ls(context: &Context<'_>, to: &Template) -> Result<ExitStatus, CommandError> {
-    let place = Place::of(to, &context.settings, false)?;
+    let place = Place::reporting(to, context, Persistence::Short)?;
     let registry = place.registry(to);
     let looking = async {
         let text = registry.read().await?;
@@ -397,7 +419,7 @@ fn run_ls(context: &Context<'_>, to: &Template) -> Result<ExitStatus, CommandErr
     let id = |text: &str| text.parse::<JobId>().map_err(|error| error.to_string());
     let listed = job_list::parse(&text, id, |_| Ok(()));
     let unreadable = listed.as_ref().err();
-    let unreadable = unreadable.map(|faults| format!("what `fleet add` put there cannot be read: {faults}"));
+    let unreadable = unreadable.map(|faults| format!("{} cannot be read: {faults}", registry.description()));
     let left_out = left_out.into_iter().map(|why| format!("not in the list: {why}"));
     if context.settings.talk > Talk::Quiet || context.settings.format == Format::Pretty {
         unreadable.into_iter().chain(left_out).for_each(|text| context.world.err.line(&shown(&text)));

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+#[cfg(feature = "buckets")]
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -12,6 +14,8 @@ use crate::edge::api::token::SECRET_VARIABLES;
 use crate::edge::folder::known::known;
 #[cfg(feature = "buckets")]
 use crate::engine::bucket::{compare as in_buckets, options::BucketOptions, read};
+#[cfg(feature = "buckets")]
+use crate::engine::event::Reporter;
 use crate::engine::outputs::gallery::{self, compare};
 #[cfg(feature = "buckets")]
 use crate::error::BucketError;
@@ -44,7 +48,8 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, open: bool) -> Result<ExitS
             return Err(CommandError::misused("`--open` is for folders", next));
         }
         let options = bucket::options(&context.settings);
-        let (document, left_out) = match super::until_signal(context.world, in_bucket(&url, &options))? {
+        let drawing = in_bucket(&url, &options, context.outages());
+        let (document, left_out) = match super::until_signal(context.world, drawing)? {
             Ok(drawn) => drawn,
             Err(status) => return Ok(status),
         };
@@ -100,8 +105,12 @@ fn report(context: &Context<'_>, left_out: &[String]) {
 
 /// Draws the page of a mirror, or of the mirrors below a prefix.
 #[cfg(feature = "buckets")]
-async fn in_bucket(url: &BucketUrl, options: &BucketOptions) -> Result<(Document, Vec<String>), Error> {
-    let none = match read::gallery(url, options).await {
+async fn in_bucket(
+    url: &BucketUrl,
+    options: &BucketOptions,
+    outages: Arc<dyn Reporter>,
+) -> Result<(Document, Vec<String>), Error> {
+    let none = match read::gallery(url, options, outages.clone()).await {
         Ok(drawn) => {
             let document = Document {
                 path: drawn.page,
@@ -115,7 +124,7 @@ async fn in_bucket(url: &BucketUrl, options: &BucketOptions) -> Result<(Document
         Err(Error::Bucket(fault)) if matches!(*fault, BucketError::NoMirror { .. }) => Error::Bucket(fault),
         Err(error) => return Err(error),
     };
-    let done = in_buckets::refresh(url, options).await?.ok_or(none)?;
+    let done = in_buckets::refresh(url, options, outages).await?.ok_or(none)?;
     let document = Document {
         path: done.page,
         changed: done.changed,

@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path) -> Result<ExitStatus, Comma
     #[cfg(feature = "buckets")]
     if let Some(url) = bucket::bucket(dir)? {
         let options = bucket::options(&context.settings);
-        let reading = engine::bucket::read::known(&url, &options);
+        let reading = engine::bucket::read::known(&url, &options, context.outages());
         let manifest = match super::until_signal(context.world, reading)? {
             Ok(manifest) => manifest,
             Err(status) => return Ok(status),

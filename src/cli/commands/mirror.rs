@@ -15,6 +15,8 @@ use crate::engine::bucket::comfyui::FromBucket;
 #[cfg(feature = "buckets")]
 use crate::engine::bucket::options::BucketOptions;
 use crate::engine::outputs::comfyui::{ComfyUi, Outcome, Patience, watch};
+#[cfg(feature = "buckets")]
+use crate::engine::retry::Persistence;
 use crate::error::{Error, ExitStatus, NoMirror};
 #[cfg(feature = "buckets")]
 use crate::model::destination::BucketUrl;
@@ -227,8 +229,11 @@ async fn job_of_bucket(
     signals: &Signals,
 ) -> Result<Option<JobId>, CommandError> {
     let mut waits = Waits::default();
+    let persistence = if watch { Persistence::Pass } else { Persistence::Short };
+    let outages = context.outages();
     loop {
-        match look(signals, engine::bucket::comfyui::job(url, options)).await {
+        let asking = engine::bucket::comfyui::job(url, options, persistence, outages.clone());
+        match look(signals, asking).await {
             Err(CommandError::Library(error)) if watch && engine::bucket::comfyui::is_empty(&error) => {
                 waits.report(context, &format!("nothing is mirrored into {url} yet"));
             }

@@ -29,6 +29,7 @@ pub(crate) use help::first_steps;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -37,7 +38,9 @@ use serde::Serialize;
 use crate::cli::command_error::CommandError;
 use crate::cli::format::{shown, span};
 use crate::cli::process::Process;
+use crate::cli::reporters::lines::Lines;
 use crate::cli::reporters::{json, logs};
+use crate::engine::event::Reporter;
 use crate::engine::retry::{SHORT, api_again, retry};
 use crate::error::{ApiError, Error, ExitStatus};
 use crate::model::job::JobId;
@@ -46,6 +49,7 @@ use super::args::{Cli, Command, DatasetCommand};
 use super::config::{Settings, Talk};
 use super::exit::Signals;
 use super::options::{Layer as _, SyncArgs};
+use super::render::lines_of;
 use super::runtime;
 use super::table::Room;
 use super::values::Format;
@@ -292,6 +296,13 @@ fn until_signal<T>(
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<Result<T, ExitStatus>, CommandError> {
     wait_for(world, |signals| async move { Ok(look(&signals, work).await?.ok_or_else(|| signals.status())) })
+}
+
+impl Context<'_> {
+    /// Reports on standard error that a store does not answer, and that it is asked again: the answer itself is one document.
+    fn outages(&self) -> Arc<dyn Reporter> {
+        Arc::new(Lines { hold: false, ..lines_of(self.world, &self.settings) })
+    }
 }
 
 /// Waits shorter than this pass without a word.

@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context<'_>, typed: &Prune) -> Result<ExitStatus, Co
     #[cfg(feature = "buckets")]
     if let Some(url) = bucket::bucket(&typed.dir)? {
         let options = bucket::options(&context.settings);
-        let pruning = engine::bucket::read::prune(&url, &options, retention, dry_run);
+        let pruning = engine::bucket::read::prune(&url, &options, retention, dry_run, context.outages());
         let pruned = match super::until_signal(context.world, pruning)? {
             Ok(pruned) => pruned,
             Err(status) => return Ok(status),

@@ -12,6 +12,7 @@ use crate::cli::reporters::words as sentences;
 use crate::edge::folder::check::{BadFile, Checked, Problem, check};
 use crate::edge::folder::known::known;
 use crate::edge::system::blocking::{blocking, lost};
+#[cfg(feature = "buckets")]
 use crate::engine;
 use crate::engine::event::{Event, Reporter};
 use crate::engine::mirror::Mirror;
@@ -31,7 +32,7 @@ pub(super) fn run(context: &Context<'_>, dir: &Path, listed: bool) -> Result<Exi
     #[cfg(feature = "buckets")]
     if let Some(url) = bucket::bucket(dir)? {
         let options = bucket::options(&context.settings);
-        let checking = engine::bucket::read::check(&url, &options, listed);
+        let checking = engine::bucket::read::check(&url, &options, listed, context.outages());
         let (manifest, checked) = match super::until_signal(context.world, checking)? {
             Ok(checked) => checked,
             Err(status) => return Ok(status),

@@ -223,7 +223,7 @@ impl<'a> Worded<'a> {
                 cause: words::retry(cause),
                 error_code: match cause {
                     RetryCause::Api(fault) => fault.code(),
-                    RetryCause::File(_) => None,
+                    RetryCause::Store(_) | RetryCause::File(_) => None,
                 },
                 wait_seconds: seconds(*wait),
             },
@@ -260,6 +260,7 @@ mod tests {
             head("settling") + r#""path":"dog_000000500.safetensors","declared":171863244,"have":1024}"#,
             head("retrying") + r#""path":"dog_000000500.safetensors","cause":"the connection broke after 7 bytes: connection reset","wait_seconds":1.5}"#,
             head("retrying") + r#""path":null,"cause":"the API answered HTTP 503","error_code":50301,"wait_seconds":2.0}"#,
+            head("retrying") + r#""path":null,"cause":"the store of `s3://loras/dog` cannot be reached: no answer for 30 s","wait_seconds":0.5}"#,
             head("vanished") + r#""path":"samples/1__000000250_0.jpg"}"#,
             head("failed") + r#""path":"samples/1__000000250_0.jpg","cause":"the host answered HTTP 403"}"#,
             head("mirrored") + r#""path":"dog_000000250.safetensors","to":"/ui/dog_250.safetensors","how":"hardlink"}"#,

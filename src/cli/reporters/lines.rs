@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::cli::config::Talk;
 use crate::cli::format::{checking, shown, span, state, steps};
 use crate::decide::mirror::plan::Counts;
-use crate::engine::event::{Event, Notice, Reporter};
+use crate::engine::event::{Event, Notice, Reporter, RetryCause};
 use crate::error::ExitStatus;
 use crate::model::names::rel_path::RelPath;
 use crate::model::units::ByteCount;
@@ -236,7 +236,11 @@ fn sentence(event: &Event, ending: &str, again: &str) -> Option<(Weight, &'stati
             (Weight::Background, "settling", text)
         }
         Event::Retrying { path, cause, wait, .. } => {
-            let what = path.as_ref().map_or_else(|| "the API".to_owned(), name);
+            let what = match (path, cause) {
+                (Some(path), _) => name(path),
+                (None, RetryCause::Store(_)) => "the bucket".to_owned(),
+                (None, _) => "the API".to_owned(),
+            };
             (
                 Weight::Background,
                 "retrying",
@@ -370,6 +374,7 @@ published  dog_000000250.safetensors  164 MiB  trainer-hash  step 250
 settling   dog_000000500.safetensors  1.0 KiB of 164 MiB written
 retrying   dog_000000500.safetensors  in 1.5 s: the connection broke after 7 bytes: connection reset
 retrying   the API  in 2.0 s: the API answered HTTP 503
+retrying   the bucket  in 0.5 s: the store of `s3://loras/dog` cannot be reached: no answer for 30 s
 vanished   samples/1__000000250_0.jpg  gone from the host before it was fetched
 failed     samples/1__000000250_0.jpg  the host answered HTTP 403
 mirrored   dog_000000250.safetensors  to /ui/dog_250.safetensors (hardlink)

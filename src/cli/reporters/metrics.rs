@@ -295,7 +295,7 @@ mod tests {
                 "rcsync_published_files_total{job_id=\"abc-1\"} 1",
                 "rcsync_published_bytes_total{job_id=\"abc-1\"} 171863244",
                 "rcsync_received_bytes_total{job_id=\"abc-1\"} 171863244",
-                "rcsync_retries_total{job_id=\"abc-1\"} 2",
+                "rcsync_retries_total{job_id=\"abc-1\"} 3",
                 "rcsync_run_start_timestamp_seconds{job_id=\"abc-1\"} 1769860800",
                 "rcsync_last_look_timestamp_seconds{job_id=\"abc-1\"} 1769860800",
                 "rcsync_last_published_timestamp_seconds{job_id=\"abc-1\"} 1769860800",

@@ -6,7 +6,7 @@ use crate::decide::mirror::auto_resume::Stopped;
 use crate::decide::mirror::plan::PlannedStep;
 use crate::decide::transfer::task::FailureCause;
 use crate::engine::event::{Event, Notice, ResumeReason, RetryCause};
-use crate::error::{ApiError, ExitStatus};
+use crate::error::{ApiError, BucketError, ExitStatus, Unanswered};
 use crate::model::artifact::ArtifactKind;
 use crate::model::digest::Sha256Digest;
 use crate::model::error_code::ErrorCode;
@@ -103,6 +103,14 @@ pub(crate) fn every_event() -> Vec<Event> {
                 retry_after: None,
             }),
             wait: Duration::from_secs(2),
+        },
+        Event::Retrying {
+            path: None,
+            cause: RetryCause::Store(Box::new(BucketError::Away {
+                to: "s3://loras/dog".to_owned(),
+                cause: Unanswered::TimedOut { after: Duration::from_secs(30) },
+            })),
+            wait: Duration::from_millis(500),
         },
         Event::Vanished { path: sample() },
         Event::Failed { path: sample(), cause: refused() },

@@ -126,6 +126,7 @@ pub(crate) fn push_notice(notice: &PushNotice) -> String {
 pub(crate) fn retry(cause: &RetryCause) -> String {
     match cause {
         RetryCause::Api(fault) => fault.to_string(),
+        RetryCause::Store(fault) => fault.to_string(),
         RetryCause::File(cause) => failure(cause),
     }
 }

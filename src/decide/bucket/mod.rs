@@ -18,4 +18,5 @@
 pub(crate) mod head;
 pub(crate) mod lease;
 pub(crate) mod names;
+pub(crate) mod outage;
 pub(crate) mod parts;

@@ -24,6 +24,7 @@ use crate::edge::system::disk::{self, Durability, fault};
 use crate::engine::event::{ComfyNotice, Event, Notice, Reporter};
 use crate::engine::outputs::comfyui::lacking::{Lacking, Other};
 use crate::engine::outputs::comfyui::{ComfyUi, Outcome, Patience};
+use crate::engine::retry::Persistence;
 use crate::engine::stop::Stop;
 use crate::error::{BucketError, Error, ExitStatus};
 use crate::model::destination::BucketUrl;
@@ -77,7 +78,8 @@ impl FromBucket {
         state: &Path,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Self, Error> {
-        Ok(Self::over(connect(url, options, true, false)?.0, comfy, state, reporter))
+        let store = connect(url, options, Persistence::Pass)?.0.reporting(reporter.clone());
+        Ok(Self::over(store, comfy, state, reporter))
     }
 
     /// The same over a store of the caller's.
@@ -383,12 +385,17 @@ fn append(path: &Path, bytes: &[u8], mut hash: Sha256) -> Result<Sha256, Error> 
     Ok(hash)
 }
 
-/// Returns the job that was mirrored to a bucket.
+/// Returns the job that was mirrored to a bucket. A store that does not answer is reported.
 ///
 /// # Errors
 /// When nothing was, or the store refuses.
-pub(crate) async fn job(url: &BucketUrl, options: &BucketOptions) -> Result<JobId, Error> {
-    let (store, _) = connect(url, options, true, false)?;
+pub(crate) async fn job(
+    url: &BucketUrl,
+    options: &BucketOptions,
+    persistence: Persistence,
+    reporter: Arc<dyn Reporter>,
+) -> Result<JobId, Error> {
+    let store = connect(url, options, persistence)?.0.reporting(reporter);
     Ok(Found::peek(&store).await?.known.manifest.job)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -9,9 +10,11 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use crate::decide::bucket::head::Publish;
 use crate::edge::bucket::{Put, StoreFault, When};
 use crate::edge::folder::reports;
+use crate::engine::event::Reporter;
 use crate::engine::outputs::gallery::compare::{
     CONFIG_BOUND, DEPTH, Drawn, MOST_RUNS, Mirrored, newest_config, surplus,
 };
+use crate::engine::retry::Persistence;
 use crate::error::{BucketError, Error, Unanswered, explain_briefly};
 use crate::model::destination::BucketUrl;
 use crate::model::manifest::Manifest;
@@ -50,13 +53,18 @@ pub(crate) struct Compared {
 ///
 /// # Errors
 /// When the store refuses, and when a page that rcsync did not write is there; that page is left as it is.
-pub(crate) async fn refresh(url: &BucketUrl, options: &BucketOptions) -> Result<Option<Compared>, Error> {
-    let root = FleetRoot::connect(url, options, false)?;
+pub(crate) async fn refresh(
+    url: &BucketUrl,
+    options: &BucketOptions,
+    reporter: Arc<dyn Reporter>,
+) -> Result<Option<Compared>, Error> {
+    let connect = |options| FleetRoot::connect(url, options, Persistence::Pass, Some(reporter.clone()));
+    let root = connect(options)?;
     let Some(found) = look_below(&root).await? else { return Ok(None) };
     // Such a store ignores the condition of the write.
     if found.has_sole && !options.sole_writer {
         let options = BucketOptions { sole_writer: true, ..options.clone() };
-        let root = FleetRoot::connect(url, &options, false)?;
+        let root = connect(&options)?;
         return draw(root.all(), found).await.map(Some);
     }
     draw(root.all(), found).await.map(Some)

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::decide::bucket::lease::{Standing, standing};
+use crate::engine::event::Reporter;
+use crate::engine::retry::Persistence;
 use crate::error::{BadInput, Error};
 use crate::model::destination::BucketUrl;
 
@@ -28,16 +30,22 @@ pub(crate) struct FleetRoot {
 }
 
 impl FleetRoot {
-    /// Gets ready to speak to the store. Sends nothing. `is_endless`: a store that is away is asked for ever.
+    /// Gets ready to speak to the store. Sends nothing. `outages` gets each one; the runs of jobs report theirs themselves.
     ///
     /// # Errors
     /// When the environment's settings cannot be used.
     pub(crate) fn connect(
         root: &BucketUrl,
         options: &BucketOptions,
-        is_endless: bool,
+        persistence: Persistence,
+        outages: Option<Arc<dyn Reporter>>,
     ) -> Result<Arc<Self>, Error> {
-        Ok(Self::over(connect(root, options, true, is_endless)?.0, options))
+        let (store, _) = connect(root, options, persistence)?;
+        let store = match outages {
+            Some(reporter) => store.reporting(reporter),
+            None => store,
+        };
+        Ok(Self::over(store, options))
     }
 
     /// The same over a store of the caller's.
@@ -61,7 +69,7 @@ impl FleetRoot {
             return Err(BadInput::NotBelow { to, root }.into());
         };
         let bucket = Arc::new(Below::new(self.store.bucket.clone(), prefix));
-        Ok(Store { bucket, url: Arc::new(to.clone()), is_endless: self.store.is_endless })
+        Ok(Store { bucket, url: Arc::new(to.clone()), ..self.store.clone() })
     }
 
     /// Waits until the lease of a job may be taken, as far as a look at its head tells; no request goes to the API. What

@@ -11,6 +11,7 @@ mod head_read;
 pub(crate) mod head_store;
 pub(crate) mod hooks;
 pub(crate) mod options;
+pub(crate) mod outages;
 pub(crate) mod overview;
 mod part_memory;
 pub(crate) mod probe;

@@ -7,10 +7,12 @@ use crate::decide::bucket::parts::{LARGEST, SMALLEST};
 use crate::edge::bucket::Bucket;
 use crate::edge::bucket::cloud::Cloud;
 use crate::edge::bucket::connect::{Described, Dialect};
+use crate::engine::retry::Persistence;
 use crate::error::Error;
 use crate::model::destination::BucketUrl;
 use crate::model::units::ByteCount;
 
+use super::outages::Outages;
 use super::sole::Sole;
 use super::store::{Store, error};
 
@@ -45,15 +47,14 @@ impl Default for BucketOptions {
 pub(crate) fn connect(
     url: &BucketUrl,
     options: &BucketOptions,
-    sends_checksums: bool,
-    is_endless: bool,
+    persistence: Persistence,
 ) -> Result<(Store, Described), Error> {
     let completes_new_only = !options.sole_writer;
-    let cloud = Cloud::new(url, Dialect { sends_checksums, completes_new_only });
+    let cloud = Cloud::new(url, Dialect { sends_checksums: true, completes_new_only });
     let cloud = cloud.map_err(|fault| error(url, "reach", "", fault))?;
     let url = Arc::new(url.clone());
     let described = cloud.described.clone();
     let bucket: Arc<dyn Bucket> = Arc::new(cloud);
     let bucket = if options.sole_writer { Arc::new(Sole(bucket)) } else { bucket };
-    Ok((Store { bucket, url, is_endless }, described))
+    Ok((Store { bucket, url, persistence, outages: Outages::default() }, described))
 }

@@ -9,6 +9,8 @@ use crate::decide::mirror::retention::{Retention, surplus};
 use crate::edge::bucket::Listed;
 use crate::edge::bucket::connect::Described;
 use crate::edge::folder::check::{BadFile, Checked, Problem};
+use crate::engine::event::Reporter;
+use crate::engine::retry::Persistence;
 use crate::error::{BucketError, Error, explain_briefly};
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::destination::BucketUrl;
@@ -24,12 +26,21 @@ use super::records::{self, JOB_BOUND, PAGE};
 use super::store::{Small, Store};
 use super::{probe, prune};
 
-/// Reads what is known of a destination. Changes nothing.
+/// Gets ready to read for a user who waits. Sends nothing.
+fn open(url: &BucketUrl, options: &BucketOptions, reporter: Arc<dyn Reporter>) -> Result<Store, Error> {
+    Ok(connect(url, options, Persistence::Short)?.0.reporting(reporter))
+}
+
+/// Reads what is known of a destination. Changes nothing. A store that does not answer is reported, here and below.
 ///
 /// # Errors
 /// When nothing was mirrored there, or the store refuses.
-pub(crate) async fn known(url: &BucketUrl, options: &BucketOptions) -> Result<Manifest, Error> {
-    let (store, _) = connect(url, options, true, false)?;
+pub(crate) async fn known(
+    url: &BucketUrl,
+    options: &BucketOptions,
+    reporter: Arc<dyn Reporter>,
+) -> Result<Manifest, Error> {
+    let store = open(url, options, reporter)?;
     Ok(Found::peek(&store).await?.known.manifest)
 }
 
@@ -41,13 +52,15 @@ pub(crate) async fn check(
     url: &BucketUrl,
     options: &BucketOptions,
     listed: bool,
+    reporter: Arc<dyn Reporter>,
 ) -> Result<(Manifest, Checked), Error> {
-    let (store, _) = connect(url, options, true, false)?;
+    let store = open(url, options, reporter)?;
     check_over(&store, listed).await
 }
 
 pub(super) async fn check_over(store: &Store, listed: bool) -> Result<(Manifest, Checked), Error> {
     let known = Found::peek(store).await?.known;
+    let store = &store.as_in_a_pass();
     let objects = if listed { store.ask("list", "", || store.bucket.list("")).await? } else { Vec::new() };
     let objects: BTreeMap<&str, &Listed> =
         objects.iter().map(|object| (object.key.as_str(), object)).collect();
@@ -109,15 +122,20 @@ async fn compare(store: &Store, path: &RelPath, size: u64, sha256: Sha256Digest)
 }
 
 /// Takes the lease of a destination that has a head.
-async fn hold(url: &BucketUrl, options: &BucketOptions) -> Result<(Store, Arc<HeadStore>), Error> {
-    let (store, _) = connect(url, options, true, false)?;
+async fn hold(
+    url: &BucketUrl,
+    options: &BucketOptions,
+    reporter: Arc<dyn Reporter>,
+) -> Result<(Store, Arc<HeadStore>), Error> {
+    let store = open(url, options, reporter.clone())?;
     let found = Found::peek(&store).await?;
     let publish = found.head.as_ref().map_or(Publish::Complete, |head| head.publish);
     let store = if publish == Publish::Sole {
-        connect(url, &BucketOptions { sole_writer: true, ..options.clone() }, true, false)?.0
+        open(url, &BucketOptions { sole_writer: true, ..options.clone() }, reporter)?
     } else {
         store
     };
+    let store = store.as_in_a_pass();
     let wish = Wish { lease: options.lease, waits: false, fold_at: FoldAt::default() };
     let head = HeadStore::take(store.clone(), found, wish, publish, |_| {}).await?;
     Ok((store, Arc::new(head)))
@@ -132,11 +150,12 @@ pub(crate) async fn prune(
     options: &BucketOptions,
     retention: Retention,
     dry_run: bool,
+    reporter: Arc<dyn Reporter>,
 ) -> Result<Pruned, Error> {
     if dry_run {
-        return Ok(judged(&known(url, options).await?, retention).1);
+        return Ok(judged(&known(url, options, reporter).await?, retention).1);
     }
-    let (store, head) = hold(url, options).await?;
+    let (store, head) = hold(url, options, reporter).await?;
     let (going, pruned) = judged(&head.known().manifest, retention);
     let work = async {
         prune::remove(&store, &head, &going).await?;
@@ -182,9 +201,14 @@ pub(crate) struct Drawn {
 ///
 /// # Errors
 /// As `prune`, and when a page that rcsync did not write is there.
-pub(crate) async fn gallery(url: &BucketUrl, options: &BucketOptions) -> Result<Drawn, Error> {
-    let (store, _) = connect(url, options, true, false)?;
+pub(crate) async fn gallery(
+    url: &BucketUrl,
+    options: &BucketOptions,
+    reporter: Arc<dyn Reporter>,
+) -> Result<Drawn, Error> {
+    let store = open(url, options, reporter.clone())?;
     let manifest = Found::peek(&store).await?.known.manifest;
+    let store = store.as_in_a_pass();
     let page = url.object(PAGE);
     let there = match store.look(PAGE, JOB_BOUND).await? {
         Small::Nothing => None,
@@ -194,7 +218,7 @@ pub(crate) async fn gallery(url: &BucketUrl, options: &BucketOptions) -> Result<
     let drawn = records::draw(&store, &manifest).await?;
     let changed = there.as_deref() != Some(drawn.text().as_bytes());
     if changed {
-        let (store, head) = hold(url, options).await?;
+        let (store, head) = hold(url, options, reporter).await?;
         let worked = records::write(&store, &head, PAGE, |_| drawn.clone()).await;
         let released = head.release().await;
         worked.and(released)?;
@@ -227,7 +251,7 @@ pub(crate) async fn examine(url: &BucketUrl, options: &BucketOptions) -> Vec<Ste
         steps.push(Step { about, found });
         is_good
     };
-    let (store, Described { credentials, endpoint }) = match connect(url, options, true, false) {
+    let (store, Described { credentials, endpoint }) = match connect(url, options, Persistence::Short) {
         Ok(connected) => connected,
         Err(error) => {
             note("bucket", Err(error));

@@ -30,6 +30,7 @@ use crate::engine::job_life::{Around, Life};
 use crate::engine::options::{OnChange, SyncOptions};
 use crate::engine::poll::{Patience, interrupted, look};
 use crate::engine::reported::Reported;
+use crate::engine::retry::Persistence;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::link_refresh::Relister;
 use crate::engine::transfer::share::{Member, Membership};
@@ -82,9 +83,10 @@ impl BucketMirror {
         }
         let private = self.options.allow_private_hosts || self.api.is_private();
         let hosts = ArtifactClient::new(private, self.options.stall_timeout)?;
-        let is_endless = !self.options.once && !self.options.dry_run;
+        let is_pass = self.options.once || self.options.dry_run;
+        let persistence = if is_pass { Persistence::Pass } else { Persistence::Endless };
         let bucket = self.bucket.clone();
-        let open = move |to: &BucketUrl| Ok(connect(to, &bucket, true, is_endless)?.0);
+        let open = move |to: &BucketUrl| Ok(connect(to, &bucket, persistence)?.0);
         self.run_over(hosts, open, reporter, stop).await
     }
 
@@ -130,7 +132,7 @@ impl BucketMirror {
             Destination::Bucket(to) => to,
             Destination::Folder(_) => return Err(BadInput::NoBucket.into()),
         };
-        let store = open(&to)?;
+        let store = open(&to)?.reporting(reporter.clone());
         let mut run = Run::new(self, hosts, store, reporter, stop.clone(), began);
         run.hook_reporter = hook_reporter;
         let ended = tokio::select! {

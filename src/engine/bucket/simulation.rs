@@ -20,6 +20,7 @@ use crate::decide::formats::Format;
 use crate::decide::transfer::verify::{Expectation, Inspection, Judgement, Verified, judge};
 use crate::edge::bucket::memory::{Change, Hand, Shelf, Stored as Object, Weather};
 use crate::edge::folder::checksummed;
+use crate::engine::retry::Persistence;
 use crate::error::{BucketError, Error};
 use crate::model::artifact::{ArtifactKey, ArtifactKind};
 use crate::model::destination::BucketUrl;
@@ -33,6 +34,7 @@ use crate::model::revision::Revision;
 use super::create::{Origin, create_small};
 use super::head_read::Found;
 use super::head_store::{HeadStore, Wish};
+use super::outages::Outages;
 use super::prune;
 use super::records::{self, Draft, SUMS};
 use super::sabotage::{Rule, break_rule, holds};
@@ -429,7 +431,12 @@ async fn universe(seed: u64, tell: bool) -> Result<u64, String> {
     let prunes = zombies || random.u32(..3) > 0;
     let url = Arc::new(BucketUrl::parse("s3://bucket/prefix").unwrap().unwrap());
     let worker = |hand: Arc<Hand>, seed: u64, name: &'static str| Worker {
-        store: Store { bucket: hand.clone(), url: url.clone(), is_endless: false },
+        store: Store {
+            bucket: hand.clone(),
+            url: url.clone(),
+            persistence: Persistence::Pass,
+            outages: Outages::default(),
+        },
         hand,
         world: world.clone(),
         random: Rng::with_seed(seed),

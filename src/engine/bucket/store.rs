@@ -5,17 +5,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tracing::debug;
 
 use crate::decide::transfer::backoff::{Policy, Tries};
 use crate::edge::bucket::{About, Answer, Bucket, Meta, StoreFault, Tag};
-use crate::engine::retry::{Again, retry};
+use crate::engine::event::Reporter;
+use crate::engine::retry::{Again, Persistence, SHORT};
 use crate::error::{BucketError, Error, StoreRefusal, Unanswered};
 use crate::model::destination::BucketUrl;
 use crate::model::digest::{Sha256Digest, hex};
 
+use super::outages::Outages;
+
 /// How often one request is sent before a single pass gives up: for some two minutes. A store that asks for a longer wait is
 /// overloaded, and it gets the wait.
-const PATIENCE: Policy =
+const PASS: Policy =
     Policy::patient(9, Duration::from_millis(500), Duration::from_secs(30)).however_long_asked();
 
 /// Bytes of an object that are read at once to compare it.
@@ -26,8 +30,8 @@ const READ_AT_ONCE: u64 = 8 << 20;
 pub(crate) struct Store {
     pub(crate) bucket: Arc<dyn Bucket>,
     pub(crate) url: Arc<BucketUrl>,
-    /// Whether a store that is away is asked for ever.
-    pub(crate) is_endless: bool,
+    pub(crate) persistence: Persistence,
+    pub(crate) outages: Outages,
 }
 
 /// What is under a key where a small object is expected.
@@ -45,17 +49,29 @@ pub(super) enum Small {
 #[derive(Debug)]
 pub(super) struct Patience {
     tries: Tries,
+    failed: u32,
     began: Instant,
 }
 
 impl Store {
-    /// Begins a series of tries.
-    pub(super) fn patience(&self) -> Patience {
-        Patience { tries: Tries::new(self.policy(), fastrand::u64(..)), began: Instant::now() }
+    /// The same store, whose outages are reported there.
+    pub(super) fn reporting(self, reporter: Arc<dyn Reporter>) -> Self {
+        Self { outages: Outages::to(reporter), ..self }
     }
 
-    const fn policy(&self) -> Policy {
-        if self.is_endless { PATIENCE.endless() } else { PATIENCE }
+    /// The same store, asked with the patience of a pass: it has answered, and what was begun is worth more than a few seconds.
+    pub(super) fn as_in_a_pass(&self) -> Self {
+        Self { persistence: Persistence::Pass, ..self.clone() }
+    }
+
+    /// Begins a series of tries.
+    pub(super) fn patience(&self) -> Patience {
+        let policy = match self.persistence {
+            Persistence::Short => SHORT,
+            Persistence::Pass => PASS,
+            Persistence::Endless => PASS.endless(),
+        };
+        Patience { tries: Tries::new(policy, fastrand::u64(..)), failed: 0, began: Instant::now() }
     }
 
     /// Waits before the next try; the fault is an error where no later try can succeed, or there were enough of them.
@@ -66,11 +82,16 @@ impl Store {
         key: &str,
         fault: StoreFault,
     ) -> Result<(), Error> {
+        let elapsed = patience.began.elapsed();
         let wait = match again(&fault) {
             Again::Never => None,
-            Again::After(asked) => patience.tries.next_wait(patience.began.elapsed(), asked),
+            Again::After(asked) => patience.tries.next_wait(elapsed, asked),
         };
-        let Some(wait) = wait else { return Err(self.error(verb, key, fault)) };
+        let error = bucket_error(&self.url, verb, key, fault);
+        let Some(wait) = wait else { return Err(error.into()) };
+        debug!(verb, key, %error, ?wait, "a request to the store failed and is repeated");
+        patience.failed = patience.failed.saturating_add(1);
+        self.outages.failed(patience.failed, elapsed + wait, error, wait);
         tokio::time::sleep(wait).await;
         Ok(())
     }
@@ -82,9 +103,16 @@ impl Store {
         key: &str,
         mut request: impl FnMut() -> Answer<'a, T>,
     ) -> Result<T, Error> {
-        retry(self.policy(), &mut request, again, |_, _| {})
-            .await
-            .map_err(|fault| self.error(verb, key, fault))
+        let mut patience = self.patience();
+        loop {
+            match request().await {
+                Ok(answer) => {
+                    self.outages.answered();
+                    return Ok(answer);
+                }
+                Err(fault) => self.wait(&mut patience, verb, key, fault).await?,
+            }
+        }
     }
 
     pub(super) async fn stat(&self, key: &str) -> Result<Option<Meta>, Error> {
@@ -186,10 +214,14 @@ fn again(fault: &StoreFault) -> Again {
 
 /// Makes a fault an error that names the destination.
 pub(super) fn error(url: &BucketUrl, verb: &'static str, key: &str, fault: StoreFault) -> Error {
+    bucket_error(url, verb, key, fault).into()
+}
+
+fn bucket_error(url: &BucketUrl, verb: &'static str, key: &str, fault: StoreFault) -> BucketError {
     let to = url.to_string();
     let store = url.store().name();
     let refused = |cause| BucketError::Refused { verb, object: url.object(key), cause };
-    Error::from(match fault {
+    match fault {
         StoreFault::Unknown { cause } => BucketError::Away { to, cause },
         StoreFault::Busy { status, .. } => BucketError::Away { to, cause: Unanswered::Busy(status) },
         StoreFault::Credentials(why) => BucketError::NoCredentials { to, store, why },
@@ -201,7 +233,7 @@ pub(super) fn error(url: &BucketUrl, verb: &'static str, key: &str, fault: Store
         StoreFault::NoUpload => refused(StoreRefusal::NoUpload),
         StoreFault::Refused { status, message } => refused(StoreRefusal::Status { status, message }),
         StoreFault::Unusable(why) => refused(why),
-    })
+    }
 }
 
 /// A mark that no other write has.

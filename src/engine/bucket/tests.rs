@@ -20,10 +20,11 @@ use crate::edge::comfyui::LoraFolder;
 use crate::edge::folder::checksummed;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::link::LinkMode;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, RetryCause};
 use crate::engine::options::SyncOptions;
 use crate::engine::outputs::comfyui::{ComfyOptions, ComfyUi, Patience};
 use crate::engine::outputs::hooks::HookPlan;
+use crate::engine::retry::Persistence;
 use crate::engine::stop::Stop;
 use crate::error::{BucketError, Error, ExitStatus};
 use crate::model::artifact::ArtifactKind;
@@ -42,6 +43,7 @@ use super::comfyui::FromBucket;
 use super::head_read::Found;
 use super::head_store::{HeadStore, Wish};
 use super::options::BucketOptions;
+use super::outages::Outages;
 use super::read::check_over;
 use super::run::BucketMirror;
 use super::store::{Small, Store};
@@ -76,7 +78,8 @@ impl Rig {
         Store {
             bucket: hand,
             url: Arc::new(BucketUrl::parse("s3://b/p").unwrap().unwrap()),
-            is_endless: false,
+            persistence: Persistence::Pass,
+            outages: Outages::default(),
         }
     }
 
@@ -573,6 +576,46 @@ fn a_configuration_that_is_stored_compressed_is_unpacked() {
         assert_eq!(&rig.shelf.objects()["config.yaml"].bytes[..], text);
         let (_, checked) = check_over(&rig.steady(), false).await.unwrap();
         assert_eq!((checked.good, checked.bad), (1, Vec::new()));
+    });
+}
+
+/// A verification reads for hours: what fails for a minute in between makes no file unreadable.
+#[test]
+fn a_store_that_has_answered_is_read_with_the_patience_of_a_pass() {
+    virtually(38, async {
+        let rig = Rig::finished(plan());
+        rig.once().await;
+        let (mut verified, mut not_begun) = (0, 0);
+        for seed in 0..20 {
+            let weather = Weather { dropped: 400, ..Weather::default() };
+            let hand = Hand::new(rig.shelf.clone(), weather, Duration::ZERO, seed);
+            let store = Store { persistence: Persistence::Short, ..rig.store(hand) };
+            match check_over(&store, false).await {
+                Ok((_, checked)) => {
+                    assert_eq!(checked.bad, [], "seed {seed}");
+                    verified += 1;
+                }
+                Err(error) => {
+                    assert!(is(&error, |fault| matches!(fault, BucketError::Away { .. })), "{error}");
+                    not_begun += 1;
+                }
+            }
+        }
+        assert!(verified > 10 && verified + not_begun == 20, "{verified} verified, {not_begun} not begun");
+    });
+}
+
+#[test]
+fn a_mirror_whose_store_does_not_answer_reports_it() {
+    virtually(39, async {
+        let rig = Rig::finished(plan());
+        let weather = Weather { dropped: 1000, ..Weather::default() };
+        let error =
+            rig.run(Hand::new(rig.shelf.clone(), weather, Duration::ZERO, 1), |_, _| {}).await.unwrap_err();
+        assert!(is(&error, |fault| matches!(fault, BucketError::Away { .. })), "{error}");
+        let is_outage =
+            |event: &Event| matches!(event, Event::Retrying { path: None, cause: RetryCause::Store(_), .. });
+        assert_eq!(rig.events().iter().filter(|event| is_outage(event)).count(), 1);
     });
 }
 

@@ -24,6 +24,7 @@ use crate::edge::system::trace::{Change, Witness, call, dismiss};
 use crate::engine::bucket::compare;
 use crate::engine::bucket::fleet_root::FleetRoot;
 use crate::engine::bucket::options::BucketOptions;
+use crate::engine::bucket::outages::Outages;
 use crate::engine::bucket::overview;
 use crate::engine::bucket::run::BucketMirror;
 use crate::engine::bucket::store::Store;
@@ -33,6 +34,7 @@ use crate::engine::follower::Follower;
 use crate::engine::mirror::Mirror;
 use crate::engine::options::SyncOptions;
 use crate::engine::outputs::gallery::Gallery;
+use crate::engine::retry::Persistence;
 use crate::engine::stop::Stop;
 use crate::engine::transfer::share::Budget;
 use crate::error::{Error, ExitStatus};
@@ -119,7 +121,10 @@ impl Rig {
 
     fn root(&self, hand: Arc<Hand>, options: &BucketOptions) -> Arc<FleetRoot> {
         let url = Arc::new(BucketUrl::parse("s3://b/loras").unwrap().unwrap());
-        FleetRoot::over(Store { bucket: hand, url, is_endless: false }, options)
+        FleetRoot::over(
+            Store { bucket: hand, url, persistence: Persistence::Pass, outages: Outages::default() },
+            options,
+        )
     }
 
     fn steady(&self) -> Arc<FleetRoot> {
