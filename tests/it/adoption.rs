@@ -311,11 +311,34 @@ async fn what_cannot_be_read_is_in_no_list_until_it_can_and_is_not_forgotten() {
                 serde_json::from_slice(&fs::read(bench.dir().join("job.json")).unwrap()).unwrap();
             let row = job["artifacts"].as_array().unwrap().iter().find(|row| row["path"] == name).unwrap();
             assert!(row["state"] == "unread" && row["sha256"].is_string(), "{row}");
+            assert_verify_names(&bench, name, fault);
         }
         let run = bench.once(&["--only", "samples"]).await;
         assert_eq!((code(&run), stderr(&run).as_str()), (0, ""), "{name}");
         assert_eq!((listed(&bench), sums(&bench)), (before, sums_before), "{name}");
     }
+}
+
+/// `verify` names a file that cannot be read, and whose row is all that is recorded of it; a file that can be read is verified.
+#[cfg(target_os = "linux")]
+fn assert_verify_names(bench: &Bench, name: &str, fault: &str) {
+    let dir = bench.dir().display().to_string();
+    let json = bench.command(&["verify", &dir, "--output", "json"]);
+    let (exit, text, calls) = crate::rig::with_fault(&json, fault, Some(&bench.dir().join(name)));
+    assert_eq!(exit.code(), Some(1), "{text} {calls}");
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let bad = document["bad"].as_array().unwrap();
+    assert!(bad.len() == 1 && bad[0]["path"] == name && bad[0]["problem"] == "unreadable", "{document}");
+    let (exit, text, _) = {
+        let words = bench.command(&["verify", &dir]);
+        crate::rig::with_fault(&words, fault, Some(&bench.dir().join(name)))
+    };
+    assert!(exit.code() == Some(1) && text.starts_with(&format!("unreadable  {name}  ")), "{text}");
+    let run = bench.command(&["verify", &dir, "--output", "json"]).output().unwrap();
+    let readable: Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(code(&run), 0, "{readable}");
+    let files = document["verified"].as_u64().unwrap() + 1;
+    assert_eq!(readable["verified"], files, "what can be read again is verified by its row");
 }
 
 /// Another job's records vouch for nothing.

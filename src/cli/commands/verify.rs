@@ -290,6 +290,36 @@ pub(super) mod tests {
         );
     }
 
+    /// Its row is all that is recorded of it, and the next mirror reads it again.
+    #[test]
+    fn a_file_that_could_not_be_read_when_the_manifest_was_lost_is_checked_by_its_row() {
+        let (folder, manifest) = folder(&[("a.safetensors", None, "abc")]);
+        let sha256 = Sha256Digest::new(Sha256::digest("abc").into()).to_string();
+        let row = |name: &str, state: &str| {
+            serde_json::json!({ "path": name, "kind": "checkpoint", "key": format!("/o/{name}"), "listed": false,
+                "state": state, "size": 3, "sha256": sha256, "evidence": "trainer-hash" })
+        };
+        let rows = [
+            row("a.safetensors", "unread"),
+            row("b.safetensors", "unread"),
+            row("c.safetensors", "missing"),
+            row("d.safetensors", "unread"),
+        ];
+        let progress = serde_json::json!({ "current_step": null, "total_steps": null, "percent": null });
+        let job = serde_json::json!({ "job_id": job().as_str(), "name": null, "status": "STOPPED",
+            "progress": progress, "error": null, "artifacts": rows });
+        fs::write(folder.path().join("job.json"), job.to_string()).unwrap();
+        for name in ["b.safetensors", "d.safetensors"] {
+            fs::write(folder.path().join(name), "abc").unwrap();
+        }
+        assert_eq!(words(&document(folder.path(), &manifest), Talk::Normal), "3 files verified (9 B)\n");
+        fs::write(folder.path().join("b.safetensors"), "abd").unwrap();
+        fs::remove_file(folder.path().join("d.safetensors")).unwrap();
+        let text = words(&document(folder.path(), &manifest), Talk::Normal);
+        assert!(text.starts_with("differs     b.safetensors  its SHA-256 is "), "{text}");
+        assert!(text.contains("missing     d.safetensors\n1 file verified"), "{text}");
+    }
+
     #[test]
     fn a_signal_ends_it() {
         let (folder, manifest) = folder(&[("a.safetensors", None, "abc")]);

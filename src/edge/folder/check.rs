@@ -8,11 +8,13 @@ use crate::edge::system::disk;
 use crate::error::explain_briefly;
 use crate::model::artifact::ArtifactKey;
 use crate::model::digest::Sha256Digest;
+use crate::model::job_file::{JobArtifact, UNREAD};
 use crate::model::local::LocalFile;
 use crate::model::manifest::{Entry, EntryState, Manifest};
 use crate::model::names::rel_path::RelPath;
 
 use super::hashing::sha256_of;
+use super::reports::read_job_keeping;
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -97,7 +99,39 @@ pub(crate) fn check(dir: &Path, manifest: &Manifest, is_ended: impl Fn() -> bool
             }
         }
     }
+    for (key, row) in unread(dir, manifest) {
+        if is_ended() {
+            return None;
+        }
+        let Some((size, sha256, _)) = row.proven() else { continue };
+        match problem(dir, &key, &row.path, size, sha256) {
+            None => {
+                checked.good += 1;
+                checked.bytes = checked.bytes.saturating_add(size);
+            }
+            Some(problem) => checked.bad.push(BadFile { key, path: row.path, is_older: false, problem }),
+        }
+    }
+    checked.bad.sort_by(|a, b| a.path.cmp(&b.path));
     Some(checked)
+}
+
+/// Files that could not be read when the manifest was lost: it does not know them, and their rows of `job.json` are all that is
+/// recorded.
+fn unread(dir: &Path, manifest: &Manifest) -> Vec<(ArtifactKey, JobArtifact)> {
+    let rows = read_job_keeping(dir, &manifest.job, |row| {
+        row.state == UNREAD && !manifest.entries.contains_key(&row.key())
+    });
+    let rows = rows.map(|read| read.artifacts).unwrap_or_default();
+    rows.into_iter().map(|row| (row.key(), row)).collect()
+}
+
+/// What is wrong where the system does not let a path be looked at.
+fn unreachable(path: &Path) -> Problem {
+    match path.symlink_metadata() {
+        Ok(_) => Problem::Unreadable("it could not be looked at".to_owned()),
+        Err(error) => Problem::Unreadable(explain_briefly(&disk::fault("look at", path)(error))),
+    }
 }
 
 /// Returns what is wrong with what is at `path`; `None` when it is what was published.
@@ -111,6 +145,7 @@ pub(crate) fn problem(
     let full = path.to_path(dir);
     let ranges = || BlockFolder::new(dir).read(key, sha256)?.bad_ranges(&full).ok();
     match disk::look(dir, path.as_str()) {
+        None if disk::is_out_of_reach(&full) => Some(unreachable(&full)),
         None => Some(Problem::Missing),
         Some(LocalFile::Other) => Some(Problem::NoFile),
         Some(LocalFile::File { size: found, .. }) if found != size => {

@@ -236,7 +236,11 @@ impl Run {
 fn look_again(dir: &Path, manifest: &Manifest, bad: Vec<BadFile>) -> (Vec<(RelPath, u64)>, Vec<BadFile>) {
     let (mut good, mut still) = (Vec::new(), Vec::new());
     for file in bad {
-        let Some(entry) = manifest.entries.get(&file.key) else { continue };
+        // Known by its row of `job.json` alone, and not fetched.
+        let Some(entry) = manifest.entries.get(&file.key) else {
+            still.push(file);
+            continue;
+        };
         let (path, size, sha256) = match entry.older.iter().find(|older| older.path == file.path) {
             Some(older) if file.is_older => (&older.path, older.size, older.sha256),
             _ => (&entry.path, entry.size, entry.sha256),
