@@ -99,7 +99,7 @@ impl Document {
         self
     }
 
-    /// Adds the older versions of files, and says which of each are the newest.
+    /// Adds the older versions of files, and marks the newest of each.
     #[cfg(feature = "buckets")]
     fn with_older(mut self, manifest: &Manifest) -> Self {
         for (kind, entry) in manifest.present() {

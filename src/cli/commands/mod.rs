@@ -232,7 +232,7 @@ impl Context<'_> {
         ))
     }
 
-    /// Says what a dry run of a command would have done: a sentence, or a JSON document.
+    /// Reports what a dry run of a command would have done: a sentence, or a JSON document.
     fn rehearsed(&self, command: &'static str, job: Option<&JobId>, name: Option<&str>, what: &str) {
         #[derive(Serialize)]
         struct Rehearsed<'a> {

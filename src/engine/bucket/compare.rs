@@ -58,13 +58,12 @@ pub(crate) async fn refresh(
     options: &BucketOptions,
     reporter: Arc<dyn Reporter>,
 ) -> Result<Option<Compared>, Error> {
-    let connect = |options| FleetRoot::connect(url, options, Persistence::Pass, Some(reporter.clone()));
-    let root = connect(options)?;
+    let root = FleetRoot::connect(url, options, Persistence::Pass, Some(reporter.clone()))?;
     let Some(found) = look_below(&root).await? else { return Ok(None) };
     // Such a store ignores the condition of the write.
     if found.has_sole && !options.sole_writer {
         let options = BucketOptions { sole_writer: true, ..options.clone() };
-        let root = connect(&options)?;
+        let root = FleetRoot::connect(url, &options, Persistence::Pass, Some(reporter))?;
         return draw(root.all(), found).await.map(Some);
     }
     draw(root.all(), found).await.map(Some)

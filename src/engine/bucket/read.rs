@@ -26,11 +26,6 @@ use super::records::{self, JOB_BOUND, PAGE};
 use super::store::{Small, Store};
 use super::{probe, prune};
 
-/// Gets ready to read for a user who waits. Sends nothing.
-fn open(url: &BucketUrl, options: &BucketOptions, reporter: Arc<dyn Reporter>) -> Result<Store, Error> {
-    Ok(connect(url, options, Persistence::Short)?.0.reporting(reporter))
-}
-
 /// Reads what is known of a destination. Changes nothing. A store that does not answer is reported, here and below.
 ///
 /// # Errors
@@ -40,7 +35,7 @@ pub(crate) async fn known(
     options: &BucketOptions,
     reporter: Arc<dyn Reporter>,
 ) -> Result<Manifest, Error> {
-    let store = open(url, options, reporter)?;
+    let store = connect(url, options, Persistence::Short)?.0.reporting(reporter);
     Ok(Found::peek(&store).await?.known.manifest)
 }
 
@@ -54,7 +49,7 @@ pub(crate) async fn check(
     listed: bool,
     reporter: Arc<dyn Reporter>,
 ) -> Result<(Manifest, Checked), Error> {
-    let store = open(url, options, reporter)?;
+    let store = connect(url, options, Persistence::Short)?.0.reporting(reporter);
     check_over(&store, listed).await
 }
 
@@ -127,11 +122,12 @@ async fn hold(
     options: &BucketOptions,
     reporter: Arc<dyn Reporter>,
 ) -> Result<(Store, Arc<HeadStore>), Error> {
-    let store = open(url, options, reporter.clone())?;
+    let store = connect(url, options, Persistence::Short)?.0.reporting(reporter.clone());
     let found = Found::peek(&store).await?;
     let publish = found.head.as_ref().map_or(Publish::Complete, |head| head.publish);
     let store = if publish == Publish::Sole {
-        open(url, &BucketOptions { sole_writer: true, ..options.clone() }, reporter)?
+        let options = BucketOptions { sole_writer: true, ..options.clone() };
+        connect(url, &options, Persistence::Short)?.0.reporting(reporter)
     } else {
         store
     };
@@ -206,7 +202,7 @@ pub(crate) async fn gallery(
     options: &BucketOptions,
     reporter: Arc<dyn Reporter>,
 ) -> Result<Drawn, Error> {
-    let store = open(url, options, reporter.clone())?;
+    let store = connect(url, options, Persistence::Short)?.0.reporting(reporter.clone());
     let manifest = Found::peek(&store).await?.known.manifest;
     let store = store.as_in_a_pass();
     let page = url.object(PAGE);

@@ -72,7 +72,9 @@ async fn a_list_with_faults_is_refused_whole() {
     let named = "what `fleet add` put into `loras/.rcsync-fleet`";
     let run = yard.run(&[DEST]).await;
     assert!(code(&run) == 65 && stderr(&run).contains(&format!("{named}: line 1: ")), "{}", stderr(&run));
-    let run = yard.run(&["ls", DEST]).await;
+    let mut command = yard.bench.command(&["fleet", "ls", DEST]);
+    command.current_dir(yard.root());
+    let run = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert!(stderr(&run).contains(&format!("{named} cannot be read: line 1: ")), "{}", stderr(&run));
     assert_eq!(yard.simulator().api_requests(), 0);
     let run = yard.run(&["no-such-list.txt", DEST]).await;
