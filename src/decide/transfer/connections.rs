@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::decide::transfer::concurrency::{Sample, Tuner, deserve_one_each};
 use crate::model::units::as_f64;
 
-use busy_machine::Machine;
+use busy_machine::{Machine, Waits};
 use fast_link::Link;
 use round_trip::RoundTrip;
 
@@ -111,24 +111,33 @@ pub(crate) struct Limits {
     pub is_pooled: bool,
 }
 
+/// What connections did since the beginning, and what holds them up now.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traffic {
+    /// Bytes that arrived.
+    pub bytes: u64,
+    /// Connections that wait until another thread has written their last bytes.
+    pub held_up: usize,
+    /// How long connections have written and hashed themselves, all their threads together.
+    pub writing: Duration,
+    /// A save would be lost for want of speed.
+    pub hurry: bool,
+}
+
 /// What was seen since the beginning, or is waiting now.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Seen {
-    pub bytes: u64,
+    pub traffic: Traffic,
     /// Connections in use.
     pub load: Load,
     /// Those of them whose requests wait for a host or are answered.
     pub requests: usize,
-    /// Connections that wait until their last bytes are written.
-    pub held_up: usize,
     /// A connection found nothing to do since the last look.
     pub starved: bool,
     /// Small files that wait for a connection.
     pub small_waiting: usize,
     /// Large files, or ranges of them, wait or are under way.
     pub large_is_left: bool,
-    /// A save would be lost for want of speed.
-    pub hurry: bool,
     /// What one connection delivers, in bytes a second; 0 where unknown.
     pub typical_rate: f64,
 }
@@ -289,11 +298,13 @@ impl Connections {
             self.small_ceiling = (self.small_ceiling * 2).min(MOST);
             self.refused_at = (self.small_ceiling < MOST).then_some(now);
         }
-        self.link.observe(now, seen.bytes);
-        self.machine.observe(seen.held_up, seen.load.all());
+        let Traffic { bytes, held_up, writing, hurry } = seen.traffic;
+        self.link.observe(now, bytes);
+        let threads = self.processors;
+        self.machine.observe(now, &Waits { held_up, connections: seen.load.all(), writing, threads });
         let is_saturated = !seen.starved;
         let sample = Sample {
-            done: as_f64(seen.bytes),
+            done: as_f64(bytes),
             saturated: is_saturated && seen.load.large > 0,
             held_up: self.machine.is_slower(),
             pushed_back: refused,
@@ -301,7 +312,7 @@ impl Connections {
         };
         let large = self.large.observe(now, &sample);
         let small = self.small_level(seen.small_waiting);
-        let hurry = seen.hurry && seen.load.large > 0;
+        let hurry = hurry && seen.load.large > 0;
         self.one_each = deserve_one_each(seen.typical_rate * as_f64(seen.load.large as u64), hurry);
         let (large, is_capped) = self.large_level(now, large, seen, hurry);
         // Elsewhere what small files leave is lent to large ones; here that costs more than it delivers.
@@ -376,6 +387,10 @@ mod tests {
         Seen { small_waiting: waiting, ..Seen::default() }
     }
 
+    fn arrived(bytes: u64) -> Traffic {
+        Traffic { bytes, ..Traffic::default() }
+    }
+
     #[test]
     fn the_user_s_count_and_the_handles_are_never_exceeded() {
         for (cap, bearable, most) in
@@ -386,7 +401,7 @@ mod tests {
             connections.head(millis(150), true);
             for large_is_left in [false, true] {
                 for step in 1..400 {
-                    let seen = Seen { large_is_left, bytes: (step * step) << 20, ..small(10_000) };
+                    let seen = Seen { large_is_left, traffic: arrived((step * step) << 20), ..small(10_000) };
                     let shares = connections.observe(millis(step * 25), &seen);
                     assert!((1..=most).contains(&shares.all()), "{shares:?} of {most}");
                     assert!(!large_is_left || shares.large > 0);
@@ -550,7 +565,11 @@ mod tests {
         let both = Seen { large_is_left: true, ..small(1000) };
         assert_eq!(connections.observe(millis(25), &both), Shares { small: 2, large: 6 });
         assert_eq!(connections.observe(millis(50), &small(1000)).small, 96);
-        let hurry = Seen { hurry: true, load: Load { small: 0, large: 1 }, ..both };
+        let hurry = Seen {
+            traffic: Traffic { hurry: true, ..Traffic::default() },
+            load: Load { small: 0, large: 1 },
+            ..both
+        };
         assert_eq!(connections.observe(millis(75), &hurry).small, 0);
     }
 
@@ -565,8 +584,13 @@ mod tests {
             let typical_rate = rate(large) / f64::from(u32::try_from(large).unwrap());
             let load = Load { small: 0, large };
             // Casts saturate.
-            let seen =
-                Seen { bytes: bytes as u64, load, large_is_left: true, typical_rate, ..Seen::default() };
+            let seen = Seen {
+                traffic: arrived(bytes as u64),
+                load,
+                large_is_left: true,
+                typical_rate,
+                ..Seen::default()
+            };
             counts.push(connections.observe(millis(step * 25), &seen).large);
         }
         counts
@@ -586,7 +610,7 @@ mod tests {
         let mut look = |step: u64, small_waiting: usize, load: Load| {
             bytes += 25_000_000;
             let seen = Seen {
-                bytes,
+                traffic: arrived(bytes),
                 load,
                 small_waiting,
                 large_is_left: true,
@@ -621,7 +645,7 @@ mod tests {
             bytes += 100e6 / 40.0 * f64::from(u32::try_from(large).unwrap());
             let load = Load { small: 0, large };
             let seen = Seen {
-                bytes: bytes as u64,
+                traffic: arrived(bytes as u64),
                 load,
                 large_is_left: true,
                 typical_rate: 100e6,
@@ -638,18 +662,18 @@ mod tests {
     /// A near host, and a rate that swings as that of a disk does.
     #[test]
     fn a_slow_disk_gets_no_more_connections() {
-        let most = |held_up: fn(usize) -> usize| {
+        let most = |held_up: fn(usize) -> usize, writing_each: u64| {
             let mut connections = Connections::new(&LIMITS);
             connections.head(millis(2), true);
-            let (mut bytes, mut most) = (0, 0);
+            let (mut bytes, mut most, mut writing) = (0, 0, Duration::ZERO);
             for step in 1..400 {
                 let large = connections.shares().large;
                 most = most.max(large);
                 bytes += if step % 7 < 3 { 4_000_000 } else { 11_000_000 };
+                writing += millis(writing_each);
                 let seen = Seen {
-                    bytes,
+                    traffic: Traffic { bytes, held_up: held_up(large), writing, ..Traffic::default() },
                     load: Load { small: 0, large },
-                    held_up: held_up(large),
                     large_is_left: true,
                     typical_rate: 1e8,
                     ..Seen::default()
@@ -658,7 +682,8 @@ mod tests {
             }
             most
         };
-        assert_eq!(most(|large| large - 1), 3, "as at the beginning");
-        assert!(most(|_| 0) > 3, "the same rates from a host");
+        assert_eq!(most(|large| large - 1, 0), 3, "other threads write");
+        assert_eq!(most(|_| 0, 40), 3, "connections write for 40 ms of the 50 that two threads have");
+        assert!(most(|_| 0, 10) > 3, "the same rates from a host");
     }
 }

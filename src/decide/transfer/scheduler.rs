@@ -11,7 +11,7 @@ use crate::decide::transfer::ranges::Cut;
 use crate::decide::transfer::stall::Typical;
 use crate::model::artifact::ArtifactKey;
 
-use super::connections::{Connections, Limits, Load, Seen, Shares};
+use super::connections::{Connections, Limits, Load, Seen, Shares, Traffic};
 use super::protocol::{Assignment, Ending, Input, Phase, Ticket};
 use super::state::TransferState;
 use super::straggler::Others;
@@ -274,12 +274,11 @@ impl Scheduler {
         self.connections.note_break(now, self.load);
     }
 
-    /// Counts connections anew. `bytes`: all that arrived so far; `held_up`: connections that wait until their last bytes are written.
-    pub(crate) fn observe(&mut self, now: Duration, bytes: u64, held_up: usize, hurry: bool) -> Shares {
+    /// Counts connections anew.
+    pub(crate) fn observe(&mut self, now: Duration, traffic: Traffic) -> Shares {
         let seen = Seen {
-            bytes,
+            traffic,
             load: self.load,
-            held_up,
             requests: self.load.all().saturating_sub(self.looks),
             starved: std::mem::take(&mut self.starved),
             // One that was begun waits again when its connection broke.
@@ -287,7 +286,6 @@ impl Scheduler {
             large_is_left: !self.large.is_empty()
                 || self.load.large > 0
                 || self.begun.iter().any(|begun| begun.is_large),
-            hurry,
             typical_rate: self.typical.rate(),
         };
         self.connections.observe(now, &seen)

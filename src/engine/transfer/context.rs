@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -27,9 +27,9 @@ use crate::model::response_head::Head;
 use crate::model::source_url::SourceUrl;
 
 use super::messages::Message;
+use super::meters::Meters;
 use super::pool::Permit;
 use super::share::Member;
-use super::slow_disk::SlowDisk;
 
 /// What all connections use.
 pub(crate) struct Context {
@@ -47,26 +47,10 @@ pub(crate) struct Context {
     pub(super) stall_timeout: Duration,
     pub(super) once: bool,
     pub(super) portions: Portions,
-    /// Bytes of bodies that arrived.
-    pub(super) received: AtomicU64,
-    /// Connections that wait until their last bytes are written.
-    pub(super) held_up: AtomicUsize,
-    /// Whether connections may write themselves.
-    pub(super) slow_disk: SlowDisk,
+    /// What connections do.
+    pub(super) meters: Meters,
     /// The newest poll showed a run that may still write.
     pub(super) run_may_write: AtomicBool,
-    /// A save would be lost for want of speed: small files, which the trainer does not delete, wait.
-    pub(super) hurry: AtomicBool,
-}
-
-/// One connection that waits for this machine.
-#[derive(Debug)]
-pub(super) struct HeldUp<'c>(&'c AtomicUsize);
-
-impl Drop for HeldUp<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Why a range, or a file, got no further.
@@ -158,18 +142,12 @@ impl Context {
     }
 
     pub(crate) fn count_received(&self, count: u64) {
-        self.received.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// Counts a connection that waits until its last bytes are written, as long as the result is held.
-    pub(super) fn hold_up(&self) -> HeldUp<'_> {
-        self.held_up.fetch_add(1, Ordering::Relaxed);
-        HeldUp(&self.held_up)
+        self.meters.receive(count);
     }
 
     /// Where so many bytes are written and hashed next.
     pub(super) fn write_place(&self, bytes: u64, is_in_order: bool) -> WritePlace {
-        WritePlace::choose(NextWrite { bytes, is_in_order, is_disk_slow: self.slow_disk.is_slow() })
+        WritePlace::choose(NextWrite { bytes, is_in_order, is_disk_slow: self.meters.is_disk_slow() })
     }
 
     /// Whether the newest poll showed a run that may still write: one that was over when a file was ordered may have been

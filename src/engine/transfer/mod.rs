@@ -10,16 +10,16 @@ mod download;
 pub(crate) mod host_backoff;
 pub(crate) mod link_refresh;
 mod messages;
+mod meters;
 mod pool;
 pub(crate) mod share;
 mod shared_end;
-mod slow_disk;
 mod worker;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -50,8 +50,8 @@ use disk_space::Room;
 use host_backoff::Gates;
 use link_refresh::Relister;
 use messages::{Message, Summary};
+use meters::Meters;
 use share::Member;
-use slow_disk::SlowDisk;
 
 pub(super) use context::Context;
 
@@ -155,11 +155,8 @@ impl Transfers {
             stall_timeout: options.stall_timeout,
             once: options.once,
             portions: options.portions,
-            received: AtomicU64::new(0),
-            held_up: AtomicUsize::new(0),
-            slow_disk: SlowDisk::new(),
+            meters: Meters::new(),
             run_may_write: AtomicBool::new(false),
-            hurry: AtomicBool::new(false),
         });
         if shared_connections {
             commits.gather = commits.gather.in_a_fleet();
@@ -239,7 +236,7 @@ impl Transfers {
 
     /// Returns the bytes of bodies that arrived.
     pub(super) fn received(&self) -> u64 {
-        self.context.received.load(Ordering::Relaxed)
+        self.context.meters.received()
     }
 
     /// Sets whether the run may still be writing files.
@@ -249,7 +246,7 @@ impl Transfers {
 
     /// Sets whether a save would be lost for want of speed.
     pub(super) fn set_hurry(&self, hurry: bool) {
-        self.context.hurry.store(hurry, Ordering::Relaxed);
+        self.context.meters.set_hurry(hurry);
     }
 
     /// Returns the bytes that may be written before the disk is as full as it may be; `None` where the file system does not

@@ -446,7 +446,7 @@ impl<'a> Writer<'a> {
             WritePlace::OnTheSpot => {
                 let began = Instant::now();
                 let absorbed = download.absorb(&context.parts, end, offset, &chunks, place);
-                context.slow_disk.observe(began.elapsed());
+                context.meters.wrote(began.elapsed());
                 Writing::Done(absorbed)
             }
             WritePlace::Elsewhere => {
@@ -478,7 +478,7 @@ impl<'a> Writer<'a> {
         let absorbed = match self.running.take() {
             None => return Ok(()),
             Some(Writing::Elsewhere(running)) => {
-                let _held_up = self.fetch.context.hold_up();
+                let _held_up = self.fetch.context.meters.hold_up();
                 running.await.map_err(|gone| lost_writer(self.fetch.artifact, gone))??
             }
             Some(Writing::Done(absorbed)) => absorbed?,

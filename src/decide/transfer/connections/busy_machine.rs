@@ -1,25 +1,52 @@
 //! A machine that takes bytes in more slowly than connections deliver them: its disk is busy, or its processors hash.
 
+use std::time::Duration;
+
 use crate::model::units::as_f64;
 
 /// What one look counts for in the average. With looks 25 ms apart it follows a change within two or three of them, sooner than a trial
 /// of more connections begins.
 const WEIGHT_OF_A_LOOK: f64 = 0.35;
 
-/// From this share of connections on that wait until their last bytes are written, more of them deliver nothing, and each holds memory.
+/// From this share of connections on that wait until their last bytes are written, or of the threads' time that writes take, more
+/// connections deliver nothing, and each holds memory.
 const MOST_HELD_UP: f64 = 0.5;
+
+/// What connections wait for at one look.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    /// Those that wait until another thread has written their last bytes.
+    pub(super) held_up: usize,
+    /// All that are in use.
+    pub(super) connections: usize,
+    /// How long connections have written and hashed themselves since the beginning, all their threads together.
+    pub(super) writing: Duration,
+    /// How many threads connections have.
+    pub(super) threads: usize,
+}
 
 /// Whether connections wait for this machine.
 #[derive(Debug, Default)]
 pub(super) struct Machine {
-    /// The share of connections that do, on average.
+    /// When the last look was, and how long connections had written until then.
+    last: Option<(Duration, Duration)>,
+    /// The share of connections, or of their threads' time, that waits; on average.
     held_up: f64,
 }
 
 impl Machine {
-    pub(super) fn observe(&mut self, held_up: usize, connections: usize) {
-        let share = as_f64(held_up as u64) / as_f64(connections.max(1) as u64);
-        self.held_up += (share.min(1.0) - self.held_up) * WEIGHT_OF_A_LOOK;
+    pub(super) fn observe(&mut self, now: Duration, waits: &Waits) {
+        let of_connections = as_f64(waits.held_up as u64) / as_f64(waits.connections.max(1) as u64);
+        let share = of_connections.max(self.share_of_time(now, waits)).min(1.0);
+        self.held_up += (share - self.held_up) * WEIGHT_OF_A_LOOK;
+    }
+
+    /// The share of the threads' time that connections' own writes took since the last look.
+    fn share_of_time(&mut self, now: Duration, waits: &Waits) -> f64 {
+        let last = self.last.replace((now, waits.writing));
+        let Some((before, written)) = last else { return 0.0 };
+        let had = now.saturating_sub(before).as_secs_f64() * as_f64(waits.threads.max(1) as u64);
+        if had > 0.0 { waits.writing.saturating_sub(written).as_secs_f64() / had } else { 0.0 }
     }
 
     pub(super) fn is_slower(&self) -> bool {
@@ -31,16 +58,34 @@ impl Machine {
 mod tests {
     use super::*;
 
+    /// Looks at a machine of two threads and three connections every 25 ms; returns at which looks it was slower.
+    struct Looks {
+        machine: Machine,
+        now: Duration,
+        writing: Duration,
+    }
+
+    impl Looks {
+        fn look(&mut self, count: usize, held_up: usize, writing: Duration) -> Vec<bool> {
+            let look = |_| {
+                self.now += Duration::from_millis(25);
+                self.writing += writing;
+                let waits = Waits { held_up, connections: 3, writing: self.writing, threads: 2 };
+                self.machine.observe(self.now, &waits);
+                self.machine.is_slower()
+            };
+            (0..count).map(look).collect()
+        }
+    }
+
+    fn looks() -> Looks {
+        Looks { machine: Machine::default(), now: Duration::ZERO, writing: Duration::ZERO }
+    }
+
     #[test]
     fn a_machine_is_slower_when_most_connections_wait_for_it_for_a_while() {
-        let mut machine = Machine::default();
-        let mut look = |held_up, looks| -> Vec<bool> {
-            let look = |_| {
-                machine.observe(held_up, 3);
-                machine.is_slower()
-            };
-            (0..looks).map(look).collect()
-        };
+        let mut looks = looks();
+        let mut look = |held_up, count| looks.look(count, held_up, Duration::ZERO);
         assert_eq!(look(1, 40), [false; 40], "a group is written now and then");
         assert_eq!(look(3, 3), [true; 3], "a disk that takes nothing");
         assert_eq!(look(0, 2), [true, false], "it takes bytes again");
@@ -48,9 +93,20 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_is_slower_when_writes_take_most_of_the_threads_time() {
+        let mut looks = looks();
+        let mut look = |millis, count| looks.look(count, 0, Duration::from_millis(millis));
+        assert_eq!(look(20, 40), [false; 40], "two fifths of two threads");
+        assert_eq!(look(45, 40).last(), Some(&true), "nine tenths");
+        assert_eq!(look(0, 3), [true, false, false], "no bytes arrive");
+    }
+
+    #[test]
     fn no_connection_waits_where_there_is_none() {
         let mut machine = Machine::default();
-        machine.observe(0, 0);
+        let none = Waits { held_up: 0, connections: 0, writing: Duration::ZERO, threads: 0 };
+        machine.observe(Duration::ZERO, &none);
+        machine.observe(Duration::ZERO, &none);
         assert!(!machine.is_slower());
     }
 }

@@ -52,7 +52,7 @@ impl Desk {
 
     fn observe(&mut self, millis: u64) {
         self.now += at(millis);
-        self.scheduler.observe(self.now, 0, 0, false);
+        self.scheduler.observe(self.now, Traffic::default());
     }
 
     fn step(&mut self, id: FileId, input: Input) -> Vec<Command> {
@@ -235,7 +235,8 @@ fn a_small_file_that_was_begun_has_a_connection_on_a_fast_link() {
         let mut shares = Shares::default();
         for look in 1..20 {
             desk.now += at(25);
-            shares = desk.scheduler.observe(desk.now, look * 25_000_000, 0, false);
+            shares =
+                desk.scheduler.observe(desk.now, Traffic { bytes: look * 25_000_000, ..Traffic::default() });
         }
         assert_eq!(shares, Shares { small: usize::from(breaks), large: 3 }, "{breaks}");
     }

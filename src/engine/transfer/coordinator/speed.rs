@@ -1,7 +1,5 @@
 //! What connections deliver: how many of them there are, and which are far slower than others.
 
-use std::sync::atomic::Ordering;
-
 use tokio::time::Instant;
 
 use crate::decide::transfer::protocol::Ticket;
@@ -65,10 +63,7 @@ impl Coordinator {
     pub(super) fn observe(&mut self) {
         self.state.looked = Instant::now();
         let before = self.scheduler.shares();
-        let bytes = self.context.received.load(Ordering::Relaxed);
-        let hurry = self.context.hurry.load(Ordering::Relaxed);
-        let held_up = self.context.held_up.load(Ordering::Relaxed);
-        let shares = self.scheduler.observe(self.now(), bytes, held_up, hurry);
+        let shares = self.scheduler.observe(self.now(), self.context.meters.traffic());
         if shares != before {
             tracing::debug!(small = shares.small, large = shares.large, "connections");
         }
