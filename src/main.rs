@@ -1,7 +1,7 @@
 //! argv in, exit code out.
 
 /// One heap that gives back what is free. glibc keeps one a thread, and holes between what stays: a run beside a training
-/// grew by 6 MiB a minute where this one stays flat (docs/performance.md).
+/// took three times the memory (docs/performance.md). Rust alone: it needs nothing more to be built.
 #[cfg(all(
     target_os = "linux",
     not(any(feature = "alloc-glibc", feature = "alloc-jemalloc", feature = "alloc-mimalloc"))
@@ -9,7 +9,7 @@
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
-/// What it gives back, and when, is set when it is built (`benches/soak`).
+/// The allocator of packages: faster with many small files. Its settings are compiled in (`packaging/jemalloc`).
 #[cfg(all(target_os = "linux", feature = "alloc-jemalloc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
