@@ -30,27 +30,25 @@ pub(super) struct Waits {
 pub(super) struct Machine {
     /// When the last look was, and how long connections had written until then.
     last: Option<(Duration, Duration)>,
-    /// The share of connections, or of their threads' time, that waits; on average.
-    held_up: f64,
+    /// The share of connections, or of their threads' time, that waits; on average. A machine that is slow from the first bytes on
+    /// is to be known before the first trial, so the average begins with the first share.
+    held_up: Option<f64>,
 }
 
 impl Machine {
     pub(super) fn observe(&mut self, now: Duration, waits: &Waits) {
-        let of_connections = as_f64(waits.held_up as u64) / as_f64(waits.connections.max(1) as u64);
-        let share = of_connections.max(self.share_of_time(now, waits)).min(1.0);
-        self.held_up += (share - self.held_up) * WEIGHT_OF_A_LOOK;
-    }
-
-    /// The share of the threads' time that connections' own writes took since the last look.
-    fn share_of_time(&mut self, now: Duration, waits: &Waits) -> f64 {
-        let last = self.last.replace((now, waits.writing));
-        let Some((before, written)) = last else { return 0.0 };
+        let Some((before, written)) = self.last.replace((now, waits.writing)) else { return };
         let had = now.saturating_sub(before).as_secs_f64() * as_f64(waits.threads.max(1) as u64);
-        if had > 0.0 { waits.writing.saturating_sub(written).as_secs_f64() / had } else { 0.0 }
+        let of_time = waits.writing.saturating_sub(written).as_secs_f64() / had;
+        let of_connections = as_f64(waits.held_up as u64) / as_f64(waits.connections.max(1) as u64);
+        // `max` passes over the quotient of two looks at the same time, which is no number.
+        let share = of_connections.max(of_time).min(1.0);
+        let average = self.held_up.unwrap_or(share);
+        self.held_up = Some(average + (share - average) * WEIGHT_OF_A_LOOK);
     }
 
     pub(super) fn is_slower(&self) -> bool {
-        self.held_up > MOST_HELD_UP
+        self.held_up.is_some_and(|share| share > MOST_HELD_UP)
     }
 }
 
@@ -99,6 +97,12 @@ mod tests {
         assert_eq!(look(20, 40), [false; 40], "two fifths of two threads");
         assert_eq!(look(45, 40).last(), Some(&true), "nine tenths");
         assert_eq!(look(0, 3), [true, false, false], "no bytes arrive");
+    }
+
+    #[test]
+    fn a_machine_that_is_slow_from_the_first_bytes_on_is_known_before_the_first_trial() {
+        assert_eq!(looks().look(3, 0, Duration::from_millis(35)), [false, true, true]);
+        assert_eq!(looks().look(3, 2, Duration::ZERO), [false, true, true]);
     }
 
     #[test]
