@@ -7,6 +7,7 @@ mod context;
 mod coordinator;
 pub(crate) mod disk_space;
 mod download;
+mod group;
 pub(crate) mod host_backoff;
 pub(crate) mod link_refresh;
 mod messages;

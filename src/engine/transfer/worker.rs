@@ -11,7 +11,6 @@ use bytes::Bytes;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
-use crate::decide::transfer::portions::Portions;
 use crate::decide::transfer::protocol::{Assignment, RangeEnd, Ticket};
 use crate::decide::transfer::stall::{LOOK, Pulse};
 use crate::decide::transfer::write_place::WritePlace;
@@ -25,19 +24,9 @@ use crate::model::response_head::Head;
 
 use super::context::{Context, Refusal};
 use super::download::{Absorbed, Download};
+use super::group::Group;
 use super::messages::{Reply, Served};
 use super::shared_end::SharedEnd;
-
-/// Groups of bytes are small enough that all connections together, with one group arriving and one being written each, stay
-/// far below the memory budget of 64 MiB.
-const ALL_GROUPS: usize = 4 << 20;
-
-/// With more connections than this, bytes are copied out of the HTTP library's buffers, which are several times larger
-/// than what they contain when each connection delivers little. Below, that copy would cost more than the memory.
-const CROWD: usize = 8;
-
-/// Bytes that were gathered for this long are written, however few: on a slow link a kill must not cost more.
-const GATHER_FOR: Duration = Duration::from_millis(250);
 
 /// How often bytes on their way to a record are checked.
 const KEEP_UP: Duration = Duration::from_millis(250);
@@ -267,8 +256,10 @@ impl Fetch<'_> {
                 context.count_received(self.end.arrive(position, count));
                 left -= count;
                 position += count;
-                if group.add(chunk) {
-                    writer.put(&mut group, port).await?;
+                while !chunk.is_empty() {
+                    if group.add(&mut chunk) {
+                        writer.put(&mut group, port).await?;
+                    }
                 }
                 at_risk = true;
             }
@@ -315,80 +306,6 @@ fn ended_early(take: Option<u64>, left: u64) -> Option<Fault> {
     let take = take?;
     let received = take - left;
     Some(Fault::ended_early(received, Some(left)))
-}
-
-/// Bytes gathered for one write.
-#[derive(Debug)]
-struct Group {
-    portions: Portions,
-    connections: usize,
-    enough: usize,
-    gathered: usize,
-    /// When the first of these bytes came.
-    since: Instant,
-    chunks: Vec<Bytes>,
-    /// In a crowd, the bytes themselves instead of pieces of larger buffers.
-    copied: Option<Vec<u8>>,
-}
-
-impl Group {
-    /// Begins an empty group on one of so many connections in use.
-    fn new(portions: Portions, load: usize) -> Self {
-        let connections = load.max(1);
-        let enough = portions.group_on_the_spot.min(ALL_GROUPS / connections);
-        Self {
-            portions,
-            connections,
-            enough,
-            gathered: 0,
-            since: Instant::now(),
-            chunks: Vec::new(),
-            copied: (connections > CROWD).then(|| Vec::with_capacity(enough)),
-        }
-    }
-
-    /// Gathers as many bytes as one write at this place takes.
-    fn size_for(&mut self, place: WritePlace) {
-        let most = match place {
-            WritePlace::OnTheSpot => self.portions.group_on_the_spot,
-            WritePlace::Elsewhere => self.portions.group,
-        };
-        self.enough = most.min(ALL_GROUPS / self.connections);
-    }
-
-    /// Adds bytes; returns whether these are enough for a write.
-    fn add(&mut self, chunk: Bytes) -> bool {
-        if self.gathered == 0 {
-            self.since = Instant::now();
-        }
-        self.gathered += chunk.len();
-        match &mut self.copied {
-            Some(copied) => copied.extend_from_slice(&chunk),
-            None => self.chunks.push(chunk),
-        }
-        self.gathered >= self.enough || self.is_due()
-    }
-
-    /// Whether there are bytes that waited for long enough.
-    fn is_due(&self) -> bool {
-        self.gathered > 0 && self.since.elapsed() >= GATHER_FOR
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.gathered == 0
-    }
-
-    /// Takes what was gathered and begins anew.
-    fn take(&mut self) -> Vec<Bytes> {
-        self.gathered = 0;
-        let mut chunks = std::mem::take(&mut self.chunks);
-        if let Some(copied) = &mut self.copied
-            && !copied.is_empty()
-        {
-            chunks.push(Bytes::from(std::mem::take(copied)));
-        }
-        chunks
-    }
 }
 
 /// Writes groups, one at a time and in order: on the spot, or beside the connection that receives them.
