@@ -45,7 +45,7 @@ impl Group {
             gathered: 0,
             since: Instant::now(),
             chunks: Vec::new(),
-            copied: (connections > CROWD).then(Vec::new),
+            copied: (connections > CROWD).then(|| Vec::with_capacity(enough)),
         }
     }
 
@@ -58,24 +58,16 @@ impl Group {
         self.enough = most.min(ALL_GROUPS / self.connections);
     }
 
-    /// Takes bytes from the front of a chunk; returns whether there are enough for a write. In a crowd no more are taken than that:
-    /// a chunk may be several times as large, and each connection would hold two of them.
-    pub(super) fn add(&mut self, chunk: &mut Bytes) -> bool {
+    /// Adds bytes; returns whether these are enough for a write. A chunk is taken whole: as long as one is held, the HTTP library
+    /// receives into another buffer of its own (measured: 48 connections that held chunks back took 78 MiB instead of 64).
+    pub(super) fn add(&mut self, chunk: Bytes) -> bool {
         if self.gathered == 0 {
             self.since = Instant::now();
         }
+        self.gathered += chunk.len();
         match &mut self.copied {
-            Some(copied) => {
-                copied.reserve_exact(self.enough.saturating_sub(copied.len()));
-                let room = self.enough.saturating_sub(self.gathered).max(1);
-                let front = chunk.split_to(room.min(chunk.len()));
-                self.gathered += front.len();
-                copied.extend_from_slice(&front);
-            }
-            None => {
-                self.gathered += chunk.len();
-                self.chunks.push(std::mem::take(chunk));
-            }
+            Some(copied) => copied.extend_from_slice(&chunk),
+            None => self.chunks.push(chunk),
         }
         self.gathered >= self.enough || self.is_due()
     }
@@ -109,47 +101,31 @@ mod tests {
     const PORTIONS: Portions =
         Portions { group: 512 << 10, group_on_the_spot: 128 << 10, small_file: 0, block: 1 << 20 };
 
-    /// Puts chunks of 400 KiB into groups of one of so many connections; returns the length of each write.
-    fn writes(connections: usize, place: WritePlace) -> Vec<usize> {
+    /// Adds chunks of 50 KiB on one of so many connections; returns how many of them are written at once.
+    fn chunks_of_a_write(connections: usize, place: WritePlace) -> usize {
         let mut group = Group::new(PORTIONS, connections);
         group.size_for(place);
-        let mut lengths = Vec::new();
-        let mut write = |group: &mut Group| lengths.push(group.take().iter().map(Bytes::len).sum());
-        for _ in 0..4 {
-            let mut chunk = Bytes::from(vec![7; 400 << 10]);
-            while !chunk.is_empty() {
-                if group.add(&mut chunk) {
-                    write(&mut group);
-                }
-            }
-        }
-        write(&mut group);
-        lengths
+        let chunk = Bytes::from(vec![7; 50 << 10]);
+        let count = 1 + (0..100).take_while(|_| !group.add(chunk.clone())).count();
+        assert_eq!(group.take().concat(), chunk.repeat(count));
+        count
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_few_connections_write_whole_chunks() {
-        assert_eq!(writes(3, WritePlace::OnTheSpot), [400 << 10, 400 << 10, 400 << 10, 400 << 10, 0]);
-        assert_eq!(writes(3, WritePlace::Elsewhere), [800 << 10, 800 << 10, 0]);
-    }
-
-    /// With the buffers of the HTTP library, 48 connections held 110 MiB when each took whole chunks.
-    #[tokio::test(start_paused = true)]
-    async fn in_a_crowd_no_connection_holds_more_than_one_write() {
-        let each = ALL_GROUPS / 48;
-        let written = writes(48, WritePlace::Elsewhere);
-        assert_eq!(written.iter().sum::<usize>(), 1600 << 10, "no byte is lost");
-        let (last, full) = written.split_last().unwrap();
-        assert!(full.iter().all(|length| *length == each) && *last < each, "{written:?}");
+    async fn a_write_elsewhere_is_larger_and_a_crowd_writes_less_at_once() {
+        assert_eq!(chunks_of_a_write(3, WritePlace::OnTheSpot), 3);
+        assert_eq!(chunks_of_a_write(3, WritePlace::Elsewhere), 11);
+        assert_eq!(chunks_of_a_write(48, WritePlace::Elsewhere), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_few_bytes_are_due_after_a_while() {
         let mut group = Group::new(PORTIONS, 48);
-        assert!(!group.add(&mut Bytes::from_static(b"few")) && !group.is_due());
+        assert!(!group.add(Bytes::from_static(b"few")) && !group.is_due());
         tokio::time::advance(GATHER_FOR).await;
         assert!(group.is_due());
-        assert!(group.add(&mut Bytes::from_static(b"more")), "with the next bytes at the latest");
-        assert!(group.take().concat() == b"fewmore" && group.is_empty() && !group.is_due());
+        assert!(group.add(Bytes::from_static(b"more")), "with the next bytes at the latest");
+        assert_eq!(group.take().concat(), b"fewmore");
+        assert!(group.is_empty() && !group.is_due());
     }
 }

@@ -256,10 +256,8 @@ impl Fetch<'_> {
                 context.count_received(self.end.arrive(position, count));
                 left -= count;
                 position += count;
-                while !chunk.is_empty() {
-                    if group.add(&mut chunk) {
-                        writer.put(&mut group, port).await?;
-                    }
+                if group.add(chunk) {
+                    writer.put(&mut group, port).await?;
                 }
                 at_risk = true;
             }
