@@ -10,7 +10,7 @@ use tracing::debug;
 use crate::decide::transfer::backoff::{Policy, Tries};
 use crate::edge::bucket::{About, Answer, Bucket, Meta, StoreFault, Tag};
 use crate::engine::event::Reporter;
-use crate::engine::retry::{Again, Persistence, SHORT};
+use crate::engine::retry::{Again, Persistence, SHORT, retry};
 use crate::error::{BucketError, Error, StoreRefusal, Unanswered};
 use crate::model::destination::BucketUrl;
 use crate::model::digest::{Sha256Digest, hex};
@@ -49,8 +49,21 @@ pub(super) enum Small {
 #[derive(Debug)]
 pub(super) struct Patience {
     tries: Tries,
-    failed: u32,
+    failures: Failures,
+}
+
+/// How often a request has failed, and since when it is without an answer.
+#[derive(Debug)]
+struct Failures {
+    count: u32,
     began: Instant,
+}
+
+impl Failures {
+    /// Begins with the first try.
+    fn none() -> Self {
+        Self { count: 0, began: Instant::now() }
+    }
 }
 
 impl Store {
@@ -66,12 +79,15 @@ impl Store {
 
     /// Begins a series of tries.
     pub(super) fn patience(&self) -> Patience {
-        let policy = match self.persistence {
+        Patience { tries: Tries::new(self.policy(), fastrand::u64(..)), failures: Failures::none() }
+    }
+
+    const fn policy(&self) -> Policy {
+        match self.persistence {
             Persistence::Short => SHORT,
             Persistence::Pass => PASS,
             Persistence::Endless => PASS.endless(),
-        };
-        Patience { tries: Tries::new(policy, fastrand::u64(..)), failed: 0, began: Instant::now() }
+        }
     }
 
     /// Waits before the next try; the fault is an error where no later try can succeed, or there were enough of them.
@@ -82,18 +98,29 @@ impl Store {
         key: &str,
         fault: StoreFault,
     ) -> Result<(), Error> {
-        let elapsed = patience.began.elapsed();
         let wait = match again(&fault) {
             Again::Never => None,
-            Again::After(asked) => patience.tries.next_wait(elapsed, asked),
+            Again::After(asked) => patience.tries.next_wait(patience.failures.began.elapsed(), asked),
         };
         let error = bucket_error(&self.url, verb, key, fault);
         let Some(wait) = wait else { return Err(error.into()) };
-        debug!(verb, key, %error, ?wait, "a request to the store failed and is repeated");
-        patience.failed = patience.failed.saturating_add(1);
-        self.outages.failed(patience.failed, elapsed + wait, error, wait);
+        self.report(&mut patience.failures, verb, key, error, wait);
         tokio::time::sleep(wait).await;
         Ok(())
+    }
+
+    /// Logs a failed request that is repeated after a wait, and reports a store that does not answer.
+    fn report(
+        &self,
+        failures: &mut Failures,
+        verb: &'static str,
+        key: &str,
+        error: BucketError,
+        wait: Duration,
+    ) {
+        debug!(verb, key, %error, ?wait, "a request to the store failed and is repeated");
+        failures.count = failures.count.saturating_add(1);
+        self.outages.failed(failures.count, failures.began.elapsed().saturating_add(wait), error, wait);
     }
 
     /// Sends a request that may be carried out twice, until it is answered.
@@ -103,16 +130,15 @@ impl Store {
         key: &str,
         mut request: impl FnMut() -> Answer<'a, T>,
     ) -> Result<T, Error> {
-        let mut patience = self.patience();
-        loop {
-            match request().await {
-                Ok(answer) => {
-                    self.outages.answered();
-                    return Ok(answer);
-                }
-                Err(fault) => self.wait(&mut patience, verb, key, fault).await?,
-            }
-        }
+        let mut failures = Failures::none();
+        let waits = |fault: &StoreFault, wait| {
+            let error = bucket_error(&self.url, verb, key, fault.clone());
+            self.report(&mut failures, verb, key, error, wait);
+        };
+        let answer = retry(self.policy(), &mut request, again, waits).await;
+        let answer = answer.map_err(|fault| self.error(verb, key, fault))?;
+        self.outages.answered();
+        Ok(answer)
     }
 
     pub(super) async fn stat(&self, key: &str) -> Result<Option<Meta>, Error> {

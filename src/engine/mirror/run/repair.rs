@@ -261,3 +261,23 @@ async fn beside<T: Send + 'static>(
     let done = blocking(work).await;
     done.map_err(lost("read", dir))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::artifact::ArtifactKind;
+
+    /// The manifest was lost, and the file could not be read since: its row of `job.json` alone knows it.
+    #[test]
+    fn a_bad_file_that_the_manifest_does_not_know_stays_bad() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = Manifest::new("job-1".parse().unwrap(), "https://h".to_owned());
+        let bad = BadFile {
+            key: ArtifactKey { kind: ArtifactKind::Checkpoint, path: "/o/a.safetensors".into() },
+            path: "a.safetensors".parse().unwrap(),
+            is_older: false,
+            problem: Problem::Unreadable("I/O error".to_owned()),
+        };
+        assert_eq!(look_again(folder.path(), &manifest, vec![bad.clone()]), (Vec::new(), vec![bad]));
+    }
+}
