@@ -38,12 +38,13 @@ async fn ended(child: Child) -> Output {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_reads_a_bucket_reports_that_the_store_does_not_answer_and_gives_up_soon() {
     let bench = running(HostOptions::default()).await;
-    let cases: [(&[&str], bool, bool); 6] = [
+    let cases: [(&[&str], bool, bool); 7] = [
         (&["ls", "s3://b/p"], true, false),
         (&["verify", "s3://b/p", "--output", "json"], true, false),
         (&["gallery", "s3://b/p"], true, false),
         (&["prune", "s3://b/p", "--keep-last", "1"], true, false),
         (&["fleet", "ls", "s3://b/{id}", "-vv"], true, true),
+        (&["fleet", "s3://b/{id}", "--once", "--timeout", "8s"], true, false),
         (&["ls", "s3://b/p", "-q"], false, false),
     ];
     let runs = cases.map(|(typed, reports, logs)| {

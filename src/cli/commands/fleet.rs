@@ -66,7 +66,7 @@ fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandErr
     let is_endless = !given.once && !given.dry_run;
     let persistence = if is_endless { Persistence::Endless } else { Persistence::Pass };
     let (source, to) = source(context, typed, persistence)?;
-    let place = Place::of(&to, settings, persistence)?;
+    let place = Place::of(&to, settings, persistence, None)?;
     let page = match to.root() {
         Destination::Folder(root) if !given.dry_run => Some(root),
         _ => None,
@@ -118,21 +118,9 @@ enum Place {
 }
 
 impl Place {
-    /// Gets ready to speak to a bucket, and refuses settings that it has not. Sends nothing.
-    fn of(to: &Template, settings: &Settings, persistence: Persistence) -> Result<Self, CommandError> {
-        Self::with(to, settings, persistence, None)
-    }
-
-    /// The same for a command without a view: that a bucket does not answer is reported in lines.
-    fn reporting(
-        to: &Template,
-        context: &Context<'_>,
-        persistence: Persistence,
-    ) -> Result<Self, CommandError> {
-        Self::with(to, &context.settings, persistence, Some(context.outages()))
-    }
-
-    fn with(
+    /// Gets ready to speak to a bucket, and refuses settings that it has not. Sends nothing. `outages`: where a store that does not
+    /// answer is reported; a fleet that follows its jobs reports it itself.
+    fn of(
         to: &Template,
         settings: &Settings,
         persistence: Persistence,
@@ -225,7 +213,7 @@ fn source(
             },
             error => error,
         })?;
-        let place = Place::of(&to, &context.settings, persistence)?;
+        let place = Place::of(&to, &context.settings, persistence, None)?;
         return Ok((Source::Registry(place.registry(&to)), to));
     };
     let to = template(dest)?;
@@ -317,7 +305,7 @@ fn run_add(context: &Context<'_>, typed: &FleetAdd) -> Result<ExitStatus, Comman
         return Err(CommandError::misused("`fleet add` takes jobs and a DEST", EXAMPLES));
     };
     let to = template(dest)?;
-    let place = Place::reporting(&to, context, Persistence::Pass)?;
+    let place = Place::of(&to, &context.settings, Persistence::Pass, Some(context.outages()))?;
     let jobs: Vec<JobId> = jobs.iter().map(|job| backend::job_id(job, &base)).collect::<Result<_, _>>()?;
     let lines: Vec<(JobId, String)> = jobs
         .into_iter()
@@ -400,7 +388,7 @@ struct Row {
 }
 
 fn run_ls(context: &Context<'_>, to: &Template) -> Result<ExitStatus, CommandError> {
-    let place = Place::reporting(to, context, Persistence::Short)?;
+    let place = Place::of(to, &context.settings, Persistence::Short, Some(context.outages()))?;
     let registry = place.registry(to);
     let looking = async {
         let text = registry.read().await?;

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::cli::format::shown;
+#[cfg(feature = "buckets")]
+use crate::cli::format::span;
 use crate::cli::process::{Process, Stream};
 use crate::cli::reporters::json;
 use crate::cli::reporters::lines::Lines;
@@ -218,6 +220,8 @@ impl Listener for FleetReporter {
             }
             News::Over { job, exit } => facts.end(job, *exit),
             News::BadList { .. } | News::TooMany { .. } | News::NoPage(_) => {}
+            #[cfg(feature = "buckets")]
+            News::ListAway { .. } => {}
         };
         if let Some(view) = &self.view {
             view.learn(|facts, _| change(facts));
@@ -233,6 +237,11 @@ impl Listener for FleetReporter {
                 let text = summary::listed(*jobs, added.len(), removed.len());
                 let least = if self.holds() { Talk::Verbose } else { Talk::Normal };
                 self.write_line("fleet", &text, least);
+            }
+            #[cfg(feature = "buckets")]
+            News::ListAway { cause, wait } => {
+                let text = format!("the list of jobs  in {}: {}", span(*wait), words::retry(cause));
+                self.write_line("retrying", &shown(&text), Talk::Normal);
             }
             News::BadList { why } => {
                 let why = explain_briefly(why);

@@ -21,15 +21,13 @@ use super::wire::OwnWire;
 /// How a store is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dialect {
-    /// Parts and objects are sent with a checksum that the store checks, where it knows one.
-    pub(crate) sends_checksums: bool,
     /// Uploads are completed only where nothing is under their name.
     pub(crate) completes_new_only: bool,
 }
 
 impl Default for Dialect {
     fn default() -> Self {
-        Self { sends_checksums: true, completes_new_only: true }
+        Self { completes_new_only: true }
     }
 }
 
@@ -149,11 +147,8 @@ fn s3(url: &BucketUrl, dialect: Dialect, variable: Variables<'_>) -> Result<Conn
     let when_required = variable("AWS_REQUEST_CHECKSUM_CALCULATION")
         .is_some_and(|when| when.eq_ignore_ascii_case("when_required"));
     // In this order: the first is cheap and covers whole objects, and older stores know the second alone.
-    let checksums: &[Option<Checksum>] = if dialect.sends_checksums && !when_required {
-        &[Some(Checksum::CRC64NVME), Some(Checksum::SHA256), None]
-    } else {
-        &[None]
-    };
+    let checksums: &[Option<Checksum>] =
+        if when_required { &[None] } else { &[Some(Checksum::CRC64NVME), Some(Checksum::SHA256), None] };
     let mut levels = Vec::new();
     for checksum in checksums {
         let builder = builder.clone();

@@ -50,7 +50,7 @@ pub(crate) fn connect(
     persistence: Persistence,
 ) -> Result<(Store, Described), Error> {
     let completes_new_only = !options.sole_writer;
-    let cloud = Cloud::new(url, Dialect { sends_checksums: true, completes_new_only });
+    let cloud = Cloud::new(url, Dialect { completes_new_only });
     let cloud = cloud.map_err(|fault| error(url, "reach", "", fault))?;
     let url = Arc::new(url.clone());
     let described = cloud.described.clone();

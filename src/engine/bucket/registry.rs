@@ -2,12 +2,13 @@
 //! or CI may add while fleets run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::edge::bucket::{Put, When};
+use crate::engine::event::Reporter;
 use crate::error::Error;
 use crate::model::destination::BucketUrl;
 
@@ -32,6 +33,15 @@ impl Lines {
     /// The lines in a folder of a fleet's root.
     pub(crate) fn new(store: Store, folder: &str) -> Self {
         Self { store, folder: format!("{folder}/"), read: Mutex::default() }
+    }
+
+    /// The same lines, none of them read yet, of a store whose outages are reported there.
+    pub(crate) fn reporting(&self, reporter: Arc<dyn Reporter>) -> Self {
+        Self {
+            store: self.store.clone().reporting(reporter),
+            folder: self.folder.clone(),
+            read: Mutex::default(),
+        }
     }
 
     /// The root of the fleet.

@@ -37,6 +37,8 @@ use crate::model::destination::Destination;
 use crate::model::job::JobId;
 use crate::model::list_fault::ListFaults;
 
+#[cfg(feature = "buckets")]
+use super::event::RetryCause;
 use super::event::{Event, Notice, Reporter};
 use super::stop::Stop;
 use page::Page;
@@ -47,6 +49,9 @@ use source::{Changes, Source};
 pub(crate) enum News {
     /// The list was read: so many jobs, of which these are new or gone.
     Listed { jobs: usize, added: Vec<JobId>, removed: Vec<JobId> },
+    /// The store that has the list does not answer, and is asked again after a wait.
+    #[cfg(feature = "buckets")]
+    ListAway { cause: RetryCause, wait: Duration },
     /// The list cannot be used; the jobs of the last one are still followed.
     BadList { why: Error },
     /// More jobs than this process may hold files open for: the others wait until one is over.
@@ -123,8 +128,10 @@ impl<T: PartialEq + Send + Sync + 'static> Fleet<T> {
     ///
     /// # Errors
     /// When there is no list to begin with.
-    pub(crate) async fn run(self) -> Result<Endings, Error> {
+    pub(crate) async fn run(mut self) -> Result<Endings, Error> {
         let began = Instant::now();
+        #[cfg(feature = "buckets")]
+        self.source.report_outages_to(outages_of_the_list(self.listener.clone()));
         // Watched before it is read: what changes in between is not missed.
         let watch = if self.once { None } else { self.source.watch() };
         let Some(text) = self.first_list().await? else { return Ok(Endings::new()) };
@@ -171,6 +178,16 @@ impl<T: PartialEq + Send + Sync + 'static> Fleet<T> {
             () = over => Err(self.source.no_answer()),
         }
     }
+}
+
+/// Makes news of a store that has the list and does not answer.
+#[cfg(feature = "buckets")]
+fn outages_of_the_list(listener: Arc<dyn Listener>) -> Arc<dyn Reporter> {
+    Arc::new(move |event: &Event| {
+        if let Event::Retrying { cause, wait, .. } = event {
+            listener.news(&News::ListAway { cause: cause.clone(), wait: *wait });
+        }
+    })
 }
 
 /// What the tasks of all jobs share.

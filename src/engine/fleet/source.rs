@@ -2,10 +2,14 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "buckets")]
+use std::sync::Arc;
 
 use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
 use crate::edge::system::watch::Watch;
+#[cfg(feature = "buckets")]
+use crate::engine::event::Reporter;
 use crate::error::{BadInput, Error};
 #[cfg(feature = "buckets")]
 use crate::error::{BucketError, Unanswered};
@@ -44,6 +48,14 @@ impl Source {
                 let file = path.clone();
                 blocking(move || read_file(&file)).await.map_err(lost("read", path))?
             }
+        }
+    }
+
+    /// Sets where a store that has the list and does not answer is reported.
+    #[cfg(feature = "buckets")]
+    pub(super) fn report_outages_to(&mut self, reporter: Arc<dyn Reporter>) {
+        if let Self::Registry(Registry::Bucket(lines)) = self {
+            *lines = Arc::new(lines.reporting(reporter));
         }
     }
 
