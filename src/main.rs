@@ -9,7 +9,7 @@
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
-/// The allocator of packages: faster with many small files. Its settings are compiled in (`packaging/jemalloc`).
+/// The allocator of packages: a long run takes less memory. Its settings are compiled in (`packaging/jemalloc`).
 #[cfg(all(target_os = "linux", feature = "alloc-jemalloc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
