@@ -86,6 +86,8 @@ fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandErr
         let telling = FleetReporter::new(world, settings, &signals);
         let api = api.through(Arc::new(ApiToll::new(rate)));
         let sharing = place.sharing();
+        #[cfg(feature = "buckets")]
+        let source = source.reporting_outages_to(telling.clone());
         let launch = launch(world.clone(), settings.clone(), api.clone(), place.clone());
         let fleet = Fleet {
             api,

@@ -128,10 +128,8 @@ impl<T: PartialEq + Send + Sync + 'static> Fleet<T> {
     ///
     /// # Errors
     /// When there is no list to begin with.
-    pub(crate) async fn run(mut self) -> Result<Endings, Error> {
+    pub(crate) async fn run(self) -> Result<Endings, Error> {
         let began = Instant::now();
-        #[cfg(feature = "buckets")]
-        self.source.report_outages_to(outages_of_the_list(self.listener.clone()));
         // Watched before it is read: what changes in between is not missed.
         let watch = if self.once { None } else { self.source.watch() };
         let Some(text) = self.first_list().await? else { return Ok(Endings::new()) };
@@ -178,16 +176,6 @@ impl<T: PartialEq + Send + Sync + 'static> Fleet<T> {
             () = over => Err(self.source.no_answer()),
         }
     }
-}
-
-/// Makes news of a store that has the list and does not answer.
-#[cfg(feature = "buckets")]
-fn outages_of_the_list(listener: Arc<dyn Listener>) -> Arc<dyn Reporter> {
-    Arc::new(move |event: &Event| {
-        if let Event::Retrying { cause, wait, .. } = event {
-            listener.news(&News::ListAway { cause: cause.clone(), wait: *wait });
-        }
-    })
 }
 
 /// What the tasks of all jobs share.

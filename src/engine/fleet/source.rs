@@ -9,13 +9,15 @@ use crate::edge::system::blocking::{blocking, lost};
 use crate::edge::system::disk;
 use crate::edge::system::watch::Watch;
 #[cfg(feature = "buckets")]
-use crate::engine::event::Reporter;
+use crate::engine::event::Event;
 use crate::error::{BadInput, Error};
 #[cfg(feature = "buckets")]
 use crate::error::{BucketError, Unanswered};
 use crate::model::list_fault::ListFaults;
 
 use super::registry::Registry;
+#[cfg(feature = "buckets")]
+use super::{Listener, News};
 
 /// A longer list is no list: ten thousand jobs with options take a tenth of it.
 const LONGEST: u64 = 16 << 20;
@@ -51,12 +53,16 @@ impl Source {
         }
     }
 
-    /// Sets where a store that has the list and does not answer is reported.
+    /// Returns this source; a store that has the list and does not answer is reported to `listener`.
     #[cfg(feature = "buckets")]
-    pub(super) fn report_outages_to(&mut self, reporter: Arc<dyn Reporter>) {
-        if let Self::Registry(Registry::Bucket(lines)) = self {
-            *lines = Arc::new(lines.reporting(reporter));
-        }
+    pub(crate) fn reporting_outages_to(self, listener: Arc<dyn Listener>) -> Self {
+        let Self::Registry(Registry::Bucket(lines)) = self else { return self };
+        let reporter = move |event: &Event| {
+            if let Event::Retrying { cause, wait, .. } = event {
+                listener.news(&News::ListAway { cause: cause.clone(), wait: *wait });
+            }
+        };
+        Self::Registry(Registry::Bucket(Arc::new(lines.reporting(Arc::new(reporter)))))
     }
 
     /// Returns the error for a list whose lines cannot be used.
