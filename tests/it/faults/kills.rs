@@ -3,10 +3,12 @@
 //! Case C28.
 
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::host::Ask;
-use super::reply::End;
+use super::reply::{End, Reply};
 use super::rig::{Rig, Run, World};
 use super::world::{File, Hosted, JOB, MIB, weights};
 
@@ -91,4 +93,41 @@ fn a_stop_costs_nothing_that_arrived() {
     let (arrived, kept) = ended_by(rustix::process::Signal::TERM, &weights(1, 24 * MIB), 4, moment);
     assert!(arrived >= DELIVERED as u64, "{arrived}");
     assert_eq!(kept, arrived);
+}
+
+/// The first connection ends early; what the host does to those that follow it in the first run is `then`.
+fn kept_while_the_host_is_away(then: fn() -> Reply) -> u64 {
+    let is_back = Arc::new(AtomicBool::new(false));
+    let back = is_back.clone();
+    let file = weights(1, 24 * MIB);
+    let rig = Rig::new(World::of(vec![Hosted::checkpoint(&file, move |file, ask| {
+        if back.load(Ordering::Relaxed) {
+            file.honest(ask)
+        } else if ask.nth == 0 {
+            file.honest(ask).cut(DELIVERED, End::Close)
+        } else {
+            then()
+        }
+    })]));
+    let mut child = start(&rig, 1);
+    std::thread::sleep(OLD);
+    stop(&mut child, rustix::process::Signal::KILL);
+    assert!(rig.host.asks().len() > 1, "the host was asked again");
+    is_back.store(true, Ordering::Relaxed);
+    let run = rig.once(&[]);
+    rig.promises(&run).unwrap();
+    assert_eq!(run.code, Some(0), "{}", run.output());
+    resumed_from(&run)
+}
+
+#[test]
+fn a_kill_while_the_host_does_not_answer_costs_nothing() {
+    let silence = || Reply::raw(b"").end(End::Hold);
+    assert_eq!(kept_while_the_host_is_away(silence), DELIVERED as u64);
+}
+
+#[test]
+fn a_kill_while_a_connection_waits_to_try_again_costs_nothing() {
+    let wait = || Reply::new(503, b"").header("Retry-After", "60");
+    assert_eq!(kept_while_the_host_is_away(wait), DELIVERED as u64);
 }
