@@ -183,6 +183,26 @@ pub(crate) fn small(name: &str) -> JobPlan {
     }
 }
 
+/// Bytes that the records of a mirror's parts name.
+pub(crate) fn recorded(dir: &Path) -> u64 {
+    let Ok(parts) = std::fs::read_dir(dir.join(".rcsync/parts")) else { return 0 };
+    let paths = parts
+        .filter_map(|part| Some(part.ok()?.path()))
+        .filter(|path| path.extension() == Some("json".as_ref()));
+    // One that was removed meanwhile is none.
+    let texts = paths.filter_map(|path| std::fs::read_to_string(path).ok());
+    texts.map(|text| named_by(&serde_json::from_str::<serde_json::Value>(&text).unwrap()["body"])).sum()
+}
+
+/// Blocks have a checksum of eight digits each; of blocks that are not full, the record has the length of what is here.
+fn named_by(record: &serde_json::Value) -> u64 {
+    let block = record["block"].as_u64().unwrap();
+    let runs = record["runs"].as_array().unwrap().iter();
+    let blocks: u64 = runs.map(|run| run[1].as_str().unwrap().len() as u64 / 8 * block).sum();
+    let stretches = record["stretches"].as_array().into_iter().flatten();
+    blocks + stretches.map(|stretch| stretch[1].as_u64().unwrap()).sum::<u64>()
+}
+
 /// Waits for what comes by itself.
 pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     for _ in 0..3000 {

@@ -31,6 +31,8 @@ pub(crate) struct Part {
     file: File,
     data: PathBuf,
     record: PathBuf,
+    /// Held while the record is replaced or removed, so that no earlier one comes behind a later one, or behind the removal.
+    record_file: Mutex<RecordFile>,
     written: Mutex<Written>,
 }
 
@@ -41,14 +43,22 @@ struct Written {
     sums: PartBlocks,
     unrecorded: u64,
     recorded_at: Instant,
-    /// Whether a record is beside the data.
-    is_recorded: bool,
+}
+
+/// The file of the record, beside the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RecordFile {
+    Absent,
+    Present,
+    /// The data was published or discarded: no record is written any more.
+    Over,
 }
 
 impl Part {
     pub(super) fn new(file: File, data: PathBuf, sums: PartBlocks, identity: Option<PartIdentity>) -> Self {
         let record = data.with_extension("json");
-        Self { block: sums.block(), file, data, record, written: Mutex::new(Written::new(sums, identity)) }
+        let (block, written) = (sums.block(), Mutex::new(Written::new(sums, identity)));
+        Self { block, file, data, record, record_file: Mutex::new(RecordFile::Absent), written }
     }
 
     /// Takes in what this is a part of; from then on it can be taken over after a crash.
@@ -99,23 +109,31 @@ impl Part {
     /// # Errors
     /// When the disk refuses.
     pub(crate) fn record_now(&self) -> Result<(), Error> {
-        let text = {
+        let mut record_file = self.record_file();
+        if *record_file == RecordFile::Over {
+            return Ok(());
+        }
+        let (record, named) = {
             let mut written = self.written();
-            written.unrecorded = 0;
-            written.recorded_at = Instant::now();
             let Some(record) = written.record() else { return Ok(()) };
-            written.is_recorded = true;
-            checksummed::seal(&record).map_err(|error| fault("record", &self.record)(error.into()))?
+            written.recorded_at = Instant::now();
+            (record, std::mem::take(&mut written.unrecorded))
         };
+        *record_file = RecordFile::Present;
+        let text = checksummed::seal(&record).map_err(|error| fault("record", &self.record)(error.into()))?;
         let staging = disk::parent(&self.record);
-        disk::replace(&self.record, staging, text.as_bytes(), Durability::Hopeful)
+        let replaced = disk::replace(&self.record, staging, text.as_bytes(), Durability::Hopeful);
+        if replaced.is_err() {
+            self.written().unrecorded += named;
+        }
+        replaced
     }
 
     /// Whether bytes were written longer ago than a kill may lose that no record names yet.
     #[must_use]
     pub(crate) fn is_record_due(&self) -> bool {
         let written = self.written();
-        written.unrecorded > 0 && written.is_old()
+        written.identity.is_some() && written.unrecorded > 0 && written.is_old()
     }
 
     /// Whether any byte was written that no record names yet.
@@ -178,7 +196,13 @@ impl Part {
     /// # Errors
     /// When the disk refuses.
     pub(crate) fn remove_record(&self) -> Result<(), Error> {
-        if self.written().is_recorded { disk::remove(&self.record) } else { Ok(()) }
+        let mut record_file = self.record_file();
+        if *record_file == RecordFile::Present {
+            disk::remove(&self.record)?;
+        }
+        *record_file = RecordFile::Over;
+        self.written().unrecorded = 0;
+        Ok(())
     }
 
     /// Removes data and record.
@@ -188,6 +212,10 @@ impl Part {
     pub(crate) fn discard(&self) -> Result<(), Error> {
         disk::remove(&self.data)?;
         self.remove_record()
+    }
+
+    fn record_file(&self) -> std::sync::MutexGuard<'_, RecordFile> {
+        self.record_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn written(&self) -> std::sync::MutexGuard<'_, Written> {
@@ -223,7 +251,7 @@ impl Part {
 
 impl Written {
     fn new(sums: PartBlocks, identity: Option<PartIdentity>) -> Self {
-        Self { identity, sums, unrecorded: 0, recorded_at: Instant::now(), is_recorded: false }
+        Self { identity, sums, unrecorded: 0, recorded_at: Instant::now() }
     }
 
     fn record(&self) -> Option<PartRecord> {

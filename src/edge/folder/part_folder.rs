@@ -322,4 +322,29 @@ pub(super) mod tests {
             assert_eq!(taken.map(|taken| trusted(&taken.here)), kept.then_some(2 * BLOCK));
         }
     }
+
+    #[test]
+    fn no_record_is_written_behind_the_end_of_a_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = PartFolder::new(dir.path().to_path_buf()).create(&key()).unwrap();
+        let revision = Revision::default();
+        part.identify(PartIdentity { key: key(), revision, length: 3 * BLOCK, claims: Vec::new() });
+        part.write(0, &bytes(0..BLOCK)).unwrap();
+        assert!(part.is_ahead_of_record());
+        part.discard().unwrap();
+        assert!(!part.is_ahead_of_record());
+        part.record_now().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn bytes_that_came_before_it_is_known_what_they_are_are_recorded_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = PartFolder::new(dir.path().to_path_buf()).create(&key()).unwrap();
+        part.write(0, &bytes(0..BLOCK)).unwrap();
+        part.record_now().unwrap();
+        let revision = Revision::default();
+        part.identify(PartIdentity { key: key(), revision, length: 3 * BLOCK, claims: Vec::new() });
+        assert!(part.is_ahead_of_record());
+    }
 }

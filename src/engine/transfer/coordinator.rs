@@ -43,6 +43,9 @@ use grants::Holds;
 /// How often connections are counted while files are under way: several looks make one measurement.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
+/// How often files are looked at for bytes that no record names.
+const RECORD_EVERY: Duration = Duration::from_millis(250);
+
 /// Messages taken before work is granted again: more at once would let connections idle.
 const AT_ONCE: usize = 64;
 
@@ -126,6 +129,8 @@ pub(super) struct State {
     pub(super) handed_over: usize,
     pub(super) summary: Summary,
     pub(super) looked: Instant,
+    /// When bytes that no record names were last looked for.
+    pub(super) recorded: Instant,
     pub(super) is_ending: bool,
 }
 
@@ -144,6 +149,7 @@ impl Default for State {
             handed_over: 0,
             summary: Summary::default(),
             looked: now,
+            recorded: now,
             is_ending: false,
         }
     }
@@ -160,7 +166,10 @@ impl Coordinator {
                 Woken::Message(message) => self.take_in(*message),
                 Woken::TaskEnded(ended) => self.ended(ended),
                 Woken::MayCommit => self.send_to_committer(),
-                Woken::Look => self.look(),
+                Woken::Look => {
+                    self.look();
+                    self.keep_records();
+                }
                 Woken::Due | Woken::Cancelled => {}
             }
         }
@@ -183,6 +192,20 @@ impl Coordinator {
             Some(ended) = tasks.join_next_with_id(), if has_tasks => Woken::TaskEnded(ended),
             () = clock::until(look), if may_look => Woken::Look,
             () = clock::until(deadline), if may_look => Woken::Due,
+        }
+    }
+
+    /// Records what is here of files, so that a kill does not cost it: their connections may be silent, gone or waiting, and
+    /// record nothing then.
+    fn keep_records(&mut self) {
+        if self.state.recorded.elapsed() < RECORD_EVERY {
+            return;
+        }
+        self.state.recorded = Instant::now();
+        let State { slots, tasks, .. } = &mut self.state;
+        let downloads = slots.0.values().filter_map(|slot| slot.download.clone());
+        for download in downloads.filter(|download| download.is_record_due()) {
+            tasks.spawn(end::record(move || download.keep()));
         }
     }
 

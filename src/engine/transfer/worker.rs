@@ -123,7 +123,7 @@ impl Fetch<'_> {
         let permit = tokio::select! {
             biased;
             () = self.end.stopped() => return Ok(RangeEnd::GivenUp),
-            permit = self.recording(self.context.permit(url, self.artifact)) => permit??,
+            permit = self.context.permit(url, self.artifact) => permit?,
         };
         let Some(_permit) = permit else { return Ok(RangeEnd::Stopped) };
         let asked_at = Instant::now();
@@ -131,7 +131,7 @@ impl Fetch<'_> {
         let answer = tokio::select! {
             biased;
             () = self.end.stopped() => return Ok(RangeEnd::GivenUp),
-            answer = self.recording(self.context.get(url, &ask, sent)) => answer??,
+            answer = self.context.get(url, &ask, sent) => answer?,
         };
         let Some((head, body)) = answer else { return Ok(RangeEnd::Stopped) };
         served.waited = asked_at.elapsed();
@@ -154,25 +154,6 @@ impl Fetch<'_> {
                 self.take(body, Front { skip, expected }, take, port, served).await
             }
         }
-    }
-
-    /// Waits for `step`. Meanwhile bytes of the file that no record names are recorded, whichever connection received them.
-    async fn recording<T>(&self, step: impl Future<Output = T>) -> Result<T, Refusal> {
-        let mut step = std::pin::pin!(step);
-        loop {
-            match tokio::time::timeout(KEEP_UP, &mut step).await {
-                Ok(done) => return Ok(done),
-                Err(_) if self.download.is_record_due() => self.record().await?,
-                Err(_) => {}
-            }
-        }
-    }
-
-    /// Records what is here of the file.
-    async fn record(&self) -> Result<(), Refusal> {
-        let download = self.download.clone();
-        let kept = blocking(move || download.keep()).await;
-        Ok(kept.map_err(|gone| lost_writer(self.artifact, gone))??)
     }
 
     /// Reads back the bytes before this range.
@@ -241,8 +222,7 @@ impl Fetch<'_> {
         let mut left = take.unwrap_or(u64::MAX);
         let began = Instant::now();
         let mut pulse = Pulse::new(Duration::ZERO, context.stall_timeout);
-        // What a connection before this one received may be in no record yet.
-        let mut at_risk = self.download.is_ahead_of_record();
+        let mut at_risk = false;
         let mut body_ended = false;
         let mut stopped = std::pin::pin!(self.end.stopped());
         let fault = loop {
@@ -281,20 +261,16 @@ impl Fetch<'_> {
                 }
                 at_risk = true;
             }
-            if came > 0 {
-                self.pace(came, &mut writer, &mut group, port).await?;
-            } else if at_risk || self.download.is_ahead_of_record() {
+            if came == 0 && at_risk {
                 at_risk = writer.keep_up(&mut group, port).await?;
+            } else if came > 0 {
+                self.pace(came, &mut writer, &mut group, port).await?;
             }
         };
         writer.put(&mut group, port).await?;
         writer.settle(port).await?;
         served.bytes = writer.written;
         served.took = began.elapsed();
-        // The host may be away for long now.
-        if fault.is_some() && self.download.is_ahead_of_record() {
-            self.record().await?;
-        }
         Ok(match fault {
             Some(fault) => RangeEnd::Fault { fault, crowded: self.crowded },
             None if context.cancel.is_cancelled() || self.download.is_abandoned() => RangeEnd::Stopped,
@@ -405,7 +381,9 @@ impl<'a> Writer<'a> {
             self.put(group, port).await?;
         } else if group.is_empty() && download.is_record_due() {
             self.settle(port).await?;
-            self.fetch.record().await?;
+            let keeping = download.clone();
+            let kept = blocking(move || keeping.keep()).await;
+            kept.map_err(|gone| lost_writer(self.fetch.artifact, gone))??;
         }
         Ok(!group.is_empty() || self.running.is_some() || download.is_ahead_of_record())
     }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::recorded;
+
 use super::host::Ask;
 use super::reply::{End, Reply};
 use super::rig::{Rig, Run, World};
@@ -95,8 +97,9 @@ fn a_stop_costs_nothing_that_arrived() {
     assert_eq!(kept, arrived);
 }
 
-/// The first connection ends early; what the host does to those that follow it in the first run is `then`.
-fn kept_while_the_host_is_away(then: fn() -> Reply) -> u64 {
+/// The host ends its first answer early and is away then: what it does to later requests of the first run is `then`. The kill comes
+/// when all that arrived is in a record.
+fn a_kill_costs_nothing_while_the_host_is_away(then: fn() -> Reply) {
     let is_back = Arc::new(AtomicBool::new(false));
     let back = is_back.clone();
     let file = weights(1, 24 * MIB);
@@ -104,30 +107,35 @@ fn kept_while_the_host_is_away(then: fn() -> Reply) -> u64 {
         if back.load(Ordering::Relaxed) {
             file.honest(ask)
         } else if ask.nth == 0 {
-            file.honest(ask).cut(DELIVERED, End::Close)
+            file.honest(ask).cut(3 * MIB, End::Close)
         } else {
             then()
         }
     })]));
     let mut child = start(&rig, 1);
-    std::thread::sleep(OLD);
+    // The second request begins where what the first one brought ends.
+    let arrived = || rig.host.asks().get(1).map(Ask::starts_at);
+    let began = Instant::now();
+    while arrived().is_none_or(|arrived| recorded(&rig.dir()) < arrived as u64) {
+        let seen = (recorded(&rig.dir()), arrived());
+        assert!(began.elapsed() < Duration::from_secs(60), "recorded, and arrived: {seen:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     stop(&mut child, rustix::process::Signal::KILL);
-    assert!(rig.host.asks().len() > 1, "the host was asked again");
+    let arrived = arrived().unwrap();
+    assert!(arrived >= MIB, "{arrived}");
     is_back.store(true, Ordering::Relaxed);
     let run = rig.once(&[]);
     rig.promises(&run).unwrap();
-    assert_eq!(run.code, Some(0), "{}", run.output());
-    resumed_from(&run)
+    assert_eq!((run.code, resumed_from(&run)), (Some(0), arrived as u64), "{}", run.output());
 }
 
 #[test]
 fn a_kill_while_the_host_does_not_answer_costs_nothing() {
-    let silence = || Reply::raw(b"").end(End::Hold);
-    assert_eq!(kept_while_the_host_is_away(silence), DELIVERED as u64);
+    a_kill_costs_nothing_while_the_host_is_away(|| Reply::raw(b"").end(End::Hold));
 }
 
 #[test]
 fn a_kill_while_a_connection_waits_to_try_again_costs_nothing() {
-    let wait = || Reply::new(503, b"").header("Retry-After", "60");
-    assert_eq!(kept_while_the_host_is_away(wait), DELIVERED as u64);
+    a_kill_costs_nothing_while_the_host_is_away(|| Reply::new(503, b"").header("Retry-After", "60"));
 }

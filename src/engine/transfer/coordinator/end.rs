@@ -2,7 +2,7 @@
 
 use crate::edge::system::blocking::blocking;
 use crate::engine::commit_queue::ToCommit;
-use crate::error::explain_briefly;
+use crate::error::{Error, explain_briefly};
 
 use super::{Coordinator, Message, Reply, Summary, Woken};
 
@@ -22,14 +22,7 @@ impl Coordinator {
         }
         for slot in self.state.slots.0.values() {
             if let Some(download) = slot.download.clone() {
-                // What could not be recorded is fetched again by the next run.
-                match blocking(move || download.retire()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        tracing::debug!(error = %explain_briefly(&error), "a part's record could not be written");
-                    }
-                    Err(gone) => tracing::debug!(%gone, "a part's record could not be written"),
-                }
+                record(move || download.retire()).await;
             }
         }
         // Proven after the connections had ended.
@@ -63,5 +56,16 @@ impl Coordinator {
             Message::Link { .. } | Message::LookedAt { .. } => {}
             message => self.handle(message),
         }
+    }
+}
+
+/// Writes a part's record. What could not be recorded is fetched again by the next run.
+pub(super) async fn record(write: impl FnOnce() -> Result<(), Error> + Send + 'static) {
+    match blocking(write).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(error = %explain_briefly(&error), "a part's record could not be written");
+        }
+        Err(gone) => tracing::debug!(%gone, "a part's record could not be written"),
     }
 }
