@@ -26,8 +26,19 @@ const SURPLUS: u64 = 1024;
 pub struct PushJournal {
     file: Journal,
     records: UploadRecords,
-    /// Unlocked when dropped.
-    _lock: File,
+    _lock: Lock,
+}
+
+/// A lock file, held. It is unlocked when dropped: closed is not enough while a child process is being started, which has a copy
+/// of the descriptor for a moment.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A disk without locks has nothing to give back.
+        let _ = self.0.unlock();
+    }
 }
 
 impl PushJournal {
@@ -85,14 +96,14 @@ fn journal_path(folder: &Path, origin: &str, dataset: &DatasetId) -> PathBuf {
     folder.join(format!("{}.jsonl", hex(&key[..16])))
 }
 
-fn lock(path: &Path, name: &str) -> Result<File, Error> {
+fn lock(path: &Path, name: &str) -> Result<Lock, Error> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let file = disk::open(path, &options).map_err(fault("create", path))?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(Error::DatasetInUse { name: name.to_owned() }),
         // Some disks have no locks: two pushes at a time send some files twice there.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(Lock(file)),
     }
 }
 
@@ -135,6 +146,18 @@ mod tests {
                 ("c".to_owned(), found(4)),
             ])
         );
+    }
+
+    #[test]
+    fn a_copy_of_the_descriptor_in_a_child_process_holds_no_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dog.lock");
+        let held = lock(&path, "dog").unwrap();
+        let copy = held.0.try_clone().unwrap();
+        assert!(matches!(lock(&path, "dog"), Err(Error::DatasetInUse { .. })));
+        drop(held);
+        lock(&path, "dog").unwrap();
+        drop(copy);
     }
 
     #[test]
