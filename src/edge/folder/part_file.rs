@@ -21,7 +21,7 @@ const RECORD_EVERY: u64 = 16;
 /// … or after this long, so that a kill loses no more than that on slow links. A record is one small file, written and
 /// renamed without a flush: four a second and part cost nothing that can be measured. A file that arrives within this
 /// time has none.
-const RECORD_AFTER: Duration = Duration::from_millis(250);
+pub(crate) const RECORD_AFTER: Duration = Duration::from_millis(250);
 
 /// A part being written. Ranges may be written side by side, each of them in order.
 #[derive(Debug)]
@@ -31,7 +31,8 @@ pub(crate) struct Part {
     file: File,
     data: PathBuf,
     record: PathBuf,
-    /// Held while the record is replaced or removed, so that no earlier one comes behind a later one, or behind the removal.
+    /// Held while the record is replaced or removed: an earlier record never replaces a later one, and none is written after the
+    /// removal.
     record_file: Mutex<RecordFile>,
     written: Mutex<Written>,
 }

@@ -324,7 +324,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn no_record_is_written_behind_the_end_of_a_part() {
+    fn no_record_is_written_after_the_end_of_a_part() {
         let dir = tempfile::tempdir().unwrap();
         let part = PartFolder::new(dir.path().to_path_buf()).create(&key()).unwrap();
         let revision = Revision::default();
@@ -338,7 +338,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn bytes_that_came_before_it_is_known_what_they_are_are_recorded_then() {
+    fn bytes_written_before_the_identity_is_known_count_as_unrecorded() {
         let dir = tempfile::tempdir().unwrap();
         let part = PartFolder::new(dir.path().to_path_buf()).create(&key()).unwrap();
         part.write(0, &bytes(0..BLOCK)).unwrap();

@@ -22,20 +22,21 @@ use crate::decide::transfer::scheduler::{FileId, Files, Scheduler, Taken};
 use crate::decide::transfer::state::TransferState;
 use crate::decide::transfer::straggler::Watch;
 use crate::decide::transfer::task::{DiskTrouble, FailureCause, Policy, Task};
-use crate::edge::folder::part_file::Part;
+use crate::edge::folder::part_file::{Part, RECORD_AFTER};
 use crate::edge::system::blocking::blocking;
 use crate::edge::system::clock;
 use crate::engine::commit_queue::{Committed, ToCommit};
 use crate::engine::event::Event;
 use crate::engine::options::SyncOptions;
 use crate::engine::transfer::link_refresh::Relister;
-use crate::error::explain_briefly;
+use crate::error::{Error, explain_briefly};
 use crate::model::artifact::{Artifact, ArtifactKey};
 
 use super::context::Context;
 use super::download::{Absorbed, Download};
 use super::messages::{Found, Message, Summary, Whole};
 use super::shared_end::SharedEnd;
+use super::worker::KEEP_UP;
 use crate::engine::transfer::carried::Carried;
 use crate::engine::transfer::messages::{Reply, Served};
 use grants::Holds;
@@ -43,8 +44,8 @@ use grants::Holds;
 /// How often connections are counted while files are under way: several looks make one measurement.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
-/// How often files are looked at for bytes that no record names.
-const RECORD_EVERY: Duration = Duration::from_millis(250);
+/// A kill costs what arrived in the last second at most (INTERFACE.md).
+const _: () = assert!((RECORD_AFTER.as_millis() + KEEP_UP.as_millis() + LOOK_EVERY.as_millis()) < 1000);
 
 /// Messages taken before work is granted again: more at once would let connections idle.
 const AT_ONCE: usize = 64;
@@ -198,14 +199,15 @@ impl Coordinator {
     /// Records what is here of files, so that a kill does not cost it: their connections may be silent, gone or waiting, and
     /// record nothing then.
     fn keep_records(&mut self) {
-        if self.state.recorded.elapsed() < RECORD_EVERY {
+        if self.state.recorded.elapsed() < KEEP_UP {
             return;
         }
         self.state.recorded = Instant::now();
         let State { slots, tasks, .. } = &mut self.state;
-        let downloads = slots.0.values().filter_map(|slot| slot.download.clone());
+        let downloads = slots.0.values().filter_map(|slot| slot.download.as_ref());
         for download in downloads.filter(|download| download.is_record_due()) {
-            tasks.spawn(end::record(move || download.keep()));
+            let download = download.clone();
+            tasks.spawn(record(move || download.keep()));
         }
     }
 
@@ -500,6 +502,17 @@ impl Coordinator {
             self.scheduler.place(id, state);
         }
         commands
+    }
+}
+
+/// Writes a part's record. What could not be recorded is fetched again by the next run.
+async fn record(write: impl FnOnce() -> Result<(), Error> + Send + 'static) {
+    match blocking(write).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(error = %explain_briefly(&error), "a part's record could not be written");
+        }
+        Err(gone) => tracing::debug!(%gone, "a part's record could not be written"),
     }
 }
 

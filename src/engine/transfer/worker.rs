@@ -29,7 +29,7 @@ use super::messages::{Reply, Served};
 use super::shared_end::SharedEnd;
 
 /// How often bytes on their way to a record are checked.
-const KEEP_UP: Duration = Duration::from_millis(250);
+pub(super) const KEEP_UP: Duration = Duration::from_millis(250);
 
 /// Where a connection's reports go, and its orders are from.
 pub(super) trait Port: Send {

@@ -1,10 +1,8 @@
 //! How a coordinator ends: connections are ended, parts recorded, proven files committed.
 
-use crate::edge::system::blocking::blocking;
 use crate::engine::commit_queue::ToCommit;
-use crate::error::{Error, explain_briefly};
 
-use super::{Coordinator, Message, Reply, Summary, Woken};
+use super::{Coordinator, Message, Reply, Summary, Woken, record};
 
 impl Coordinator {
     /// Ends the connections, records what they have, commits what is proven.
@@ -56,16 +54,5 @@ impl Coordinator {
             Message::Link { .. } | Message::LookedAt { .. } => {}
             message => self.handle(message),
         }
-    }
-}
-
-/// Writes a part's record. What could not be recorded is fetched again by the next run.
-pub(super) async fn record(write: impl FnOnce() -> Result<(), Error> + Send + 'static) {
-    match blocking(write).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::debug!(error = %explain_briefly(&error), "a part's record could not be written");
-        }
-        Err(gone) => tracing::debug!(%gone, "a part's record could not be written"),
     }
 }
