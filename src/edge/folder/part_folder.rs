@@ -347,4 +347,20 @@ pub(super) mod tests {
         part.identify(PartIdentity { key: key(), revision, length: 3 * BLOCK, claims: Vec::new() });
         assert!(part.is_ahead_of_record());
     }
+
+    #[test]
+    fn bytes_whose_record_could_not_be_written_count_as_unrecorded() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = PartFolder::new(dir.path().to_path_buf()).create(&key()).unwrap();
+        let revision = Revision::default();
+        part.identify(PartIdentity { key: key(), revision, length: 3 * BLOCK, claims: Vec::new() });
+        part.write(0, &bytes(0..BLOCK)).unwrap();
+        let in_the_way = part.path().with_extension("json");
+        fs::create_dir(&in_the_way).unwrap();
+        part.record_now().unwrap_err();
+        assert!(part.is_ahead_of_record());
+        fs::remove_dir(&in_the_way).unwrap();
+        part.record_now().unwrap();
+        assert!(!part.is_ahead_of_record());
+    }
 }
