@@ -376,14 +376,13 @@ impl TransferState {
             self.tries.backoff.reset();
             self.quirks.plain_tried = false;
         }
-        if !self.is_active() {
-            return;
-        }
         match (end, rival) {
             (RangeEnd::Finished, Some(rival)) => {
-                // It has lost. What it claimed is still written, so its range is its own until it reports its end.
+                // It has lost, even if the file is complete by now. What it claimed is still written, so its range is its
+                // own until it reports its end.
                 turn.push(Command::Drop { ticket: Ticket { lease: rival, ..ticket } });
             }
+            _ if !self.is_active() => {}
             (RangeEnd::Fault { fault, crowded }, Some(_)) => faults::slow_down(&fault, crowded, turn),
             (end, _) => self.follow_up(end, &open, upto, progressed, turn),
         }

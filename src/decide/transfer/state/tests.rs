@@ -821,6 +821,25 @@ fn the_first_of_two_that_race_ends_the_other() {
     assert_eq!(play.state.unassigned(), Some(400 - 80));
 }
 
+/// A file may be complete before the connection that ended the race reports its end.
+#[test]
+fn the_first_of_two_that_race_for_the_last_bytes_ends_the_other() {
+    let (mut play, slow, other) = two_ranges();
+    while let Some(rest) = play.state.assign(&CUT) {
+        play.respond(&rest, partial(&rest, 400, "\"a\""));
+        play.book(&rest, rest.range.end - rest.range.start);
+        play.end(&rest, RangeEnd::Finished);
+    }
+    play.book(&other, 40);
+    play.end(&other, RangeEnd::Finished);
+    let fast = play.state.race(slow.ticket, &CUT).unwrap();
+    play.respond(&fast, partial(&fast, 400, "\"a\""));
+    let complete = Input::Booked { ticket: fast.ticket, count: 30, declared: None, hopeless: false };
+    assert_eq!(names(&play.step(complete)), ["space", "verify"]);
+    assert_eq!(play.end(&fast, RangeEnd::Finished), [Command::Drop { ticket: slow.ticket }]);
+    assert_eq!(play.end(&slow, RangeEnd::GivenUp), []);
+}
+
 /// What the loser claimed and did not write is requested again, and not raced for a second time.
 #[test]
 fn bytes_are_hurried_once() {
