@@ -19,9 +19,9 @@ use super::part_record::{PartIdentity, PartRecord, read_whole};
 const RECORD_EVERY: u64 = 16;
 
 /// … or after this long, so that a kill loses no more than that on slow links. A record is one small file, written and
-/// renamed without a flush: four a second and part cost nothing that can be measured. A file that arrives within this
+/// renamed without a flush: five a second and part cost nothing that can be measured. A file that arrives within this
 /// time has none.
-pub(crate) const RECORD_AFTER: Duration = Duration::from_millis(250);
+pub(crate) const RECORD_AFTER: Duration = Duration::from_millis(200);
 
 /// A part being written. Ranges may be written side by side, each of them in order.
 #[derive(Debug)]
@@ -121,9 +121,10 @@ impl Part {
             (record, std::mem::take(&mut written.unrecorded))
         };
         *record_file = RecordFile::Present;
-        let text = checksummed::seal(&record).map_err(|error| fault("record", &self.record)(error.into()))?;
         let staging = disk::parent(&self.record);
-        let replaced = disk::replace(&self.record, staging, text.as_bytes(), Durability::Hopeful);
+        let text = checksummed::seal(&record).map_err(|error| fault("record", &self.record)(error.into()));
+        let replaced =
+            text.and_then(|text| disk::replace(&self.record, staging, text.as_bytes(), Durability::Hopeful));
         if replaced.is_err() {
             self.written().unrecorded += named;
         }
@@ -134,14 +135,13 @@ impl Part {
     #[must_use]
     pub(crate) fn is_record_due(&self) -> bool {
         let written = self.written();
-        written.identity.is_some() && written.unrecorded > 0 && written.is_old()
+        written.is_ahead() && written.is_old()
     }
 
     /// Whether any byte was written that no record names yet.
     #[must_use]
     pub(crate) fn is_ahead_of_record(&self) -> bool {
-        let written = self.written();
-        written.identity.is_some() && written.unrecorded > 0
+        self.written().is_ahead()
     }
 
     /// Returns the whole file's length in bytes, once it is known what this is a part of.
@@ -253,6 +253,11 @@ impl Part {
 impl Written {
     fn new(sums: PartBlocks, identity: Option<PartIdentity>) -> Self {
         Self { identity, sums, unrecorded: 0, recorded_at: Instant::now() }
+    }
+
+    /// Whether any byte was written that no record names yet.
+    const fn is_ahead(&self) -> bool {
+        self.identity.is_some() && self.unrecorded > 0
     }
 
     fn record(&self) -> Option<PartRecord> {

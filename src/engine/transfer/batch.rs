@@ -28,7 +28,8 @@ use super::worker::{Fetch, Port};
 /// Files that are done are reported after this long, and at the batch's end.
 const REPORT_AFTER: Duration = Duration::from_millis(10);
 
-/// A file that takes longer than this does not hold up the rest of its batch: others take it.
+/// A file that takes longer than this does not hold up the rest of its batch: others take what has not begun, and what is done
+/// is reported.
 const GIVE_BACK_AFTER: Duration = Duration::from_millis(250);
 
 /// How a batch is served.
@@ -56,8 +57,9 @@ pub(super) async fn serve(context: Arc<Context>, mut files: VecDeque<Carried>, m
             tokio::select! {
                 biased;
                 () = &mut carrying => {}
-                () = tokio::time::sleep(GIVE_BACK_AFTER), if !files.is_empty() => {
+                () = tokio::time::sleep(GIVE_BACK_AFTER), if !(files.is_empty() && done.is_empty()) => {
                     send(&context, Message::Returned(files.drain(..).collect()));
+                    send(&context, Message::Carried { files: std::mem::take(&mut done), taken: None });
                     carrying.await;
                 }
             }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::decide::mirror::stock::UnderWay;
@@ -34,6 +34,7 @@ use crate::model::artifact::{Artifact, ArtifactKey};
 
 use super::context::Context;
 use super::download::{Absorbed, Download};
+use super::group::GATHER_FOR;
 use super::messages::{Found, Message, Summary, Whole};
 use super::shared_end::SharedEnd;
 use super::worker::KEEP_UP;
@@ -44,8 +45,13 @@ use grants::Holds;
 /// How often connections are counted while files are under way: several looks make one measurement.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
-/// A kill costs what arrived in the last second at most (INTERFACE.md).
-const _: () = assert!((RECORD_AFTER.as_millis() + KEEP_UP.as_millis() + LOOK_EVERY.as_millis()) < 1000);
+/// A kill costs what arrived in the last second at most: bytes are gathered, wait until their connection looks, are written, wait
+/// until a record may follow the one before, and until the coordinator looks.
+const _: () = {
+    let gathered = GATHER_FOR.as_millis() + KEEP_UP.as_millis();
+    let recorded = RECORD_AFTER.as_millis() + KEEP_UP.as_millis() + LOOK_EVERY.as_millis();
+    assert!(gathered + recorded < 1000);
+};
 
 /// Messages taken before work is granted again: more at once would let connections idle.
 const AT_ONCE: usize = 64;
@@ -132,6 +138,8 @@ pub(super) struct State {
     pub(super) looked: Instant,
     /// When bytes that no record names were last looked for.
     pub(super) recorded: Instant,
+    /// The task that writes records.
+    pub(super) recording: Option<AbortHandle>,
     pub(super) is_ending: bool,
 }
 
@@ -151,6 +159,7 @@ impl Default for State {
             summary: Summary::default(),
             looked: now,
             recorded: now,
+            recording: None,
             is_ending: false,
         }
     }
@@ -197,18 +206,17 @@ impl Coordinator {
     }
 
     /// Records what is here of files, so that a kill does not cost it: their connections may be silent, gone or waiting, and
-    /// record nothing then.
+    /// record nothing then. One task does so at a time, however slow the disk is.
     fn keep_records(&mut self) {
-        if self.state.recorded.elapsed() < KEEP_UP {
+        let is_recording = self.state.recording.as_ref().is_some_and(|task| !task.is_finished());
+        if is_recording || self.state.recorded.elapsed() < KEEP_UP {
             return;
         }
         self.state.recorded = Instant::now();
-        let State { slots, tasks, .. } = &mut self.state;
+        let State { slots, tasks, recording, .. } = &mut self.state;
         let downloads = slots.0.values().filter_map(|slot| slot.download.as_ref());
-        for download in downloads.filter(|download| download.is_record_due()) {
-            let download = download.clone();
-            tasks.spawn(record(move || download.keep()));
-        }
+        let due: Vec<_> = downloads.filter(|download| download.is_record_due()).cloned().collect();
+        *recording = (!due.is_empty()).then(|| tasks.spawn(record(due, Download::keep)));
     }
 
     /// Hands proven files to the committer, as far as it takes them now.
@@ -505,14 +513,15 @@ impl Coordinator {
     }
 }
 
-/// Writes a part's record. What could not be recorded is fetched again by the next run.
-async fn record(write: impl FnOnce() -> Result<(), Error> + Send + 'static) {
-    match blocking(write).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
+/// Writes the records of parts, one after the other. What could not be recorded is fetched again by the next run.
+async fn record(downloads: Vec<Arc<Download>>, write: fn(&Download) -> Result<(), Error>) {
+    let recording = blocking(move || {
+        for error in downloads.iter().filter_map(|download| write(download).err()) {
             tracing::debug!(error = %explain_briefly(&error), "a part's record could not be written");
         }
-        Err(gone) => tracing::debug!(%gone, "a part's record could not be written"),
+    });
+    if let Err(gone) = recording.await {
+        tracing::debug!(%gone, "records of parts could not be written");
     }
 }
 

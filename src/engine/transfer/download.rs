@@ -386,9 +386,11 @@ impl Download {
         Ok(created)
     }
 
-    /// Whether bytes were written longer ago than a kill may lose that no record names yet.
+    /// Whether bytes were written longer ago than a kill may lose that no record names yet. Does not wait: a part that is being
+    /// created has no bytes.
     pub(super) fn is_record_due(&self) -> bool {
-        lock(&self.part).as_ref().is_some_and(|part| part.is_record_due())
+        let part = self.part.try_lock();
+        part.is_ok_and(|part| part.as_ref().is_some_and(|part| part.is_record_due()))
     }
 
     /// Whether any byte was written that no record names yet.

@@ -17,7 +17,7 @@ const ALL_GROUPS: usize = 4 << 20;
 const CROWD: usize = 8;
 
 /// Bytes that were gathered for this long are written, however few: on a slow link a kill must not cost more.
-const GATHER_FOR: Duration = Duration::from_millis(250);
+pub(super) const GATHER_FOR: Duration = Duration::from_millis(250);
 
 /// Bytes gathered for one write.
 #[derive(Debug)]

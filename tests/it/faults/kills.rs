@@ -4,15 +4,16 @@
 
 use std::process::{Child, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::rig::{begin_with_fault, have};
 use crate::support::recorded;
 
 use super::host::Ask;
 use super::reply::{End, Reply};
 use super::rig::{Rig, Run, World};
-use super::world::{File, Hosted, JOB, MIB, weights};
+use super::world::{File, Hosted, JOB, MIB, picture, weights};
 
 /// What each connection delivers before it stalls.
 const DELIVERED: usize = 300_000;
@@ -23,6 +24,15 @@ fn stuck(file: &File, first_run: usize) -> World {
         let reply = file.honest(ask);
         if ask.nth < first_run { reply.cut(DELIVERED, End::Hold) } else { reply }
     })])
+}
+
+/// Waits for something that must come.
+fn wait(most: Duration, came: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !came() {
+        assert!(began.elapsed() < most);
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Starts a mirror, and waits until every connection holds still.
@@ -138,4 +148,40 @@ fn a_kill_while_the_host_does_not_answer_costs_nothing() {
 #[test]
 fn a_kill_while_a_connection_waits_to_try_again_costs_nothing() {
     a_kill_costs_nothing_while_the_host_is_away(|| Reply::new(503, b"").header("Retry-After", "60"));
+}
+
+/// The first file of a batch arrives, and the host is away then.
+#[test]
+fn a_file_is_published_while_the_next_of_its_batch_waits() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let sample = |at| {
+        let asked = asked.clone();
+        Hosted::sample(&format!("{at}.png"), &picture(at), move |file, ask| {
+            let is_first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+            if is_first { file.honest(ask) } else { Reply::raw(b"").end(End::Hold) }
+        })
+    };
+    let rig = Rig::new(World::of((0..40).map(sample).collect()));
+    let mut child = start(&rig, 1);
+    let samples = rig.dir().join("samples");
+    // The connection that waits gives up after half a minute.
+    wait(Duration::from_secs(20), || std::fs::read_dir(&samples).is_ok_and(|files| files.count() == 1));
+    assert_eq!(rig.host.asks().len(), 2);
+    stop(&mut child, rustix::process::Signal::KILL);
+}
+
+/// All of it is here before any record was due, and the disk takes a second for each flush.
+#[test]
+fn a_file_that_waits_for_its_flush_is_recorded() {
+    if !have(&["strace"]) {
+        return;
+    }
+    let file = weights(1, 2 * DELIVERED);
+    let rig = Rig::new(World::of(vec![Hosted::checkpoint(&file, File::honest)]));
+    let dir = rig.dir();
+    let command = rig.command(&[JOB, dir.to_str().unwrap(), "--once"]);
+    let mut run = begin_with_fault(&command, "fsync,fdatasync:delay_enter=1000000");
+    wait(Duration::from_secs(60), || recorded(&dir) >= file.len() as u64);
+    assert!(run.wait().unwrap().success());
+    assert_eq!(std::fs::read(dir.join("lora_000000250.safetensors")).unwrap(), *file.bytes);
 }

@@ -2,7 +2,7 @@
 
 use crate::engine::commit_queue::ToCommit;
 
-use super::{Coordinator, Message, Reply, Summary, Woken, record};
+use super::{Coordinator, Download, Message, Reply, Summary, Woken, record};
 
 impl Coordinator {
     /// Ends the connections, records what they have, commits what is proven.
@@ -18,11 +18,8 @@ impl Coordinator {
         while let Ok(message) = self.inbox.try_recv() {
             self.handle_at_the_end(message);
         }
-        for slot in self.state.slots.0.values() {
-            if let Some(download) = slot.download.clone() {
-                record(move || download.retire()).await;
-            }
-        }
+        let downloads = self.state.slots.0.values().filter_map(|slot| slot.download.clone());
+        record(downloads.collect(), Download::retire).await;
         // Proven after the connections had ended.
         for item in std::mem::take(&mut self.state.outbox) {
             if self.commit.send(item).await.is_err() {

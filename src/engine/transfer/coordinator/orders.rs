@@ -84,6 +84,7 @@ impl Coordinator {
                 {
                     tracing::debug!(path = %artifact.path, error = %explain_briefly(&error), "a part could not be removed");
                 }
+                self.stop_connections(id);
             }
             // A download begins with the first range that is lent.
             Command::Restart => slot.download = None,
@@ -98,7 +99,7 @@ impl Coordinator {
             Command::Verify => self.verify(id),
             Command::Publish(verified) => {
                 let (Some(state), Some(part), Some(download)) =
-                    (&slot.state, slot.part.take(), slot.download.take())
+                    (&slot.state, slot.part.take(), &slot.download)
                 else {
                     return;
                 };
@@ -195,9 +196,15 @@ impl Coordinator {
         });
     }
 
+    /// Stops the connections that still serve a file, whatever they wait for.
+    fn stop_connections(&self, id: FileId) {
+        self.state.lent.get(&id).into_iter().flatten().for_each(|lent| lent.end.stop());
+    }
+
     /// Ends a file; what arrived stays for the next try, as far as the disk still takes the record.
     pub(in crate::engine::transfer) fn close(&mut self, id: FileId, ending: &Ending) {
         let Some(slot) = self.state.slots.0.remove(&id) else { return };
+        self.stop_connections(id);
         let key = &slot.artifact.key;
         self.state.by_key.remove(key);
         match ending {
