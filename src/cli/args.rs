@@ -518,7 +518,7 @@ pub(crate) enum DatasetCommand {
 /// Which files of a folder belong to the dataset.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct DatasetFiles {
-    /// The extension of captions [default: from --config, else txt].
+    /// The extension of captions [default: that of the configuration, where there is one, else txt].
     #[arg(long, value_name = "EXT", value_parser = values::extension)]
     pub(crate) caption_ext: Option<String>,
     /// Only files whose name matches. May be repeated.

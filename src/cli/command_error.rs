@@ -286,7 +286,7 @@ fn of_api(fault: &ApiError) -> String {
             "the token may belong to another account than the job, or the account's plan may not include this; `rcsync doctor` shows which token is used".to_owned()
         }
         ApiError::Unauthorized { .. } => {
-            "make a new token in your RunComfy profile and set `RUNCOMFY_TOKEN`; `rcsync doctor` shows which one is used".to_owned()
+            "make a new token in your RunComfy profile; `rcsync doctor` shows where the refused one is from, and `RUNCOMFY_TOKEN` has precedence over files".to_owned()
         }
         ApiError::UnknownJob { .. } => {
             "check the id on the RunComfy site, and that the token belongs to the account of the job; `rcsync doctor` shows which token is used".to_owned()

@@ -158,7 +158,7 @@ pub(crate) struct SyncArgs {
     /// Only the newest N checkpoints. The final one is the newest, a pair counts as one.
     #[arg(long, value_name = "N", value_parser = values::at_least_one)]
     pub(crate) last: Option<NonZeroU32>,
-    /// Transfers in flight over all files, 1 to 256 [default: begins with 8, up to 80 while that pays].
+    /// Transfers in flight over all files, 1 to 256 [default: begins with 8, up to 96 while that pays].
     #[arg(long, value_name = "N", value_parser = values::connections)]
     pub(crate) connections: Option<NonZeroU16>,
     /// Bytes a second over all connections, such as 10M [default: no limit].
@@ -288,7 +288,7 @@ pub(crate) struct ComfyArgs {
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) comfyui_subdir: Option<Subdir>,
     /// Keep the newest N LoRAs of the job there, and the final one; other files stay [default: all].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::count)]
     pub(crate) comfyui_keep: Option<u32>,
     /// How files are placed; auto takes the first that works [default: auto].
     #[arg(long, value_name = "auto|reflink|hardlink|copy", value_enum, hide_possible_values = true)]

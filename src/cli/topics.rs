@@ -45,9 +45,10 @@ pub(crate) const TOPICS: &[Topic] = topics! {
 };
 
 impl Topic {
-    /// Returns the topic of this name.
+    /// Returns the topic of this name, or the first one of the page of this name.
     pub(crate) fn find(name: &str) -> Option<&'static Self> {
-        TOPICS.iter().find(|topic| topic.name == name)
+        let is_page = |topic: &&Self| topic.page.strip_suffix(".md") == Some(name);
+        TOPICS.iter().find(|topic| topic.name == name).or_else(|| TOPICS.iter().find(is_page))
     }
 
     /// Returns the topic that a link leads to: of several of one page, the one that shows the section.

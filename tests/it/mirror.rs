@@ -97,6 +97,39 @@ async fn what_is_offered_no_more_is_remembered() {
     }
 }
 
+/// What was deleted here and is offered no more can come from nowhere: it is not here, and `SHA256SUMS` passes without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_here_and_is_offered_no_more_has_no_line_until_it_is_back() {
+    let bench = bench(HostOptions::default(), plan()).await;
+    bench.simulator.finish(&bench.job);
+    assert_eq!(code(&bench.once(&[]).await), 0);
+    let lines = bench.assert_sums_pass();
+    let hosted = bench.simulator.hosted(&bench.job);
+    let path = hosted.iter().find(|path| path.ends_with(".jpg")).unwrap();
+    bench.simulator.delete(&bench.job, path, false);
+    let (here, aside) = (bench.dir().join(path), bench.dir().with_file_name("aside"));
+    std::fs::rename(&here, &aside).unwrap();
+    let present = async || {
+        let run = bench.once(&["--output", "json"]).await;
+        assert_eq!(code(&run), 0, "{}", stderr(&run));
+        let text = String::from_utf8(run.stdout).unwrap();
+        let done: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        done["present"].as_u64().unwrap()
+    };
+    assert_eq!((present().await, bench.assert_sums_pass()), (lines as u64 - 1, lines - 1));
+    let before = snapshot(&bench.dir());
+    assert_eq!(present().await, lines as u64 - 1);
+    assert_eq!(snapshot(&bench.dir()), before);
+    let dir = bench.dir();
+    let mut prune = bench.command(&["prune", dir.to_str().unwrap(), "--keep-last", "1"]);
+    let pruned = tokio::task::spawn_blocking(move || prune.output().unwrap()).await.unwrap();
+    assert_eq!(code(&pruned), 0, "{}", stderr(&pruned));
+    let left = bench.assert_sums_pass();
+    assert!(left < lines - 1, "{left}");
+    std::fs::rename(&aside, &here).unwrap();
+    assert_eq!((present().await, bench.assert_sums_pass()), (left as u64 + 1, left + 1));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_token_never_reaches_the_artifact_host() {
     let bench = bench(HostOptions::default(), plan()).await;

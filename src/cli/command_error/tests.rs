@@ -77,7 +77,7 @@ hint: put the bare token, on one line, into `RUNCOMFY_TOKEN`",
             api(ApiError::Unauthorized { status: 401, message: "token expired".into(), code: None }),
             ExitStatus::NoPermission,
             "error: the API refused the token (HTTP 401): token expired
-hint: make a new token in your RunComfy profile and set `RUNCOMFY_TOKEN`; `rcsync doctor` shows which one is used",
+hint: make a new token in your RunComfy profile; `rcsync doctor` shows where the refused one is from, and `RUNCOMFY_TOKEN` has precedence over files",
         ),
         (
             api(ApiError::Unauthorized { status: 403, message: "not in your plan".into(), code: None }),

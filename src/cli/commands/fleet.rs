@@ -82,6 +82,10 @@ fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandErr
         limit_rate: given.limit_rate,
     };
     let rate = settings.fleet.api_rate.unwrap_or(API_RATE);
+    let way = match typed.dest {
+        Some(_) => "the list names none".to_owned(),
+        None => format!("`rcsync fleet add <JOB_ID> '{}'` adds one", shown_value(&to.to_string())),
+    };
     wait_for(world, |signals| async move {
         let telling = FleetReporter::new(world, settings, &signals);
         let api = api.through(Arc::new(ApiToll::new(rate)));
@@ -106,7 +110,12 @@ fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandErr
         };
         let ended = fleet.run().await;
         telling.end(ended.as_ref().ok());
-        let worst = ended?.into_values().fold(ExitStatus::Complete, worse);
+        let ended = ended?;
+        let talks = settings.format == Format::Pretty && settings.talk > Talk::Quiet;
+        if ended.is_empty() && !signals.is_ended() && talks {
+            world.err.line(&format!("notice     there is no job to follow: {way}"));
+        }
+        let worst = ended.into_values().fold(ExitStatus::Complete, worse);
         Ok(if signals.is_ended() { signals.status() } else { worst })
     })
 }

@@ -159,8 +159,8 @@ fn words(typed: &Init, file: &Path, dataset: &str, listing: Listing) -> String {
     let (config, folder) = (shown(&typed_again(file)), shown(&typed_again(&typed.dataset)));
     let mut text = format!(
         "wrote {config}: job `{}`, dataset `{dataset}`\n\
-         next:  rcsync dataset check {folder} --config {config}  do they fit?\n       \
-         rcsync submit {config} --dry-run  is it accepted?\n",
+         next:  rcsync dataset check {folder} --config {config}  # do they fit?\n       \
+         rcsync submit {config} --dataset {folder} --dry-run  # is it accepted?\n",
         shown(&typed.name)
     );
     if listing.captions == 0 && typed.trigger.is_none() {

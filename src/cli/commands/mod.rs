@@ -36,6 +36,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::command_error::CommandError;
+use crate::cli::config_sources;
 use crate::cli::format::{shown, span};
 use crate::cli::process::Process;
 use crate::cli::reporters::lines::Lines;
@@ -119,6 +120,9 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, CommandError>
         let settings = Settings::settle(world, global.clone(), options)?;
         format.set(settings.format);
         logs::start(world, settings.logs_decisions)?;
+        if settings.format == Format::Pretty {
+            report_slips(world);
+        }
         Ok::<_, CommandError>(Context { world, settings, events: events.clone() })
     };
     let has_events = match &cli.command {
@@ -267,6 +271,16 @@ impl Context<'_> {
         match self.settings.format {
             Format::Pretty => self.world.out.write(&words()),
             Format::Json => self.world.out.line(&json::text(document).unwrap_or_default()),
+        }
+    }
+}
+
+/// Reports variables whose names are nearly those of options: they have no effect, and no other sign.
+fn report_slips(world: &Process) {
+    for name in (world.variables)() {
+        if let Some(Some(near)) = config_sources::nearest_variable(&name) {
+            let name = shown(&name);
+            world.err.line(&format!("trouble    the variable `{name}` is for no option; did you mean `{near}`?"));
         }
     }
 }

@@ -336,7 +336,7 @@ fn of_comfyui(notice: &ComfyNotice) -> String {
         ComfyNotice::NameTooLong { name } => {
             format!("`{name}` is not placed: its name is too long for a folder in ComfyUI")
         }
-        ComfyNotice::Removed(path) => format!("`{path}` is removed from ComfyUI: newer ones are kept"),
+        ComfyNotice::Removed(path) => format!("`{path}` is removed from ComfyUI, as `--comfyui-keep` says"),
         ComfyNotice::NotRemoved(error) => format!("it stays for now: {}", explain_briefly(error)),
         ComfyNotice::LeftBeside { lora, names, more } => {
             let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();

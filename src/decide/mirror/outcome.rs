@@ -1,6 +1,6 @@
 //! How a run ended: which wanted files are missing, and the exit status that follows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::decide::transfer::task::Missing;
 use crate::error::ExitStatus;
@@ -41,18 +41,22 @@ impl Outcome {
 }
 
 /// Counts the files that are here, offered still or not, and names the wanted ones that are not. The manifest alone does not
-/// decide: a file that was deleted here and that its host no longer has is not here (`is_untouched` reads the disk), and one
-/// whose new bytes could not be fetched is not what is listed.
+/// decide: a file that was deleted here and is offered no more is not here (`is_there` reads the disk), nor is one that was changed
+/// or deleted here and that its host no longer has (`is_untouched`), and one whose new bytes could not be fetched is not what
+/// is listed.
 pub(crate) fn count(
     manifest: &Manifest,
     why: &HashMap<ArtifactKey, Missing>,
     wanted: &[ArtifactKey],
+    is_there: impl Fn(&Entry) -> bool,
     is_untouched: impl Fn(&Entry) -> bool,
 ) -> (u64, Vec<ArtifactKey>) {
+    let planned: HashSet<&ArtifactKey> = wanted.iter().collect();
     let is_here = |key: &ArtifactKey| {
         let entry = manifest.entries.get(key).filter(|entry| entry.state == EntryState::Present);
         entry.is_some_and(|entry| match why.get(key) {
-            None => true,
+            // The plan of what is wanted has read the disk already.
+            None => planned.contains(key) || is_there(entry),
             Some(Missing::Vanished) => is_untouched(entry),
             Some(Missing::Settling | Missing::Failed(_)) => false,
         })
@@ -122,13 +126,17 @@ mod tests {
         ];
         for (why, is_untouched, present, missing) in rows {
             let why: HashMap<ArtifactKey, Missing> = why.into_iter().map(|why| (key.clone(), why)).collect();
-            let (here, lacking) = count(&manifest, &why, &wanted, |_| is_untouched);
+            let (here, lacking) = count(&manifest, &why, &wanted, |_| false, |_| is_untouched);
             assert_eq!((here, lacking.len()), (present, missing), "{why:?}, {is_untouched}");
+        }
+        for (is_there, present) in [(true, 1), (false, 0)] {
+            let unlisted = count(&manifest, &HashMap::new(), &[], |_| is_there, |_| false);
+            assert_eq!(unlisted, (present, Vec::new()), "what the job offers no more is not missing");
         }
         let mut pruned = manifest;
         pruned.entries.values_mut().for_each(|entry| entry.state = EntryState::Pruned);
-        assert_eq!(count(&pruned, &HashMap::new(), &wanted, |_| true), (0, Vec::new()));
-        let gone = count(&examples::manifest(&[]), &HashMap::new(), &wanted, |_| true);
+        assert_eq!(count(&pruned, &HashMap::new(), &wanted, |_| true, |_| true), (0, Vec::new()));
+        let gone = count(&examples::manifest(&[]), &HashMap::new(), &wanted, |_| true, |_| true);
         assert_eq!(gone, (0, wanted.to_vec()));
     }
 }

@@ -11,6 +11,7 @@ use object_store::CredentialProvider;
 use object_store::aws::AwsCredential;
 use serde::Deserialize;
 
+use crate::edge::api::token::SECRET_VARIABLES;
 use crate::edge::system::exec::ending;
 use crate::error::NoCredentials;
 use crate::model::names::sanitize::for_terminal;
@@ -229,6 +230,9 @@ async fn run(command: &str) -> Result<Cached, NoCredentials> {
     let words = words.ok_or(NoCredentials::NoCommand)?;
     let mut process = tokio::process::Command::new(&words[0]);
     process.args(&words[1..]).stdin(std::process::Stdio::null()).kill_on_drop(true);
+    SECRET_VARIABLES.iter().for_each(|name| {
+        process.env_remove(name);
+    });
     let output = tokio::time::timeout(PROCESS_TIMEOUT, process.output()).await;
     let program = for_terminal(&words[0], 100);
     let output = match output {

@@ -3,7 +3,7 @@
 //! Appending is O(1) for a batch; a torn last line is dropped; a damaged snapshot is put aside, never believed, and
 //! never overwritten. Records carry a running number, so replaying a journal that was not cut yet changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,6 +66,8 @@ pub struct Store {
     /// Lines of `SHA256SUMS` whose files the manifest does not know: they stay in the list until it is settled what they
     /// are.
     unsettled: BTreeMap<RelPath, Sha256Digest>,
+    /// Files of the manifest that were not in the folder when it was last looked at.
+    gone: BTreeSet<RelPath>,
     /// Names that are to be durable before the next record is.
     unflushed: Arc<Unflushed>,
 }
@@ -91,6 +93,7 @@ impl Store {
             lines: 0,
             is_spoilt: false,
             unsettled: BTreeMap::new(),
+            gone: BTreeSet::new(),
             unflushed: Arc::default(),
         }
     }
@@ -179,6 +182,17 @@ impl Store {
     /// Replaces them.
     pub fn set_unsettled(&mut self, lines: BTreeMap<RelPath, Sha256Digest>) {
         self.unsettled = lines;
+    }
+
+    /// Returns the files of the manifest that were not in the folder when it was last looked at.
+    #[must_use]
+    pub(crate) const fn gone(&self) -> &BTreeSet<RelPath> {
+        &self.gone
+    }
+
+    /// Replaces them.
+    pub(crate) fn set_gone(&mut self, paths: BTreeSet<RelPath>) {
+        self.gone = paths;
     }
 
     /// Returns the folders whose names are not durable yet.

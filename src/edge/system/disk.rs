@@ -313,9 +313,17 @@ pub(crate) fn look_through_links(root: &Path, relative: &str) -> Option<LocalFil
 
 /// Whether something may be at a path that the system does not let be looked at: a disk with a fault, or a folder without permission.
 pub(crate) fn is_out_of_reach(path: &Path) -> bool {
-    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
-    let is_answer = |kind| matches!(kind, NotFound | NotADirectory | InvalidFilename);
     fs::symlink_metadata(path).is_err_and(|error| !is_answer(error.kind()))
+}
+
+/// Whether the system answers that there is nothing at a path.
+pub(crate) fn is_gone(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| is_answer(error.kind()))
+}
+
+const fn is_answer(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    matches!(kind, NotFound | NotADirectory | InvalidFilename)
 }
 
 /// The same with a look for links above the path that callers may share.

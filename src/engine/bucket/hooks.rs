@@ -152,7 +152,7 @@ impl HookReporter {
             if let Err(cause) = deliver(hook, Path::new(HERE), &occasion, &self.stop).await {
                 let what = HookTrouble::FailedAtEnd(cause);
                 let notice = Notice::Hook { hook: hook.kind_at_end(), what };
-                self.reporter.report(&Event::Notice { notice });
+                self.reporter.report(&Event::Trouble { notice });
             }
         }
     }

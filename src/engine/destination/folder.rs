@@ -368,10 +368,15 @@ impl Folder {
         Listing::build(looked.name(), &looked.result.artifacts, &known, taken)
     }
 
-    /// Reads what is at every listed and known path.
+    /// Reads what is at every listed and known path, and remembers which known files are gone.
     pub(crate) async fn look_around(&self, listing: &Listing) -> Result<Local, Error> {
         let manifest_paths = paths(self.lock().manifest(), listing);
-        look_at_all(self.dir.clone(), manifest_paths).await
+        let local = look_at_all(self.dir.clone(), manifest_paths).await?;
+        let mut store = self.lock();
+        let known = store.manifest().entries.values().map(|entry| &entry.path);
+        let gone = known.filter(|path| !local.contains_key(*path)).cloned().collect();
+        store.set_gone(gone);
+        Ok(local)
     }
 
     /// The same, without a folder that is open.

@@ -15,7 +15,7 @@ use crate::model::names::rel_path::RelPath;
 const LIST_BOUND: u64 = 256 << 20;
 
 /// Rewrites `SHA256SUMS` where it differs: every file that should be in DIR, and what is not settled yet, as far as
-/// `listed` keeps it. After a power cut the list is the old or the new one until the folder is flushed.
+/// `listed` keeps it. A file that was deleted here has no line until it is here again. After a power cut the list is the old or the new one until the folder is flushed.
 pub(crate) fn write_sums(dir: &Path, store: &Store, listed: impl Fn(&str) -> bool) -> Result<(), Error> {
     let mut lines: Vec<(&RelPath, &Sha256Digest)> = Vec::new();
     for entry in store.manifest().entries.values() {
@@ -28,7 +28,8 @@ pub(crate) fn write_sums(dir: &Path, store: &Store, listed: impl Fn(&str) -> boo
         let known: BTreeSet<&RelPath> = store.manifest().paths().collect();
         lines.extend(store.unsettled().iter().filter(|(path, _)| !known.contains(path)));
     }
-    lines.retain(|(path, _)| listed(path.as_str()));
+    let is_gone = |path: &RelPath| store.gone().contains(path) && disk::is_gone(&path.to_path(dir));
+    lines.retain(|(path, _)| listed(path.as_str()) && !is_gone(path));
     lines.sort();
     lines.dedup();
     let path = dir.join("SHA256SUMS");

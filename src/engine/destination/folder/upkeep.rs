@@ -121,13 +121,16 @@ impl Folder {
         let (dir, store, parts) = (self.dir.clone(), self.store.clone(), self.parts.clone());
         let tidying = blocking(move || {
             let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = |entry: &Entry| disk::look(&dir, entry.path.as_str());
+            let is_there =
+                |entry: &Entry| found(entry).is_some() || disk::is_out_of_reach(&entry.path.to_path(&dir));
             let is_untouched = |entry: &Entry| {
                 matches!(
-                    disk::look(&dir, entry.path.as_str()),
+                    found(entry),
                     Some(LocalFile::File { size, modified }) if size == entry.size && modified == entry.modified
                 )
             };
-            let (present, missing) = count(store.manifest(), &why, &wanted, is_untouched);
+            let (present, missing) = count(store.manifest(), &why, &wanted, is_there, is_untouched);
             if missing.is_empty()
                 && is_over
                 && let Err(error) = parts.sweep(|_| false)

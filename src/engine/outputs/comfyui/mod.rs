@@ -98,7 +98,7 @@ pub(crate) struct Outcome {
     pub placed: u64,
     /// LoRA files that are there in all.
     pub there: u64,
-    /// Files that were removed because of `keep`.
+    /// LoRAs that were removed because of `keep`.
     pub removed: u64,
     /// LoRA files that could not be placed under any name.
     pub blocked: u64,

@@ -35,8 +35,8 @@ impl Work<'_> {
             match self.remove(&placed) {
                 Ok(true) => {
                     self.forget(&placed.to);
-                    self.outcome.removed += 1;
                     if placed.what == What::Lora {
+                        self.outcome.removed += 1;
                         removed.push(placed.to.clone());
                         let notice = Notice::ComfyUi(ComfyNotice::Removed(placed.to.clone()));
                         self.on.reporter.report(&Event::Notice { notice });

@@ -189,7 +189,7 @@ impl Hooks {
     }
 
     fn note(&self, hook: HookKind, what: HookTrouble) {
-        self.reporter.report(&Event::Notice { notice: Notice::Hook { hook, what } });
+        self.reporter.report(&Event::Trouble { notice: Notice::Hook { hook, what } });
     }
 }
 
