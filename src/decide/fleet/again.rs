@@ -31,7 +31,7 @@ pub(crate) enum Next {
     After(Duration),
 }
 
-/// Runs in a row that end without success before a job is given up; the waits between them sum up to a quarter of an hour.
+/// Runs in a row that end without success before a job is given up; the waits between them sum up to 7 min 45 s at the least.
 const MOST_FAILURES: u32 = 6;
 
 /// The wait after the first failure; it doubles.
