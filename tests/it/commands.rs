@@ -434,3 +434,26 @@ async fn a_demo_runs_no_hooks() {
     running.kill().unwrap();
     running.wait().unwrap();
 }
+
+/// A slip in a variable's name has no effect and would have no other sign; a fleet without a job would look like one that is idle.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_do_nothing_is_reported() {
+    let bench = bench().await;
+    let dest = bench.dir().join("{name}");
+    let fleet = format!("fleet {} --once", dest.display());
+    for (name, expected) in [
+        ("RCSYNC_KEEPLAST", "`RCSYNC_KEEPLAST` is for no option; did you mean `RCSYNC_KEEP_LAST`?"),
+        ("RCSYNC_STRANGER", ""),
+    ] {
+        let run = run_with(&bench, &fleet, |command| {
+            command.env(name, "3");
+        });
+        let run = run.await;
+        let said = stderr(&run);
+        assert_eq!(code(&run), 0, "{said}");
+        assert!(said.contains("there is no job to follow: `rcsync fleet add <JOB_ID> '"), "{said}");
+        assert!(said.contains(expected) && expected.is_empty() != said.contains("trouble"), "{said}");
+    }
+    let quiet = run(&bench, &format!("{fleet} -q")).await;
+    assert_eq!((code(&quiet), stderr(&quiet)), (0, String::new()));
+}

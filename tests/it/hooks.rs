@@ -219,7 +219,7 @@ async fn the_end_of_a_run_is_delivered_with_its_code() {
     let end = std::fs::read_to_string(bench.dir().with_file_name("end")).unwrap();
     let count = published(&bench).len();
     assert!(end.starts_with(&format!("0 {count} {{\"event\":\"done\"")), "{end}");
-    let failing = bench.once(&["--exec-done", "false"]).await;
+    let failing = bench.once(&["--exec-done", "false", "-q"]).await;
     assert_eq!(code(&failing), 0);
     assert!(stderr(&failing).contains("`--exec-done` failed at the end of the run: it ended with code 1"));
 }

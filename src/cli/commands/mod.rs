@@ -280,7 +280,9 @@ fn report_slips(world: &Process) {
     for name in (world.variables)() {
         if let Some(Some(near)) = config_sources::nearest_variable(&name) {
             let name = shown(&name);
-            world.err.line(&format!("trouble    the variable `{name}` is for no option; did you mean `{near}`?"));
+            world
+                .err
+                .line(&format!("trouble    the variable `{name}` is for no option; did you mean `{near}`?"));
         }
     }
 }
