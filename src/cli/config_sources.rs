@@ -64,14 +64,27 @@ pub(crate) fn environment(world: &Process) -> Result<Layer, CommandError> {
     Ok(layer)
 }
 
-/// Returns, for a variable that looks like one of ours and is none, the one that may have been meant.
-pub(crate) fn nearest_variable(name: &str) -> Option<Option<String>> {
-    let known: Vec<String> = known_options().iter().map(KnownOption::variable).collect();
-    if !name.starts_with(PREFIX) || name == logs::VARIABLE || known.iter().any(|known| known == name) {
-        return None;
+/// Returns the variables that look like ours and are none, each with the one that may have been meant. A hook has variables
+/// of its event, which are no slips.
+pub(crate) fn strangers(world: &Process) -> Vec<(String, Option<String>)> {
+    let names: Vec<String> =
+        (world.variables)().into_iter().filter(|name| name.starts_with(PREFIX)).collect();
+    if names.iter().any(|name| name == EVENT) {
+        return Vec::new();
     }
-    Some(suggest::nearest(name, known.iter().map(String::as_str)).map(str::to_owned))
+    let known: Vec<String> = known_options().iter().map(KnownOption::variable).collect();
+    let strangers = names.into_iter().filter(|name| name != logs::VARIABLE && !known.contains(name));
+    let nearest = |name: &str| suggest::nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
+    strangers
+        .map(|name| {
+            let near = nearest(&name);
+            (name, near)
+        })
+        .collect()
 }
+
+/// The variable that each hook has.
+const EVENT: &str = "RCSYNC_EVENT_ID";
 
 /// How the variables of options begin.
 const PREFIX: &str = "RCSYNC_";

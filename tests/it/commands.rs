@@ -454,6 +454,11 @@ async fn what_would_do_nothing_is_reported() {
         assert!(said.contains("there is no job to follow: `rcsync fleet add <JOB_ID> '"), "{said}");
         assert!(said.contains(expected) && expected.is_empty() != said.contains("trouble"), "{said}");
     }
-    let quiet = run(&bench, &format!("{fleet} -q")).await;
+    // As a hook has them.
+    let quiet = format!("{fleet} -q");
+    let quiet = run_with(&bench, &quiet, |command| {
+        command.envs([("RCSYNC_EVENT_ID", "1"), ("RCSYNC_STEP", "500")]);
+    });
+    let quiet = quiet.await;
     assert_eq!((code(&quiet), stderr(&quiet)), (0, String::new()));
 }

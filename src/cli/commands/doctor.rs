@@ -175,8 +175,7 @@ fn settings(world: &Process, global: GlobalArgs, report: &mut Report) -> Setting
 
 /// A variable with a typing error in its name has no effect, and no other sign.
 fn strangers(world: &Process, report: &mut Report) {
-    for name in (world.variables)() {
-        let Some(near) = config_sources::nearest_variable(&name) else { continue };
+    for (name, near) in config_sources::strangers(world) {
         let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         let text = format!("the environment variable `{}` is for no option{near}", shown(&name));
         report.push("settings", false, text);

@@ -277,8 +277,8 @@ impl Context<'_> {
 
 /// Reports variables whose names are nearly those of options: they have no effect, and no other sign.
 fn report_slips(world: &Process) {
-    for name in (world.variables)() {
-        if let Some(Some(near)) = config_sources::nearest_variable(&name) {
+    for (name, near) in config_sources::strangers(world) {
+        if let Some(near) = near {
             let name = shown(&name);
             world
                 .err
