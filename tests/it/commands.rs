@@ -444,6 +444,7 @@ async fn what_would_do_nothing_is_reported() {
     for (name, expected) in [
         ("RCSYNC_KEEPLAST", "`RCSYNC_KEEPLAST` is for no option; did you mean `RCSYNC_KEEP_LAST`?"),
         ("RCSYNC_STRANGER", ""),
+        ("RCSYNC_JOB", ""),
     ] {
         let run = run_with(&bench, &fleet, |command| {
             command.env(name, "3");

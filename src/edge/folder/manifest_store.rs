@@ -66,8 +66,8 @@ pub struct Store {
     /// Lines of `SHA256SUMS` whose files the manifest does not know: they stay in the list until it is settled what they
     /// are.
     unsettled: BTreeMap<RelPath, Sha256Digest>,
-    /// Files of the manifest that were not in the folder when it was last looked at.
-    gone: BTreeSet<RelPath>,
+    /// Files of the manifest that were not in the folder when it was last looked at, if it was.
+    gone: Option<BTreeSet<RelPath>>,
     /// Names that are to be durable before the next record is.
     unflushed: Arc<Unflushed>,
 }
@@ -93,7 +93,7 @@ impl Store {
             lines: 0,
             is_spoilt: false,
             unsettled: BTreeMap::new(),
-            gone: BTreeSet::new(),
+            gone: None,
             unflushed: Arc::default(),
         }
     }
@@ -184,15 +184,15 @@ impl Store {
         self.unsettled = lines;
     }
 
-    /// Returns the files of the manifest that were not in the folder when it was last looked at.
+    /// Whether a file of the manifest may be gone from the folder: the last look did not find it, or there was none.
     #[must_use]
-    pub(crate) const fn gone(&self) -> &BTreeSet<RelPath> {
-        &self.gone
+    pub(crate) fn may_be_gone(&self, path: &RelPath) -> bool {
+        self.gone.as_ref().is_none_or(|gone| gone.contains(path))
     }
 
-    /// Replaces them.
+    /// Takes in which files of the manifest a look at the folder did not find.
     pub(crate) fn set_gone(&mut self, paths: BTreeSet<RelPath>) {
-        self.gone = paths;
+        self.gone = Some(paths);
     }
 
     /// Returns the folders whose names are not durable yet.

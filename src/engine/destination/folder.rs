@@ -374,7 +374,8 @@ impl Folder {
         let local = look_at_all(self.dir.clone(), manifest_paths).await?;
         let mut store = self.lock();
         let known = store.manifest().entries.values().map(|entry| &entry.path);
-        let gone = known.filter(|path| !local.contains_key(*path)).cloned().collect();
+        let is_here = |path: &RelPath| matches!(local.get(path), Some(LocalFile::File { .. }));
+        let gone = known.filter(|path| !is_here(path)).cloned().collect();
         store.set_gone(gone);
         Ok(local)
     }

@@ -5,7 +5,6 @@ use std::path::Path;
 use crate::decide::mirror::retention::{Pruned, Retention};
 use crate::edge::folder::known::known;
 use crate::edge::folder::reports;
-use crate::edge::system::disk;
 use crate::engine::destination::folder::Folder;
 use crate::engine::destination::newest::Saves;
 use crate::engine::event::{Event, Notice, Reporter};
@@ -37,9 +36,6 @@ pub(crate) fn prune(
         return Ok(Pruned::default());
     }
     let folder = Folder::open_at_once(dir, &manifest.job, &manifest.origin, reporter)?;
-    let paths = manifest.entries.values().map(|entry| &entry.path);
-    let gone = paths.filter(|path| disk::is_gone(&path.to_path(dir))).cloned().collect();
-    folder.lock().set_gone(gone);
     let pruned = apply(dir, &folder.store, retention)?;
     let mut store = folder.lock();
     if !pruned.removed.is_empty() {

@@ -28,7 +28,7 @@ pub(crate) fn write_sums(dir: &Path, store: &Store, listed: impl Fn(&str) -> boo
         let known: BTreeSet<&RelPath> = store.manifest().paths().collect();
         lines.extend(store.unsettled().iter().filter(|(path, _)| !known.contains(path)));
     }
-    let is_gone = |path: &RelPath| store.gone().contains(path) && disk::is_gone(&path.to_path(dir));
+    let is_gone = |path: &RelPath| store.may_be_gone(path) && disk::is_gone(&path.to_path(dir));
     lines.retain(|(path, _)| listed(path.as_str()) && !is_gone(path));
     lines.sort();
     lines.dedup();

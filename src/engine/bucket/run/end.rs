@@ -58,8 +58,9 @@ impl Run {
                 .unwrap_or_else(|| Arc::new(Known::new(self.mirror.job.clone(), self.mirror.api.origin()))),
         };
         let there = self.still_there(&known.manifest).await?;
-        let is_there = |entry: &Entry| there.contains(&entry.path);
-        let (present, missing) = count(&known.manifest, &self.missing, &pass.wanted, is_there, is_there);
+        let is_untouched = |entry: &Entry| there.contains(&entry.path);
+        // Objects that are not wanted are not asked about: the head counts.
+        let (present, missing) = count(&known.manifest, &self.missing, &pass.wanted, |_| true, is_untouched);
         let state = pass.state.unwrap_or(RunState::Running);
         let timed_out = self.deadline().is_some_and(|deadline| Instant::now() >= deadline);
         let outcome = Outcome {

@@ -121,12 +121,10 @@ impl Folder {
         let (dir, store, parts) = (self.dir.clone(), self.store.clone(), self.parts.clone());
         let tidying = blocking(move || {
             let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = |entry: &Entry| disk::look(&dir, entry.path.as_str());
-            let is_there =
-                |entry: &Entry| found(entry).is_some() || disk::is_out_of_reach(&entry.path.to_path(&dir));
+            let is_there = |entry: &Entry| !disk::is_gone(&entry.path.to_path(&dir));
             let is_untouched = |entry: &Entry| {
                 matches!(
-                    found(entry),
+                    disk::look(&dir, entry.path.as_str()),
                     Some(LocalFile::File { size, modified }) if size == entry.size && modified == entry.modified
                 )
             };
