@@ -1,6 +1,8 @@
 //! Signals and kills: parts are kept, locks are given back, the next run continues.
 #![cfg(unix)]
 
+use std::collections::BTreeMap;
+
 use rcsync::simulator::{Fault, Origin, What};
 use rustix::process::Signal;
 
@@ -34,8 +36,9 @@ async fn in_the_middle(once: bool) -> (Yard, Running) {
     (yard, fleet)
 }
 
-/// Runs the fleet to its end, and returns the bytes of checkpoints that it had to fetch.
-async fn again(yard: &Yard) -> u64 {
+/// Runs the fleet to its end, which requests no byte that was here: what a range that was split later sends in vain is beyond
+/// them, and depends on how busy the machine is.
+async fn again(yard: &Yard) {
     yard.simulator().clear_faults();
     yard.simulator().clear_requests();
     let list = yard.list_of(&yard.jobs);
@@ -45,7 +48,14 @@ async fn again(yard: &Yard) -> u64 {
     let requests = yard.simulator().requests().into_iter();
     let checkpoints = requests
         .filter(|request| request.origin == Origin::Artifacts && request.path.contains(".safetensors"));
-    checkpoints.map(|request| request.body_bytes).sum()
+    let mut starts: BTreeMap<String, u64> = BTreeMap::new();
+    for request in checkpoints {
+        let range = request.range.as_deref().and_then(|range| range.strip_prefix("bytes="));
+        let start = range.and_then(|range| range.split('-').next()?.parse().ok()).unwrap_or(0);
+        let least = starts.entry(request.path).or_insert(start);
+        *least = start.min(*least);
+    }
+    assert_eq!(starts.into_values().collect::<Vec<_>>(), [SENT; 5], "parts are kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,7 +71,7 @@ async fn a_signal_ends_all_in_good_order() {
         for number in 0..5 {
             assert!(!yard.dir(number).join(".rcsync/lock").exists(), "dog-{number} is locked");
         }
-        assert!(again(&yard).await < 5 * (SENT + (1 << 20)), "parts are kept");
+        again(&yard).await;
     }
 }
 
@@ -70,7 +80,7 @@ async fn a_killed_fleet_is_continued() {
     let (yard, mut fleet) = in_the_middle(true).await;
     fleet.child.kill().unwrap();
     fleet.child.wait().unwrap();
-    assert!(again(&yard).await < 5 * (SENT + (1 << 20)), "parts are kept");
+    again(&yard).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
