@@ -75,13 +75,18 @@ pub(crate) fn strangers(world: &Process) -> Vec<(String, Option<String>)> {
     let known: Vec<String> = known_options().iter().map(KnownOption::variable).collect();
     let strangers = names.into_iter().filter(|name| name != logs::VARIABLE && !known.contains(name));
     let nearest = |name: &str| suggest::nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
-    strangers
-        .map(|name| {
-            let near = nearest(&name);
-            (name, near)
-        })
-        .collect()
+    strangers.map(|name| (name.clone(), nearest(&name))).collect()
 }
+
+/// Returns those of them that are slips, with what was meant.
+pub(crate) fn slips(world: &Process) -> Vec<(String, String)> {
+    let is_long = |name: &str| name.len() >= PREFIX.len() + SLIP_FROM;
+    let strangers = strangers(world).into_iter().filter(|(name, _)| is_long(name));
+    strangers.filter_map(|(name, near)| Some((name, near?))).collect()
+}
+
+/// A name with fewer letters behind the prefix, such as `RCSYNC_JOB`, may well be a script's own.
+const SLIP_FROM: usize = 6;
 
 /// The variable that each hook has.
 const EVENT: &str = "RCSYNC_EVENT_ID";

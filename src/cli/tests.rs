@@ -135,6 +135,7 @@ fn usage_errors_name_the_cause_and_end_with_64() {
         ("edit abc-1", "<CONFIG.yaml>"),
         ("prune out", "--keep-last"),
         ("prune out --keep-last 0", "`--keep-last 0`: write a whole number above 0"),
+        ("abc-1 --comfyui-keep three", "`--comfyui-keep three`: write a whole number, such as `3`"),
         ("prune out --keep-every x", "`--keep-every x`: write a number of steps above 0"),
         ("submit x.yaml --gpu-type H100 --gpu-type H200", "`--gpu-type` is given twice"),
         ("prune out --keep-last 2 --keep-every 500", "--keep-every"),

@@ -238,6 +238,8 @@ mod tests {
     /// another one.
     #[test]
     fn how_the_newest_three_are_kept_in_comfyui_from_cron_is_found_in_help() {
+        assert_eq!(Topic::find("fleet").map(|topic| topic.name), Some("fleets"), "by the page's name");
+        assert_eq!(Topic::find("mirroring").map(|topic| topic.page), Some("first-mirror.md"));
         let comfyui = Topic::find("comfyui").unwrap().show(80);
         assert!(comfyui.contains("`rcsync help cron`"), "{comfyui}");
         let cron = Topic::find("cron").unwrap().show(80);

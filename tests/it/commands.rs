@@ -453,7 +453,10 @@ async fn what_would_do_nothing_is_reported() {
         let said = stderr(&run);
         assert_eq!(code(&run), 0, "{said}");
         assert!(said.contains("there is no job to follow: `rcsync fleet add <JOB_ID> '"), "{said}");
-        assert!(said.contains(expected) && expected.is_empty() != said.contains("trouble"), "{said}");
+        assert!(
+            said.contains(expected) && expected.is_empty() != said.contains("is for no option"),
+            "{said}"
+        );
     }
     // As a hook has them.
     let quiet = format!("{fleet} -q");

@@ -180,6 +180,15 @@ fn a_configuration_to_begin_with_is_accepted_by_submit_and_fits_its_folder() {
         assert_eq!(code(&checked), 0, "{model}: {}", out(&checked));
         assert_eq!(json(&checked)["captions"], 1, "the caption extension is the configuration's");
     }
+    let written = run(root.path(), "init typed --dataset dog-photos --trigger d0gx");
+    let text = out(&written);
+    let next: Vec<&str> =
+        text.split('\n').filter_map(|line| line.split_once("rcsync ")).map(|it| it.1).collect();
+    assert_eq!(next.len(), 2, "{text}");
+    for line in next {
+        let (command, _) = line.split_once("  # ").unwrap();
+        assert_eq!(code(&run(root.path(), command)), 0, "as it is printed: {command}");
+    }
     let text = std::fs::read_to_string(root.path().join("wan22.yaml")).unwrap();
     for part in
         ["name: \"wan22\"", "datasets/dog-photos\"", "trigger_word: \"d0gx\"", "caption_ext: \"caption\""]

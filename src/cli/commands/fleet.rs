@@ -41,6 +41,7 @@ use super::super::bucket::Kind;
 use super::super::config::{Settings, Talk};
 use super::super::fleet::FleetReporter;
 use super::super::options::{Layer as _, SyncArgs};
+use super::super::render::lines_of;
 use super::super::table::{Column, Room, table};
 use super::super::values::Format;
 use super::equipment::{self, Equipment};
@@ -82,7 +83,7 @@ fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandErr
         limit_rate: given.limit_rate,
     };
     let rate = settings.fleet.api_rate.unwrap_or(API_RATE);
-    let way = match typed.dest {
+    let hint = match typed.dest {
         Some(_) => "the list names none".to_owned(),
         None => format!("`rcsync fleet add <JOB_ID> '{}'` adds one", shown_value(&to.to_string())),
     };
@@ -111,9 +112,8 @@ fn follow(context: &Context<'_>, typed: &Typed) -> Result<ExitStatus, CommandErr
         let ended = fleet.run().await;
         telling.end(ended.as_ref().ok());
         let ended = ended?;
-        let talks = settings.format == Format::Pretty && settings.talk > Talk::Quiet;
-        if ended.is_empty() && !signals.is_ended() && talks {
-            world.err.line(&format!("notice     there is no job to follow: {way}"));
+        if ended.is_empty() && !signals.is_ended() && settings.format == Format::Pretty {
+            lines_of(world, settings).note(&format!("there is no job to follow: {hint}"));
         }
         let worst = ended.into_values().fold(ExitStatus::Complete, worse);
         Ok(if signals.is_ended() { signals.status() } else { worst })

@@ -120,8 +120,8 @@ pub(crate) fn run(cli: Cli, world: &Process) -> Result<ExitStatus, CommandError>
         let settings = Settings::settle(world, global.clone(), options)?;
         format.set(settings.format);
         logs::start(world, settings.logs_decisions)?;
-        if settings.format == Format::Pretty && settings.talk > Talk::Quiet {
-            report_slips(world);
+        if settings.format == Format::Pretty {
+            report_slips(world, &settings);
         }
         Ok::<_, CommandError>(Context { world, settings, events: events.clone() })
     };
@@ -275,18 +275,11 @@ impl Context<'_> {
     }
 }
 
-/// A shorter name, such as `RCSYNC_JOB`, may well be a script's own.
-const LONG_NAME: usize = "RCSYNC_STEPSS".len();
-
 /// Reports variables whose names are nearly those of options: they have no effect, and no other sign.
-fn report_slips(world: &Process) {
-    for (name, near) in config_sources::strangers(world) {
-        if let Some(near) = near.filter(|_| name.len() >= LONG_NAME) {
-            let name = shown(&name);
-            world
-                .err
-                .line(&format!("trouble    the variable `{name}` is for no option; did you mean `{near}`?"));
-        }
+fn report_slips(world: &Process, settings: &Settings) {
+    for (name, near) in config_sources::slips(world) {
+        let text = format!("the variable `{name}` is for no option; did you mean `{near}`?");
+        lines_of(world, settings).note(&text);
     }
 }
 

@@ -224,16 +224,20 @@ impl CredentialProvider for FromProfile {
     }
 }
 
+fn process(words: &[String]) -> tokio::process::Command {
+    let mut process = tokio::process::Command::new(&words[0]);
+    process.args(&words[1..]).stdin(std::process::Stdio::null()).kill_on_drop(true);
+    for name in SECRET_VARIABLES {
+        process.env_remove(name);
+    }
+    process
+}
+
 /// Runs `credential_process`. What it prints is never shown.
 async fn run(command: &str) -> Result<Cached, NoCredentials> {
     let words = shlex::split(command).filter(|words| !words.is_empty());
     let words = words.ok_or(NoCredentials::NoCommand)?;
-    let mut process = tokio::process::Command::new(&words[0]);
-    process.args(&words[1..]).stdin(std::process::Stdio::null()).kill_on_drop(true);
-    SECRET_VARIABLES.iter().for_each(|name| {
-        process.env_remove(name);
-    });
-    let output = tokio::time::timeout(PROCESS_TIMEOUT, process.output()).await;
+    let output = tokio::time::timeout(PROCESS_TIMEOUT, process(&words).output()).await;
     let program = for_terminal(&words[0], 100);
     let output = match output {
         Ok(Ok(output)) => output,
@@ -283,6 +287,13 @@ mod tests {
 
     const CONFIG: &str = "[default]\nregion = eu-west-1\n[profile work]\nregion=us-east-2\nendpoint_url = http://h:1\ns3 =\n  region = nested\ncredential_process = /bin/make keys\n[profile sso]\nsso_session = x\n";
     const CREDENTIALS: &str = "# mine\n[default]\naws_access_key_id = AK\naws_secret_access_key = SE=CRET\n";
+
+    #[test]
+    fn the_token_is_not_in_the_environment_of_credential_process() {
+        let process = process(&["make".to_owned(), "keys".to_owned()]);
+        let changed: Vec<_> = process.as_std().get_envs().collect();
+        assert_eq!(changed, [("RUNCOMFY_TOKEN".as_ref(), None)]);
+    }
 
     #[test]
     fn profiles_are_read_as_the_aws_tools_do() {

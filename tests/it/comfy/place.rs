@@ -308,6 +308,9 @@ async fn the_newest_and_the_final_are_kept() {
     ] {
         assert!(stderr(&run).contains(left), "{}", stderr(&run));
     }
+    let removed = stderr(&run).matches("is removed from ComfyUI").count();
+    let said = String::from_utf8(run.stdout.clone()).unwrap() + &stderr(&run);
+    assert!(removed > 0 && said.contains(&format!(", {removed} removed")), "{said}");
     let kept = [
         "my_first_lora/my_first_lora.civitai.info",
         "my_first_lora/my_first_lora.jpg",

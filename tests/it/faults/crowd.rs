@@ -1,6 +1,7 @@
 //! Group Q: hosts that a crowd of connections is too much for, connections that pause, and answers of the API that come
 //! together.
 
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,10 +9,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::host::Ask;
+use super::kills::{stop, wait};
 use super::reply::{End, Reply};
 use super::rig::{Case, Rig, Run, World, hold_all};
 use super::transfer::gzip;
-use super::world::{File, Hosted, MIB, picture, weights};
+use super::world::{File, Hosted, JOB, MIB, picture, weights};
 
 /// How many requests a host serves at a time.
 const SERVED: usize = 16;
@@ -114,4 +116,23 @@ fn group_u_answers() {
             }
         }),
     ]);
+}
+
+/// The host ends the first answer early, leaves the next request without an answer, and has no such file for the others.
+#[test]
+fn a_file_that_is_given_up_frees_the_connection_that_waits_for_its_host() {
+    let gone = Hosted::checkpoint(&weights(1, 24 * MIB), |file, ask| match ask.nth {
+        0 => file.honest(ask).cut(3 * MIB, End::Close),
+        1 => Reply::raw(b"").end(End::Hold),
+        _ => Reply::new(404, b""),
+    });
+    let rig = Rig::new(World { status: "RUNNING", progress: (250, 1000), ..World::of(vec![gone]) });
+    let dir = rig.dir();
+    let arguments = [JOB, dir.to_str().unwrap(), "--connections", "2"];
+    let mut child = rig.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // A connection that waits gives up after half a minute.
+    wait(Duration::from_secs(20), || rig.host.hung_up() == 1);
+    assert!(rig.host.asks().len() > 2, "the file is given up");
+    assert_eq!(child.try_wait().unwrap(), None, "the job is still followed");
+    stop(&mut child, rustix::process::Signal::KILL);
 }

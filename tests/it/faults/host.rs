@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +55,7 @@ impl<T: Read + Write + Send> Stream for T {}
 pub(crate) struct Host {
     address: SocketAddr,
     log: Arc<Mutex<Vec<Ask>>>,
+    hung_up: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
 }
 
@@ -66,8 +67,10 @@ impl Host {
     pub(crate) fn start_with(script: Script, secure: Option<Secure>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (log, over) = (Arc::default(), Arc::<AtomicBool>::default());
-        let served = Served { script, secure, log: Arc::clone(&log), over: over.clone() };
+        let (log, hung_up) = (Arc::default(), Arc::<AtomicUsize>::default());
+        let over = Arc::<AtomicBool>::default();
+        let (counted, ended) = (hung_up.clone(), over.clone());
+        let served = Served { script, secure, log: Arc::clone(&log), hung_up: counted, over: ended };
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if served.over.load(Ordering::Relaxed) {
@@ -77,11 +80,16 @@ impl Host {
                 std::thread::spawn(move || drop(stream.map(|stream| served.serve(stream))));
             }
         });
-        Self { address, log, over }
+        Self { address, log, hung_up, over }
     }
 
     pub(crate) const fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Returns how many held connections the client has ended.
+    pub(crate) fn hung_up(&self) -> usize {
+        self.hung_up.load(Ordering::Relaxed)
     }
 
     /// Returns every request so far.
@@ -103,6 +111,7 @@ struct Served {
     script: Script,
     secure: Option<Secure>,
     log: Arc<Mutex<Vec<Ask>>>,
+    hung_up: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
 }
 
@@ -157,6 +166,7 @@ impl Served {
         while !self.over.load(Ordering::Relaxed) {
             // The client hung up; a time-out is an error and means that it has not.
             if let Ok(0) = handle.peek(&mut byte) {
+                self.hung_up.fetch_add(1, Ordering::Relaxed);
                 break;
             }
         }

@@ -27,7 +27,7 @@ fn stuck(file: &File, first_run: usize) -> World {
 }
 
 /// Waits for something that must come.
-fn wait(most: Duration, came: impl Fn() -> bool) {
+pub(super) fn wait(most: Duration, came: impl Fn() -> bool) {
     let began = Instant::now();
     while !came() {
         assert!(began.elapsed() < most);
@@ -63,7 +63,7 @@ fn resumed_from(run: &Run) -> u64 {
     run.events("started")[0]["resumed_from"].as_u64().unwrap()
 }
 
-fn stop(child: &mut Child, signal: rustix::process::Signal) {
+pub(super) fn stop(child: &mut Child, signal: rustix::process::Signal) {
     let process = rustix::process::Pid::from_child(child);
     rustix::process::kill_process(process, signal).unwrap();
     child.wait().unwrap();
