@@ -1,6 +1,6 @@
 //! How a run ended: which wanted files are missing, and the exit status that follows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::decide::transfer::task::Missing;
 use crate::error::ExitStatus;
@@ -41,8 +41,9 @@ impl Outcome {
 }
 
 /// Counts the files that are here, offered still or not, and names the wanted ones that are not. The manifest alone does not
-/// decide: a file that was deleted here is not here (`is_there` reads the disk), nor is one that was changed or deleted here and
-/// that its host no longer has (`is_untouched`), and one whose new bytes could not be fetched is not what is listed.
+/// decide: a file that was deleted here and is offered no more is not here (`is_there` reads the disk), nor is one that was changed
+/// or deleted here and that its host no longer has (`is_untouched`), and one whose new bytes could not be fetched is not what
+/// is listed.
 pub(crate) fn count(
     manifest: &Manifest,
     why: &HashMap<ArtifactKey, Missing>,
@@ -50,10 +51,12 @@ pub(crate) fn count(
     is_there: impl Fn(&Entry) -> bool,
     is_untouched: impl Fn(&Entry) -> bool,
 ) -> (u64, Vec<ArtifactKey>) {
+    let planned: HashSet<&ArtifactKey> = wanted.iter().collect();
     let is_here = |key: &ArtifactKey| {
         let entry = manifest.entries.get(key).filter(|entry| entry.state == EntryState::Present);
         entry.is_some_and(|entry| match why.get(key) {
-            None => is_there(entry),
+            // The plan of what is wanted has read the disk already.
+            None => planned.contains(key) || is_there(entry),
             Some(Missing::Vanished) => is_untouched(entry),
             Some(Missing::Settling | Missing::Failed(_)) => false,
         })
@@ -114,23 +117,19 @@ mod tests {
         let key = manifest.entries.keys().next().unwrap().clone();
         let wanted = [key.clone()];
         let failed = Missing::Failed(FailureCause::Defect);
-        let (there, gone) = (true, false);
-        let (untouched, changed) = (true, false);
         let rows = [
-            (None, there, changed, 1, 0),
-            // Deleted while it was fetched anew.
-            (None, gone, changed, 0, 1),
-            (Some(Missing::Vanished), there, untouched, 1, 0),
-            (Some(Missing::Vanished), there, changed, 0, 1),
-            (Some(Missing::Settling), there, untouched, 0, 1),
-            (Some(failed), there, untouched, 0, 1),
+            (None, false, 1, 0),
+            (Some(Missing::Vanished), true, 1, 0),
+            (Some(Missing::Vanished), false, 0, 1),
+            (Some(Missing::Settling), true, 0, 1),
+            (Some(failed), true, 0, 1),
         ];
-        for (why, is_there, is_untouched, present, missing) in rows {
+        for (why, is_untouched, present, missing) in rows {
             let why: HashMap<ArtifactKey, Missing> = why.into_iter().map(|why| (key.clone(), why)).collect();
-            let (here, lacking) = count(&manifest, &why, &wanted, |_| is_there, |_| is_untouched);
-            assert_eq!((here, lacking.len()), (present, missing), "{why:?}, {is_there}, {is_untouched}");
+            let (here, lacking) = count(&manifest, &why, &wanted, |_| false, |_| is_untouched);
+            assert_eq!((here, lacking.len()), (present, missing), "{why:?}, {is_untouched}");
         }
-        for (is_there, present) in [(there, 1), (gone, 0)] {
+        for (is_there, present) in [(true, 1), (false, 0)] {
             let unlisted = count(&manifest, &HashMap::new(), &[], |_| is_there, |_| false);
             assert_eq!(unlisted, (present, Vec::new()), "what the job offers no more is not missing");
         }
