@@ -121,3 +121,20 @@ async fn a_mirror_keeps_what_its_rule_keeps() {
     assert_eq!((code(&idle), stderr(&idle).as_str()), (0, ""));
     assert_eq!(snapshot(&bench.dir()), before);
 }
+
+/// Followers wait a second for more to come before they look; a pass that removes files comes ten times in that time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_is_in_comfyui_before_it_is_removed_here() {
+    let bench = bench(JobPlan { save_every: 100, optimizer: false, ..plan() }).await;
+    let ui = bench.dir().with_file_name("ui");
+    std::fs::create_dir_all(ui.join("models/loras")).unwrap();
+    bench.simulator.finish(&bench.job);
+    let (job, dir) = (bench.job.as_str(), bench.dir());
+    let options = ["--keep-last", "2", "--interval", "100ms"];
+    let mut arguments = vec![job, dir.to_str().unwrap(), "--comfyui", ui.to_str().unwrap()];
+    arguments.extend(options);
+    let run = bench.command(&arguments).output().unwrap();
+    assert_eq!(weights(&bench).len(), 3, "{}", stderr(&run));
+    let placed = crate::comfy::below(&ui);
+    assert_eq!(placed.iter().filter(|path| path.ends_with(".safetensors")).count(), 10, "{placed:?}");
+}

@@ -194,11 +194,16 @@ pub(crate) fn recorded(dir: &Path) -> u64 {
     texts.map(|text| named_by(&serde_json::from_str::<serde_json::Value>(&text).unwrap()["body"])).sum()
 }
 
-/// Blocks have a checksum of eight digits each; of blocks that are not full, the record has the length of what is here.
+/// Blocks have a checksum of eight digits each, also the last one of a file, which is shorter; of blocks that are not full, the
+/// record has the length of what is here.
 fn named_by(record: &serde_json::Value) -> u64 {
-    let block = record["block"].as_u64().unwrap();
+    let (block, length) = (record["block"].as_u64().unwrap(), record["identity"]["length"].as_u64().unwrap());
     let runs = record["runs"].as_array().unwrap().iter();
-    let blocks: u64 = runs.map(|run| run[1].as_str().unwrap().len() as u64 / 8 * block).sum();
+    let blocks = runs.map(|run| {
+        let (first, count) = (run[0].as_u64().unwrap(), run[1].as_str().unwrap().len() as u64 / 8);
+        ((first + count) * block).min(length) - first * block
+    });
+    let blocks: u64 = blocks.sum();
     let stretches = record["stretches"].as_array().into_iter().flatten();
     blocks + stretches.map(|stretch| stretch[1].as_u64().unwrap()).sum::<u64>()
 }

@@ -36,12 +36,20 @@ const LIST_BOUND: u64 = 64 << 20;
 
 /// Removes what `retention` does not keep, in a folder that is open.
 pub(crate) fn apply(dir: &Path, store: &Arc<Mutex<Store>>, retention: Retention) -> Result<Pruned, Error> {
-    let lock = || store.lock().unwrap_or_else(PoisonError::into_inner);
-    // A file with a new time stamp is read, which takes its time; what is committed meanwhile need not wait for that.
-    let manifest = lock().manifest().clone();
-    let mut judged = judge(dir, &manifest, retention);
-    let mut store = lock();
-    // What was published anew meanwhile was not judged.
+    let judged = judge_open(dir, store, retention);
+    remove(dir, store, judged)
+}
+
+/// Sorts out what goes, in a folder that is open. A file with a new time stamp is read, which takes its time; what is committed
+/// meanwhile need not wait for that.
+pub(crate) fn judge_open(dir: &Path, store: &Arc<Mutex<Store>>, retention: Retention) -> Judged {
+    let manifest = store.lock().unwrap_or_else(PoisonError::into_inner).manifest().clone();
+    judge(dir, &manifest, retention)
+}
+
+/// Removes what was judged to go, except what was published anew since then.
+pub(crate) fn remove(dir: &Path, store: &Arc<Mutex<Store>>, mut judged: Judged) -> Result<Pruned, Error> {
+    let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
     judged.going.retain(|(key, entry)| store.manifest().entries.get(key) == Some(entry));
     if judged.going.is_empty() {
         return Ok(judged.into_pruned());
@@ -141,6 +149,8 @@ pub(crate) fn unread(dir: &Path, manifest: &Manifest) -> Result<Vec<Unread>, Err
     Ok(unread)
 }
 
+/// Which checkpoints `retention` does not keep, and which of them may be removed.
+#[derive(Debug)]
 pub(crate) struct Judged {
     going: Vec<(ArtifactKey, Entry)>,
     edited: Vec<Entry>,
@@ -148,6 +158,11 @@ pub(crate) struct Judged {
 }
 
 impl Judged {
+    /// Whether a file is to be removed.
+    pub(crate) const fn has_going(&self) -> bool {
+        !self.going.is_empty()
+    }
+
     pub(crate) fn into_pruned(self) -> Pruned {
         let removed = self.going.into_iter().map(|(_, entry)| entry).collect();
         Pruned { removed, edited: self.edited, kept: self.kept }

@@ -1,7 +1,7 @@
 //! The followers of one run: each is called before anything is published, after each change, and at the end.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -25,7 +25,8 @@ pub(crate) struct Followers {
     nudge: Arc<Notify>,
     end: CancellationToken,
     looking: JoinSet<()>,
-    crowd: Option<Arc<Crowd>>,
+    /// Locked for as long as the followers look: one look at a time.
+    crowd: Option<Arc<Mutex<Crowd>>>,
 }
 
 impl Followers {
@@ -33,16 +34,16 @@ impl Followers {
     pub(crate) async fn start(crowd: Crowd) -> Self {
         let (nudge, end) = (Arc::new(Notify::new()), CancellationToken::new());
         let mut looking = JoinSet::new();
-        let crowd = (!crowd.followers.is_empty()).then(|| Arc::new(crowd));
+        let crowd = (!crowd.followers.is_empty()).then(|| Arc::new(Mutex::new(crowd)));
         if let Some(crowd) = &crowd {
             let beginning = crowd.clone();
             let begun = blocking(move || {
-                beginning.each(|follower, view, reporter| follower.begin(view, reporter), false)
+                lock(&beginning).each(|follower, view, reporter| follower.begin(view, reporter), false)
             });
             if let Err(lost) = begun.await {
                 debug!(%lost, "a follower ended unexpectedly");
             }
-            looking.spawn(crowd.clone().follow(nudge.clone(), end.clone()));
+            looking.spawn(follow(crowd.clone(), nudge.clone(), end.clone()));
         }
         Self { nudge, end, looking, crowd }
     }
@@ -58,10 +59,21 @@ impl Followers {
         while self.looking.join_next().await.is_some() {}
     }
 
+    /// Calls every follower now, and waits for it. Does nothing after [`Self::finish`], which was their last look.
+    pub(crate) async fn look(&self) {
+        if !self.end.is_cancelled() {
+            self.catch_up(false).await;
+        }
+    }
+
     /// Calls them again after [`Self::finish`]: a file was removed since, which a page may still show.
     pub(crate) async fn look_again(&self) {
+        self.catch_up(true).await;
+    }
+
+    async fn catch_up(&self, last: bool) {
         let Some(crowd) = self.crowd.clone() else { return };
-        if let Err(lost) = blocking(move || crowd.catch_up(true)).await {
+        if let Err(lost) = blocking(move || lock(&crowd).catch_up(last)).await {
             debug!(%lost, "a follower ended unexpectedly");
         }
     }
@@ -77,29 +89,35 @@ pub(crate) struct Crowd {
     pub(crate) reporter: Arc<dyn Reporter>,
 }
 
-impl Crowd {
-    async fn follow(self: Arc<Self>, nudge: Arc<Notify>, end: CancellationToken) {
-        loop {
-            let last = tokio::select! {
-                biased;
-                () = end.cancelled() => true,
-                () = nudge.notified() => false,
-            };
-            // At the end the last look is enough.
-            if !last && tokio::time::timeout(GATHER, end.cancelled()).await.is_ok() {
-                continue;
-            }
-            let crowd = self.clone();
-            // A follower that panics is a defect of rcsync; the files that it reads are not affected.
-            if let Err(lost) = blocking(move || crowd.catch_up(last)).await {
-                debug!(%lost, "a follower ended unexpectedly");
-            }
-            if last {
-                return;
-            }
+/// Calls every follower after nudges, until the end.
+async fn follow(crowd: Arc<Mutex<Crowd>>, nudge: Arc<Notify>, end: CancellationToken) {
+    loop {
+        let last = tokio::select! {
+            biased;
+            () = end.cancelled() => true,
+            () = nudge.notified() => false,
+        };
+        // At the end the last look is enough.
+        if !last && tokio::time::timeout(GATHER, end.cancelled()).await.is_ok() {
+            continue;
+        }
+        let crowd = crowd.clone();
+        // A follower that panics is a defect of rcsync; the files that it reads are not affected.
+        if let Err(lost) = blocking(move || lock(&crowd).catch_up(last)).await {
+            debug!(%lost, "a follower ended unexpectedly");
+        }
+        if last {
+            return;
         }
     }
+}
 
+fn lock(crowd: &Mutex<Crowd>) -> MutexGuard<'_, Crowd> {
+    // A follower that panics is a defect of rcsync; the others are still called.
+    crowd.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Crowd {
     fn catch_up(&self, last: bool) {
         self.each(|follower, view, reporter| follower.catch_up(view, reporter), last);
     }

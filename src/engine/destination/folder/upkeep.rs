@@ -14,7 +14,7 @@ use crate::edge::system::disk;
 use crate::engine::destination::commit::{BATCH, Committer, LIST_EVERY};
 use crate::engine::destination::inspect::{self, Inspected};
 use crate::engine::destination::newest::Saves;
-use crate::engine::destination::prune;
+use crate::engine::destination::prune::{self, Judged};
 use crate::engine::destination::reclaim::{Reclaimed, reclaim};
 use crate::engine::event::Reporter;
 use crate::engine::options::SyncOptions;
@@ -76,10 +76,17 @@ impl Folder {
         Ok(reclaimed)
     }
 
-    /// Removes what `retention` does not keep.
-    pub(crate) async fn prune(&self, retention: Retention) -> Result<Pruned, Error> {
+    /// Sorts out which checkpoints `retention` does not keep.
+    pub(crate) async fn judge(&self, retention: Retention) -> Result<Judged, Error> {
         let (dir, store) = (self.dir.clone(), self.store.clone());
-        let pruning = blocking(move || prune::apply(&dir, &store, retention));
+        let judging = blocking(move || prune::judge_open(&dir, &store, retention));
+        judging.await.map_err(lost("prune", &self.dir))
+    }
+
+    /// Removes the checkpoints that were judged to go.
+    pub(crate) async fn prune(&self, judged: Judged) -> Result<Pruned, Error> {
+        let (dir, store) = (self.dir.clone(), self.store.clone());
+        let pruning = blocking(move || prune::remove(&dir, &store, judged));
         pruning.await.map_err(lost("prune", &self.dir))?
     }
 

@@ -51,7 +51,13 @@ impl Run {
         let Some(retention) = self.mirror.options.retention.filter(|_| self.inspected) else {
             return Ok(false);
         };
-        let pruned = self.folder.prune(retention).await?;
+        let judged = self.folder.judge(retention).await?;
+        if !judged.has_going() {
+            return Ok(false);
+        }
+        // It may have been published since their last look, and ComfyUI is to have it all the same.
+        self.followers.look().await;
+        let pruned = self.folder.prune(judged).await?;
         for entry in &pruned.removed {
             let notice = Notice::Pruned { path: entry.path.clone(), bucket: false };
             self.reporter.report(&Event::Notice { notice });
