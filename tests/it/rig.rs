@@ -347,22 +347,41 @@ impl Disk {
         run(Command::new("perl").args(["-e", SHUTDOWN]).arg(self.path()).arg(how)).unwrap();
     }
 
-    /// Mounts it again after the power came back.
+    /// Mounts it again after the power came back. The killed process may hold the disk for another moment, and so may a mount
+    /// namespace of another test, which has each mount twice: what is mounted before they are gone is the disk without power.
     pub(crate) fn power_up(&self) {
-        // The killed process may hold the disk for another moment.
-        for _ in 0..200 {
-            if run(Command::new("umount").arg(self.path())).is_ok() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
+        until(|| run(Command::new("umount").arg(self.path())));
+        until(|| match self.is_held() {
+            true => Err(format!("{} is held by another mount", self.image().display())),
+            false => Ok(()),
+        });
         self.mount().unwrap();
+    }
+
+    /// Whether a loop device still has the image: the last mount of it gives the device back.
+    fn is_held(&self) -> bool {
+        let image = self.image();
+        let devices = std::fs::read_dir("/sys/block").unwrap().filter_map(Result::ok);
+        let mut backing = devices.filter_map(|device| {
+            // A device that has no file has no such entry.
+            std::fs::read_to_string(device.path().join("loop/backing_file")).ok()
+        });
+        backing.any(|path| Path::new(path.trim_end()) == image)
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
         let _ = run(Command::new("umount").arg("-l").arg(self.path()));
+    }
+}
+
+/// Tries again for a minute.
+fn until(mut done: impl FnMut() -> Result<(), String>) {
+    let began = std::time::Instant::now();
+    while let Err(why) = done() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "{why}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
 
