@@ -34,13 +34,15 @@ impl Signals {
     /// process at once.
     pub(crate) fn listen() -> Self {
         let signals = Self::default();
-        tokio::spawn(signals.clone().watch());
+        // Before any work, and not by the task: a signal between a handler and its listener would be lost. Without a handler the
+        // system's own way of ending the process stays, which is no harm.
+        if let Ok(source) = Source::new() {
+            tokio::spawn(signals.clone().watch(source));
+        }
         signals
     }
 
-    async fn watch(self) {
-        // Without a handler the system's own way of ending the process stays, which is no harm.
-        let Ok(mut source) = Source::new() else { return };
+    async fn watch(self, mut source: Source) {
         loop {
             let status = source.next().await;
             self.came(status);

@@ -232,18 +232,42 @@ fn init_overwrites_nothing_and_refuses_what_cannot_train() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_check_ends_at_once_when_it_is_interrupted() {
+    let root = large_folder();
+    let child = command(root.path(), "dataset check dog").spawn().unwrap();
+    assert_interrupted(child);
+}
+
+/// Each handler of a signal takes a while to be installed, and the listener behind it as well.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_counts_as_soon_as_a_check_reads() {
+    if !crate::rig::have(&["strace"]) {
+        return;
+    }
+    let root = large_folder();
+    let command = command(root.path(), "dataset check dog");
+    let child = crate::rig::begin_with_fault(&command, "rt_sigaction:delay_exit=150000");
+    assert_interrupted(child);
+}
+
+/// A folder that takes many seconds to be read, and no room: a file of it is sparse.
+#[cfg(target_os = "linux")]
+fn large_folder() -> tempfile::TempDir {
     let root = folder(&[("dog/a.jpg", JPEG)]);
-    // Sparse: it takes no room, and many seconds to be read.
-    let large = root.path().join("dog/large.mkv");
-    std::fs::File::create(&large).unwrap().set_len(1 << 38).unwrap();
-    let mut child = command(root.path(), "dataset check dog").spawn().unwrap();
+    std::fs::File::create(root.path().join("dog/large.mkv")).unwrap().set_len(1 << 38).unwrap();
+    root
+}
+
+/// Interrupts a check as soon as it reads the large file.
+#[cfg(target_os = "linux")]
+fn assert_interrupted(mut child: std::process::Child) {
     let descriptors = format!("/proc/{}/fd", child.id());
     let is_reading = || {
         let open = std::fs::read_dir(&descriptors).into_iter().flatten().flatten();
         open.filter_map(|entry| std::fs::read_link(entry.path()).ok())
             .any(|path| path.ends_with("dog/large.mkv"))
     };
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while !is_reading() {
         assert!(std::time::Instant::now() < deadline, "it never began to read");
         assert!(child.try_wait().unwrap().is_none(), "it ended before it began");
@@ -251,6 +275,13 @@ fn a_check_ends_at_once_when_it_is_interrupted() {
     }
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    // A signal that was lost would cost hours.
+    while child.try_wait().unwrap().is_none() {
+        if std::time::Instant::now() > deadline {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
     let done = child.wait_with_output().unwrap();
     assert_eq!(done.status.code(), Some(130), "{}", err(&done));
 }
