@@ -121,6 +121,11 @@ impl JobArtifact {
         &self.path
     }
 
+    /// Whether the job offered it and it was not here when the row was written.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.listed && self.state == "missing"
+    }
+
     /// Returns the training step, where known.
     pub(crate) const fn step(&self) -> Option<u64> {
         self.step

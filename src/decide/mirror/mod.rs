@@ -1,6 +1,7 @@
 //! Rules for a mirror run: what to fetch, when to poll, when to resume, what to keep.
 
 pub(crate) mod auto_resume;
+pub(crate) mod awaited;
 pub(crate) mod disk_forecast;
 pub(crate) mod eviction_forecast;
 pub(crate) mod newest;

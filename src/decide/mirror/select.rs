@@ -74,7 +74,8 @@ impl Selection {
         let is_wanted =
             |artifact: &&Artifact| artifact.key.kind == ArtifactKind::Checkpoint && all.has(artifact);
         let wanted = artifacts.iter().map(Arc::as_ref).filter(is_wanted);
-        let steps: BTreeSet<u64> = wanted.filter_map(place).collect();
+        let steps: BTreeSet<u64> =
+            wanted.filter_map(|artifact| place(artifact.key.kind, &artifact.path, artifact.step)).collect();
         let newer = usize::try_from(last.get() - 1).unwrap_or(usize::MAX);
         let oldest = steps.into_iter().rev().nth(newer);
         Wanted { oldest: oldest.unwrap_or(0), ..all }
@@ -126,17 +127,21 @@ impl Wanted<'_> {
     /// Whether this artifact is wanted.
     #[must_use]
     pub fn has(&self, artifact: &Artifact) -> bool {
-        let kind = artifact.key.kind;
-        self.selection.wants(kind, &artifact.path)
-            && self.selection.steps.as_ref().is_none_or(|steps| steps.chooses(kind, artifact.step))
-            && (kind != ArtifactKind::Checkpoint || place(artifact).is_none_or(|place| place >= self.oldest))
+        self.has_one(artifact.key.kind, &artifact.path, artifact.step)
+    }
+
+    /// Whether a file of this kind, path and step is wanted.
+    pub(crate) fn has_one(&self, kind: ArtifactKind, path: &RelPath, step: Option<u64>) -> bool {
+        self.selection.wants(kind, path)
+            && self.selection.steps.as_ref().is_none_or(|steps| steps.chooses(kind, step))
+            && (kind != ArtifactKind::Checkpoint
+                || place(kind, path, step).is_none_or(|place| place >= self.oldest))
     }
 }
 
 /// The position of a checkpoint among the others, the final one after all of them; an optimizer's state has no place.
-fn place(artifact: &Artifact) -> Option<u64> {
-    let is_final = artifact.key.kind.may_be_final(artifact.step, &artifact.path);
-    artifact.step.or_else(|| is_final.then_some(u64::MAX))
+fn place(kind: ArtifactKind, path: &RelPath, step: Option<u64>) -> Option<u64> {
+    step.or_else(|| kind.may_be_final(step, path).then_some(u64::MAX))
 }
 
 pub(crate) fn compile(patterns: &[String]) -> Result<GlobSet, PatternError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::decide::mirror::plan::run_stamp;
 use crate::decide::mirror::run_state::{RunState, run_state};
 use crate::decide::mirror::select::Selection;
-use crate::model::artifact::Artifact;
+use crate::model::artifact::{Artifact, ArtifactKind};
 use crate::model::job::{JobStatus, JobTimes, ResultAnswer, StatusAnswer, Unreachable};
 use crate::model::listing::Listing;
 
@@ -53,6 +53,12 @@ impl JobSnapshot {
     ) -> impl Iterator<Item = &'a Unreachable> {
         let all = self.result.unreachable.iter().chain(&listing.rejected);
         all.filter(|file| selection.may_want(file.kind))
+    }
+
+    /// Whether the list of this kind has nothing in it that cannot be used.
+    pub(crate) fn is_complete(&self, listing: &Listing, kind: ArtifactKind) -> bool {
+        let mut unusable = self.result.unreachable.iter().chain(&listing.rejected);
+        self.result.unusable.is_empty() && unusable.all(|file| file.kind != kind)
     }
 
     pub(crate) fn state(&self, listed: &[Arc<Artifact>]) -> RunState {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::bucket::head::{Known, Seen};
+use crate::decide::mirror::awaited::Awaited;
 use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::Recollection;
 use crate::decide::mirror::poll_interval::{Cadence, Next};
@@ -211,6 +212,8 @@ struct Run {
     seen: Option<Seen>,
     /// The files of an older `job.json`, where the head was lost.
     recollections: HashMap<ArtifactKey, Recollection>,
+    /// What an earlier run saw and did not get, until a list shows what became of it.
+    awaited: Awaited,
     before: Vec<JobArtifact>,
     written: HashMap<&'static str, crate::model::digest::Sha256Digest>,
     page_is_foreign: bool,
@@ -269,6 +272,7 @@ impl Run {
             planned: false,
             seen: None,
             recollections: HashMap::new(),
+            awaited: Awaited::default(),
             before: Vec::new(),
             written: HashMap::new(),
             page_is_foreign: false,

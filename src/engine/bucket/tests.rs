@@ -1338,6 +1338,32 @@ fn a_deleted_object_whose_file_is_hosted_no_more_is_missing() {
     });
 }
 
+/// A pass that could not fetch a file cannot report that the trainer deleted it: the next one does, once.
+#[test]
+fn a_file_that_a_pass_did_not_get_is_reported_when_it_is_offered_no_more() {
+    virtually(34, async {
+        let rig = Rig::new(JobPlan { steps: 100, save_every: 5, keep: 4, ..plan() });
+        let name = "dog_000000005.safetensors";
+        rig.world.fault(Fault::always(name, What::status(500)));
+        rig.world.advance_steps(&rig.job, 6);
+        assert_eq!(rig.once().await, ExitStatus::TryAgain);
+        rig.world.advance_steps(&rig.job, 25);
+        let vanished = || {
+            let events = rig.events();
+            let vanished = events.iter().filter_map(|event| match event {
+                Event::Vanished { path } => Some(path.to_string()),
+                _ => None,
+            });
+            vanished.collect::<Vec<_>>()
+        };
+        assert_eq!(vanished(), Vec::<String>::new());
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        assert_eq!(vanished(), [name]);
+        assert_eq!(rig.once().await, ExitStatus::Complete);
+        assert_eq!(vanished(), Vec::<String>::new());
+    });
+}
+
 /// A ComfyUI with a folder for LoRAs, and what follows a bucket for it.
 fn comfy(dir: &std::path::Path, keep: Option<u32>) -> Arc<ComfyUi> {
     Arc::new(comfy_ui(dir, keep))

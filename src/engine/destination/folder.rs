@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::task::JoinError;
 
+use crate::decide::mirror::awaited::Awaited;
 use crate::decide::mirror::plan::Recollection;
 use crate::decide::mirror::remembered::Remembered;
 use crate::decide::mirror::snapshot::{JobSnapshot, Resumes};
@@ -53,6 +54,8 @@ pub(crate) struct Folder {
     pub(crate) store: Arc<Mutex<Store>>,
     pub(crate) parts: PartFolder,
     pub(crate) recollections: Recollections,
+    /// What `job.json` has as offered and missing.
+    pub(crate) awaited: Awaited,
     /// Of the lines of `SHA256SUMS` whose paths the manifest does not have.
     pub(crate) rows_of_lines: RowsByPath,
     /// Whether these lines are of this job: `job.json` is not another job's.
@@ -241,11 +244,12 @@ impl Opening {
         prune::drop_old_optimizers(dir, &mut store, digests)?;
         forget_gone_versions(dir, &mut store, reporter)?;
         let (mut remembered, mut by_path) = (Remembered::default(), RowsByPath::new());
-        let mut offered = HashSet::new();
+        let (mut offered, mut awaited) = (HashSet::new(), Awaited::default());
         let read = reports::read_job_keeping(dir, &job, |row| {
             if row.is_listed() {
                 offered.insert(hash(&row.key()));
             }
+            awaited.add(row);
             if store.unsettled().contains_key(row.path()) {
                 by_path.insert(row.path().clone(), (row.key(), row.step()));
             }
@@ -257,6 +261,7 @@ impl Opening {
             remembered = Remembered::default();
             by_path.clear();
             offered.clear();
+            awaited = Awaited::default();
         }
         let Remembered { present: recollections, pruned } = remembered;
         store.append(pruned)?;
@@ -277,6 +282,7 @@ impl Opening {
             store,
             parts,
             recollections,
+            awaited,
             rows_of_lines: by_path,
             lines_are_ours,
             is_new,

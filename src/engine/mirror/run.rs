@@ -27,6 +27,7 @@ use crate::engine::event::{Event, Notice};
 use crate::engine::poll::{Patience, look};
 use crate::error::{Error, ExitStatus};
 use crate::model::artifact::ArtifactKey;
+use crate::model::listing::Listing;
 
 use orders::Offer;
 
@@ -98,6 +99,7 @@ impl Run {
         let mut pass = Pass { unreachable, ..Pass::of(snapshot, &listing, &actions, state) };
         let tasks = self.tasks(&offer, &actions);
         self.report_plan(&tasks, &actions);
+        self.report_vanished(snapshot, &listing);
         pass.ordered += self.transfers.order(tasks).await;
         let inspected = self.folder.inspect(&actions, self.reporter.as_ref(), &self.stop).await?;
         let is_whole = self.reclaim(snapshot, &actions).await? && inspected.is_whole;
@@ -128,6 +130,16 @@ impl Run {
         }
         self.planned = true;
         self.fetching = fetching;
+    }
+
+    /// Reports what an earlier run saw and did not get, and what the job offers no more.
+    fn report_vanished(&mut self, snapshot: &JobSnapshot, listing: &Listing) {
+        let selection = &self.mirror.options.selection;
+        let is_complete = |kind| snapshot.is_complete(listing, kind);
+        let vanished = self.awaited.vanished(listing, is_complete, selection, self.folder.lock().manifest());
+        for path in vanished {
+            self.reporter.report(&Event::Vanished { path });
+        }
     }
 
     /// Reports trouble once, and remembers it for the exit status.

@@ -185,3 +185,37 @@ fn a_file_that_waits_for_its_flush_is_recorded() {
     assert!(run.wait().unwrap().success());
     assert_eq!(std::fs::read(dir.join("lora_000000250.safetensors")).unwrap(), *file.bytes);
 }
+
+/// From cron each look is a run of its own, and a run that was cut off cannot report what became of its file.
+#[test]
+fn a_file_that_a_killed_run_awaited_is_reported_when_it_is_offered_no_more() {
+    let (kept, lost) = (weights(1, MIB), weights(2, 2 * DELIVERED));
+    let is_deleted = Arc::new(AtomicBool::new(false));
+    let deleted = is_deleted.clone();
+    let names = ["lora_000000500.safetensors", "lora_000000250.safetensors"];
+    let world = World::of(vec![
+        Hosted::checkpoint(&kept, |file, ask| file.honest(ask)).at(&format!("/out/{}", names[0]), names[0]),
+        Hosted::checkpoint(&lost, |file, ask| file.honest(ask).cut(DELIVERED, End::Hold))
+            .at(&format!("/out/{}", names[1]), names[1]),
+    ]);
+    let rig = Rig::new(world.api(move |ask, listing| {
+        let mut result = listing.result.clone();
+        if deleted.load(Ordering::Relaxed) {
+            result["artifacts"]["checkpoints"].as_array_mut().unwrap().truncate(1);
+        }
+        ask.path().ends_with("/result").then(|| Reply::json(&result.to_string()))
+    }));
+    let dir = rig.dir();
+    let mut command = rig.command(&[JOB, dir.to_str().unwrap(), "--once"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait(Duration::from_secs(60), || dir.join(names[0]).exists() && dir.join("job.json").exists());
+    stop(&mut child, rustix::process::Signal::KILL);
+    is_deleted.store(true, Ordering::Relaxed);
+    let first = rig.once(&[]);
+    assert_eq!(first.code, Some(0), "{}", first.output());
+    let vanished = first.events("vanished");
+    assert_eq!(vanished.len(), 1, "{}", first.output());
+    assert_eq!(vanished[0]["path"], names[1]);
+    let second = rig.once(&[]);
+    assert_eq!(second.events("vanished").len(), 0, "it was reported: {}", second.output());
+}

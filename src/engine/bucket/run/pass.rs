@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::decide::bucket::head::{FoldAt, Head, Known, Line, Publish};
 use crate::decide::bucket::lease::is_outdated;
+use crate::decide::mirror::awaited::Awaited;
 use crate::decide::mirror::pass::Pass;
 use crate::decide::mirror::plan::{
     Action, Counts, FetchReason, Sight, Situation, Step, asked_stamp, nothing_found, plan,
@@ -206,6 +207,11 @@ impl Run {
         let tags = offer.view.tags_of_records();
         self.recall_written(&tags).await;
         let pass = self.act(looked, &offer).await?;
+        let (selection, manifest) = (&self.mirror.options.selection, &offer.view.known.manifest);
+        let is_complete = |kind| looked.is_complete(&offer.listing, kind);
+        for path in self.awaited.vanished(&offer.listing, is_complete, selection, manifest) {
+            self.tell(&Event::Vanished { path });
+        }
         if self.head.is_some() {
             self.write_records(looked, &offer.listing.artifacts).await?;
         }
@@ -422,6 +428,8 @@ impl Run {
         if adopts {
             self.recollections = recollections(&artifacts);
         }
+        self.awaited = Awaited::default();
+        artifacts.iter().for_each(|row| self.awaited.add(row));
         self.before = artifacts;
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use crate::decide::mirror::awaited::Awaited;
 use crate::decide::mirror::poll_interval::Cadence;
 use crate::edge::net::http::ArtifactClient;
 use crate::edge::system::fd_limit;
@@ -45,6 +46,8 @@ pub(crate) struct Run {
     pub(super) planned: bool,
     /// What the last pass ordered.
     pub(super) fetching: HashSet<ArtifactKey>,
+    /// What an earlier run saw and did not get, until a list shows what became of it.
+    pub(super) awaited: Awaited,
     /// The manifest has everything that `job.json` and `SHA256SUMS` vouch for. Before that `job.json` is left as it is.
     pub(super) inspected: bool,
     /// Polls after the job's end have found nothing new for long enough.
@@ -91,7 +94,7 @@ impl Run {
     pub(super) async fn begin(
         mut mirror: Mirror,
         client: ArtifactClient,
-        folder: Folder,
+        mut folder: Folder,
         reporter: Arc<dyn Reporter>,
         stop: Stop,
         began: Instant,
@@ -142,6 +145,7 @@ impl Run {
             began,
             inspected,
             life: Life::new(around, &options, folder.resumes.clone()),
+            awaited: std::mem::take(&mut folder.awaited),
             folder: Arc::new(folder),
             transfers,
             followers,
